@@ -1,0 +1,93 @@
+"""Every error that a caller may want to catch. A message is one sentence: what is wrong, where, what to do.
+
+RagFtError
+  x UsageError               the call itself was wrong (command line: exit code 2)
+  x WeightsError             model weights missing, altered, unreadable or unsupported
+  x CorpusError              nothing usable at the place the documents were to come from
+    - DocumentError          one file cannot be read; the others go on
+  x IndexStoreError          a stored index cannot be used or written
+    - IndexMissingError      there is no index at the path
+    - IndexCorruptError      a file is truncated, edited or fails its checksum
+    - IndexFormatError       written by a newer version of the program
+    - IndexMismatchError     the index was built with another embedder
+    - IndexLockedError       another process is writing it
+  x PromptError
+    - PromptTooLongError     the question does not fit, or not one passage does
+    - PromptMismatchError    an adapter was trained under another prompt
+  x ReaderError
+    - AnswerParseError       a completion is not the JSON of an answer
+  x DatasetError             question records that cannot be read or are inconsistent
+"""
+
+
+class RagFtError(Exception):
+    """Base of every error raised on purpose; the command line prints it as one line, exit code 1."""
+
+
+class UsageError(RagFtError, ValueError):
+    """The call was wrong: a bad argument value or combination (command line: exit code 2)."""
+
+
+class WeightsError(RagFtError):
+    """Model weights are missing, altered, unreadable or of an unsupported kind."""
+
+
+class CorpusError(RagFtError):
+    """The place the documents were to come from has nothing usable."""
+
+
+class DocumentError(CorpusError):
+    """One document cannot be read; `source` names it and `reason` says why."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class IndexStoreError(RagFtError):
+    """A stored index cannot be used or written."""
+
+
+class IndexMissingError(IndexStoreError):
+    """There is no index at the path."""
+
+
+class IndexCorruptError(IndexStoreError):
+    """A file of the index is truncated, edited or fails its checksum."""
+
+
+class IndexFormatError(IndexStoreError):
+    """The index was written in a format that this version does not know."""
+
+
+class IndexMismatchError(IndexStoreError):
+    """The index was built with another embedder than the one given."""
+
+
+class IndexLockedError(IndexStoreError):
+    """Another process is writing the index."""
+
+
+class PromptError(RagFtError):
+    """A prompt cannot be built."""
+
+
+class PromptTooLongError(PromptError):
+    """The question, or every passage with it, is longer than the room for the prompt."""
+
+
+class PromptMismatchError(PromptError):
+    """An adapter was trained under another prompt than the one in use."""
+
+
+class ReaderError(RagFtError):
+    """The reader cannot produce an answer."""
+
+
+class AnswerParseError(ReaderError):
+    """A completion is not the JSON of an answer."""
+
+
+class DatasetError(RagFtError):
+    """Question records cannot be read or contradict themselves."""
