@@ -1,0 +1,80 @@
+"""The completion: the JSON that the reader emits, its parts, and the one strict parser.
+
+`{"answer": "<text>", "citations": [n, ...]}` or `{"answer": null, "citations": []}`, n counted from 1 in the order of
+the prompt. It is tokenised part by part (`HEAD`, then `NULL` or `OPEN` + body + `close(...)`), in training as in
+decoding, so that the token at which null and an answer part ways is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rag_ft.errors import AnswerParseError
+
+HEAD = '{"answer":'
+NULL = ' null, "citations": []}'
+OPEN = ' "'
+
+
+def close(numbers: tuple[int, ...]) -> str:
+    """The part after the answer's text, for passages counted from 1."""
+    return '", "citations": [' + ", ".join(str(number) for number in numbers) + "]}"
+
+
+def escape(text: str) -> str:
+    """The body of the JSON string for a text: quotes, backslashes and control characters escaped, nothing else."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+class Completion(BaseModel):
+    """What a completion says, checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    answer: str | None
+    """The answer's text, or null where the passages do not hold one."""
+    citations: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+    """Numbers of the passages that hold the answer, counted from 1; empty exactly for null."""
+
+    @model_validator(mode="after")
+    def _null_cites_nothing(self) -> Completion:
+        if self.answer is None and self.citations:
+            raise ValueError("a null answer cites passages")
+        if self.answer is not None and not self.citations:
+            raise ValueError("an answer cites no passage")
+        if self.answer is not None and not self.answer.strip():
+            raise ValueError("the answer is empty")
+        return self
+
+
+def render(answer: str | None, numbers: tuple[int, ...] = ()) -> str:
+    """The completion for an answer: byte for byte what the parts above join to."""
+    if answer is None:
+        return HEAD + NULL
+    return HEAD + OPEN + escape(answer) + close(numbers)
+
+
+def parse(text: str, passage_count: int) -> Completion:
+    """What a completion says; strict: exactly one JSON object, its two fields, citations that exist.
+
+    A passage cited twice counts once. Raises AnswerParseError with the first thing that is wrong.
+    """
+    try:
+        parsed = Completion.model_validate_json(text.strip())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise AnswerParseError(
+            f"the completion {text[:80]!r} is not the JSON of an answer"
+            f" ({where + ': ' if where else ''}{first['msg']}): use mode 'quote' or 'schema', or tune the reader"
+        ) from error
+    beyond = [number for number in parsed.citations if number > passage_count]
+    if beyond:
+        raise AnswerParseError(
+            f"the completion cites passage {beyond[0]}, but the prompt holds {passage_count}:"
+            " use mode 'quote' or 'schema', or tune the reader"
+        )
+    return Completion(answer=parsed.answer, citations=tuple(dict.fromkeys(parsed.citations)))

@@ -1,0 +1,194 @@
+"""The forward passes behind a reader: a shared prefix, ragged rows, trees of continuations, one cache.
+
+Everything goes through explicit position ids and 4-D additive masks (0 or the type's minimum), so a row's numbers do
+not depend on how it was batched or padded. No choice of tokens is made here: `span_search` and `grammar` do that.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rag_ft.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from rag_ft.model import LoadedModel
+
+_HEADS_KEPT = 4
+"""Prompt heads whose keys and values are kept: one is enough for one reader, an evaluation alternates a few."""
+
+
+class TreeNode(NamedTuple):
+    """A token to score after a parent token of the same row's tree."""
+
+    token: int
+    parent: int
+    """Index of the parent in the row's list, before this one; -1 for a child of the row's last token."""
+
+
+class Decoder:
+    """Runs a loaded causal language model."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._model = loaded.model
+        self._config = loaded.model.config.get_text_config(decoder=True)
+        kinds = set(getattr(self._config, "layer_types", None) or ["full_attention"])
+        if kinds - {"full_attention", "sliding_attention"}:
+            raise UsageError(
+                f"{loaded.weights.name} has layers of the kind {sorted(kinds)}: the reader needs a model with"
+                " ordinary attention, whose keys and values can be shared between prompts"
+            )
+        self._heads: OrderedDict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = OrderedDict()
+
+    @property
+    def window(self) -> int:
+        """Tokens that the model can attend to at once."""
+        window = int(self._config.max_position_embeddings)
+        sliding = getattr(self._config, "sliding_window", None)
+        return min(window, int(sliding)) if sliding else window
+
+    def start(self, head: tuple[int, ...], rows: Sequence[Sequence[int]]) -> Session:
+        """Read prompts: a head shared by all, then one run of token ids (at least two) for each row."""
+        return Session(self._forward, self._head(head), len(head), rows)
+
+    def _head(self, head: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+        if not head:
+            return []
+        known = self._heads.get(head)
+        if known is None:
+            import torch
+
+            device = self._model.device
+            ids = torch.tensor([head], device=device)
+            positions = torch.arange(len(head), device=device)[None]
+            allowed = torch.ones(1, len(head), len(head), dtype=torch.bool, device=device).tril()
+            known = self._forward([], ids, positions, allowed, keep=1).cache
+            self._heads[head] = known
+            while len(self._heads) > _HEADS_KEPT:
+                self._heads.popitem(last=False)
+        return known
+
+    def _forward(
+        self, cache: list[tuple[Tensor, Tensor]], ids: Tensor, positions: Tensor, allowed: Tensor, keep: int
+    ) -> _Forward:
+        """Logits of the last `keep` positions (0: of all) and the cache grown by these tokens.
+
+        ids, positions (B, Q) int64; allowed (B, Q, K) bool, K = cached + Q; logits (B, keep, V) float32.
+        """
+        import torch
+        from transformers import DynamicCache
+
+        dtype = self._model.get_input_embeddings().weight.dtype
+        if not dtype.is_floating_point:
+            dtype = self._config.dtype
+        mask = torch.zeros(allowed.shape, dtype=dtype, device=ids.device)
+        mask.masked_fill_(~allowed, torch.finfo(dtype).min)
+        past = DynamicCache(ddp_cache_data=cache) if cache else DynamicCache()
+        with torch.inference_mode():
+            out = self._model(
+                input_ids=ids,
+                attention_mask=mask[:, None],
+                position_ids=positions,
+                past_key_values=past,
+                use_cache=True,
+                logits_to_keep=keep,
+            )
+        grown = [(layer.keys, layer.values) for layer in out.past_key_values.layers]
+        return _Forward(out.logits.float(), grown)
+
+
+class _Forward(NamedTuple):
+    logits: Tensor
+    cache: list[tuple[Tensor, Tensor]]
+
+
+class Session:
+    """Prompts that have been read and can be continued, row by row."""
+
+    def __init__(self, forward: Any, head: list[tuple[Tensor, Tensor]], head_length: int, rows: Sequence[Sequence[int]]):
+        import torch
+
+        self._forward = forward
+        count = len(rows)
+        self._cache = [(keys.expand(count, -1, -1, -1), values.expand(count, -1, -1, -1)) for keys, values in head]
+        device = head[0][0].device if head else torch.device("cpu")
+        self._valid = torch.ones(count, head_length, dtype=torch.bool, device=device)  # (B, cached)
+        self._next = torch.full((count,), head_length, dtype=torch.long, device=device)  # (B,) next position
+        self.logits: Tensor = self.extend(rows, keep=2)
+        """After the last two tokens of each row: (B, 2, V) float32."""
+
+    def extend(self, rows: Sequence[Sequence[int]], keep: int = 1) -> Tensor:
+        """Append tokens to each row (a row may be empty) and return logits after its last `keep`: (B, keep, V).
+
+        The logits of a row that was given fewer than `keep` tokens are meaningless at the missing places.
+        """
+        import torch
+
+        device = self._valid.device
+        longest = max(keep, *(len(row) for row in rows))
+        ids = torch.zeros(len(rows), longest, dtype=torch.long, device=device)
+        real = torch.zeros(len(rows), longest, dtype=torch.bool, device=device)
+        for number, row in enumerate(rows):
+            if row:  # padded on the left, so that the last tokens of all rows stand at the same places
+                ids[number, -len(row) :] = torch.tensor(row, device=device)
+                real[number, -len(row) :] = True
+        positions = (self._next[:, None] + real.cumsum(1) - 1).clamp(min=0) * real
+        causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
+        allowed = torch.cat(
+            [
+                self._valid[:, None, :].expand(-1, longest, -1),
+                causal[None] & real[:, None, :],
+            ],
+            dim=2,
+        )  # (B, Q, K)
+        out = self._forward(self._cache, ids, positions, allowed, keep)
+        self._cache = out.cache
+        self._valid = torch.cat([self._valid, real], dim=1)
+        self._next = self._next + real.sum(1)
+        return out.logits
+
+    def score_trees(
+        self, trees: Sequence[Sequence[TreeNode]], wanted: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[NDArray[np.float64]]]:
+        """Log-probabilities of the wanted next tokens after each node of each row's tree, in one pass.
+
+        `wanted[row][node]` lists token ids. The session is left as it was: the trees are not kept.
+        """
+        import numpy as np
+        import torch
+
+        device = self._valid.device
+        count, longest = len(trees), max((len(tree) for tree in trees), default=0)
+        if longest == 0:
+            return [[] for _ in trees]
+        ids = np.zeros((count, longest), dtype=np.int64)
+        depth = np.zeros((count, longest), dtype=np.int64)
+        sees = np.zeros((count, longest, longest), dtype=bool)  # node → its ancestors and itself
+        for row, tree in enumerate(trees):
+            for node, (token, parent) in enumerate(tree):
+                ids[row, node] = token
+                if parent >= 0:
+                    depth[row, node] = depth[row, parent] + 1
+                    sees[row, node] = sees[row, parent]
+                sees[row, node, node] = True
+        positions = self._next[:, None] + torch.from_numpy(depth).to(device)
+        allowed = torch.cat(
+            [self._valid[:, None, :].expand(-1, longest, -1), torch.from_numpy(sees).to(device)], dim=2
+        )
+        logits = self._forward(self._cache, torch.from_numpy(ids).to(device), positions, allowed, 0).logits
+        normaliser = logits.logsumexp(-1)  # (B, N)
+        return [
+            [
+                (logits[row, node, torch.tensor(tokens, dtype=torch.long, device=device)] - normaliser[row, node])
+                .double()
+                .cpu()
+                .numpy()
+                for node, tokens in enumerate(rows_wanted)
+            ]
+            for row, rows_wanted in enumerate(wanted)
+        ]
