@@ -1,0 +1,193 @@
+"""The likeliest span by search, with its exact probability, instead of one token at a time.
+
+All candidate spans of a prompt form a trie of token ids. The model scores whole parts of the trie in one tree-masked
+pass; a span's probability is the product over its tokens and the closing quote. A subtree whose first probability is
+below the best span found cannot hold a better one, so the search stops with a proof that its answer is the likeliest
+of all candidates. In practice the first pass nearly always proves it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.decoder import TreeNode
+
+NODES_PER_PASS = 160
+"""Trie nodes that one pass scores for one prompt."""
+
+MASS_TOLERANCE = 0.02
+"""Passes go on until the probability that unseen spans may hold is under this share of the whole..."""
+
+MASS_PASSES = 3
+"""...or until this many passes: past it, `unseen` says what was left."""
+
+_GUESSED_LOG_STEP = -0.9
+"""Guess at the log-probability of a token not scored yet: only orders the work, never the result."""
+
+
+class TreeScorer(Protocol):
+    """What the search needs from a model: `decoder.Session` is one."""
+
+    def score_trees(
+        self, trees: Sequence[Sequence[TreeNode]], wanted: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[NDArray[np.float64]]]:
+        """Log-probabilities of the wanted next tokens after every node of every row's tree."""
+        ...
+
+
+class SpanTrie:
+    """Candidate texts as token ids, sharing their prefixes. Node 0 is the root, before the first token."""
+
+    def __init__(self, bodies: Sequence[Sequence[int]]) -> None:
+        self.tokens: list[int] = [-1]
+        self.parents: list[int] = [-1]
+        self.children: list[dict[int, int]] = [{}]
+        self.ends: list[int] = [-1]
+        """For each node the number of the candidate that ends there, else -1."""
+        for number, body in enumerate(bodies):
+            node = 0
+            for token in body:
+                found = self.children[node].get(token)
+                if found is None:
+                    found = len(self.tokens)
+                    self.tokens.append(token)
+                    self.parents.append(node)
+                    self.children.append({})
+                    self.ends.append(-1)
+                    self.children[node][token] = found
+                node = found
+            if node and self.ends[node] < 0:
+                self.ends[node] = number
+
+
+class SearchResult(NamedTuple):
+    """Natural log-probabilities after the prompt and the completion's head."""
+
+    best: int
+    """Number of the likeliest candidate; -1 where there is none."""
+    best_logprob: float
+    """Of the opening quote, the candidate and the closing quote."""
+    null_logprob: float
+    total_logprob: float
+    """Of all candidates scored, together; without null."""
+    unseen_logprob: float
+    """Upper bound for all candidates that were not scored, together."""
+    logprobs: dict[int, float]
+    """Candidates scored, by number."""
+    passes: int
+
+
+class SpanSearch:
+    """The search over one prompt's trie; `search_spans` drives many of them in step."""
+
+    def __init__(
+        self, trie: SpanTrie, open_logprob: float, null_logprob: float, first_logprobs: dict[int, float], close: int
+    ):
+        self.trie = trie
+        self._close = close
+        self._null = null_logprob
+        self._logprob: dict[int, float] = {0: open_logprob}  # up to and including the node's token
+        self._scored: dict[int, float] = {}  # candidates
+        self._frontier: set[int] = set()  # nodes whose own probability is known and what follows them is not
+        self._passes = 0
+        self._settle(0, first_logprobs)
+
+    def _settle(self, node: int, after: dict[int, float]) -> None:
+        """The log-probabilities after `node` have come in."""
+        self._frontier.discard(node)
+        base = self._logprob[node]
+        if self.trie.ends[node] >= 0:
+            self._scored[self.trie.ends[node]] = base + after[self._close]
+        for token, child in self.trie.children[node].items():
+            self._logprob[child] = base + after[token]
+            self._frontier.add(child)
+
+    @property
+    def _best(self) -> float:
+        return max(self._scored.values(), default=-math.inf)
+
+    def _unseen(self) -> float:
+        return float(np.logaddexp.reduce([self._logprob[node] for node in self._frontier] or [-math.inf]))
+
+    def finished(self) -> bool:
+        """Proved: no candidate that was not scored can beat the best one (and little can be missing from the sum)."""
+        if not self._frontier:
+            return True
+        if max(self._logprob[node] for node in self._frontier) > self._best:
+            return False
+        if self._passes >= MASS_PASSES:
+            return True
+        seen = float(np.logaddexp.reduce([self._null, *self._scored.values()]))
+        return self._unseen() < seen + math.log(MASS_TOLERANCE)
+
+    def next_nodes(self, limit: int) -> list[int]:
+        """Nodes to score next, parents before children: the frontier by likelihood, and below it by a guess."""
+        chosen: list[int] = []
+        guesses: list[tuple[float, int]] = []
+        frontier = [(-self._logprob[node], node) for node in self._frontier]
+        heapq.heapify(frontier)
+        while len(chosen) < limit and (frontier or guesses):
+            source = guesses if not frontier or (guesses and guesses[0] < frontier[0]) else frontier
+            cost, node = heapq.heappop(source)
+            chosen.append(node)
+            for child in self.trie.children[node].values():
+                heapq.heappush(guesses, (cost - _GUESSED_LOG_STEP, child))
+        return chosen
+
+    def request(self, limit: int) -> tuple[list[int], list[TreeNode], list[list[int]]]:
+        """The nodes chosen, the tree to feed (their scored ancestors included) and the tokens wanted after each."""
+        chosen = self.next_nodes(limit)
+        place: dict[int, int] = {}
+        tree: list[TreeNode] = []
+        for node in chosen:
+            path = []
+            while node and node not in place:
+                path.append(node)
+                node = self.trie.parents[node]
+            for step in reversed(path):
+                parent = self.trie.parents[step]
+                place[step] = len(tree)
+                tree.append(TreeNode(self.trie.tokens[step], place[parent] if parent else -1))
+        order = sorted(place, key=place.__getitem__)
+        wanted = [[*self.trie.children[node], self._close] for node in order]
+        return order, tree, wanted
+
+    def receive(self, order: Sequence[int], wanted: Sequence[Sequence[int]], found: Sequence[NDArray[np.float64]]) -> None:
+        """Take in the scores of one pass."""
+        for node, tokens, values in zip(order, wanted, found, strict=True):
+            if node in self._frontier:  # else an ancestor, fed again only to be seen by its descendants
+                self._settle(node, dict(zip(tokens, values.tolist(), strict=True)))
+        self._passes += 1
+
+    def result(self) -> SearchResult:
+        """The outcome so far; the answer once `finished`."""
+        # Equal probabilities are settled by the candidate's number, so that a run can be repeated.
+        best = max(self._scored, key=lambda number: (self._scored[number], -number), default=-1)
+        return SearchResult(
+            best,
+            self._scored.get(best, -math.inf),
+            self._null,
+            float(np.logaddexp.reduce(list(self._scored.values()) or [-math.inf])),
+            self._unseen(),
+            dict(self._scored),
+            self._passes,
+        )
+
+
+def search_spans(
+    scorer: TreeScorer, searches: Sequence[SpanSearch], nodes_per_pass: int = NODES_PER_PASS
+) -> list[SearchResult]:
+    """Run the searches of a batch in step, each until it is finished."""
+    while any(not search.finished() for search in searches):
+        requests = [search.request(nodes_per_pass) if not search.finished() else ([], [], []) for search in searches]
+        found = scorer.score_trees([tree for _, tree, _ in requests], [wanted for _, _, wanted in requests])
+        for search, (order, _, wanted), values in zip(searches, requests, found, strict=True):
+            if order:
+                search.receive(order, wanted, values)
+    return [search.result() for search in searches]

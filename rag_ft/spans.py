@@ -1,0 +1,96 @@
+"""Which spans of a passage may be an answer: whole words, inside one sentence, brackets balanced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MAX_ANSWER_CHARS = 160
+"""Longest candidate span. Every question of SQuAD 2.0's development set has an accepted answer within it."""
+
+
+class Span(NamedTuple):
+    """Character offsets into a passage's text, end exclusive."""
+
+    start: int
+    end: int
+
+
+_WORD = re.compile(r"\w+(?:[-'’‐‑._]\w+|(?<=\d)[,:]\d+)*")
+"""A word is not cut at hyphens, apostrophes, inner full stops (3.5, e.g, faiss.Index) or commas between digits."""
+
+_NEVER_FIRST = frozenset(",.;:!?)]}%°”’»")
+_NEVER_LAST = frozenset(",;:!?([{“‘«¿¡$£€#@")
+_PAIRS = {")": "(", "]": "[", "}": "{", "”": "“", "»": "«"}
+_OPENERS = frozenset(_PAIRS.values())
+
+
+class _Piece(NamedTuple):
+    start: int
+    end: int
+    first: bool
+    """May begin an answer."""
+    last: bool
+    """May end an answer."""
+
+
+def candidate_spans(text: str, sentences: Sequence[tuple[int, int]], max_chars: int = MAX_ANSWER_CHARS) -> list[Span]:
+    """All spans that may be an answer, ordered by start, then end.
+
+    A span begins and ends at a word, or at a symbol that belongs to one (`$5`, `40%`); it lies inside one of
+    `sentences` and has at most `max_chars` characters (a single longer word is left whole), no unmatched bracket and
+    no odd number of straight double quotes.
+    """
+    spans: list[Span] = []
+    for sentence_start, sentence_end in sentences:
+        pieces = _pieces(text, sentence_start, sentence_end)
+        for number, piece in enumerate(pieces):
+            if not piece.first:
+                continue
+            open_brackets: list[str] = []
+            quotes = 0
+            for other in pieces[number:]:
+                if other.end - piece.start > max_chars and other is not piece:
+                    break
+                symbol = text[other.start] if other.end - other.start == 1 else ""
+                if symbol in _OPENERS:
+                    open_brackets.append(symbol)
+                elif symbol in _PAIRS:
+                    if not open_brackets or open_brackets.pop() != _PAIRS[symbol]:
+                        break  # closes what was opened before the span: no longer span can mend it
+                elif symbol == '"':
+                    quotes += 1
+                if other.last and not open_brackets and quotes % 2 == 0:
+                    spans.append(Span(piece.start, other.end))
+    return spans
+
+
+def _pieces(text: str, start: int, end: int) -> list[_Piece]:
+    """Words and single symbols of a sentence, in order."""
+    pieces: list[_Piece] = []
+    position = start
+    while position < end:
+        if text[position].isspace():
+            position += 1
+            continue
+        word = _WORD.match(text, position, end)
+        if word:
+            pieces.append(_Piece(position, word.end(), True, True))
+            position = word.end()
+            continue
+        symbol = text[position]
+        after_space = position == start or text[position - 1].isspace()
+        before_space = position + 1 >= end or text[position + 1].isspace()
+        # A full stop ends an answer only where it belongs to an abbreviation: "U.S.", "Inc." inside a sentence.
+        dot = symbol == "." and position + 1 < end and not after_space
+        pieces.append(
+            _Piece(
+                position,
+                position + 1,
+                first=symbol not in _NEVER_FIRST and not before_space,
+                last=dot or (symbol != "." and symbol not in _NEVER_LAST and not after_space),
+            )
+        )
+        position += 1
+    return pieces

@@ -1,0 +1,85 @@
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rag_ft.span_search import SpanSearch, SpanTrie, search_spans
+
+CLOSE = 9
+
+
+class TableModel:
+    """A model whose next-token distribution is a fixed function of the tokens so far."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.nodes = 0
+
+    def logprobs(self, tokens: tuple[int, ...]) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, len(tokens), *tokens])
+        logits = rng.normal(size=CLOSE + 1) * 2
+        return logits - np.logaddexp.reduce(logits)
+
+    def score_trees(self, trees, wanted):
+        found = []
+        for tree, rows in zip(trees, wanted, strict=True):
+            paths: list[tuple[int, ...]] = []
+            for token, parent in tree:
+                paths.append((*(paths[parent] if parent >= 0 else ()), token))
+            self.nodes += len(tree)
+            found.append([self.logprobs(path)[tokens] for path, tokens in zip(paths, rows, strict=True)])
+        return found
+
+    def probability(self, body: tuple[int, ...]) -> float:
+        tokens = (*body, CLOSE)
+        return sum(self.logprobs(tokens[:i])[token] for i, token in enumerate(tokens))
+
+    def search(self, bodies, null=-3.0, **settings):
+        trie = SpanTrie(bodies)
+        first = dict(enumerate(self.logprobs(()).tolist()))
+        return search_spans(self, [SpanSearch(trie, 0.0, null, first, CLOSE)], **settings)[0]
+
+
+bodies_of = st.lists(
+    st.lists(st.integers(0, 8), min_size=1, max_size=6).map(tuple), min_size=1, max_size=40, unique=True
+)
+
+
+@settings(deadline=None)
+@given(bodies_of, st.integers(0, 1000), st.integers(1, 12))
+def test_the_best_span_is_the_one_that_scoring_every_span_finds(bodies, seed, nodes_per_pass):
+    model = TableModel(seed)
+    exact = [model.probability(body) for body in bodies]
+    result = model.search(bodies, nodes_per_pass=nodes_per_pass)
+    assert result.best_logprob == pytest.approx(max(exact))
+    assert exact[result.best] == pytest.approx(max(exact))
+    for number, value in result.logprobs.items():
+        assert value == pytest.approx(exact[number])
+    everything = math.exp(np.logaddexp.reduce(exact))
+    seen, unseen = math.exp(result.total_logprob), math.exp(result.unseen_logprob)
+    assert seen <= everything * (1 + 1e-9)
+    assert everything <= (seen + unseen) * (1 + 1e-9)
+
+
+def test_unlikely_branches_are_not_scored():
+    model = TableModel(1)
+    rng = random.Random(0)
+    bodies = sorted({tuple(rng.randrange(9) for _ in range(6)) for _ in range(400)})
+    model.search(bodies, null=0.0, nodes_per_pass=20)
+    assert model.nodes < len(SpanTrie(bodies).tokens) / 2
+
+
+def test_searches_of_a_batch_do_not_touch_each_other():
+    model = TableModel(5)
+    sets = [[(1,), (1, 2), (3, 4, 5)], [(2, 2)], [(0, 1, 2, 3, 4)]]
+    first = dict(enumerate(model.logprobs(()).tolist()))
+    together = search_spans(model, [SpanSearch(SpanTrie(b), 0.0, -2.0, first, CLOSE) for b in sets])
+    assert [r.best_logprob for r in together] == [model.search(b, null=-2.0).best_logprob for b in sets]
+
+
+def test_no_candidate_means_no_answer():
+    result = TableModel(0).search([])
+    assert result.best == -1 and result.best_logprob == -math.inf

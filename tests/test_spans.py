@@ -1,0 +1,54 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_ft.spans import candidate_spans
+
+
+def texts(text: str, **settings: int) -> list[str]:
+    return [text[start:end] for start, end in candidate_spans(text, [(0, len(text))], **settings)]
+
+
+def test_spans_are_whole_words_without_the_sentence_end():
+    assert texts("Rank 16, then.") == ["Rank", "Rank 16", "Rank 16, then", "16", "16, then", "then"]
+
+
+def test_numbers_hyphens_and_dotted_names_are_not_cut():
+    found = texts("low-rank 131,072 and 3.5 or faiss.Index")
+    assert {"low-rank", "131,072", "3.5", "faiss.Index"} <= set(found)
+    assert not {"low", "131", "072", "3", "faiss", "Index"} & set(found)
+
+
+def test_symbols_that_belong_to_a_word_may_begin_and_end_a_span():
+    found = texts("It cost $5 or 40% more")
+    assert {"$5", "40%", "$5 or 40%"} <= set(found)
+    assert not {"$", "%"} & set(found)
+
+
+def test_brackets_and_quotes_are_balanced():
+    found = texts('the rank (r) of "A and B" here')
+    assert {"rank (r)", "(r)", '"A and B"', "r", "A and B"} <= set(found)
+    assert not {"r)", "(r", '"A', 'B"', "rank (r"} & set(found)
+
+
+def test_spans_stay_inside_a_sentence_and_under_the_limit():
+    text = "One two. Three four."
+    found = [text[s:e] for s, e in candidate_spans(text, [(0, 8), (9, 20)])]
+    assert "One two" in found and "Three four" in found
+    assert not any("two. Three" in span for span in found)
+    assert all(len(span) <= 7 for span in texts("aaa bbb ccc ddd", max_chars=7))
+    assert texts("a" * 50, max_chars=7) == ["a" * 50]
+
+
+def test_an_abbreviations_full_stop_may_end_a_span():
+    assert "the U.S." in texts("in the U.S. today.")
+
+
+@given(st.text(st.sampled_from('ab1.,-("\')é日$% \n'), max_size=60))
+def test_spans_are_ordered_unique_and_begin_and_end_on_visible_characters(text):
+    spans = candidate_spans(text, [(0, len(text))])
+    assert spans == sorted(set(spans))
+    for start, end in spans:
+        assert not text[start].isspace() and not text[end - 1].isspace()
+        for edge in (start, end):
+            if 0 < edge < len(text):
+                assert not (text[edge - 1].isalnum() and text[edge].isalnum())
