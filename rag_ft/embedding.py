@@ -1,0 +1,218 @@
+"""Text to vectors: the `Embedder` contract, and the sentence-transformers model behind the default one.
+
+Nothing is ever cut: a text that is longer than the model reads is an error, not a shorter text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.errors import PromptTooLongError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from rag_ft.weights import Weights
+
+logger = logging.getLogger(__name__)
+
+Vectors = NDArray[np.float32]
+
+TOKENS_PER_BATCH = 4096
+"""Padded tokens of one forward pass: larger passes were not faster on CPU and only held more memory."""
+TEXTS_PER_BATCH = 64
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """What the index needs of an embedding model; vectors are float32 rows of length 1."""
+
+    @property
+    def name(self) -> str:
+        """Name or folder that `load_embedder` finds it by."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over everything that decides the vectors: weights, tokenizer, pooling, prompts, window."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text that is read whole, counted as `count_tokens` does: special tokens are already taken off."""
+
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of questions, shape (n, dimension), float32, normalised; no texts give shape (0, dimension)."""
+
+    def encode_passages(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
+        """Vectors of passages, shape (n, dimension), float32, normalised; no texts give shape (0, dimension)."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special tokens."""
+
+
+def load_embedder(name: str = "default", *, device: str | None = None) -> Embedder:
+    """The embedder of that name, folder or hub id; "default" is the packaged all-MiniLM-L6-v2.
+
+    `device` None: CUDA where there is one, else the CPU. Raises WeightsError.
+    """
+    from rag_ft.weights import resolve_embedder
+
+    return SentenceEmbedder(resolve_embedder(name), device=device)
+
+
+class SentenceEmbedder:
+    """A sentence-transformers folder as an `Embedder`. Safe to use from several threads, one at a time inside."""
+
+    def __init__(self, weights: Weights, *, device: str | None = None) -> None:
+        from sentence_transformers import SentenceTransformer
+        from tokenizers import Tokenizer
+
+        from rag_ft.conversion import quiet_transformers
+
+        try:
+            with quiet_transformers():
+                model = SentenceTransformer(
+                    str(weights.path), device=device, local_files_only=True, trust_remote_code=False
+                )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise WeightsError(
+                f"{weights.path} cannot be loaded as a sentence-transformers model ({reason}): "
+                "give a folder that was saved by sentence-transformers"
+            ) from error
+        model.eval()
+        self._model: Any = model
+        backend = getattr(model.tokenizer, "backend_tokenizer", None)
+        dimension = model.get_embedding_dimension()
+        window = model.max_seq_length
+        if backend is None or dimension is None or window is None:
+            missing = (
+                "a fast tokenizer"
+                if backend is None
+                else "a dimension"
+                if dimension is None
+                else "max_seq_length"
+            )
+            raise WeightsError(f"the embedder at {weights.path} has no {missing}: use another one")
+        # A copy of its own: sentence-transformers switches truncation on in the model's, and a count must not be cut.
+        self._counter = Tokenizer.from_str(backend.to_str())
+        self._counter.no_truncation()
+        self._counter.no_padding()
+        self._lock = threading.Lock()
+        prompts = {key: text for key, text in dict(model.prompts or {}).items() if text}
+        specials = self._counter.num_special_tokens_to_add(False)
+        # Texts of a question and a passage share one window figure: the longer prompt counts.
+        prompt_tokens = max((self.count_tokens(text) for text in prompts.values()), default=0)
+        self._name = weights.name
+        self._dimension = int(dimension)
+        self._max_tokens = int(window) - specials - prompt_tokens
+        facts = {
+            "weights": weights.fingerprint,
+            "modules": [type(module).__name__ for module in model],
+            "window": int(window),
+            "prompts": prompts,
+            "default_prompt": model.default_prompt_name,
+            "normalised": True,
+        }
+        canonical = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        self._fingerprint = hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """Name that `load_embedder` finds it by."""
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over weights, modules, window and prompts."""
+        return self._fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self._dimension
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text that is read whole, without special tokens."""
+        return self._max_tokens
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special tokens."""
+        return len(self._counter.encode(text, add_special_tokens=False).ids)
+
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of questions; raises UsageError for an empty one, PromptTooLongError for one beyond the window."""
+        for text in texts:
+            check_question(text)
+        lengths = self._lengths(texts)
+        for length in lengths:
+            if length > self._max_tokens:
+                raise PromptTooLongError(
+                    f"the question has {length:,} tokens, the embedder {self._name} reads at most "
+                    f"{self._max_tokens:,}: shorten it"
+                )
+        return self._encode(texts, lengths, query=True, progress=False)
+
+    def encode_passages(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
+        """Vectors of passages; raises UsageError for one beyond the window."""
+        lengths = self._lengths(texts)
+        for text, length in zip(texts, lengths, strict=True):
+            if length > self._max_tokens:
+                raise UsageError(
+                    f"the passage {text[:60]!r}... has {length:,} tokens, the embedder {self._name} reads at most "
+                    f"{self._max_tokens:,}: build with smaller chunks"
+                )
+        return self._encode(texts, lengths, query=False, progress=progress)
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        return [
+            len(found.ids) for found in self._counter.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
+
+    def _encode(
+        self, texts: Sequence[str], lengths: Sequence[int], *, query: bool, progress: bool
+    ) -> Vectors:
+        """Embed sorted by length in batches of a token budget, so that little is computed on padding."""
+        vectors = np.empty((len(texts), self._dimension), dtype=np.float32)
+        # Longest first: the largest batch comes first, so memory does not grow later.
+        order = sorted(range(len(texts)), key=lambda row: -lengths[row])
+        encode = self._model.encode_query if query else self._model.encode_document
+        start = 0
+        while start < len(order):
+            padded = lengths[order[start]] + 2
+            size = max(1, min(TEXTS_PER_BATCH, TOKENS_PER_BATCH // padded))
+            rows = order[start : start + size]
+            with self._lock:
+                vectors[rows] = encode(
+                    [texts[row] for row in rows],
+                    batch_size=len(rows),
+                    show_progress_bar=False,
+                    convert_to_numpy=True,
+                    normalize_embeddings=True,
+                )
+            start += size
+            if progress:
+                logger.info("embedded %d of %d texts", min(start, len(order)), len(order))
+        return vectors
+
+
+def check_question(question: str) -> None:
+    """Raise UsageError for a question that nothing can be looked up with: blank, or not valid Unicode."""
+    if not question.strip():
+        raise UsageError("the question is empty: ask something")
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the question holds half of a surrogate pair at character {error.start}: send it as valid Unicode"
+        ) from error
