@@ -1,0 +1,86 @@
+"""Where sentences begin and end: rules only, exact offsets, any length, no language model."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Sentence(NamedTuple):
+    """Character offsets of a sentence, without white space around it; end exclusive."""
+
+    start: int
+    end: int
+
+
+# The look-behinds keep a run of a million stops or blanks from being tried again from each of its places.
+_BREAK = re.compile(
+    r"(?P<stop>(?<![.!?…])[.!?…]+[\"'”’»)\]]*)(?P<gap>\s+)"  # a stop, what closes with it, and white space
+    r"|(?P<wide>(?<![。！？])[。！？]+[」』）]*)"  # full-width stops need no white space
+    r"|(?P<block>(?<![ \t\r])[ \t\r]*\n[ \t\r]*\n\s*)"  # an empty line
+    r"|(?P<line>(?<![ \t\r])[ \t\r]*\n[ \t]*(?=(?:[-*•–]|\d{1,3}[.)])\s))"  # a line that begins a list item
+    r"|(?P<row>(?<=\|)[ \t\r]*\n|(?<![ \t\r])[ \t\r]*\n(?=[^\n]*\s\|\s))"  # a table's row
+)
+
+_ABBREVIATIONS = frozenset(
+    "e.g i.e cf etc al vs dr mr mrs ms prof st no nos fig figs eq eqs sec ch chap vol vols pp p ed eds ca approx"
+    " dept univ inc ltd co corp jr sr jan feb mar apr jun jul aug sep sept oct nov dec viz resp lt col gen sgt capt rev"
+    " hon gov sen rep".split()
+)
+_BEFORE_A_CAPITAL = frozenset("etc al inc ltd co corp jr sr p pp".split())
+"""Abbreviations after which a capital does begin a new sentence more often than not."""
+
+_LAST_WORD = re.compile(r"(?:[^\W\d_]\.)*[^\W_]+$")
+
+
+def sentence_spans(text: str) -> list[Sentence]:
+    """The sentences of a text in order; together they hold every character that is not white space.
+
+    A sentence ends at `.`, `!`, `?` before white space, except after abbreviations (`Dr.`, `e.g.`), initials
+    (`J. Smith`) and before a lower-case letter; also at an empty line, before a list item and between table rows.
+    """
+    spans: list[Sentence] = []
+    start = 0
+    for found in _BREAK.finditer(text):
+        if found.lastgroup is None or (found["stop"] is not None and not _ends_sentence(text, found)):
+            continue
+        end = found.end("stop") if found["stop"] is not None else found.end("wide") if found["wide"] else found.start()
+        _append(spans, text, start, end)
+        start = end
+    _append(spans, text, start, len(text))
+    return spans
+
+
+def _append(spans: list[Sentence], text: str, start: int, end: int) -> None:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    if start < end:
+        spans.append(Sentence(start, end))
+
+
+def _ends_sentence(text: str, found: re.Match[str]) -> bool:
+    if "\n" in found["gap"] and found["gap"].count("\n") > 1:
+        return True
+    after = text[found.end() : found.end() + 1]
+    if not after:
+        return True
+    if after.islower():
+        return False
+    if found["stop"] != ".":
+        return True
+    word = _LAST_WORD.search(text, max(0, found.start() - 24), found.start())
+    if word is None:
+        return True
+    last = word[0]
+    if len(last) == 1 and last.isupper():  # an initial: J. Smith; "vitamin C." at a sentence's end loses here
+        return False
+    known = last.lower()
+    if re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]", last) and known not in _ABBREVIATIONS:
+        return after.isupper() and not last.isupper()  # U.S. Army goes on
+    if known in _BEFORE_A_CAPITAL:
+        return after.isupper()
+    if known in {"no", "nos", "fig", "figs", "eq", "eqs", "sec", "ch", "chap", "vol", "vols"}:
+        return not after.isdigit()  # "No. 5" goes on; "The answer is no." ends
+    return known not in _ABBREVIATIONS

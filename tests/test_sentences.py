@@ -1,0 +1,47 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_ft.sentences import sentence_spans
+
+
+def split(text: str) -> list[str]:
+    return [text[start:end] for start, end in sentence_spans(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("Dr. Smith met J. R. Jones. They left.", ["Dr. Smith met J. R. Jones.", "They left."]),
+        ("Use k=5, e.g. for BM25. It costs 3.5 s.", ["Use k=5, e.g. for BM25.", "It costs 3.5 s."]),
+        ("Hu et al. (2021) did. So did we.", ["Hu et al. (2021) did.", "So did we."]),
+        ("The U.S. Army came. It won.", ["The U.S. Army came.", "It won."]),
+        ("See Fig. 2 and No. 5. Is it so? No. Yes.", ["See Fig. 2 and No. 5.", "Is it so?", "No.", "Yes."]),
+        ('He said "Stop." Then he left.', ['He said "Stop."', "Then he left."]),
+        ("A heading\n\nA sentence that\nwraps here.", ["A heading", "A sentence that\nwraps here."]),
+        ("Things:\n- one\n- two\n1. three", ["Things:", "- one", "- two", "1. three"]),
+        ("a | b\n1 | 2", ["a | b", "1 | 2"]),
+        ("これは文です。次の文。", ["これは文です。", "次の文。"]),
+        ("  \r\n \n", []),
+        ("Wait... what? Yes.", ["Wait... what?", "Yes."]),
+    ],
+)
+def test_sentences(text, sentences):
+    assert split(text) == sentences
+
+
+@given(st.text(st.sampled_from("aB1.!?\n \r\t|-é日。\"'e.g"), max_size=80))
+def test_sentences_hold_every_visible_character_once_and_in_order(text):
+    spans = sentence_spans(text)
+    assert "".join("".join(text[s:e].split()) for s, e in spans) == "".join(text.split())
+    assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
+    assert all(text[s:e] == text[s:e].strip() != "" for s, e in spans)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("run", ["word ", "X", ".", " ", "\t", "?!", "\n", " \n", "。", "a|b ", "\r\n- "])
+def test_a_megabyte_of_anything_takes_linear_time(run):
+    text = run * (1_000_000 // len(run)) + "x"
+    spans = sentence_spans(text)
+    assert spans[-1].end == len(text)
