@@ -143,6 +143,13 @@ class IndexStore:
                 f"{self.path} holds other files ({foreign[0]}): give a new or empty folder for the index"
             )
 
+    def committed_generation(self) -> str | None:
+        """Name of the generation that the manifest speaks of; None where there is no readable manifest."""
+        try:
+            return self.read_manifest().generation
+        except IndexStoreError:
+            return None
+
     def new_generation(self) -> Path:
         """An empty folder for the files of the next generation."""
         folder = self.generations / f"{secrets.token_hex(8)}"
@@ -207,10 +214,9 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def seal(folder: Path) -> dict[str, FileEntry]:
-    """Make every file of a generation durable; returns size and checksum of each by its path in the folder."""
-    files: dict[str, FileEntry] = {}
-    for path in sorted(folder.rglob("*")):
+def sync_tree(folder: Path) -> None:
+    """Make every file and folder under a folder durable."""
+    for path in folder.rglob("*"):
         if path.is_dir():
             sync_folder(path)
             continue
@@ -219,10 +225,17 @@ def seal(folder: Path) -> dict[str, FileEntry]:
             os.fsync(handle)
         finally:
             os.close(handle)
-        name = path.relative_to(folder).as_posix()
-        files[name] = FileEntry(size=path.stat().st_size, sha256=sha256_of(path, fresh=True))
     sync_folder(folder)
-    return files
+
+
+def seal(folder: Path) -> dict[str, FileEntry]:
+    """Make a generation durable; returns size and checksum of each file by its path in the folder."""
+    sync_tree(folder)
+    return {
+        path.relative_to(folder).as_posix(): FileEntry(size=path.stat().st_size, sha256=sha256_of(path, fresh=True))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def check_files(folder: Path, files: dict[str, FileEntry], *, level: VerifyLevel) -> None:

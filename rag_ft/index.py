@@ -1,0 +1,574 @@
+"""The index: build, add, remove, search, save, load, verify. One folder holds it; every change is atomic."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from rag_ft.errors import (
+    CorpusError,
+    IndexCorruptError,
+    IndexMismatchError,
+    IndexMissingError,
+    IndexStoreError,
+    UsageError,
+    WeightsError,
+)
+from rag_ft.index_build import GenerationBuilder, check_new_id, check_sentinels
+from rag_ft.index_manifest import BuildReport, EmbedderEntry, Failure, Manifest, RemovalReport, VerifyReport
+from rag_ft.index_store import (
+    Generation,
+    IndexStore,
+    TableRow,
+    VerifyLevel,
+    check_files,
+    open_generation,
+    sync_tree,
+)
+from rag_ft.schema import Document, Hit, Passage
+from rag_ft.vectors import KindChoice, Scored
+
+if TYPE_CHECKING:
+    from langchain_core.document_loaders import BaseLoader
+    from langchain_core.documents import Document as LangchainDocument
+
+    from rag_ft.chunking import ChunkingConfig
+    from rag_ft.corpus import Corpus
+    from rag_ft.embedding import Embedder
+    from rag_ft.retriever import Mode, Retriever
+
+    Source: TypeAlias = str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document]
+
+logger = logging.getLogger(__name__)
+
+Where: TypeAlias = Mapping[str, JsonValue]
+"""A filter: every key must match. A list of values means any of them; a key whose stored value is a list matches if
+it holds the value. `document_id`, `source` and `title` name the document's own fields, other keys its metadata."""
+
+LOCK_TIMEOUT_S = 10.0
+
+
+class Index:
+    """Passages of documents with their vectors and words, on disk. Made by `build` and `load`.
+
+    An object shows the state it was loaded or built at, also while another process writes; its own `add` and `remove`
+    move it on. Reading is safe from several threads and processes; writers take turns.
+    """
+
+    def __init__(self, store: IndexStore, generation: Generation, embedder: Embedder | None) -> None:
+        self._store = store
+        self._generation = generation
+        self._embedder = embedder
+        self._embedder_lock = threading.Lock()
+        self.last_report: BuildReport | None = None
+        """What the last `build` or `add` of this object did."""
+
+    @classmethod
+    def build(
+        cls,
+        source: Source,
+        path: str | Path,
+        *,
+        embedder: str | Embedder = "default",
+        chunking: ChunkingConfig | None = None,
+        kind: KindChoice = "auto",
+        progress: bool = True,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+    ) -> Index:
+        """The index of `source` at `path`, made or brought up to date.
+
+        A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
+        texts that were never embedded are embedded; a build that was killed goes on where it was. Until the end the
+        former index stays as it is. `last_report` tells what was done, with the documents that could not be read.
+
+        Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
+        """
+        from rag_ft.chunking import ChunkingConfig
+
+        started = time.monotonic()
+        _check_kind(kind)
+        store = IndexStore(Path(path))
+        if isinstance(embedder, str):
+            from rag_ft.embedding import load_embedder
+
+            embedder = load_embedder(embedder)
+        chunking = chunking or ChunkingConfig()
+        with store.writing(lock_timeout_s):
+            base = _base_to_reuse(store, embedder)
+            store.sweep(base.manifest.generation if base else None, journal=False)
+            corpus = _read(source, store.path)
+            builder = _builder(store, base, embedder, chunking)
+            try:
+                _take_all(builder, corpus, progress=progress)
+                removed = tuple(sorted(set(base.row_of if base else ()) - set(builder.chosen)))
+                _refuse_nothing(builder, corpus)
+                _commit(store, builder, base, kind)
+            except BaseException:
+                builder.abandon()
+                raise
+        index = cls(store, open_generation(store, verify="none"), embedder)
+        index.last_report = _report(builder, corpus, removed, len(index), started)
+        return index
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        embedder: str | Embedder | None = None,
+        verify: VerifyLevel = "quick",
+        mmap: bool = True,
+    ) -> Index:
+        """The index at `path`.
+
+        `embedder`: a name is loaded, and either way sentinel passages are embedded again and compared; None defers
+        that to the first use of `embedder`, so that reading and BM25 need no model. `verify`: "quick" compares every
+        checksum, but reads files of 8 MiB or more only if their size or times changed since their checksum was last
+        taken; "full" reads all; "none" compares sizes. `mmap`: map vectors and postings instead of reading them.
+
+        Raises IndexMissingError, IndexCorruptError, IndexFormatError, IndexMismatchError.
+        """
+        if verify not in ("quick", "full", "none"):
+            raise UsageError(f"there is no verification level {verify!r}: use quick, full or none")
+        store = IndexStore(Path(path))
+        generation = open_generation(store, verify=verify, mmap=mmap)
+        if isinstance(embedder, str):
+            from rag_ft.embedding import load_embedder
+
+            embedder = load_embedder(embedder)
+        if embedder is not None:
+            check_sentinels(generation, embedder, store.path)
+        return cls(store, generation, embedder)
+
+    # What it is
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._store.path
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the index says about itself."""
+        return self._generation.manifest
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over documents, embedder and chunking: equal for equal content, whenever it was built."""
+        return self.manifest.fingerprint
+
+    @property
+    def chunking(self) -> ChunkingConfig:
+        """How the documents were cut."""
+        from rag_ft.chunking import ChunkingConfig
+
+        return ChunkingConfig.model_validate(self.manifest.chunking)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder, loaded by the manifest's name and compared at first use. Raises IndexMismatchError."""
+        with self._embedder_lock:
+            if self._embedder is None:
+                from rag_ft.embedding import load_embedder
+
+                name = self.manifest.embedder.name
+                try:
+                    embedder = load_embedder(name)
+                except WeightsError as error:
+                    raise IndexMismatchError(
+                        f"the index at {self.path} needs its embedder {name!r}, which cannot be loaded ({error}): "
+                        "give it as Index.load(..., embedder=...)"
+                    ) from error
+                check_sentinels(self._generation, embedder, self.path)
+                self._embedder = embedder
+            return self._embedder
+
+    def __len__(self) -> int:
+        """Number of passages."""
+        return len(self._generation)
+
+    def passage(self, row: int) -> Passage:
+        """The passage of a row, counted from 0 in order of document ids. Raises IndexError."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"passage {row} of {len(self)}")
+        return self._generation.passage(row)
+
+    def passages(self) -> Iterator[Passage]:
+        """All passages in order."""
+        for number in range(len(self._generation.table)):
+            yield from self._generation.passages_of(number)
+
+    def passages_of(self, document_id: str) -> list[Passage]:
+        """The passages of a document, in order. Raises UsageError."""
+        return list(self._generation.passages_of(self._number(document_id)))
+
+    def passage_by_id(self, passage_id: str) -> Passage:
+        """The passage of an id. Raises UsageError."""
+        number = self._generation.row_of.get(passage_id.rpartition("#")[0])
+        for passage in self._generation.passages_of(number) if number is not None else ():
+            if passage.id == passage_id:
+                return passage
+        raise UsageError(f"the index at {self.path} has no passage {passage_id!r}: it may have been built again since")
+
+    def documents(self) -> Iterator[str]:
+        """Ids of all documents, sorted."""
+        return (row.id for row in self._generation.table)
+
+    def document(self, document_id: str) -> Document:
+        """A document with its whole text. Raises UsageError."""
+        return self._generation.document(self._number(document_id))
+
+    def document_fingerprint(self, document_id: str) -> str:
+        """The fingerprint of a document's content as it was indexed. Raises UsageError."""
+        return self._generation.table[self._number(document_id)].fingerprint
+
+    def _number(self, document_id: str) -> int:
+        number = self._generation.row_of.get(document_id)
+        if number is None:
+            raise UsageError(f"the index at {self.path} has no document {document_id!r}: 'rag-ft index info' lists them")
+        return number
+
+    # Searching
+
+    def search(self, query_vectors: NDArray[np.float32], k: int, *, where: Where | None = None) -> list[list[Hit]]:
+        """The k passages nearest to each vector, shape (n, dimension); score is the cosine; ties in passage order.
+
+        A k beyond the index gives all passages. With `where` the best among the matching passages. Raises UsageError.
+        """
+        return [self.hits(ranking) for ranking in self.rank_vectors(query_vectors, k, self.rows_where(where))]
+
+    def search_text(self, queries: Sequence[str], k: int, *, where: Where | None = None) -> list[list[Hit]]:
+        """`search` with the embedded queries."""
+        check_k(k)
+        return self.search(self.embedder.encode_query(list(queries)), k, where=where)
+
+    def bm25_search(self, queries: Sequence[str], k: int, *, where: Where | None = None) -> list[list[Hit]]:
+        """The k passages that share the weightiest words with each query; none that share no word. Needs no model."""
+        return [self.hits(ranking) for ranking in self.rank_words(queries, k, self.rows_where(where))]
+
+    def rank_vectors(
+        self, query_vectors: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> list[list[Scored]]:
+        """`search` as rows and scores, among `allowed` rows only if given."""
+        check_k(k)
+        vectors = np.asarray(query_vectors, dtype=np.float32)
+        dimension = self.manifest.embedder.dimension
+        if vectors.ndim != 2 or vectors.shape[1] != dimension:
+            raise UsageError(f"query vectors must have the shape (n, {dimension}), these have {vectors.shape}")
+        if not np.isfinite(vectors).all():
+            raise UsageError("a query vector holds values that are not finite")
+        return self._generation.vectors.search(vectors, k, allowed)
+
+    def rank_words(
+        self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> list[list[Scored]]:
+        """`bm25_search` as rows and scores, among `allowed` rows only if given."""
+        from rag_ft.embedding import check_question
+
+        check_k(k)
+        for query in queries:
+            check_question(query)
+        return self._generation.bm25.search(queries, k, allowed)
+
+    def hits(self, ranking: Iterable[Scored]) -> list[Hit]:
+        """Rows and scores, best first, as hits."""
+        return [
+            Hit(passage=self._generation.passage(found.row), score=found.score, rank=rank)
+            for rank, found in enumerate(ranking, start=1)
+        ]
+
+    def rows_where(self, where: Where | None) -> NDArray[np.int64] | None:
+        """Rows of the passages whose documents match a filter, ascending; None for no filter."""
+        if where is None:
+            return None
+        firsts = self._generation.firsts
+        spans = [
+            np.arange(firsts[number], firsts[number + 1], dtype=np.int64)
+            for number, row in enumerate(self._generation.table)
+            if matches(row, where)
+        ]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+
+    def as_retriever(self, k: int = 3, mode: Mode | None = None, where: Where | None = None) -> Retriever:
+        """A langchain retriever over this index; `mode` None: the default, chosen by measurement."""
+        from rag_ft.retriever import DEFAULT_MODE, Retriever
+
+        return Retriever(index=self, k=k, mode=mode or DEFAULT_MODE, where=dict(where) if where is not None else None)
+
+    # Changing
+
+    def add(self, source: Source, *, progress: bool = True, lock_timeout_s: float = LOCK_TIMEOUT_S) -> BuildReport:
+        """Take documents in; one whose id is there already replaces it. All others stay."""
+        from rag_ft.chunking import ChunkingConfig
+
+        started = time.monotonic()
+        embedder = self.embedder
+        with self._store.writing(lock_timeout_s):
+            base = open_generation(self._store, verify="full")
+            check_sentinels(base, embedder, self.path)
+            self._store.sweep(base.manifest.generation, journal=False)
+            corpus = _read(source, self.path)
+            builder = _builder(self._store, base, embedder, ChunkingConfig.model_validate(base.manifest.chunking))
+            try:
+                _take_all(builder, corpus, progress=progress)
+                _refuse_nothing(builder, corpus)
+                builder.keep_others()
+                _commit(self._store, builder, base, base.manifest.kind_choice)
+            except BaseException:
+                builder.abandon()
+                raise
+        self._generation = open_generation(self._store, verify="none")
+        self.last_report = _report(builder, corpus, (), len(self), started)
+        return self.last_report
+
+    def remove(
+        self,
+        ids: str | Sequence[str] | None = None,
+        where: Where | None = None,
+        *,
+        dry_run: bool = False,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+    ) -> RemovalReport:
+        """Erase documents by id or by filter: vectors, passages, words, texts and what builds left behind.
+
+        `dry_run` only tells what would go. `verify(absent=ID)` proves it afterwards. Raises UsageError if an id is
+        not there, nothing matches the filter, or neither or both are given.
+        """
+        if (ids is None) == (where is None):
+            raise UsageError("say what to remove: either ids or where")
+        wanted = [ids] if isinstance(ids, str) else list(ids) if ids is not None else None
+        if wanted == [] or where == {}:
+            raise UsageError("say what to remove: an empty list or filter would mean nothing or everything")
+        if dry_run:
+            return _removal(self._generation, self._select(self._generation, wanted, where), dry_run=True)
+        with self._store.writing(lock_timeout_s):
+            base = open_generation(self._store, verify="full")
+            # A build that was killed may have left texts of these very documents.
+            self._store.sweep(base.manifest.generation, journal=True)
+            gone = self._select(base, wanted, where)
+            report = _removal(base, gone, dry_run=False)
+            builder = GenerationBuilder(
+                self._store,
+                base,
+                embedder=None,
+                chunker=None,
+                chunking=base.manifest.chunking,
+                entry=base.manifest.embedder,
+            )
+            try:
+                for number in range(len(base.table)):
+                    if number not in gone:
+                        builder.keep(number)
+                _commit(self._store, builder, base, base.manifest.kind_choice)
+            except BaseException:
+                builder.abandon()
+                raise
+        self._generation = open_generation(self._store, verify="none")
+        return report
+
+    def _select(self, generation: Generation, ids: list[str] | None, where: Where | None) -> set[int]:
+        if ids is not None:
+            for name in ids:
+                if name not in generation.row_of:
+                    raise UsageError(
+                        f"the index at {self.path} has no document {name!r}: 'rag-ft index info' lists them"
+                    )
+            return {generation.row_of[name] for name in ids}
+        assert where is not None
+        found = {number for number, row in enumerate(generation.table) if matches(row, where)}
+        if not found:
+            raise UsageError(f"no document of the index at {self.path} matches {dict(where)}: nothing was removed")
+        return found
+
+    def save(self, path: str | Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        """Copy this state of the index to another folder; an index that is there is replaced atomically."""
+        target = IndexStore(Path(path))
+        if target.path.exists() and self.path.exists() and target.path.samefile(self.path):
+            return
+        with target.writing(lock_timeout_s):
+            folder = target.generations / self.manifest.generation
+            if folder.exists():
+                if target.committed_generation() == self.manifest.generation:
+                    check_files(folder, self.manifest.files, level="full")
+                    return
+                shutil.rmtree(folder)
+            try:
+                shutil.copytree(self._generation.folder, folder)
+            except shutil.Error as error:
+                raise IndexStoreError(f"{self.path} cannot be copied to {target.path} ({error}): try again") from error
+            except FileNotFoundError as error:
+                raise IndexMissingError(
+                    f"the index at {self.path} was written again meanwhile: load it again, then save"
+                ) from error
+            check_files(folder, self.manifest.files, level="full")
+            sync_tree(folder)
+            target.commit(self.manifest)
+
+    # Trusting
+
+    def verify(
+        self,
+        absent: str | None = None,
+        *,
+        progress: Callable[[str], None] | None = None,
+    ) -> VerifyReport:
+        """Read everything and compare it; with `absent` also prove that a document is gone.
+
+        `absent`: a document's id, or the path of the original file, whose sentences are then searched for as well.
+        """
+        from rag_ft.index_verify import verify_index
+
+        return verify_index(self, absent, progress)
+
+
+def check_k(k: int) -> None:
+    """Raise UsageError unless k is a positive whole number."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise UsageError(f"k is {k!r}: it must be a whole number from 1")
+
+
+def matches(row: TableRow, where: Where) -> bool:
+    """Whether a document matches every key of a filter."""
+    own = {"document_id": row.id, "source": row.source, "title": row.title}
+    for key, wanted in where.items():
+        if key in own:
+            value: JsonValue = own[key]
+        elif key in row.metadata:
+            value = row.metadata[key]
+        else:
+            return False
+        values = value if isinstance(value, list) else [value]
+        anyone = wanted if isinstance(wanted, list) else [wanted]
+        if value != wanted and not any(_same(one, other) for one in values for other in anyone):
+            return False
+    return True
+
+
+def _same(one: JsonValue, other: JsonValue) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)  # True == 1 in Python, not in JSON
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in ("auto", "flat", "hnsw", "ivf-pq"):
+        raise UsageError(f"there is no index kind {kind!r}: use auto, flat, hnsw or ivf-pq")
+
+
+def _base_to_reuse(store: IndexStore, embedder: Embedder) -> Generation | None:
+    """The former generation where it is sound; a damaged one is built anew and never copied from."""
+    try:
+        base = open_generation(store, verify="full")
+    except IndexMissingError:
+        return None
+    except IndexCorruptError as error:
+        logger.warning("%s; everything is embedded again", error)
+        return None
+    try:
+        check_sentinels(base, embedder, store.path)
+    except IndexMismatchError as error:
+        logger.warning("%s; everything is embedded again", error)
+        return None
+    return base
+
+
+def _read(source: Source, path: Path) -> Corpus:
+    from rag_ft.corpus import read_corpus
+
+    return read_corpus(source, exclude=[path])
+
+
+def _builder(
+    store: IndexStore, base: Generation | None, embedder: Embedder, chunking: ChunkingConfig
+) -> GenerationBuilder:
+    from rag_ft.chunking import Chunker
+
+    if chunking.max_tokens > embedder.max_tokens:
+        raise UsageError(
+            f"chunks of {chunking.max_tokens} tokens do not fit the embedder {embedder.name}, which reads at most "
+            f"{embedder.max_tokens}: lower max_tokens"
+        )
+    entry = EmbedderEntry(
+        name=embedder.name,
+        fingerprint=embedder.fingerprint,
+        dimension=embedder.dimension,
+        max_tokens=embedder.max_tokens,
+    )
+    return GenerationBuilder(
+        store,
+        base,
+        embedder=embedder,
+        chunker=Chunker(chunking, embedder.count_tokens),
+        chunking=chunking.model_dump(mode="json"),
+        entry=entry,
+    )
+
+
+def _take_all(builder: GenerationBuilder, corpus: Corpus, *, progress: bool) -> None:
+    from rag_ft.conversion import Progress
+    from rag_ft.corpus import document_fingerprint
+
+    with Progress(progress) as bar:
+        bar.stage("embedding passages")
+        builder.show = bar.at
+        for document in corpus:
+            check_new_id(builder, document)
+            builder.take(document, document_fingerprint(document))
+        builder.embed_pending()
+
+
+def _refuse_nothing(builder: GenerationBuilder, corpus: Corpus) -> None:
+    if builder.chosen:
+        return
+    failures = [*corpus.failures, *builder.failures]
+    if failures:
+        first = failures[0]
+        raise CorpusError(
+            f"none of the {len(failures)} documents of {corpus.name} can be read, the first is {first.source} "
+            f"({first.reason}): repair them or give others"
+        )
+    raise CorpusError(f"{corpus.name} holds no document: give a folder with texts, PDF, DOCX, HTML or EPUB files")
+
+
+def _commit(store: IndexStore, builder: GenerationBuilder, base: Generation | None, kind: KindChoice) -> None:
+    """Write and commit, unless nothing has changed."""
+    if base is not None and builder.same_as_base() and base.manifest.kind_choice == kind:
+        builder.abandon()
+        store.sweep(base.manifest.generation, journal=True)
+        return
+    store.commit(builder.write(kind))
+
+
+def _report(
+    builder: GenerationBuilder, corpus: Corpus, removed: tuple[str, ...], passages: int, started: float
+) -> BuildReport:
+    return BuildReport(
+        added=tuple(builder.added),
+        changed=tuple(builder.changed),
+        unchanged=builder.unchanged,
+        removed=removed,
+        passages=passages,
+        passages_embedded=builder.embedded,
+        failures=tuple(Failure(one.source, one.reason) for one in [*corpus.failures, *builder.failures]),
+        skipped=tuple(Failure(one.source, one.reason) for one in corpus.skipped),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _removal(generation: Generation, gone: set[int], *, dry_run: bool) -> RemovalReport:
+    rows = [generation.table[number] for number in sorted(gone)]
+    passages = sum(row.passages for row in rows)
+    return RemovalReport(
+        dry_run=dry_run,
+        documents=tuple(row.id for row in rows),
+        passages=passages,
+        remaining_documents=len(generation.table) - len(rows),
+        remaining_passages=len(generation) - passages,
+    )

@@ -1,0 +1,412 @@
+"""Documents into a new generation of an index: chunk, embed what is new, reuse the rest, write, seal.
+
+Vectors belong to texts, not to files: a passage whose text (with its title) was embedded before, in the former
+generation or in a build that was killed, is not embedded again, wherever it stands now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from rag_ft.bm25 import Bm25Index
+from rag_ft.errors import CorpusError, IndexMismatchError
+from rag_ft.index_manifest import Counts, EmbedderEntry, Failure, Manifest
+from rag_ft.index_store import (
+    BM25,
+    DOCUMENTS,
+    KEY_BYTES,
+    KEYS,
+    PASSAGES,
+    RAW_VECTORS,
+    SENTINEL_VECTORS,
+    SENTINELS,
+    TABLE,
+    VECTORS,
+    Generation,
+    IndexStore,
+    Journal,
+    LinesWriter,
+    TableRow,
+    json_line,
+    passage_key,
+    passage_row,
+    seal,
+)
+from rag_ft.schema import Document, Passage
+from rag_ft.vectors import KindChoice, build_vectors, choose_kind, stored_vectors, write_vectors
+
+if TYPE_CHECKING:
+    from rag_ft.chunking import Chunker
+    from rag_ft.embedding import Embedder
+
+logger = logging.getLogger(__name__)
+
+BLOCK_PASSAGES = 1024
+"""Passages embedded between two writes of the journal: what a killed build loses at most, about 10 s of work."""
+SENTINELS_KEPT = 8
+SENTINELS_CHECKED = 3
+SENTINEL_COSINE = 0.999
+"""Another batch or processor moves the cosine by less than 1e-5, another pooling or prefix by more than 1e-2."""
+
+_STAGED_DOCUMENTS = "staged-documents.tmp"
+_STAGED_PASSAGES = "staged-passages.tmp"
+_LIBRARIES = ("rag-ft", "faiss-cpu", "bm25s", "numpy", "sentence-transformers", "transformers", "tokenizers", "torch")
+
+
+def index_fingerprint(fingerprints: Iterable[str], embedder: str, chunking: Mapping[str, JsonValue]) -> str:
+    """SHA-256 over the documents' fingerprints (in any order), the embedder's, and the chunking."""
+    content = {"documents": sorted(fingerprints), "embedder": embedder, "chunking": dict(chunking)}
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def check_sentinels(generation: Generation, embedder: Embedder, where: Path) -> None:
+    """Raise IndexMismatchError unless the embedder is the one of the manifest and still gives the same vectors.
+
+    Three of the kept passages are embedded again: that catches what no name or fingerprint shows, such as another
+    pooling, prefix or library behaviour.
+    """
+    entry = generation.manifest.embedder
+    if embedder.fingerprint != entry.fingerprint or embedder.dimension != entry.dimension:
+        raise IndexMismatchError(
+            f"the index at {where} was built with the embedder {entry.name} ({entry.fingerprint[:12]}, "
+            f"{entry.dimension} dimensions), not with {embedder.name} ({embedder.fingerprint[:12]}, "
+            f"{embedder.dimension}): give that embedder or build the index again"
+        )
+    if not generation.sentinel_texts:
+        return
+    count = len(generation.sentinel_texts)
+    rows = sorted({round(place) for place in np.linspace(0, count - 1, SENTINELS_CHECKED)})
+    again = embedder.encode_passages([generation.sentinel_texts[row] for row in rows])
+    cosines = (again * generation.sentinel_vectors[rows]).sum(axis=1)
+    if not bool(np.all(cosines >= SENTINEL_COSINE)):
+        raise IndexMismatchError(
+            f"the embedder {embedder.name} no longer gives the vectors of the index at {where} (cosine "
+            f"{float(np.min(cosines)):.3f} for a passage embedded again): restore the embedder or build the index again"
+        )
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """A document that was chunked in this run; its lines lie in the staging files."""
+
+    row: TableRow
+    document: tuple[int, int]
+    """Start and end in the staged documents."""
+    passages: tuple[int, int]
+    lengths: list[int]
+    """Length of each passage's line."""
+    keys: list[bytes]
+
+
+class GenerationBuilder:
+    """One run of writing. Use it under `store.writing()`: take or keep documents, then `write`.
+
+    `base`: the former generation, to reuse and to compare with. Without an embedder only documents of `base` can be
+    kept.
+    """
+
+    def __init__(
+        self,
+        store: IndexStore,
+        base: Generation | None,
+        *,
+        embedder: Embedder | None,
+        chunker: Chunker | None,
+        chunking: Mapping[str, JsonValue],
+        entry: EmbedderEntry,
+    ) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._chunker = chunker
+        self._chunking = dict(chunking)
+        self._entry = entry
+        self.show: Callable[[int], None] | None = None
+        """Called with the number of passages embedded so far."""
+        same_embedder = base is not None and base.manifest.embedder.fingerprint == entry.fingerprint
+        self._base = base
+        self._vectors_of = base if same_embedder else None
+        self._rows_of = base if same_embedder and base is not None and base.manifest.chunking == self._chunking else None
+        self._journal = Journal(store.journal, entry.fingerprint, entry.dimension)
+        self.folder = store.new_generation()
+        self._staged_documents = (self.folder / _STAGED_DOCUMENTS).open("w+b")
+        self._staged_passages = (self.folder / _STAGED_PASSAGES).open("w+b")
+        self.chosen: dict[str, int | _Staged] = {}
+        """By document id: its number in the base, or what was staged."""
+        self._known_rows: dict[bytes, int] | None = None
+        self._pending: dict[bytes, str] = {}
+        self.added: list[str] = []
+        self.changed: list[str] = []
+        self.unchanged = 0
+        self.embedded = 0
+        self.failures: list[Failure] = []
+
+    def keep(self, number: int) -> None:
+        """Carry a document of the base over, by its number in the table."""
+        assert self._rows_of is not None
+        self.chosen[self._rows_of.table[number].id] = number
+
+    def keep_others(self) -> None:
+        """Carry over every document of the base that was not taken."""
+        for number, row in enumerate(self._rows_of.table if self._rows_of is not None else ()):
+            if row.id not in self.chosen:
+                self.chosen[row.id] = number
+
+    def take(self, document: Document, fingerprint: str) -> None:
+        """Take a document in; one that the base has unchanged is carried over. Raises CorpusError on a used id."""
+        before = self._base.row_of.get(document.id) if self._base is not None else None
+        if self._rows_of is not None and before is not None and self._rows_of.table[before].fingerprint == fingerprint:
+            self.chosen[document.id] = before
+            self.unchanged += 1
+            return
+        broken = _invalid_unicode(document)
+        if broken is not None:
+            self.failures.append(Failure(document.source or document.id, broken))
+            return
+        (self.added if before is None else self.changed).append(document.id)
+        self.chosen[document.id] = self._stage(document, fingerprint)
+
+    def _stage(self, document: Document, fingerprint: str) -> _Staged:
+        from rag_ft.chunking import passage_text
+
+        assert self._chunker is not None
+        lines: list[bytes] = []
+        keys: list[bytes] = []
+        for passage in self._chunker.passages(document):
+            lines.append(json_line(passage_row(passage)))
+            text = passage_text(passage)
+            key = passage_key(text)
+            keys.append(key)
+            if key not in self._pending and key not in self._journal and key not in self._known():
+                self._pending[key] = text
+        row = TableRow(
+            document.id, fingerprint, document.title, document.source, dict(document.metadata), len(lines)
+        )
+        staged = _Staged(
+            row,
+            _append(self._staged_documents, json_line(document.model_dump(mode="json"))),
+            _append(self._staged_passages, b"".join(lines)),
+            [len(line) for line in lines],
+            keys,
+        )
+        if len(self._pending) >= BLOCK_PASSAGES:
+            self.embed_pending()
+        return staged
+
+    def _known(self) -> dict[bytes, int]:
+        """Rows of the base's vectors by key."""
+        if self._known_rows is None:
+            keys = self._vectors_of.keys if self._vectors_of is not None else np.zeros((0, KEY_BYTES), dtype=np.uint8)
+            data = np.ascontiguousarray(keys).tobytes()
+            self._known_rows = {
+                data[start : start + KEY_BYTES]: row for row, start in enumerate(range(0, len(data), KEY_BYTES))
+            }
+        return self._known_rows
+
+    def embed_pending(self) -> None:
+        """Embed what is pending and put it into the journal."""
+        if not self._pending:
+            return
+        assert self._embedder is not None
+        keys, texts = list(self._pending), list(self._pending.values())
+        for start in range(0, len(keys), BLOCK_PASSAGES):
+            part = slice(start, start + BLOCK_PASSAGES)
+            vectors = self._embedder.encode_passages(texts[part])
+            if vectors.shape != (len(texts[part]), self._entry.dimension) or not np.isfinite(vectors).all():
+                raise IndexMismatchError(
+                    f"the embedder {self._entry.name} gave vectors of shape {vectors.shape} or values that are not "
+                    f"finite where {len(texts[part])} x {self._entry.dimension} were expected: use another embedder"
+                )
+            self._journal.append(keys[part], vectors)
+            self.embedded += len(vectors)
+            if self.show is not None:
+                self.show(self.embedded)
+        self._pending.clear()
+
+    def same_as_base(self) -> bool:
+        """Whether what was taken and kept is exactly the base's content."""
+        return (
+            self._rows_of is not None
+            and all(isinstance(place, int) for place in self.chosen.values())
+            and len(self.chosen) == len(self._rows_of.table)
+        )
+
+    def write(self, kind_choice: KindChoice) -> Manifest:
+        """Write all files of the generation, sealed, and return the manifest to commit."""
+        self.embed_pending()
+        order = [self.chosen[name] for name in sorted(self.chosen)]
+        table = self._write_lines(order)
+        vectors, keys = self._vectors_and_keys(order)
+        np.save(self.folder / KEYS, keys, allow_pickle=False)
+        kind = choose_kind(kind_choice, len(vectors))
+        index, effort = build_vectors(vectors, kind)
+        write_vectors(index, self.folder / VECTORS)
+        if stored_vectors(index) is None:
+            np.save(self.folder / RAW_VECTORS, vectors, allow_pickle=False)
+        del index
+        Bm25Index.build(self._texts(table)).save(self.folder / BM25)
+        self._write_sentinels(table, vectors)
+        self._drop_staging()
+        return Manifest(
+            generation=self.folder.name,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            fingerprint=index_fingerprint((row.fingerprint for row in table), self._entry.fingerprint, self._chunking),
+            embedder=self._entry,
+            chunking=self._chunking,
+            kind=kind,
+            kind_choice=kind_choice,
+            search_effort=effort.search,
+            recall_at_10=effort.recall_at_10,
+            counts=Counts(documents=len(table), passages=len(vectors)),
+            versions=library_versions(),
+            files=seal(self.folder),
+        )
+
+    def _drop_staging(self) -> None:
+        for file, name in ((self._staged_documents, _STAGED_DOCUMENTS), (self._staged_passages, _STAGED_PASSAGES)):
+            file.close()
+            (self.folder / name).unlink(missing_ok=True)
+
+    def abandon(self) -> None:
+        """Delete the unfinished generation; the journal stays, so that another try need not embed again."""
+        self._staged_documents.close()
+        self._staged_passages.close()
+        if self._store.committed_generation() == self.folder.name:
+            return  # the commit was through when something after it failed
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write_lines(self, order: Sequence[int | _Staged]) -> list[TableRow]:
+        table: list[TableRow] = []
+        documents, passages = LinesWriter(self.folder / DOCUMENTS), LinesWriter(self.folder / PASSAGES)
+        for place in order:
+            if isinstance(place, int):
+                assert self._rows_of is not None
+                base = self._rows_of
+                row = base.table[place]
+                first, last = int(base.firsts[place]), int(base.firsts[place + 1])
+                documents.write(base.documents.raw(place, place + 1), base.documents.lengths(place, place + 1))
+                passages.write(base.passages.raw(first, last), base.passages.lengths(first, last))
+            else:
+                row = place.row
+                line = _slice(self._staged_documents, place.document)
+                documents.write(line, [len(line)])
+                passages.write(_slice(self._staged_passages, place.passages), place.lengths)
+            table.append(row)
+        documents.close()
+        passages.close()
+        with (self.folder / TABLE).open("wb") as file:
+            file.writelines(json_line(row.to_json()) for row in table)
+        return table
+
+    def _vectors_and_keys(self, order: Sequence[int | _Staged]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        counts = [
+            len(place.keys) if isinstance(place, _Staged) else self._kept(place).table[place].passages for place in order
+        ]
+        vectors = np.empty((sum(counts), self._entry.dimension), dtype=np.float32)
+        keys = np.empty((sum(counts), KEY_BYTES), dtype=np.uint8)
+        row = 0
+        for place, count in zip(order, counts, strict=True):
+            if isinstance(place, int):
+                base = self._kept(place)
+                first = int(base.firsts[place])
+                vectors[row : row + count] = base.vectors.vectors[first : first + count]
+                keys[row : row + count] = base.keys[first : first + count]
+            else:
+                for offset, key in enumerate(place.keys):
+                    vectors[row + offset] = self._vector(key)
+                    keys[row + offset] = np.frombuffer(key, dtype=np.uint8)
+            row += count
+        return vectors, keys
+
+    def _kept(self, place: int) -> Generation:
+        assert self._rows_of is not None, place
+        return self._rows_of
+
+    def _vector(self, key: bytes) -> NDArray[np.float32]:
+        if key in self._journal:
+            return self._journal[key]
+        assert self._vectors_of is not None
+        vector: NDArray[np.float32] = self._vectors_of.vectors.vectors[self._known()[key]]
+        return vector
+
+    def _texts(self, table: Sequence[TableRow]) -> Iterator[str]:
+        """What is embedded and indexed of each passage, in order."""
+        return passage_texts(self.folder / PASSAGES, table)
+
+    def _write_sentinels(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> None:
+        rows = sorted({round(place) for place in np.linspace(0, len(vectors) - 1, SENTINELS_KEPT)}) if len(vectors) else []
+        wanted = set(rows)
+        texts = [text for row, text in enumerate(self._texts(table)) if row in wanted]
+        (self.folder / SENTINELS).write_bytes(json_line(texts))
+        np.save(self.folder / SENTINEL_VECTORS, vectors[rows], allow_pickle=False)
+
+
+def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
+    """What is embedded of each passage of a passage file, in order."""
+    from rag_ft.chunking import passage_text
+
+    with path.open("rb") as file:
+        for row in table:
+            for _ in range(row.passages):
+                content = json.loads(next(file))
+                yield passage_text(
+                    Passage.model_construct(
+                        id="", document_id=row.id, title=row.title, source=row.source, metadata=row.metadata, **content
+                    )
+                )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what makes the files of an index; a library that is not installed is left out."""
+    found: dict[str, str] = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def check_new_id(builder: GenerationBuilder, document: Document) -> None:
+    """Raise CorpusError if the run has met the document's id before."""
+    if document.id in builder.chosen:
+        raise CorpusError(
+            f"two documents have the id {document.id!r} (the second one is {document.source or 'without a source'}): "
+            "give each its own id"
+        )
+
+
+def _append(file: Any, data: bytes) -> tuple[int, int]:
+    start = file.tell()
+    file.write(data)
+    return start, start + len(data)
+
+
+def _slice(file: Any, span: tuple[int, int]) -> bytes:
+    file.seek(span[0])
+    data: bytes = file.read(span[1] - span[0])
+    return data
+
+
+def _invalid_unicode(document: Document) -> str | None:
+    """Why a document cannot be stored as UTF-8, or None."""
+    try:
+        document.model_dump_json().encode("utf-8")
+        document.text.encode("utf-8")
+    except ValueError as error:  # pydantic's own and UnicodeEncodeError
+        where = f" at character {error.start}" if isinstance(error, UnicodeEncodeError) else ""
+        return f"the text holds half of a surrogate pair{where}: save it as valid UTF-8"
+    return None

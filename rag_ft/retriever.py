@@ -1,0 +1,139 @@
+"""Question to ranked passages: dense, BM25 or both fused, as a langchain-core retriever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document as LangchainDocument
+from langchain_core.retrievers import BaseRetriever
+from numpy.typing import NDArray
+from pydantic import ConfigDict, JsonValue, field_validator
+
+from rag_ft.embedding import check_question
+from rag_ft.errors import UsageError
+from rag_ft.index import Index, check_k
+from rag_ft.schema import Hit
+from rag_ft.vectors import SCORE_DECIMALS, Scored
+
+Mode: TypeAlias = Literal["dense", "bm25", "hybrid"]
+
+DEFAULT_MODE: Mode = "hybrid"
+"""Chosen by measurement: docs/retrieval.md."""
+
+FUSION_DEPTH = 100
+"""Passages of each ranking that are fused, or k where that is more."""
+
+
+class Retriever(BaseRetriever):
+    """Passages for a question, best first. `invoke` and its kin give langchain documents, `retrieve` gives hits.
+
+    dense: cosine of embeddings. bm25: shared words; needs no model. hybrid: reciprocal rank fusion of both.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    index: Index
+    k: int = 3
+    """Passages for a question; more than there are gives all."""
+    mode: Mode = DEFAULT_MODE
+    where: dict[str, JsonValue] | None = None
+    """Only passages of documents that match: see `rag_ft.index.Where`."""
+    rrf_k: int = 60
+    """Constant of the fusion; 60 as in the paper."""
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _k_is_positive(cls, k: int) -> int:
+        check_k(k)
+        return k
+
+    def retrieve(self, query: str, k: int | None = None) -> list[Hit]:
+        """The best passages for a question. Raises UsageError, PromptTooLongError."""
+        return self.retrieve_batch([query], k)[0]
+
+    def retrieve_batch(self, queries: Sequence[str], k: int | None = None) -> list[list[Hit]]:
+        """`retrieve` for many questions, embedded together."""
+        return self._search(queries, self.k if k is None else k, self.where, self.mode)
+
+    def _search(
+        self, queries: Sequence[str], k: int, where: dict[str, JsonValue] | None, mode: Mode
+    ) -> list[list[Hit]]:
+        check_k(k)
+        for query in queries:
+            check_question(query)
+        allowed = self.index.rows_where(where)
+        return [self.index.hits(ranking) for ranking in self._rank(list(queries), k, allowed, mode)]
+
+    def _rank(
+        self, queries: list[str], k: int, allowed: NDArray[np.int64] | None, mode: Mode
+    ) -> list[list[Scored]]:
+        if mode == "bm25":
+            return self.index.rank_words(queries, k, allowed)
+        if mode not in ("dense", "hybrid"):
+            raise UsageError(f"there is no retrieval mode {mode!r}: use dense, bm25 or hybrid")
+        vectors = self.index.embedder.encode_query(queries)
+        if mode == "dense":
+            return self.index.rank_vectors(vectors, k, allowed)
+        depth = max(k, FUSION_DEPTH)
+        by_meaning = self.index.rank_vectors(vectors, depth, allowed)
+        by_words = self.index.rank_words(queries, depth, allowed)
+        return [fuse(rankings, k, self.rrf_k) for rankings in zip(by_meaning, by_words, strict=True)]
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        k: int | None = None,
+        where: dict[str, JsonValue] | None = None,
+        mode: Mode | None = None,
+    ) -> list[LangchainDocument]:
+        hits = self._search([query], self.k if k is None else k, where or self.where, mode or self.mode)[0]
+        return [to_langchain(hit) for hit in hits]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[LangchainDocument]:
+        return await asyncio.to_thread(
+            self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **kwargs
+        )
+
+
+def fuse(rankings: Sequence[Sequence[Scored]], k: int, constant: int = 60) -> list[Scored]:
+    """Reciprocal rank fusion: each row scores the sum of 1 / (constant + rank) over the rankings that hold it.
+
+    Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods",
+    SIGIR 2009. Equal sums come in row order.
+    """
+    sums: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, found in enumerate(ranking, start=1):
+            sums[found.row] = sums.get(found.row, 0.0) + 1.0 / (constant + rank)
+    # One digit more than scores elsewhere: neighbours deep in a ranking differ by 1e-5.
+    fused = [Scored(row, round(score, SCORE_DECIMALS + 3)) for row, score in sums.items()]
+    return sorted(fused, key=lambda found: (-found.score, found.row))[:k]
+
+
+def to_langchain(hit: Hit) -> LangchainDocument:
+    """A hit as langchain's document: the passage's place and score beside the metadata of its document."""
+    passage = hit.passage
+    metadata: dict[str, Any] = {
+        **passage.metadata,
+        "source": passage.source,
+        "title": passage.title,
+        "document_id": passage.document_id,
+        "start_index": passage.start,
+        "end_index": passage.end,
+        "score": hit.score,
+        "rank": hit.rank,
+    }
+    if passage.headings:
+        metadata["headings"] = list(passage.headings)
+    if passage.page is not None:
+        metadata["page"] = passage.page - 1  # langchain's loaders count from 0
+        metadata["page_label"] = str(passage.page)
+    return LangchainDocument(page_content=passage.text, metadata=metadata, id=passage.id)
