@@ -21,8 +21,8 @@ K1 = 1.5
 B = 0.75
 
 STOPWORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
-    "this to was will with".split()
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
+    "they this to was will with".split()
 )
 """Lucene's English list: question words stay out of it, since passages hold them too seldom to mislead."""
 
@@ -86,7 +86,9 @@ class Bm25Index:
         return cls(index, len(numbered))
 
     def save(self, folder: Path) -> None:
-        """Write arrays as .npy and the vocabulary as JSON into a folder, created if missing. Raises OSError."""
+        """Write arrays as .npy and the vocabulary as JSON into a folder, created if missing. Raises
+        OSError.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         if self._index is None:
             (folder / _EMPTY_PARAMS).write_text(json.dumps({"num_docs": self._size}), encoding="utf-8")
@@ -95,7 +97,9 @@ class Bm25Index:
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool = True) -> Bm25Index:
-        """Read what `save` wrote; files are expected to have had their checksums compared. Raises IndexCorruptError."""
+        """Read what `save` wrote; files are expected to have had their checksums compared. Raises
+        IndexCorruptError.
+        """
         import bm25s
 
         try:

@@ -39,7 +39,9 @@ class Embedder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over everything that decides the vectors: weights, tokenizer, pooling, prompts, window."""
+        """Hex SHA-256 over everything that decides the vectors: weights, tokenizer, pooling, prompts,
+        window.
+        """
 
     @property
     def dimension(self) -> int:
@@ -47,13 +49,19 @@ class Embedder(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Longest text that is read whole, counted as `count_tokens` does: special tokens are already taken off."""
+        """Longest text that is read whole, counted as `count_tokens` does: special tokens are already taken
+        off.
+        """
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of questions, shape (n, dimension), float32, normalised; no texts give shape (0, dimension)."""
+        """Vectors of questions, shape (n, dimension), float32, normalised; no texts give shape (0,
+        dimension).
+        """
 
     def encode_passages(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
-        """Vectors of passages, shape (n, dimension), float32, normalised; no texts give shape (0, dimension)."""
+        """Vectors of passages, shape (n, dimension), float32, normalised; no texts give shape (0,
+        dimension).
+        """
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, without special tokens."""
@@ -70,7 +78,9 @@ def load_embedder(name: str = "default", *, device: str | None = None) -> Embedd
 
 
 class SentenceEmbedder:
-    """A sentence-transformers folder as an `Embedder`. Safe to use from several threads, one at a time inside."""
+    """A sentence-transformers folder as an `Embedder`. Safe to use from several threads, one at a time
+    inside.
+    """
 
     def __init__(self, weights: Weights, *, device: str | None = None) -> None:
         from sentence_transformers import SentenceTransformer
@@ -103,7 +113,8 @@ class SentenceEmbedder:
                 else "max_seq_length"
             )
             raise WeightsError(f"the embedder at {weights.path} has no {missing}: use another one")
-        # A copy of its own: sentence-transformers switches truncation on in the model's, and a count must not be cut.
+        # A copy of its own: sentence-transformers switches truncation on in the model's, and a count must
+        # not be cut.
         self._counter = Tokenizer.from_str(backend.to_str())
         self._counter.no_truncation()
         self._counter.no_padding()
@@ -112,7 +123,7 @@ class SentenceEmbedder:
         specials = self._counter.num_special_tokens_to_add(False)
         # Texts of a question and a passage share one window figure: the longer prompt counts.
         prompt_tokens = max((self.count_tokens(text) for text in prompts.values()), default=0)
-        self._name = weights.name
+        self._name: str = weights.name
         self._dimension = int(dimension)
         self._max_tokens = int(window) - specials - prompt_tokens
         facts = {
@@ -151,7 +162,9 @@ class SentenceEmbedder:
         return len(self._counter.encode(text, add_special_tokens=False).ids)
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of questions; raises UsageError for an empty one, PromptTooLongError for one beyond the window."""
+        """Vectors of questions; raises UsageError for an empty one, PromptTooLongError for one beyond the
+        window.
+        """
         for text in texts:
             check_question(text)
         lengths = self._lengths(texts)
@@ -169,8 +182,8 @@ class SentenceEmbedder:
         for text, length in zip(texts, lengths, strict=True):
             if length > self._max_tokens:
                 raise UsageError(
-                    f"the passage {text[:60]!r}... has {length:,} tokens, the embedder {self._name} reads at most "
-                    f"{self._max_tokens:,}: build with smaller chunks"
+                    f"the passage {text[:60]!r}... has {length:,} tokens, the embedder {self._name} reads "
+                    f"at most {self._max_tokens:,}: build with smaller chunks"
                 )
         return self._encode(texts, lengths, query=False, progress=progress)
 
@@ -214,5 +227,6 @@ def check_question(question: str) -> None:
         question.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"the question holds half of a surrogate pair at character {error.start}: send it as valid Unicode"
+            f"the question holds half of a surrogate pair at character {error.start}: "
+            "send it as valid Unicode"
         ) from error

@@ -51,8 +51,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Where: TypeAlias = Mapping[str, JsonValue]
-"""A filter: every key must match. A list of values means any of them; a key whose stored value is a list matches if
-it holds the value. `document_id`, `source` and `title` name the document's own fields, other keys its metadata."""
+"""A filter: every key must match. A list of values means any of them; a key whose stored value is a list
+matches if it holds the value. `document_id`, `source` and `title` name the document's own fields, other
+keys its metadata.
+"""
 
 LOCK_TIMEOUT_S = 10.0
 
@@ -60,8 +62,8 @@ LOCK_TIMEOUT_S = 10.0
 class Index:
     """Passages of documents with their vectors and words, on disk. Made by `build` and `load`.
 
-    An object shows the state it was loaded or built at, also while another process writes; its own `add` and `remove`
-    move it on. Reading is safe from several threads and processes; writers take turns.
+    An object shows the state it was loaded or built at, also while another process writes; its own `add`
+    and `remove` move it on. Reading is safe from several threads and processes; writers take turns.
     """
 
     def __init__(self, store: IndexStore, generation: Generation, embedder: Embedder | None) -> None:
@@ -86,9 +88,10 @@ class Index:
     ) -> Index:
         """The index of `source` at `path`, made or brought up to date.
 
-        A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
-        texts that were never embedded are embedded; a build that was killed goes on where it was. Until the end the
-        former index stays as it is. `last_report` tells what was done, with the documents that could not be read.
+        A document whose content is unchanged is not touched, one that is gone from the source is removed,
+        and only texts that were never embedded are embedded; a build that was killed goes on where it was.
+        Until the end the former index stays as it is. `last_report` tells what was done, with the documents
+        that could not be read.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -130,10 +133,11 @@ class Index:
     ) -> Index:
         """The index at `path`.
 
-        `embedder`: a name is loaded, and either way sentinel passages are embedded again and compared; None defers
-        that to the first use of `embedder`, so that reading and BM25 need no model. `verify`: "quick" compares every
-        checksum, but reads files of 8 MiB or more only if their size or times changed since their checksum was last
-        taken; "full" reads all; "none" compares sizes. `mmap`: map vectors and postings instead of reading them.
+        `embedder`: a name is loaded, and either way sentinel passages are embedded again and compared; None
+        defers that to the first use of `embedder`, so that reading and BM25 need no model. `verify`:
+        "quick" compares every checksum, but reads files of 8 MiB or more only if their size or times
+        changed since their checksum was last taken; "full" reads all; "none" compares sizes. `mmap`: map
+        vectors and postings instead of reading them.
 
         Raises IndexMissingError, IndexCorruptError, IndexFormatError, IndexMismatchError.
         """
@@ -175,7 +179,7 @@ class Index:
 
     @property
     def embedder(self) -> Embedder:
-        """The embedder, loaded by the manifest's name and compared at first use. Raises IndexMismatchError."""
+        """The embedder, loaded by the manifest's name, compared at first use. Raises IndexMismatchError."""
         with self._embedder_lock:
             if self._embedder is None:
                 from rag_ft.embedding import load_embedder
@@ -185,7 +189,8 @@ class Index:
                     embedder = load_embedder(name)
                 except WeightsError as error:
                     raise IndexMismatchError(
-                        f"the index at {self.path} needs its embedder {name!r}, which cannot be loaded ({error}): "
+                        f"the index at {self.path} needs its embedder {name!r}, which cannot be loaded "
+                        f"({error}): "
                         "give it as Index.load(..., embedder=...)"
                     ) from error
                 check_sentinels(self._generation, embedder, self.path)
@@ -217,7 +222,9 @@ class Index:
         for passage in self._generation.passages_of(number) if number is not None else ():
             if passage.id == passage_id:
                 return passage
-        raise UsageError(f"the index at {self.path} has no passage {passage_id!r}: it may have been built again since")
+        raise UsageError(
+            f"the index at {self.path} has no passage {passage_id!r}: it may have been built again since"
+        )
 
     def documents(self) -> Iterator[str]:
         """Ids of all documents, sorted."""
@@ -234,15 +241,21 @@ class Index:
     def _number(self, document_id: str) -> int:
         number = self._generation.row_of.get(document_id)
         if number is None:
-            raise UsageError(f"the index at {self.path} has no document {document_id!r}: 'rag-ft index info' lists them")
+            raise UsageError(
+                f"the index at {self.path} has no document {document_id!r}: 'rag-ft index info' lists them"
+            )
         return number
 
     # Searching
 
-    def search(self, query_vectors: NDArray[np.float32], k: int, *, where: Where | None = None) -> list[list[Hit]]:
-        """The k passages nearest to each vector, shape (n, dimension); score is the cosine; ties in passage order.
+    def search(
+        self, query_vectors: NDArray[np.float32], k: int, *, where: Where | None = None
+    ) -> list[list[Hit]]:
+        """The k passages nearest to each vector, shape (n, dimension); score is the cosine; ties in passage
+        order.
 
-        A k beyond the index gives all passages. With `where` the best among the matching passages. Raises UsageError.
+        A k beyond the index gives all passages. With `where` the best among the matching passages. Raises
+        UsageError.
         """
         return [self.hits(ranking) for ranking in self.rank_vectors(query_vectors, k, self.rows_where(where))]
 
@@ -252,7 +265,9 @@ class Index:
         return self.search(self.embedder.encode_query(list(queries)), k, where=where)
 
     def bm25_search(self, queries: Sequence[str], k: int, *, where: Where | None = None) -> list[list[Hit]]:
-        """The k passages that share the weightiest words with each query; none that share no word. Needs no model."""
+        """The k passages that share the weightiest words with each query; none that share no word. Needs no
+        model.
+        """
         return [self.hits(ranking) for ranking in self.rank_words(queries, k, self.rows_where(where))]
 
     def rank_vectors(
@@ -263,7 +278,9 @@ class Index:
         vectors = np.asarray(query_vectors, dtype=np.float32)
         dimension = self.manifest.embedder.dimension
         if vectors.ndim != 2 or vectors.shape[1] != dimension:
-            raise UsageError(f"query vectors must have the shape (n, {dimension}), these have {vectors.shape}")
+            raise UsageError(
+                f"query vectors must have the shape (n, {dimension}), these have {vectors.shape}"
+            )
         if not np.isfinite(vectors).all():
             raise UsageError("a query vector holds values that are not finite")
         return self._generation.vectors.search(vectors, k, allowed)
@@ -302,11 +319,15 @@ class Index:
         """A langchain retriever over this index; `mode` None: the default, chosen by measurement."""
         from rag_ft.retriever import DEFAULT_MODE, Retriever
 
-        return Retriever(index=self, k=k, mode=mode or DEFAULT_MODE, where=dict(where) if where is not None else None)
+        return Retriever(
+            index=self, k=k, mode=mode or DEFAULT_MODE, where=dict(where) if where is not None else None
+        )
 
     # Changing
 
-    def add(self, source: Source, *, progress: bool = True, lock_timeout_s: float = LOCK_TIMEOUT_S) -> BuildReport:
+    def add(
+        self, source: Source, *, progress: bool = True, lock_timeout_s: float = LOCK_TIMEOUT_S
+    ) -> BuildReport:
         """Take documents in; one whose id is there already replaces it. All others stay."""
         from rag_ft.chunking import ChunkingConfig
 
@@ -317,7 +338,9 @@ class Index:
             check_sentinels(base, embedder, self.path)
             self._store.sweep(base.manifest.generation, journal=False)
             corpus = _read(source, self.path)
-            builder = _builder(self._store, base, embedder, ChunkingConfig.model_validate(base.manifest.chunking))
+            builder = _builder(
+                self._store, base, embedder, ChunkingConfig.model_validate(base.manifest.chunking)
+            )
             try:
                 _take_all(builder, corpus, progress=progress)
                 _refuse_nothing(builder, corpus)
@@ -340,8 +363,8 @@ class Index:
     ) -> RemovalReport:
         """Erase documents by id or by filter: vectors, passages, words, texts and what builds left behind.
 
-        `dry_run` only tells what would go. `verify(absent=ID)` proves it afterwards. Raises UsageError if an id is
-        not there, nothing matches the filter, or neither or both are given.
+        `dry_run` only tells what would go. `verify(absent=ID)` proves it afterwards. Raises UsageError if
+        an id is not there, nothing matches the filter, or neither or both are given.
         """
         if (ids is None) == (where is None):
             raise UsageError("say what to remove: either ids or where")
@@ -386,7 +409,9 @@ class Index:
         assert where is not None
         found = {number for number, row in enumerate(generation.table) if matches(row, where)}
         if not found:
-            raise UsageError(f"no document of the index at {self.path} matches {dict(where)}: nothing was removed")
+            raise UsageError(
+                f"no document of the index at {self.path} matches {dict(where)}: nothing was removed"
+            )
         return found
 
     def save(self, path: str | Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
@@ -404,7 +429,9 @@ class Index:
             try:
                 shutil.copytree(self._generation.folder, folder)
             except shutil.Error as error:
-                raise IndexStoreError(f"{self.path} cannot be copied to {target.path} ({error}): try again") from error
+                raise IndexStoreError(
+                    f"{self.path} cannot be copied to {target.path} ({error}): try again"
+                ) from error
             except FileNotFoundError as error:
                 raise IndexMissingError(
                     f"the index at {self.path} was written again meanwhile: load it again, then save"
@@ -423,7 +450,8 @@ class Index:
     ) -> VerifyReport:
         """Read everything and compare it; with `absent` also prove that a document is gone.
 
-        `absent`: a document's id, or the path of the original file, whose sentences are then searched for as well.
+        `absent`: a document's id, or the path of the original file, whose sentences are then searched for
+        as well.
         """
         from rag_ft.index_verify import verify_index
 
@@ -454,7 +482,9 @@ def matches(row: TableRow, where: Where) -> bool:
 
 
 def _same(one: JsonValue, other: JsonValue) -> bool:
-    return one == other and isinstance(one, bool) == isinstance(other, bool)  # True == 1 in Python, not in JSON
+    return one == other and isinstance(one, bool) == isinstance(
+        other, bool
+    )  # True == 1 in Python, not in JSON
 
 
 def _check_kind(kind: str) -> None:
@@ -492,7 +522,8 @@ def _builder(
 
     if chunking.max_tokens > embedder.max_tokens:
         raise UsageError(
-            f"chunks of {chunking.max_tokens} tokens do not fit the embedder {embedder.name}, which reads at most "
+            f"chunks of {chunking.max_tokens} tokens do not fit the embedder {embedder.name}, which reads "
+            "at most "
             f"{embedder.max_tokens}: lower max_tokens"
         )
     entry = EmbedderEntry(
@@ -531,10 +562,13 @@ def _refuse_nothing(builder: GenerationBuilder, corpus: Corpus) -> None:
     if failures:
         first = failures[0]
         raise CorpusError(
-            f"none of the {len(failures)} documents of {corpus.name} can be read, the first is {first.source} "
+            f"none of the {len(failures)} documents of {corpus.name} can be read, the first is "
+            f"{first.source} "
             f"({first.reason}): repair them or give others"
         )
-    raise CorpusError(f"{corpus.name} holds no document: give a folder with texts, PDF, DOCX, HTML or EPUB files")
+    raise CorpusError(
+        f"{corpus.name} holds no document: give a folder with texts, PDF, DOCX, HTML or EPUB files"
+    )
 
 
 def _commit(store: IndexStore, builder: GenerationBuilder, base: Generation | None, kind: KindChoice) -> None:

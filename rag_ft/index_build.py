@@ -1,7 +1,7 @@
 """Documents into a new generation of an index: chunk, embed what is new, reuse the rest, write, seal.
 
-Vectors belong to texts, not to files: a passage whose text (with its title) was embedded before, in the former
-generation or in a build that was killed, is not embedded again, wherever it stands now.
+Vectors belong to texts, not to files: a passage whose text (with its title) was embedded before, in the
+former generation or in a build that was killed, is not embedded again, wherever it stands now.
 """
 
 from __future__ import annotations
@@ -55,15 +55,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BLOCK_PASSAGES = 1024
-"""Passages embedded between two writes of the journal: what a killed build loses at most, about 10 s of work."""
+"""Passages embedded between two writes of the journal: what a killed build loses at most, about 10 s of
+work.
+"""
 SENTINELS_KEPT = 8
 SENTINELS_CHECKED = 3
 SENTINEL_COSINE = 0.999
-"""Another batch or processor moves the cosine by less than 1e-5, another pooling or prefix by more than 1e-2."""
+"""Another batch or processor moves the cosine by less than 1e-5, another pooling or prefix by more than
+1e-2.
+"""
 
 _STAGED_DOCUMENTS = "staged-documents.tmp"
 _STAGED_PASSAGES = "staged-passages.tmp"
-_LIBRARIES = ("rag-ft", "faiss-cpu", "bm25s", "numpy", "sentence-transformers", "transformers", "tokenizers", "torch")
+_LIBRARIES = (
+    "rag-ft",
+    "faiss-cpu",
+    "bm25s",
+    "numpy",
+    "sentence-transformers",
+    "transformers",
+    "tokenizers",
+    "torch",
+)
 
 
 def index_fingerprint(fingerprints: Iterable[str], embedder: str, chunking: Mapping[str, JsonValue]) -> str:
@@ -74,10 +87,11 @@ def index_fingerprint(fingerprints: Iterable[str], embedder: str, chunking: Mapp
 
 
 def check_sentinels(generation: Generation, embedder: Embedder, where: Path) -> None:
-    """Raise IndexMismatchError unless the embedder is the one of the manifest and still gives the same vectors.
+    """Raise IndexMismatchError unless the embedder is the one of the manifest and still gives the same
+    vectors.
 
-    Three of the kept passages are embedded again: that catches what no name or fingerprint shows, such as another
-    pooling, prefix or library behaviour.
+    Three of the kept passages are embedded again: that catches what no name or fingerprint shows, such as
+    another pooling, prefix or library behaviour.
     """
     entry = generation.manifest.embedder
     if embedder.fingerprint != entry.fingerprint or embedder.dimension != entry.dimension:
@@ -95,7 +109,8 @@ def check_sentinels(generation: Generation, embedder: Embedder, where: Path) -> 
     if not bool(np.all(cosines >= SENTINEL_COSINE)):
         raise IndexMismatchError(
             f"the embedder {embedder.name} no longer gives the vectors of the index at {where} (cosine "
-            f"{float(np.min(cosines)):.3f} for a passage embedded again): restore the embedder or build the index again"
+            f"{float(np.min(cosines)):.3f} for a passage embedded again): restore the embedder or build the "
+            "index again"
         )
 
 
@@ -115,8 +130,8 @@ class _Staged:
 class GenerationBuilder:
     """One run of writing. Use it under `store.writing()`: take or keep documents, then `write`.
 
-    `base`: the former generation, to reuse and to compare with. Without an embedder only documents of `base` can be
-    kept.
+    `base`: the former generation, to reuse and to compare with. Without an embedder only documents of
+    `base` can be kept.
     """
 
     def __init__(
@@ -139,7 +154,9 @@ class GenerationBuilder:
         same_embedder = base is not None and base.manifest.embedder.fingerprint == entry.fingerprint
         self._base = base
         self._vectors_of = base if same_embedder else None
-        self._rows_of = base if same_embedder and base is not None and base.manifest.chunking == self._chunking else None
+        self._rows_of = (
+            base if same_embedder and base is not None and base.manifest.chunking == self._chunking else None
+        )
         self._journal = Journal(store.journal, entry.fingerprint, entry.dimension)
         self.folder = store.new_generation()
         self._staged_documents = (self.folder / _STAGED_DOCUMENTS).open("w+b")
@@ -166,9 +183,15 @@ class GenerationBuilder:
                 self.chosen[row.id] = number
 
     def take(self, document: Document, fingerprint: str) -> None:
-        """Take a document in; one that the base has unchanged is carried over. Raises CorpusError on a used id."""
+        """Take a document in; one that the base has unchanged is carried over. Raises CorpusError on a used
+        id.
+        """
         before = self._base.row_of.get(document.id) if self._base is not None else None
-        if self._rows_of is not None and before is not None and self._rows_of.table[before].fingerprint == fingerprint:
+        if (
+            self._rows_of is not None
+            and before is not None
+            and self._rows_of.table[before].fingerprint == fingerprint
+        ):
             self.chosen[document.id] = before
             self.unchanged += 1
             return
@@ -209,10 +232,15 @@ class GenerationBuilder:
     def _known(self) -> dict[bytes, int]:
         """Rows of the base's vectors by key."""
         if self._known_rows is None:
-            keys = self._vectors_of.keys if self._vectors_of is not None else np.zeros((0, KEY_BYTES), dtype=np.uint8)
+            keys = (
+                self._vectors_of.keys
+                if self._vectors_of is not None
+                else np.zeros((0, KEY_BYTES), dtype=np.uint8)
+            )
             data = np.ascontiguousarray(keys).tobytes()
             self._known_rows = {
-                data[start : start + KEY_BYTES]: row for row, start in enumerate(range(0, len(data), KEY_BYTES))
+                data[start : start + KEY_BYTES]: row
+                for row, start in enumerate(range(0, len(data), KEY_BYTES))
             }
         return self._known_rows
 
@@ -227,8 +255,10 @@ class GenerationBuilder:
             vectors = self._embedder.encode_passages(texts[part])
             if vectors.shape != (len(texts[part]), self._entry.dimension) or not np.isfinite(vectors).all():
                 raise IndexMismatchError(
-                    f"the embedder {self._entry.name} gave vectors of shape {vectors.shape} or values that are not "
-                    f"finite where {len(texts[part])} x {self._entry.dimension} were expected: use another embedder"
+                    f"the embedder {self._entry.name} gave vectors of shape {vectors.shape} or values that "
+                    "are not "
+                    f"finite where {len(texts[part])} x {self._entry.dimension} were expected: use another "
+                    "embedder"
                 )
             self._journal.append(keys[part], vectors)
             self.embedded += len(vectors)
@@ -263,7 +293,9 @@ class GenerationBuilder:
         return Manifest(
             generation=self.folder.name,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            fingerprint=index_fingerprint((row.fingerprint for row in table), self._entry.fingerprint, self._chunking),
+            fingerprint=index_fingerprint(
+                (row.fingerprint for row in table), self._entry.fingerprint, self._chunking
+            ),
             embedder=self._entry,
             chunking=self._chunking,
             kind=kind,
@@ -276,7 +308,10 @@ class GenerationBuilder:
         )
 
     def _drop_staging(self) -> None:
-        for file, name in ((self._staged_documents, _STAGED_DOCUMENTS), (self._staged_passages, _STAGED_PASSAGES)):
+        for file, name in (
+            (self._staged_documents, _STAGED_DOCUMENTS),
+            (self._staged_passages, _STAGED_PASSAGES),
+        ):
             file.close()
             (self.folder / name).unlink(missing_ok=True)
 
@@ -297,7 +332,9 @@ class GenerationBuilder:
                 base = self._rows_of
                 row = base.table[place]
                 first, last = int(base.firsts[place]), int(base.firsts[place + 1])
-                documents.write(base.documents.raw(place, place + 1), base.documents.lengths(place, place + 1))
+                documents.write(
+                    base.documents.raw(place, place + 1), base.documents.lengths(place, place + 1)
+                )
                 passages.write(base.passages.raw(first, last), base.passages.lengths(first, last))
             else:
                 row = place.row
@@ -311,9 +348,12 @@ class GenerationBuilder:
             file.writelines(json_line(row.to_json()) for row in table)
         return table
 
-    def _vectors_and_keys(self, order: Sequence[int | _Staged]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _vectors_and_keys(
+        self, order: Sequence[int | _Staged]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         counts = [
-            len(place.keys) if isinstance(place, _Staged) else self._kept(place).table[place].passages for place in order
+            len(place.keys) if isinstance(place, _Staged) else self._kept(place).table[place].passages
+            for place in order
         ]
         vectors = np.empty((sum(counts), self._entry.dimension), dtype=np.float32)
         keys = np.empty((sum(counts), KEY_BYTES), dtype=np.uint8)
@@ -347,7 +387,11 @@ class GenerationBuilder:
         return passage_texts(self.folder / PASSAGES, table)
 
     def _write_sentinels(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> None:
-        rows = sorted({round(place) for place in np.linspace(0, len(vectors) - 1, SENTINELS_KEPT)}) if len(vectors) else []
+        rows = (
+            sorted({round(place) for place in np.linspace(0, len(vectors) - 1, SENTINELS_KEPT)})
+            if len(vectors)
+            else []
+        )
         wanted = set(rows)
         texts = [text for row, text in enumerate(self._texts(table)) if row in wanted]
         (self.folder / SENTINELS).write_bytes(json_line(texts))
@@ -364,7 +408,12 @@ def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
                 content = json.loads(next(file))
                 yield passage_text(
                     Passage.model_construct(
-                        id="", document_id=row.id, title=row.title, source=row.source, metadata=row.metadata, **content
+                        id="",
+                        document_id=row.id,
+                        title=row.title,
+                        source=row.source,
+                        metadata=row.metadata,
+                        **content,
                     )
                 )
 
@@ -384,7 +433,8 @@ def check_new_id(builder: GenerationBuilder, document: Document) -> None:
     """Raise CorpusError if the run has met the document's id before."""
     if document.id in builder.chosen:
         raise CorpusError(
-            f"two documents have the id {document.id!r} (the second one is {document.source or 'without a source'}): "
+            f"two documents have the id {document.id!r} (the second one is "
+            f"{document.source or 'without a source'}): "
             "give each its own id"
         )
 

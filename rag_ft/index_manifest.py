@@ -49,7 +49,9 @@ class Manifest(Record):
     created: str
     """UTC, ISO 8601."""
     fingerprint: str
-    """SHA-256 over the documents' fingerprints, the embedder's and the chunking: the same content, the same value."""
+    """SHA-256 over the documents' fingerprints, the embedder's and the chunking: the same content, the same
+    value.
+    """
     embedder: EmbedderEntry
     metric: str = METRIC
     chunking: dict[str, JsonValue]

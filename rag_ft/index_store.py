@@ -5,8 +5,9 @@
     path/.journal/              vectors of a build that is under way, kept when it is killed
     path/.lock                  held by the one writer
 
-A writer fills a new generation, replaces the manifest, then deletes the former generation. Readers that have the
-former one open keep it (its files are unlinked, not overwritten); one that comes in between reads the manifest again.
+A writer fills a new generation, replaces the manifest, then deletes the former generation. Readers that
+have the former one open keep it (its files are unlinked, not overwritten); one that comes in between reads
+the manifest again.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class IndexStore:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise IndexMissingError(
-                f"there is no index at {self.path}: build one with 'rag-ft index build' or give another folder"
+                f"there is no index at {self.path}: build one with 'rag-ft index build' or give another "
+                "folder"
             ) from error
         except OSError as error:
             raise say_os_error(error, path) from error
@@ -200,7 +202,9 @@ def say_os_error(error: OSError, path: Path) -> IndexStoreError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return IndexStoreError(f"no permission to use {where}: allow it or give a folder that you own")
-    return IndexStoreError(f"{where} cannot be used ({error.strerror or error}): repair it or give another folder")
+    return IndexStoreError(
+        f"{where} cannot be used ({error.strerror or error}): repair it or give another folder"
+    )
 
 
 def sync_folder(folder: Path) -> None:
@@ -232,14 +236,17 @@ def seal(folder: Path) -> dict[str, FileEntry]:
     """Make a generation durable; returns size and checksum of each file by its path in the folder."""
     sync_tree(folder)
     return {
-        path.relative_to(folder).as_posix(): FileEntry(size=path.stat().st_size, sha256=sha256_of(path, fresh=True))
+        path.relative_to(folder).as_posix(): FileEntry(
+            size=path.stat().st_size, sha256=sha256_of(path, fresh=True)
+        )
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
 
 
 def check_files(folder: Path, files: dict[str, FileEntry], *, level: VerifyLevel) -> None:
-    """Raise IndexCorruptError for the first file that is not as written, FileNotFoundError for one that is gone.
+    """Raise IndexCorruptError for the first file that is not as written, FileNotFoundError for one that is
+    gone.
 
     quick: size and SHA-256; a file of 8 MiB or more is only read again if its size or times changed since its
     checksum was last taken. full: everything is read. none: sizes only.
@@ -316,7 +323,9 @@ class Lines:
 
 
 def load_array(path: Path, *, mmap: bool) -> NDArray[Any]:
-    """An array from a .npy file, never unpickled. Raises IndexCorruptError; FileNotFoundError if it is gone."""
+    """An array from a .npy file, never unpickled. Raises IndexCorruptError; FileNotFoundError if it is
+    gone.
+    """
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -384,7 +393,9 @@ class Generation:
         if len({*found, manifest.counts.passages}) != 1 or len(self.documents) != len(self.table):
             raise IndexCorruptError(f"{folder} holds files that do not belong together: {_REPAIR}")
         if vectors.shape != (manifest.counts.passages, manifest.embedder.dimension):
-            raise IndexCorruptError(f"{folder / VECTORS} has vectors of another shape than the manifest says: {_REPAIR}")
+            raise IndexCorruptError(
+                f"{folder / VECTORS} has vectors of another shape than the manifest says: {_REPAIR}"
+            )
 
     def __len__(self) -> int:
         return len(self.passages)
@@ -446,7 +457,9 @@ def _say_unreadable(error: Exception, folder: Path) -> IndexStoreError:
 
 
 class Journal:
-    """Vectors of a build under way, by the key of their text; durable block by block, so a killed build resumes."""
+    """Vectors of a build under way, by the key of their text; durable block by block, so a killed build
+    resumes.
+    """
 
     def __init__(self, folder: Path, embedder_fingerprint: str, dimension: int) -> None:
         own = hashlib.sha256(f"{embedder_fingerprint} {dimension}".encode()).hexdigest()[:16]
@@ -493,7 +506,9 @@ class Journal:
     def _take(self, path: Path) -> None:
         try:
             block = load_array(path, mmap=True)
-            sound = block.dtype == self._type and path.stem.endswith(hashlib.sha256(block.tobytes()).hexdigest()[:32])
+            sound = block.dtype == self._type and path.stem.endswith(
+                hashlib.sha256(block.tobytes()).hexdigest()[:32]
+            )
         except (OSError, IndexCorruptError):
             sound = False
         if sound:

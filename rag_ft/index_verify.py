@@ -1,4 +1,6 @@
-"""Proof that an index is what it says, and that a document is not in it any more. Reads everything, changes nothing."""
+"""Proof that an index is what it says, and that a document is not in it any more. Reads everything, changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,12 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 SENTENCE_CHARACTERS = 25
 """Shorter sentences are not searched for: they stand in many texts."""
 _BLOCK = 8 * 1024 * 1024
+_CLEAR = "'rag-ft index build', add or remove clears leftovers"
 
 
-def verify_index(index: Index, absent: str | None, progress: Callable[[str], None] | None = None) -> VerifyReport:
+def verify_index(
+    index: Index, absent: str | None, progress: Callable[[str], None] | None = None
+) -> VerifyReport:
     """Checks of the index as it is on disk now, not as the object saw it."""
     store = IndexStore(index.path)
     checks: list[Check] = []
@@ -54,14 +59,18 @@ def verify_index(index: Index, absent: str | None, progress: Callable[[str], Non
         note(name, not problem, detail)
     try:
         check_sentinels(generation, index.embedder, store.path)
-        note("embedder", True, f"{generation.manifest.embedder.name} gives the same vectors for sentinel passages")
+        note(
+            "embedder",
+            True,
+            f"{generation.manifest.embedder.name} gives the same vectors for sentinel passages",
+        )
     except RagFtError as error:
         note("embedder", False, str(error))
     leftovers = _leftovers(store, generation)
     note(
         "leftovers",
         not leftovers,
-        f"{leftovers[0]} was left by a build that was ended: build, add or remove clears it"
+        f"{leftovers[0]} was left by a build that was ended: {_CLEAR}"
         if leftovers
         else "no files beside those of the manifest",
     )
@@ -85,7 +94,11 @@ def _check_counts(generation: Generation) -> Outcome:
     }
     wrong = {name: number for name, number in found.items() if number != counts.passages}
     if wrong or counts.documents != len(generation.table):
-        return True, f"the manifest says {counts.passages:,} passages of {counts.documents:,} documents, found {wrong}"
+        return (
+            True,
+            f"the manifest says {counts.passages:,} passages of {counts.documents:,} documents, found "
+            f"{wrong}",
+        )
     return False, f"{counts.passages:,} passages of {counts.documents:,} documents in every file"
 
 
@@ -165,13 +178,21 @@ def _documents_at(absent: str) -> list[Document]:
 def _absent_from_records(generation: Generation, names: set[str]) -> Check:
     for row in generation.table:
         for name in names & {row.id, row.source}:
-            return Check(name="absent: records", ok=False, detail=f"{name!r} is a document with {row.passages} passages")
+            return Check(
+                name="absent: records",
+                ok=False,
+                detail=f"{name!r} is a document with {row.passages} passages",
+            )
     shown = " and ".join(repr(name) for name in sorted(names))
-    return Check(name="absent: records", ok=True, detail=f"no document, passage, vector or posting of {shown}")
+    return Check(
+        name="absent: records", ok=True, detail=f"no document, passage, vector or posting of {shown}"
+    )
 
 
 def _absent_from_files(store: IndexStore, names: set[str]) -> Check:
-    """No record of the documents in any file below the index's folder, whether the manifest knows the file or not."""
+    """No record of the documents in any file below the index's folder, whether the manifest knows the file
+    or not.
+    """
     needles: list[bytes] = []
     for name in names:
         quoted = json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -182,10 +203,12 @@ def _absent_from_files(store: IndexStore, names: set[str]) -> Check:
                 return Check(
                     name="absent: files",
                     ok=False,
-                    detail=f"{path} still holds {needle.decode(errors='replace')}: build, add or remove clears leftovers",
+                    detail=f"{path} still holds {needle.decode(errors='replace')}: {_CLEAR}",
                 )
     count = sum(1 for _ in _all_files(store))
-    return Check(name="absent: files", ok=True, detail=f"not named as a record in any of {count} files, byte for byte")
+    return Check(
+        name="absent: files", ok=True, detail=f"not named as a record in any of {count} files, byte for byte"
+    )
 
 
 def _sentences_absent(store: IndexStore, generation: Generation, documents: list[Document]) -> Check:
@@ -207,7 +230,7 @@ def _sentences_absent(store: IndexStore, generation: Generation, documents: list
     for path in _all_files(store):
         for sentence in own:
             if _holds(path, json.dumps(sentence, ensure_ascii=False).encode()[1:-1]):
-                detail = f"{path} still holds {sentence[:60]!r}: build, add or remove clears leftovers"
+                detail = f"{path} still holds {sentence[:60]!r}: {_CLEAR}"
                 return Check(name="absent: sentences", ok=False, detail=detail)
     detail = f"none of its {len(own):,} sentences in any file"
     if shared:
@@ -217,15 +240,17 @@ def _sentences_absent(store: IndexStore, generation: Generation, documents: list
 
 
 def _vectors_absent(index: Index, generation: Generation, documents: list[Document]) -> Check:
-    """No stored vector is that of a passage of the documents, unless another document has the same passage."""
+    """No stored vector is that of a passage of the documents, unless another document has it too."""
     from rag_ft.chunking import Chunker, ChunkingConfig, passage_text
 
     name = "absent: vectors"
     try:
         embedder = index.embedder
         chunker = Chunker(ChunkingConfig.model_validate(generation.manifest.chunking), embedder.count_tokens)
-        passages: list[Passage] = [passage for document in documents for passage in chunker.passages(document)]
-        kept_texts = {text for text in passage_texts(generation.folder / PASSAGES, generation.table)}
+        passages: list[Passage] = [
+            passage for document in documents for passage in chunker.passages(document)
+        ]
+        kept_texts = set(passage_texts(generation.folder / PASSAGES, generation.table))
         texts = [text for text in map(passage_text, passages) if text not in kept_texts]
         found = generation.vectors.search(embedder.encode_passages(texts), 1) if texts else []
     except RagFtError as error:
@@ -234,7 +259,11 @@ def _vectors_absent(index: Index, generation: Generation, documents: list[Docume
         if ranking and ranking[0].score > 0.99999:
             detail = f"row {ranking[0].row} has the vector of {text[:60]!r}"
             return Check(name=name, ok=False, detail=detail)
-    return Check(name=name, ok=True, detail=f"none of its {len(texts):,} passages, embedded again, has its vector stored")
+    return Check(
+        name=name,
+        ok=True,
+        detail=f"none of its {len(texts):,} passages, embedded again, has its vector stored",
+    )
 
 
 def _all_files(store: IndexStore) -> Iterator[Path]:

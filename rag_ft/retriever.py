@@ -29,7 +29,8 @@ FUSION_DEPTH = 100
 
 
 class Retriever(BaseRetriever):
-    """Passages for a question, best first. `invoke` and its kin give langchain documents, `retrieve` gives hits.
+    """Passages for a question, best first. `invoke` and its kin give langchain documents, `retrieve` gives
+    hits.
 
     dense: cosine of embeddings. bm25: shared words; needs no model. hybrid: reciprocal rank fusion of both.
     """
@@ -104,10 +105,11 @@ class Retriever(BaseRetriever):
 
 
 def fuse(rankings: Sequence[Sequence[Scored]], k: int, constant: int = 60) -> list[Scored]:
-    """Reciprocal rank fusion: each row scores the sum of 1 / (constant + rank) over the rankings that hold it.
+    """Reciprocal rank fusion: each row scores the sum of 1 / (constant + rank) over the rankings that hold
+    it.
 
-    Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods",
-    SIGIR 2009. Equal sums come in row order.
+    Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank
+    learning methods", SIGIR 2009. Equal sums come in row order.
     """
     sums: dict[int, float] = {}
     for ranking in rankings:

@@ -1,4 +1,5 @@
-"""Vectors in FAISS: the kinds of index, built, measured, written, mapped and searched. Knows nothing of passages.
+"""Vectors in FAISS: the kinds of index, built, measured, written, mapped and searched. Knows nothing of
+passages.
 
 Rows are numbered from 0; the metric is the inner product, of normalised vectors and so the cosine.
 """
@@ -6,6 +7,7 @@ Rows are numbered from 0; the metric is the inner product, of normalised vectors
 from __future__ import annotations
 
 import errno
+import importlib
 import math
 import os
 from dataclasses import dataclass
@@ -21,10 +23,13 @@ Kind: TypeAlias = Literal["flat", "hnsw", "ivf-pq"]
 KindChoice: TypeAlias = Literal["auto", "flat", "hnsw", "ivf-pq"]
 
 FLAT_UP_TO = 200_000
-"""Exact search of 200,000 vectors of 384 numbers reads 300 MB, 20-40 ms on one core: less than embedding the question
-on a CPU, so an approximate index would only cost recall."""
+"""Exact search of 200,000 vectors of 384 numbers reads 300 MB, 20-40 ms on one core: less than embedding
+the question on a CPU, so an approximate index would only cost recall.
+"""
 HNSW_UP_TO = 2_000_000
-"""Beyond it the graph and the vectors (about 1.8 kB each) outgrow 4 GB of memory; product quantisation keeps 56 bytes."""
+"""Beyond it the graph and the vectors (about 1.8 kB each) outgrow 4 GB of memory; product quantisation
+keeps 56 bytes.
+"""
 
 HNSW_NEIGHBOURS = 32
 HNSW_BUILD_EFFORT = 200
@@ -57,6 +62,11 @@ class Effort:
     """Share of the exact ten nearest that the index finds, over sampled queries; 1 for flat."""
 
 
+def _faiss() -> Any:
+    """The library, loaded when vectors are first met; its type stubs lag behind it."""
+    return importlib.import_module("faiss")
+
+
 def choose_kind(choice: KindChoice, rows: int) -> Kind:
     """The kind for that many rows: the one asked for, or by size where "auto". Raises UsageError."""
     if choice == "auto":
@@ -69,11 +79,12 @@ def choose_kind(choice: KindChoice, rows: int) -> Kind:
 def build_vectors(vectors: NDArray[np.float32], kind: Kind) -> tuple[Any, Effort]:
     """A FAISS index over the rows, and the search effort that reaches the wanted recall.
 
-    Recall is measured against exact search with up to 200 queries made of two stored vectors, 0.7 of one and 0.3 of
-    another: they lie where real questions lie (between texts), and more neighbours are nearly tied than for one
-    stored vector alone, so the figure errs on the low side. The least effort with a recall of 0.95 is kept.
+    Recall is measured against exact search with up to 200 queries made of two stored vectors, 0.7 of one
+    and 0.3 of another: they lie where real questions lie (between texts), and more neighbours are nearly
+    tied than for one stored vector alone, so the figure errs on the low side. The least effort with a
+    recall of 0.95 is kept.
     """
-    import faiss
+    faiss = _faiss()
 
     rows, dimension = vectors.shape
     if kind == "flat" or rows == 0:
@@ -107,7 +118,7 @@ def build_vectors(vectors: NDArray[np.float32], kind: Kind) -> tuple[Any, Effort
 
 
 def _train_ivf_pq(vectors: NDArray[np.float32]) -> Any:
-    import faiss
+    faiss = _faiss()
 
     rows, dimension = vectors.shape
     lists = max(1, min(int(4 * math.sqrt(rows)), rows // 39))
@@ -143,7 +154,7 @@ def _recall_queries(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _exact_rows(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> list[set[int]]:
-    import faiss
+    faiss = _faiss()
 
     exact = faiss.IndexFlatIP(vectors.shape[1])
     rows: list[set[int]] = []
@@ -163,7 +174,7 @@ def _exact_rows(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> l
 
 def write_vectors(index: Any, path: Path) -> None:
     """Write a FAISS index; raises OSError, also for FAISS's own write errors."""
-    import faiss
+    faiss = _faiss()
 
     try:
         faiss.write_index(index, os.fspath(path))
@@ -178,7 +189,7 @@ def read_vectors(path: Path, *, mmap: bool) -> Any:
 
     Only the kinds that are built here are let in. Raises IndexCorruptError.
     """
-    import faiss
+    faiss = _faiss()
 
     flags = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP) if mmap else 0
     try:
@@ -193,14 +204,17 @@ def read_vectors(path: Path, *, mmap: bool) -> Any:
     for part in [index, *inner]:
         if type(part) not in allowed:
             raise IndexCorruptError(
-                f"{path} holds a FAISS {type(part).__name__}, which this program never writes: build the index again"
+                f"{path} holds a FAISS {type(part).__name__}, which this program never writes: build the "
+                "index again"
             )
     return index
 
 
 def stored_vectors(index: Any) -> NDArray[np.float32] | None:
-    """The vectors inside a flat or HNSW index as a read-only view, shape (n, d); None where only codes are kept."""
-    import faiss
+    """The vectors inside a flat or HNSW index as a read-only view, shape (n, d); None where only codes are
+    kept.
+    """
+    faiss = _faiss()
 
     storage = faiss.downcast_index(index.storage) if type(index) is faiss.IndexHNSWFlat else index
     if type(storage) not in (faiss.IndexFlat, faiss.IndexFlatIP):
@@ -231,8 +245,8 @@ class VectorIndex:
     ) -> list[list[Scored]]:
         """The k best rows for each query, shape (n, d); best first, equal scores in row order.
 
-        `allowed`: only these rows, ascending; exact up to 100,000 of them whatever the kind. Fewer than k rows where
-        there are fewer.
+        `allowed`: only these rows, ascending; exact up to 100,000 of them whatever the kind. Fewer than k
+        rows where there are fewer.
         """
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         available = len(self) if allowed is None else len(allowed)
@@ -252,7 +266,7 @@ class VectorIndex:
     def _candidates(
         self, queries: NDArray[np.float32], k: int, available: int, allowed: NDArray[np.int64] | None
     ) -> NDArray[np.int64]:
-        import faiss
+        faiss = _faiss()
 
         wide = max(10 * k, 100) if self.kind == "ivf-pq" else k + _SPARE
         count = min(available, wide)
@@ -270,7 +284,9 @@ class VectorIndex:
         return found
 
     def _rescore(self, query: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> list[Scored]:
-        """Order candidates by their exact score: the same vector then has the same score wherever it stands."""
+        """Order candidates by their exact score: the same vector then has the same score wherever it
+        stands.
+        """
         rows = np.sort(rows[rows >= 0])  # FAISS fills up with -1
         scores = _exact_scores(self.vectors[rows], query)
         order = np.argsort(-scores, kind="stable")[:k]
