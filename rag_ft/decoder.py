@@ -7,7 +7,7 @@ not depend on how it was batched or padded. No choice of tokens is made here: `s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rag_ft.errors import UsageError
@@ -52,9 +52,14 @@ class Decoder:
         sliding = getattr(self._config, "sliding_window", None)
         return min(window, int(sliding)) if sliding else window
 
-    def start(self, head: tuple[int, ...], rows: Sequence[Sequence[int]]) -> Session:
-        """Read prompts: a head shared by all, then one run of token ids (at least two) for each row."""
-        return Session(self._forward, self._head(head), len(head), rows)
+    @property
+    def vocabulary(self) -> int:
+        """Width of the logits."""
+        return int(self._model.get_output_embeddings().weight.shape[0])
+
+    def start(self, head: tuple[int, ...], rows: Sequence[Sequence[int]], keep: int = 1) -> Session:
+        """Read prompts: a head shared by all, then one run of at least `keep` token ids for each row."""
+        return Session(self._forward, self._model.device, self._head(head), len(head), rows, keep)
 
     def _head(self, head: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
         if not head:
@@ -110,17 +115,29 @@ class _Forward(NamedTuple):
 class Session:
     """Prompts that have been read and can be continued, row by row."""
 
-    def __init__(self, forward: Any, head: list[tuple[Tensor, Tensor]], head_length: int, rows: Sequence[Sequence[int]]):
+    def __init__(
+        self,
+        forward: Callable[..., _Forward],
+        device: Any,
+        head: list[tuple[Tensor, Tensor]],
+        head_length: int,
+        rows: Sequence[Sequence[int]],
+        keep: int,
+    ) -> None:
         import torch
 
         self._forward = forward
         count = len(rows)
         self._cache = [(keys.expand(count, -1, -1, -1), values.expand(count, -1, -1, -1)) for keys, values in head]
-        device = head[0][0].device if head else torch.device("cpu")
         self._valid = torch.ones(count, head_length, dtype=torch.bool, device=device)  # (B, cached)
         self._next = torch.full((count,), head_length, dtype=torch.long, device=device)  # (B,) next position
-        self.logits: Tensor = self.extend(rows, keep=2)
-        """After the last two tokens of each row: (B, 2, V) float32."""
+        self.logits: Tensor = self.extend(rows, keep)
+        """After the last `keep` tokens of each row: (B, keep, V) float32."""
+
+    @property
+    def rows(self) -> int:
+        """How many prompts there are."""
+        return int(self._valid.shape[0])
 
     def extend(self, rows: Sequence[Sequence[int]], keep: int = 1) -> Tensor:
         """Append tokens to each row (a row may be empty) and return logits after its last `keep`: (B, keep, V).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rag_ft import completion
@@ -23,6 +23,13 @@ class Generated(NamedTuple):
     """Of each token under the model, unconstrained, at temperature 1."""
     finished: bool
     """False where the token limit came before the end."""
+
+
+class GeneratedTokens(NamedTuple):
+    """Tokens that one step brought to one row."""
+
+    row: int
+    tokens: list[int]
 
 
 def answer_grammar(passage_count: int, max_answer_tokens: int) -> str:
@@ -119,12 +126,11 @@ def generate(
     stop_ids: frozenset[int],
     temperature: float = 0.0,
     generator: Generator | None = None,
-    on_tokens: Callable[[int, list[int]], None] | None = None,
-) -> list[Generated]:
+) -> Iterator[GeneratedTokens | list[Generated]]:
     """Continue every row of a session until its grammar is satisfied, a stop token comes, or `max_tokens` are made.
 
     `first_logits` (B, V): after each row's last token. Greedy at temperature 0, else sampled with `generator`.
-    `on_tokens(row, tokens)` is called as tokens come.
+    Yields tokens as they come and, last, the list of all rows.
     """
     rows = [Generated([], [], False) for _ in matchers]
     active = set(range(len(rows)))
@@ -142,8 +148,7 @@ def generate(
             feed[row] = [token, *(matcher.take(token) if matcher else [])]
             rows[row].tokens.extend(feed[row])
             rows[row].logprobs.append(float(scores[token] - scores.logsumexp(-1)))
-            if on_tokens is not None:
-                on_tokens(row, feed[row])
+            yield GeneratedTokens(row, feed[row])
             if matcher is not None and matcher.done:
                 rows[row] = rows[row]._replace(finished=True)
             if rows[row].finished or len(rows[row].tokens) >= max_tokens:
@@ -160,7 +165,7 @@ def generate(
                 before = after[row, longest - len(tokens) + place]
                 rows[row].logprobs.append(float(before[forced] - before.logsumexp(-1)))
         logits = after[:, -1]
-    return rows
+    yield rows
 
 
 def _choose(scores: Tensor, matcher: Matcher | None, temperature: float, generator: Generator | None) -> int:

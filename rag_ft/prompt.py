@@ -92,9 +92,12 @@ class PromptBuilder:
         self.head: tuple[int, ...] = self._encode_template(before)
         self._tail = self._encode_template(after)
         self._encode_block = lru_cache(maxsize=4096)(self._encode_text)
-        self.completion_head: tuple[int, ...] = self._encode_text(completion.HEAD)
-        self.completion_null: tuple[int, ...] = self._encode_text(completion.NULL)
-        self.completion_open: tuple[int, ...] = self._encode_text(completion.OPEN)
+        head, null, opening = (self._encode_text(part) for part in (completion.HEAD, completion.NULL, completion.OPEN))
+        shared = next((i for i, (a, b) in enumerate(zip(null, opening, strict=False)) if a != b), 0)
+        # Where a tokenizer cuts the blank before both off, null and an answer part ways one token later.
+        self.completion_head: tuple[int, ...] = head + null[:shared]
+        self.completion_null: tuple[int, ...] = null[shared:]
+        self.completion_open: tuple[int, ...] = opening[shared:]
         self.fingerprint: str = self._fingerprint()
 
     def build(self, question: str, passages: Sequence[Passage], budget: TokenBudget) -> Prompt:

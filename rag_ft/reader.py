@@ -1,0 +1,566 @@
+"""Question + passages → what the model answers, how sure it is, and which passage it cites.
+
+Three modes. `quote`: the answer is a span of a passage, found by searching all spans at once (`span_search`).
+`schema`: any text in valid JSON (`grammar`). `free`: whatever the model writes, parsed strictly. Two ways of reading:
+`joint` (all passages in one prompt) and `separate` (each passage in a prompt of its own; answers and null compete).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from rag_ft import completion
+from rag_ft.decoder import Decoder, Session, TreeNode
+from rag_ft.errors import AnswerParseError, PromptMismatchError, UsageError
+from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_grammar, generate, quote_grammar
+from rag_ft.prompt import Prompt, PromptBuilder, TokenBudget
+from rag_ft.schema import Passage
+from rag_ft.sentences import sentence_spans
+from rag_ft.span_search import SpanSearch, SpanTrie, search_spans
+from rag_ft.spans import Span, candidate_spans
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rag_ft.model import ComputePlan, LoadedModel
+
+Mode: TypeAlias = Literal["quote", "schema", "free"]
+ReadingWay: TypeAlias = Literal["joint", "separate"]
+Decoding: TypeAlias = Literal["search", "greedy"]
+
+MODES: tuple[Mode, ...] = ("quote", "schema", "free")
+READING_WAYS: tuple[ReadingWay, ...] = ("joint", "separate")
+
+MAX_ANSWER_TOKENS = 48
+"""Longest answer, in the reader's tokens; a longer span is no candidate, a longer generated text is incomplete."""
+
+MAX_PROMPT_TOKENS = 2048
+_TOKENS_PER_PASS = 4096
+"""Prompt tokens read in one pass of a batch: enough to fill two cores, little enough to stay under 2 GB."""
+
+ADAPTER_RECORD = "rag_ft.json"
+"""Beside an adapter: what it was trained with."""
+
+
+class ReadRequest(NamedTuple):
+    """A question and its passages in rank order."""
+
+    question: str
+    passages: tuple[Passage, ...]
+
+
+class Cited(NamedTuple):
+    """A passage that a completion cites, and where the answer stands in it if the reader knows."""
+
+    passage: Passage
+    span: Span | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the reader makes of one question."""
+
+    answer: str | None
+    cited: tuple[Cited, ...]
+    confidence: float
+    """Probability of the outcome given: of the answer, or of null where it abstained."""
+    answer_confidence: float
+    """Probability of the best answer, given or not: what `threshold` is compared with."""
+    abstained: bool
+    complete: bool
+    completion: str
+    """The JSON; citation numbers count the passages that were read, in rank order."""
+    read: tuple[bool, ...]
+    """For each passage of the request: whether it was in a prompt."""
+    prompt_tokens: int
+    completion_tokens: int
+    passes: int = 0
+    """Tree passes of the span search; 0 in other modes."""
+
+
+class StreamEvent(NamedTuple):
+    """A piece of the completion as it comes (`text`), or, last, the whole `reading`."""
+
+    text: str
+    reading: Reading | None
+
+
+@dataclass
+class _Row:
+    """One prompt of a batch and what came of it; log-probabilities are those after the completion's head."""
+
+    request: int
+    prompt: Prompt
+    numbers: tuple[int, ...]
+    """The prompt's passages as indices into the request's."""
+    ids: list[int]
+    null: float = -math.inf
+    scored: dict[str, float] = field(default_factory=dict)
+    """Answer → log-probability of opening quote, answer and closing quote."""
+    best: str | None = None
+    total: float = -math.inf
+    unseen: float = -math.inf
+    cited: tuple[Cited, ...] = ()
+    """Of the best answer."""
+    complete: bool = True
+    text: str = ""
+    """The completion, where it is not to be rendered from the best answer."""
+    completion_tokens: int = 0
+    passes: int = 0
+
+
+class Reader:
+    """A base model, with an adapter or without, that answers from passages."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        mode: Mode = "quote",
+        reading: ReadingWay = "separate",
+        threshold: float | None = None,
+        max_prompt_tokens: int = MAX_PROMPT_TOKENS,
+        max_answer_tokens: int = MAX_ANSWER_TOKENS,
+        shots: bool | None = None,
+        decoding: Decoding = "search",
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        _check("mode", mode, MODES)
+        _check("reading", reading, READING_WAYS)
+        _check("decoding", decoding, ("search", "greedy"))
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise UsageError(f"threshold is {threshold} but must lie between 0 (always answer) and 1 (never answer)")
+        if max_answer_tokens < 1 or max_prompt_tokens < 1:
+            raise UsageError(
+                f"max_answer_tokens is {max_answer_tokens} and max_prompt_tokens {max_prompt_tokens}: both must be positive"
+            )
+        if temperature < 0 or (temperature > 0 and mode == "quote"):
+            raise UsageError(f"temperature is {temperature}: it must be 0 in mode 'quote' and 0 or more in the others")
+        self.mode: Mode = mode
+        self.reading: ReadingWay = reading
+        self.threshold = threshold
+        self.max_answer_tokens = max_answer_tokens
+        self.decoding: Decoding = decoding
+        self.temperature = temperature
+        self.seed = seed
+        self.loaded = loaded
+        record = _adapter_record(loaded)
+        if shots is None:
+            shots = bool(record.get("shots", loaded.adapter is None))
+        self.prompts = PromptBuilder(loaded.tokenizer, shots=shots)
+        _check_prompt(record, self.prompts, loaded)
+        self._decoder = Decoder(loaded)
+        prompts = self.prompts
+        room = (
+            len(prompts.completion_head)
+            + max(len(prompts.completion_null), len(prompts.completion_open) + max_answer_tokens + len(prompts.close_ids((1, 2, 3))))
+            + 1
+        )
+        self.budget = TokenBudget(min(self._decoder.window, max_prompt_tokens + room), room)
+        self._grammars: GrammarCompiler | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str = "default", *, adapter: str | Path | None = None, plan: ComputePlan | None = None, **settings: Any
+    ) -> Reader:
+        """A reader by the name of its base model: `default`, a local folder, or a hub id; `adapter` is a LoRA folder.
+
+        Further keywords are those of `Reader`: `mode`, `reading`, `threshold` (None: null competes with the answer
+        by probability; else an answer whose confidence is lower becomes null), `max_prompt_tokens`,
+        `max_answer_tokens`, `shots`, `temperature` and `seed`. Raises WeightsError, UsageError, PromptMismatchError.
+        """
+        from rag_ft.model import load_model
+
+        return cls(load_model(name, adapter=adapter, plan=plan), **settings)
+
+    def read(self, question: str, passages: Sequence[Passage]) -> Reading:
+        """What the passages, in rank order, answer to the question; without passages the answer is null."""
+        return self.read_batch([ReadRequest(question, tuple(passages))])[0]
+
+    def read_batch(self, requests: Sequence[ReadRequest]) -> list[Reading]:
+        """The same for many questions, in the order given; prompts are read sorted by length."""
+        rows = self._rows(requests)
+        for group in _groups(rows):
+            self._run(group)
+        return [
+            self._combine(request, [row for row in rows if row.request == number])
+            for number, request in enumerate(requests)
+        ]
+
+    def stream(self, question: str, passages: Sequence[Passage]) -> Iterator[StreamEvent]:
+        """The completion piece by piece, then the reading.
+
+        Only a single prompt that is decoded token by token has pieces to show; the span search and the reading of
+        several prompts know nothing before they know all, and give the completion in one piece.
+        """
+        request = ReadRequest(question, tuple(passages))
+        rows = self._rows([request])
+        if self.mode == "quote" or len(rows) != 1:
+            for group in _groups(rows):
+                self._run(group)
+        else:
+            pending: list[int] = []
+            if self.mode == "schema":
+                yield StreamEvent(completion.HEAD + completion.OPEN, None)
+            for step in self._steps(rows):
+                pending.extend(step.tokens)
+                text = self.loaded.tokenizer.decode(pending)
+                if not text.endswith("\ufffd"):  # else a character is not whole yet
+                    pending.clear()
+                    yield StreamEvent(text, None)
+            reading = self._combine(request, rows)
+            yield StreamEvent("", reading)
+            return
+        reading = self._combine(request, rows)
+        yield StreamEvent(reading.completion, None)
+        yield StreamEvent("", reading)
+
+    def _rows(self, requests: Sequence[ReadRequest]) -> list[_Row]:
+        """The prompts of all requests: one each for joint reading, one for each passage for separate reading."""
+        rows: list[_Row] = []
+        start = (*self.prompts.completion_head, *self.prompts.completion_open) if self.mode != "free" else ()
+        for number, request in enumerate(requests):
+            prompts: list[tuple[Prompt, tuple[int, ...]]] = []
+            if self.reading == "joint" or not request.passages:
+                prompt = self.prompts.build(request.question, request.passages, self.budget)
+                left_out = {id(passage) for passage in prompt.left_out}
+                prompts.append((prompt, tuple(i for i, p in enumerate(request.passages) if id(p) not in left_out)))
+            else:
+                too_long = None
+                for place, passage in enumerate(request.passages):
+                    try:
+                        prompts.append((self.prompts.build(request.question, [passage], self.budget), (place,)))
+                    except UsageError:
+                        raise
+                    except Exception as error:  # PromptTooLongError of one passage: the others may fit
+                        too_long = error
+                if not prompts and too_long is not None:
+                    raise too_long
+            if request.passages:
+                rows.extend(
+                    _Row(number, prompt, numbers, [*prompt.context, *prompt.question, *start])
+                    for prompt, numbers in prompts
+                )
+        return rows
+
+    def _run(self, rows: list[_Row]) -> None:
+        if self.mode == "quote" and self.decoding == "search":
+            self._search(rows)
+        else:
+            for _ in self._steps(rows):
+                pass
+
+    def _start(self, rows: list[_Row]) -> tuple[Session, Tensor]:
+        """Read the prompts and note the probability of null; returns the session and each row's log p(open)."""
+        null, opening = self.prompts.completion_null, self.prompts.completion_open
+        session = self._decoder.start(self.prompts.head, [row.ids for row in rows], keep=len(opening) + 1)
+        logprobs = session.logits.log_softmax(-1)  # (B, open + 1, V)
+        for number, row in enumerate(rows):
+            row.null = float(logprobs[number, 0, null[0]])
+        opened = sum(logprobs[:, place, token] for place, token in enumerate(opening))
+        return session, opened
+
+    def _search(self, rows: list[_Row]) -> None:
+        session, opened = self._start(rows)
+        close = self.prompts.close_ids((1,))[0]
+        places = [_candidates(row.prompt.passages) for row in rows]
+        searches: list[SpanSearch] = []
+        texts: list[list[str]] = []
+        bodies: list[list[tuple[int, ...]]] = []
+        first = session.logits[:, -1].log_softmax(-1)
+        for number, row in enumerate(rows):
+            wanted = list(places[number])
+            ids = self.prompts.body_ids(wanted) if wanted else []
+            kept = [i for i, body in enumerate(ids) if 0 < len(body) <= self.max_answer_tokens]
+            texts.append([wanted[i] for i in kept])
+            bodies.append([ids[i] for i in kept])
+            trie = SpanTrie(bodies[-1])
+            starts = sorted(trie.children[0])
+            after = dict(zip(starts, first[number, starts].tolist(), strict=True)) if starts else {}
+            searches.append(SpanSearch(trie, float(opened[number]), row.null, after, close))
+        for number, (row, result) in enumerate(zip(rows, search_spans(session, searches), strict=True)):
+            row.scored = {texts[number][i]: value for i, value in result.logprobs.items()}
+            row.total, row.unseen, row.passes = result.total_logprob, result.unseen_logprob, result.passes
+            if result.best >= 0:
+                row.best = texts[number][result.best]
+                row.cited = (Cited(*self._cite(session, number, row, places[number][row.best], bodies[number][result.best])),)
+            row.completion_tokens = len(self.prompts.completion_ids(row.best, (1,)))
+
+    def _cite(
+        self, session: Session, number: int, row: _Row, places: list[tuple[int, Span]], body: tuple[int, ...]
+    ) -> tuple[Passage, Span]:
+        """Which passage to cite for an answer that stands in several: the one that the model prefers."""
+        by_passage: dict[int, Span] = {}
+        for place, span in places:
+            by_passage.setdefault(place, span)
+        chosen = next(iter(by_passage))
+        if len(by_passage) > 1:
+            closings = {place: self.prompts.close_ids((place + 1,)) for place in by_passage}
+            scores = _score_after(session, number, body, list(closings.values()))
+            chosen = max(zip(closings, scores, strict=True), key=lambda pair: (pair[1], -pair[0]))[0]
+        return row.prompt.passages[chosen], by_passage[chosen]
+
+    def _steps(self, rows: list[_Row]) -> Iterator[GeneratedTokens]:
+        """Decode token by token; the rows are filled in when the iterator is exhausted."""
+        import torch
+
+        stop = frozenset({self.prompts.end_of_turn_id, *self._eos_ids()})
+        sampler = torch.Generator().manual_seed(self.seed)
+        if self.mode == "free":
+            session = self._decoder.start(self.prompts.head, [row.ids for row in rows])
+            matchers: list[Any] = [None] * len(rows)
+            limit = self.budget.completion
+            opened = None
+        else:
+            session, opened = self._start(rows)
+            matchers = [self._compiler().matcher(self._grammar(row)) for row in rows]
+            limit = self.budget.completion
+        steps = generate(
+            session,
+            session.logits[:, -1],
+            matchers,
+            max_tokens=limit,
+            stop_ids=stop,
+            temperature=self.temperature,
+            generator=sampler,
+        )
+        done: list[Generated] = []
+        for step in steps:
+            if isinstance(step, GeneratedTokens):
+                yield step
+            else:
+                done = step
+        for number, (row, made) in enumerate(zip(rows, done, strict=True)):
+            self._settle(row, made, None if opened is None else float(opened[number]))
+
+    def _settle(self, row: _Row, made: Generated, opened: float | None) -> None:
+        """Parse what a row's decoding made, and its probability up to the closing quote."""
+        lead = "" if opened is None else completion.HEAD + completion.OPEN
+        row.text = lead + self.loaded.tokenizer.decode(made.tokens, skip_special_tokens=False)
+        row.completion_tokens = len(made.tokens) + (0 if opened is None else len(self.prompts.completion_head) + 1)
+        try:
+            parsed = completion.parse(row.text, len(row.prompt.passages))
+        except AnswerParseError:
+            row.complete = False
+            return
+        length = self._tokens_of_answer(lead, made.tokens)
+        logprob = (opened or 0.0) + sum(made.logprobs[:length])
+        # The grammar closes an answer that has come to its limit: valid JSON, but a text cut short.
+        row.complete = made.finished and not (opened is not None and length > self.max_answer_tokens)
+        if parsed.answer is None:
+            row.null = logprob
+        elif row.complete:
+            row.best, row.scored, row.total = parsed.answer, {parsed.answer: logprob}, logprob
+            places = _places(parsed.answer, row.prompt.passages) if self.mode == "quote" else {}
+            row.cited = tuple(
+                Cited(row.prompt.passages[one - 1], places.get(one - 1)) for one in parsed.citations
+            )
+
+    def _tokens_of_answer(self, lead: str, tokens: list[int]) -> int:
+        """How many tokens it takes until the answer is closed."""
+        decode = self.loaded.tokenizer.decode
+        low, high = 1, len(tokens)
+        while low < high:
+            middle = (low + high) // 2
+            if _answer_closed(lead + decode(tokens[:middle])):
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def _grammar(self, row: _Row) -> str:
+        if self.mode == "schema":
+            return answer_grammar(len(row.prompt.passages), self.max_answer_tokens)
+        places = _candidates(row.prompt.passages)
+        bodies = self.prompts.body_ids(list(places))
+        choices = [
+            (text, sorted({place + 1 for place, _ in places[text]}))
+            for text, body in zip(places, bodies, strict=True)
+            if 0 < len(body) <= self.max_answer_tokens
+        ]
+        return quote_grammar(choices)
+
+    def _compiler(self) -> GrammarCompiler:
+        if self._grammars is None:
+            self._grammars = GrammarCompiler(
+                self.loaded.tokenizer, self._decoder.vocabulary, self.prompts.end_of_turn_id
+            )
+        return self._grammars
+
+    def _eos_ids(self) -> list[int]:
+        eos = self.loaded.tokenizer.eos_token_id
+        return [] if eos is None else [int(eos)]
+
+    def _combine(self, request: ReadRequest, rows: list[_Row]) -> Reading:
+        """One outcome from the rows of a request.
+
+        Each row says how likely each answer is against its own null. Taking the rows as independent and at most one
+        of them as answering, an answer's weight is its odds against its row's null, and null's weight is 1; the
+        confidences are the weights' shares. With one row this is the answer's share of P(null) + sum of P(answers).
+        """
+        read = [False] * len(request.passages)
+        for row in rows:
+            for place in row.numbers:
+                read[place] = True
+        tokens = sum(len(row.prompt) for row in rows)
+        made = sum(row.completion_tokens for row in rows)
+        passes = max((row.passes for row in rows), default=0)
+
+        def reading(answer: str | None, cited: tuple[Cited, ...], confidence: float, best: float, **more: Any) -> Reading:
+            text = more.pop("text", None)
+            if text is None:
+                numbers = [sum(read[: _index(request.passages, one.passage) + 1]) for one in cited]
+                text = completion.render(answer, tuple(numbers))
+            return Reading(
+                answer=answer,
+                cited=cited,
+                confidence=confidence,
+                answer_confidence=best,
+                abstained=more.pop("abstained", answer is None),
+                complete=more.pop("complete", True),
+                completion=text,
+                read=tuple(read),
+                prompt_tokens=tokens,
+                completion_tokens=made,
+                passes=passes,
+            )
+
+        if not rows:
+            return reading(None, (), 1.0, 0.0)
+        usable = [row for row in rows if row.complete]
+        if not usable:
+            return reading(None, (), 0.0, 0.0, text=rows[0].text, complete=False, abstained=False)
+        if self.mode == "free" and len(usable) == 1:
+            return self._combine_free(usable[0], reading)
+        weights = [math.exp(min(row.scored[row.best] - row.null, 700)) if row.best is not None else 0.0 for row in usable]
+        winner = max(range(len(usable)), key=lambda i: (weights[i], -i))
+        best = usable[winner].best
+        everything = 1.0 + sum(
+            math.exp(min(logprob - row.null, 700)) for row in usable for logprob in (row.total, row.unseen)
+        )
+        alike = sum(math.exp(min(row.scored[best] - row.null, 700)) for row in usable if best in row.scored) if best else 0.0
+        confidence, null = alike / everything, 1.0 / everything
+        answers = best is not None and (confidence >= null if self.threshold is None else confidence >= self.threshold)
+        if not answers:
+            return reading(None, (), null if self.threshold is None else 1 - confidence, confidence)
+        text = usable[winner].text if len(rows) == 1 and usable[winner].text else None
+        return reading(best, usable[winner].cited, confidence, confidence, text=text)
+
+    def _combine_free(self, row: _Row, reading: Any) -> Reading:
+        """Free text says null or an answer, not both: its confidence is the probability of what it says."""
+        if row.best is None:
+            outcome: Reading = reading(None, (), math.exp(row.null), 0.0, text=row.text)
+            return outcome
+        confidence = math.exp(row.scored[row.best])
+        if self.threshold is not None and confidence < self.threshold:
+            outcome = reading(None, (), 1 - confidence, confidence)
+        else:
+            outcome = reading(row.best, row.cited, confidence, confidence, text=row.text)
+        return outcome
+
+
+def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} is {value!r} but must be one of {', '.join(allowed)}")
+
+
+def _adapter_record(loaded: LoadedModel) -> dict[str, Any]:
+    if loaded.adapter is None:
+        return {}
+    path = Path(loaded.adapter.path) / ADAPTER_RECORD
+    if not path.is_file():
+        return {}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return record if isinstance(record, dict) else {}
+
+
+def _check_prompt(record: dict[str, Any], prompts: PromptBuilder, loaded: LoadedModel) -> None:
+    trained = record.get("prompt_fingerprint")
+    if trained is not None and trained != prompts.fingerprint:
+        raise PromptMismatchError(
+            f"the adapter {loaded.adapter.path if loaded.adapter else ''} was trained under prompt {str(trained)[:12]}"
+            f" and this reader builds prompt {prompts.fingerprint[:12]}: use the version of rag_ft and the base model"
+            " that it was trained with, or train it again"
+        )
+
+
+def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """Rows sorted by length, longest first, in groups that one pass can read."""
+    group: list[_Row] = []
+    for row in sorted(rows, key=lambda one: -len(one.ids)):
+        if group and len(group[0].ids) * (len(group) + 1) > _TOKENS_PER_PASS:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _candidates(passages: Sequence[Passage]) -> dict[str, list[tuple[int, Span]]]:
+    """Candidate answers and where each stands: passage index and span, in reading order."""
+    found: dict[str, list[tuple[int, Span]]] = {}
+    for place, passage in enumerate(passages):
+        for span in candidate_spans(passage.text, sentence_spans(passage.text)):
+            found.setdefault(passage.text[span.start : span.end], []).append((place, span))
+    return found
+
+
+def _places(answer: str, passages: Sequence[Passage]) -> dict[int, Span]:
+    """The first place of an answer in each passage that holds it as a candidate."""
+    first: dict[int, Span] = {}
+    for place, span in _candidates(passages).get(answer, []):
+        first.setdefault(place, span)
+    return first
+
+
+def _score_after(
+    session: Session, row: int, lead: tuple[int, ...], endings: Sequence[tuple[int, ...]]
+) -> list[float]:
+    """Log-probability of each ending after a row's tokens and `lead`, in one pass."""
+    tree: list[TreeNode] = []
+    for token in lead:
+        tree.append(TreeNode(token, len(tree) - 1))
+    paths: list[list[int]] = []
+    for ending in endings:
+        parent, path = len(lead) - 1, []
+        for token in ending[:-1]:
+            path.append(parent)
+            tree.append(TreeNode(token, parent))
+            parent = len(tree) - 1
+        paths.append([*path, parent])
+    wanted: list[list[int]] = [[] for _ in tree]
+    slots: list[list[tuple[int, int]]] = []
+    for ending, path in zip(endings, paths, strict=True):
+        slots.append([])
+        for token, node in zip(ending, path, strict=True):
+            slots[-1].append((node, len(wanted[node])))
+            wanted[node].append(token)
+    empty: list[Any] = [[] for _ in range(session.rows)]
+    trees, asked = list(empty), list(empty)
+    trees[row], asked[row] = tree, wanted
+    found = session.score_trees(trees, asked)[row]
+    return [float(sum(found[node][slot] for node, slot in places)) for places in slots]
+
+
+def _answer_closed(text: str) -> bool:
+    """Whether the answer of a completion that is still coming is whole: its string closed, or null written out."""
+    begin = text.find('"answer"')
+    rest = text[begin + len('"answer"') :].lstrip().removeprefix(":").lstrip() if begin >= 0 else ""
+    if rest.startswith("null"):
+        return True
+    escaped = False
+    for character in rest[1:] if rest.startswith('"') else "":
+        if not escaped and character == '"':
+            return True
+        escaped = character == "\\" and not escaped
+    return False
+
+
+def _index(passages: Sequence[Passage], passage: Passage) -> int:
+    return next(i for i, one in enumerate(passages) if one is passage)
