@@ -139,6 +139,8 @@ def _train_ivf_pq(vectors: NDArray[np.float32]) -> Any:
     if rows > most:
         chosen = np.sort(np.random.default_rng(_SEED).choice(rows, size=most, replace=False))
         sample = vectors[chosen]
+    if rows == 1:
+        sample = np.repeat(sample, 2, axis=0)  # one bit of code needs two training points
     index.train(np.ascontiguousarray(sample))
     return index
 
