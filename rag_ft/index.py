@@ -476,7 +476,7 @@ def matches(row: TableRow, where: Where) -> bool:
             return False
         values = value if isinstance(value, list) else [value]
         anyone = wanted if isinstance(wanted, list) else [wanted]
-        if value != wanted and not any(_same(one, other) for one in values for other in anyone):
+        if not any(_same(one, other) for one in values for other in anyone):
             return False
     return True
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag_ft.bm25 import B, K1, Bm25Index, Words
+from rag_ft.bm25 import K1, B, Bm25Index, Words
 from rag_ft.errors import IndexCorruptError
 
 TEXTS = [

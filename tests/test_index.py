@@ -1,0 +1,531 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import HashingEmbedder
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rag_ft.chunking import ChunkingConfig
+from rag_ft.errors import (
+    CorpusError,
+    IndexLockedError,
+    IndexMismatchError,
+    IndexMissingError,
+    IndexStoreError,
+    UsageError,
+)
+from rag_ft.index import Index
+from rag_ft.schema import Document
+
+CHUNKING = ChunkingConfig(max_tokens=24)
+TOPICS = ["billing", "security", "holidays", "servers", "coffee", "parking"]
+
+
+def document(name: str, version: int = 0, **metadata: object) -> Document:
+    topic = TOPICS[sum(name.encode()) % len(TOPICS)]
+    text = "\n\n".join(
+        f"Paragraph {part} of {name} speaks of {topic} in version {version}. Rule {part} holds for {name}."
+        for part in range(4)
+    )
+    return Document(id=name, text=text, title=f"About {topic}", source=f"/docs/{name}", metadata=metadata)
+
+
+def build(documents: list[Document], path: Path, embedder: HashingEmbedder | None = None, **options) -> Index:
+    embedder = embedder or HashingEmbedder()
+    return Index.build(documents, path, embedder=embedder, chunking=CHUNKING, progress=False, **options)
+
+
+DOCUMENTS = [document(f"{name}.md", team="ops" if name in "abc" else "web") for name in "abcdef"]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "index"
+
+
+def rankings(index: Index) -> list[list[tuple[str, float]]]:
+    queries = ["rule 2 for billing", "version 0 of c.md", "coffee paragraph 3", "security"]
+    found = index.search_text(queries, 7) + index.bm25_search(queries, 7)
+    return [[(hit.passage.id, hit.score) for hit in hits] for hits in found]
+
+
+def same(one: Index, other: Index) -> None:
+    assert [*one.passages()] == [*other.passages()]
+    assert [*one.documents()] == [*other.documents()]
+    assert one.fingerprint == other.fingerprint
+    assert rankings(one) == rankings(other)
+
+
+# Building
+
+
+def test_build_reports_what_it_did_and_holds_every_passage(path):
+    index = build(DOCUMENTS, path)
+    report = index.last_report
+    assert report.added == tuple(f"{name}.md" for name in "abcdef")
+    assert report.passages == report.passages_embedded == len(index) == index.manifest.counts.passages
+    assert [*index.documents()] == [f"{name}.md" for name in "abcdef"]
+    for given_document in DOCUMENTS:
+        assert index.document(given_document.id) == given_document
+        passages = index.passages_of(given_document.id)
+        assert "".join(passage.text for passage in passages)
+        for passage in passages:
+            assert given_document.text[passage.start : passage.end] == passage.text
+            assert index.passage_by_id(passage.id) == passage
+            assert (passage.title, passage.source) == (given_document.title, given_document.source)
+            assert passage.metadata == given_document.metadata
+
+
+def test_rows_and_ids_name_the_same_passages(path):
+    index = build(DOCUMENTS, path)
+    assert [index.passage(row) for row in range(len(index))] == [*index.passages()]
+    with pytest.raises(IndexError):
+        index.passage(len(index))
+
+
+def test_rebuilding_an_unchanged_folder_embeds_and_writes_nothing(path):
+    before = build(DOCUMENTS, path)
+    embedder = HashingEmbedder()
+    after = build(DOCUMENTS[::-1], path, embedder)
+    assert after.last_report.unchanged == 6
+    assert after.last_report.passages_embedded == 0
+    assert embedder.passages_encoded <= 3  # the sentinels
+    assert after.manifest == before.manifest
+
+
+def test_rebuilding_embeds_only_what_changed_and_removes_what_is_gone(path):
+    build(DOCUMENTS, path)
+    changed = [document("a.md", version=1, team="ops"), *DOCUMENTS[2:], document("new.md")]
+    index = build(changed, path)
+    report = index.last_report
+    assert (report.added, report.changed, report.removed) == (("new.md",), ("a.md",), ("b.md",))
+    assert report.unchanged == 4
+    assert report.passages_embedded == len(index.passages_of("a.md")) + len(index.passages_of("new.md"))
+    same(index, build(changed, path.parent / "clean"))
+
+
+def test_a_change_in_one_sentence_embeds_only_the_passages_that_hold_it(path):
+    build(DOCUMENTS, path)
+    edited = DOCUMENTS[0].model_copy(update={"text": DOCUMENTS[0].text.replace("Rule 3", "Law 3")})
+    index = build([edited, *DOCUMENTS[1:]], path)
+    assert index.last_report.changed == ("a.md",)
+    assert index.last_report.passages_embedded == 1
+    same(index, build([edited, *DOCUMENTS[1:]], path.parent / "clean"))
+
+
+def test_renaming_a_document_embeds_nothing(path):
+    build(DOCUMENTS, path)
+    renamed = [DOCUMENTS[0].model_copy(update={"id": "moved/a.md"}), *DOCUMENTS[1:]]
+    index = build(renamed, path)
+    assert index.last_report.passages_embedded == 0
+    assert (index.last_report.added, index.last_report.removed) == (("moved/a.md",), ("a.md",))
+    same(index, build(renamed, path.parent / "clean"))
+
+
+def test_equal_texts_are_embedded_once(path):
+    twins = [DOCUMENTS[0], DOCUMENTS[0].model_copy(update={"id": "twin.md"})]
+    index = build(twins, path)
+    assert index.last_report.passages_embedded * 2 == len(index)
+
+
+def test_another_chunking_cuts_everything_anew(path):
+    build(DOCUMENTS, path)
+    index = Index.build(
+        DOCUMENTS, path, embedder=HashingEmbedder(), chunking=ChunkingConfig(max_tokens=60), progress=False
+    )
+    assert index.chunking.max_tokens == 60
+    assert index.last_report.unchanged == 0
+    assert index.last_report.changed == tuple(f"{name}.md" for name in "abcdef")
+
+
+def test_another_embedder_embeds_everything_anew(path, caplog):
+    build(DOCUMENTS, path)
+    index = build(DOCUMENTS, path, HashingEmbedder(salt="other"))
+    assert index.last_report.passages_embedded == len(index)
+    assert "everything is embedded again" in caplog.text
+
+
+def test_the_fingerprint_depends_on_content_and_not_on_order_time_or_place(path):
+    first = build(DOCUMENTS, path)
+    second = build(DOCUMENTS[::-1], path.parent / "other")
+    assert first.fingerprint == second.fingerprint
+    assert first.manifest.generation != second.manifest.generation
+    assert build(DOCUMENTS[1:], path).fingerprint != second.fingerprint
+
+
+def test_two_documents_of_one_id_are_an_error_and_the_former_index_stays(path):
+    before = build(DOCUMENTS[:2], path)
+    with pytest.raises(CorpusError, match="two documents have the id 'a.md'"):
+        build([DOCUMENTS[0], DOCUMENTS[0]], path)
+    same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
+
+
+def test_a_source_without_documents_is_an_error(path):
+    with pytest.raises(CorpusError):
+        build([], path)
+    with pytest.raises(IndexMissingError):
+        Index.load(path)
+
+
+def test_half_a_surrogate_pair_is_a_failure_that_names_the_document(path):
+    broken = Document(id="x", text="abc \ud800 def", source="x.txt")
+    index = build([broken, DOCUMENTS[0]], path)
+    assert [*index.documents()] == ["a.md"]
+    assert index.last_report.failures[0].source == "x.txt"
+    assert "half of a surrogate pair" in index.last_report.failures[0].reason
+
+
+def test_chunks_beyond_the_embedders_window_are_a_usage_error(path):
+    with pytest.raises(
+        UsageError, match="chunks of 24 tokens do not fit the embedder hashing, which reads at most 8"
+    ):
+        build(DOCUMENTS, path, HashingEmbedder(max_tokens=8))
+
+
+def test_an_embedder_that_gives_nonsense_is_an_error(path):
+    class Broken(HashingEmbedder):
+        def encode_passages(self, texts, *, progress=False):
+            return np.full((len(texts), self.dimension), np.nan, dtype=np.float32)
+
+    with pytest.raises(IndexMismatchError, match="not finite"):
+        build(DOCUMENTS, path, Broken())
+
+
+STATES = st.lists(
+    st.dictionaries(st.sampled_from([f"{name}.md" for name in "abcd"]), st.integers(0, 2), min_size=1),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(states=STATES, kind=st.sampled_from(["auto", "flat"]))
+def test_any_sequence_of_folder_states_ends_as_a_clean_build(states, kind, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("states")
+    for state in states:
+        documents = [document(name, version) for name, version in state.items()]
+        index = build(documents, folder / "kept", kind=kind)
+    same(index, build(documents, folder / "clean", kind=kind))
+    assert index.verify().ok
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.tuples(st.booleans(), st.sampled_from([f"{name}.md" for name in "bcde"]), st.integers(0, 2)),
+        max_size=6,
+    )
+)
+def test_any_sequence_of_additions_and_removals_ends_as_a_clean_build(steps, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("steps")
+    held = {"a.md": document("a.md")}
+    index = build([*held.values()], folder / "kept")
+    for adding, name, version in steps:
+        if adding:
+            held[name] = document(name, version)
+            index.add([held[name]], progress=False)
+        elif name in held:
+            del held[name]
+            index.remove(name)
+    same(index, build([*held.values()], folder / "clean"))
+    assert index.verify().ok
+
+
+# Searching
+
+
+def test_search_gives_hits_with_ranks_and_cosines(path):
+    index = build(DOCUMENTS, path)
+    passage = index.passage(5)
+    query = index.embedder.encode_query([passage.title + "\n" + passage.text])
+    hits = index.search(query, 3)[0]
+    assert hits[0].passage == passage
+    assert hits[0].score == pytest.approx(1.0, abs=1e-5)
+    assert [hit.rank for hit in hits] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True, "3"])
+def test_a_k_that_is_not_a_positive_whole_number_is_a_usage_error(path, k):
+    index = build(DOCUMENTS[:1], path)
+    for search in (index.search_text, index.bm25_search):
+        with pytest.raises(UsageError, match="it must be a whole number from 1"):
+            search(["a"], k)
+
+
+def test_k_beyond_the_index_gives_every_passage(path):
+    index = build(DOCUMENTS, path)
+    assert len(index.search_text(["billing"], 10_000)[0]) == len(index)
+
+
+def test_query_vectors_of_another_shape_are_a_usage_error(path):
+    index = build(DOCUMENTS[:1], path)
+    for vectors in (np.zeros(64, dtype=np.float32), np.zeros((1, 32), dtype=np.float32)):
+        with pytest.raises(UsageError, match=r"must have the shape \(n, 64\)"):
+            index.search(vectors, 1)
+    with pytest.raises(UsageError, match="not finite"):
+        index.search(np.full((1, 64), np.nan, dtype=np.float32), 1)
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ({"team": "ops"}, "abc"),
+        ({"team": ["ops", "web"]}, "abcdef"),
+        ({"team": "ops", "document_id": ["b.md", "e.md"]}, "b"),
+        ({"source": "/docs/d.md"}, "d"),
+        ({"team": "sales"}, ""),
+        ({"salary": 1}, ""),
+        ({}, "abcdef"),
+    ],
+)
+def test_filter_keeps_passages_of_matching_documents_only(path, where, names):
+    index = build(DOCUMENTS, path)
+    wanted = {f"{name}.md" for name in names}
+    for search in (index.search_text, index.bm25_search):
+        found = search(["rule paragraph"], 100, where=where)[0]
+        assert {hit.passage.document_id for hit in found} == wanted
+        everywhere = [hit.passage.id for hit in search(["rule paragraph"], 100)[0]]
+        allowed = {hit.passage.id for hit in found}
+        assert [hit.passage.id for hit in found] == [name for name in everywhere if name in allowed]
+
+
+def test_filter_matches_inside_stored_lists_and_keeps_true_apart_from_one(path):
+    documents = [document("a.md", tags=["x", "y"], draft=True), document("b.md", tags=["z"], draft=1)]
+    index = build(documents, path)
+
+    def found(**where: object) -> set[str]:
+        return {hit.passage.document_id for hit in index.search_text(["rule"], 99, where=where)[0]}
+
+    assert found(tags="y") == {"a.md"}
+    assert found(tags=["y", "z"]) == {"a.md", "b.md"}
+    assert found(draft=True) == {"a.md"}
+    assert found(draft=1) == {"b.md"}
+
+
+# Adding and removing
+
+
+def test_add_takes_in_new_documents_and_replaces_those_of_the_same_id(path):
+    index = build(DOCUMENTS[:3], path)
+    report = index.add([document("b.md", version=7), document("z.md")], progress=False)
+    assert (report.added, report.changed, report.removed) == (("z.md",), ("b.md",), ())
+    assert [*index.documents()] == ["a.md", "b.md", "c.md", "z.md"]
+    assert "version 7" in index.document("b.md").text
+
+
+def test_remove_says_beforehand_and_does_then_the_same(path):
+    index = build(DOCUMENTS, path)
+    before = [*index.passages()]
+    planned = index.remove(where={"team": "ops"}, dry_run=True)
+    assert [*Index.load(path).passages()] == before
+    done = index.remove(where={"team": "ops"})
+    assert planned.model_copy(update={"dry_run": False}) == done
+    assert done.documents == ("a.md", "b.md", "c.md")
+    assert done.remaining_passages == len(index) == len(before) - done.passages
+    assert [*index.documents()] == ["d.md", "e.md", "f.md"]
+
+
+def test_removing_needs_no_embedder(path):
+    build(DOCUMENTS, path)
+    Index.load(path).remove(["a.md", "b.md"])
+    assert [*Index.load(path).documents()] == ["c.md", "d.md", "e.md", "f.md"]
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-pq"])
+def test_after_removal_searching_equals_an_index_that_never_had_the_document(path, kind):
+    index = build(DOCUMENTS, path, kind=kind)
+    index.remove("c.md")
+    kept = [given_document for given_document in DOCUMENTS if given_document.id != "c.md"]
+    same(index, build(kept, path.parent / "clean", kind=kind))
+
+
+def test_removing_the_last_document_leaves_an_empty_index_that_still_works(path):
+    index = build(DOCUMENTS[:1], path)
+    index.remove("a.md")
+    again = Index.load(path, embedder=HashingEmbedder(), verify="full")
+    assert len(again) == 0
+    assert again.search_text(["x"], 3) == again.bm25_search(["x"], 3) == [[]]
+    assert again.verify("a.md").ok
+    again.add(DOCUMENTS[:2], progress=False)
+    same(again, build(DOCUMENTS[:2], path.parent / "clean"))
+
+
+def test_removing_what_is_not_there_or_nothing_is_a_usage_error(path):
+    index = build(DOCUMENTS, path)
+    for arguments, message in [
+        ({"ids": "nope.md"}, "no document 'nope.md'"),
+        ({"where": {"team": "sales"}}, "nothing was removed"),
+        ({}, "either ids or where"),
+        ({"ids": "a.md", "where": {"team": "ops"}}, "either ids or where"),
+        ({"ids": []}, "empty"),
+        ({"where": {}}, "empty"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            index.remove(**arguments)
+    assert len([*index.documents()]) == 6
+
+
+# Loading and saving
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-pq"])
+@pytest.mark.parametrize("mmap", [True, False])
+def test_a_loaded_index_finds_what_the_built_one_found(path, kind, mmap):
+    built = build(DOCUMENTS, path, kind=kind)
+    same(built, Index.load(path, embedder=HashingEmbedder(), verify="full", mmap=mmap))
+    assert built.manifest.kind == kind
+    assert 0.5 <= built.manifest.recall_at_10 <= 1
+
+
+def test_an_object_keeps_its_state_while_the_index_is_written_again(path):
+    build(DOCUMENTS, path)
+    reader = Index.load(path, embedder=HashingEmbedder())
+    before = rankings(reader)
+    build(DOCUMENTS[3:], path)
+    assert rankings(reader) == before
+    assert len(Index.load(path)) < len(reader)
+
+
+def test_an_embedder_of_the_same_dimension_is_refused_by_its_fingerprint(path):
+    build(DOCUMENTS, path)
+    with pytest.raises(
+        IndexMismatchError, match="was built with the embedder hashing .* not with hashing-other"
+    ):
+        Index.load(path, embedder=HashingEmbedder(salt="-other"))
+
+
+def test_an_embedder_that_claims_the_fingerprint_is_refused_by_the_sentinels(path):
+    build(DOCUMENTS, path)
+    impostor = HashingEmbedder(salt="-other")
+    impostor.fingerprint = HashingEmbedder().fingerprint
+    with pytest.raises(IndexMismatchError, match=r"no longer gives the vectors .*cosine"):
+        Index.load(path, embedder=impostor)
+
+
+def test_an_impostor_building_over_an_index_reuses_no_vector(path, caplog):
+    build(DOCUMENTS, path)
+    impostor = HashingEmbedder(salt="-other")
+    impostor.fingerprint = HashingEmbedder().fingerprint
+    index = build(DOCUMENTS, path, impostor)
+    assert index.last_report.passages_embedded == len(index)
+
+
+def test_an_embedder_that_cannot_be_found_by_name_is_asked_for(path, monkeypatch):
+    build(DOCUMENTS, path)
+    index = Index.load(path)
+    assert index.bm25_search(["billing"], 1)
+    with pytest.raises(IndexMismatchError, match="give it as Index.load"):
+        index.search_text(["billing"], 1)
+
+
+def test_save_copies_the_index_and_replaces_another(path):
+    index = build(DOCUMENTS, path)
+    other = path.parent / "other"
+    build(DOCUMENTS[:1], other)
+    index.save(other)
+    same(index, Index.load(other, embedder=HashingEmbedder(), verify="full"))
+    index.save(other)
+    index.save(path)
+    assert len([*(other / "generations").iterdir()]) == 1
+
+
+def test_a_folder_with_other_files_is_not_turned_into_an_index(path):
+    path.mkdir()
+    (path / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds other files \(thesis.txt\)"):
+        build(DOCUMENTS, path)
+    assert [entry.name for entry in path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_place_of_the_folder_is_a_usage_error(path):
+    path.write_text("mine")
+    with pytest.raises(UsageError, match="is a file: give a folder"):
+        build(DOCUMENTS, path)
+    with pytest.raises(IndexMissingError, match="there is no index at"):
+        Index.load(path)
+
+
+def test_a_second_writer_is_told_that_the_index_is_being_written(path):
+    index = build(DOCUMENTS, path)
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow_source():
+        entered.set()
+        leave.wait(30)
+        yield from DOCUMENTS
+
+    writer = threading.Thread(target=lambda: build(slow_source(), path))
+    writer.start()
+    try:
+        entered.wait(30)
+        with pytest.raises(IndexLockedError, match="another process is writing the index at"):
+            index.remove("a.md", lock_timeout_s=0.1)
+        assert len(Index.load(path)) == len(index)
+    finally:
+        leave.set()
+        writer.join()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("ENOSPC", "the disk of .*index is full: free some space"),
+        ("EACCES", "no permission to use .*allow it"),
+    ],
+)
+def test_file_system_errors_name_the_cause_and_leave_the_former_index(path, monkeypatch, code, message):
+    import errno
+    import os
+
+    before = build(DOCUMENTS[:3], path)
+
+    def failing(handle: int) -> None:
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", failing)
+        with pytest.raises(IndexStoreError, match=message):
+            build(DOCUMENTS, path)
+    same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
+    same(build(DOCUMENTS, path), build(DOCUMENTS, path.parent / "clean"))
+    assert Index.load(path, embedder=HashingEmbedder()).verify().ok
+
+
+def test_a_full_disk_during_faiss_writing_names_the_cause(path, monkeypatch):
+    import faiss
+
+    def failing(*_: object) -> None:
+        raise RuntimeError(
+            "Error in virtual size_t FileIOWriter: write error: 0 != 1 (No space left on device)"
+        )
+
+    monkeypatch.setattr(faiss, "write_index", failing)
+    with pytest.raises(IndexStoreError, match="the disk of .*index is full"):
+        build(DOCUMENTS, path)
+
+
+def test_an_error_after_the_commit_does_not_delete_what_was_committed(path, monkeypatch):
+    from rag_ft.index_store import IndexStore
+
+    build(DOCUMENTS[:2], path)
+    sweep = IndexStore.sweep
+    with monkeypatch.context() as patched:
+
+        def failing(self, keep, *, journal):
+            if journal:
+                raise KeyboardInterrupt
+            sweep(self, keep, journal=journal)
+
+        patched.setattr(IndexStore, "sweep", failing)
+        with pytest.raises(KeyboardInterrupt):
+            build(DOCUMENTS, path)
+    index = Index.load(path, embedder=HashingEmbedder(), verify="full")
+    assert len([*index.documents()]) == 6
+    report = {check.name: check.ok for check in index.verify().checks}
+    assert report["leftovers"] is False
+    index.remove("a.md")
+    assert index.verify("a.md").ok
