@@ -96,13 +96,18 @@ class Citation(Record):
     page: int | None
     """Page on which the quote starts, counted from 1; None for formats without pages."""
     quote: str
-    """Text of the document at `start:end`, verbatim."""
+    """Text of the document at `start:end`, verbatim: the sentences that hold the answer; where the cited passage does
+    not hold it, the whole passage."""
     start: int
     """Offset of the quote in the document's text."""
     end: int
+    answer_start: int | None = None
+    """Offset of the answer itself in the document's text; None where the cited passage does not hold it."""
+    answer_end: int | None = None
     verdict: Verdict
-    """supported: the answer stands in the cited passage. misattributed: it stands in another retrieved passage,
-    named by `supported_by`. unfounded: it stands in none of them."""
+    """supported: the answer's words stand in the cited passage, in this order (case, white space and quotation marks
+    apart). misattributed: they stand in another retrieved passage, named by `supported_by`. unfounded: in none.
+    Whether the passage answers the question is not judged."""
     supported_by: str | None = None
     """Id of the passage that does hold the answer, when misattributed."""
 
