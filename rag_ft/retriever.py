@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document as LangchainDocument
 from langchain_core.retrievers import BaseRetriever
 from numpy.typing import NDArray
-from pydantic import ConfigDict, JsonValue, field_validator
+from pydantic import ConfigDict, JsonValue
 
 from rag_ft.embedding import check_question
 from rag_ft.errors import UsageError
@@ -46,11 +46,11 @@ class Retriever(BaseRetriever):
     rrf_k: int = 60
     """Constant of the fusion; 60 as in the paper."""
 
-    @field_validator("k", mode="before")
-    @classmethod
-    def _k_is_positive(cls, k: int) -> int:
-        check_k(k)
-        return k
+    def __init__(self, **fields: Any) -> None:
+        # Before pydantic, which would turn a UsageError into its own.
+        check_k(fields.get("k", 3))
+        _check_mode(fields.get("mode", DEFAULT_MODE))
+        super().__init__(**fields)
 
     def retrieve(self, query: str, k: int | None = None) -> list[Hit]:
         """The best passages for a question. Raises UsageError, PromptTooLongError."""
@@ -64,6 +64,7 @@ class Retriever(BaseRetriever):
         self, queries: Sequence[str], k: int, where: dict[str, JsonValue] | None, mode: Mode
     ) -> list[list[Hit]]:
         check_k(k)
+        _check_mode(mode)
         for query in queries:
             check_question(query)
         allowed = self.index.rows_where(where)
@@ -74,8 +75,6 @@ class Retriever(BaseRetriever):
     ) -> list[list[Scored]]:
         if mode == "bm25":
             return self.index.rank_words(queries, k, allowed)
-        if mode not in ("dense", "hybrid"):
-            raise UsageError(f"there is no retrieval mode {mode!r}: use dense, bm25 or hybrid")
         vectors = self.index.embedder.encode_query(queries)
         if mode == "dense":
             return self.index.rank_vectors(vectors, k, allowed)
@@ -102,6 +101,11 @@ class Retriever(BaseRetriever):
         return await asyncio.to_thread(
             self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **kwargs
         )
+
+
+def _check_mode(mode: object) -> None:
+    if mode not in get_args(Mode):
+        raise UsageError(f"there is no retrieval mode {mode!r}: use dense, bm25 or hybrid")
 
 
 def fuse(rankings: Sequence[Sequence[Scored]], k: int, constant: int = 60) -> list[Scored]:
