@@ -159,7 +159,7 @@ def test_the_fingerprint_depends_on_content_and_not_on_order_time_or_place(path)
 
 def test_two_documents_of_one_id_are_an_error_and_the_former_index_stays(path):
     before = build(DOCUMENTS[:2], path)
-    with pytest.raises(CorpusError, match="two documents have the id 'a.md'"):
+    with pytest.raises(CorpusError, match=r"two documents have the id 'a\.md'"):
         build([DOCUMENTS[0], DOCUMENTS[0]], path)
     same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
 
@@ -393,7 +393,7 @@ def test_an_object_keeps_its_state_while_the_index_is_written_again(path):
 def test_an_embedder_of_the_same_dimension_is_refused_by_its_fingerprint(path):
     build(DOCUMENTS, path)
     with pytest.raises(
-        IndexMismatchError, match="was built with the embedder hashing .* not with hashing-other"
+        IndexMismatchError, match=r"was built with the embedder hashing .* not with hashing-other"
     ):
         Index.load(path, embedder=HashingEmbedder(salt="-other"))
 
@@ -418,7 +418,7 @@ def test_an_embedder_that_cannot_be_found_by_name_is_asked_for(path, monkeypatch
     build(DOCUMENTS, path)
     index = Index.load(path)
     assert index.bm25_search(["billing"], 1)
-    with pytest.raises(IndexMismatchError, match="give it as Index.load"):
+    with pytest.raises(IndexMismatchError, match=r"give it as Index\.load"):
         index.search_text(["billing"], 1)
 
 
@@ -504,7 +504,7 @@ def test_a_full_disk_during_faiss_writing_names_the_cause(path, monkeypatch):
         )
 
     monkeypatch.setattr(faiss, "write_index", failing)
-    with pytest.raises(IndexStoreError, match="the disk of .*index is full"):
+    with pytest.raises(IndexStoreError, match=r"the disk of .*index is full"):
         build(DOCUMENTS, path)
 
 

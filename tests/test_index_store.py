@@ -73,7 +73,7 @@ def data_files(path: Path) -> list[Path]:
 
 def test_no_index_is_an_error_that_says_how_to_make_one(tmp_path):
     with pytest.raises(
-        IndexMissingError, match="there is no index at .*nowhere: build one with 'rag-ft index build'"
+        IndexMissingError, match=r"there is no index at .*nowhere: build one with 'rag-ft index build'"
     ):
         Index.load(tmp_path / "nowhere")
 
@@ -83,7 +83,7 @@ def test_every_empty_file_is_an_error_that_names_it(copy, verify):
     for file in data_files(copy):
         content = file.read_bytes()
         file.write_bytes(b"")
-        with pytest.raises(IndexCorruptError, match=f"{file.name} is empty.*build the index again"):
+        with pytest.raises(IndexCorruptError, match=rf"{file.name} is empty.*build the index again"):
             Index.load(copy, verify=verify)
         file.write_bytes(content)
     Index.load(copy, embedder=HashingEmbedder(), verify=verify)
@@ -166,7 +166,7 @@ def test_a_newer_format_asks_for_an_upgrade_and_is_not_overwritten(copy):
     manifest.write_text(json.dumps(content))
     before = manifest.read_bytes()
     with pytest.raises(
-        IndexFormatError, match=f"is in index format {FORMAT + 1} of a newer rag_ft.*upgrade rag_ft"
+        IndexFormatError, match=rf"is in index format {FORMAT + 1} of a newer rag_ft.*upgrade rag_ft"
     ):
         Index.load(copy)
     with pytest.raises(IndexFormatError):
@@ -220,7 +220,8 @@ class Slow(HashingEmbedder):
         time.sleep(0.004 * len(texts))
         return super().encode_passages(texts)
 print("started", flush=True)
-here.Index.build(here.documents(30, 1), Path(sys.argv[1]), embedder=Slow(), chunking=here.CHUNKING, progress=False)
+documents, path = here.documents(30, 1), Path(sys.argv[1])
+here.Index.build(documents, path, embedder=Slow(), chunking=here.CHUNKING, progress=False)
 print("done", flush=True)
 """
 
