@@ -1,0 +1,159 @@
+"""Question records from files: our own JSONL, and SQuAD's JSON (1.1 and 2.0)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rag_ft.errors import DatasetError
+from rag_ft.schema import Document, Evidence, Question
+
+PARAGRAPH_GAP = "\n\n"
+"""Between the paragraphs of a SQuAD article when it becomes one document, here and in `corpus`."""
+
+
+class _SquadAnswer(BaseModel):
+    text: str
+    answer_start: Annotated[int, Field(ge=0)]
+
+
+class _SquadQuestion(BaseModel):
+    id: str | int
+    question: str
+    answers: list[_SquadAnswer] = []
+    plausible_answers: list[_SquadAnswer] = []
+    is_impossible: bool = False
+
+
+class _SquadParagraph(BaseModel):
+    context: str
+    qas: list[_SquadQuestion] = []
+
+
+class _SquadArticle(BaseModel):
+    title: str = ""
+    paragraphs: list[_SquadParagraph]
+
+
+class _SquadFile(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    data: list[_SquadArticle]
+
+
+def read_questions(path: str | Path) -> list[Question]:
+    """The question records of a `.jsonl` file of ours or a SQuAD `.json` file, in the file's order.
+
+    Evidence offsets of a SQuAD file count in its articles as `corpus.read_corpus` makes documents of them. Repeated
+    accepted answers are kept once. Raises DatasetError naming the line or question, also for a repeated id.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DatasetError(f"{path} cannot be read ({reason}): give a .jsonl of question records or a SQuAD .json") from error
+    questions = list(_from_squad(text, path) if path.suffix.lower() == ".json" else _from_lines(text, path))
+    if not questions:
+        raise DatasetError(f"{path} holds no question: give a .jsonl of question records or a SQuAD .json")
+    seen: set[str] = set()
+    for question in questions:
+        if question.id in seen:
+            raise DatasetError(f"{path} holds the question id {question.id!r} twice: make the ids unique")
+        seen.add(question.id)
+    return questions
+
+
+def write_questions(questions: Iterable[Question], path: str | Path) -> None:
+    """Write records as JSONL, one a line, default fields left out."""
+    lines = [question.model_dump_json(exclude_defaults=True) + "\n" for question in questions]
+    Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def check_evidence(questions: Iterable[Question], documents: Iterable[Document]) -> list[str]:
+    """What is wrong with the evidence, a sentence each: quotes not at their offsets, answers not in their quotes."""
+    texts = {document.id: document.text for document in documents}
+    wrong: list[str] = []
+    for question in questions:
+        for one in question.evidence:
+            text = texts.get(one.document_id)
+            if text is None:
+                wrong.append(f"question {question.id}: there is no document {one.document_id!r}")
+            elif text[one.start : one.end] != one.quote:
+                found = text[one.start : one.end]
+                wrong.append(
+                    f"question {question.id}: {one.document_id} holds {found[:60]!r} at {one.start}-{one.end},"
+                    f" not {one.quote[:60]!r}"
+                )
+        if question.answerable and question.evidence:
+            quotes = " ".join(one.quote for one in question.evidence)
+            if not any(answer in quotes for answer in question.answers):
+                wrong.append(f"question {question.id}: no accepted answer stands in its evidence")
+    return wrong
+
+
+def _from_lines(text: str, path: Path) -> Iterator[Question]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield Question.model_validate_json(line)
+        except ValidationError as error:
+            raise DatasetError(f"{path}, line {number}: {_first(error)}: correct the record") from error
+
+
+def _from_squad(text: str, path: Path) -> Iterator[Question]:
+    try:
+        articles = _SquadFile.model_validate(json.loads(text)).data
+    except (ValidationError, json.JSONDecodeError) as error:
+        reason = _first(error) if isinstance(error, ValidationError) else str(error)
+        raise DatasetError(f"{path} is not SQuAD's format ({reason}): give a SQuAD .json or a .jsonl") from error
+    for title, article in zip(squad_document_ids([one.title for one in articles]), articles, strict=True):
+        offset = 0
+        for paragraph in article.paragraphs:
+            for record in paragraph.qas:
+                yield _squad_question(record, paragraph.context, title, offset, path)
+            offset += len(paragraph.context) + len(PARAGRAPH_GAP)
+
+
+def squad_document_ids(titles: list[str]) -> list[str]:
+    """Ids of a SQuAD file's articles: the title; `article-<n>` where it is missing; `<title>-<n>` where it repeats."""
+    ids: list[str] = []
+    for number, title in enumerate(titles, start=1):
+        name = title or f"article-{number}"
+        ids.append(name if name not in ids else f"{name}-{number}")
+    return ids
+
+
+def _squad_question(record: _SquadQuestion, context: str, document: str, offset: int, path: Path) -> Question:
+    given = record.plausible_answers if record.is_impossible else record.answers
+    evidence: dict[tuple[int, int], Evidence] = {}
+    for answer in given:
+        start, end = answer.answer_start, answer.answer_start + len(answer.text)
+        if context[start:end] != answer.text:
+            raise DatasetError(
+                f"{path}, question {record.id}: {context[start:end]!r} stands at {start}, not {answer.text!r}: correct"
+                " answer_start"
+            )
+        evidence[start, end] = Evidence(
+            document_id=document, start=offset + start, end=offset + end, quote=answer.text
+        )
+    try:
+        return Question(
+            id=str(record.id),
+            question=record.question.strip(),
+            answers=() if record.is_impossible else tuple(dict.fromkeys(answer.text for answer in record.answers)),
+            evidence=tuple(evidence.values()),
+            answerable=not record.is_impossible,
+        )
+    except ValidationError as error:
+        raise DatasetError(f"{path}, question {record.id}: {_first(error)}: correct the record") from error
+
+
+def _first(error: ValidationError) -> str:
+    first: Any = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where + ': ' if where else ''}{first['msg']}"

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from rag_ft.dataset import PARAGRAPH_GAP, check_evidence, read_questions, write_questions
+from rag_ft.errors import DatasetError
+from rag_ft.schema import Document, Evidence, Question
+
+SQUAD = {
+    "version": "v2.0",
+    "data": [
+        {
+            "title": "LoRA",
+            "paragraphs": [
+                {"context": "First paragraph.", "qas": []},
+                {
+                    "context": "Rank 16 is usual.",
+                    "qas": [
+                        {
+                            "id": "q1",
+                            "question": " Which rank? ",
+                            "answers": [{"text": "16", "answer_start": 5}, {"text": "16", "answer_start": 5}],
+                            "is_impossible": False,
+                        },
+                        {
+                            "id": "q2",
+                            "question": "Which alpha?",
+                            "answers": [],
+                            "plausible_answers": [{"text": "16", "answer_start": 5}],
+                            "is_impossible": True,
+                        },
+                    ],
+                },
+            ],
+        }
+    ],
+}
+
+
+def test_squad_offsets_count_in_the_whole_article(tmp_path):
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps(SQUAD))
+    first, second = read_questions(path)
+    text = PARAGRAPH_GAP.join(p["context"] for p in SQUAD["data"][0]["paragraphs"])
+    (evidence,) = first.evidence
+    assert text[evidence.start : evidence.end] == "16" == first.answers[0]
+    assert (first.question, first.answers, first.answerable) == ("Which rank?", ("16",), True)
+    assert (second.answers, second.answerable, second.evidence[0].quote) == ((), False, "16")
+    assert check_evidence([first, second], [Document(id="LoRA", text=text)]) == []
+
+
+def test_records_written_are_read_back(tmp_path):
+    question = Question(
+        id="a", question="Q?", answers=("x",), evidence=(Evidence(document_id="d", start=0, end=1, quote="x"),)
+    )
+    write_questions([question], tmp_path / "q.jsonl")
+    assert read_questions(tmp_path / "q.jsonl") == [question]
+
+
+def test_evidence_that_moved_is_told():
+    question = Question(
+        id="a", question="Q?", answers=("x",), evidence=(Evidence(document_id="d", start=1, end=2, quote="x"),)
+    )
+    assert "holds 'y' at 1-2" in check_evidence([question], [Document(id="d", text="xy")])[0]
+    assert "no document" in check_evidence([question], [])[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("q.jsonl", "", "holds no question"),
+        ("q.jsonl", "{", "line 1"),
+        ("q.jsonl", '{"id": "a", "question": "q", "answers": []}', "no accepted answer"),
+        ("q.jsonl", '{"id": "a", "question": "q", "answers": ["x"]}\n' * 2, "twice"),
+        ("q.jsonl", '{"id": "a", "question": "q", "answers": ["x"], "typo": 1}', "typo"),
+        ("q.json", "[]", "not SQuAD's format"),
+        ("q.json", "{", "not SQuAD's format"),
+        ("q.json", json.dumps(SQUAD).replace('"answer_start": 5', '"answer_start": 6'), "answer_start"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_sentence(tmp_path, name, content, says):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DatasetError) as caught:
+        read_questions(path)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="cannot be read"):
+        read_questions(tmp_path / "none.jsonl")
+
+
+def test_the_development_set_is_read_whole(shared_data):
+    questions = read_questions(shared_data / "squad2" / "dev.json")
+    assert (len(questions), sum(not one.answerable for one in questions)) == (6078, 3168)
