@@ -2,8 +2,9 @@
 
     python benchmarks/build_time.py FOLDER_OR_SQUAD_JSON --passages 600 --rounds 3
 
-Both run in turn in one process, the order swapped every round, so that a busy machine slows both alike; the ratio of
-the medians is what counts. Building chunks, hashes, indexes words and writes to disk beside the embedding.
+Both run in turn in one process, the order swapped every round, so that a busy machine slows both alike; the
+ratio of the medians is what counts. Building chunks, hashes, indexes words and writes to disk beside the
+embedding.
 """
 
 from __future__ import annotations

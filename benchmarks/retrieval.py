@@ -1,10 +1,11 @@
-"""How often the passage with the answer is found: dense, BM25 and hybrid, for some sizes of passages.
+"""How often the passage with the answer is found: each mode of retrieval, for some sizes of passages.
 
     python benchmarks/retrieval.py dev.json --leave-out Imperialism Warsaw French_and_Indian_War Force
 
-takes a file in SQuAD's JSON format (or question records beside `--corpus`), asks its answerable questions, and prints
-Markdown tables. A passage is right if it overlaps the answer's place in the document. With `--paragraphs` every
-paragraph is a document of its own and a passage is right if it comes from the answer's paragraph.
+takes a file in SQuAD's JSON format (or question records beside `--corpus`), asks its answerable questions,
+and prints Markdown tables. A passage is right if it overlaps the answer's place in the document. With
+`--paragraphs` every paragraph is a document of its own and a passage is right if it comes from the answer's
+paragraph.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from rag_ft.vectors import SCORE_DECIMALS
 
 MEASURES = [Success @ 1, Success @ 3, Success @ 5, Success @ 10, RR @ 10, nDCG @ 10]
 HEADINGS = ["hit@1", "hit@3", "hit@5", "hit@10", "MRR@10", "nDCG@10"]
-MODES = ["dense", "bm25", "hybrid"]
+MODES = ["dense", "bm25", "hybrid", "blend"]
 
 
 class Remembering:

@@ -136,15 +136,29 @@ class Bm25Index:
         """
         return [self._search_one(query, k, allowed) for query in queries]
 
-    def _search_one(self, query: str, k: int, allowed: NDArray[np.int64] | None) -> list[Scored]:
-        if self._index is None or k <= 0:
-            return []
-        known = [
-            self._index.vocab_dict[word] for word in self._words.of(query) if word in self._index.vocab_dict
-        ]
+    def scores(self, query: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The scores of some rows for one query, as `search` gives them; 0 for a text that shares no word."""
+        found = self._scores(query)
+        if found is None:
+            return np.zeros(len(rows), dtype=np.float64)
+        rounded: NDArray[np.float64] = np.round(found[rows].astype(np.float64), SCORE_DECIMALS)
+        return rounded
+
+    def _scores(self, query: str) -> NDArray[np.float32] | None:
+        """The scores of all rows, or None where no word of the query is known."""
+        if self._index is None:
+            return None
+        vocabulary = self._index.vocab_dict
+        known = [vocabulary[word] for word in self._words.of(query) if word in vocabulary]
         if not known:
-            return []
+            return None
         scores: NDArray[np.float32] = self._index.get_scores_from_ids(known)
+        return scores
+
+    def _search_one(self, query: str, k: int, allowed: NDArray[np.int64] | None) -> list[Scored]:
+        scores = self._scores(query)
+        if scores is None or k <= 0:
+            return []
         rows = np.flatnonzero(scores) if allowed is None else allowed[scores[allowed] > 0]
         found = np.round(scores[rows].astype(np.float64), SCORE_DECIMALS)
         if len(rows) > 4 * k:

@@ -296,6 +296,12 @@ class Index:
             check_question(query)
         return self._generation.bm25.search(queries, k, allowed)
 
+    def score_rows(
+        self, query_vector: NDArray[np.float32], query: str, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Cosine and BM25 score of some rows for one question."""
+        return self._generation.vectors.scores(query_vector, rows), self._generation.bm25.scores(query, rows)
+
     def hits(self, ranking: Iterable[Scored]) -> list[Hit]:
         """Rows and scores, best first, as hits."""
         return [

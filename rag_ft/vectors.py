@@ -265,6 +265,10 @@ class VectorIndex:
             rankings += [self._rescore(query, rows, k) for query, rows in zip(block, candidates, strict=True)]
         return rankings
 
+    def scores(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The exact scores of some rows for one query, as `search` gives them."""
+        return _exact_scores(self.vectors[rows], query)
+
     def _candidates(
         self, queries: NDArray[np.float32], k: int, available: int, allowed: NDArray[np.int64] | None
     ) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from rag_ft.retriever import DEFAULT_MODE, Retriever, fuse
 from rag_ft.schema import Document
 from rag_ft.vectors import Scored
 
-MODES = ["dense", "bm25", "hybrid"]
+MODES = ["dense", "bm25", "hybrid", "blend"]
 QUERIES = [
     "how many days of holiday",
     "who locks the server room",
@@ -162,7 +162,7 @@ def test_a_question_that_cannot_be_looked_up_is_a_usage_error(index, mode, quest
 def test_an_unknown_mode_is_refused(index):
     with pytest.raises(UsageError, match="no retrieval mode 'sparse'"):
         index.as_retriever(mode="sparse")
-    with pytest.raises(UsageError, match="no retrieval mode 'sparse': use dense, bm25 or hybrid"):
+    with pytest.raises(UsageError, match="no retrieval mode 'sparse': use dense, bm25, hybrid or blend"):
         index.as_retriever().invoke("coffee", mode="sparse")
 
 
@@ -187,6 +187,28 @@ def test_fusion_sums_reciprocal_ranks():
 
 def test_equal_fused_scores_come_in_passage_order():
     assert [found.row for found in fuse([[Scored(8, 1.0)], [Scored(2, 5.0)]], 2)] == [2, 8]
+
+
+def test_a_blend_is_the_weighted_mean_of_scores_relative_to_the_best(index):
+    query = "coffee for 12 guests"
+    dense = {hit.passage.id: hit.score for hit in index.as_retriever(k=999, mode="dense").retrieve(query)}
+    words = {hit.passage.id: hit.score for hit in index.as_retriever(k=999, mode="bm25").retrieve(query)}
+    hits = Retriever(index=index, k=999, mode="blend", word_weight=0.25).retrieve(query)
+    assert len(hits) == len(index)
+    for hit in hits:
+        name = hit.passage.id
+        wanted = 0.75 * dense[name] / max(dense.values()) + 0.25 * words.get(name, 0.0) / max(words.values())
+        assert hit.score == pytest.approx(wanted, abs=2e-6)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize(("weight", "mode"), [(0.0, "dense"), (1.0, "bm25")])
+def test_a_blend_of_one_share_is_that_ranking(index, weight, mode):
+    query = "how many days of holiday"
+    blended = Retriever(index=index, k=2, mode="blend", word_weight=weight).retrieve(query)
+    assert [hit.passage for hit in blended] == [
+        hit.passage for hit in index.as_retriever(k=2, mode=mode).retrieve(query)
+    ]
 
 
 def test_the_default_mode_is_the_one_of_the_documentation():
