@@ -160,7 +160,7 @@ class Bm25Index:
         if scores is None or k <= 0:
             return []
         rows = np.flatnonzero(scores) if allowed is None else allowed[scores[allowed] > 0]
-        found = np.round(scores[rows].astype(np.float64), SCORE_DECIMALS)
+        found: NDArray[np.float64] = np.round(scores[rows].astype(np.float64), SCORE_DECIMALS)
         if len(rows) > 4 * k:
             threshold = np.partition(found, -k)[-k]
             rows, found = rows[found >= threshold], found[found >= threshold]
