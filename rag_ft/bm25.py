@@ -141,8 +141,7 @@ class Bm25Index:
         found = self._scores(query)
         if found is None:
             return np.zeros(len(rows), dtype=np.float64)
-        rounded: NDArray[np.float64] = np.round(found[rows].astype(np.float64), SCORE_DECIMALS)
-        return rounded
+        return _rounded(found[rows])
 
     def _scores(self, query: str) -> NDArray[np.float32] | None:
         """The scores of all rows, or None where no word of the query is known."""
@@ -160,9 +159,13 @@ class Bm25Index:
         if scores is None or k <= 0:
             return []
         rows = np.flatnonzero(scores) if allowed is None else allowed[scores[allowed] > 0]
-        found: NDArray[np.float64] = np.round(scores[rows].astype(np.float64), SCORE_DECIMALS)
+        found = _rounded(scores[rows])
         if len(rows) > 4 * k:
             threshold = np.partition(found, -k)[-k]
             rows, found = rows[found >= threshold], found[found >= threshold]
         order = np.argsort(-found, kind="stable")[:k]
         return [Scored(int(rows[place]), float(found[place])) for place in order]
+
+
+def _rounded(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(scores.astype(np.float64).round(SCORE_DECIMALS), dtype=np.float64)
