@@ -55,12 +55,21 @@ def quote_grammar(choices: Iterable[tuple[str, Sequence[int]]]) -> str:
     by_numbers: dict[tuple[int, ...], list[str]] = {}
     for text, numbers in choices:
         by_numbers.setdefault(tuple(numbers), []).append(completion.escape(text))
-    parts = []
-    for numbers, texts in by_numbers.items():
-        bodies = " | ".join(json.dumps(text, ensure_ascii=False) for text in texts)
+    parts: list[str] = []
+    rules: list[str] = []
+    for group, (numbers, texts) in enumerate(by_numbers.items()):
+        # One regular expression for each set of passages: as alternatives of the grammar the texts of three passages
+        # come to more items than llguidance's parser takes.
+        bodies = "|".join(_literal(text) for text in sorted(texts))
         closings = " | ".join(json.dumps(completion.close((number,))) for number in numbers)
-        parts.append(f"({bodies}) ({closings})")
-    return "start: " + "\n    | ".join(parts) + "\n"
+        parts.append(f"BODY_{group} ({closings})")
+        rules.append(f"BODY_{group}: /{bodies}/")
+    return "start: " + " | ".join(parts) + "\n" + "\n".join(rules) + "\n"
+
+
+def _literal(text: str) -> str:
+    """A text as a regular expression that matches it alone, between slashes."""
+    return "".join(one if one.isalnum() or one == " " else f"\\x{{{ord(one):x}}}" for one in text)
 
 
 class GrammarCompiler:

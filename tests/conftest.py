@@ -34,6 +34,15 @@ def _own_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         os.environ["RAG_FT_HOME"] = before
 
 
+@pytest.fixture(autouse=True)
+def _threads(request: pytest.FixtureRequest) -> None:
+    """Tiny models are fastest on one thread: two wait for each other longer than they compute."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        slow = request.node.get_closest_marker("slow")
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if slow and hasattr(os, "sched_getaffinity") else 1)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the public development data sets, which are not part of the project."""
