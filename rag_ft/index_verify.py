@@ -223,9 +223,12 @@ def _sentences_absent(store: IndexStore, generation: Generation, documents: list
     shared: dict[str, str] = {}
     for number, row in enumerate(generation.table):
         text = generation.document(number).text
-        for sentence in sentences:
-            if sentence in text:
-                shared.setdefault(sentence, row.id)
+        here = [sentence for sentence in sentences if sentence in text]
+        if here and 2 * len(here) >= len(sentences):
+            share = f"{len(here)} of its {len(sentences)} sentences"
+            detail = f"{share} stand in the document {row.id!r}: remove that too"
+            return Check(name="absent: sentences", ok=False, detail=detail)
+        shared.update((sentence, row.id) for sentence in here if sentence not in shared)
     own = [sentence for sentence in sentences if sentence not in shared]
     for path in _all_files(store):
         for sentence in own:
