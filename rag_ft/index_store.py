@@ -356,14 +356,17 @@ class TableRow:
         }
 
 
-def passage_row(passage: Passage) -> dict[str, Any]:
+def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
     """What the passage file holds: all that the table does not already say of its document."""
+    # Chunking leaves a long title off, so a passage need not have its document's.
+    own_title = {} if passage.title == document_title else {"title": passage.title}
     return {
         "start": passage.start,
         "end": passage.end,
         "page": passage.page,
         "headings": list(passage.headings),
         "text": passage.text,
+        **own_title,
     }
 
 
@@ -418,7 +421,7 @@ class Generation:
             text=content["text"],
             start=content["start"],
             end=content["end"],
-            title=document.title,
+            title=content.get("title", document.title),
             source=document.source,
             headings=tuple(content["headings"]),
             page=content["page"],

@@ -80,6 +80,16 @@ def test_build_reports_what_it_did_and_holds_every_passage(path):
             assert passage.metadata == given_document.metadata
 
 
+def test_a_title_that_chunking_left_off_stays_off(path):
+    long = document("a.md").model_copy(update={"title": "A very long title of many words " * 3})
+    index = build([long], path)
+    assert {passage.title for passage in index.passages()} == {""}
+    assert index.document("a.md").title == long.title
+    assert index.verify().ok
+    index.remove("a.md")
+    assert index.verify("a.md").ok
+
+
 def test_rows_and_ids_name_the_same_passages(path):
     index = build(DOCUMENTS, path)
     assert [index.passage(row) for row in range(len(index))] == [*index.passages()]
