@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import logging
 import os
@@ -60,6 +61,7 @@ class ConversionRecord:
     """File name → (bytes, hex SHA-256), for all files but the record itself."""
 
     def to_json(self) -> dict[str, Any]:
+        """The record as it is written."""
         return {
             "format": RECORD_FORMAT,
             "name": self.name,
@@ -176,7 +178,8 @@ class Progress:
             from rich.progress import Progress as RichProgress
 
             columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-            self._bar = RichProgress(*columns, console=Console(stderr=True), transient=True)
+            # This very stream: what a library writes to a redirected stderr meanwhile must not move the bar.
+            self._bar = RichProgress(*columns, console=Console(file=sys.stderr), transient=True)
             self._bar.start()
         return self
 
@@ -317,7 +320,8 @@ def _write_folder(gguf: Path, folder: Path, progress: Progress) -> str:
             del reader
             tokenizer = AutoTokenizer.from_pretrained(alone, **source)
             progress.stage("converting the weights to safetensors, once")
-            model = AutoModelForCausalLM.from_pretrained(alone, dtype=torch.float32, **source)
+            with contextlib.redirect_stderr(io.StringIO()):  # transformers draws this bar past its own switch
+                model = AutoModelForCausalLM.from_pretrained(alone, dtype=torch.float32, **source)
             _mend_digits(tokenizer, fields)
             # save_pretrained refuses a model that says it is quantised; these weights no longer are.
             if hasattr(model.config, "quantization_config"):
@@ -364,10 +368,10 @@ def _is_wanted(key: str) -> bool:
 
 
 def _mend_digits(tokenizer: Any, fields: dict[str, Any]) -> None:
-    """Split digits one by one where the GGUF says so.
+    r"""Split digits one by one where the GGUF says so.
 
     transformers 5.23 reads every GPT-2-like GGUF with the plain byte-level pattern. The merges of such a vocabulary
-    join no digits, so that numbers look right, but white space before a number is cut otherwise: "\\n\\n1" would
+    join no digits, so that numbers look right, but white space before a number is cut otherwise: "\n\n1" would
     become three tokens where the model was trained on two.
     """
     if fields.get("tokenizer.ggml.model") != "gpt2":

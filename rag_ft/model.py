@@ -1,0 +1,192 @@
+"""The one loader of causal language models, and the choice of device, compute type, quantisation and threads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from rag_ft.conversion import quiet_transformers
+from rag_ft.errors import UsageError, WeightsError
+from rag_ft.weights import DEFAULT, Weights, resolve_adapter, resolve_reader
+
+Quantisation: TypeAlias = Literal["none", "nf4"]
+
+_FAST_BF16_FLAGS = ("amx_bf16", "avx512_bf16")
+"""CPU flags with which bfloat16 computes faster than float32: 0.6 times the time on an AMD EPYC with avx512_bf16
+(benchmarks/compute_type.py). Without them it is some 15 times slower."""
+
+
+@dataclass(frozen=True)
+class ComputePlan:
+    """How a model is run on this machine, and why."""
+
+    device: str
+    """`cpu`, or `cuda:<n>`."""
+    dtype: str
+    """`float32`, `bfloat16` or `float16`: what is computed in."""
+    quantisation: Quantisation
+    threads: int
+    reasons: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self.device}, {self.dtype}, quantisation {self.quantisation}, {self.threads} threads"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run."""
+
+    model: Any
+    tokenizer: Any
+    weights: Weights
+    plan: ComputePlan
+    adapter: Weights | None
+
+
+def compute_plan(device: str | None = None, quantisation: Quantisation | None = None) -> ComputePlan:
+    """The plan for this machine; `device` and `quantisation` override what would be chosen.
+
+    Raises UsageError for a device that is not here.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    device = device or ("cuda:0" if cuda else "cpu")
+    if device.startswith("cuda") and not cuda:
+        raise UsageError(f"the device {device} was asked for, but torch finds no CUDA device: use cpu")
+    if not device.startswith(("cpu", "cuda")):
+        raise UsageError(f"the device {device!r} is not known here: use cpu, cuda or cuda:<number>")
+    if quantisation not in (None, "none", "nf4"):
+        raise UsageError(f"the quantisation {quantisation!r} is not known: use none or nf4")
+    reasons: list[str] = []
+    if device.startswith("cuda"):
+        reasons.append("device: torch finds a CUDA device")
+        dtype = "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
+        reasons.append(f"compute type: the GPU's compute capability makes {dtype} the fast one")
+    else:
+        reasons.append("device: there is no CUDA device" if not cuda else "device: cpu was asked for")
+        dtype, why = _cpu_dtype(_cpu_flags())
+        reasons.append(f"compute type: {why}")
+    if quantisation is None:
+        quantisation = "none"
+        reasons.append("quantisation: reading is faster without; training can use nf4 to save memory")
+    else:
+        reasons.append(f"quantisation: {quantisation} was asked for")
+    threads, why = _threads()
+    reasons.append(f"threads: {why}")
+    return ComputePlan(device, dtype, quantisation, threads, tuple(reasons))
+
+
+def load_tokenizer(name: str = DEFAULT) -> Any:
+    """The tokenizer alone. Raises WeightsError."""
+    return _tokenizer(resolve_reader(name))
+
+
+def load_model(
+    name: str = DEFAULT,
+    *,
+    adapter: str | Path | None = None,
+    plan: ComputePlan | None = None,
+    progress: bool = True,
+) -> LoadedModel:
+    """A base model by name, quantised or not, with a LoRA adapter or without, ready for inference.
+
+    Raises WeightsError where weights are missing, of an unsupported kind, or an adapter does not fit.
+    """
+    # The adapter's path is checked before half a gigabyte is loaded.
+    tuned = None if adapter is None else resolve_adapter(adapter)
+    weights = resolve_reader(name, progress=progress)
+    plan = plan or compute_plan()
+
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    torch.set_num_threads(plan.threads)
+    dtype = getattr(torch, plan.dtype)
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    if plan.quantisation == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        options["device_map"] = {"": plan.device}
+    tokenizer = _tokenizer(weights)
+    try:
+        with quiet_transformers():
+            model = AutoModelForCausalLM.from_pretrained(
+                weights.path, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
+            )
+        if plan.quantisation == "none":
+            model = model.to(plan.device)
+        if tuned is not None:
+            model = _adapted(model, tuned)
+    except WeightsError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise WeightsError(
+            f"{weights.path} cannot be loaded as a causal language model ({reason}): use another model"
+        ) from error
+    return LoadedModel(model.eval(), tokenizer, weights, plan, tuned)
+
+
+def _tokenizer(weights: Weights) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare Exception on a broken file
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise WeightsError(
+            f"the tokenizer in {weights.path} cannot be loaded ({reason}): fetch the model again"
+        ) from error
+
+
+def _adapted(model: Any, tuned: Weights) -> Any:
+    from peft import PeftModel
+
+    try:
+        adapted = PeftModel.from_pretrained(model, tuned.path, is_trainable=False)
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise WeightsError(
+            f"the adapter {tuned.path} does not fit the base model ({reason}): use the base model that it was trained on"
+        ) from error
+    return adapted
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                return frozenset(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+def _cpu_dtype(flags: frozenset[str]) -> tuple[str, str]:
+    fast = sorted(flags & _FAST_BF16_FLAGS)
+    if fast:
+        return "bfloat16", f"the CPU multiplies bfloat16 fast ({fast[0]})"
+    if "avx512_bf16" in flags:
+        return (
+            "float32",
+            "the CPU knows bfloat16 (avx512_bf16), but float32 is as fast or faster without amx_bf16",
+        )
+    return "float32", "the CPU has no fast bfloat16 (amx_bf16), which would make it some 15 times slower"
+
+
+def _threads() -> tuple[int, str]:
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given), "OMP_NUM_THREADS is set"
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return count, f"{count} cores may be used"
