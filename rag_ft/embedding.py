@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float32]
+
+PACKAGED_NAME = "all-MiniLM-L6-v2"
+"""Name of the default embedder, in manifests and for `load_embedder`."""
 
 TOKENS_PER_BATCH = 4096
 """Padded tokens of one forward pass: larger passes were not faster on CPU and only held more memory."""
@@ -70,19 +74,23 @@ class Embedder(Protocol):
 def load_embedder(name: str = "default", *, device: str | None = None) -> Embedder:
     """The embedder of that name, folder or hub id; "default" is the packaged all-MiniLM-L6-v2.
 
-    `device` None: CUDA where there is one, else the CPU. Raises WeightsError.
+    An embedder's own `name` loads it again. `device` None: CUDA where there is one, else the CPU. Raises
+    WeightsError.
     """
-    from rag_ft.weights import resolve_embedder
+    from rag_ft.weights import DEFAULT, resolve_embedder
 
-    return SentenceEmbedder(resolve_embedder(name), device=device)
+    folder = Path(name).expanduser()
+    if name == DEFAULT or (name == PACKAGED_NAME and not folder.exists()):
+        return SentenceEmbedder(resolve_embedder(DEFAULT), name=PACKAGED_NAME, device=device)
+    lasting = str(folder.resolve()) if folder.exists() else name
+    return SentenceEmbedder(resolve_embedder(name), name=lasting, device=device)
 
 
 class SentenceEmbedder:
-    """A sentence-transformers folder as an `Embedder`. Safe to use from several threads, one at a time
-    inside.
-    """
+    """A sentence-transformers folder as an `Embedder`. Threads may share it; they compute one at a time."""
 
-    def __init__(self, weights: Weights, *, device: str | None = None) -> None:
+    def __init__(self, weights: Weights, *, name: str | None = None, device: str | None = None) -> None:
+        """`name` is what `load_embedder` finds it by; None: the name of the weights."""
         from sentence_transformers import SentenceTransformer
         from tokenizers import Tokenizer
 
@@ -106,11 +114,7 @@ class SentenceEmbedder:
         window = model.max_seq_length
         if backend is None or dimension is None or window is None:
             missing = (
-                "a fast tokenizer"
-                if backend is None
-                else "a dimension"
-                if dimension is None
-                else "max_seq_length"
+                "a fast tokenizer" if backend is None else "a dimension" if dimension is None else "max_seq_length"
             )
             raise WeightsError(f"the embedder at {weights.path} has no {missing}: use another one")
         # A copy of its own: sentence-transformers switches truncation on in the model's, and a count must
@@ -123,7 +127,7 @@ class SentenceEmbedder:
         specials = self._counter.num_special_tokens_to_add(False)
         # Texts of a question and a passage share one window figure: the longer prompt counts.
         prompt_tokens = max((self.count_tokens(text) for text in prompts.values()), default=0)
-        self._name: str = weights.name
+        self._name: str = name or weights.name
         self._dimension = int(dimension)
         self._max_tokens = int(window) - specials - prompt_tokens
         facts = {
@@ -188,13 +192,9 @@ class SentenceEmbedder:
         return self._encode(texts, lengths, query=False, progress=progress)
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
-        return [
-            len(found.ids) for found in self._counter.encode_batch_fast(list(texts), add_special_tokens=False)
-        ]
+        return [len(found.ids) for found in self._counter.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    def _encode(
-        self, texts: Sequence[str], lengths: Sequence[int], *, query: bool, progress: bool
-    ) -> Vectors:
+    def _encode(self, texts: Sequence[str], lengths: Sequence[int], *, query: bool, progress: bool) -> Vectors:
         """Embed sorted by length in batches of a token budget, so that little is computed on padding."""
         vectors = np.empty((len(texts), self._dimension), dtype=np.float32)
         # Longest first: the largest batch comes first, so memory does not grow later.
@@ -227,6 +227,5 @@ def check_question(question: str) -> None:
         question.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"the question holds half of a surrogate pair at character {error.start}: "
-            "send it as valid Unicode"
+            f"the question holds half of a surrogate pair at character {error.start}: send it as valid Unicode"
         ) from error

@@ -46,7 +46,19 @@ def test_the_default_embedder_says_what_it_is(embedder):
     assert embedder.max_tokens == 254  # 256 with [CLS] and [SEP]
     assert len(embedder.fingerprint) == 64
     assert embedder.fingerprint == load_embedder().fingerprint
+    assert embedder.name == "all-MiniLM-L6-v2"
     assert load_embedder(embedder.name).fingerprint == embedder.fingerprint
+
+
+@pytest.mark.slow
+def test_a_folder_is_named_so_that_it_is_found_from_anywhere(embedder, tmp_path: Path, monkeypatch):
+    from rag_ft.weights import resolve_embedder
+
+    shutil.copytree(resolve_embedder().path, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    found = load_embedder("mine")
+    assert found.name == str(tmp_path / "mine")
+    assert found.fingerprint == embedder.fingerprint
 
 
 @pytest.mark.slow
