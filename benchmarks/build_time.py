@@ -34,9 +34,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def first_passages(
-    documents: list[Document], wanted: int, embedder, folder: Path
-) -> tuple[list[Document], Index]:
+def first_passages(documents: list[Document], wanted: int, embedder, folder: Path) -> tuple[list[Document], Index]:
     """As many whole documents as give about the wanted number of passages, and their index."""
     taken: list[Document] = []
     characters = 0
@@ -77,18 +75,14 @@ def main() -> None:
             for work, seconds in ((build, built), (encode, encoded))[:: 1 if turn % 2 else -1]:
                 seconds.append(timed(work))
         again = timed(
-            lambda: Index.build(
-                documents, folder / "index", embedder=embedder, chunking=chunking, progress=False
-            )
+            lambda: Index.build(documents, folder / "index", embedder=embedder, chunking=chunking, progress=False)
         )
     ratio = statistics.median(built) / statistics.median(encoded)
     print(f"{len(documents)} documents, {len(texts)} passages\n")
     print("| | seconds (median) | all rounds |")
     print("|---|---|---|")
     for label, seconds in (("Index.build", built), ("SentenceTransformer.encode", encoded)):
-        print(
-            f"| {label} | {statistics.median(seconds):.2f} | {', '.join(f'{one:.2f}' for one in seconds)} |"
-        )
+        print(f"| {label} | {statistics.median(seconds):.2f} | {', '.join(f'{one:.2f}' for one in seconds)} |")
     print(f"| Index.build again, nothing changed | {again:.2f} | |")
     print(f"\nratio {ratio:.2f}")
 

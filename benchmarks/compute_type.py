@@ -1,6 +1,6 @@
 """Is bfloat16 faster than float32 on this machine? Ratio of forward times of the default reader, alternating.
 
-    python benchmarks/compute_type.py
+python benchmarks/compute_type.py
 """
 
 import statistics

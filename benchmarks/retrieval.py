@@ -52,9 +52,7 @@ class Remembering:
         return np.stack([self._known[text] for text in texts])
 
 
-def as_paragraphs(
-    documents: list[Document], questions: list[Question]
-) -> tuple[list[Document], list[Question]]:
+def as_paragraphs(documents: list[Document], questions: list[Question]) -> tuple[list[Document], list[Question]]:
     """Every paragraph as a document; the evidence of each question is the whole paragraph of its answer."""
     paragraphs: list[Document] = []
     spans: dict[str, list[tuple[int, int, str]]] = {}
@@ -69,14 +67,9 @@ def as_paragraphs(
     moved: list[Question] = []
     for question in questions:
         names = {
-            name
-            for one in question.evidence
-            for start, end, name in spans[one.document_id]
-            if start <= one.start < end
+            name for one in question.evidence for start, end, name in spans[one.document_id] if start <= one.start < end
         }
-        evidence = tuple(
-            Evidence(document_id=name, start=0, end=length[name], quote="") for name in sorted(names)
-        )
+        evidence = tuple(Evidence(document_id=name, start=0, end=length[name], quote="") for name in sorted(names))
         moved.append(question.model_copy(update={"evidence": evidence}))
     return paragraphs, moved
 
@@ -117,9 +110,7 @@ def measure(index: Index, questions: list[Question], mode: str) -> tuple[list[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("questions", type=Path, help="SQuAD JSON, or .jsonl of question records")
-    parser.add_argument(
-        "--corpus", type=Path, help="documents of the questions; default: the SQuAD file itself"
-    )
+    parser.add_argument("--corpus", type=Path, help="documents of the questions; default: the SQuAD file itself")
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="TITLE", help="articles to leave out")
     parser.add_argument("--max-tokens", nargs="*", type=int, default=[64, 96, 128, 192, 254])
     parser.add_argument("--modes", nargs="*", default=MODES, choices=MODES)
@@ -128,9 +119,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     given = parser.parse_args()
 
-    documents = [
-        one for one in read_corpus(given.corpus or given.questions) if one.title not in given.leave_out
-    ]
+    documents = [one for one in read_corpus(given.corpus or given.questions) if one.title not in given.leave_out]
     documents = [one for one in documents if one.id not in given.leave_out]
     names = {one.id for one in documents}
     questions = [one for one in read_questions(given.questions) if one.answerable and one.evidence]

@@ -86,8 +86,9 @@ class Bm25Index:
         return cls(index, len(numbered))
 
     def save(self, folder: Path) -> None:
-        """Write arrays as .npy and the vocabulary as JSON into a folder, created if missing. Raises
-        OSError.
+        """Write arrays as .npy and the vocabulary as JSON into a folder, created if missing.
+
+        Raises OSError.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if self._index is None:
@@ -97,19 +98,16 @@ class Bm25Index:
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool = True) -> Bm25Index:
-        """Read what `save` wrote; files are expected to have had their checksums compared. Raises
-        IndexCorruptError.
+        """Read what `save` wrote; files are expected to have had their checksums compared.
+
+        Raises IndexCorruptError.
         """
         import bm25s
 
         try:
             if (folder / _EMPTY_PARAMS).exists():
-                return cls(
-                    None, int(json.loads((folder / _EMPTY_PARAMS).read_text(encoding="utf-8"))["num_docs"])
-                )
-            index = bm25s.BM25.load(
-                folder, mmap=mmap, allow_pickle=False, load_corpus=False, show_progress=False
-            )
+                return cls(None, int(json.loads((folder / _EMPTY_PARAMS).read_text(encoding="utf-8"))["num_docs"]))
+            index = bm25s.BM25.load(folder, mmap=mmap, allow_pickle=False, load_corpus=False, show_progress=False)
             return cls(index, int(index.scores["num_docs"]))
         except FileNotFoundError:
             raise
@@ -127,9 +125,7 @@ class Bm25Index:
             for name in ("data", "indices", "indptr")
         )
 
-    def search(
-        self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None
-    ) -> list[list[Scored]]:
+    def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[list[Scored]]:
         """The k best texts for each query that share a word with it; equal scores in row order.
 
         `allowed`: only these rows. Word statistics are those of all texts.

@@ -43,9 +43,7 @@ class Embedder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over everything that decides the vectors: weights, tokenizer, pooling, prompts,
-        window.
-        """
+        """Hex SHA-256 over all that decides the vectors: weights, tokenizer, pooling, prompts, window."""
 
     @property
     def dimension(self) -> int:
@@ -53,18 +51,18 @@ class Embedder(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Longest text that is read whole, counted as `count_tokens` does: special tokens are already taken
-        off.
-        """
+        """Longest text that is read whole, as `count_tokens` counts: special tokens are already taken off."""
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of questions, shape (n, dimension), float32, normalised; no texts give shape (0,
-        dimension).
+        """Vectors of questions, shape (n, dimension), float32, normalised.
+
+        No texts give shape (0, dimension).
         """
 
     def encode_passages(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
-        """Vectors of passages, shape (n, dimension), float32, normalised; no texts give shape (0,
-        dimension).
+        """Vectors of passages, shape (n, dimension), float32, normalised.
+
+        No texts give shape (0, dimension).
         """
 
     def count_tokens(self, text: str) -> int:
@@ -166,8 +164,9 @@ class SentenceEmbedder:
         return len(self._counter.encode(text, add_special_tokens=False).ids)
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of questions; raises UsageError for an empty one, PromptTooLongError for one beyond the
-        window.
+        """Vectors of questions.
+
+        Raises UsageError for an empty one, PromptTooLongError for one beyond the window.
         """
         for text in texts:
             check_question(text)

@@ -51,9 +51,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Where: TypeAlias = Mapping[str, JsonValue]
-"""A filter: every key must match. A list of values means any of them; a key whose stored value is a list
-matches if it holds the value. `document_id`, `source` and `title` name the document's own fields, other
-keys its metadata.
+"""A filter: every key must match.
+
+A list of values means any of them; a key whose stored value is a list matches if it holds the value.
+`document_id`, `source` and `title` name the document's own fields, other keys its metadata.
 """
 
 LOCK_TIMEOUT_S = 10.0
@@ -222,9 +223,7 @@ class Index:
         for passage in self._generation.passages_of(number) if number is not None else ():
             if passage.id == passage_id:
                 return passage
-        raise UsageError(
-            f"the index at {self.path} has no passage {passage_id!r}: it may have been built again since"
-        )
+        raise UsageError(f"the index at {self.path} has no passage {passage_id!r}: it may have been built again since")
 
     def documents(self) -> Iterator[str]:
         """Ids of all documents, sorted."""
@@ -248,11 +247,10 @@ class Index:
 
     # Searching
 
-    def search(
-        self, query_vectors: NDArray[np.float32], k: int, *, where: Where | None = None
-    ) -> list[list[Hit]]:
-        """The k passages nearest to each vector, shape (n, dimension); score is the cosine; ties in passage
-        order.
+    def search(self, query_vectors: NDArray[np.float32], k: int, *, where: Where | None = None) -> list[list[Hit]]:
+        """The k passages nearest to each vector, shape (n, dimension).
+
+        Score is the cosine; ties in passage order.
 
         A k beyond the index gives all passages. With `where` the best among the matching passages. Raises
         UsageError.
@@ -265,8 +263,9 @@ class Index:
         return self.search(self.embedder.encode_query(list(queries)), k, where=where)
 
     def bm25_search(self, queries: Sequence[str], k: int, *, where: Where | None = None) -> list[list[Hit]]:
-        """The k passages that share the weightiest words with each query; none that share no word. Needs no
-        model.
+        """The k passages that share the weightiest words with each query; none that share no word.
+
+        Needs no model.
         """
         return [self.hits(ranking) for ranking in self.rank_words(queries, k, self.rows_where(where))]
 
@@ -278,9 +277,7 @@ class Index:
         vectors = np.asarray(query_vectors, dtype=np.float32)
         dimension = self.manifest.embedder.dimension
         if vectors.ndim != 2 or vectors.shape[1] != dimension:
-            raise UsageError(
-                f"query vectors must have the shape (n, {dimension}), these have {vectors.shape}"
-            )
+            raise UsageError(f"query vectors must have the shape (n, {dimension}), these have {vectors.shape}")
         if not np.isfinite(vectors).all():
             raise UsageError("a query vector holds values that are not finite")
         return self._generation.vectors.search(vectors, k, allowed)
@@ -325,15 +322,11 @@ class Index:
         """A langchain retriever over this index; `mode` None: the default, chosen by measurement."""
         from rag_ft.retriever import DEFAULT_MODE, Retriever
 
-        return Retriever(
-            index=self, k=k, mode=mode or DEFAULT_MODE, where=dict(where) if where is not None else None
-        )
+        return Retriever(index=self, k=k, mode=mode or DEFAULT_MODE, where=dict(where) if where is not None else None)
 
     # Changing
 
-    def add(
-        self, source: Source, *, progress: bool = True, lock_timeout_s: float = LOCK_TIMEOUT_S
-    ) -> BuildReport:
+    def add(self, source: Source, *, progress: bool = True, lock_timeout_s: float = LOCK_TIMEOUT_S) -> BuildReport:
         """Take documents in; one whose id is there already replaces it. All others stay."""
         from rag_ft.chunking import ChunkingConfig
 
@@ -344,9 +337,7 @@ class Index:
             check_sentinels(base, embedder, self.path)
             self._store.sweep(base.manifest.generation, journal=False)
             corpus = _read(source, self.path)
-            builder = _builder(
-                self._store, base, embedder, ChunkingConfig.model_validate(base.manifest.chunking)
-            )
+            builder = _builder(self._store, base, embedder, ChunkingConfig.model_validate(base.manifest.chunking))
             try:
                 _take_all(builder, corpus, progress=progress)
                 _refuse_nothing(builder, corpus)
@@ -415,9 +406,7 @@ class Index:
         assert where is not None
         found = {number for number, row in enumerate(generation.table) if matches(row, where)}
         if not found:
-            raise UsageError(
-                f"no document of the index at {self.path} matches {dict(where)}: nothing was removed"
-            )
+            raise UsageError(f"no document of the index at {self.path} matches {dict(where)}: nothing was removed")
         return found
 
     def save(self, path: str | Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
@@ -435,9 +424,7 @@ class Index:
             try:
                 shutil.copytree(self._generation.folder, folder)
             except shutil.Error as error:
-                raise IndexStoreError(
-                    f"{self.path} cannot be copied to {target.path} ({error}): try again"
-                ) from error
+                raise IndexStoreError(f"{self.path} cannot be copied to {target.path} ({error}): try again") from error
             except FileNotFoundError as error:
                 raise IndexMissingError(
                     f"the index at {self.path} was written again meanwhile: load it again, then save"
@@ -488,9 +475,7 @@ def matches(row: TableRow, where: Where) -> bool:
 
 
 def _same(one: JsonValue, other: JsonValue) -> bool:
-    return one == other and isinstance(one, bool) == isinstance(
-        other, bool
-    )  # True == 1 in Python, not in JSON
+    return one == other and isinstance(one, bool) == isinstance(other, bool)  # True == 1 in Python, not in JSON
 
 
 def _check_kind(kind: str) -> None:
@@ -572,9 +557,7 @@ def _refuse_nothing(builder: GenerationBuilder, corpus: Corpus) -> None:
             f"{first.source} "
             f"({first.reason}): repair them or give others"
         )
-    raise CorpusError(
-        f"{corpus.name} holds no document: give a folder with texts, PDF, DOCX, HTML or EPUB files"
-    )
+    raise CorpusError(f"{corpus.name} holds no document: give a folder with texts, PDF, DOCX, HTML or EPUB files")
 
 
 def _commit(store: IndexStore, builder: GenerationBuilder, base: Generation | None, kind: KindChoice) -> None:

@@ -55,17 +55,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BLOCK_PASSAGES = 1024
-"""Passages embedded between two writes of the journal: what a killed build loses at most, about 10 s of
-work.
-"""
+"""Passages embedded between two writes of the journal: a killed build loses at most these, about 10 s."""
 RECALL_QUERIES = 200
 RECALL_QUERY_WORDS = 12
 SENTINELS_KEPT = 8
 SENTINELS_CHECKED = 3
 SENTINEL_COSINE = 0.999
-"""Another batch or processor moves the cosine by less than 1e-5, another pooling or prefix by more than
-1e-2.
-"""
+"""Another batch or processor moves the cosine by under 1e-5, another pooling or prefix by over 1e-2."""
 
 _STAGED_DOCUMENTS = "staged-documents.tmp"
 _STAGED_PASSAGES = "staged-passages.tmp"
@@ -89,8 +85,7 @@ def index_fingerprint(fingerprints: Iterable[str], embedder: str, chunking: Mapp
 
 
 def check_sentinels(generation: Generation, embedder: Embedder, where: Path) -> None:
-    """Raise IndexMismatchError unless the embedder is the one of the manifest and still gives the same
-    vectors.
+    """Raise IndexMismatchError unless the embedder is the manifest's and still gives the same vectors.
 
     Three of the kept passages are embedded again: that catches what no name or fingerprint shows, such as
     another pooling, prefix or library behaviour.
@@ -185,15 +180,12 @@ class GenerationBuilder:
                 self.chosen[row.id] = number
 
     def take(self, document: Document, fingerprint: str) -> None:
-        """Take a document in; one that the base has unchanged is carried over. Raises CorpusError on a used
-        id.
+        """Take a document in; one that the base has unchanged is carried over.
+
+        Raises CorpusError on a used id.
         """
         before = self._base.row_of.get(document.id) if self._base is not None else None
-        if (
-            self._rows_of is not None
-            and before is not None
-            and self._rows_of.table[before].fingerprint == fingerprint
-        ):
+        if self._rows_of is not None and before is not None and self._rows_of.table[before].fingerprint == fingerprint:
             self.chosen[document.id] = before
             self.unchanged += 1
             return
@@ -217,9 +209,7 @@ class GenerationBuilder:
             keys.append(key)
             if key not in self._pending and key not in self._journal and key not in self._known():
                 self._pending[key] = text
-        row = TableRow(
-            document.id, fingerprint, document.title, document.source, dict(document.metadata), len(lines)
-        )
+        row = TableRow(document.id, fingerprint, document.title, document.source, dict(document.metadata), len(lines))
         staged = _Staged(
             row,
             _append(self._staged_documents, json_line(document.model_dump(mode="json"))),
@@ -234,15 +224,10 @@ class GenerationBuilder:
     def _known(self) -> dict[bytes, int]:
         """Rows of the base's vectors by key."""
         if self._known_rows is None:
-            keys = (
-                self._vectors_of.keys
-                if self._vectors_of is not None
-                else np.zeros((0, KEY_BYTES), dtype=np.uint8)
-            )
+            keys = self._vectors_of.keys if self._vectors_of is not None else np.zeros((0, KEY_BYTES), dtype=np.uint8)
             data = np.ascontiguousarray(keys).tobytes()
             self._known_rows = {
-                data[start : start + KEY_BYTES]: row
-                for row, start in enumerate(range(0, len(data), KEY_BYTES))
+                data[start : start + KEY_BYTES]: row for row, start in enumerate(range(0, len(data), KEY_BYTES))
             }
         return self._known_rows
 
@@ -297,9 +282,7 @@ class GenerationBuilder:
         return Manifest(
             generation=self.folder.name,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            fingerprint=index_fingerprint(
-                (row.fingerprint for row in table), self._entry.fingerprint, self._chunking
-            ),
+            fingerprint=index_fingerprint((row.fingerprint for row in table), self._entry.fingerprint, self._chunking),
             embedder=self._entry,
             chunking=self._chunking,
             kind=kind,
@@ -336,9 +319,7 @@ class GenerationBuilder:
                 base = self._rows_of
                 row = base.table[place]
                 first, last = int(base.firsts[place]), int(base.firsts[place + 1])
-                documents.write(
-                    base.documents.raw(place, place + 1), base.documents.lengths(place, place + 1)
-                )
+                documents.write(base.documents.raw(place, place + 1), base.documents.lengths(place, place + 1))
                 passages.write(base.passages.raw(first, last), base.passages.lengths(first, last))
             else:
                 row = place.row
@@ -352,9 +333,7 @@ class GenerationBuilder:
             file.writelines(json_line(row.to_json()) for row in table)
         return table
 
-    def _vectors_and_keys(
-        self, order: Sequence[int | _Staged]
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _vectors_and_keys(self, order: Sequence[int | _Staged]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         counts = [
             len(place.keys) if isinstance(place, _Staged) else self._kept(place).table[place].passages
             for place in order
@@ -391,8 +370,7 @@ class GenerationBuilder:
         return passage_texts(self.folder / PASSAGES, table)
 
     def _recall_queries(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Queries to measure recall with: twelve words in a row out of 200 passages, embedded as questions
-        are.
+        """Queries to measure recall with: twelve words in a row out of each of 200 passages, embedded.
 
         On 20,480 passages their recall was within 0.01 of that of real questions, and never above it.
         Without an embedder (a removal) nothing is measured.

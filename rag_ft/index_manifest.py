@@ -49,9 +49,7 @@ class Manifest(Record):
     created: str
     """UTC, ISO 8601."""
     fingerprint: str
-    """SHA-256 over the documents' fingerprints, the embedder's and the chunking: the same content, the same
-    value.
-    """
+    """SHA-256 over the fingerprints of documents and embedder, and the chunking: equal for equal content."""
     embedder: EmbedderEntry
     metric: str = METRIC
     chunking: dict[str, JsonValue]

@@ -85,8 +85,7 @@ class IndexStore:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise IndexMissingError(
-                f"there is no index at {self.path}: build one with 'rag-ft index build' or give another "
-                "folder"
+                f"there is no index at {self.path}: build one with 'rag-ft index build' or give another folder"
             ) from error
         except OSError as error:
             raise say_os_error(error, path) from error
@@ -141,9 +140,7 @@ class IndexStore:
         names = {entry.name for entry in self.path.iterdir()}
         foreign = sorted(name for name in names - _OWN_NAMES if not name.startswith(".manifest-"))
         if foreign and "generations" not in names:
-            raise UsageError(
-                f"{self.path} holds other files ({foreign[0]}): give a new or empty folder for the index"
-            )
+            raise UsageError(f"{self.path} holds other files ({foreign[0]}): give a new or empty folder for the index")
 
     def committed_generation(self) -> str | None:
         """Name of the generation that the manifest speaks of; None where there is no readable manifest."""
@@ -202,9 +199,7 @@ def say_os_error(error: OSError, path: Path) -> IndexStoreError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return IndexStoreError(f"no permission to use {where}: allow it or give a folder that you own")
-    return IndexStoreError(
-        f"{where} cannot be used ({error.strerror or error}): repair it or give another folder"
-    )
+    return IndexStoreError(f"{where} cannot be used ({error.strerror or error}): repair it or give another folder")
 
 
 def sync_folder(folder: Path) -> None:
@@ -236,17 +231,14 @@ def seal(folder: Path) -> dict[str, FileEntry]:
     """Make a generation durable; returns size and checksum of each file by its path in the folder."""
     sync_tree(folder)
     return {
-        path.relative_to(folder).as_posix(): FileEntry(
-            size=path.stat().st_size, sha256=sha256_of(path, fresh=True)
-        )
+        path.relative_to(folder).as_posix(): FileEntry(size=path.stat().st_size, sha256=sha256_of(path, fresh=True))
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
 
 
 def check_files(folder: Path, files: dict[str, FileEntry], *, level: VerifyLevel) -> None:
-    """Raise IndexCorruptError for the first file that is not as written, FileNotFoundError for one that is
-    gone.
+    """Raise IndexCorruptError for the first file that is not as written, FileNotFoundError if it is gone.
 
     quick: size and SHA-256; a file of 8 MiB or more is only read again if its size or times changed since its
     checksum was last taken. full: everything is read. none: sizes only.
@@ -323,8 +315,9 @@ class Lines:
 
 
 def load_array(path: Path, *, mmap: bool) -> NDArray[Any]:
-    """An array from a .npy file, never unpickled. Raises IndexCorruptError; FileNotFoundError if it is
-    gone.
+    """An array from a .npy file, never unpickled.
+
+    Raises IndexCorruptError; FileNotFoundError if it is gone.
     """
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
@@ -460,8 +453,9 @@ def _say_unreadable(error: Exception, folder: Path) -> IndexStoreError:
 
 
 class Journal:
-    """Vectors of a build under way, by the key of their text; durable block by block, so a killed build
-    resumes.
+    """Vectors of a build under way, by the key of their text.
+
+    Durable block by block, so a killed build resumes.
     """
 
     def __init__(self, folder: Path, embedder_fingerprint: str, dimension: int) -> None:
@@ -509,9 +503,7 @@ class Journal:
     def _take(self, path: Path) -> None:
         try:
             block = load_array(path, mmap=True)
-            sound = block.dtype == self._type and path.stem.endswith(
-                hashlib.sha256(block.tobytes()).hexdigest()[:32]
-            )
+            sound = block.dtype == self._type and path.stem.endswith(hashlib.sha256(block.tobytes()).hexdigest()[:32])
         except (OSError, IndexCorruptError):
             sound = False
         if sound:

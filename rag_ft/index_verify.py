@@ -1,5 +1,6 @@
-"""Proof that an index is what it says, and that a document is not in it any more. Reads everything, changes
-nothing.
+"""Proof that an index is what it says, and that a document is not in it any more.
+
+Reads everything, changes nothing.
 """
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ _BLOCK = 8 * 1024 * 1024
 _CLEAR = "'rag-ft index build', add or remove clears leftovers"
 
 
-def verify_index(
-    index: Index, absent: str | None, progress: Callable[[str], None] | None = None
-) -> VerifyReport:
+def verify_index(index: Index, absent: str | None, progress: Callable[[str], None] | None = None) -> VerifyReport:
     """Checks of the index as it is on disk now, not as the object saw it."""
     store = IndexStore(index.path)
     checks: list[Check] = []
@@ -96,8 +95,7 @@ def _check_counts(generation: Generation) -> Outcome:
     if wrong or counts.documents != len(generation.table):
         return (
             True,
-            f"the manifest says {counts.passages:,} passages of {counts.documents:,} documents, found "
-            f"{wrong}",
+            f"the manifest says {counts.passages:,} passages of {counts.documents:,} documents, found {wrong}",
         )
     return False, f"{counts.passages:,} passages of {counts.documents:,} documents in every file"
 
@@ -184,15 +182,11 @@ def _absent_from_records(generation: Generation, names: set[str]) -> Check:
                 detail=f"{name!r} is a document with {row.passages} passages",
             )
     shown = " and ".join(repr(name) for name in sorted(names))
-    return Check(
-        name="absent: records", ok=True, detail=f"no document, passage, vector or posting of {shown}"
-    )
+    return Check(name="absent: records", ok=True, detail=f"no document, passage, vector or posting of {shown}")
 
 
 def _absent_from_files(store: IndexStore, names: set[str]) -> Check:
-    """No record of the documents in any file below the index's folder, whether the manifest knows the file
-    or not.
-    """
+    """No record of the documents in any file below the index's folder, known to the manifest or not."""
     needles: list[bytes] = []
     for name in names:
         quoted = json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -206,9 +200,7 @@ def _absent_from_files(store: IndexStore, names: set[str]) -> Check:
                     detail=f"{path} still holds {needle.decode(errors='replace')}: {_CLEAR}",
                 )
     count = sum(1 for _ in _all_files(store))
-    return Check(
-        name="absent: files", ok=True, detail=f"not named as a record in any of {count} files, byte for byte"
-    )
+    return Check(name="absent: files", ok=True, detail=f"not named as a record in any of {count} files, byte for byte")
 
 
 def _sentences_absent(store: IndexStore, generation: Generation, documents: list[Document]) -> Check:
@@ -250,9 +242,7 @@ def _vectors_absent(index: Index, generation: Generation, documents: list[Docume
     try:
         embedder = index.embedder
         chunker = Chunker(ChunkingConfig.model_validate(generation.manifest.chunking), embedder.count_tokens)
-        passages: list[Passage] = [
-            passage for document in documents for passage in chunker.passages(document)
-        ]
+        passages: list[Passage] = [passage for document in documents for passage in chunker.passages(document)]
         kept_texts = set(passage_texts(generation.folder / PASSAGES, generation.table))
         texts = [text for text in map(passage_text, passages) if text not in kept_texts]
         found = generation.vectors.search(embedder.encode_passages(texts), 1) if texts else []

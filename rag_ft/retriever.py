@@ -32,8 +32,9 @@ WORD_WEIGHT = 0.4
 
 
 class Retriever(BaseRetriever):
-    """Passages for a question, best first. `invoke` and its kin give langchain documents, `retrieve` gives
-    hits.
+    """Passages for a question, best first.
+
+    `invoke` and its kin give langchain documents, `retrieve` gives hits.
 
     dense: cosine of embeddings. bm25: shared words; needs no model. hybrid: reciprocal rank fusion of both.
     blend: the weighted mean of both scores, each divided by the best of its ranking.
@@ -76,9 +77,7 @@ class Retriever(BaseRetriever):
         allowed = self.index.rows_where(where)
         return [self.index.hits(ranking) for ranking in self._rank(list(queries), k, allowed, mode)]
 
-    def _rank(
-        self, queries: list[str], k: int, allowed: NDArray[np.int64] | None, mode: Mode
-    ) -> list[list[Scored]]:
+    def _rank(self, queries: list[str], k: int, allowed: NDArray[np.int64] | None, mode: Mode) -> list[list[Scored]]:
         if mode == "bm25":
             return self.index.rank_words(queries, k, allowed)
         vectors = self.index.embedder.encode_query(queries)
@@ -143,8 +142,7 @@ def _relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def fuse(rankings: Sequence[Sequence[Scored]], k: int, constant: int = 60) -> list[Scored]:
-    """Reciprocal rank fusion: each row scores the sum of 1 / (constant + rank) over the rankings that hold
-    it.
+    """Reciprocal rank fusion: a row scores the sum of 1 / (constant + rank) over the rankings that hold it.
 
     Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank
     learning methods", SIGIR 2009. Equal sums come in row order.

@@ -1,5 +1,6 @@
-"""Vectors in FAISS: the kinds of index, built, measured, written, mapped and searched. Knows nothing of
-passages.
+"""Vectors in FAISS: the kinds of index, built, measured, written, mapped and searched.
+
+Knows nothing of passages.
 
 Rows are numbered from 0; the metric is the inner product, of normalised vectors and so the cosine.
 """
@@ -24,12 +25,14 @@ Kind: TypeAlias = Literal["flat", "hnsw", "ivf-pq"]
 KindChoice: TypeAlias = Literal["auto", "flat", "hnsw", "ivf-pq"]
 
 FLAT_UP_TO = 200_000
-"""Exact search of 200,000 vectors of 384 numbers reads 300 MB, 20-40 ms on one core: less than embedding
-the question on a CPU, so an approximate index would only cost recall.
+"""Exact search of 200,000 vectors of 384 numbers takes 30 ms on one core.
+
+That is what embedding the question takes: an approximate index would cost recall and save little.
 """
 HNSW_UP_TO = 2_000_000
-"""Beyond it the graph and the vectors (about 1.8 kB each) outgrow 4 GB of memory; product quantisation
-keeps 56 bytes.
+"""Beyond it the graph and the vectors (about 1.8 kB each) outgrow 4 GB of memory.
+
+Product quantisation keeps 56 bytes.
 """
 
 HNSW_NEIGHBOURS = 32
@@ -189,23 +192,21 @@ def read_vectors(path: Path, *, mmap: bool) -> Any:
         index = faiss.read_index(os.fspath(path), flags)
     except (RuntimeError, MemoryError) as error:
         reason = str(error).strip().splitlines()[-1][:160]
-        raise IndexCorruptError(
-            f"{path} cannot be read by FAISS ({reason}): build the index again"
-        ) from error
+        raise IndexCorruptError(f"{path} cannot be read by FAISS ({reason}): build the index again") from error
     allowed = (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexHNSWFlat, faiss.IndexIVFPQ)
     inner = [faiss.downcast_index(index.quantizer)] if type(index) is faiss.IndexIVFPQ else []
     for part in [index, *inner]:
         if type(part) not in allowed:
             raise IndexCorruptError(
-                f"{path} holds a FAISS {type(part).__name__}, which this program never writes: build the "
-                "index again"
+                f"{path} holds a FAISS {type(part).__name__}, which this program never writes: build the index again"
             )
     return index
 
 
 def stored_vectors(index: Any) -> NDArray[np.float32] | None:
-    """The vectors inside a flat or HNSW index as a read-only view, shape (n, d); None where only codes are
-    kept.
+    """The vectors inside a flat or HNSW index as a read-only view, shape (n, d).
+
+    None where only codes are kept.
     """
     faiss = _faiss()
 
@@ -281,9 +282,7 @@ class VectorIndex:
         return found
 
     def _rescore(self, query: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> list[Scored]:
-        """Order candidates by their exact score: the same vector then has the same score wherever it
-        stands.
-        """
+        """Order candidates by exact score: equal vectors then have equal scores wherever they stand."""
         rows = np.sort(rows[rows >= 0])  # FAISS fills up with -1
         scores = _exact_scores(self.vectors[rows], query)
         order = np.argsort(-scores, kind="stable")[:k]

@@ -30,8 +30,7 @@ def test_scores_are_lucenes_bm25():
     mean = sum(lengths) / len(lengths)
     idf = math.log(1 + (len(TEXTS) - 2 + 0.5) / (2 + 0.5))
     wanted = [
-        idf * count / (count + K1 * (1 - B + B * length / mean))
-        for count, length in ((1, lengths[0]), (1, lengths[3]))
+        idf * count / (count + K1 * (1 - B + B * length / mean)) for count, length in ((1, lengths[0]), (1, lengths[3]))
     ]
     found = index.search(["dogs"], 5)[0]
     assert [hit.row for hit in found] == [3, 0]

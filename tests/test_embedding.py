@@ -31,9 +31,7 @@ def test_the_test_double_keeps_the_contract():
     assert isinstance(HashingEmbedder(), Embedder)
 
 
-@pytest.mark.parametrize(
-    ("question", "message"), [("", "is empty"), ("  \n", "is empty"), ("\udfff", "surrogate")]
-)
+@pytest.mark.parametrize(("question", "message"), [("", "is empty"), ("  \n", "is empty"), ("\udfff", "surrogate")])
 def test_a_question_that_cannot_be_embedded_is_a_usage_error(question, message):
     with pytest.raises(UsageError, match=message):
         check_question(question)
@@ -98,17 +96,13 @@ def test_tokens_are_counted_without_special_tokens_and_without_a_limit(embedder)
 @pytest.mark.slow
 def test_the_window_is_used_to_its_last_token_and_no_further(embedder):
     assert embedder.encode_passages(["hello " * 254]).shape == (1, 384)
-    with pytest.raises(
-        UsageError, match=r"has 255 tokens, the embedder .* reads at most 254: build with smaller"
-    ):
+    with pytest.raises(UsageError, match=r"has 255 tokens, the embedder .* reads at most 254: build with smaller"):
         embedder.encode_passages(["fine", "hello " * 255])
 
 
 @pytest.mark.slow
 def test_a_question_of_100_000_characters_is_one_clear_error(embedder):
-    with pytest.raises(
-        PromptTooLongError, match=r"the question has 20,000 tokens, .* at most 254: shorten it"
-    ):
+    with pytest.raises(PromptTooLongError, match=r"the question has 20,000 tokens, .* at most 254: shorten it"):
         embedder.encode_query(["what " * 20_000])
 
 

@@ -190,9 +190,7 @@ def test_half_a_surrogate_pair_is_a_failure_that_names_the_document(path):
 
 
 def test_chunks_beyond_the_embedders_window_are_a_usage_error(path):
-    with pytest.raises(
-        UsageError, match="chunks of 24 tokens do not fit the embedder hashing, which reads at most 8"
-    ):
+    with pytest.raises(UsageError, match="chunks of 24 tokens do not fit the embedder hashing, which reads at most 8"):
         build(DOCUMENTS, path, HashingEmbedder(max_tokens=8))
 
 
@@ -402,9 +400,7 @@ def test_an_object_keeps_its_state_while_the_index_is_written_again(path):
 
 def test_an_embedder_of_the_same_dimension_is_refused_by_its_fingerprint(path):
     build(DOCUMENTS, path)
-    with pytest.raises(
-        IndexMismatchError, match=r"was built with the embedder hashing .* not with hashing-other"
-    ):
+    with pytest.raises(IndexMismatchError, match=r"was built with the embedder hashing .* not with hashing-other"):
         Index.load(path, embedder=HashingEmbedder(salt="-other"))
 
 
@@ -509,9 +505,7 @@ def test_a_full_disk_during_faiss_writing_names_the_cause(path, monkeypatch):
     import faiss
 
     def failing(*_: object) -> None:
-        raise RuntimeError(
-            "Error in virtual size_t FileIOWriter: write error: 0 != 1 (No space left on device)"
-        )
+        raise RuntimeError("Error in virtual size_t FileIOWriter: write error: 0 != 1 (No space left on device)")
 
     monkeypatch.setattr(faiss, "write_index", failing)
     with pytest.raises(IndexStoreError, match=r"the disk of .*index is full"):

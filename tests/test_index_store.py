@@ -32,9 +32,7 @@ def documents(count: int, version: int = 0) -> list[Document]:
         Document(
             id=f"doc{number}.md",
             title=f"Title {number}",
-            text="\n\n".join(
-                f"Paragraph {part} of {number}, version {version}, on word{part}." for part in range(4)
-            ),
+            text="\n\n".join(f"Paragraph {part} of {number}, version {version}, on word{part}." for part in range(4)),
         )
         for number in range(count)
     ]
@@ -72,9 +70,7 @@ def data_files(path: Path) -> list[Path]:
 
 
 def test_no_index_is_an_error_that_says_how_to_make_one(tmp_path):
-    with pytest.raises(
-        IndexMissingError, match=r"there is no index at .*nowhere: build one with 'rag-ft index build'"
-    ):
+    with pytest.raises(IndexMissingError, match=r"there is no index at .*nowhere: build one with 'rag-ft index build'"):
         Index.load(tmp_path / "nowhere")
 
 
@@ -98,9 +94,7 @@ def test_every_truncated_or_missing_file_is_an_error_that_names_it(copy, verify)
             with pytest.raises(IndexCorruptError, match=f"{file.name} has [0-9,]+ bytes instead of"):
                 Index.load(copy, verify=verify)
         file.unlink()
-        with pytest.raises(
-            (IndexCorruptError, IndexMissingError), match=f"{file.name} is missing|there is no index"
-        ):
+        with pytest.raises((IndexCorruptError, IndexMissingError), match=f"{file.name} is missing|there is no index"):
             Index.load(copy, verify=verify)
         file.write_bytes(content)
 
@@ -119,9 +113,7 @@ def test_a_flipped_byte_anywhere_is_noticed(copy, data):
     try:
         with pytest.raises(IndexStoreError):
             Index.load(copy, verify="full")
-            assert json.loads(bytes(content)) == json.loads(
-                before
-            )  # only white space of the manifest may differ
+            assert json.loads(bytes(content)) == json.loads(before)  # only white space of the manifest may differ
             raise IndexStoreError
     finally:
         file.write_bytes(before)
@@ -165,9 +157,7 @@ def test_a_newer_format_asks_for_an_upgrade_and_is_not_overwritten(copy):
     content["checksum"] = content_checksum(content)
     manifest.write_text(json.dumps(content))
     before = manifest.read_bytes()
-    with pytest.raises(
-        IndexFormatError, match=rf"is in index format {FORMAT + 1} of a newer rag_ft.*upgrade rag_ft"
-    ):
+    with pytest.raises(IndexFormatError, match=rf"is in index format {FORMAT + 1} of a newer rag_ft.*upgrade rag_ft"):
         Index.load(copy)
     with pytest.raises(IndexFormatError):
         build(5, copy)
@@ -296,9 +286,7 @@ def test_what_a_killed_build_left_of_a_removed_document_is_erased_with_it(tmp_pa
     writer.wait()
     writer.stdout.close()
     (path / "generations" / "0123456789abcdef").mkdir()
-    (path / "generations" / "0123456789abcdef" / "documents.jsonl").write_text(
-        '{"id":"doc3.md","text":"x"}\n'
-    )
+    (path / "generations" / "0123456789abcdef" / "documents.jsonl").write_text('{"id":"doc3.md","text":"x"}\n')
     failed = [check.name for check in index.verify("doc3.md").checks if not check.ok]
     assert failed == ["leftovers", "absent: records", "absent: files"]
     index.remove("doc3.md")
@@ -382,7 +370,5 @@ def test_no_other_generation_survives_a_commit(tmp_path):
     path = tmp_path / "index"
     for version in range(3):
         index = build(2, path, version)
-        assert [folder.name for folder in IndexStore(path).generations.iterdir()] == [
-            index.manifest.generation
-        ]
+        assert [folder.name for folder in IndexStore(path).generations.iterdir()] == [index.manifest.generation]
         assert sorted(entry.name for entry in path.iterdir()) == [".lock", "generations", "manifest.json"]

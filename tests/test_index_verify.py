@@ -20,14 +20,11 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "docs"
     (folder / "hr").mkdir(parents=True)
     (folder / "hr" / "pay.md").write_text(
-        '# Pay\n\nThe director earns "ninety" thousand a year — naïvely.\n\nBonuses are paid in June.\n\n'
-        f"{FOOTER}\n",
+        f'# Pay\n\nThe director earns "ninety" thousand a year — naïvely.\n\nBonuses are paid in June.\n\n{FOOTER}\n',
         encoding="utf-8",
     )
     (folder / "coffee.md").write_text(f"# Coffee\n\nCoffee for guests is ordered a day before.\n\n{FOOTER}\n")
-    (folder / "servers.md").write_text(
-        "# Servers\n\nThe guard locks the server room at night. See hr/pay.md.\n"
-    )
+    (folder / "servers.md").write_text("# Servers\n\nThe guard locks the server room at night. See hr/pay.md.\n")
     return folder
 
 

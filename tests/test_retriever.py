@@ -98,9 +98,7 @@ def test_sync_async_and_batch_calls_agree(index, mode):
 
 
 def test_langchain_documents_tell_where_the_passage_stands(index):
-    found = index.as_retriever(k=1).invoke(
-        "coffee for 12 guests needs how many pots", where={"draft": False}
-    )[0]
+    found = index.as_retriever(k=1).invoke("coffee for 12 guests needs how many pots", where={"draft": False})[0]
     hit = index.passage_by_id(found.id)
     assert isinstance(found, LangchainDocument)
     assert found.page_content == hit.text

@@ -47,9 +47,7 @@ def test_search_equals_numpy_where_exact_and_reaches_recall_elsewhere(kind):
     index, effort = build_vectors(vectors, kind, lambda: unit(50, seed=77))
     found = VectorIndex(index, kind, effort.search, vectors).search(queries, 10)
     truth = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
-    recall = np.mean(
-        [len({hit.row for hit in row} & set(best)) / 10 for row, best in zip(found, truth, strict=True)]
-    )
+    recall = np.mean([len({hit.row for hit in row} & set(best)) / 10 for row, best in zip(found, truth, strict=True)])
     assert recall == 1.0 if kind == "flat" else recall >= 0.8
     assert effort.recall_at_10 == pytest.approx(recall, abs=0.05)
 
