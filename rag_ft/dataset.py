@@ -5,44 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from rag_ft.errors import DatasetError
 from rag_ft.schema import Document, Evidence, Question
-
-PARAGRAPH_GAP = "\n\n"
-"""Between the paragraphs of a SQuAD article when it becomes one document, here and in `corpus`."""
-
-
-class _SquadAnswer(BaseModel):
-    text: str
-    answer_start: Annotated[int, Field(ge=0)]
-
-
-class _SquadQuestion(BaseModel):
-    id: str | int
-    question: str
-    answers: list[_SquadAnswer] = []
-    plausible_answers: list[_SquadAnswer] = []
-    is_impossible: bool = False
-
-
-class _SquadParagraph(BaseModel):
-    context: str
-    qas: list[_SquadQuestion] = []
-
-
-class _SquadArticle(BaseModel):
-    title: str = ""
-    paragraphs: list[_SquadParagraph]
-
-
-class _SquadFile(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    data: list[_SquadArticle]
-
+from rag_ft.squad import PARAGRAPH_GAP, SquadQuestion, parse_squad
 
 def read_questions(path: str | Path) -> list[Question]:
     """The question records of a `.jsonl` file of ours or a SQuAD `.json` file, in the file's order.
@@ -55,7 +24,9 @@ def read_questions(path: str | Path) -> list[Question]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise DatasetError(f"{path} cannot be read ({reason}): give a .jsonl of question records or a SQuAD .json") from error
+        raise DatasetError(
+            f"{path} cannot be read ({reason}): give a .jsonl of question records or a SQuAD .json"
+        ) from error
     questions = list(_from_squad(text, path) if path.suffix.lower() == ".json" else _from_lines(text, path))
     if not questions:
         raise DatasetError(f"{path} holds no question: give a .jsonl of question records or a SQuAD .json")
@@ -107,11 +78,11 @@ def _from_lines(text: str, path: Path) -> Iterator[Question]:
 
 def _from_squad(text: str, path: Path) -> Iterator[Question]:
     try:
-        articles = _SquadFile.model_validate(json.loads(text)).data
+        articles = parse_squad(text)
     except (ValidationError, json.JSONDecodeError) as error:
         reason = _first(error) if isinstance(error, ValidationError) else str(error)
         raise DatasetError(f"{path} is not SQuAD's format ({reason}): give a SQuAD .json or a .jsonl") from error
-    for title, article in zip(squad_document_ids([one.title for one in articles]), articles, strict=True):
+    for title, article in articles:
         offset = 0
         for paragraph in article.paragraphs:
             for record in paragraph.qas:
@@ -119,16 +90,7 @@ def _from_squad(text: str, path: Path) -> Iterator[Question]:
             offset += len(paragraph.context) + len(PARAGRAPH_GAP)
 
 
-def squad_document_ids(titles: list[str]) -> list[str]:
-    """Ids of a SQuAD file's articles: the title; `article-<n>` where it is missing; `<title>-<n>` where it repeats."""
-    ids: list[str] = []
-    for number, title in enumerate(titles, start=1):
-        name = title or f"article-{number}"
-        ids.append(name if name not in ids else f"{name}-{number}")
-    return ids
-
-
-def _squad_question(record: _SquadQuestion, context: str, document: str, offset: int, path: Path) -> Question:
+def _squad_question(record: SquadQuestion, context: str, document: str, offset: int, path: Path) -> Question:
     given = record.plausible_answers if record.is_impossible else record.answers
     evidence: dict[tuple[int, int], Evidence] = {}
     for answer in given:

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from rag_ft.dataset import PARAGRAPH_GAP, check_evidence, read_questions, write_questions
+from rag_ft.dataset import check_evidence, read_questions, write_questions
 from rag_ft.errors import DatasetError
 from rag_ft.schema import Document, Evidence, Question
+from rag_ft.squad import PARAGRAPH_GAP
 
 SQUAD = {
     "version": "v2.0",

@@ -1,0 +1,281 @@
+"""Files, JSONL or langchain documents → `Document`s, one after another; what cannot be read is told, not raised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from pydantic import ValidationError
+
+from rag_ft.errors import CorpusError, UsageError
+from rag_ft.formats import MAX_FILE_BYTES, READERS, Unreadable, extract, json_value
+from rag_ft.schema import Document, Metadata
+from rag_ft.squad import parse_squad
+
+if TYPE_CHECKING:
+    from langchain_core.document_loaders import BaseLoader
+    from langchain_core.documents import Document as LangchainDocument
+
+Source: TypeAlias = "str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document]"
+
+_LINES = ".jsonl"
+_JSON = ".json"
+
+
+class CorpusFailure(NamedTuple):
+    """A file, or a line of one, that gave no document."""
+
+    source: str
+    reason: str
+
+
+class Corpus:
+    """Documents, read while they are iterated; memory holds one at a time.
+
+    `failures` and `skipped` grow during the iteration and begin anew with the next one. Two documents of one id: the
+    first counts, the other is a failure.
+    """
+
+    def __init__(self, name: str, read: Callable[[Corpus], Iterator[Document]]) -> None:
+        self.name = name
+        """Where the documents come from, for messages."""
+        self.failures: list[CorpusFailure] = []
+        """What should have been read and could not."""
+        self.skipped: list[CorpusFailure] = []
+        """What was never tried: hidden files, other kinds of files."""
+        self._read = read
+
+    def __iter__(self) -> Iterator[Document]:
+        self.failures.clear()
+        self.skipped.clear()
+        seen: set[str] = set()
+        for document in self._read(self):
+            if document.id in seen:
+                self.fail(document.source or document.id, f"has the id {document.id!r} of an earlier document")
+                continue
+            seen.add(document.id)
+            yield document
+
+    def fail(self, source: str | Path, reason: str) -> None:
+        """Note a failure."""
+        self.failures.append(CorpusFailure(str(source), reason))
+
+    def skip(self, source: str | Path, reason: str) -> None:
+        """Note what is left out on purpose."""
+        self.skipped.append(CorpusFailure(str(source), reason))
+
+
+def read_corpus(source: Source, *, exclude: Sequence[Path] = ()) -> Corpus:
+    """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
+
+    Folders are read in sorted order, links followed, no file twice; hidden files, folders named by `exclude` and
+    folders that hold an index are left out. Ids: the path below the folder with forward slashes; a single file's
+    name; `id` of a JSON line, else `<file>:<line>`; the title of a SQuAD article. Raises CorpusError where nothing
+    is at the path.
+    """
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
+        if path.is_dir():
+            return Corpus(str(path), lambda corpus: _folder(path, corpus, exclude))
+        return Corpus(str(path), lambda corpus: _file(path, path.name, corpus, asked_for=True))
+    if hasattr(source, "lazy_load"):
+        loader = source
+        return Corpus(type(loader).__name__, lambda corpus: _in_memory(loader.lazy_load(), corpus))
+    if isinstance(source, Iterable):
+        documents = source
+        return Corpus("the documents given", lambda corpus: _in_memory(documents, corpus))
+    raise UsageError(f"documents cannot be read from {type(source).__name__}: give a path, a loader or documents")
+
+
+def document_fingerprint(document: Document) -> str:
+    """SHA-256 over all fields: equal exactly where a document need not be read again."""
+    canonical = json.dumps(document.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path]) -> Iterator[Document]:
+    excluded = {Path(path).resolve() for path in exclude}
+    seen_folders: set[Path] = set()
+    seen_files: set[Path] = set()
+
+    def unreadable(error: OSError) -> None:
+        corpus.fail(error.filename or root, f"cannot be listed ({error.strerror})")
+
+    for name, folders, files in os.walk(root, followlinks=True, onerror=unreadable):
+        here = Path(name)
+        real = here.resolve()
+        if real in seen_folders:  # a link that leads back up, or a second way to the same folder
+            folders.clear()
+            continue
+        seen_folders.add(real)
+        if real in excluded or (here != root and _holds_index(here)):
+            folders.clear()
+            corpus.skip(here, "is an index")
+            continue
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        for file in sorted(files):
+            path = here / file
+            if file.startswith("."):
+                corpus.skip(path, "is hidden")
+                continue
+            try:
+                target = path.resolve(strict=True)
+            except (OSError, RuntimeError):
+                corpus.fail(path, "is a link that leads nowhere")
+                continue
+            if target in seen_files:
+                corpus.skip(path, f"was read already as {target}")
+                continue
+            seen_files.add(target)
+            yield from _file(path, path.relative_to(root).as_posix(), corpus, asked_for=False)
+
+
+def _holds_index(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file() and (folder / "generations").is_dir()
+
+
+def _file(path: Path, name: str, corpus: Corpus, *, asked_for: bool) -> Iterator[Document]:
+    suffix = path.suffix.lower()
+    try:
+        if suffix == _LINES:
+            yield from _json_lines(path, name, corpus)
+        elif suffix == _JSON:
+            yield from _squad(path, corpus, asked_for)
+        elif suffix in READERS:
+            yield _document(path, name)
+        elif asked_for:
+            corpus.fail(path, f"is of a kind that is not read here: give {', '.join([*READERS, _LINES])}")
+        else:
+            corpus.skip(path, f"files ending in {suffix or 'nothing'} are not read")
+    except Unreadable as error:
+        corpus.fail(path, str(error))
+    except OSError as error:
+        corpus.fail(path, f"cannot be opened ({error.strerror or error})")
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise Unreadable("is not an ordinary file")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise Unreadable(f"has {size / 1e6:,.0f} MB, more than the {MAX_FILE_BYTES / 1e6:,.0f} MB that are read at once")
+    data = path.read_bytes()
+    if not data.strip():
+        raise Unreadable("is empty")
+    return data
+
+
+def _document(path: Path, name: str) -> Document:
+    found = extract(path.name, _bytes(path))
+    if not found.text.strip():
+        raise Unreadable("holds no text")
+    return Document(
+        id=name,
+        text=found.text,
+        title=found.title.strip() or path.stem,
+        source=str(path),
+        metadata=found.metadata,
+        headings=found.headings,
+        page_starts=found.page_starts,
+    )
+
+
+def _json_lines(path: Path, name: str, corpus: Corpus) -> Iterator[Document]:
+    with path.open(encoding="utf-8-sig") as file:
+        number = 0
+        while True:
+            number += 1
+            try:
+                line = file.readline()
+            except UnicodeDecodeError as error:
+                raise Unreadable(f"is not UTF-8 at line {number} or below") from error
+            if not line:
+                break
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                corpus.fail(where, f"is not JSON ({error})")
+                continue
+            if not isinstance(record, dict):
+                corpus.fail(where, "is not a JSON object")
+                continue
+            text = record.pop("text", None) or record.pop("page_content", None)
+            if text is None and "question" in record and "answers" in record:
+                corpus.skip(path, "holds question records, not documents")
+                return
+            if not isinstance(text, str) or not text.strip():
+                corpus.fail(where, "has no text: put it in the field 'text' or 'page_content'")
+                continue
+            given = record.pop("metadata", None)
+            title, link = record.pop("title", None), record.pop("source", None) or record.pop("url", None)
+            metadata: Metadata = {
+                **({str(key): json_value(value) for key, value in given.items()} if isinstance(given, dict) else {}),
+                **{key: json_value(value) for key, value in record.items() if key != "id"},
+            }
+            try:
+                yield Document(
+                    id=str(record.get("id") or f"{name}:{number}"),
+                    text=text,
+                    title=str(title or metadata.get("title") or ""),
+                    source=str(link or metadata.get("source") or where),
+                    metadata=metadata,
+                )
+            except ValidationError as error:
+                corpus.fail(where, str(error.errors(include_url=False)[0]["msg"]))
+
+
+def _squad(path: Path, corpus: Corpus, asked_for: bool) -> Iterator[Document]:
+    try:
+        articles = parse_squad(_bytes(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        note = corpus.fail if asked_for else corpus.skip
+        note(path, "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text on each line")
+        return
+    for name, article in articles:
+        if not article.text.strip():
+            corpus.fail(f"{path}, {name}", "holds no text")
+            continue
+        yield Document(id=name, text=article.text, title=article.title.replace("_", " "), source=str(path))
+
+
+def _in_memory(documents: Iterable[Any], corpus: Corpus) -> Iterator[Document]:
+    for number, document in enumerate(documents, start=1):
+        if isinstance(document, Document):
+            yield document
+        elif isinstance(getattr(document, "page_content", None), str):
+            if not document.page_content.strip():
+                corpus.fail(str(document.id or document.metadata.get("source") or f"document {number}"), "holds no text")
+                continue
+            yield _from_langchain(document, number)
+        else:
+            corpus.fail(f"document {number}", f"is a {type(document).__name__}, not a langchain document")
+
+
+def _from_langchain(document: LangchainDocument, number: int) -> Document:
+    metadata: Metadata = {str(key): json_value(value) for key, value in document.metadata.items()}
+    source = str(metadata.get("source") or "")
+    page, start = metadata.get("page"), metadata.get("start_index")
+    paged = isinstance(page, int) and not isinstance(page, bool) and page >= 0
+    name = document.id or source or f"document-{number}"
+    if not document.id:
+        # Loaders give a document for each page, splitters one for each piece, all with the file's source.
+        name += f"#page={page + 1}" if paged and isinstance(page, int) else ""
+        name += f"#start={start}" if isinstance(start, int) else ""
+    return Document(
+        id=name,
+        text=document.page_content,
+        title=str(metadata.get("title") or ""),
+        source=source,
+        metadata=metadata,
+        # langchain counts pages from 0; all of this text is on the one page.
+        page_starts=(0,) * (page + 1) if paged and isinstance(page, int) else (),
+    )
