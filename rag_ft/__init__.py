@@ -1,0 +1,104 @@
+"""Answers from your own documents, by a small reader that you can tune and measure yourself.
+
+The public names; each is imported when it is first used, so that `import rag_ft` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rag_ft.chunking import ChunkingConfig
+    from rag_ft.corpus import read_corpus
+    from rag_ft.dataset import read_questions
+    from rag_ft.embedding import load_embedder
+    from rag_ft.errors import (
+        AnswerParseError,
+        CorpusError,
+        DatasetError,
+        DocumentError,
+        IndexCorruptError,
+        IndexFormatError,
+        IndexLockedError,
+        IndexMismatchError,
+        IndexMissingError,
+        IndexStoreError,
+        PromptError,
+        PromptMismatchError,
+        PromptTooLongError,
+        RagFtError,
+        ReaderError,
+        UsageError,
+        WeightsError,
+    )
+    from rag_ft.index import Index
+    from rag_ft.model import compute_plan
+    from rag_ft.pipeline import Pipeline
+    from rag_ft.reader import Reader
+    from rag_ft.retriever import Retriever
+    from rag_ft.schema import Answer, Citation, Document, Hit, Passage, Question
+
+__all__ = [
+    "Answer",
+    "AnswerParseError",
+    "ChunkingConfig",
+    "Citation",
+    "CorpusError",
+    "DatasetError",
+    "Document",
+    "DocumentError",
+    "Hit",
+    "Index",
+    "IndexCorruptError",
+    "IndexFormatError",
+    "IndexLockedError",
+    "IndexMismatchError",
+    "IndexMissingError",
+    "IndexStoreError",
+    "Passage",
+    "Pipeline",
+    "PromptError",
+    "PromptMismatchError",
+    "PromptTooLongError",
+    "Question",
+    "RagFtError",
+    "Reader",
+    "ReaderError",
+    "Retriever",
+    "UsageError",
+    "WeightsError",
+    "compute_plan",
+    "load_embedder",
+    "read_corpus",
+    "read_questions",
+]
+
+_ROOMS = {
+    "ChunkingConfig": "chunking",
+    "Index": "index",
+    "Pipeline": "pipeline",
+    "Reader": "reader",
+    "Retriever": "retriever",
+    "compute_plan": "model",
+    "load_embedder": "embedding",
+    "read_corpus": "corpus",
+    "read_questions": "dataset",
+    **dict.fromkeys(("Answer", "Citation", "Document", "Hit", "Passage", "Question"), "schema"),
+}
+
+try:
+    __version__ = version("rag-ft")
+except PackageNotFoundError:  # run from a folder that was never installed
+    __version__ = "0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'rag_ft' has no attribute {name!r}")
+    return getattr(import_module(f"rag_ft.{_ROOMS.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

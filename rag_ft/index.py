@@ -23,7 +23,7 @@ from rag_ft.errors import (
     UsageError,
     WeightsError,
 )
-from rag_ft.index_build import GenerationBuilder, check_new_id, check_sentinels
+from rag_ft.index_build import GenerationBuilder, check_sentinels
 from rag_ft.index_manifest import BuildReport, EmbedderEntry, Failure, Manifest, RemovalReport, VerifyReport
 from rag_ft.index_store import (
     Generation,
@@ -541,7 +541,6 @@ def _take_all(builder: GenerationBuilder, corpus: Corpus, *, progress: bool) -> 
         bar.stage("embedding passages")
         builder.show = bar.at
         for document in corpus:
-            check_new_id(builder, document)
             builder.take(document, document_fingerprint(document))
         builder.embed_pending()
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from rag_ft.bm25 import Bm25Index
-from rag_ft.errors import CorpusError, IndexMismatchError
+from rag_ft.errors import IndexMismatchError
 from rag_ft.index_manifest import Counts, EmbedderEntry, Failure, Manifest
 from rag_ft.index_store import (
     BM25,
@@ -180,10 +180,7 @@ class GenerationBuilder:
                 self.chosen[row.id] = number
 
     def take(self, document: Document, fingerprint: str) -> None:
-        """Take a document in; one that the base has unchanged is carried over.
-
-        Raises CorpusError on a used id.
-        """
+        """Take a document in; one that the base has unchanged is carried over."""
         before = self._base.row_of.get(document.id) if self._base is not None else None
         if self._rows_of is not None and before is not None and self._rows_of.table[before].fingerprint == fingerprint:
             self.chosen[document.id] = before
@@ -421,16 +418,6 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def check_new_id(builder: GenerationBuilder, document: Document) -> None:
-    """Raise CorpusError if the run has met the document's id before."""
-    if document.id in builder.chosen:
-        raise CorpusError(
-            f"two documents have the id {document.id!r} (the second one is "
-            f"{document.source or 'without a source'}): "
-            "give each its own id"
-        )
 
 
 def _append(file: Any, data: bytes) -> tuple[int, int]:

@@ -167,11 +167,13 @@ def test_the_fingerprint_depends_on_content_and_not_on_order_time_or_place(path)
     assert build(DOCUMENTS[1:], path).fingerprint != second.fingerprint
 
 
-def test_two_documents_of_one_id_are_an_error_and_the_former_index_stays(path):
-    before = build(DOCUMENTS[:2], path)
-    with pytest.raises(CorpusError, match=r"two documents have the id 'a\.md'"):
-        build([DOCUMENTS[0], DOCUMENTS[0]], path)
-    same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
+def test_the_second_document_of_an_id_is_reported_and_left_out(path):
+    index = build([DOCUMENTS[0], DOCUMENTS[0].model_copy(update={"text": "Other.", "source": "/x"})], path)
+    assert [*index.documents()] == ["a.md"]
+    assert index.document("a.md") == DOCUMENTS[0]
+    (failure,) = index.last_report.failures
+    assert failure.source == "/x"
+    assert "has the id 'a.md' of an earlier document" in failure.reason
 
 
 def test_a_source_without_documents_is_an_error(path):

@@ -1,0 +1,86 @@
+"""The command line: parse, one call into the library, print. Results on stdout, progress and errors on stderr.
+
+Exit codes: 0 done, 1 the work failed (or some of it), 2 the call was wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import rag_ft
+from rag_ft.cli.ask import ask
+from rag_ft.cli.demo import demo
+from rag_ft.cli.index import index_app
+from rag_ft.cli.models import models
+from rag_ft.cli.why import why
+from rag_ft.errors import RagFtError, UsageError
+
+app = typer.Typer(
+    name="rag-ft",
+    help="Answer questions from your own documents, with citations, on your own machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(index_app, name="index")
+app.command()(demo)
+app.command()(ask)
+app.command()(why)
+app.command()(models)
+app.command("doctor", hidden=True)(models)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rag-ft {rag_ft.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and log lines.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if not debug:
+        # Library chatter on stderr would stand between the user and the answer.
+        for name in ("transformers", "sentence_transformers", "huggingface_hub", "bitsandbytes", "trafilatura", "bm25s"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def main() -> None:
+    """The `rag-ft` command."""
+    try:
+        code = app(standalone_mode=False)
+    except RagFtError as error:
+        _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
+            _fail(f"{error.format_message()} (rag-ft --help)", error.exit_code)
+        if "--debug" in sys.argv:
+            raise
+        reason = (str(error).strip().splitlines() or [""])[0]
+        _fail(f"unexpected {type(error).__name__}: {reason} (run again with 'rag-ft --debug ...' and report it)", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    if "--debug" in sys.argv and sys.exc_info()[1] is not None and code != 130:
+        import traceback
+
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,131 @@
+"""`rag-ft ask`: one question, questions from stdin, or a conversation at the prompt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rag_ft.cli.options import (
+    AdapterPath,
+    IndexPath,
+    Json,
+    K,
+    Mode,
+    ModeChoice,
+    ReaderName,
+    Reading,
+    Retrieval,
+    Threshold,
+    Where,
+    parse_where,
+)
+
+if TYPE_CHECKING:
+    from rag_ft.pipeline import Pipeline
+
+_BATCH = 16
+"""Questions of stdin that are read together: enough for the model, few enough that lines come soon."""
+
+
+def ask(
+    index: IndexPath,
+    question: Annotated[
+        str | None, typer.Argument(help="Left out: one question a line from stdin, or asked for.", show_default=False)
+    ] = None,
+    k: K = 3,
+    mode: Mode = ModeChoice.quote,
+    reading: Reading = None,
+    threshold: Threshold = None,
+    retrieval: Retrieval = None,
+    where: Where = None,
+    reader: ReaderName = "default",
+    adapter: AdapterPath = None,
+    as_json: Json = False,
+) -> int:
+    """Answer a question from an index, with citations.
+
+    Examples:
+    rag-ft ask "How does LoRA start?" --index indexes/handbook
+    rag-ft ask --index indexes/handbook < questions.txt > answers.jsonl
+    """
+    from rag_ft.cli.render import stdout
+    from rag_ft.index import Index
+    from rag_ft.pipeline import Pipeline
+    from rag_ft.reader import Reader
+
+    found = Index.load(index)
+    chosen: Any = found.as_retriever(k=k, mode=retrieval.value if retrieval else None, where=parse_where(where))  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"mode": mode.value, "threshold": threshold}
+    if reading is not None:
+        settings["reading"] = reading.value
+    pipeline = Pipeline(chosen, Reader.from_pretrained(reader, adapter=adapter, **settings))
+    if question is not None and question != "-":
+        answer = pipeline.ask(question)
+        if as_json:
+            typer.echo(answer.model_dump_json())
+        else:
+            _print(answer, stdout())
+        return 0 if answer.complete else 1
+    if sys.stdin.isatty() and question is None:
+        return _converse(pipeline)
+    return _lines(pipeline, sys.stdin)
+
+
+def _print(answer: Any, console: Any) -> None:
+    from rag_ft.cli.render import print_answer
+
+    print_answer(answer, console)
+
+
+def _lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
+    """One JSON object a line, in order; a question that fails gives an object with `question` and `error`."""
+    import json
+
+    failed = False
+    batch: list[str] = []
+
+    def flush() -> None:
+        nonlocal failed
+        answers = pipeline.batch(list(batch), return_exceptions=True)
+        for asked, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Exception):
+                failed = True
+                sys.stdout.write(json.dumps({"question": asked[:200], "error": str(answer)}, ensure_ascii=False) + "\n")
+            else:
+                failed = failed or not answer.complete
+                sys.stdout.write(answer.model_dump_json() + "\n")
+        sys.stdout.flush()
+        batch.clear()
+
+    for line in lines:
+        if line.strip():
+            batch.append(line.strip())
+        if len(batch) == _BATCH:
+            flush()
+    if batch:
+        flush()
+    return 1 if failed else 0
+
+
+def _converse(pipeline: Pipeline) -> int:
+    """Questions at a prompt until an empty line or end of file."""
+    from rag_ft.cli.render import stdout
+    from rag_ft.errors import RagFtError
+
+    console = stdout()
+    console.print("Ask about the documents; an empty line ends.", style="dim")
+    while True:
+        try:
+            asked = console.input("[bold]?[/] ").strip()
+        except EOFError:
+            break
+        if not asked:
+            break
+        try:
+            _print(pipeline.ask(asked), console)
+        except RagFtError as error:
+            console.print(f"error: {error}", style="red", markup=False)
+    return 0

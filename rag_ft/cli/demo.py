@@ -1,0 +1,55 @@
+"""`rag-ft demo`: the bundled handbook, indexed and asked."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rag_ft.cli.options import AdapterPath, Json, ReaderName
+
+QUESTIONS = (
+    "How many parameters does rank 16 add to a 4096 x 4096 layer?",
+    "Which layers are usually left unquantised?",
+    "What does the Apollo guidance computer have to do with LoRA?",
+)
+"""The last one has no answer in the handbook."""
+
+
+def demo(
+    question: Annotated[list[str] | None, typer.Argument(help="Your own questions instead.", show_default=False)] = None,
+    reader: ReaderName = "default",
+    adapter: AdapterPath = None,
+    as_json: Json = False,
+) -> int:
+    """Index the bundled handbook and answer three questions from it, with citations."""
+    from rag_ft import settings
+    from rag_ft.bundled import handbook_path
+    from rag_ft.cli.render import print_answer, stderr, stdout
+    from rag_ft.index import Index
+    from rag_ft.pipeline import Pipeline
+    from rag_ft.reader import Reader
+
+    notes, console = stderr(), stdout()
+    if not as_json:
+        notes.print(f"handbook: {handbook_path()} (CC BY 4.0)", style="dim")
+    index = Index.build(handbook_path(), settings.home() / "demo-index")
+    answering = Reader.from_pretrained(reader, adapter=adapter, threshold=DEMO_THRESHOLD if adapter is None else None)
+    if not as_json:
+        counts = index.manifest.counts
+        notes.print(f"index: {counts.documents} pages, {counts.passages} passages, at {index.path}", style="dim")
+        notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
+        if adapter is None:
+            notes.print("the reader is not tuned: expect it to be wrong often, and look at what it quotes", style="yellow")
+    for answer in Pipeline(index.as_retriever(), answering).ask_batch(question or QUESTIONS):
+        if as_json:
+            typer.echo(answer.model_dump_json())
+            continue
+        console.print()
+        console.print(f"? {answer.question}", style="bold cyan", markup=False)
+        print_answer(answer, console)
+    return 0
+
+
+DEMO_THRESHOLD = 0.02
+"""An untuned reader prefers null nearly always; this lets it speak where it is least unsure."""

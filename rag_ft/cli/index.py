@@ -1,0 +1,171 @@
+"""`rag-ft index`: build, add, remove, info, verify."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_ft.cli.options import EmbedderName, Json, Where, parse_where
+
+index_app = typer.Typer(help="Make and look after an index.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
+
+
+class KindChoice(str, Enum):
+    """FAISS index kinds."""
+
+    auto = "auto"
+    flat = "flat"
+    hnsw = "hnsw"
+    ivf_pq = "ivf-pq"
+
+
+@index_app.command()
+def build(
+    source: Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)],
+    index: Folder,
+    kind: Annotated[KindChoice, typer.Option(help="flat is exact; auto chooses by size.")] = KindChoice.auto,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens of a passage, its title included.")] = None,
+    embedder: EmbedderName = "default",
+    as_json: Json = False,
+) -> int:
+    """Make an index of documents, or bring it up to date: only what changed is read and embedded.
+
+    Example: rag-ft index build docs/ indexes/docs
+    """
+    from rag_ft.chunking import ChunkingConfig
+    from rag_ft.index import Index
+
+    chunking = ChunkingConfig() if max_tokens is None else _chunking(max_tokens)
+    made = Index.build(source, index, embedder=embedder, chunking=chunking, kind=kind.value)
+    return _report(made, as_json)
+
+
+@index_app.command()
+def add(
+    source: Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)],
+    index: Folder,
+    as_json: Json = False,
+) -> int:
+    """Take more documents into an index; one with an id that is there already replaces it."""
+    from rag_ft.index import Index
+
+    found = Index.load(index)
+    found.add(source)
+    return _report(found, as_json)
+
+
+@index_app.command()
+def remove(
+    index: Folder,
+    document: Annotated[list[str] | None, typer.Argument(help="Ids of documents ('rag-ft index info').")] = None,
+    where: Where = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase documents: vectors, passages, words and texts. `verify --absent` proves it afterwards."""
+    from rag_ft.cli.render import stdout
+    from rag_ft.index import Index
+
+    report = Index.load(index).remove(document or None, parse_where(where), dry_run=dry_run)  # type: ignore[arg-type]
+    if as_json:
+        typer.echo(report.model_dump_json())
+        return
+    verb = "would be removed" if dry_run else "removed"
+    console = stdout()
+    for name in report.documents:
+        console.print(f"{name} {verb}")
+    console.print(
+        f"{len(report.documents)} documents with {report.passages} passages {verb},"
+        f" {report.remaining_documents} documents {'would remain' if dry_run else 'remain'}"
+    )
+
+
+@index_app.command()
+def info(
+    index: Folder,
+    documents: Annotated[bool, typer.Option("--documents", help="List the ids of all documents.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What an index holds and what it was made with."""
+    import json
+
+    from rag_ft.cli.render import stdout
+    from rag_ft.index import Index
+
+    found = Index.load(index)
+    manifest = found.manifest
+    if as_json:
+        content = manifest.model_dump(mode="json")
+        typer.echo(json.dumps({**content, "documents": list(found.documents())} if documents else content))
+        return
+    console = stdout()
+    console.print(f"{manifest.counts.documents} documents, {manifest.counts.passages} passages, written {manifest.created}")
+    console.print(f"embedder     {manifest.embedder.name}, {manifest.embedder.dimension} dimensions, {manifest.metric}")
+    console.print(f"kind         {manifest.kind} ({manifest.kind_choice}), recall@10 {manifest.recall_at_10:.3f} of exact search")
+    console.print(f"chunking     {', '.join(f'{key} {value}' for key, value in manifest.chunking.items())}")
+    console.print(f"fingerprint  {manifest.fingerprint}")
+    console.print(f"format       {manifest.format}; {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}")
+    if documents:
+        for name in found.documents():
+            console.print(name)
+
+
+@index_app.command()
+def verify(
+    index: Folder,
+    absent: Annotated[
+        str | None, typer.Option(help="Also prove that this document is gone: its id, or the path of the original.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Read every byte of an index and compare it with the manifest; exit status 1 if anything is wrong."""
+    from rag_ft.cli.render import stdout
+    from rag_ft.index import Index
+
+    report = Index.load(index, verify="full").verify(absent=absent)
+    if as_json:
+        typer.echo(report.model_dump_json())
+        return 0 if report.ok else 1
+    console = stdout()
+    for check in report.checks:
+        mark = "[green]ok[/]    " if check.ok else "[red]FAILED[/]"
+        console.print(mark, end=" ")
+        console.print(f"{check.name}: {check.detail}", markup=False)
+    return 0 if report.ok else 1
+
+
+def _chunking(max_tokens: int) -> object:
+    from pydantic import ValidationError
+
+    from rag_ft.chunking import ChunkingConfig
+    from rag_ft.errors import UsageError
+
+    try:
+        return ChunkingConfig(max_tokens=max_tokens)
+    except ValidationError as error:
+        raise UsageError(f"--max-tokens is {max_tokens}: {error.errors()[0]['msg']}") from error
+
+
+def _report(index: object, as_json: bool) -> int:
+    from rag_ft.cli.render import print_failures, stderr, stdout
+    from rag_ft.index import Index
+
+    assert isinstance(index, Index) and index.last_report is not None
+    report = index.last_report
+    if as_json:
+        typer.echo(report.model_dump_json())
+    else:
+        stdout().print(
+            f"{index.path}: {index.manifest.counts.documents} documents, {len(index)} passages"
+            f" ({len(report.added)} added, {len(report.changed)} changed, {len(report.removed)} removed,"
+            f" {report.unchanged} unchanged; {report.passages_embedded} passages embedded) in {report.seconds:.1f} s"
+        )
+        print_failures(report, stderr())
+        if report.skipped:
+            stderr().print(f"left out: {len(report.skipped)} files of other kinds, hidden or read already", style="dim")
+    return 1 if report.failures else 0

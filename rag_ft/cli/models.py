@@ -1,0 +1,36 @@
+"""`rag-ft models`: which weights there are, and how this machine would run them."""
+
+from __future__ import annotations
+
+from rag_ft.cli.options import Json
+
+
+def models(as_json: Json = False) -> None:
+    """List weights (source, licence, size, checksum, place) and say what this machine would use, and why."""
+    import json
+    from dataclasses import asdict
+
+    import typer
+
+    from rag_ft import settings
+    from rag_ft.cli.render import stdout
+    from rag_ft.model import compute_plan
+    from rag_ft.weights import known_weights
+
+    plan = compute_plan()
+    known = known_weights()
+    if as_json:
+        weights = [{**asdict(one), "path": str(one.path) if one.path else None} for one in known]
+        typer.echo(json.dumps({"weights": weights, "plan": {**asdict(plan), "line": plan.line}}))
+        return
+    console = stdout()
+    for one in known:
+        console.print(f"[bold]{one.name}[/]  {one.kind}, {one.licence}, {one.size_bytes / 1e6:,.0f} MB, {one.source}")
+        console.print(f"  sha256 {one.sha256}", style="dim", markup=False)
+        place = str(one.path) if one.path else "not fetched yet: the first use fetches it"
+        console.print(f"  {place}", style="dim", markup=False)
+    console.print()
+    console.print(f"[bold]This machine[/]  {plan.line}")
+    for reason in plan.reasons:
+        console.print(f"  {reason}", style="dim", markup=False)
+    console.print(f"  kept in {settings.home()} (RAG_FT_HOME changes it)", style="dim", markup=False)

@@ -1,0 +1,74 @@
+"""Options that more than one command takes."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+
+class ModeChoice(str, Enum):
+    """How the reader answers."""
+
+    quote = "quote"
+    schema = "schema"
+    free = "free"
+
+
+class ReadingChoice(str, Enum):
+    """How the reader takes the passages."""
+
+    joint = "joint"
+    separate = "separate"
+
+
+class RetrievalChoice(str, Enum):
+    """How passages are found."""
+
+    dense = "dense"
+    bm25 = "bm25"
+    hybrid = "hybrid"
+
+
+IndexPath: TypeAlias = Annotated[Path, typer.Option("--index", "-i", help="Folder of the index.")]
+K: TypeAlias = Annotated[int, typer.Option("-k", help="Passages to retrieve.")]
+Mode: TypeAlias = Annotated[
+    ModeChoice,
+    typer.Option(help="quote: only words of a passage, or null. schema: any text, valid JSON. free: unconstrained."),
+]
+Reading: TypeAlias = Annotated[
+    ReadingChoice | None, typer.Option(help="separate: each passage in a prompt of its own. joint: all in one.")
+]
+Threshold: TypeAlias = Annotated[
+    float | None,
+    typer.Option(help="Answer only with at least this confidence: 0 always, 1 never. Left out: null must lose."),
+]
+ReaderName: TypeAlias = Annotated[str, typer.Option("--reader", help="default, a model folder, a .gguf, or a hub id.")]
+EmbedderName: TypeAlias = Annotated[str, typer.Option("--embedder", help="default, a folder, or a hub id.")]
+AdapterPath: TypeAlias = Annotated[Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Retrieval: TypeAlias = Annotated[RetrievalChoice | None, typer.Option(help="How to find passages.")]
+Where: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--where", help="Only documents whose field has this value, as FIELD=VALUE; repeat.")
+]
+
+
+def parse_where(pairs: list[str] | None) -> dict[str, object] | None:
+    """`FIELD=VALUE` pairs as a filter; a repeated field means any of its values; numbers and booleans are JSON."""
+    import json
+
+    from rag_ft.errors import UsageError
+
+    found: dict[str, list[object]] = {}
+    for pair in pairs or []:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--where is {pair!r} but must be FIELD=VALUE, for example topic=tuning")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        found.setdefault(name, []).append(parsed if isinstance(parsed, bool | int | float) else value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()} or None

@@ -1,0 +1,72 @@
+"""How answers look in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from rag_ft.schema import Answer, Citation
+
+_VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
+
+
+def stdout() -> Console:
+    """The console for results."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def stderr() -> Console:
+    """The console for notes, so that stdout holds results alone."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_answer(answer: Answer, console: Console) -> None:
+    """The answer, each citation with its quote, and what it cost."""
+    if answer.answer is not None:
+        console.print(Text(answer.answer, style="bold"))
+    elif not answer.complete:
+        console.print(Text("no usable answer: the completion is not whole", style="red"))
+        console.print(Text(f"  {answer.completion[:200]}", style="dim"))
+    else:
+        console.print(Text("no answer in the passages", style="bold yellow"))
+    for number, citation in enumerate(answer.citations, start=1):
+        console.print(_where(number, citation))
+        console.print(_quote(citation))
+    if not answer.citations and answer.passages:
+        sources = list(dict.fromkeys(one.passage.document_id for one in answer.passages))
+        console.print(Text(f"  read: {', '.join(sources)}", style="dim"))
+    unread = sum(not one.read for one in answer.passages)
+    usage = answer.usage
+    seconds = usage.retrieve_seconds + usage.read_seconds + usage.verify_seconds
+    note = f"  confidence {answer.confidence:.2f} · {usage.prompt_tokens} prompt tokens · {seconds:.1f} s"
+    if unread:
+        note += f" · {unread} of {len(answer.passages)} passages did not fit the prompt"
+    console.print(Text(note, style="dim"))
+
+
+def _where(number: int, citation: Citation) -> Text:
+    place = f"page {citation.page}, " if citation.page is not None else ""
+    line = Text(f"  [{number}] ", style="dim")
+    line.append(citation.source or citation.document_id, style="cyan")
+    line.append(f"  {place}characters {citation.start}-{citation.end}  ", style="dim")
+    line.append(citation.verdict, style=_VERDICTS[citation.verdict])
+    if citation.supported_by:
+        line.append(f" (it stands in {citation.supported_by})", style="dim")
+    return line
+
+
+def _quote(citation: Citation) -> Text:
+    shown = Text(citation.quote)
+    if citation.answer_start is not None and citation.answer_end is not None:
+        shown.stylize("bold reverse", citation.answer_start - citation.start, citation.answer_end - citation.start)
+    lines = Text("      “").append(shown).append("”")
+    lines.plain  # noqa: B018 - materialises the spans before the newline replacement below
+    return Text(" ").join(lines.split("\n", allow_blank=True))
+
+
+def print_failures(report: Any, console: Console) -> None:
+    """What a build could not read, a line each."""
+    for failure in report.failures:
+        console.print(Text(f"not read: {failure.source} {failure.reason}", style="yellow"))
