@@ -548,7 +548,7 @@ def _take_all(builder: GenerationBuilder, corpus: Corpus, *, progress: bool) -> 
 def _refuse_nothing(builder: GenerationBuilder, corpus: Corpus) -> None:
     if builder.chosen:
         return
-    failures = [*corpus.failures, *builder.failures]
+    failures = _failures(corpus, builder)
     if failures:
         first = failures[0]
         raise CorpusError(
@@ -557,6 +557,10 @@ def _refuse_nothing(builder: GenerationBuilder, corpus: Corpus) -> None:
             f"({first.reason}): repair them or give others"
         )
     raise CorpusError(f"{corpus.name} holds no document: give a folder with texts, PDF, DOCX, HTML or EPUB files")
+
+
+def _failures(corpus: Corpus, builder: GenerationBuilder) -> list[Failure]:
+    return [*(Failure(one.source, one.reason) for one in corpus.failures), *builder.failures]
 
 
 def _commit(store: IndexStore, builder: GenerationBuilder, base: Generation | None, kind: KindChoice) -> None:
@@ -578,7 +582,7 @@ def _report(
         removed=removed,
         passages=passages,
         passages_embedded=builder.embedded,
-        failures=tuple(Failure(one.source, one.reason) for one in [*corpus.failures, *builder.failures]),
+        failures=tuple(_failures(corpus, builder)),
         skipped=tuple(Failure(one.source, one.reason) for one in corpus.skipped),
         seconds=round(time.monotonic() - started, 3),
     )
