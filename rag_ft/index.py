@@ -108,7 +108,10 @@ class Index:
         chunking = chunking or ChunkingConfig()
         with store.writing(lock_timeout_s):
             base = _base_to_reuse(store, embedder)
-            store.sweep(base.manifest.generation if base else None, journal=False)
+            # What is committed stays until the new generation is, also where nothing of it can be reused.
+            committed = store.committed_generation()
+            if committed is not None:
+                store.sweep(committed, journal=False)
             corpus = _read(source, store.path)
             builder = _builder(store, base, embedder, chunking)
             try:

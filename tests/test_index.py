@@ -159,6 +159,26 @@ def test_another_embedder_embeds_everything_anew(path, caplog):
     assert "everything is embedded again" in caplog.text
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_build_that_fails_before_its_end_leaves_a_former_index_it_cannot_reuse(path, damaged):
+    before = build(DOCUMENTS, path)
+    (keys,) = path.rglob("keys.npy")
+    content = keys.read_bytes()
+    if damaged:
+        keys.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    class Failing(HashingEmbedder):
+        def encode_passages(self, texts, *, progress=False):
+            if self.salt == "other" or damaged:
+                raise KeyboardInterrupt
+            return super().encode_passages(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(DOCUMENTS, path, Failing(salt="" if damaged else "other"))
+    keys.write_bytes(content)
+    same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
+
+
 def test_the_fingerprint_depends_on_content_and_not_on_order_time_or_place(path):
     first = build(DOCUMENTS, path)
     second = build(DOCUMENTS[::-1], path.parent / "other")
