@@ -1,0 +1,51 @@
+"""`rag-ft why`: an answer's chain of fingerprints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_ft.cli.options import Json
+
+
+def why(
+    answer: Annotated[str, typer.Argument(help="File with an answer's JSON ('rag-ft ask --json'), or - for stdin.")] = "-",
+    index: Annotated[Path | None, typer.Option("--index", "-i", help="Where the index is now, if it moved.")] = None,
+    reader: Annotated[str | None, typer.Option("--reader", help="Compare this base model too.")] = "default",
+    as_json: Json = False,
+) -> int:
+    """Walk an answer back to the bytes that it was made from; exit status 1 where something is not the same any more.
+
+    Example: rag-ft ask "What is alpha?" --index indexes/handbook --json | rag-ft why
+    """
+    import json
+
+    from pydantic import ValidationError
+
+    from rag_ft.cli.render import stdout
+    from rag_ft.errors import UsageError
+    from rag_ft.provenance import trace
+    from rag_ft.schema import Answer
+
+    try:
+        text = sys.stdin.read() if answer == "-" else Path(answer).read_text(encoding="utf-8")
+        given = Answer.model_validate_json(text)
+    except OSError as error:
+        raise UsageError(f"{answer} cannot be read ({error.strerror}): give a file made by 'rag-ft ask --json'") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(f"{answer} is not one answer's JSON ({first['msg']}): make it by 'rag-ft ask --json'") from error
+    links = trace(given, index_path=index, reader=reader)
+    if as_json:
+        typer.echo(json.dumps([link._asdict() for link in links]))
+    else:
+        console = stdout()
+        console.print(f"{given.question} → {given.answer}", style="bold", markup=False)
+        for link in links:
+            mark = {True: "[green]ok[/]     ", False: "[red]differs[/]", None: "[dim]-[/]      "}[link.ok]
+            console.print(mark, end=" ")
+            console.print(f"{link.name}: {link.detail}", markup=False)
+    return 1 if any(link.ok is False for link in links) else 0
