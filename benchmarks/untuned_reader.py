@@ -1,0 +1,153 @@
+"""The reader's quality on questions of a SQuAD 2.0 file: the starting point that tuning has to beat.
+
+    python benchmarks/untuned_reader.py PATH/TO/dev.json evals/untuned
+
+Every article of the file is indexed; the questions are a random sample of the articles named (default: the last
+four, which nothing is tuned or chosen on). Also counts how many completions parse and how many quotes stand at the
+offsets they give. Only figures and question ids are written, none of the data's text.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from rag_ft import completion
+from rag_ft.dataset import read_questions
+from rag_ft.errors import AnswerParseError
+from rag_ft.evaluation.answer_metrics import exact_match, token_f1
+from rag_ft.index import Index
+from rag_ft.pipeline import Pipeline
+from rag_ft.reader import Reader
+from rag_ft.squad import parse_squad
+
+BATCH = 16
+
+
+def measure(pipeline: Pipeline, questions, index: Index) -> tuple[dict, list[dict]]:
+    records = []
+    begin = time.perf_counter()
+    for start in range(0, len(questions), BATCH):
+        batch = questions[start : start + BATCH]
+        for question, answer in zip(batch, pipeline.ask_batch([one.question for one in batch]), strict=True):
+            try:
+                completion.parse(answer.completion, len(answer.passages))
+                parses = True
+            except AnswerParseError:
+                parses = False
+            found = [
+                index.document(one.document_id).text[one.answer_start : one.answer_end] == answer.answer
+                for one in answer.citations
+                if one.answer_start is not None
+            ]
+            gold = {(one.document_id, one.start, one.end) for one in question.evidence}
+            retrieved = any(
+                one.passage.document_id == document and one.passage.start <= start_ and end_ <= one.passage.end
+                for one in answer.passages
+                for document, start_, end_ in gold
+            )
+            cited_gold = any(
+                one.document_id == document and one.start <= start_ and end_ <= one.end
+                for one in answer.citations
+                for document, start_, end_ in gold
+            )
+            records.append(
+                {
+                    "id": question.id,
+                    "answerable": question.answerable,
+                    "answered": answer.answer is not None,
+                    "complete": answer.complete,
+                    "parses": parses,
+                    "quote_at_offsets": bool(found) and all(found) if answer.answer is not None else None,
+                    "supported": [one.verdict for one in answer.citations] == ["supported"] * len(answer.citations),
+                    "exact_match": exact_match(answer.answer, question.answers),
+                    "f1": token_f1(answer.answer, question.answers),
+                    "gold_retrieved": retrieved if question.answerable else None,
+                    "gold_cited": cited_gold if question.answerable and answer.answer is not None else None,
+                    "confidence": round(answer.confidence, 6),
+                }
+            )
+        print(f"  {len(records)} of {len(questions)}", flush=True)
+    return summary(records, (time.perf_counter() - begin) / len(questions)), records
+
+
+def mean(values) -> float | None:
+    values = [float(one) for one in values if one is not None]
+    return round(sum(values) / len(values), 4) if values else None
+
+
+def summary(records: list[dict], seconds: float) -> dict:
+    yes = [one for one in records if one["answerable"]]
+    no = [one for one in records if not one["answerable"]]
+    return {
+        "questions": len(records),
+        "answerable": len(yes),
+        "exact_match_answerable": mean(one["exact_match"] for one in yes),
+        "f1_answerable": mean(one["f1"] for one in yes),
+        "f1_answerable_if_retrieved": mean(one["f1"] for one in yes if one["gold_retrieved"]),
+        "answerable_answered": mean(one["answered"] for one in yes),
+        "gold_cited_of_answered": mean(one["gold_cited"] for one in yes),
+        "unanswerable_recognised": mean(not one["answered"] for one in no),
+        "exact_match_all": mean(one["exact_match"] for one in records),
+        "f1_all": mean(one["f1"] for one in records),
+        "completions_that_parse": mean(one["parses"] for one in records),
+        "quotes_at_their_offsets": mean(one["quote_at_offsets"] for one in records),
+        "seconds_per_question": round(seconds, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("squad", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--first", action="store_true", help="sample the first articles, not the last four")
+    parser.add_argument("--runs", nargs="+", default=["quote/separate", "quote/separate/0", "quote/joint/0", "schema/joint/0"])
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    names = [name for name, _ in parse_squad(given.squad.read_text(encoding="utf-8"))]
+    wanted = set(names[:-4] if given.first else names[-4:])
+    titles = {one.id: one.evidence[0].document_id for one in read_questions(given.squad) if one.evidence}
+    questions = [one for one in read_questions(given.squad) if titles.get(one.id) in wanted]
+    random.Random(given.seed).shuffle(questions)
+    questions = questions[: given.questions]
+    given.output.mkdir(parents=True, exist_ok=True)
+    results, loaded = {}, None
+    with tempfile.TemporaryDirectory() as folder:
+        index = Index.build(given.squad, Path(folder) / "index", progress=False)
+        for run in given.runs:
+            mode, reading, *rest = run.split("/")
+            settings = {"mode": mode, "reading": reading, "threshold": float(rest[0]) if rest else None}
+            reader = Reader.from_pretrained(**settings) if loaded is None else Reader(loaded, **settings)
+            loaded = reader.loaded
+            print(run, flush=True)
+            results[run], records = measure(Pipeline(index.as_retriever(k=3), reader), questions, index)
+            print(json.dumps(results[run]), flush=True)
+            name = run.replace("/", "-")
+            lines = "".join(json.dumps(one) + "\n" for one in records)
+            (given.output / f"records-{name}.jsonl").write_text(lines, encoding="utf-8")
+        about = {
+            "articles": sorted(wanted),
+            "seed": given.seed,
+            "passages": len(index),
+            "k": 3,
+            "retrieval": index.as_retriever().mode,
+            "index": index.fingerprint,
+            "prompt": reader.prompts.fingerprint,
+            "base_model": loaded.weights.fingerprint,
+            "plan": loaded.plan.line,
+            "versions": {name: version(name) for name in ("torch", "transformers", "faiss-cpu", "bm25s")},
+        }
+    text = json.dumps({"about": about, "runs": results}, indent=1) + "\n"
+    (given.output / "results.json").write_text(text, encoding="utf-8")
+    columns = list(next(iter(results.values())))
+    table = [f"| run (mode/reading/threshold) | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    table += [f"| {run} | {' | '.join(str(one) for one in values.values())} |" for run, values in results.items()]
+    (given.output / "README.md").write_text("# The reader before tuning\n\n" + "\n".join(table) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
