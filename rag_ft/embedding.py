@@ -5,11 +5,12 @@ Nothing is ever cut: a text that is longer than the model reads is an error, not
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -89,7 +90,8 @@ class SentenceEmbedder:
 
     def __init__(self, weights: Weights, *, name: str | None = None, device: str | None = None) -> None:
         """`name` is what `load_embedder` finds it by; None: the name of the weights."""
-        from sentence_transformers import SentenceTransformer
+        with _without_kernel_note():
+            from sentence_transformers import SentenceTransformer
         from tokenizers import Tokenizer
 
         from rag_ft.conversion import quiet_transformers
@@ -216,6 +218,21 @@ class SentenceEmbedder:
             if progress:
                 logger.info("embedded %d of %d texts", min(start, len(order)), len(order))
         return vectors
+
+
+@contextlib.contextmanager
+def _without_kernel_note() -> Iterator[None]:
+    """Importing sentence-transformers imports bitsandbytes, which warns of a CPU kernel that nothing here uses."""
+    noisy = logging.getLogger("bitsandbytes.backends.cpu.ops")
+
+    def other(record: logging.LogRecord) -> bool:
+        return "gemm_4bit" not in str(record.msg)
+
+    noisy.addFilter(other)
+    try:
+        yield
+    finally:
+        noisy.removeFilter(other)
 
 
 def check_question(question: str) -> None:
