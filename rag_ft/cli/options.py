@@ -30,6 +30,7 @@ class RetrievalChoice(str, Enum):
     dense = "dense"
     bm25 = "bm25"
     hybrid = "hybrid"
+    blend = "blend"
 
 
 IndexPath: TypeAlias = Annotated[Path, typer.Option("--index", "-i", help="Folder of the index.")]
