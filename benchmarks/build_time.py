@@ -22,7 +22,7 @@ from sentence_transformers import SentenceTransformer
 
 from rag_ft.chunking import ChunkingConfig, passage_text
 from rag_ft.corpus import read_corpus
-from rag_ft.embedding import load_embedder
+from rag_ft.embedding import Embedder, load_embedder
 from rag_ft.index import Index
 from rag_ft.schema import Document
 from rag_ft.weights import resolve_embedder
@@ -34,7 +34,9 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def first_passages(documents: list[Document], wanted: int, embedder, folder: Path) -> tuple[list[Document], Index]:
+def first_passages(
+    documents: list[Document], wanted: int, embedder: Embedder, chunking: ChunkingConfig, folder: Path
+) -> tuple[list[Document], Index]:
     """As many whole documents as give about the wanted number of passages, and their index."""
     taken: list[Document] = []
     characters = 0
@@ -43,7 +45,7 @@ def first_passages(documents: list[Document], wanted: int, embedder, folder: Pat
             break
         taken.append(document)
         characters += len(document.text)
-    return taken, Index.build(taken, folder / "sizing", embedder=embedder, progress=False)
+    return taken, Index.build(taken, folder / "sizing", embedder=embedder, chunking=chunking, progress=False)
 
 
 def main() -> None:
@@ -58,9 +60,9 @@ def main() -> None:
     embedder = load_embedder("default")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        documents, sized = first_passages(list(read_corpus(given.source)), given.passages, embedder, folder)
-        texts = [passage_text(passage) for passage in sized.passages()]
         chunking = ChunkingConfig(max_tokens=given.max_tokens)
+        documents, sized = first_passages(list(read_corpus(given.source)), given.passages, embedder, chunking, folder)
+        texts = [passage_text(passage) for passage in sized.passages()]
 
         def build() -> None:
             shutil.rmtree(folder / "index", ignore_errors=True)

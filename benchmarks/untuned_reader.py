@@ -105,7 +105,9 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--first", action="store_true", help="sample the first articles, not the last four")
-    parser.add_argument("--runs", nargs="+", default=["quote/separate", "quote/separate/0", "quote/joint/0", "schema/joint/0"])
+    parser.add_argument(
+        "--runs", nargs="+", default=["quote/separate", "quote/separate/0", "quote/joint/0", "schema/joint/0"]
+    )
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     names = [name for name, _ in parse_squad(given.squad.read_text(encoding="utf-8"))]
@@ -146,7 +148,9 @@ def main() -> None:
     columns = list(next(iter(results.values())))
     table = [f"| run (mode/reading/threshold) | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     table += [f"| {run} | {' | '.join(str(one) for one in values.values())} |" for run, values in results.items()]
-    (given.output / "README.md").write_text("# The reader before tuning\n\n" + "\n".join(table) + "\n", encoding="utf-8")
+    (given.output / "README.md").write_text(
+        "# The reader before tuning\n\n" + "\n".join(table) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
