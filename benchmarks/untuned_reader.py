@@ -131,26 +131,30 @@ def main() -> None:
             name = run.replace("/", "-")
             lines = "".join(json.dumps(one) + "\n" for one in records)
             (given.output / f"records-{name}.jsonl").write_text(lines, encoding="utf-8")
-        about = {
-            "articles": sorted(wanted),
-            "seed": given.seed,
-            "passages": len(index),
-            "k": 3,
-            "retrieval": index.as_retriever().mode,
-            "index": index.fingerprint,
-            "prompt": reader.prompts.fingerprint,
-            "base_model": loaded.weights.fingerprint,
-            "plan": loaded.plan.line,
-            "versions": {name: version(name) for name in ("torch", "transformers", "faiss-cpu", "bm25s")},
-        }
+            # Written after every run, so that a long measurement that is cut off keeps what it has.
+            write(given.output, results, index, reader, wanted, given.seed)
+
+
+def write(output: Path, results: dict, index: Index, reader: Reader, articles: set[str], seed: int) -> None:
+    about = {
+        "articles": sorted(articles),
+        "seed": seed,
+        "passages": len(index),
+        "k": 3,
+        "retrieval": index.as_retriever().mode,
+        "index": index.fingerprint,
+        "prompt": reader.prompts.fingerprint,
+        "base_model": reader.loaded.weights.fingerprint,
+        "plan": reader.loaded.plan.line,
+        "versions": {name: version(name) for name in ("torch", "transformers", "faiss-cpu", "bm25s")},
+    }
     text = json.dumps({"about": about, "runs": results}, indent=1) + "\n"
-    (given.output / "results.json").write_text(text, encoding="utf-8")
-    columns = list(next(iter(results.values())))
-    table = [f"| run (mode/reading/threshold) | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    table += [f"| {run} | {' | '.join(str(one) for one in values.values())} |" for run, values in results.items()]
-    (given.output / "README.md").write_text(
-        "# The reader before tuning\n\n" + "\n".join(table) + "\n", encoding="utf-8"
-    )
+    (output / "results.json").write_text(text, encoding="utf-8")
+    lines = ["# The reader before tuning", ""]
+    for run, values in results.items():
+        lines += [f"## {run}", "", "| figure | value |", "|---|---|"]
+        lines += [f"| {name.replace('_', ' ')} | {value} |" for name, value in values.items()] + [""]
+    (output / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -119,18 +119,14 @@ class Chunker:
                 runs.append([unit])
         if len(runs) > 1:
             before, last = runs[-2], runs[-1]
-            while (
-                len(before) > 1 and _tokens(last) + before[-1].tokens <= _tokens(before) - before[-1].tokens
-            ):
+            while len(before) > 1 and _tokens(last) + before[-1].tokens <= _tokens(before) - before[-1].tokens:
                 if not self._together(text, [before[-1]], last[-1], room, first=before[-1].start):
                     break
                 last.insert(0, before.pop())
         for run in runs:
             yield run[0].start, run[-1].end
 
-    def _together(
-        self, text: str, run: list[_Unit], unit: _Unit, room: int, first: int | None = None
-    ) -> bool:
+    def _together(self, text: str, run: list[_Unit], unit: _Unit, room: int, first: int | None = None) -> bool:
         start = run[0].start if first is None else first
         if first is None and _tokens(run) + unit.tokens > room:
             return False
@@ -180,9 +176,7 @@ def _after_characters(text: str, start: int, end: int) -> list[int]:
         place
         for place in range(start + 1, end)
         if not (
-            unicodedata.combining(text[place])
-            or text[place] in "\u200d\ufe0e\ufe0f"
-            or text[place - 1] == "\u200d"
+            unicodedata.combining(text[place]) or text[place] in "\u200d\ufe0e\ufe0f" or text[place - 1] == "\u200d"
         )
     ]
 

@@ -77,7 +77,7 @@ def find_answer(answer: str, text: str) -> Span | None:
     return Span(places[found.start()], places[found.end() - 1] + 1)
 
 
-_QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‐": "-", "‑": "-"})
+_QUOTES = str.maketrans(dict(zip("‘’‚“”„«»‐‑", '\'\'\'"""""--', strict=True)))
 
 
 def _fold(text: str) -> tuple[str, list[int]]:

@@ -207,7 +207,7 @@ class Progress:
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Within it transformers neither logs below errors nor draws bars; afterwards both are as they were."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging as hf_logging
 
     level = hf_logging.get_verbosity()
@@ -239,7 +239,8 @@ def _locked(path: Path) -> Iterator[None]:
             lock.acquire(timeout=LOCK_WAIT_S)
         except Timeout as error:
             raise WeightsError(
-                f"another process has held {path} for {LOCK_WAIT_S / 60:.0f} minutes: wait for it or end it, then try again"
+                f"another process has held {path} for {LOCK_WAIT_S / 60:.0f} minutes: wait for it or end it,"
+                " then try again"
             ) from error
     try:
         yield
@@ -265,9 +266,7 @@ def _convert_into(
             gguf = obtain(fetched, shown)
             own_licence = _write_folder(gguf, result, shown)
             shown.stage("checking the converted weights")
-            files = {
-                path.name: (path.stat().st_size, sha256_of(path, fresh=True)) for path in sorted(result.iterdir())
-            }
+            files = {path.name: (path.stat().st_size, sha256_of(path, fresh=True)) for path in sorted(result.iterdir())}
             record = ConversionRecord(name, gguf_sha256, licence or own_licence, files)
             text = json.dumps(record.to_json(), indent=1) + "\n"
             (result / RECORD_NAME).write_text(text, encoding="utf-8")

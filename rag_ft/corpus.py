@@ -164,7 +164,9 @@ def _bytes(path: Path) -> bytes:
         raise Unreadable("is not an ordinary file")
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise Unreadable(f"has {size / 1e6:,.0f} MB, more than the {MAX_FILE_BYTES / 1e6:,.0f} MB that are read at once")
+        raise Unreadable(
+            f"has {size / 1e6:,.0f} MB, more than the {MAX_FILE_BYTES / 1e6:,.0f} MB that are read at once"
+        )
     data = path.read_bytes()
     if not data.strip():
         raise Unreadable("is empty")
@@ -253,7 +255,9 @@ def _in_memory(documents: Iterable[Any], corpus: Corpus) -> Iterator[Document]:
             yield document
         elif isinstance(getattr(document, "page_content", None), str):
             if not document.page_content.strip():
-                corpus.fail(str(document.id or document.metadata.get("source") or f"document {number}"), "holds no text")
+                corpus.fail(
+                    str(document.id or document.metadata.get("source") or f"document {number}"), "holds no text"
+                )
                 continue
             yield _from_langchain(document, number)
         else:

@@ -13,6 +13,7 @@ from rag_ft.errors import DatasetError
 from rag_ft.schema import Document, Evidence, Question
 from rag_ft.squad import PARAGRAPH_GAP, SquadQuestion, parse_squad
 
+
 def read_questions(path: str | Path) -> list[Question]:
     """The question records of a `.jsonl` file of ours or a SQuAD `.json` file, in the file's order.
 
@@ -100,9 +101,7 @@ def _squad_question(record: SquadQuestion, context: str, document: str, offset: 
                 f"{path}, question {record.id}: {context[start:end]!r} stands at {start}, not {answer.text!r}: correct"
                 " answer_start"
             )
-        evidence[start, end] = Evidence(
-            document_id=document, start=offset + start, end=offset + end, quote=answer.text
-        )
+        evidence[start, end] = Evidence(document_id=document, start=offset + start, end=offset + end, quote=answer.text)
     try:
         return Question(
             id=str(record.id),

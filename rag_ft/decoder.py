@@ -194,9 +194,7 @@ class Session:
                     sees[row, node] = sees[row, parent]
                 sees[row, node, node] = True
         positions = self._next[:, None] + torch.from_numpy(depth).to(device)
-        allowed = torch.cat(
-            [self._valid[:, None, :].expand(-1, longest, -1), torch.from_numpy(sees).to(device)], dim=2
-        )
+        allowed = torch.cat([self._valid[:, None, :].expand(-1, longest, -1), torch.from_numpy(sees).to(device)], dim=2)
         logits = self._forward(self._cache, torch.from_numpy(ids).to(device), positions, allowed, 0).logits
         normaliser = logits.logsumexp(-1)  # (B, N)
         return [

@@ -397,7 +397,9 @@ def _pdf(data: bytes) -> Extracted:
             content.close()
             page.close()
         said = document.get_metadata_dict(skip_empty=True)
-        metadata: Metadata = {key.lower(): value for key, value in said.items() if key in ("Author", "Subject", "Keywords")}
+        metadata: Metadata = {
+            key.lower(): value for key, value in said.items() if key in ("Author", "Subject", "Keywords")
+        }
         if labels != [str(number + 1) for number in range(len(labels))]:
             metadata["page_labels"] = labels
         found = blocks.extracted(str(said.get("Title", "")), metadata)
@@ -493,7 +495,7 @@ def _epub(data: bytes) -> Extracted:
 
     with _open_zip(data) as archive:
         container = ElementTree.fromstring(archive.read("META-INF/container.xml"))
-        package = next(one.get("full-path") for one in container.iter() if one.tag.endswith("}rootfile"))
+        package = next(one.get("full-path") or "" for one in container.iter() if one.tag.endswith("}rootfile"))
         root = ElementTree.fromstring(archive.read(package))
         folder = package.rpartition("/")[0]
         items = {one.get("id"): one.get("href") for one in root.iter() if one.tag.endswith("}item")}

@@ -115,8 +115,7 @@ class Pipeline(Runnable[Question, Answer]):
                     raise
             return [self._ask_or_error(one, **options) for one in asked]
 
-        # langchain types the result as answers, also where exceptions are asked for in their place.
-        return self._batch_with_config(together, inputs, config, return_exceptions=return_exceptions, **kwargs)  # type: ignore[arg-type]
+        return self._batch_with_config(together, inputs, config, return_exceptions=return_exceptions, **kwargs)
 
     def _ask_or_error(self, asked: Question, **options: Any) -> Answer | Exception:
         try:
@@ -127,15 +126,13 @@ class Pipeline(Runnable[Question, Answer]):
     def _retrieve(self, questions: Sequence[str], k: int | None) -> list[list[Hit]]:
         if isinstance(self.retriever, Retriever):
             return self.retriever.retrieve_batch(questions, k)
-        options = {} if k is None else {"k": k}
+        options: dict[str, Any] = {} if k is None else {"k": k}
         return [
             [_hit(document, rank) for rank, document in enumerate(documents, start=1)]
             for documents in self.retriever.batch(list(questions), **options)
         ]
 
-    def _answer(
-        self, question: str, hits: Sequence[Hit], reading: Reading, retrieve_s: float, read_s: float
-    ) -> Answer:
+    def _answer(self, question: str, hits: Sequence[Hit], reading: Reading, retrieve_s: float, read_s: float) -> Answer:
         begin = time.perf_counter()
         passages = [hit.passage for hit in hits]
         claims = [Claim(one.passage, one.span) for one in reading.cited]

@@ -39,7 +39,11 @@ def trace(answer: Answer, *, index_path: str | Path | None = None, reader: str |
             links.append(Link("index", False, str(error)))
         else:
             same = index.fingerprint == made.index
-            now = "is the one that answered" if same else f"now has the fingerprint {index.fingerprint[:12]}: it was changed since"
+            now = (
+                "is the one that answered"
+                if same
+                else f"now has the fingerprint {index.fingerprint[:12]}: it was changed since"
+            )
             links.append(Link("index", same, f"{where}, {made.index[:12]}, {now}"))
             embedder = index.manifest.embedder
             same = embedder.fingerprint == made.embedder
@@ -65,7 +69,9 @@ def _citation_links(name: str, citation: Citation, index: object) -> list[Link]:
         else:
             same = text[citation.start : citation.end] == citation.quote
             place = f"{citation.document_id}, characters {citation.start}-{citation.end}"
-            links.append(Link(name, same, f"{place}: {'the quote stands there' if same else 'another text stands there'}"))
+            links.append(
+                Link(name, same, f"{place}: {'the quote stands there' if same else 'another text stands there'}")
+            )
             links.append(_source_link(f"{name}, source", citation, index.document_fingerprint(citation.document_id)))
     else:
         links.append(Link(name, None, f"{citation.document_id}, characters {citation.start}-{citation.end}"))
@@ -86,7 +92,9 @@ def _source_link(name: str, citation: Citation, indexed: str) -> Link:
     same = document_fingerprint(document.model_copy(update={"id": citation.document_id})) == indexed
     if not same:
         same = document.text[citation.start : citation.end] == citation.quote
-        state = "was changed since, but the quote stands where it stood" if same else "was changed since: rebuild the index"
+        state = (
+            "was changed since, but the quote stands where it stood" if same else "was changed since: rebuild the index"
+        )
         return Link(name, same, f"{path} {state}")
     return Link(name, True, f"{path} is what was indexed")
 

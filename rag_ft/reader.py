@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rag_ft import completion
 from rag_ft.decoder import Decoder, Session, TreeNode
-from rag_ft.errors import AnswerParseError, PromptMismatchError, UsageError
+from rag_ft.errors import AnswerParseError, PromptMismatchError, PromptTooLongError, UsageError
 from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_grammar, generate, quote_grammar
 from rag_ft.prompt import Prompt, PromptBuilder, TokenBudget
 from rag_ft.schema import Passage
@@ -138,7 +138,8 @@ class Reader:
             raise UsageError(f"threshold is {threshold} but must lie between 0 (always answer) and 1 (never answer)")
         if max_answer_tokens < 1 or max_prompt_tokens < 1:
             raise UsageError(
-                f"max_answer_tokens is {max_answer_tokens} and max_prompt_tokens {max_prompt_tokens}: both must be positive"
+                f"max_answer_tokens is {max_answer_tokens} and max_prompt_tokens {max_prompt_tokens}:"
+                " both must be positive"
             )
         if temperature < 0 or (temperature > 0 and mode == "quote"):
             raise UsageError(f"temperature is {temperature}: it must be 0 in mode 'quote' and 0 or more in the others")
@@ -157,17 +158,19 @@ class Reader:
         _check_prompt(record, self.prompts, loaded)
         self._decoder = Decoder(loaded)
         prompts = self.prompts
-        room = (
-            len(prompts.completion_head)
-            + max(len(prompts.completion_null), len(prompts.completion_open) + max_answer_tokens + len(prompts.close_ids((1, 2, 3))))
-            + 1
-        )
+        answered = len(prompts.completion_open) + max_answer_tokens + len(prompts.close_ids((1, 2, 3)))
+        room = len(prompts.completion_head) + max(len(prompts.completion_null), answered) + 1
         self.budget = TokenBudget(min(self._decoder.window, max_prompt_tokens + room), room)
         self._grammars: GrammarCompiler | None = None
 
     @classmethod
     def from_pretrained(
-        cls, name: str = "default", *, adapter: str | Path | None = None, plan: ComputePlan | None = None, **settings: Any
+        cls,
+        name: str = "default",
+        *,
+        adapter: str | Path | None = None,
+        plan: ComputePlan | None = None,
+        **settings: Any,
     ) -> Reader:
         """A reader by the name of its base model: `default`, a local folder, or a hub id; `adapter` is a LoRA folder.
 
@@ -236,9 +239,7 @@ class Reader:
                 for place, passage in enumerate(request.passages):
                     try:
                         prompts.append((self.prompts.build(request.question, [passage], self.budget), (place,)))
-                    except UsageError:
-                        raise
-                    except Exception as error:  # PromptTooLongError of one passage: the others may fit
+                    except PromptTooLongError as error:  # the other passages may fit
                         too_long = error
                 if not prompts and too_long is not None:
                     raise too_long
@@ -263,7 +264,7 @@ class Reader:
         logprobs = session.logits.log_softmax(-1)  # (B, open + 1, V)
         for number, row in enumerate(rows):
             row.null = float(logprobs[number, 0, null[0]])
-        opened = sum(logprobs[:, place, token] for place, token in enumerate(opening))
+        opened = logprobs[:, range(len(opening)), list(opening)].sum(1)  # (B,)
         return session, opened
 
     def _search(self, rows: list[_Row]) -> None:
@@ -288,8 +289,8 @@ class Reader:
             row.scored = {texts[number][i]: value for i, value in result.logprobs.items()}
             row.total, row.unseen, row.passes = result.total_logprob, result.unseen_logprob, result.passes
             if result.best >= 0:
-                row.best = texts[number][result.best]
-                row.cited = (Cited(*self._cite(session, number, row, places[number][row.best], bodies[number][result.best])),)
+                row.best, body = texts[number][result.best], bodies[number][result.best]
+                row.cited = (Cited(*self._cite(session, number, row, places[number][row.best], body)),)
             row.completion_tokens = len(self.prompts.completion_ids(row.best, (1,)))
 
     def _cite(
@@ -358,9 +359,7 @@ class Reader:
         elif row.complete:
             row.best, row.scored, row.total = parsed.answer, {parsed.answer: logprob}, logprob
             places = _places(parsed.answer, row.prompt.passages) if self.mode == "quote" else {}
-            row.cited = tuple(
-                Cited(row.prompt.passages[one - 1], places.get(one - 1)) for one in parsed.citations
-            )
+            row.cited = tuple(Cited(row.prompt.passages[one - 1], places.get(one - 1)) for one in parsed.citations)
 
     def _tokens_of_answer(self, lead: str, tokens: list[int]) -> int:
         """How many tokens it takes until the answer is closed."""
@@ -412,7 +411,9 @@ class Reader:
         made = sum(row.completion_tokens for row in rows)
         passes = max((row.passes for row in rows), default=0)
 
-        def reading(answer: str | None, cited: tuple[Cited, ...], confidence: float, best: float, **more: Any) -> Reading:
+        def reading(
+            answer: str | None, cited: tuple[Cited, ...], confidence: float, best: float, **more: Any
+        ) -> Reading:
             text = more.pop("text", None)
             if text is None:
                 numbers = [sum(read[: _index(request.passages, one.passage) + 1]) for one in cited]
@@ -438,13 +439,15 @@ class Reader:
             return reading(None, (), 0.0, 0.0, text=rows[0].text, complete=False, abstained=False)
         if self.mode == "free" and len(usable) == 1:
             return self._combine_free(usable[0], reading)
-        weights = [math.exp(min(row.scored[row.best] - row.null, 700)) if row.best is not None else 0.0 for row in usable]
+
+        def odds(row: _Row, logprob: float) -> float:
+            return math.exp(min(logprob - row.null, 700.0))
+
+        weights = [odds(row, row.scored[row.best]) if row.best is not None else 0.0 for row in usable]
         winner = max(range(len(usable)), key=lambda i: (weights[i], -i))
         best = usable[winner].best
-        everything = 1.0 + sum(
-            math.exp(min(logprob - row.null, 700)) for row in usable for logprob in (row.total, row.unseen)
-        )
-        alike = sum(math.exp(min(row.scored[best] - row.null, 700)) for row in usable if best in row.scored) if best else 0.0
+        everything = 1.0 + sum(odds(row, logprob) for row in usable for logprob in (row.total, row.unseen))
+        alike = sum(odds(row, row.scored[best]) for row in usable if best in row.scored) if best is not None else 0.0
         confidence, null = alike / everything, 1.0 / everything
         answers = best is not None and (confidence >= null if self.threshold is None else confidence >= self.threshold)
         if not answers:
@@ -519,9 +522,7 @@ def _places(answer: str, passages: Sequence[Passage]) -> dict[int, Span]:
     return first
 
 
-def _score_after(
-    session: Session, row: int, lead: tuple[int, ...], endings: Sequence[tuple[int, ...]]
-) -> list[float]:
+def _score_after(session: Session, row: int, lead: tuple[int, ...], endings: Sequence[tuple[int, ...]]) -> list[float]:
     """Log-probability of each ending after a row's tokens and `lead`, in one pass."""
     tree: list[TreeNode] = []
     for token in lead:

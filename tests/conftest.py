@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # importlib mode puts no test folder on the path: `from fakes import ...`
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # importlib mode puts no test folder on the path: `from fakes import ...`
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -70,7 +72,10 @@ def tiny_llama_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "system user assistant Question: Answer from the passages only. What is the rank of an adapter?",
     ]
     trainer = trainers.BpeTrainer(
-        vocab_size=512, special_tokens=specials, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=512,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     backend.train_from_iterator(words * 4, trainer)
     tokenizer = PreTrainedTokenizerFast(

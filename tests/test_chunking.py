@@ -36,9 +36,7 @@ ALPHABET = st.text(st.sampled_from("ab1 .,;!?\n\r\t-é日🙂e\u0301\u200d\u00a0
 @given(ALPHABET, st.integers(8, 30), st.text("tT ", max_size=30), st.data())
 def test_offsets_are_exact_and_nothing_is_lost_or_too_long(text, max_tokens, title, data):
     places = sorted(data.draw(st.sets(st.integers(0, max(0, len(text) - 1)), max_size=4)))
-    headings = tuple(
-        Heading(start=p, level=1 + i % 3, text=text[p : p + 2]) for i, p in enumerate(places) if text
-    )
+    headings = tuple(Heading(start=p, level=1 + i % 3, text=text[p : p + 2]) for i, p in enumerate(places) if text)
     document = Document(id="d", text=text, title=title, headings=headings)
     passages = Chunker(ChunkingConfig(max_tokens=max_tokens), count).passages(document)
     check(document, passages, max_tokens)
@@ -120,10 +118,7 @@ def test_the_real_tokenizers_window_is_kept():
     from rag_ft.embedding import load_embedder
 
     embedder = load_embedder()
-    text = (
-        "Dr. Müller wrote (in 1998) about naïve 🙂 low-rank adaptation; it cost $3.50, he said. " * 50
-        + "ж" * 3000
-    )
+    text = "Dr. Müller wrote (in 1998) about naïve 🙂 low-rank adaptation; it cost $3.50, he said. " * 50 + "ж" * 3000
     document = Document(id="d", text=text, title="A title")
     passages = Chunker(ChunkingConfig(max_tokens=64), embedder.count_tokens).passages(document)
     check(document, passages, 64, embedder.count_tokens)

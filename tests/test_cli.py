@@ -94,7 +94,9 @@ def test_models_lists_weights_and_the_plan_without_fetching(tmp_path):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs")
-    (folder / "kenya.md").write_text("# Mount Kenya\n\nBatian, the highest peak of Mount Kenya, is 5,199 metres high.\n")
+    (folder / "kenya.md").write_text(
+        "# Mount Kenya\n\nBatian, the highest peak of Mount Kenya, is 5,199 metres high.\n"
+    )
     (folder / "basalt.txt").write_text("Basalt is a dark volcanic rock. It forms when lava cools quickly.\n")
     (folder / "broken.pdf").write_text("no pdf")
     return folder

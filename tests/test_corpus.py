@@ -74,7 +74,9 @@ def test_broken_front_matter_does_not_lose_the_page(tmp_path):
 PAGE = (
     "<html><head><meta charset='iso-8859-1'><title>Caf\u00e9s</title><meta name=author content='A. B.'></head><body>"
     "<nav><a href=x>Home</a></nav><script>var x = 1;</script><article><h1>Main</h1>"
-    + "".join(f"<p>Paragraph {i} says that low-rank adaptation adds few weights to a caf\u00e9 model.</p>" for i in range(8))
+    + "".join(
+        f"<p>Paragraph {i} says that low-rank adaptation adds few weights to a caf\u00e9 model.</p>" for i in range(8)
+    )
     + "<h2>List</h2><ul><li>first</li><li>second</li></ul><table><tr><th>a</th><td>b</td></tr></table></article></body></html>"
 )
 
@@ -108,7 +110,9 @@ def make_pdf(path, pages, **settings):
 
 
 def test_pdf_pages_are_known(tmp_path):
-    make_pdf(tmp_path / "a.pdf", [["The first page has a sentence", "that wraps to a line."], ["Second page here."], []])
+    make_pdf(
+        tmp_path / "a.pdf", [["The first page has a sentence", "that wraps to a line."], ["Second page here."], []]
+    )
     document = one(tmp_path / "a.pdf")
     assert document.text == "The first page has a sentence that wraps to a line.\n\nSecond page here."
     assert document.title == "The report"
@@ -156,7 +160,9 @@ def make_epub(path, chapters):
 
 
 def test_epub_is_read_in_the_order_of_its_spine(tmp_path):
-    make_epub(tmp_path / "a.epub", ["<html><body><h1>B</h1><p>two</p></body></html>", "<body><h1>A</h1><p>one</p></body>"])
+    make_epub(
+        tmp_path / "a.epub", ["<html><body><h1>B</h1><p>two</p></body></html>", "<body><h1>A</h1><p>one</p></body>"]
+    )
     document = one(tmp_path / "a.epub")
     assert (document.text, document.title) == ("A\n\none\n\nB\n\ntwo", "The book")
 

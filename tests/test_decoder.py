@@ -39,9 +39,7 @@ def test_extending_rows_raggedly_reads_as_one_sequence(loaded):
     session.extend([[], [25]])
     logits = session.extend([[14, 15], [26]], keep=1)
     for number, full in enumerate([[5, 6, 10, 11, 12, 13, 14, 15], [5, 6, 20, 21, 22, 23, 24, 25, 26]]):
-        torch.testing.assert_close(
-            logits[number, 0].log_softmax(-1), logprobs(loaded, full)[-1], atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(logits[number, 0].log_softmax(-1), logprobs(loaded, full)[-1], atol=1e-4, rtol=1e-4)
 
 
 def test_a_trees_branches_read_as_separate_sequences_and_leave_no_trace(loaded):

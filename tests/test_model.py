@@ -58,7 +58,9 @@ def test_an_adapter_changes_the_output_and_a_wrong_one_is_refused(tiny_llama_dir
 
         other = tmp_path / "other"
         LlamaForCausalLM(
-            LlamaConfig(vocab_size=500, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+            LlamaConfig(
+                vocab_size=500, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+            )
         ).save_pretrained(other)
         load_tokenizer(str(tiny_llama_dir)).save_pretrained(other)
         load_model(str(other), adapter=tmp_path / "adapter", plan=plan)

@@ -49,7 +49,14 @@ def _options(
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not debug:
         # Library chatter on stderr would stand between the user and the answer.
-        for name in ("transformers", "sentence_transformers", "huggingface_hub", "bitsandbytes", "trafilatura", "bm25s"):
+        for name in (
+            "transformers",
+            "sentence_transformers",
+            "huggingface_hub",
+            "bitsandbytes",
+            "trafilatura",
+            "bm25s",
+        ):
             logging.getLogger(name).setLevel(logging.ERROR)
 
 

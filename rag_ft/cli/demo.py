@@ -17,7 +17,9 @@ QUESTIONS = (
 
 
 def demo(
-    question: Annotated[list[str] | None, typer.Argument(help="Your own questions instead.", show_default=False)] = None,
+    question: Annotated[
+        list[str] | None, typer.Argument(help="Your own questions instead.", show_default=False)
+    ] = None,
     reader: ReaderName = "default",
     adapter: AdapterPath = None,
     as_json: Json = False,
@@ -40,7 +42,9 @@ def demo(
         notes.print(f"index: {counts.documents} pages, {counts.passages} passages, at {index.path}", style="dim")
         notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
         if adapter is None:
-            notes.print("the reader is not tuned: expect it to be wrong often, and look at what it quotes", style="yellow")
+            notes.print(
+                "the reader is not tuned: expect it to be wrong often, and look at what it quotes", style="yellow"
+            )
     for answer in Pipeline(index.as_retriever(), answering).ask_batch(question or QUESTIONS):
         if as_json:
             typer.echo(answer.model_dump_json())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rag_ft.cli.options import EmbedderName, Json, Where, parse_where
+
+if TYPE_CHECKING:
+    from rag_ft.chunking import ChunkingConfig
 
 index_app = typer.Typer(help="Make and look after an index.", no_args_is_help=True)
 
@@ -104,9 +107,13 @@ def info(
         typer.echo(json.dumps({**content, "documents": list(found.documents())} if documents else content))
         return
     console = stdout()
-    console.print(f"{manifest.counts.documents} documents, {manifest.counts.passages} passages, written {manifest.created}")
+    console.print(
+        f"{manifest.counts.documents} documents, {manifest.counts.passages} passages, written {manifest.created}"
+    )
     console.print(f"embedder     {manifest.embedder.name}, {manifest.embedder.dimension} dimensions, {manifest.metric}")
-    console.print(f"kind         {manifest.kind} ({manifest.kind_choice}), recall@10 {manifest.recall_at_10:.3f} of exact search")
+    console.print(
+        f"kind         {manifest.kind} ({manifest.kind_choice}), recall@10 {manifest.recall_at_10:.3f} of exact search"
+    )
     console.print(f"chunking     {', '.join(f'{key} {value}' for key, value in manifest.chunking.items())}")
     console.print(f"fingerprint  {manifest.fingerprint}")
     console.print(f"format       {manifest.format}; {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}")
@@ -139,7 +146,7 @@ def verify(
     return 0 if report.ok else 1
 
 
-def _chunking(max_tokens: int) -> object:
+def _chunking(max_tokens: int) -> ChunkingConfig:
     from pydantic import ValidationError
 
     from rag_ft.chunking import ChunkingConfig

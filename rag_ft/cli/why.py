@@ -12,7 +12,9 @@ from rag_ft.cli.options import Json
 
 
 def why(
-    answer: Annotated[str, typer.Argument(help="File with an answer's JSON ('rag-ft ask --json'), or - for stdin.")] = "-",
+    answer: Annotated[
+        str, typer.Argument(help="File with an answer's JSON ('rag-ft ask --json'), or - for stdin.")
+    ] = "-",
     index: Annotated[Path | None, typer.Option("--index", "-i", help="Where the index is now, if it moved.")] = None,
     reader: Annotated[str | None, typer.Option("--reader", help="Compare this base model too.")] = "default",
     as_json: Json = False,
@@ -34,10 +36,14 @@ def why(
         text = sys.stdin.read() if answer == "-" else Path(answer).read_text(encoding="utf-8")
         given = Answer.model_validate_json(text)
     except OSError as error:
-        raise UsageError(f"{answer} cannot be read ({error.strerror}): give a file made by 'rag-ft ask --json'") from error
+        raise UsageError(
+            f"{answer} cannot be read ({error.strerror}): give a file made by 'rag-ft ask --json'"
+        ) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise UsageError(f"{answer} is not one answer's JSON ({first['msg']}): make it by 'rag-ft ask --json'") from error
+        raise UsageError(
+            f"{answer} is not one answer's JSON ({first['msg']}): make it by 'rag-ft ask --json'"
+        ) from error
     links = trace(given, index_path=index, reader=reader)
     if as_json:
         typer.echo(json.dumps([link._asdict() for link in links]))
