@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from rag_ft.model import LoadedModel
 
+_NODES_PER_PASS = 512
+"""Tree nodes, padding included, that one pass scores: their logits take 100 MB at a vocabulary of 49,152."""
+
 _HEADS_KEPT = 4
 """Prompt heads whose keys and values are kept: one is enough for one reader, an evaluation alternates a few."""
 
@@ -176,13 +179,25 @@ class Session:
 
         `wanted[row][node]` lists token ids. The session is left as it was: the trees are not kept.
         """
+        found: list[list[NDArray[np.float64]]] = [[] for _ in trees]
+        # Rows without a tree cost nothing, and a few rows at a time keep the logits small: (rows, nodes, vocabulary).
+        waiting = sorted((row for row in range(len(trees)) if trees[row]), key=lambda row: len(trees[row]))
+        while waiting:
+            size = max(1, _NODES_PER_PASS // len(trees[waiting[-1]]))
+            chosen, waiting = waiting[-size:], waiting[:-size]
+            scored = self._score(chosen, [trees[row] for row in chosen], [wanted[row] for row in chosen])
+            for row, values in zip(chosen, scored, strict=True):
+                found[row] = values
+        return found
+
+    def _score(
+        self, rows: list[int], trees: Sequence[Sequence[TreeNode]], wanted: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[NDArray[np.float64]]]:
         import numpy as np
         import torch
 
         device = self._valid.device
-        count, longest = len(trees), max((len(tree) for tree in trees), default=0)
-        if longest == 0:
-            return [[] for _ in trees]
+        count, longest = len(trees), max(len(tree) for tree in trees)
         ids = np.zeros((count, longest), dtype=np.int64)
         depth = np.zeros((count, longest), dtype=np.int64)
         sees = np.zeros((count, longest, longest), dtype=bool)  # node → its ancestors and itself
@@ -193,17 +208,22 @@ class Session:
                     depth[row, node] = depth[row, parent] + 1
                     sees[row, node] = sees[row, parent]
                 sees[row, node, node] = True
-        positions = self._next[:, None] + torch.from_numpy(depth).to(device)
-        allowed = torch.cat([self._valid[:, None, :].expand(-1, longest, -1), torch.from_numpy(sees).to(device)], dim=2)
-        logits = self._forward(self._cache, torch.from_numpy(ids).to(device), positions, allowed, 0).logits
+        select = torch.tensor(rows, device=device)
+        cache = self._cache
+        if rows != list(range(self.rows)):
+            cache = [(keys[select], values[select]) for keys, values in self._cache]
+        positions = self._next[select][:, None] + torch.from_numpy(depth).to(device)
+        seen = self._valid[select][:, None, :].expand(-1, longest, -1)
+        allowed = torch.cat([seen, torch.from_numpy(sees).to(device)], dim=2)
+        logits = self._forward(cache, torch.from_numpy(ids).to(device), positions, allowed, 0).logits
+        # One gather for all that is wanted: thousands of small ones would take as long as the layers.
+        sizes = [len(tokens) for row_wanted in wanted for tokens in row_wanted]
+        places = [(row, node) for row, row_wanted in enumerate(wanted) for node in range(len(row_wanted))]
+        at = np.repeat(np.array(places, dtype=np.int64).reshape(-1, 2), sizes, axis=0)
+        tokens = [token for row_wanted in wanted for node_wanted in row_wanted for token in node_wanted]
+        row_at, node_at = (torch.from_numpy(column.copy()).to(device) for column in at.T)
         normaliser = logits.logsumexp(-1)  # (B, N)
-        return [
-            [
-                (logits[row, node, torch.tensor(tokens, dtype=torch.long, device=device)] - normaliser[row, node])
-                .double()
-                .cpu()
-                .numpy()
-                for node, tokens in enumerate(rows_wanted)
-            ]
-            for row, rows_wanted in enumerate(wanted)
-        ]
+        values = logits[row_at, node_at, torch.tensor(tokens, dtype=torch.long, device=device)]
+        flat = (values - normaliser[row_at, node_at]).double().cpu().numpy()
+        pieces = iter(np.split(flat, np.cumsum(sizes)[:-1]))
+        return [[next(pieces) for _ in row_wanted] for row_wanted in wanted]
