@@ -160,7 +160,8 @@ def _adapted(model: Any, tuned: Weights) -> Any:
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(
-            f"the adapter {tuned.path} does not fit the base model ({reason}): use the base model that it was trained on"
+            f"the adapter {tuned.path} does not fit the base model ({reason}):"
+            " use the base model that it was trained on"
         ) from error
     return adapted
 

@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import pytest
@@ -25,7 +26,7 @@ def check(document: Document, passages, max_tokens: int, counter=count) -> None:
         assert passage.text == passage.text.strip() != ""
         assert counter(passage_text(passage)) <= max_tokens
         assert passage.id == f"{document.id}#{passage.start}-{passage.end}"
-    assert all(a.end <= b.start for a, b in zip(passages, passages[1:], strict=False))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(passages))
     assert "".join("".join(p.text.split()) for p in passages) == "".join(document.text.split())
 
 
@@ -86,7 +87,7 @@ def test_the_title_counts_and_a_long_one_is_left_off():
 
 def test_a_long_sentence_is_cut_at_clauses_then_words_then_characters():
     clauses = cut("a b c d e f g h, i j k l m n o p, q r s.", max_tokens=12)
-    assert [p.text for p in clauses][0] == "a b c d e f g h,"
+    assert next(p.text for p in clauses) == "a b c d e f g h,"
     words = cut("w " * 30, max_tokens=12)
     assert [count(p.text) for p in words] == [12, 12, 6]
     (single,) = cut("x" * 500)

@@ -51,12 +51,15 @@ def test_encodings_are_recognised(tmp_path, encoding):
 
 def test_markdown_is_rendered_with_headings_and_front_matter(tmp_path):
     (tmp_path / "a.md").write_text(
-        "---\ntitle: The page\nupdated: 2026-01-02\ntags: [a, b]\n---\n# Top\n\nA [link](x.md) and `code`,\nwrapped **bold**.\n\n"
-        "## Part\n\n- one\n- two *em*\n\n3. three\n\n| a | b |\n|---|---|\n| 1 |  |\n\n```python\nx = 1\n\ny = 2\n```\n\n<b>raw</b>\n"
+        "---\ntitle: The page\nupdated: 2026-01-02\ntags: [a, b]\n---\n# Top\n\nA [link](x.md)"
+        " and `code`,\nwrapped **bold**.\n\n"
+        "## Part\n\n- one\n- two *em*\n\n3. three\n\n| a | b |\n|---|---|\n| 1 |  |\n\n"
+        "```python\nx = 1\n\ny = 2\n```\n\n<b>raw</b>\n"
     )
     document = one(tmp_path / "a.md")
     assert document.text == (
-        "Top\n\nA link and code, wrapped bold.\n\nPart\n\n- one\n- two em\n\n3. three\n\na | b\n1 | \n\nx = 1\n\ny = 2\n\nraw"
+        "Top\n\nA link and code, wrapped bold.\n\nPart\n\n- one\n- two em\n\n3. three\n\na | b\n1 | \n\n"
+        "x = 1\n\ny = 2\n\nraw"
     )
     assert document.title == "The page"
     assert document.metadata == {"title": "The page", "updated": "2026-01-02", "tags": ["a", "b"]}
@@ -77,7 +80,8 @@ PAGE = (
     + "".join(
         f"<p>Paragraph {i} says that low-rank adaptation adds few weights to a caf\u00e9 model.</p>" for i in range(8)
     )
-    + "<h2>List</h2><ul><li>first</li><li>second</li></ul><table><tr><th>a</th><td>b</td></tr></table></article></body></html>"
+    + "<h2>List</h2><ul><li>first</li><li>second</li></ul><table><tr><th>a</th><td>b</td></tr></table>"
+    "</article></body></html>"
 )
 
 

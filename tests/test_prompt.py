@@ -32,7 +32,8 @@ def test_the_prompt_reads_as_the_chat_template_writes_it(tokenizer):
     text = tokenizer.decode(prompt.ids)
     assert text.startswith("<|im_start|>system\nAnswer the question from the numbered passages only.")
     assert text.endswith(
-        "<|im_start|>user\n[1] (LoRA) Rank 16.\n[2] Alpha 32.\n\nQuestion: Which rank?<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>user\n[1] (LoRA) Rank 16.\n[2] Alpha 32.\n\nQuestion: Which rank?<|im_end|>\n"
+        "<|im_start|>assistant\n"
     )
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ def test_sentences(text, sentences):
 def test_sentences_hold_every_visible_character_once_and_in_order(text):
     spans = sentence_spans(text)
     assert "".join("".join(text[s:e].split()) for s, e in spans) == "".join(text.split())
-    assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(spans))
     assert all(text[s:e] == text[s:e].strip() != "" for s, e in spans)
 
 
