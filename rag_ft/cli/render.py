@@ -58,12 +58,13 @@ def _where(number: int, citation: Citation) -> Text:
 
 
 def _quote(citation: Citation) -> Text:
-    shown = Text(citation.quote)
+    lead = "      “"
+    # One blank for each line break keeps the offsets.
+    shown = Text(lead + citation.quote.replace("\n", " ").replace("\r", " ") + "”")
     if citation.answer_start is not None and citation.answer_end is not None:
-        shown.stylize("bold reverse", citation.answer_start - citation.start, citation.answer_end - citation.start)
-    lines = Text("      “").append(shown).append("”")
-    lines.plain  # noqa: B018 - materialises the spans before the newline replacement below
-    return Text(" ").join(lines.split("\n", allow_blank=True))
+        start = len(lead) + citation.answer_start - citation.start
+        shown.stylize("bold reverse", start, start + citation.answer_end - citation.answer_start)
+    return shown
 
 
 def print_failures(report: Any, console: Console) -> None:

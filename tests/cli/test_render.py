@@ -1,0 +1,64 @@
+import io
+
+from rich.console import Console
+
+from rag_ft.cli.render import print_answer
+from rag_ft.schema import Answer, Citation, Passage, Provenance, RetrievedPassage, Usage
+
+TEXT = "It costs 5 euros\nand 20 cents. [bold]Not markup[/bold]."
+
+
+def answer(**changes) -> Answer:
+    passage = Passage(id="d#10-70", document_id="d", text=TEXT, start=10, end=10 + len(TEXT), source="d.txt")
+    citation = Citation(
+        passage_id=passage.id,
+        document_id="d",
+        source="d.txt",
+        title="",
+        page=2,
+        quote=TEXT,
+        start=10,
+        end=10 + len(TEXT),
+        answer_start=10 + TEXT.index("euros"),
+        answer_end=10 + TEXT.index(" cents"),
+        verdict="supported",
+    )
+    fields = {
+        "question": "How much?",
+        "answer": "euros\nand 20",
+        "citations": (citation,),
+        "confidence": 0.5,
+        "abstained": False,
+        "complete": True,
+        "completion": "{}",
+        "passages": (RetrievedPassage(passage=passage, score=1.0, rank=1, read=False),),
+        "usage": Usage(
+            prompt_tokens=7, completion_tokens=3, retrieve_seconds=0.1, read_seconds=1.0, verify_seconds=0.0
+        ),
+        "provenance": Provenance(
+            index="", embedder="", base_model="", adapter=None, prompt="", mode="quote", reading="joint"
+        ),
+    }
+    return Answer.model_validate({**fields, **changes})
+
+
+def printed(given: Answer, colour: bool) -> str:
+    file = io.StringIO()
+    print_answer(given, Console(file=file, force_terminal=colour, width=200, highlight=False, soft_wrap=True))
+    return file.getvalue()
+
+
+def test_the_answer_is_highlighted_inside_its_quote_on_a_terminal():
+    assert "\x1b[1;7meuros and 20\x1b[0m cents." in printed(answer(), colour=True)
+    plain = printed(answer(), colour=False)
+    assert "\x1b[" not in plain
+    assert "“It costs 5 euros and 20 cents. [bold]Not markup[/bold].”" in plain
+    assert "page 2, characters 10-" in plain and "supported" in plain
+    assert "1 of 1 passages did not fit the prompt" in plain
+
+
+def test_no_answer_and_a_broken_completion_are_told_apart():
+    null = printed(answer(answer=None, citations=(), abstained=True), colour=False)
+    assert "no answer in the passages" in null and "read: d" in null
+    broken = printed(answer(answer=None, citations=(), complete=False, completion='{"answer'), colour=False)
+    assert "the completion is not whole" in broken and '{"answer' in broken
