@@ -27,19 +27,19 @@ def demo(
     """Index the bundled handbook and answer three questions from it, with citations."""
     from rag_ft import settings
     from rag_ft.bundled import handbook_path
-    from rag_ft.cli.render import print_answer, stderr, stdout
+    from rag_ft.cli.render import print_answer, short, stderr, stdout
     from rag_ft.index import Index
     from rag_ft.pipeline import Pipeline
     from rag_ft.reader import Reader
 
     notes, console = stderr(), stdout()
     if not as_json:
-        notes.print(f"handbook: {handbook_path()} (CC BY 4.0)", style="dim")
+        notes.print(f"handbook: {short(handbook_path())} (CC BY 4.0)", style="dim")
     index = Index.build(handbook_path(), settings.home() / "demo-index")
     answering = Reader.from_pretrained(reader, adapter=adapter, threshold=DEMO_THRESHOLD if adapter is None else None)
     if not as_json:
         counts = index.manifest.counts
-        notes.print(f"index: {counts.documents} pages, {counts.passages} passages, at {index.path}", style="dim")
+        notes.print(f"index: {counts.documents} pages, {counts.passages} passages, at {short(index.path)}", style="dim")
         notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
         if adapter is None:
             notes.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +21,16 @@ def stdout() -> Console:
 def stderr() -> Console:
     """The console for notes, so that stdout holds results alone."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def short(path: str | Path) -> str:
+    """A path as seen from here: relative below the current folder, `~` for the home folder."""
+    for base, mark in ((Path.cwd(), ""), (Path.home(), "~/")):
+        try:
+            return mark + Path(path).relative_to(base).as_posix()
+        except ValueError:
+            continue
+    return str(path)
 
 
 def print_answer(answer: Answer, console: Console) -> None:
@@ -49,7 +60,7 @@ def print_answer(answer: Answer, console: Console) -> None:
 def _where(number: int, citation: Citation) -> Text:
     place = f"page {citation.page}, " if citation.page is not None else ""
     line = Text(f"  [{number}] ", style="dim")
-    line.append(citation.source or citation.document_id, style="cyan")
+    line.append(short(citation.source or citation.document_id), style="cyan")
     line.append(f"  {place}characters {citation.start}-{citation.end}  ", style="dim")
     line.append(citation.verdict, style=_VERDICTS[citation.verdict])
     if citation.supported_by:

@@ -1,8 +1,9 @@
 import io
+from pathlib import Path
 
 from rich.console import Console
 
-from rag_ft.cli.render import print_answer
+from rag_ft.cli.render import print_answer, short
 from rag_ft.schema import Answer, Citation, Passage, Provenance, RetrievedPassage, Usage
 
 TEXT = "It costs 5 euros\nand 20 cents. [bold]Not markup[/bold]."
@@ -62,3 +63,11 @@ def test_no_answer_and_a_broken_completion_are_told_apart():
     assert "no answer in the passages" in null and "read: d" in null
     broken = printed(answer(answer=None, citations=(), complete=False, completion='{"answer'), colour=False)
     assert "the completion is not whole" in broken and '{"answer' in broken
+
+
+def test_paths_are_shown_as_seen_from_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert short(tmp_path / "a" / "b.md") == "a/b.md"
+    assert short(Path.home() / "c.md") == "~/c.md"
+    assert short("https://example.org/x") == "https://example.org/x"
+    assert short("/elsewhere/d.md") == "/elsewhere/d.md"
