@@ -354,9 +354,11 @@ class Reader:
         logprob = (opened or 0.0) + sum(made.logprobs[:length])
         # The grammar closes an answer that has come to its limit: valid JSON, but a text cut short.
         row.complete = made.finished and not (opened is not None and length > self.max_answer_tokens)
-        if parsed.answer is None:
-            row.null = logprob
-        elif row.complete:
+        if opened is None:
+            # Free text says null or an answer, not both: what it did not say has the rest of the probability.
+            rest = math.log(max(-math.expm1(logprob), 1e-300))
+            row.null, row.unseen = (logprob, rest) if parsed.answer is None else (rest, -math.inf)
+        if parsed.answer is not None and row.complete:
             row.best, row.scored, row.total = parsed.answer, {parsed.answer: logprob}, logprob
             places = _places(parsed.answer, row.prompt.passages) if self.mode == "quote" else {}
             row.cited = tuple(Cited(row.prompt.passages[one - 1], places.get(one - 1)) for one in parsed.citations)
@@ -437,8 +439,6 @@ class Reader:
         usable = [row for row in rows if row.complete]
         if not usable:
             return reading(None, (), 0.0, 0.0, text=rows[0].text, complete=False, abstained=False)
-        if self.mode == "free" and len(usable) == 1:
-            return self._combine_free(usable[0], reading)
 
         def odds(row: _Row, logprob: float) -> float:
             return math.exp(min(logprob - row.null, 700.0))
@@ -449,23 +449,12 @@ class Reader:
         everything = 1.0 + sum(odds(row, logprob) for row in usable for logprob in (row.total, row.unseen))
         alike = sum(odds(row, row.scored[best]) for row in usable if best in row.scored) if best is not None else 0.0
         confidence, null = alike / everything, 1.0 / everything
-        answers = best is not None and (confidence >= null if self.threshold is None else confidence >= self.threshold)
-        if not answers:
+        # Free text that says an answer has chosen already, however unsure it is.
+        needed = self.threshold if self.threshold is not None else 0.0 if self.mode == "free" else null
+        if best is None or confidence < needed:
             return reading(None, (), null if self.threshold is None else 1 - confidence, confidence)
         text = usable[winner].text if len(rows) == 1 and usable[winner].text else None
         return reading(best, usable[winner].cited, confidence, confidence, text=text)
-
-    def _combine_free(self, row: _Row, reading: Any) -> Reading:
-        """Free text says null or an answer, not both: its confidence is the probability of what it says."""
-        if row.best is None:
-            outcome: Reading = reading(None, (), math.exp(row.null), 0.0, text=row.text)
-            return outcome
-        confidence = math.exp(row.scored[row.best])
-        if self.threshold is not None and confidence < self.threshold:
-            outcome = reading(None, (), 1 - confidence, confidence)
-        else:
-            outcome = reading(row.best, row.cited, confidence, confidence, text=row.text)
-        return outcome
 
 
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -259,3 +259,43 @@ def test_the_schema_grammar_admits_what_parses_and_nothing_else(loaded):
     assert not admits('x", "citations": [3]}')
     assert not admits('x", "citations": []}')
     assert not admits(' ", "citations": [1]}')
+
+
+class SaidBefore:
+    """Stands in for the decoding: completions that the random model would never write."""
+
+    def __init__(self, texts: list[str], logprob: float) -> None:
+        self.texts, self.logprob = texts, logprob
+
+    def install(self, subject: Reader, monkeypatch) -> Reader:
+        from rag_ft.grammar import Generated
+
+        def run(rows):
+            for row, text in zip(rows, self.texts, strict=True):
+                ids = subject.loaded.tokenizer.encode(text, add_special_tokens=False)
+                subject._settle(row, Generated(ids, [self.logprob / len(ids)] * len(ids), True), None)
+
+        monkeypatch.setattr(subject, "_run", run)
+        return subject
+
+
+@pytest.mark.parametrize(("text", "answer"), [(completion.render("fox", (2,)), "fox"), (completion.render(None), None)])
+def test_what_free_text_says_counts_with_its_own_probability_by_false_decoding(loaded, monkeypatch, text, answer):
+    subject = SaidBefore([text], -0.5).install(
+        reader(loaded, mode="free", reading="joint", threshold=None), monkeypatch
+    )
+    found = subject.read("Q?", PASSAGES)
+    assert (found.answer, found.abstained, found.complete, found.completion) == (answer, answer is None, True, text)
+    assert math.exp(-0.5) < found.confidence < 0.9  # the tokens after the closing quote do not count
+    if answer:
+        assert [cited.passage for cited in found.cited] == [PASSAGES[1]]
+        subject.threshold = 0.9
+        assert subject.read("Q?", PASSAGES).abstained
+
+
+def test_free_texts_of_separate_passages_compete_by_false_decoding(loaded, monkeypatch):
+    texts = [completion.render(None), completion.render("fox", (1,)), "no JSON"]
+    subject = SaidBefore(texts, -0.5).install(reader(loaded, mode="free", threshold=None), monkeypatch)
+    found = subject.read("Q?", PASSAGES)
+    assert (found.answer, found.complete) == ("fox", True)
+    assert 0 < found.confidence < 1
