@@ -116,6 +116,7 @@ class Index:
             builder = _builder(store, base, embedder, chunking)
             try:
                 _take_all(builder, corpus, progress=progress)
+                builder.keep_unreadable(failure.source for failure in corpus.failures)
                 removed = tuple(sorted(set(base.row_of if base else ()) - set(builder.chosen)))
                 _refuse_nothing(builder, corpus)
                 _commit(store, builder, base, kind)
@@ -583,6 +584,7 @@ def _report(
         changed=tuple(builder.changed),
         unchanged=builder.unchanged,
         removed=removed,
+        kept=tuple(builder.kept),
         passages=passages,
         passages_embedded=builder.embedded,
         failures=tuple(_failures(corpus, builder)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -164,6 +165,7 @@ class GenerationBuilder:
         self._pending: dict[bytes, str] = {}
         self.added: list[str] = []
         self.changed: list[str] = []
+        self.kept: list[str] = []
         self.unchanged = 0
         self.embedded = 0
         self.failures: list[Failure] = []
@@ -178,6 +180,18 @@ class GenerationBuilder:
         for number, row in enumerate(self._rows_of.table if self._rows_of is not None else ()):
             if row.id not in self.chosen:
                 self.chosen[row.id] = number
+
+    def keep_unreadable(self, sources: Iterable[str]) -> None:
+        """Carry over documents whose file, or a folder above it, cannot be read now: unreadable is not gone."""
+        if self._rows_of is None:
+            return
+        places = tuple(sources)
+        for number, row in enumerate(self._rows_of.table):
+            if row.id not in self.chosen and any(
+                row.source == place or row.source.startswith(place.rstrip(os.sep) + os.sep) for place in places
+            ):
+                self.chosen[row.id] = number
+                self.kept.append(row.id)
 
     def take(self, document: Document, fingerprint: str) -> None:
         """Take a document in; one that the base has unchanged is carried over."""

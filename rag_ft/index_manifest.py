@@ -96,6 +96,8 @@ class BuildReport(Record):
     unchanged: int = 0
     removed: tuple[str, ...] = ()
     """Ids of documents that the source no longer has."""
+    kept: tuple[str, ...] = ()
+    """Ids of documents that cannot be read now and stay in the index as they were read before."""
     passages: int = 0
     """Passages in the index now."""
     passages_embedded: int = 0

@@ -555,3 +555,18 @@ def test_an_error_after_the_commit_does_not_delete_what_was_committed(path, monk
     assert report["leftovers"] is False
     index.remove("a.md")
     assert index.verify("a.md").ok
+
+
+def test_a_file_that_cannot_be_read_any_more_stays_as_it_was_indexed(tmp_path):
+    folder = tmp_path / "docs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("The fox is quick.")
+    (folder / "sub" / "b.txt").write_text("The dog is lazy.")
+    Index.build(folder, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
+    (folder / "a.txt").write_bytes(bytes(range(256)))
+    (folder / "sub" / "b.txt").unlink()
+    index = Index.build(folder, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
+    assert index.last_report.kept == ("a.txt",)
+    assert index.last_report.removed == ("sub/b.txt",)
+    assert [failure.source for failure in index.last_report.failures] == [str(folder / "a.txt")]
+    assert index.document("a.txt").text == "The fox is quick."

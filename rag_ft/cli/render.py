@@ -82,3 +82,5 @@ def print_failures(report: Any, console: Console) -> None:
     """What a build could not read, a line each."""
     for failure in report.failures:
         console.print(Text(f"not read: {failure.source} {failure.reason}", style="yellow"))
+    for name in report.kept:
+        console.print(Text(f"kept as it was indexed before: {name}", style="yellow"))
