@@ -127,6 +127,14 @@ def test_a_folder_is_built_asked_and_explained(index, folder):
 
 
 @pytest.mark.slow
+def test_null_from_an_untuned_reader_comes_with_a_hint(index):
+    done = run("ask", "Who was the first king of France?", "--index", index)
+    assert "no answer in the passages" in done.stdout and "--threshold 0" in done.stderr
+    done = run("ask", "Who was the first king of France?", "--index", index, "--threshold", "1")
+    assert "no answer" in done.stdout and "--threshold" not in done.stderr
+
+
+@pytest.mark.slow
 def test_questions_from_stdin_give_a_json_line_each_also_for_bad_ones(index):
     done = run("ask", "--index", index, stdin="How high is Batian?\n\n" + "why " * 25_000 + "\nWhat is basalt?\n")
     first, second, third = (json.loads(line) for line in done.stdout.splitlines())

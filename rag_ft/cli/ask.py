@@ -25,6 +25,7 @@ from rag_ft.cli.options import (
 
 if TYPE_CHECKING:
     from rag_ft.pipeline import Pipeline
+    from rag_ft.schema import Answer
 
 _BATCH = 16
 """Questions of stdin that are read together: enough for the model, few enough that lines come soon."""
@@ -68,6 +69,7 @@ def ask(
             typer.echo(answer.model_dump_json())
         else:
             _print(answer, stdout())
+            _hint(answer, pipeline)
         return 0 if answer.complete else 1
     if sys.stdin.isatty() and question is None:
         return _converse(pipeline)
@@ -78,6 +80,15 @@ def _print(answer: Any, console: Any) -> None:
     from rag_ft.cli.render import print_answer
 
     print_answer(answer, console)
+
+
+def _hint(answer: Answer, pipeline: Pipeline) -> None:
+    """An untuned reader nearly always prefers null: say how to see what it would have quoted."""
+    from rag_ft.cli.render import stderr
+
+    if answer.abstained and answer.passages and pipeline.reader.threshold is None and answer.provenance.adapter is None:
+        note = "the reader is not tuned and mostly prefers null: --threshold 0 shows its best quote, right or wrong"
+        stderr().print(note, style="dim")
 
 
 def _lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
@@ -125,7 +136,9 @@ def _converse(pipeline: Pipeline) -> int:
         if not asked:
             break
         try:
-            _print(pipeline.ask(asked), console)
+            answer = pipeline.ask(asked)
+            _print(answer, console)
+            _hint(answer, pipeline)
         except RagFtError as error:
             console.print(f"error: {error}", style="red", markup=False)
     return 0
