@@ -299,3 +299,22 @@ def test_free_texts_of_separate_passages_compete_by_false_decoding(loaded, monke
     found = subject.read("Q?", PASSAGES)
     assert (found.answer, found.complete) == ("fox", True)
     assert 0 < found.confidence < 1
+
+
+@pytest.mark.slow
+def test_with_the_real_reader_the_search_is_never_less_likely_than_greedy_decoding():
+    from rag_ft.bundled import handbook_path
+    from rag_ft.model import ComputePlan, load_model
+
+    real = load_model(plan=ComputePlan("cpu", "float32", "none", 2, ()))
+    text = (handbook_path() / "rank-and-alpha.md").read_text().split("## Conventions in use")[1].split("```")[0]
+    paragraphs = [part for part in text.split("\n\n") if part.strip()]
+    passages = [passage(part.strip(), str(number), "Rank and alpha") for number, part in enumerate(paragraphs)]
+    search, greedy = (Reader(real, reading="joint", threshold=0.0, decoding=way) for way in ("search", "greedy"))
+    for question in ("Which rank and alpha did the QLoRA paper use?", "What is the default in PEFT?", "Why?"):
+        request = ReadRequest(question, tuple(passages))
+        found, reference = search.read(*request), greedy.read(*request)
+        exact = [exact_logprob(real, search, request, one.answer) for one in (found, reference)]
+        assert exact[0] >= exact[1] - 1e-3
+        (cited,) = found.cited
+        assert cited.passage.text[cited.span.start : cited.span.end] == found.answer
