@@ -3,7 +3,7 @@
 All candidate spans of a prompt form a trie of token ids. The model scores whole parts of the trie in one tree-masked
 pass; a span's probability is the product over its tokens and the closing quote. A subtree whose first probability is
 below the best span found cannot hold a better one, so the search stops with a proof that its answer is the likeliest
-of all candidates. For a reader that knows what it wants, or mostly even one that does not, the first pass proves it.
+of all candidates. Often the first pass proves it; a reader with flat probabilities needs two or three.
 """
 
 from __future__ import annotations
