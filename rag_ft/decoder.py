@@ -6,6 +6,7 @@ not depend on how it was batched or padded. No choice of tokens is made here: `s
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,6 +48,7 @@ class Decoder:
                 " ordinary attention, whose keys and values can be shared between prompts"
             )
         self._heads: OrderedDict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = OrderedDict()
+        self._cache_argument = _cache_argument(loaded.model)
 
     @property
     def window(self) -> int:
@@ -102,12 +104,18 @@ class Decoder:
                 input_ids=ids,
                 attention_mask=mask[:, None],
                 position_ids=positions,
-                past_key_values=past,
                 use_cache=True,
                 logits_to_keep=keep,
+                **{self._cache_argument: past},
             )
-        grown = [(layer.keys, layer.values) for layer in out.past_key_values.layers]
+        grown = [(layer.keys, layer.values) for layer in past.layers]  # the cache grows in place
         return _Forward(out.logits.float(), grown)
+
+
+def _cache_argument(model: Any) -> str:
+    """`cache` from transformers 5.24 on, `past_key_values` before; an adapter's wrapper takes anything."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "cache" if "cache" in inspect.signature(base.forward).parameters else "past_key_values"
 
 
 class _Forward(NamedTuple):
