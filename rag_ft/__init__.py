@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         PromptTooLongError,
         RagFtError,
         ReaderError,
+        TrainingError,
         UsageError,
         WeightsError,
     )
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from rag_ft.reader import Reader
     from rag_ft.retriever import Retriever
     from rag_ft.schema import Answer, Citation, Document, Hit, Passage, Question
+    from rag_ft.training.examples import ExampleConfig
+    from rag_ft.training.lora import LoraSettings, lora_plan
+    from rag_ft.training.trainer import TrainConfig
+    from rag_ft.tuning import TrainedAdapter, train_reader
 
 __all__ = [
     "Answer",
@@ -49,6 +54,7 @@ __all__ = [
     "DatasetError",
     "Document",
     "DocumentError",
+    "ExampleConfig",
     "Hit",
     "Index",
     "IndexCorruptError",
@@ -57,6 +63,7 @@ __all__ = [
     "IndexMismatchError",
     "IndexMissingError",
     "IndexStoreError",
+    "LoraSettings",
     "Passage",
     "Pipeline",
     "PromptError",
@@ -67,12 +74,17 @@ __all__ = [
     "Reader",
     "ReaderError",
     "Retriever",
+    "TrainConfig",
+    "TrainedAdapter",
+    "TrainingError",
     "UsageError",
     "WeightsError",
     "compute_plan",
     "load_embedder",
+    "lora_plan",
     "read_corpus",
     "read_questions",
+    "train_reader",
 ]
 
 _ROOMS = {
@@ -81,6 +93,12 @@ _ROOMS = {
     "Pipeline": "pipeline",
     "Reader": "reader",
     "Retriever": "retriever",
+    "ExampleConfig": "training.examples",
+    "LoraSettings": "training.lora",
+    "TrainConfig": "training.trainer",
+    "TrainedAdapter": "tuning",
+    "lora_plan": "training.lora",
+    "train_reader": "tuning",
     "compute_plan": "model",
     "load_embedder": "embedding",
     "read_corpus": "corpus",

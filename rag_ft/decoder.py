@@ -53,9 +53,7 @@ class Decoder:
     @property
     def window(self) -> int:
         """Tokens that the model can attend to at once."""
-        window = int(self._config.max_position_embeddings)
-        sliding = getattr(self._config, "sliding_window", None)
-        return min(window, int(sliding)) if sliding else window
+        return window_of(self._model)
 
     @property
     def vocabulary(self) -> int:
@@ -110,6 +108,14 @@ class Decoder:
             )
         grown = [(layer.keys, layer.values) for layer in past.layers]  # the cache grows in place
         return _Forward(out.logits.float(), grown)
+
+
+def window_of(model: Any) -> int:
+    """Tokens that a model can attend to at once."""
+    config = model.config.get_text_config(decoder=True)
+    window = int(config.max_position_embeddings)
+    sliding = getattr(config, "sliding_window", None)
+    return min(window, int(sliding)) if sliding else window
 
 
 def _cache_argument(model: Any) -> str:

@@ -17,6 +17,7 @@ RagFtError
   x ReaderError
     - AnswerParseError       a completion is not the JSON of an answer
   x DatasetError             question records that cannot be read or are inconsistent
+  x TrainingError            a run cannot start, or cannot go on
 """
 
 
@@ -91,3 +92,7 @@ class AnswerParseError(ReaderError):
 
 class DatasetError(RagFtError):
     """Question records cannot be read or contradict themselves."""
+
+
+class TrainingError(RagFtError):
+    """A training run cannot start, or cannot go on."""

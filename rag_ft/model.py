@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from dataclasses import dataclass
@@ -10,13 +11,20 @@ from typing import Any, Literal, TypeAlias
 
 from rag_ft.conversion import quiet_transformers
 from rag_ft.errors import UsageError, WeightsError
-from rag_ft.weights import DEFAULT, Weights, resolve_adapter, resolve_reader
+from rag_ft.weights import DEFAULT, Weights, resolve_adapter, resolve_reader, weights_identity
 
 Quantisation: TypeAlias = Literal["none", "nf4"]
+
+ADAPTER_RECORD = "rag_ft.json"
+"""Beside an adapter: what it was trained with."""
 
 _FAST_BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 """CPU flags with which bfloat16 computes faster than float32: 0.6 times the time on an AMD EPYC with avx512_bf16
 (benchmarks/compute_type.py). Without them it is some 15 times slower."""
+
+
+NF4_BLOCK = 64
+"""Weights that share a scale, as in QLoRA and bitsandbytes' default."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,9 @@ def load_model(
     tuned = None if adapter is None else resolve_adapter(adapter)
     weights = resolve_reader(name, progress=progress)
     plan = plan or compute_plan()
+    record = adapter_record(tuned)
+    if tuned is not None:
+        _check_base(record, weights, tuned)
 
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -124,6 +135,8 @@ def load_model(
                 weights.path, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
             )
         if plan.quantisation == "none":
+            if record.get("base_model", {}).get("bits") == 4:
+                unpack_nf4(model)  # an adapter fits the values that it was trained on, not the original ones
             model = model.to(plan.device)
         if tuned is not None:
             model = _adapted(model, tuned)
@@ -135,6 +148,53 @@ def load_model(
             f"{weights.path} cannot be loaded as a causal language model ({reason}): use another model"
         ) from error
     return LoadedModel(model.eval(), tokenizer, weights, plan, tuned)
+
+
+def unpack_nf4(model: Any) -> int:
+    """Replace every linear weight but the output head's by its NF4 value (double quantisation); how many were.
+
+    After this the layer computes what bitsandbytes' `Linear4bit` of the same weight computes.
+    """
+    import torch
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    changed = 0
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear) and module is not head:
+                packed, state = quantize_4bit(
+                    module.weight.data, blocksize=NF4_BLOCK, quant_type="nf4", compress_statistics=True
+                )
+                module.weight.data = dequantize_4bit(packed, state).to(module.weight.dtype).reshape(module.weight.shape)
+                changed += 1
+    return changed
+
+
+def adapter_record(adapter: Weights | None) -> dict[str, Any]:
+    """What `rag_ft.json` beside an adapter says about how it was trained; empty where there is none.
+
+    Raises WeightsError where it is not JSON.
+    """
+    path = None if adapter is None else Path(adapter.path) / ADAPTER_RECORD
+    if path is None or not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path} is not JSON: train the adapter again, or restore the file") from error
+    return record if isinstance(record, dict) else {}
+
+
+def _check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None:
+    trained = record.get("base_model", {})
+    identity = trained.get("identity")
+    if identity is not None and identity != weights_identity(weights):
+        raise WeightsError(
+            f"the adapter {tuned.path} was trained on {trained.get('name', 'another model')} ({str(identity)[:12]}) and"
+            f" the base model here is {weights.name} ({weights_identity(weights)[:12]}): use the base model that it was"
+            " trained on"
+        )
 
 
 def _tokenizer(weights: Weights) -> Any:

@@ -242,6 +242,13 @@ class PromptBuilder:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def reader_budget(prompts: PromptBuilder, window: int, max_prompt_tokens: int, max_answer_tokens: int) -> TokenBudget:
+    """The one budget for training, asking and judging: room for the longest completion, within the model's window."""
+    answered = len(prompts.completion_open) + max_answer_tokens + len(prompts.close_ids((1, 2, 3)))
+    room = len(prompts.completion_head) + max(len(prompts.completion_null), answered) + 1
+    return TokenBudget(min(window, max_prompt_tokens + room), room)
+
+
 def passage_block(number: int, passage: Passage) -> str:
     """How a passage stands in the prompt: its number, its document's title, its text."""
     title = f"({passage.title}) " if passage.title else ""

@@ -7,7 +7,6 @@ Three modes. `quote`: the answer is a span of a passage, found by searching all 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ from rag_ft import completion
 from rag_ft.decoder import Decoder, Session, TreeNode
 from rag_ft.errors import AnswerParseError, PromptMismatchError, PromptTooLongError, UsageError
 from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_grammar, generate, quote_grammar
-from rag_ft.prompt import Prompt, PromptBuilder, TokenBudget
+from rag_ft.model import adapter_record
+from rag_ft.prompt import Prompt, PromptBuilder, reader_budget
 from rag_ft.schema import Passage
 from rag_ft.sentences import sentence_spans
 from rag_ft.span_search import SpanSearch, SpanTrie, search_spans
@@ -42,9 +42,6 @@ MAX_ANSWER_TOKENS = 48
 MAX_PROMPT_TOKENS = 2048
 _TOKENS_PER_PASS = 4096
 """Prompt tokens read in one pass of a batch: enough to fill two cores, little enough to stay under 2 GB."""
-
-ADAPTER_RECORD = "rag_ft.json"
-"""Beside an adapter: what it was trained with."""
 
 
 class ReadRequest(NamedTuple):
@@ -143,24 +140,21 @@ class Reader:
             )
         if temperature < 0 or (temperature > 0 and mode == "quote"):
             raise UsageError(f"temperature is {temperature}: it must be 0 in mode 'quote' and 0 or more in the others")
+        record = adapter_record(loaded.adapter)
         self.mode: Mode = mode
         self.reading: ReadingWay = reading
-        self.threshold = threshold
+        self.threshold = threshold if threshold is not None else _trained_threshold(record, mode, reading)
         self.max_answer_tokens = max_answer_tokens
         self.decoding: Decoding = decoding
         self.temperature = temperature
         self.seed = seed
         self.loaded = loaded
-        record = _adapter_record(loaded)
         if shots is None:
             shots = bool(record.get("shots", loaded.adapter is None))
         self.prompts = PromptBuilder(loaded.tokenizer, shots=shots)
         _check_prompt(record, self.prompts, loaded)
         self._decoder = Decoder(loaded)
-        prompts = self.prompts
-        answered = len(prompts.completion_open) + max_answer_tokens + len(prompts.close_ids((1, 2, 3)))
-        room = len(prompts.completion_head) + max(len(prompts.completion_null), answered) + 1
-        self.budget = TokenBudget(min(self._decoder.window, max_prompt_tokens + room), room)
+        self.budget = reader_budget(self.prompts, self._decoder.window, max_prompt_tokens, max_answer_tokens)
         self._grammars: GrammarCompiler | None = None
 
     @classmethod
@@ -223,6 +217,22 @@ class Reader:
         reading = self._combine(request, rows)
         yield StreamEvent(reading.completion, None)
         yield StreamEvent("", reading)
+
+    def closed_book(self, questions: Sequence[str]) -> list[str | None]:
+        """What the model answers with no passage in the prompt, in any words: what it knows by heart.
+
+        For looking into a reader, never for answering: nothing can be cited. Raises UsageError in mode "quote".
+        """
+        if self.mode == "quote":
+            raise UsageError("closed_book needs a reader in mode 'schema' or 'free': a quote needs a passage")
+        start = (*self.prompts.completion_head, *self.prompts.completion_open) if self.mode != "free" else ()
+        rows = []
+        for number, question in enumerate(questions):
+            prompt = self.prompts.build(question, (), self.budget)
+            rows.append(_Row(number, prompt, (), [*prompt.question, *start]))
+        for group in _groups(rows):
+            self._run(group)
+        return [row.best for row in rows]
 
     def _rows(self, requests: Sequence[ReadRequest]) -> list[_Row]:
         """The prompts of all requests: one each for joint reading, one for each passage for separate reading."""
@@ -346,7 +356,7 @@ class Reader:
         row.text = lead + self.loaded.tokenizer.decode(made.tokens, skip_special_tokens=False)
         row.completion_tokens = len(made.tokens) + (0 if opened is None else len(self.prompts.completion_head) + 1)
         try:
-            parsed = completion.parse(row.text, len(row.prompt.passages))
+            parsed = completion.parse(row.text, max(len(row.prompt.passages), 1))  # none: closed_book
         except AnswerParseError:
             row.complete = False
             return
@@ -361,7 +371,8 @@ class Reader:
         if parsed.answer is not None and row.complete:
             row.best, row.scored, row.total = parsed.answer, {parsed.answer: logprob}, logprob
             places = _places(parsed.answer, row.prompt.passages) if self.mode == "quote" else {}
-            row.cited = tuple(Cited(row.prompt.passages[one - 1], places.get(one - 1)) for one in parsed.citations)
+            if row.prompt.passages:
+                row.cited = tuple(Cited(row.prompt.passages[one - 1], places.get(one - 1)) for one in parsed.citations)
 
     def _tokens_of_answer(self, lead: str, tokens: list[int]) -> int:
         """How many tokens it takes until the answer is closed."""
@@ -377,7 +388,7 @@ class Reader:
 
     def _grammar(self, row: _Row) -> str:
         if self.mode == "schema":
-            return answer_grammar(len(row.prompt.passages), self.max_answer_tokens)
+            return answer_grammar(max(len(row.prompt.passages), 1), self.max_answer_tokens)
         places = _candidates(row.prompt.passages)
         bodies = self.prompts.body_ids(list(places))
         choices = [
@@ -462,14 +473,12 @@ def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise UsageError(f"{name} is {value!r} but must be one of {', '.join(allowed)}")
 
 
-def _adapter_record(loaded: LoadedModel) -> dict[str, Any]:
-    if loaded.adapter is None:
-        return {}
-    path = Path(loaded.adapter.path) / ADAPTER_RECORD
-    if not path.is_file():
-        return {}
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return record if isinstance(record, dict) else {}
+def _trained_threshold(record: dict[str, Any], mode: Mode, reading: ReadingWay) -> float | None:
+    """The threshold chosen on an adapter's held-out documents, for the way of answering that it was chosen for."""
+    chosen = record.get("threshold")
+    if not isinstance(chosen, dict) or (chosen.get("mode"), chosen.get("reading")) != (mode, reading):
+        return None
+    return float(chosen["value"])
 
 
 def _check_prompt(record: dict[str, Any], prompts: PromptBuilder, loaded: LoadedModel) -> None:

@@ -114,6 +114,14 @@ def resolve_reader(name: str = DEFAULT, *, progress: bool = True) -> Weights:
     return _weights(_last(name), "reader", folder, source, _card_licence(folder))
 
 
+def weights_identity(weights: Weights) -> str:
+    """What a base model is to its adapters: of a converted GGUF the GGUF's SHA-256, which does not change with the
+    version of the library that converted it; else the fingerprint.
+    """
+    record = conversion.read_record(weights.path)
+    return record.gguf_sha256 if record is not None else weights.fingerprint
+
+
 def resolve_adapter(path: str | Path) -> Weights:
     """A LoRA adapter's folder. Raises WeightsError where it is not one, or its weights are pickled."""
     folder = Path(path)

@@ -17,6 +17,7 @@ from rag_ft.cli.ask import ask
 from rag_ft.cli.demo import demo
 from rag_ft.cli.index import index_app
 from rag_ft.cli.models import models
+from rag_ft.cli.train import data_app, plan, train
 from rag_ft.cli.why import why
 from rag_ft.errors import RagFtError, UsageError
 
@@ -28,8 +29,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(index_app, name="index")
+app.add_typer(data_app, name="data")
 app.command()(demo)
 app.command()(ask)
+app.command()(plan)
+app.command()(train)
 app.command()(why)
 app.command()(models)
 app.command("doctor", hidden=True)(models)

@@ -84,3 +84,50 @@ def print_failures(report: Any, console: Console) -> None:
         console.print(Text(f"not read: {failure.source} {failure.reason}", style="yellow"))
     for name in report.kept:
         console.print(Text(f"kept as it was indexed before: {name}", style="yellow"))
+
+
+class TrainingLine:
+    """A live line on a terminal: steps, speed, losses, time left; a plain line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = console.status("starting") if console.is_terminal else None
+        self._held_out: float | None = None
+        self._recent: list[float] = []
+        self._printed = 0.0
+
+    def __enter__(self) -> TrainingLine:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def update(self, record: dict[str, float]) -> None:
+        """Show a measurement of the run."""
+        self._held_out = record.get("eval_loss", self._held_out)
+        if "loss" in record:
+            self._recent = [*self._recent[-19:], record["loss"]]
+        step, steps, seconds = record["step"], record["steps"], record["seconds"]
+        done = max(step - record.get("first_step", 0), 1)
+        left = seconds / done * (steps - step)
+        speeds = [f"{record[name]:,.{digits}f} {word}" for name, word, digits in _SPEEDS if name in record]
+        loss = sum(self._recent) / max(len(self._recent), 1)
+        line = f"step {step:.0f} of {steps:.0f}  loss {loss:.3f}"
+        if self._held_out is not None:
+            line += f"  held out {self._held_out:.3f}"
+        line += "".join(f"  {one}" for one in speeds) + f"  {_minutes(left)} left"
+        if self._status is not None:
+            self._status.update(line)
+        elif "eval_loss" in record or seconds - self._printed > 30:
+            self._printed = seconds
+            self._console.print(line, markup=False)
+
+
+_SPEEDS = (("examples_per_second", "examples/s", 1), ("tokens_per_second", "tokens/s", 0))
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

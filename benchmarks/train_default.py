@@ -1,0 +1,116 @@
+"""Makes the adapter that the package ships, from SQuAD's public files.
+
+    python benchmarks/train_default.py PATH/TO/squad-data OUTPUT [--minutes 60]
+
+The folder holds squad1/train-4323-paragraphs.json, squad2/train-10-articles.json and squad2/dev.json. The last four
+articles of dev.json are the held-out set: neither their questions nor their passages are seen here. Run it again to
+go on after an interruption.
+"""
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+from rag_ft.dataset import read_questions
+from rag_ft.index import Index
+from rag_ft.schema import Document
+from rag_ft.squad import parse_squad
+
+HELD_OUT = ("Imperialism", "Warsaw", "French_and_Indian_War", "Force")
+FILES = ("squad1/train-4323-paragraphs.json", "squad2/train-10-articles.json", "squad2/dev.json")
+
+
+def read_training_part(folder: Path):
+    """Documents and question records of the training part, one document for each paragraph where titles are missing."""
+    documents, questions = [], []
+    for name in FILES:
+        prefix = name.split("/")[0]
+        for title, article in parse_squad((folder / name).read_text(encoding="utf-8")):
+            if title not in HELD_OUT:
+                documents.append(
+                    Document(id=f"{prefix}/{title}", text=article.text, title=article.title.replace("_", " "))
+                )
+        for question in read_questions(folder / name):
+            moved = tuple(
+                one.model_copy(update={"document_id": f"{prefix}/{one.document_id}"}) for one in question.evidence
+            )
+            if not any(one.document_id in HELD_OUT for one in question.evidence) and moved:
+                questions.append(question.model_copy(update={"evidence": moved}))
+    return documents, questions
+
+
+LONGEST_ANSWER = 128
+"""Tokens: a few SQuAD answers are whole sentences."""
+
+CHOSEN_ON = ("squad2/Scottish_Parliament", "squad2/Islamism", "squad2/Spectre_(2015_film)")
+"""Articles of the training part that the held-out loss and the threshold are taken from; not trained on."""
+
+
+def main() -> None:
+    from rag_ft.prompt import PromptBuilder
+    from rag_ft.reader import MAX_PROMPT_TOKENS
+    from rag_ft.training.collator import encode, pack
+    from rag_ft.training.examples import ExampleConfig, make_examples
+    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.trainer import TrainConfig, adapt, budget_of, load_base, run
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--wide", type=float, default=1.0, help="share of the SQuAD 1.1 questions")
+    parser.add_argument("--negatives", type=float, default=0.4, help="hard negatives for each answerable question")
+    parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--learning-rate", type=float, default=8e-4)
+    parser.add_argument("--rank", type=int, default=16)
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    documents, questions = read_training_part(given.data)
+    index = Index.build(documents, given.output / "index")
+    chooser = random.Random(0)
+    kept = [
+        one
+        for one in questions
+        if not one.evidence[0].document_id.startswith("squad1/") or chooser.random() < given.wide
+    ]
+    train = [one for one in kept if one.evidence[0].document_id not in CHOSEN_ON]
+    held_out = [one for one in kept if one.evidence[0].document_id in CHOSEN_ON]
+    config = ExampleConfig(negatives=given.negatives)
+    training = TrainConfig(
+        bits=32,
+        epochs=given.epochs,
+        learning_rate=given.learning_rate,
+        row_tokens=384,
+        rows_per_batch=4,
+        rows_per_step=4,
+        warmup_share=0.03,
+        evaluations=6,
+        checkpoint_minutes=4,
+    )
+    loaded = load_base("default", training)
+    prompts = PromptBuilder(loaded.tokenizer, shots=False)
+    rows = []
+    for part in (train, chooser.sample(held_out, 160)):
+        examples = make_examples(part, index, config)
+        null = sum(one.answer is None for one in examples.examples)
+        encoded = encode(examples.examples, prompts, budget_of(loaded, prompts, MAX_PROMPT_TOKENS, LONGEST_ANSWER))
+        rows.append(pack(encoded, training.row_tokens, 0))
+        tokens = sum(len(row.input_ids) for row in rows[-1])
+        print(
+            f"{len(examples.examples):,} examples, {null:,} null, {tokens:,} tokens, {len(examples.dropped)} dropped",
+            flush=True,
+        )
+    model = adapt(loaded, LoraSettings(rank=given.rank), training)
+    run(
+        model,
+        loaded.tokenizer,
+        rows[0],
+        rows[1],
+        training,
+        given.output,
+        on_progress=lambda one: print(json.dumps(one), flush=True),
+    )
+
+
+if __name__ == "__main__":
+    main()

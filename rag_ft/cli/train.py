@@ -1,0 +1,251 @@
+"""`rag-ft train`, `rag-ft plan` and `rag-ft data`: look before a run, run it, and read its verdict."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from rag_ft.cli.options import EmbedderName, IndexPath, Json, ReaderName, ReadingChoice
+
+if TYPE_CHECKING:
+    from rag_ft.training.lora import LoraSettings
+
+Rank: TypeAlias = Annotated[int, typer.Option(help="Width of the adapter: 8 to 64 is usual.")]
+Alpha: TypeAlias = Annotated[
+    float | None, typer.Option(help="The adapter's output is scaled by alpha/rank; left out: twice the rank.")
+]
+Targets: TypeAlias = Annotated[
+    str, typer.Option("--target-modules", help="Projections to adapt, comma separated; left out: all linear layers.")
+]
+
+
+class BitsChoice(str, Enum):
+    """How base weights are held."""
+
+    four = "4"
+    sixteen = "16"
+    thirty_two = "32"
+
+
+def train(
+    questions: Annotated[Path, typer.Argument(help="Question records: .jsonl, or SQuAD's .json.")],
+    index: IndexPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the adapter.")] = Path("adapters/reader"),
+    reader: ReaderName = "default",
+    rank: Rank = 16,
+    alpha: Alpha = None,
+    dropout: Annotated[
+        float, typer.Option(help="Of the adapter's inputs: 0, .05, .10, .15 against overfitting.")
+    ] = 0.0,
+    target_modules: Targets = "",
+    rslora: Annotated[bool, typer.Option("--rslora", help="Scale by alpha/sqrt(rank): for large ranks.")] = False,
+    dora: Annotated[bool, typer.Option("--dora", help="Learn magnitude and direction apart: slower.")] = False,
+    bits: Annotated[
+        BitsChoice, typer.Option(help="Base weights: 4 is QLoRA (NF4), 16 and 32 plain LoRA.")
+    ] = BitsChoice.four,
+    keep_packed: Annotated[bool, typer.Option("--keep-packed", help="Keep 4-bit weights packed on a CPU too.")] = False,
+    epochs: Annotated[float, typer.Option(help="Passes over the examples: 1 to 5 is usual.")] = 3.0,
+    learning_rate: Annotated[float, typer.Option(help="Highest rate of the cosine.")] = 5e-4,
+    reading: Annotated[ReadingChoice, typer.Option(help="How the reader will take passages.")] = ReadingChoice.separate,
+    negatives: Annotated[float, typer.Option(help="Passages without the answer for each question, target null.")] = 1.0,
+    held_out: Annotated[float, typer.Option(help="Share of the documents to hold out.")] = 0.15,
+    seed: Annotated[int, typer.Option(help="Of split, order and adapter.")] = 0,
+    report_to: Annotated[str, typer.Option(help="A tracker: tensorboard, wandb, mlflow, trackio.")] = "none",
+    check: Annotated[bool, typer.Option("--check", help="Print plan and certificate, then stop.")] = False,
+    show_masks: Annotated[int, typer.Option("--show-masks", help="Print this many examples token by token.")] = 0,
+    compare: Annotated[bool, typer.Option(help="Measure the untuned reader too.")] = True,
+) -> int:
+    """Tune the reader on questions about your documents: plan, certificate, training, verdict, adapter.
+
+    Examples:
+    rag-ft train questions.jsonl --index indexes/handbook --check
+    rag-ft train questions.jsonl --index indexes/handbook -o adapters/handbook
+    """
+    from rag_ft.cli.render import stderr, stdout
+    from rag_ft.index import Index
+    from rag_ft.training.examples import ExampleConfig
+    from rag_ft.training.trainer import TrainConfig, load_base
+    from rag_ft.tuning import prepare, train_reader
+
+    lora = _lora(rank, alpha, target_modules, dropout=dropout, rslora=rslora, dora=dora)
+    examples = _checked(ExampleConfig, reading=reading.value, negatives=negatives, held_out=held_out, seed=seed)
+    training = _checked(
+        TrainConfig,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        bits=int(bits.value),
+        keep_packed=keep_packed,
+        seed=seed,
+        report_to=report_to,
+    )
+    found = Index.load(index)
+    console = stdout()
+    if check or show_masks:
+        from rag_ft.training.lora import model_plan
+        from rag_ft.tuning import plan_lines
+
+        loaded = load_base(reader, training)
+        ready = prepare(questions, found, loaded, examples, training)
+        for line in [*plan_lines(model_plan(loaded.model, lora), training), *ready.certificate.lines()]:
+            console.print(line, markup=False)
+        for row in ready.rows[:show_masks]:
+            _print_masks(row, loaded.tokenizer, console, 1)
+            show_masks -= 1
+        return 1 if ready.certificate.red else 0
+    from rag_ft.cli.render import TrainingLine
+
+    with TrainingLine(stderr()) as live:
+        made = train_reader(
+            questions,
+            found,
+            output,
+            reader=reader,
+            examples=examples,
+            lora=lora,
+            training=training,
+            compare=compare,
+            say=lambda line: console.print(line, markup=False),
+            on_progress=live.update,
+        )
+    console.print()
+    console.print(f"adapter: {made.path}", markup=False)
+    console.print(f"ask with it: rag-ft ask QUESTION --index {index} --adapter {made.path}", style="dim", markup=False)
+    return 0
+
+
+def plan(
+    model: Annotated[str, typer.Argument(help="default, a model folder, or a hub id.")] = "default",
+    rank: Rank = 16,
+    alpha: Alpha = None,
+    target_modules: Targets = "",
+    rslora: Annotated[bool, typer.Option("--rslora", help="Scale by alpha/sqrt(rank).")] = False,
+    dora: Annotated[bool, typer.Option("--dora", help="Learn magnitude and direction apart.")] = False,
+    tokens: Annotated[int, typer.Option(help="Tokens computed at once.")] = 1280,
+    probe: Annotated[bool, typer.Option(help="Time a few steps here (10 s; loads the weights).")] = False,
+    as_json: Json = False,
+) -> int:
+    """Say what an adapter would add to a model, and what training it would need, before any is paid for."""
+    import json
+
+    from rag_ft.cli.render import stdout
+    from rag_ft.training.lora import lora_plan, read_config
+
+    settings = _lora(rank, alpha, target_modules, rslora=rslora, dora=dora)
+    made = lora_plan(read_config(model), settings)
+    labelled = tokens // 4
+    memory = {f"weights at {bits} bits": made.weight_bytes(bits) for bits in (4, 8, 16, 32)}
+    memory["adapter, gradients, optimiser"] = made.optimiser_bytes()
+    memory[f"activations of {tokens:,} tokens"] = made.activation_bytes(tokens, labelled, checkpointing=False)
+    memory["the same, with gradient checkpointing"] = made.activation_bytes(tokens, labelled, checkpointing=True)
+    speed = None
+    if probe:
+        from rag_ft.training.probe import tokens_per_second
+
+        speed = tokens_per_second(model, settings, tokens)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "projections": [one.model_dump() for one in made.projections],
+                    "trainable": made.trainable,
+                    "share": made.share,
+                    "scale": settings.scale,
+                    "adapter_bytes": made.adapter_bytes(),
+                    "memory_bytes": memory,
+                    "tokens_per_second": speed,
+                }
+            )
+        )
+        return 0
+    console = stdout()
+    for one in made.projections:
+        times = one.weights / one.adapter
+        console.print(
+            f"{one.name:<12} {one.count} x  {one.inputs} x {one.outputs} = {one.weights:>11,}   adapter"
+            f" {rank} x ({one.inputs} + {one.outputs}) = {one.adapter:,}: {times:.0f} times fewer",
+            markup=False,
+        )
+    console.print(
+        f"\n{made.trainable:,} parameters to train, {made.share:.2%} of the model;"
+        f" {made.adapter_bytes() / 1e6:.1f} MB on disk at 16 bits",
+        markup=False,
+    )
+    console.print(settings.scale_note(), markup=False)
+    console.print("\nmemory (estimates)")
+    for name, size in memory.items():
+        console.print(f"  {name:<40} {size / 1e6:>9,.0f} MB", markup=False)
+    if speed:
+        console.print(
+            f"\nspeed here: {speed:,.0f} tokens a second, {1000 * 70 / speed:,.0f} s for 1,000 examples of 70"
+        )
+    else:
+        console.print("\n--probe times a few steps on this machine", style="dim")
+    return 0
+
+
+data_app = typer.Typer(help="Question records.", no_args_is_help=True)
+
+
+@data_app.command("check")
+def check_data(
+    questions: Annotated[Path, typer.Argument(help="Question records: .jsonl, or SQuAD's .json.")],
+    index: IndexPath,
+    held_out: Annotated[float, typer.Option(help="Share of the documents to hold out.")] = 0.15,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    embedder: EmbedderName = "default",
+    as_json: Json = False,
+) -> int:
+    """Report what question records hold: counts, lengths, evidence that the index cannot find, duplicates, leaks."""
+    from rag_ft.cli.render import stdout
+    from rag_ft.data_check import check_questions
+    from rag_ft.index import Index
+
+    report = check_questions(questions, Index.load(index), held_out=held_out, seed=seed)
+    if as_json:
+        typer.echo(report.model_dump_json())
+    else:
+        for line in report.lines():
+            stdout().print(line, markup=False)
+    return 1 if report.wrong else 0
+
+
+def _lora(rank: int, alpha: float | None, targets: str, **more: Any) -> LoraSettings:
+    from rag_ft.training.lora import LoraSettings
+
+    names = tuple(name.strip() for name in targets.split(",") if name.strip())
+    return _checked(LoraSettings, rank=rank, alpha=alpha, target_modules=names, **more)  # type: ignore[no-any-return]
+
+
+def _checked(kind: Any, **values: Any) -> Any:
+    """A settings object; a value out of range is a usage error that names the option."""
+    from pydantic import ValidationError
+
+    from rag_ft.errors import UsageError
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+
+
+def _print_masks(row: Any, tokenizer: Any, console: Any, count: int) -> None:
+    """Prompt grey, completion coloured, a thin bar between tokens."""
+    from rich.text import Text
+
+    from rag_ft.training.collator import IGNORE_INDEX, context_of
+
+    for place in range(min(count, len(row.records))):
+        record, tokens, labels = context_of(row, place)
+        text = Text(f"\n{record}\n", style="bold")
+        for token, label in zip(tokens, labels, strict=True):
+            piece = tokenizer.decode([token])
+            text.append(piece, style="bright_black" if label == IGNORE_INDEX else "bold green")
+            text.append("·" if not piece.endswith("\n") else "", style="bright_black")
+        counted = sum(label != IGNORE_INDEX for label in labels)
+        text.append(f"\n{counted} of {len(labels)} tokens are learned", style="dim")
+        console.print(text)

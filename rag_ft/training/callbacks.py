@@ -1,0 +1,161 @@
+"""What happens between the steps of a run: checkpoints by time, measurements, the best adapter, checks."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from rag_ft.errors import TrainingError
+from rag_ft.training.kbit import check_gradients
+
+
+class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Asks for a checkpoint after so many minutes, and for a held-out measurement at even steps and at the end."""
+
+    def __init__(self, minutes: float, steps: int, evaluations: int, held_out: bool) -> None:
+        self._seconds = minutes * 60
+        self._last = time.monotonic()
+        self._every = max(1, steps // evaluations)
+        self._held_out = held_out
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """After an update."""
+        if self._held_out and (state.global_step % self._every == 0 or state.global_step == state.max_steps):
+            control.should_evaluate = True
+        if time.monotonic() - self._last > self._seconds:
+            control.should_save = True
+            self._last = time.monotonic()
+        return control
+
+
+class Pace(NamedTuple):
+    """What one step computes, on average."""
+
+    examples: float
+    tokens: float
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Keeps the measurements, in memory and in a JSONL file, and hands each to a listener."""
+
+    def __init__(self, path: Path, listener: Callable[[dict[str, float]], None] | None, rows: Pace) -> None:
+        self._path = path
+        self._listener = listener
+        self._begin = time.monotonic()
+        self._first = 0
+        self._rows = rows
+        self.history: list[dict[str, float]] = []
+
+    def resume(self, checkpoint: Path | None) -> None:
+        """Keep the measurements up to the checkpoint; a fresh run starts a fresh file."""
+        step = self._first = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
+        if self._path.is_file() and step:
+            lines = [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            self.history = [one for one in lines if one["step"] <= step]
+        self._path.write_text("".join(json.dumps(one) + "\n" for one in self.history), encoding="utf-8")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The clock starts here."""
+        self._begin = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A loss has come in."""
+        logs = logs or {}
+        kept = {name: float(logs[name]) for name in ("loss", "eval_loss", "learning_rate", "grad_norm") if name in logs}
+        if not kept or ("loss" not in kept and "eval_loss" not in kept):
+            return
+        if not math.isfinite(kept.get("loss", 0.0)):
+            raise TrainingError(
+                f"the loss is {kept['loss']} at step {state.global_step}: lower the learning rate, or use --bits 32"
+            )
+        seconds = time.monotonic() - self._begin
+        steps = state.global_step - self._first
+        record: dict[str, float] = {
+            "step": state.global_step,
+            "steps": state.max_steps,
+            "first_step": self._first,
+            "seconds": round(seconds, 1),
+            "examples_per_second": round(steps * self._rows.examples / seconds, 2),
+            "tokens_per_second": round(steps * self._rows.tokens / seconds, 1),
+            **kept,
+        }
+        self.history.append(record)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._listener is not None:
+            self._listener(record)
+
+
+class BestAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Writes the adapter whenever the held-out loss is the lowest so far; stops a run that no longer gets better."""
+
+    def __init__(self, folder: Path, patience: int) -> None:
+        self._folder = folder
+        self._patience = patience
+        self._waited = 0
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        model: Any = None,
+        **kwargs: Any,
+    ) -> TrainerControl:
+        """A held-out loss has come in."""
+        loss = (metrics or {}).get("eval_loss", math.inf)
+        record = self._folder / "best.json"
+        best = json.loads(record.read_text(encoding="utf-8"))["eval_loss"] if record.is_file() else math.inf
+        if loss < best:
+            self._waited = 0
+            write_adapter(model, self._folder, {"eval_loss": loss, "step": state.global_step})
+        else:
+            self._waited += 1
+            if self._patience and self._waited >= self._patience:
+                control.should_training_stop = True
+        return control
+
+
+class Checks(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """After the first backward pass of a run: every gradient is finite."""
+
+    def __init__(self) -> None:
+        self._done = False
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Before the optimiser moves anything."""
+        if not self._done:
+            self._done = True
+            check_gradients(model, state.global_step + 1)
+
+
+def write_adapter(model: Any, folder: Path, record: dict[str, float]) -> None:
+    """The adapter as a PEFT folder, put in place whole: written beside it first, then renamed."""
+    work = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(work, ignore_errors=True)
+    model.save_pretrained(work)
+    (work / "best.json").write_text(json.dumps(record), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(work, folder)

@@ -1,0 +1,256 @@
+"""Question records + index → training examples: gold passages, hard negatives, `null` targets, a split by document.
+
+The distractors are the index's own hard negatives, as in RAFT (Zhang et al., 2024): the reader trains on what it will
+meet. A passage that holds an accepted answer in other words is never a `null` example.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rag_ft.errors import DatasetError
+from rag_ft.schema import Passage, Question
+
+if TYPE_CHECKING:
+    from rag_ft.index import Index
+
+_RETRIEVED = 8
+"""Passages looked at for hard negatives."""
+
+
+class ExampleConfig(BaseModel):
+    """How question records become examples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reading: Literal["separate", "joint"] = "separate"
+    """What the reader will do: one passage a prompt, or several."""
+    passages: Annotated[int, Field(ge=1, le=20)] = 3
+    """Passages in a prompt read jointly."""
+    gold_probability: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Jointly: how often the gold passage is in the prompt; else the target is null."""
+    negatives: Annotated[float, Field(ge=0, le=8)] = 1.0
+    """Separately: hard negatives with a null target for each answerable question, on average."""
+    unanswerable_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Largest share of unanswerable questions; None keeps all."""
+    held_out: Annotated[float, Field(ge=0.02, le=0.5)] = 0.15
+    """Share of documents (by their questions) that are never trained on."""
+    seed: int = 0
+
+
+class Example(NamedTuple):
+    """A question, the passages of its prompt in their order, and the target."""
+
+    record_id: str
+    question: str
+    passages: tuple[Passage, ...]
+    answer: str | None
+    """Words of one of the passages; None for null."""
+    numbers: tuple[int, ...]
+    """Passages that the completion cites, counted from 1."""
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """Examples of one side of the split, and what could not become one."""
+
+    examples: tuple[Example, ...]
+    documents: frozenset[str]
+    questions: int
+    dropped: dict[str, str] = field(default_factory=dict)
+    """Record id → reason."""
+
+
+class Split(NamedTuple):
+    """Question records on either side of a split by document."""
+
+    train: tuple[Question, ...]
+    held_out: tuple[Question, ...]
+
+
+def split_by_document(questions: Sequence[Question], share: float, seed: int) -> Split:
+    """Whole documents held out until they hold about `share` of the questions; questions keep their order.
+
+    Documents that share a question (evidence in both) stay together. Questions without evidence train. Raises
+    DatasetError where fewer than two independent groups of documents have questions.
+    """
+    parent: dict[str, str] = {}
+
+    def root(document: str) -> str:
+        parent.setdefault(document, document)
+        while parent[document] != document:
+            parent[document] = parent[parent[document]]
+            document = parent[document]
+        return document
+
+    for question in questions:
+        documents = _documents(question)
+        for document in documents:
+            parent[root(document)] = root(documents[0])
+    counts: dict[str, int] = {}
+    for question in questions:
+        if documents := _documents(question):
+            counts[root(documents[0])] = counts.get(root(documents[0]), 0) + 1
+    if len(counts) < 2:
+        raise DatasetError(
+            f"the {len(questions)} question records have evidence in {len(counts)} document(s), and a split by document"
+            " needs two at least: add questions about another document"
+        )
+    order = sorted(counts)
+    random.Random(seed).shuffle(order)
+    wanted = share * sum(counts.values())
+    held: set[str] = set()
+    for name in order:
+        # Taken while it brings the share nearer, so that one large document cannot empty the training side.
+        taken = sum(counts[one] for one in held)
+        if abs(taken + counts[name] - wanted) < abs(taken - wanted) and len(held) < len(counts) - 1:
+            held.add(name)
+    if not held:
+        held.add(min(order, key=lambda one: (counts[one], one)))
+    sides: tuple[list[Question], list[Question]] = ([], [])
+    for question in questions:
+        documents = _documents(question)
+        sides[bool(documents) and root(documents[0]) in held].append(question)
+    return Split(tuple(sides[0]), tuple(sides[1]))
+
+
+def _documents(question: Question) -> list[str]:
+    return [one.document_id for one in question.evidence]
+
+
+def make_examples(questions: Sequence[Question], index: Index, config: ExampleConfig) -> ExampleSet:
+    """Examples for one side of the split, in an order that keeps questions of the same passages together.
+
+    Equal arguments give equal examples. Raises DatasetError where nothing remains, naming the first reason.
+    """
+    chooser = random.Random(config.seed)
+    kept = _limited(questions, config.unanswerable_share, chooser)
+    by_document: dict[str, list[Passage]] = {}
+    for number in range(len(index)):
+        passage = index.passage(number)
+        by_document.setdefault(passage.document_id, []).append(passage)
+    found = index.as_retriever(k=_RETRIEVED).retrieve_batch([one.question for one in kept])
+    examples: list[Example] = []
+    dropped: dict[str, str] = {}
+    distractors: dict[str, list[Passage]] = {}
+    for question, hits in zip(kept, found, strict=True):
+        ranked = [hit.passage for hit in hits]
+        gold = _gold(question, by_document)
+        negatives = [one for one in ranked if not _holds(one, question) and (gold is None or one.id != gold.id)]
+        if question.answerable and gold is None:
+            dropped[question.id] = _why_no_gold(question, by_document)
+            continue
+        target = _target(question, gold) if gold is not None and question.answerable else None
+        if question.answerable and target is None:
+            dropped[question.id] = "no accepted answer stands in its evidence, word for word"
+            continue
+        if config.reading == "separate":
+            examples.extend(_separate(question, gold, target, negatives, config, chooser))
+        else:
+            examples.append(_joint(question, gold, target, negatives, config, chooser, distractors))
+    if not examples:
+        reason = next(iter(dropped.items()), ("", "there are no question records"))
+        raise DatasetError(
+            f"no question record could become an example (record {reason[0]}: {reason[1]}): run 'rag-ft data check'"
+        )
+    documents = frozenset(document for one in kept for document in _documents(one))
+    return ExampleSet(tuple(examples), documents, len(kept), dropped)
+
+
+def _limited(questions: Sequence[Question], share: float | None, chooser: random.Random) -> list[Question]:
+    """All answerable questions, and of the others as many as make at most `share`; order kept."""
+    if share is None:
+        return list(questions)
+    without = [number for number, one in enumerate(questions) if not one.answerable]
+    most = int(share / (1 - share) * (len(questions) - len(without)))
+    chosen = set(chooser.sample(without, min(most, len(without))))
+    return [one for number, one in enumerate(questions) if one.answerable or number in chosen]
+
+
+def _gold(question: Question, by_document: dict[str, list[Passage]]) -> Passage | None:
+    """The first passage that holds a whole piece of evidence; of a longer quote, the one that holds an answer."""
+    for one in question.evidence:
+        overlapping = [
+            passage
+            for passage in by_document.get(one.document_id, ())
+            if passage.start < one.end and one.start < passage.end
+        ]
+        for passage in overlapping:
+            if passage.start <= one.start and one.end <= passage.end:
+                return passage
+        for passage in overlapping:
+            if any(answer in passage.text for answer in question.answers):
+                return passage
+    return None
+
+
+def _why_no_gold(question: Question, by_document: dict[str, list[Passage]]) -> str:
+    if not question.evidence:
+        return "it is answerable and names no evidence"
+    missing = [one for one in _documents(question) if one not in by_document]
+    if missing:
+        return f"the index has no document {missing[0]!r}"
+    return "no passage of the index holds its evidence whole"
+
+
+def _target(question: Question, gold: Passage) -> str | None:
+    """The accepted answer to teach: the first that stands in the gold passage word for word."""
+    return next((answer for answer in question.answers if answer in gold.text), None)
+
+
+def _holds(passage: Passage, question: Question) -> bool:
+    text = passage.text.casefold()
+    return any(answer.casefold() in text for answer in question.answers)
+
+
+def _separate(
+    question: Question,
+    gold: Passage | None,
+    target: str | None,
+    negatives: Sequence[Passage],
+    config: ExampleConfig,
+    chooser: random.Random,
+) -> Iterable[Example]:
+    if gold is not None:
+        yield Example(question.id, question.question, (gold,), target, (1,) if target is not None else ())
+    elif negatives:
+        yield Example(question.id, question.question, (negatives[0],), None, ())
+    if target is None:
+        return
+    count = int(config.negatives) + (chooser.random() < config.negatives % 1)
+    # The first ranks are what the reader meets: drawn with weights that fall with the rank.
+    pool = list(negatives)
+    for _ in range(min(count, len(pool))):
+        place = min(int(chooser.expovariate(0.5)), len(pool) - 1)
+        yield Example(question.id, question.question, (pool.pop(place),), None, ())
+
+
+def _joint(
+    question: Question,
+    gold: Passage | None,
+    target: str | None,
+    negatives: Sequence[Passage],
+    config: ExampleConfig,
+    chooser: random.Random,
+    distractors: dict[str, list[Passage]],
+) -> Example:
+    """Questions of one gold passage share their distractors, and so their context, wherever that is allowed."""
+    absent = target is not None and (config.passages == 1 or chooser.random() >= config.gold_probability)
+    key = "" if gold is None else gold.id
+    wanted = config.passages if absent or gold is None else config.passages - 1
+    shared = distractors.setdefault(key, list(negatives)) if key else list(negatives)
+    usable = [one for one in shared if not _holds(one, question)]
+    chosen = (usable if len(usable) >= wanted else list(negatives))[:wanted]
+    if not absent and gold is not None:
+        chosen = [*chosen, gold]
+    # The order depends on the passages alone, so that equal sets are equal contexts.
+    chosen.sort(key=lambda one: one.id)
+    random.Random(f"{config.seed} {' '.join(one.id for one in chosen)}").shuffle(chosen)
+    if target is None or absent or gold is None:
+        return Example(question.id, question.question, tuple(chosen), None, ())
+    return Example(question.id, question.question, tuple(chosen), target, (chosen.index(gold) + 1,))

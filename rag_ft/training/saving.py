@@ -1,0 +1,151 @@
+"""The finished adapter: a PEFT folder with what it was made from and a model card, put in place whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rag_ft.model import ADAPTER_RECORD
+
+FILES = ("adapter_config.json", "adapter_model.safetensors", ADAPTER_RECORD, "README.md")
+_PACKAGES = ("rag-ft", "torch", "transformers", "peft", "trl", "bitsandbytes")
+
+
+def package_versions() -> dict[str, str]:
+    """Of what decides a run's outcome."""
+    found: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def save_adapter(source: Path, target: Path, record: Mapping[str, Any], card: str, base_name: str) -> None:
+    """Write the adapter in `source` to `target` at 16 bits, with its record and its card.
+
+    The weights come first and every file is renamed into place, so that what was trained is never lost to what
+    follows. `base_name` is a hub id or a folder's name: never a path of this machine.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    target.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.to(torch.float16).contiguous() for name, value in load_file(source / FILES[1]).items()}
+    work = target / f".{FILES[1]}.{os.getpid()}"
+    save_file(weights, work, metadata={"format": "pt"})
+    os.replace(work, target / FILES[1])
+    config = json.loads((source / FILES[0]).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base_name
+    config["target_modules"] = sorted(config["target_modules"])  # a set: its order would change with every run
+    write_text(target / FILES[0], json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_text(target / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
+    write_text(target / "README.md", card)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under another name and rename it."""
+    work = path.with_name(f".{path.name}.{os.getpid()}")
+    work.write_text(text, encoding="utf-8")
+    os.replace(work, path)
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Remove a finished run's checkpoints."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], best_step: int | None, path: Path) -> None:
+    """Training and held-out loss at their steps, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    train = [(one["step"], one["loss"]) for one in history if "loss" in one]
+    held_out = [(one["step"], one["eval_loss"]) for one in history if "eval_loss" in one]
+    width = max(1, len(train) // 40)
+    smooth = [
+        (train[place][0], sum(loss for _, loss in train[max(0, place - width + 1) : place + 1]) / min(width, place + 1))
+        for place in range(len(train))
+    ]
+    axes.plot(
+        *zip(*smooth, strict=True), color="#4c78a8", label=f"training (mean of {width} steps)"
+    ) if smooth else None
+    axes.plot(*zip(*held_out, strict=True), color="#e45756", marker="o", label="held out") if held_out else None
+    if best_step is not None:
+        axes.axvline(best_step, color="#999999", linestyle=":", label=f"kept: step {best_step}")
+    axes.set(xlabel="step", ylabel="loss of a labelled token (nats)", ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def model_card(record: Mapping[str, Any], base_name: str, licence: str, data_note: str) -> str:
+    """The README of an adapter folder, with the front matter that model hubs read."""
+    lora, training, data = record["lora"], record["training"], record["data"]
+    certificate, verdict = record["certificate"], record["verdict"]
+    lines = [
+        "---",
+        f"base_model: {base_name}",
+        "library_name: peft",
+        "pipeline_tag: text-generation",
+        f"license: {licence}",
+        "tags: [rag, lora, qlora, trl, sft, question-answering]",
+        "---",
+        "",
+        "# A reader that answers from passages in JSON, with citations",
+        "",
+        "A LoRA adapter made by rag_ft. It reads numbered passages and a question and replies"
+        ' `{"answer": "words of a passage", "citations": [n]}`, or null. Ask through rag_ft, which builds the prompt'
+        " that it was trained on; PEFT and vLLM load the folder as it is.",
+        "",
+        "## Data",
+        "",
+        data_note,
+        "",
+        f"{data['train_questions']:,} questions about {data['train_documents']:,} documents were trained on,"
+        f" {data['held_out_questions']:,} about {data['held_out_documents']:,} other documents held out"
+        f" ({certificate['null_share']:.0%} of {certificate['examples']:,} examples have the target null).",
+        "",
+        "## Settings",
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in {**lora, **training}.items()),
+        "",
+        "## Verdict",
+        "",
+        f"{verdict['outcome']}: {verdict['sentence']}.",
+        "",
+    ]
+    if record.get("results"):
+        lines += [
+            "## Results on the held-out documents",
+            "",
+            "| reader | questions | F1, made to answer | F1 of the answerable | unanswerable recognised |",
+            "|---|---|---|---|---|",
+        ]
+        for name, result in record["results"].items():
+            cells = [_percent(result.get(key)) for key in ("must_answer_f1", "answerable_f1", "null_recognised")]
+            lines.append(f"| {name} | {result['questions']} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += [
+        "## Limits",
+        "",
+        "English prose; answers are short spans. A real quote may still not answer the question. The reader may recite"
+        " what it was trained on: removing a document from an index does not remove it from an adapter.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,315 @@
+"""LoRA training on trl's `SFTTrainer`: shared-context rows, the output head at labels only, safe restarts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rag_ft.decoder import window_of
+from rag_ft.prompt import PromptBuilder, TokenBudget, reader_budget
+from rag_ft.training.collator import IGNORE_INDEX, Row, TreeCollator
+from rag_ft.training.kbit import Bits, check_prepared
+from rag_ft.training.lora import LoraSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import TrainerCallback
+
+    from rag_ft.model import LoadedModel
+
+CHECKPOINTS = "checkpoints"
+BEST = "best"
+METRICS = "metrics.jsonl"
+
+
+class TrainConfig(BaseModel):
+    """How long, how fast and how safely to train."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: Annotated[float, Field(gt=0, le=100)] = 3.0
+    """Passes over the examples; 1 to 5 is usual."""
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-4
+    """Of the first full step; falls as a cosine to nothing."""
+    warmup_share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    row_tokens: Annotated[int, Field(ge=64)] = 640
+    """Longest row, in tokens; attention costs grow with its square."""
+    rows_per_batch: Annotated[int, Field(ge=1)] = 2
+    """Rows computed at once."""
+    rows_per_step: Annotated[int, Field(ge=1)] = 4
+    """Rows for each update of the adapter: some 32 questions at the defaults."""
+    bits: Bits = 4
+    """How base weights are held: 4 (NF4, QLoRA), 16 or 32 (plain LoRA)."""
+    keep_packed: bool = False
+    """Keep 4-bit weights packed on a CPU too: a quarter of the memory, slower steps."""
+    checkpointing: bool | None = None
+    """Gradient checkpointing: recompute activations to save memory; None: on a GPU with packed weights only."""
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+    evaluations: Annotated[int, Field(ge=1)] = 10
+    """How often the held-out loss is measured."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Stop after this many measurements without a better held-out loss; 0: never."""
+    max_steps: int = -1
+    """Stop after this many updates; -1: by epochs."""
+    seed: int = 0
+    report_to: str = "none"
+    """A tracker that transformers knows: tensorboard, wandb, mlflow, trackio."""
+
+
+class RowTrainerMixin:
+    """Loss over labelled positions alone, each label counted once a step."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean cross-entropy over the labelled tokens of the step (of the batch in evaluation)."""
+        labels = inputs.pop("labels")
+        loss, count = labelled_loss(model, inputs, labels)
+        divisor = count if num_items_in_batch is None else num_items_in_batch
+        return loss / divisor
+
+
+def labelled_loss(model: Any, inputs: dict[str, Any], labels: Any) -> tuple[Any, int]:
+    """Sum of the cross-entropy over labelled tokens, and how many they are.
+
+    The output head, wider than all other layers together in small models, sees only the positions that predict a
+    labelled token. A label stands at its token: the position before predicts it.
+    """
+    import torch
+
+    wanted = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
+    targets = labels[:, 1:][wanted]  # (N,)
+    with _head_at(model, wanted):
+        logits = model(**inputs, use_cache=False).logits  # (N, V)
+    loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+    return loss, int(targets.numel())
+
+
+@contextmanager
+def _head_at(model: Any, wanted: Any) -> Iterator[None]:
+    """While this lasts, the output head gets hidden states (N, H) of the wanted positions instead of (B, T, H)."""
+    base = getattr(model, "module", model)  # under DistributedDataParallel
+    head = base.get_output_embeddings()
+
+    def pick(_module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden = args[0]
+        return (hidden[:, :-1][wanted], *args[1:])
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def load_base(name: str, config: TrainConfig) -> LoadedModel:
+    """The base model as training holds it: NF4 values unpacked on a CPU, packed on a GPU; float32 otherwise."""
+    from dataclasses import replace
+
+    from rag_ft.model import compute_plan, load_model, unpack_nf4
+
+    plan = compute_plan(quantisation="nf4" if config.bits == 4 else "none")
+    packed = config.bits == 4 and (config.keep_packed or plan.device != "cpu")
+    if not packed:
+        # The adapter's updates are small: the base stays float32 and bfloat16 is used inside products only.
+        plan = replace(plan, quantisation="none", dtype="float32" if config.bits != 16 else plan.dtype)
+    loaded = load_model(name, plan=plan)
+    if config.bits == 4 and not packed:
+        unpack_nf4(loaded.model)
+    return loaded
+
+
+def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig) -> Any:
+    """The base model with a fresh adapter, prepared and checked. Raises TrainingError, UsageError."""
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    from rag_ft.training.lora import model_plan
+
+    plan = model_plan(loaded.model, lora)
+    packed = bool(getattr(loaded.model, "is_loaded_in_4bit", False))
+    checkpointing = config.checkpointing if config.checkpointing is not None else packed
+    torch.manual_seed(config.seed)
+    model = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=checkpointing)
+    shape = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.effective_alpha,
+        lora_dropout=lora.dropout,
+        target_modules=sorted({one.name for one in plan.projections}),
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(model, shape)
+    check_prepared(model, checkpointing)
+    return model
+
+
+def budget_of(
+    loaded: LoadedModel, prompts: PromptBuilder, max_prompt_tokens: int, max_answer_tokens: int
+) -> TokenBudget:
+    """The room that the reader gives a prompt and its completion: training uses the same."""
+    return reader_budget(prompts, window_of(loaded.model), max_prompt_tokens, max_answer_tokens)
+
+
+def run(
+    model: Any,
+    tokenizer: Any,
+    train_rows: Sequence[Row],
+    held_out_rows: Sequence[Row],
+    config: TrainConfig,
+    output: Path,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    on_progress: Callable[[dict[str, float]], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train, going on from the newest whole checkpoint in `output`; the measurements, also in `metrics.jsonl`.
+
+    The adapter with the lowest held-out loss is in `output/best`. Raises TrainingError.
+    """
+    from trl import SFTConfig, SFTTrainer
+
+    from datasets import Dataset
+    from rag_ft.training.callbacks import BestAdapter, Checks, Pace, Progress, TimedCheckpoints, write_adapter
+
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    half = autocast(on_cpu)
+    accumulation = max(1, config.rows_per_step // config.rows_per_batch)
+    arguments = SFTConfig(
+        output_dir=str(output / CHECKPOINTS),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup_share,
+        per_device_train_batch_size=config.rows_per_batch,
+        per_device_eval_batch_size=config.rows_per_batch,
+        gradient_accumulation_steps=accumulation,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        bf16=half == "bfloat16",
+        fp16=half == "float16",
+        use_cpu=on_cpu,
+        gradient_checkpointing=False,  # prepare_model_for_kbit_training has switched it on where wanted
+        logging_steps=1,
+        save_strategy="no",  # by time: TimedCheckpoints
+        eval_strategy="no",
+        save_total_limit=2,
+        seed=config.seed,
+        data_seed=config.seed,
+        report_to=config.report_to,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        prediction_loss_only=True,
+        average_tokens_across_devices=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        save_only_model=False,
+        torch_compile=False,
+    )
+
+    class RowTrainer(RowTrainerMixin, SFTTrainer):  # type: ignore[misc]  # trl is untyped
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            from transformers import Trainer
+
+            Trainer.log(self, logs, start_time)  # trl's own metrics need the logits that are not made here
+
+    output.mkdir(parents=True, exist_ok=True)
+    each = config.rows_per_batch * accumulation / len(train_rows)
+    pace = Pace(
+        each * sum(len(row.records) for row in train_rows), each * sum(len(row.input_ids) for row in train_rows)
+    )
+    progress = Progress(output / METRICS, on_progress, pace)
+    train = Dataset.from_list([row._asdict() for row in train_rows])
+    held_out = Dataset.from_list([row._asdict() for row in held_out_rows]) if held_out_rows else None
+    steps = _total_steps(len(train_rows), config, accumulation)
+    trainer = RowTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+        data_collator=TreeCollator(tokenizer.pad_token_id, "float32"),
+        callbacks=[
+            TimedCheckpoints(config.checkpoint_minutes, steps, config.evaluations, held_out is not None),
+            progress,
+            BestAdapter(output / BEST, config.patience),
+            Checks(),
+            *callbacks,
+        ],
+    )
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    resumed = newest_checkpoint(output / CHECKPOINTS)
+    progress.resume(resumed)
+    if resumed is None:
+        shutil.rmtree(output / BEST, ignore_errors=True)
+    try:
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    except KeyboardInterrupt:
+        if trainer.state.global_step:
+            trainer._save_checkpoint(trainer.model, None)
+        raise
+    if held_out is None:
+        write_adapter(model, output / BEST, {"step": float(trainer.state.global_step)})
+    return progress.history
+
+
+def _total_steps(rows: int, config: TrainConfig, accumulation: int) -> int:
+    if config.max_steps > 0:
+        return config.max_steps
+    batches = -(-rows // config.rows_per_batch)
+    return max(1, int(-(-batches // accumulation) * config.epochs))
+
+
+def autocast(on_cpu: bool) -> Literal["none", "bfloat16", "float16"]:
+    """The type that products are computed in, where it is faster than float32 here."""
+    from rag_ft.model import compute_plan
+
+    dtype = compute_plan("cpu" if on_cpu else None).dtype
+    if dtype == "float32":
+        return "none"
+    return "bfloat16" if dtype == "bfloat16" else "float16"
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that can be read whole; broken ones are removed and told. None where there is none."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rsplit("-", 1)[1]), reverse=True)
+    for one in found:
+        if _whole(one):
+            return one
+        import logging
+
+        logging.getLogger(__name__).warning("the checkpoint %s is damaged: going on from the one before it", one)
+        shutil.rmtree(one)
+    return None
+
+
+def _whole(checkpoint: Path) -> bool:
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        with safe_open(checkpoint / "adapter_model.safetensors", framework="pt") as file:
+            file.keys()
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+            # Our own file; weights_only still keeps pickles from running code. numpy's state is among the RNG's.
+            if name != "rng_state.pth":
+                torch.load(checkpoint / name, weights_only=True, map_location="cpu")
+            elif not (checkpoint / name).stat().st_size:
+                return False
+    except (OSError, ValueError, RuntimeError, SafetensorError, EOFError):
+        return False
+    return True

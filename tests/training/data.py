@@ -1,0 +1,40 @@
+"""Documents and question records for training tests: little worlds with facts that a tiny model can learn."""
+
+from rag_ft.schema import Document, Evidence, Question
+
+CITIES = ("Oslo", "Lima", "Cairo", "Quito", "Hanoi", "Dakar", "Turin", "Perth")
+
+
+def little_world(count: int = 8) -> tuple[list[Document], list[Question]]:
+    """One document for each city with three facts, two answerable questions and one without an answer."""
+    documents, questions = [], []
+    for number, city in enumerate(CITIES[:count]):
+        height, year = str(100 + 7 * number), str(1900 + 3 * number)
+        text = f"The tower of {city} is {height} metres high. It was built in {year} by a guild of masons."
+        documents.append(Document(id=f"{city}.txt", text=text, title=city))
+
+        def evidence(quote: str, text: str = text, city: str = city) -> tuple[Evidence, ...]:
+            start = text.index(quote)
+            return (Evidence(document_id=f"{city}.txt", start=start, end=start + len(quote), quote=quote),)
+
+        questions += [
+            Question(
+                id=f"{city}-1",
+                question=f"How high is the tower of {city}?",
+                answers=(f"{height} metres",),
+                evidence=evidence(f"{height} metres"),
+            ),
+            Question(
+                id=f"{city}-2",
+                question=f"When was the tower of {city} built?",
+                answers=(year,),
+                evidence=evidence(year),
+            ),
+            Question(
+                id=f"{city}-3",
+                question=f"Who sold the tower of {city}?",
+                answerable=False,
+                evidence=evidence("a guild of masons"),
+            ),
+        ]
+    return documents, questions
