@@ -40,7 +40,7 @@ def tokens_per_second(model: str, settings: LoraSettings, tokens: int, seconds: 
         with torch.autocast(device.type, getattr(torch, half, torch.bfloat16), enabled=half != "none"):
             loss, count = labelled_loss(made, batch, labels)
         (loss / count).backward()
-        float(loss)  # waits for a GPU
+        float(loss.detach())  # waits for a GPU
 
     step()
     begin, steps = time.monotonic(), 0

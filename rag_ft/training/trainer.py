@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +121,8 @@ def load_base(name: str, config: TrainConfig) -> LoadedModel:
     if not packed:
         # The adapter's updates are small: the base stays float32 and bfloat16 is used inside products only.
         plan = replace(plan, quantisation="none", dtype="float32" if config.bits != 16 else plan.dtype)
+    elif plan.device == "cpu":
+        plan = replace(plan, dtype="float32")
     loaded = load_model(name, plan=plan)
     if config.bits == 4 and not packed:
         unpack_nf4(loaded.model)
@@ -181,42 +184,11 @@ def run(
     from rag_ft.training.callbacks import BestAdapter, Checks, Pace, Progress, TimedCheckpoints, write_adapter
 
     on_cpu = next(model.parameters()).device.type == "cpu"
-    half = autocast(on_cpu)
     accumulation = max(1, config.rows_per_step // config.rows_per_batch)
-    arguments = SFTConfig(
-        output_dir=str(output / CHECKPOINTS),
-        num_train_epochs=config.epochs,
-        max_steps=config.max_steps,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=config.warmup_share,
-        per_device_train_batch_size=config.rows_per_batch,
-        per_device_eval_batch_size=config.rows_per_batch,
-        gradient_accumulation_steps=accumulation,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        bf16=half == "bfloat16",
-        fp16=half == "float16",
-        use_cpu=on_cpu,
-        gradient_checkpointing=False,  # prepare_model_for_kbit_training has switched it on where wanted
-        logging_steps=1,
-        save_strategy="no",  # by time: TimedCheckpoints
-        eval_strategy="no",
-        save_total_limit=2,
-        seed=config.seed,
-        data_seed=config.seed,
-        report_to=config.report_to,
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-        prediction_loss_only=True,
-        average_tokens_across_devices=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
-        save_only_model=False,
-        torch_compile=False,
-    )
+    with warnings.catch_warnings():
+        # trl sets gradient_checkpointing, which transformers 5.24 calls by another name.
+        warnings.simplefilter("ignore", FutureWarning)
+        arguments = _arguments(SFTConfig, config, output, on_cpu, accumulation)
 
     class RowTrainer(RowTrainerMixin, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -264,6 +236,45 @@ def run(
     if held_out is None:
         write_adapter(model, output / BEST, {"step": float(trainer.state.global_step)})
     return progress.history
+
+
+def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool, accumulation: int) -> Any:
+    """Trl's own settings; our rows come ready, so that its preparation and its cutting are off."""
+    half = autocast(on_cpu)
+    return kind(
+        output_dir=str(output / CHECKPOINTS),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup_share,
+        per_device_train_batch_size=config.rows_per_batch,
+        per_device_eval_batch_size=config.rows_per_batch,
+        gradient_accumulation_steps=accumulation,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        bf16=half == "bfloat16",
+        fp16=half == "float16",
+        use_cpu=on_cpu,
+        gradient_checkpointing=False,  # prepare_model_for_kbit_training has switched it on where wanted
+        logging_steps=1,
+        save_strategy="no",  # by time: TimedCheckpoints
+        eval_strategy="no",
+        save_total_limit=2,
+        seed=config.seed,
+        data_seed=config.seed,
+        report_to=config.report_to,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        prediction_loss_only=True,
+        average_tokens_across_devices=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        save_only_model=False,
+        torch_compile=False,
+    )
 
 
 def _total_steps(rows: int, config: TrainConfig, accumulation: int) -> int:

@@ -1,0 +1,28 @@
+"""What training tests share: an index of little documents, and a tiny base model."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Index and question records of eight little documents."""
+    from data import little_world
+    from fakes import HashingEmbedder
+
+    from rag_ft.index import Index
+
+    documents, questions = little_world()
+    return Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder()), questions
+
+
+@pytest.fixture
+def tiny(tiny_llama_dir):
+    """The tiny model as training holds it, in 32 bits; fresh for each test, because adapters change it."""
+    from rag_ft.training.trainer import TrainConfig, load_base
+
+    return load_base(str(tiny_llama_dir), TrainConfig(bits=32))

@@ -1,0 +1,34 @@
+"""What `accelerate launch` runs in a test: a few steps with the tiny model."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+
+def main(model: str, output: str) -> None:
+    import tempfile
+
+    from data import little_world
+    from fakes import HashingEmbedder
+
+    from rag_ft.index import Index
+    from rag_ft.prompt import PromptBuilder, TokenBudget
+    from rag_ft.training.collator import encode, pack
+    from rag_ft.training.examples import ExampleConfig, make_examples
+    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.trainer import TrainConfig, adapt, load_base, run
+
+    documents, questions = little_world()
+    with tempfile.TemporaryDirectory() as folder:
+        index = Index.build(documents, Path(folder) / "index", embedder=HashingEmbedder(), progress=False)
+        config = TrainConfig(bits=32, max_steps=3, rows_per_batch=1, rows_per_step=1, evaluations=1)
+        loaded = load_base(model, config)
+        examples = make_examples(questions, index, ExampleConfig()).examples
+        encoded = encode(examples, PromptBuilder(loaded.tokenizer, shots=False), TokenBudget(1024, 96))
+        rows = pack(encoded, 400, 0)
+        run(adapt(loaded, LoraSettings(rank=4), config), loaded.tokenizer, rows, rows[:2], config, Path(output))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

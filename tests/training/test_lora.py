@@ -1,0 +1,66 @@
+import pytest
+from pydantic import ValidationError
+from transformers import LlamaConfig
+
+from rag_ft.errors import UsageError
+from rag_ft.training.lora import LoraSettings, lora_plan
+
+CONFIG = LlamaConfig(
+    vocab_size=1000,
+    hidden_size=4096,
+    intermediate_size=11008,
+    num_hidden_layers=2,
+    num_attention_heads=32,
+    num_key_value_heads=32,
+)
+
+
+def test_a_square_projection_at_rank_16_gains_131072_parameters():
+    plan = lora_plan(CONFIG, LoraSettings(target_modules=("q_proj",)))
+    (one,) = plan.projections
+    assert (one.weights, one.adapter, one.count) == (16_777_216, 131_072, 2)
+    assert one.weights / one.adapter == 128
+    assert plan.trainable == 2 * 131_072
+    assert plan.adapter_bytes(16) == 2 * plan.trainable
+
+
+def test_the_plan_equals_what_peft_makes(tiny):
+    from peft import LoraConfig, get_peft_model
+
+    for dora in (False, True):
+        plan = lora_plan(tiny.model.config, LoraSettings(rank=4, dora=dora))
+        made = get_peft_model(
+            tiny.model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", use_dora=dora)
+        )
+        trainable, everything = made.get_nb_trainable_parameters()
+        assert plan.trainable == trainable
+        assert plan.base_parameters == everything - trainable
+        made.unload()
+
+
+def test_alpha_is_twice_the_rank_and_a_rank_changed_alone_is_told():
+    assert LoraSettings(rank=8).effective_alpha == 16
+    assert LoraSettings(rank=8).scale_note() == "scale alpha/r = 16/8 = 2"
+    note = LoraSettings(rank=64, alpha=32).scale_note()
+    assert "= 0.5" in note and "0.25 times" in note
+    assert LoraSettings(rank=64, rslora=True).scale == 16
+
+
+@pytest.mark.parametrize("rank", [0, 10_000])
+def test_ranks_out_of_range_are_refused(rank):
+    with pytest.raises(ValidationError):
+        LoraSettings(rank=rank)
+
+
+def test_a_rank_wider_than_a_layer_and_an_unknown_module_are_told(tiny):
+    with pytest.raises(UsageError, match="rank 200 is larger than the narrowest adapted layer"):
+        lora_plan(tiny.model.config, LoraSettings(rank=200))
+    with pytest.raises(UsageError, match=r"no linear layer named 'query'.*q_proj"):
+        lora_plan(tiny.model.config, LoraSettings(target_modules=("query",)))
+
+
+def test_memory_falls_with_the_bits():
+    plan = lora_plan(CONFIG, LoraSettings())
+    sizes = [plan.weight_bytes(bits) for bits in (4, 8, 16, 32)]
+    assert sizes == sorted(sizes)
+    assert plan.activation_bytes(1000, 100, checkpointing=True) < plan.activation_bytes(1000, 100, checkpointing=False)

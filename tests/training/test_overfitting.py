@@ -1,0 +1,81 @@
+import pytest
+from data import little_world
+
+from rag_ft.schema import Passage
+from rag_ft.training.examples import Example
+from rag_ft.training.overfitting import FIXES, Memorisation, answer_type, judge, swapped
+
+
+def _history(train, held_out):
+    every = len(train) // len(held_out)
+    records = [{"step": step, "loss": loss} for step, loss in enumerate(train, 1)]
+    return records + [{"step": (n + 1) * every, "eval_loss": loss} for n, loss in enumerate(held_out)]
+
+
+def test_a_held_out_loss_that_turns_is_overfitting_and_names_the_step_that_was_kept():
+    verdict = judge(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.8, 1.2]))
+    assert verdict.outcome == "overfitting"
+    assert verdict.best_step == 20 and "step 20" in verdict.sentence
+    assert verdict.fixes == FIXES
+
+
+def test_a_loss_that_settles_is_healthy_and_one_that_falls_is_still_learning():
+    assert judge(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.55, 0.55])).outcome == "healthy"
+    assert judge(_history([1 / n for n in range(1, 41)], [1.0, 0.8, 0.7, 0.6])).outcome == "still learning"
+
+
+def test_reciting_is_overfitting_even_where_the_loss_has_not_turned():
+    memory = Memorisation(questions=40, recited=0.8, followed=0.3, remembered=0.6, swapped=30)
+    verdict = judge(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.55, 0.55]), memory)
+    assert verdict.outcome == "overfitting"
+    assert any("80% are answered without a passage" in line for line in verdict.lines())
+
+
+def test_one_measurement_is_no_verdict():
+    assert judge([{"step": 1, "loss": 1.0}, {"step": 1, "eval_loss": 1.0}]).outcome == "unmeasured"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [("1987", "year"), ("131,072", "number"), ("New York", "name 2"), ("a guild of masons", "words 4")],
+)
+def test_types_of_answers(answer, kind):
+    assert answer_type(answer) == kind
+
+
+def test_a_swap_changes_the_gold_passage_alone_and_keeps_the_type():
+    texts = ("Built in 1903 by Ann.", "Lima was founded in 1535.")
+    passages = tuple(
+        Passage(id=f"d#{n}", document_id="d", text=text, start=0, end=len(text)) for n, text in enumerate(texts)
+    )
+    example = Example("r", "When was it built?", passages, "1903", (1,))
+    changed, answer = swapped(example, ["Ann", "1903", "1950"])
+    assert answer == "1950" and changed.answer == "1950"
+    assert [one.text for one in changed.passages] == ["Built in 1950 by Ann.", texts[1]]
+    assert swapped(example, ["Ann"]) is None
+    assert swapped(example._replace(answer=None), ["1950"]) is None
+
+
+@pytest.mark.slow
+def test_a_run_made_to_overfit_is_told_from_a_healthy_one(tmp_path, tiny_llama_dir, world):
+    """A tiny model learns a few answers by heart: the held-out loss turns and the verdict says so."""
+    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.trainer import TrainConfig
+    from rag_ft.tuning import train_reader
+
+    index, questions = world
+    assert len(little_world()[1]) == len(questions)
+    made = {}
+    for name, epochs, rate in (("overfit", 40, 2e-2), ("short", 2, 5e-3)):
+        config = TrainConfig(bits=32, epochs=epochs, learning_rate=rate, rows_per_batch=1, rows_per_step=1)
+        made[name] = train_reader(
+            questions,
+            index,
+            tmp_path / name,
+            reader=str(tiny_llama_dir),
+            lora=LoraSettings(rank=16),
+            training=config,
+            compare=False,
+        ).verdict
+    assert made["overfit"].outcome == "overfitting" and made["overfit"].fixes
+    assert made["short"].outcome in ("healthy", "still learning") and not made["short"].fixes
