@@ -48,18 +48,16 @@ CHOSEN_ON = ("squad2/Scottish_Parliament", "squad2/Islamism", "squad2/Spectre_(2
 
 
 def main() -> None:
-    from rag_ft.prompt import PromptBuilder
-    from rag_ft.reader import MAX_PROMPT_TOKENS
-    from rag_ft.training.collator import encode, pack
-    from rag_ft.training.examples import ExampleConfig, make_examples
+    from rag_ft.training.examples import ExampleConfig, Split
     from rag_ft.training.lora import LoraSettings
-    from rag_ft.training.trainer import TrainConfig, adapt, budget_of, load_base, run
+    from rag_ft.training.trainer import TrainConfig
+    from rag_ft.tuning import train_reader
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--wide", type=float, default=1.0, help="share of the SQuAD 1.1 questions")
-    parser.add_argument("--negatives", type=float, default=0.4, help="hard negatives for each answerable question")
+    parser.add_argument("--wide", type=float, default=0.3, help="share of the SQuAD 1.1 questions")
+    parser.add_argument("--negatives", type=float, default=0.35, help="hard negatives for each answerable question")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--rank", type=int, default=16)
@@ -75,41 +73,35 @@ def main() -> None:
     ]
     train = [one for one in kept if one.evidence[0].document_id not in CHOSEN_ON]
     held_out = [one for one in kept if one.evidence[0].document_id in CHOSEN_ON]
-    config = ExampleConfig(negatives=given.negatives)
-    training = TrainConfig(
-        bits=32,
-        epochs=given.epochs,
-        learning_rate=given.learning_rate,
-        row_tokens=384,
-        rows_per_batch=4,
-        rows_per_step=4,
-        warmup_share=0.03,
-        evaluations=6,
-        checkpoint_minutes=4,
-    )
-    loaded = load_base("default", training)
-    prompts = PromptBuilder(loaded.tokenizer, shots=False)
-    rows = []
-    for part in (train, chooser.sample(held_out, 160)):
-        examples = make_examples(part, index, config)
-        null = sum(one.answer is None for one in examples.examples)
-        encoded = encode(examples.examples, prompts, budget_of(loaded, prompts, MAX_PROMPT_TOKENS, LONGEST_ANSWER))
-        rows.append(pack(encoded, training.row_tokens, 0))
-        tokens = sum(len(row.input_ids) for row in rows[-1])
-        print(
-            f"{len(examples.examples):,} examples, {null:,} null, {tokens:,} tokens, {len(examples.dropped)} dropped",
-            flush=True,
-        )
-    model = adapt(loaded, LoraSettings(rank=given.rank), training)
-    run(
-        model,
-        loaded.tokenizer,
-        rows[0],
-        rows[1],
-        training,
-        given.output,
+    made = train_reader(
+        kept,
+        index,
+        given.output / "adapter",
+        split=Split(tuple(train), tuple(chooser.sample(held_out, 160))),
+        examples=ExampleConfig(negatives=given.negatives),
+        lora=LoraSettings(rank=given.rank),
+        # The packaged weights are 4-bit values already: quantising them once more would only add an error.
+        training=TrainConfig(
+            bits=32,
+            epochs=given.epochs,
+            learning_rate=given.learning_rate,
+            row_tokens=384,
+            rows_per_batch=4,
+            rows_per_step=4,
+            warmup_share=0.03,
+            evaluations=6,
+            checkpoint_minutes=4,
+        ),
+        max_answer_tokens=LONGEST_ANSWER,
+        licence="cc-by-sa-4.0",
+        data_note=(
+            "SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018; text from Wikipedia), CC BY-SA 4.0. The articles"
+            f" {', '.join(HELD_OUT)} of SQuAD 2.0's development set were not seen: figures on them are reported."
+        ),
+        say=lambda line: print(line, flush=True),
         on_progress=lambda one: print(json.dumps(one), flush=True),
     )
+    print(made.path)
 
 
 if __name__ == "__main__":

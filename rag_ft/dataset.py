@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from rag_ft.errors import DatasetError
 from rag_ft.schema import Document, Evidence, Question
-from rag_ft.squad import PARAGRAPH_GAP, SquadQuestion, parse_squad
+from rag_ft.squad import PARAGRAPH_GAP, SquadAnswer, SquadQuestion, parse_squad
 
 
 def read_questions(path: str | Path) -> list[Question]:
@@ -37,6 +37,54 @@ def read_questions(path: str | Path) -> list[Question]:
             raise DatasetError(f"{path} holds the question id {question.id!r} twice: make the ids unique")
         seen.add(question.id)
     return questions
+
+
+def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document], list[Question]]:
+    """Documents and question records of a hub data set in SQuAD's columns: id, title, context, question, answers.
+
+    `name` is a data set's id, or a local folder that `datasets` can read. The contexts of a title become one document,
+    as paragraphs of an article do. A record whose answers are empty is unanswerable. Honours `HF_HUB_OFFLINE`. Raises
+    DatasetError where it cannot be loaded or a column is missing, naming it.
+    """
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(name, split=split)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise DatasetError(
+            f"the data set {name!r} cannot be loaded ({reason}): check id, split and network, or give a file"
+        ) from error
+    missing = [column for column in ("context", "question", "answers") if column not in rows.column_names]
+    if missing:
+        raise DatasetError(
+            f"the data set {name!r} has no column {missing[0]!r} (it has {', '.join(rows.column_names)}): give one in"
+            " SQuAD's columns, or write question records as JSONL"
+        )
+    contexts: dict[str, dict[str, int]] = {}
+    lengths: dict[str, int] = {}
+    questions: list[Question] = []
+    for number, row in enumerate(rows):
+        title = str(row.get("title") or f"document-{len(contexts) + 1}")
+        places = contexts.setdefault(title, {})
+        if row["context"] not in places:
+            places[row["context"]] = lengths.get(title, 0)
+            lengths[title] = lengths.get(title, 0) + len(row["context"]) + len(PARAGRAPH_GAP)
+        record = SquadQuestion(
+            id=row.get("id") or f"row-{number}",
+            question=row["question"],
+            answers=[
+                SquadAnswer(text=text, answer_start=start)
+                for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
+            ],
+            is_impossible=not row["answers"]["text"],
+        )
+        questions.append(_squad_question(record, row["context"], title, places[row["context"]], Path(name)))
+    documents = [
+        Document(id=title, title=title.replace("_", " "), text=PARAGRAPH_GAP.join(places))
+        for title, places in contexts.items()
+    ]
+    return documents, questions
 
 
 def write_questions(questions: Iterable[Question], path: str | Path) -> None:

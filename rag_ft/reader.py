@@ -23,6 +23,7 @@ from rag_ft.schema import Passage
 from rag_ft.sentences import sentence_spans
 from rag_ft.span_search import SpanSearch, SpanTrie, search_spans
 from rag_ft.spans import Span, candidate_spans
+from rag_ft.weights import chosen_adapter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,7 +120,7 @@ class Reader:
         loaded: LoadedModel,
         *,
         mode: Mode = "quote",
-        reading: ReadingWay = "separate",
+        reading: ReadingWay | None = None,
         threshold: float | None = None,
         max_prompt_tokens: int = MAX_PROMPT_TOKENS,
         max_answer_tokens: int = MAX_ANSWER_TOKENS,
@@ -129,6 +130,8 @@ class Reader:
         seed: int = 0,
     ) -> None:
         _check("mode", mode, MODES)
+        record = adapter_record(loaded.adapter)
+        reading = reading or record.get("examples", {}).get("reading", "separate")
         _check("reading", reading, READING_WAYS)
         _check("decoding", decoding, ("search", "greedy"))
         if threshold is not None and not 0 <= threshold <= 1:
@@ -140,7 +143,6 @@ class Reader:
             )
         if temperature < 0 or (temperature > 0 and mode == "quote"):
             raise UsageError(f"temperature is {temperature}: it must be 0 in mode 'quote' and 0 or more in the others")
-        record = adapter_record(loaded.adapter)
         self.mode: Mode = mode
         self.reading: ReadingWay = reading
         self.threshold = threshold if threshold is not None else _trained_threshold(record, mode, reading)
@@ -168,13 +170,16 @@ class Reader:
     ) -> Reader:
         """A reader by the name of its base model: `default`, a local folder, or a hub id; `adapter` is a LoRA folder.
 
-        Further keywords are those of `Reader`: `mode`, `reading`, `threshold` (None: null competes with the answer
-        by probability; else an answer whose confidence is lower becomes null), `max_prompt_tokens`,
+        Without an adapter given the default reader uses the packaged one; `adapter="none"` leaves it untuned.
+
+        Further keywords are those of `Reader`: `mode`, `reading`, `threshold` (None: the one chosen when the adapter
+        was trained, or null competes with the answer by probability; else an answer whose confidence is lower becomes
+        null), `max_prompt_tokens`,
         `max_answer_tokens`, `shots`, `temperature` and `seed`. Raises WeightsError, UsageError, PromptMismatchError.
         """
         from rag_ft.model import load_model
 
-        return cls(load_model(name, adapter=adapter, plan=plan), **settings)
+        return cls(load_model(name, adapter=chosen_adapter(name, adapter), plan=plan), **settings)
 
     def read(self, question: str, passages: Sequence[Passage]) -> Reading:
         """What the passages, in rank order, answer to the question; without passages the answer is null."""

@@ -20,7 +20,7 @@ from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Reader, ReadRequ
 from rag_ft.schema import Question
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
-from rag_ft.training.examples import ExampleConfig, ExampleSet, make_examples, split_by_document
+from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, make_examples, split_by_document
 from rag_ft.training.lora import LoraPlan, LoraSettings, model_plan
 from rag_ft.training.overfitting import Verdict, judge, probe_memory
 from rag_ft.training.preflight import Certificate, certify, fingerprint_examples
@@ -97,6 +97,7 @@ def prepare(
     examples: ExampleConfig,
     training: TrainConfig,
     *,
+    split: Split | None = None,
     max_prompt_tokens: int = MAX_PROMPT_TOKENS,
     max_answer_tokens: int = MAX_ANSWER_TOKENS,
 ) -> Prepared:
@@ -104,7 +105,7 @@ def prepare(
     from rag_ft.decoder import window_of
 
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
-    split = split_by_document(records, examples.held_out, examples.seed)
+    split = split or split_by_document(records, examples.held_out, examples.seed)
     train = make_examples(split.train, index, examples)
     held_out = make_examples(split.held_out, index, examples)
     prompts = PromptBuilder(loaded.tokenizer, shots=False)
@@ -126,6 +127,7 @@ def train_reader(
     examples: ExampleConfig | None = None,
     lora: LoraSettings | None = None,
     training: TrainConfig | None = None,
+    split: Split | None = None,
     compare: bool = True,
     licence: str = "other",
     data_note: str = "The question records and documents of whoever trained it.",
@@ -137,7 +139,8 @@ def train_reader(
 
     Prints nothing: `say` gets the plan, the certificate, the verdict and the figures line by line as they come,
     `on_progress` every measurement. A run that was stopped goes on from its newest checkpoint when called again with
-    equal arguments. `compare`: measure the untuned reader on the held-out questions too. Raises TrainingError where
+    equal arguments. `split`: records to train on and to hold out, instead of a split of `questions`. `compare`:
+    measure the untuned reader on the held-out questions too. Raises TrainingError where
     the certificate has a red line or the run fails, DatasetError, UsageError, WeightsError.
     """
     output = Path(output)
@@ -147,7 +150,7 @@ def train_reader(
     plan = model_plan(loaded.model, lora)
     for line in plan_lines(plan, training):
         tell(line)
-    ready = prepare(questions, index, loaded, examples, training, max_answer_tokens=max_answer_tokens)
+    ready = prepare(questions, index, loaded, examples, training, split=split, max_answer_tokens=max_answer_tokens)
     for line in ready.certificate.lines():
         tell(line)
     if not ready.shared:

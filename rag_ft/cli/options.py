@@ -48,7 +48,9 @@ Threshold: TypeAlias = Annotated[
 ]
 ReaderName: TypeAlias = Annotated[str, typer.Option("--reader", help="default, a model folder, a .gguf, or a hub id.")]
 EmbedderName: TypeAlias = Annotated[str, typer.Option("--embedder", help="default, a folder, or a hub id.")]
-AdapterPath: TypeAlias = Annotated[Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter.")]
+AdapterPath: TypeAlias = Annotated[
+    Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter; none: the untuned reader.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Retrieval: TypeAlias = Annotated[RetrievalChoice | None, typer.Option(help="How to find passages.")]
 Where: TypeAlias = Annotated[

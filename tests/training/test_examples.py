@@ -104,5 +104,5 @@ def test_records_that_the_index_cannot_serve_are_dropped_with_their_reason(world
         "b": "no accepted answer stands in its evidence, word for word",
         "c": "it is answerable and names no evidence",
     }
-    with pytest.raises(DatasetError, match="record a: the index has no document 'Rome.txt'"):
+    with pytest.raises(DatasetError, match=r"record a: the index has no document 'Rome.txt'"):
         make_examples(odd[:1], index, ExampleConfig())

@@ -59,6 +59,7 @@ def test_a_swap_changes_the_gold_passage_alone_and_keeps_the_type():
 @pytest.mark.slow
 def test_a_run_made_to_overfit_is_told_from_a_healthy_one(tmp_path, tiny_llama_dir, world):
     """A tiny model learns a few answers by heart: the held-out loss turns and the verdict says so."""
+    from rag_ft.training.examples import ExampleConfig
     from rag_ft.training.lora import LoraSettings
     from rag_ft.training.trainer import TrainConfig
     from rag_ft.tuning import train_reader
@@ -66,13 +67,14 @@ def test_a_run_made_to_overfit_is_told_from_a_healthy_one(tmp_path, tiny_llama_d
     index, questions = world
     assert len(little_world()[1]) == len(questions)
     made = {}
-    for name, epochs, rate in (("overfit", 40, 2e-2), ("short", 2, 5e-3)):
+    for name, epochs, rate in (("overfit", 60, 1e-2), ("short", 2, 5e-3)):
         config = TrainConfig(bits=32, epochs=epochs, learning_rate=rate, rows_per_batch=1, rows_per_step=1)
         made[name] = train_reader(
             questions,
             index,
             tmp_path / name,
             reader=str(tiny_llama_dir),
+            examples=ExampleConfig(held_out=0.4),
             lora=LoraSettings(rank=16),
             training=config,
             compare=False,

@@ -1,6 +1,7 @@
-"""The reader's quality on questions of a SQuAD 2.0 file: the starting point that tuning has to beat.
+"""A reader's quality on questions of a SQuAD 2.0 file: untuned, with the packaged adapter, or with any other.
 
-    python benchmarks/untuned_reader.py PATH/TO/dev.json evals/untuned
+    python benchmarks/reader_quality.py PATH/TO/dev.json evals/untuned --adapter none
+    python benchmarks/reader_quality.py PATH/TO/dev.json evals/tuned
 
 Every article of the file is indexed; the questions are a random sample of the articles named (default: the last
 four, which nothing is tuned or chosen on). Also counts how many completions parse and how many quotes stand at the
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument(
         "--runs", nargs="+", default=["quote/separate", "quote/separate/0", "quote/joint/0", "schema/joint/0"]
     )
+    parser.add_argument("--adapter", help="a folder, or none; left out: the packaged one")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     names = [name for name, _ in parse_squad(given.squad.read_text(encoding="utf-8"))]
@@ -123,7 +125,11 @@ def main() -> None:
         for run in given.runs:
             mode, reading, *rest = run.split("/")
             settings = {"mode": mode, "reading": reading, "threshold": float(rest[0]) if rest else None}
-            reader = Reader.from_pretrained(**settings) if loaded is None else Reader(loaded, **settings)
+            reader = (
+                Reader.from_pretrained(adapter=given.adapter, **settings)
+                if loaded is None
+                else Reader(loaded, **settings)
+            )
             loaded = reader.loaded
             print(run, flush=True)
             results[run], records = measure(Pipeline(index.as_retriever(k=3), reader), questions, index)
@@ -145,12 +151,13 @@ def write(output: Path, results: dict, index: Index, reader: Reader, articles: s
         "index": index.fingerprint,
         "prompt": reader.prompts.fingerprint,
         "base_model": reader.loaded.weights.fingerprint,
+        "adapter": reader.loaded.adapter.fingerprint if reader.loaded.adapter else None,
         "plan": reader.loaded.plan.line,
         "versions": {name: version(name) for name in ("torch", "transformers", "faiss-cpu", "bm25s")},
     }
     text = json.dumps({"about": about, "runs": results}, indent=1) + "\n"
     (output / "results.json").write_text(text, encoding="utf-8")
-    lines = ["# The reader before tuning", ""]
+    lines = ["# A tuned reader" if reader.loaded.adapter else "# The reader before tuning", ""]
     for run, values in results.items():
         lines += [f"## {run}", "", "| figure | value |", "|---|---|"]
         lines += [f"| {name.replace('_', ' ')} | {value} |" for name, value in values.items()] + [""]

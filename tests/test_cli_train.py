@@ -1,0 +1,132 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from rag_ft.cli import app
+from rag_ft.dataset import read_questions, write_questions
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Index, question file and folder of a little world, with the real embedder left out."""
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).parent / "training"))
+    from data import little_world
+
+    folder = tmp_path_factory.mktemp("cli-train")
+    documents, questions = little_world()
+    (folder / "docs").mkdir()
+    for one in documents:
+        (folder / "docs" / one.id).write_text(one.text)
+    write_questions(questions, folder / "qa.jsonl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(files):
+    from rag_ft.index import Index
+
+    Index.build(files / "docs", files / "index", progress=False)
+    return files / "index"
+
+
+def _run(*arguments):
+    return runner.invoke(app, [str(one) for one in arguments], standalone_mode=False)
+
+
+@pytest.mark.slow
+def test_plan_prints_the_arithmetic_and_json(tiny_llama_dir):
+    shown = _run("plan", tiny_llama_dir, "--rank", 4, "--alpha", 4)
+    assert shown.exit_code == 0
+    assert "adapter 4 x (64 + 128) = 768" in shown.output
+    assert "0.5 times the usual scale" in shown.output
+    made = json.loads(_run("plan", tiny_llama_dir, "--json", "--rank", 4).output)
+    assert made["trainable"] == 8192 and made["scale"] == 2
+
+
+@pytest.mark.slow
+def test_check_prints_the_certificate_and_trains_nothing(files, index, tiny_llama_dir):
+    shown = _run("train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--check", "--rank", 4)
+    assert shown.exit_code == 0, shown.output
+    assert "end of turn labelled in all, prompt tokens in none" in shown.output
+    assert not (files / "adapters").exists()
+
+
+@pytest.mark.slow
+def test_show_masks_prints_every_token_of_an_example(files, index, tiny_llama_dir):
+    shown = _run(
+        "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--show-masks", 2, "--rank", 4
+    )
+    assert shown.output.count("tokens are learned") == 2
+    plain = shown.output.replace("·", "").replace("\n", "")
+    assert '{"answer":' in plain and "<|im_end|>" in plain
+
+
+@pytest.mark.slow
+def test_train_makes_an_adapter_that_ask_takes(files, index, tiny_llama_dir):
+    out = files / "adapter"
+    made = _run(
+        "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", out, "--epochs", 1, "--rank", 4
+    )
+    assert made.exit_code == 0, made.output
+    for name in ("adapter_config.json", "adapter_model.safetensors", "rag_ft.json", "README.md", "training/curves.png"):
+        assert (out / name).is_file()
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert str(tiny_llama_dir) not in json.dumps(config)
+    record = json.loads((out / "rag_ft.json").read_text())
+    assert record["data"]["held_out"] and not set(record["data"]["held_out"]) & set(record["data"]["documents"])
+    assert not (out / "training" / "checkpoints").exists()
+    asked = _run(
+        "ask", "How high is the tower of Lima?", "--index", index, "--reader", tiny_llama_dir, "--adapter", out
+    )
+    assert asked.exit_code == 0, asked.output
+
+
+@pytest.mark.slow
+def test_an_adapter_on_another_base_is_refused(files, index, tiny_llama_dir):
+    from rag_ft.errors import WeightsError
+    from rag_ft.model import load_model
+
+    with pytest.raises(WeightsError, match=r"was trained on .* use the base model"):
+        load_model(adapter=files / "adapter")
+
+
+@pytest.mark.slow
+def test_data_check_reports_what_would_spoil_a_run(files, index):
+    sound = _run("data", "check", files / "qa.jsonl", "--index", index)
+    assert sound.return_value == 0, sound.output
+    assert "24 about 8 documents; 8 unanswerable (33%)" in sound.output
+    records = read_questions(files / "qa.jsonl")
+    copy = records[0].model_copy(update={"id": "copy"})
+    lost = records[1].evidence[0].model_copy(update={"quote": "never said"})
+    write_questions(
+        [*records, copy, records[1].model_copy(update={"id": "lost", "evidence": (lost,)})], files / "odd.jsonl"
+    )
+    odd = _run("data", "check", files / "odd.jsonl", "--index", index, "--json")
+    assert odd.return_value == 1
+    report = json.loads(odd.output)
+    assert report["duplicates"] == ["copy", "lost"]
+    assert len(report["evidence_missing"]) == 2 and "lost" in report["evidence_missing"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--rank", 0), "--rank is 0"),
+        (("--rank", 10_000), "--rank is 10000"),
+        (("--dropout", 1.5), "--dropout is 1.5"),
+        (("--epochs", 0), "--epochs is 0"),
+        (("--held-out", 0.9), "--held-out is 0.9"),
+    ],
+)
+def test_settings_out_of_range_are_usage_errors_that_name_the_option(tmp_path, arguments, words):
+    from rag_ft.errors import UsageError
+
+    done = _run("train", tmp_path / "qa.jsonl", "--index", tmp_path, *arguments)
+    assert isinstance(done.exception, UsageError)
+    assert words in str(done.exception)
