@@ -80,10 +80,10 @@ def ours(squad: Path, folder: Path) -> dict:
 
 
 def stock(squad: Path, folder: Path) -> dict:
-    from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
+    from datasets import Dataset
     from rag_ft.prompt import PromptBuilder, TokenBudget
     from rag_ft.training.collator import IGNORE_INDEX, context_of, encode, pack
     from rag_ft.training.trainer import TrainConfig, autocast, load_base

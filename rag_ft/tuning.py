@@ -307,7 +307,7 @@ def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float
     """
     if not null or not answered:
         return 0.0
-    values = sorted({0.0, *(confidence for confidence, _ in answered), *null})
+    values = sorted({0.0, 1.0, *(confidence for confidence, _ in answered), *null})
     # Between two observed confidences: a threshold on one of them would hang on its last digit.
     candidates = [0.0, *((low + high) / 2 for low, high in pairwise(values))]
 

@@ -25,6 +25,11 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._last = time.monotonic()
         self._every = max(1, steps // evaluations)
         self._held_out = held_out
+        self.stopped = False
+
+    def stop(self) -> None:
+        """Keep the step in hand, then stop."""
+        self.stopped = True
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -32,6 +37,8 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
         """After an update."""
         if self._held_out and (state.global_step % self._every == 0 or state.global_step == state.max_steps):
             control.should_evaluate = True
+        if self.stopped:
+            control.should_save = control.should_training_stop = True
         if time.monotonic() - self._last > self._seconds:
             control.should_save = True
             self._last = time.monotonic()

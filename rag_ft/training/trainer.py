@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_ft.decoder import window_of
+from rag_ft.errors import TrainingError
 from rag_ft.prompt import PromptBuilder, TokenBudget, reader_budget
 from rag_ft.training.collator import IGNORE_INDEX, Row, TreeCollator
 from rag_ft.training.kbit import Bits, check_prepared
@@ -205,6 +208,7 @@ def run(
     train = Dataset.from_list([row._asdict() for row in train_rows])
     held_out = Dataset.from_list([row._asdict() for row in held_out_rows]) if held_out_rows else None
     steps = _total_steps(len(train_rows), config, accumulation)
+    checkpoints = TimedCheckpoints(config.checkpoint_minutes, steps, config.evaluations, held_out is not None)
     trainer = RowTrainer(
         model=model,
         args=arguments,
@@ -213,7 +217,7 @@ def run(
         processing_class=tokenizer,
         data_collator=TreeCollator(tokenizer.pad_token_id, "float32"),
         callbacks=[
-            TimedCheckpoints(config.checkpoint_minutes, steps, config.evaluations, held_out is not None),
+            checkpoints,
             progress,
             BestAdapter(output / BEST, config.patience),
             Checks(),
@@ -228,14 +232,42 @@ def run(
     if resumed is None:
         shutil.rmtree(output / BEST, ignore_errors=True)
     try:
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    except KeyboardInterrupt:
-        if trainer.state.global_step:
-            trainer._save_checkpoint(trainer.model, None)
+        with _interrupts(checkpoints.stop):
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        if checkpoints.stopped:
+            raise KeyboardInterrupt  # the step in hand is done and kept
+    except (OSError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        if isinstance(error, OSError) or "PytorchStreamWriter" in reason:
+            raise TrainingError(
+                f"step {trainer.state.global_step} could not be kept in {output} ({reason}): free some space and run"
+                " the same command, which goes on from the newest whole checkpoint"
+            ) from error
         raise
     if held_out is None:
         write_adapter(model, output / BEST, {"step": float(trainer.state.global_step)})
     return progress.history
+
+
+@contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C asks the run to stop after the step in hand, so that what is kept can be gone on from exactly; a second
+    one stops at once. Outside the main thread nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def first(_number: int, _frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        stop()
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool, accumulation: int) -> Any:

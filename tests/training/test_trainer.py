@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +121,41 @@ def test_accelerate_launch_runs_two_processes(tmp_path, tiny_llama_dir):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "best" / "adapter_model.safetensors").is_file()
+
+
+class _At:
+    """Does something at the end of one step: a stand-in for a full disk, or a real Ctrl-C."""
+
+    def __new__(cls, step, act):
+        from transformers import TrainerCallback
+
+        class Act(TrainerCallback):
+            def on_step_end(self, args, state, control, **kwargs):
+                if state.global_step == step:
+                    act()
+
+        return Act()
+
+
+def test_a_simulated_full_disk_at_a_checkpoint_is_one_sentence(tmp_path, tiny_llama_dir, rows):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(TrainingError, match=r"step 2 could not be kept in .*No space left on device.*free some space"):
+        _train(tmp_path, tiny_llama_dir, rows, callbacks=[_At(2, full)])
+
+
+def test_an_interrupted_run_saves_and_goes_on(tmp_path, tiny_llama_dir, rows):
+    whole, model = _train(tmp_path / "whole", tiny_llama_dir, rows)
+    wanted = _adapter(model)
+
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[_At(4, interrupt)])
+    assert newest_checkpoint(tmp_path / "cut" / CHECKPOINTS).name == "checkpoint-5"
+    resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows)
+    assert resumed[-1]["step"] == whole[-1]["step"]
+    for name, value in _adapter(model).items():
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)

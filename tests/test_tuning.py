@@ -1,0 +1,155 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, WeightsError
+from rag_ft.training.examples import ExampleConfig
+from rag_ft.training.lora import LoraSettings
+from rag_ft.training.trainer import TrainConfig
+from rag_ft.tuning import best_threshold, train_reader
+
+SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
+
+shares = st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(shares, shares), min_size=1, max_size=8), st.lists(shares, min_size=1, max_size=8))
+def test_no_other_threshold_is_worth_more(answered, null):
+    def worth(threshold):
+        f1 = sum(one for confidence, one in answered if confidence >= threshold) / len(answered)
+        return f1 + sum(one < threshold for one in null) / len(null)
+
+    best = worth(best_threshold(answered, null))
+    # Between neighbours that differ in their last digits the middle is one of them.
+    for one in (0.0, *(number / 20 for number in range(1, 20))):
+        assert best >= worth(one) - 1e-9 or any(abs(one - confidence) < 1e-6 for confidence, _ in answered)
+
+
+def test_without_unanswerable_questions_the_threshold_is_zero():
+    assert best_threshold([(0.3, 1.0)], []) == 0.0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).parent / "training"))
+    from data import little_world
+    from fakes import HashingEmbedder
+
+    from rag_ft.index import Index
+
+    documents, questions = little_world()
+    return Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder()), questions
+
+
+@pytest.fixture
+def adapter(tmp_path, tiny_llama_dir, world):
+    index, questions = world
+    train_reader(questions, index, tmp_path / "made", reader=str(tiny_llama_dir), compare=False, **SMALL)
+    return tmp_path / "made"
+
+
+def test_peft_loads_the_adapter_as_it_is(adapter, tiny_llama_dir):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama_dir), adapter)
+    assert any("lora_B" in name and one.abs().sum() > 0 for name, one in model.named_parameters())
+
+
+def test_the_adapter_names_what_it_was_made_from(adapter, tiny_llama_dir, world):
+    record = json.loads((adapter / "rag_ft.json").read_text())
+    assert record["base_model"]["bits"] == 32 and len(record["base_model"]["identity"]) == 64
+    assert record["data"]["index"] == world[0].fingerprint
+    assert record["certificate"]["red"] == [] and record["verdict"]["outcome"]
+    assert record["lora"]["scale"] == 2
+    card = (adapter / "README.md").read_text()
+    assert card.startswith("---\nbase_model:") and "| tuned |" in card
+
+
+def test_another_prompt_version_is_refused(adapter, tiny_llama_dir, monkeypatch):
+    from rag_ft import prompt
+    from rag_ft.reader import Reader
+
+    Reader.from_pretrained(str(tiny_llama_dir), adapter=adapter)
+    monkeypatch.setattr(prompt, "PROMPT_VERSION", 999)
+    with pytest.raises(PromptMismatchError, match="was trained under prompt"):
+        Reader.from_pretrained(str(tiny_llama_dir), adapter=adapter)
+
+
+def test_another_base_is_refused(adapter, tiny_llama_dir, tmp_path):
+    import shutil
+
+    from rag_ft.reader import Reader
+
+    other = tmp_path / "other"
+    shutil.copytree(tiny_llama_dir, other)
+    config = json.loads((other / "config.json").read_text())
+    config["rope_parameters"] = {**config.get("rope_parameters", {}), "rope_theta": 5.0}
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"was trained on .* and the base model here is other"):
+        Reader.from_pretrained(str(other), adapter=adapter)
+
+
+def test_checkpoints_of_another_run_are_not_gone_on_from(tmp_path, tiny_llama_dir, world):
+    index, questions = world
+    train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
+    (tmp_path / "training" / "checkpoints").mkdir()
+    with pytest.raises(TrainingError, match="checkpoints of a run with other lora"):
+        train_reader(
+            questions,
+            index,
+            tmp_path,
+            reader=str(tiny_llama_dir),
+            lora=LoraSettings(rank=8),
+            training=SMALL["training"],
+        )
+
+
+def test_a_red_line_stops_the_run_before_anything_is_written(tmp_path, tiny_llama_dir, world):
+    index, questions = world
+    never = [one for one in questions if not one.answerable]
+    with pytest.raises(TrainingError, match="the run does not start: every target is null"):
+        train_reader(never, index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_record_and_foreign_documents_are_told(tmp_path, tiny_llama_dir, world):
+    index, questions = world
+    with pytest.raises(DatasetError, match="another document"):
+        train_reader(questions[:1], index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
+    moved = [
+        one.model_copy(
+            update={
+                "evidence": tuple(e.model_copy(update={"document_id": "no-" + e.document_id}) for e in one.evidence)
+            }
+        )
+        for one in questions
+        if one.answerable
+    ]
+    with pytest.raises(DatasetError, match="the index has no document 'no-"):
+        train_reader(moved, index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
+
+
+def test_a_model_without_a_chat_template_can_be_tuned(tmp_path, tiny_llama_dir, world):
+    import shutil
+
+    index, questions = world
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_llama_dir, bare)
+    (bare / "chat_template.jinja").unlink(missing_ok=True)
+    made = train_reader(
+        questions,
+        index,
+        tmp_path / "out",
+        reader=str(bare),
+        examples=ExampleConfig(reading="joint", passages=2),
+        compare=False,
+        **SMALL,
+    )
+    assert made.certificate.red == ()
+    assert (made.path / "adapter_model.safetensors").is_file()
