@@ -159,11 +159,6 @@ def train_reader(
         raise TrainingError(f"the run does not start: {ready.certificate.red[0]}")
     work = output / RUN
     _same_run(work, ready, lora, training, loaded)
-    base = {
-        "name": reader if reader != DEFAULT else loaded.weights.name,
-        "identity": weights_identity(loaded.weights),
-        "bits": training.bits,
-    }
     untuned = None
     if compare:
         untuned = score_reader(Reader(loaded, reading=examples.reading), ready.held_out_questions, index)
@@ -178,6 +173,49 @@ def train_reader(
         work,
         on_progress=on_progress,
     )
+    return finish(
+        output,
+        ready,
+        loaded,
+        model,
+        history,
+        index,
+        reader,
+        examples,
+        lora,
+        plan,
+        training,
+        untuned,
+        licence,
+        data_note,
+        tell,
+    )
+
+
+def finish(
+    output: Path,
+    ready: Prepared,
+    loaded: LoadedModel,
+    model: Any,
+    history: list[dict[str, float]],
+    index: Index,
+    reader: str,
+    examples: ExampleConfig,
+    lora: LoraSettings,
+    plan: LoraPlan,
+    training: TrainConfig,
+    untuned: ReaderScore | None,
+    licence: str,
+    data_note: str,
+    tell: Callable[[str], None],
+) -> TrainedAdapter:
+    """What follows the last step: the adapter is written first, then looked into, measured and described."""
+    work = output / RUN
+    base = {
+        "name": reader if reader != DEFAULT else loaded.weights.name,
+        "identity": weights_identity(loaded.weights),
+        "bits": training.bits,
+    }
     _load_best(model, work / trainer.BEST)
     record: dict[str, Any] = {
         "prompt_fingerprint": ready.prompts.fingerprint,
@@ -300,8 +338,9 @@ def score_reader(reader: Reader, questions: Sequence[Question], index: Index, k:
 
 
 def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float]) -> float:
-    """The confidence under which an answer should become null: where the mean of answerable F1 and the share of
-    unanswerable questions recognised is highest; the lowest such one. 0 where nothing is unanswerable.
+    """The confidence under which an answer should become null: where the harmonic mean of answerable F1 and
+    the share of unanswerable questions recognised is highest, so that neither is given up for the other; the lowest
+    such one. 0 where nothing is unanswerable.
 
     `answered`: confidence and F1 of each answerable question; `null`: confidence of each unanswerable one.
     """
@@ -313,7 +352,8 @@ def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float
 
     def worth(threshold: float) -> float:
         f1 = sum(one for confidence, one in answered if confidence >= threshold) / len(answered)
-        return f1 + sum(confidence < threshold for confidence in null) / len(null)
+        recognised = sum(confidence < threshold for confidence in null) / len(null)
+        return 2 * f1 * recognised / (f1 + recognised) if f1 and recognised else 0.0
 
     return max(candidates, key=lambda one: (worth(one), -one))
 

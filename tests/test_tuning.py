@@ -19,7 +19,8 @@ shares = st.floats(0, 1)
 def test_no_other_threshold_is_worth_more(answered, null):
     def worth(threshold):
         f1 = sum(one for confidence, one in answered if confidence >= threshold) / len(answered)
-        return f1 + sum(one < threshold for one in null) / len(null)
+        recognised = sum(one < threshold for one in null) / len(null)
+        return 2 * f1 * recognised / (f1 + recognised) if f1 and recognised else 0.0
 
     best = worth(best_threshold(answered, null))
     # Between neighbours that differ in their last digits the middle is one of them.

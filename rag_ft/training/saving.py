@@ -40,6 +40,7 @@ def save_adapter(source: Path, target: Path, record: Mapping[str, Any], card: st
     weights = {name: value.to(torch.float16).contiguous() for name, value in load_file(source / FILES[1]).items()}
     work = target / f".{FILES[1]}.{os.getpid()}"
     save_file(weights, work, metadata={"format": "pt"})
+    work.chmod(0o644)  # safetensors makes files that only their owner can read
     os.replace(work, target / FILES[1])
     config = json.loads((source / FILES[0]).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base_name
