@@ -128,7 +128,7 @@ def test_a_folder_is_built_asked_and_explained(index, folder):
 
 @pytest.mark.slow
 def test_null_from_an_untuned_reader_comes_with_a_hint(index):
-    done = run("ask", "Who was the first king of France?", "--index", index)
+    done = run("ask", "Who was the first king of France?", "--index", index, "--adapter", "none")
     assert "no answer in the passages" in done.stdout and "--threshold 0" in done.stderr
     done = run("ask", "Who was the first king of France?", "--index", index, "--threshold", "1")
     assert "no answer" in done.stdout and "--threshold" not in done.stderr

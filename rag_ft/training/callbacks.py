@@ -87,7 +87,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
     ) -> None:
         """A loss has come in."""
         logs = logs or {}
-        kept = {name: float(logs[name]) for name in ("loss", "eval_loss", "learning_rate", "grad_norm") if name in logs}
+        kept: dict[str, float] = {
+            name: float(logs[name]) for name in ("loss", "eval_loss", "learning_rate", "grad_norm") if name in logs
+        }
         if not kept or ("loss" not in kept and "eval_loss" not in kept):
             return
         if not math.isfinite(kept.get("loss", 0.0)):
