@@ -223,6 +223,11 @@ class Reader:
         yield StreamEvent(reading.completion, None)
         yield StreamEvent("", reading)
 
+    @property
+    def _lead(self) -> tuple[int, ...]:
+        """What every completion starts with, read with the prompt; free text starts as it likes."""
+        return (*self.prompts.completion_head, *self.prompts.completion_open) if self.mode != "free" else ()
+
     def closed_book(self, questions: Sequence[str]) -> list[str | None]:
         """What the model answers with no passage in the prompt, in any words: what it knows by heart.
 
@@ -230,11 +235,10 @@ class Reader:
         """
         if self.mode == "quote":
             raise UsageError("closed_book needs a reader in mode 'schema' or 'free': a quote needs a passage")
-        start = (*self.prompts.completion_head, *self.prompts.completion_open) if self.mode != "free" else ()
         rows = []
         for number, question in enumerate(questions):
             prompt = self.prompts.build(question, (), self.budget)
-            rows.append(_Row(number, prompt, (), [*prompt.question, *start]))
+            rows.append(_Row(number, prompt, (), [*prompt.question, *self._lead]))
         for group in _groups(rows):
             self._run(group)
         return [row.best for row in rows]
@@ -242,7 +246,6 @@ class Reader:
     def _rows(self, requests: Sequence[ReadRequest]) -> list[_Row]:
         """The prompts of all requests: one each for joint reading, one for each passage for separate reading."""
         rows: list[_Row] = []
-        start = (*self.prompts.completion_head, *self.prompts.completion_open) if self.mode != "free" else ()
         for number, request in enumerate(requests):
             prompts: list[tuple[Prompt, tuple[int, ...]]] = []
             if self.reading == "joint" or not request.passages:
@@ -260,7 +263,7 @@ class Reader:
                     raise too_long
             if request.passages:
                 rows.extend(
-                    _Row(number, prompt, numbers, [*prompt.context, *prompt.question, *start])
+                    _Row(number, prompt, numbers, [*prompt.context, *prompt.question, *self._lead])
                     for prompt, numbers in prompts
                 )
         return rows

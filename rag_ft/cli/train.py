@@ -92,8 +92,7 @@ def train(
         for line in [*plan_lines(model_plan(loaded.model, lora), training), *ready.certificate.lines()]:
             console.print(line, markup=False)
         for row in ready.rows[:show_masks]:
-            _print_masks(row, loaded.tokenizer, console, 1)
-            show_masks -= 1
+            _print_mask(row, loaded.tokenizer, console)
         return 1 if ready.certificate.red else 0
     from rag_ft.cli.render import TrainingLine
 
@@ -233,19 +232,18 @@ def _checked(kind: Any, **values: Any) -> Any:
         raise UsageError(f"--{name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
 
 
-def _print_masks(row: Any, tokenizer: Any, console: Any, count: int) -> None:
-    """Prompt grey, completion coloured, a thin bar between tokens."""
+def _print_mask(row: Any, tokenizer: Any, console: Any) -> None:
+    """A row's first example: prompt grey, completion coloured, a dot between tokens."""
     from rich.text import Text
 
     from rag_ft.training.collator import IGNORE_INDEX, context_of
 
-    for place in range(min(count, len(row.records))):
-        record, tokens, labels = context_of(row, place)
-        text = Text(f"\n{record}\n", style="bold")
-        for token, label in zip(tokens, labels, strict=True):
-            piece = tokenizer.decode([token])
-            text.append(piece, style="bright_black" if label == IGNORE_INDEX else "bold green")
-            text.append("·" if not piece.endswith("\n") else "", style="bright_black")
-        counted = sum(label != IGNORE_INDEX for label in labels)
-        text.append(f"\n{counted} of {len(labels)} tokens are learned", style="dim")
-        console.print(text)
+    record, tokens, labels = context_of(row, 0)
+    text = Text(f"\n{record}\n", style="bold")
+    for token, label in zip(tokens, labels, strict=True):
+        piece = tokenizer.decode([token])
+        text.append(piece, style="bright_black" if label == IGNORE_INDEX else "bold green")
+        text.append("·" if not piece.endswith("\n") else "", style="bright_black")
+    counted = sum(label != IGNORE_INDEX for label in labels)
+    text.append(f"\n{counted} of {len(labels)} tokens are learned", style="dim")
+    console.print(text)

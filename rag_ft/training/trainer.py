@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_ft.decoder import window_of
 from rag_ft.errors import TrainingError
-from rag_ft.prompt import PromptBuilder, TokenBudget, reader_budget
 from rag_ft.training.collator import IGNORE_INDEX, Row, TreeCollator
 from rag_ft.training.kbit import Bits, check_prepared
 from rag_ft.training.lora import LoraSettings
@@ -157,13 +155,6 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig) -> Any:
     model = get_peft_model(model, shape)
     check_prepared(model, checkpointing)
     return model
-
-
-def budget_of(
-    loaded: LoadedModel, prompts: PromptBuilder, max_prompt_tokens: int, max_answer_tokens: int
-) -> TokenBudget:
-    """The room that the reader gives a prompt and its completion: training uses the same."""
-    return reader_budget(prompts, window_of(loaded.model), max_prompt_tokens, max_answer_tokens)
 
 
 def run(

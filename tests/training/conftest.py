@@ -26,3 +26,15 @@ def tiny(tiny_llama_dir):
     from rag_ft.training.trainer import TrainConfig, load_base
 
     return load_base(str(tiny_llama_dir), TrainConfig(bits=32))
+
+
+@pytest.fixture
+def encoded(tiny, world):
+    """The world's questions as groups under one head, each with its gold passage and a hard negative."""
+    from rag_ft.prompt import PromptBuilder, TokenBudget
+    from rag_ft.training.collator import encode
+    from rag_ft.training.examples import ExampleConfig, make_examples
+
+    index, questions = world
+    made = make_examples(questions, index, ExampleConfig())
+    return encode(made.examples, PromptBuilder(tiny.tokenizer, shots=False), TokenBudget(1024, 96))

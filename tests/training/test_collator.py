@@ -74,10 +74,7 @@ def _losses_and_gradients(model, rows):
     return total, count, [one.grad.clone() for one in model.parameters() if one.grad is not None]
 
 
-def test_shared_context_gives_the_loss_and_gradients_of_separate_sequences(tiny, world):
-    index, questions = world
-    made = make_examples(questions, index, ExampleConfig())
-    encoded = encode(made.examples, PromptBuilder(tiny.tokenizer, shots=False), TokenBudget(1024, 96))
+def test_shared_context_gives_the_loss_and_gradients_of_separate_sequences(tiny, encoded):
     together = pack(encoded, 700, 0)
     apart = pack(encoded, 700, 0, shared=False)
     assert sum(len(row.input_ids) for row in together) < 0.5 * sum(len(row.input_ids) for row in apart)
@@ -89,13 +86,7 @@ def test_shared_context_gives_the_loss_and_gradients_of_separate_sequences(tiny,
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-def test_padding_changes_no_loss(tiny, world):
-    index, questions = world
-    encoded = encode(
-        make_examples(questions, index, ExampleConfig()).examples,
-        PromptBuilder(tiny.tokenizer, shots=False),
-        TokenBudget(1024, 96),
-    )
+def test_padding_changes_no_loss(tiny, encoded):
     rows = sorted(pack(encoded, 500, 0), key=lambda row: len(row.input_ids))
     chosen = [rows[0], rows[-1]]
     alone = sum(_losses_and_gradients(tiny.model, [row])[0] for row in chosen)
@@ -182,14 +173,8 @@ def test_labels_are_trls_completion_only_labels_on_a_thousand_records(tiny, tiny
     assert same == 1000
 
 
-def test_wrong_masks_would_be_seen(tiny, world):
+def test_wrong_masks_would_be_seen(tiny, encoded):
     """Labels over the whole sequence, and labels masked by pad's token id, both differ from ours."""
-    index, questions = world
-    encoded = encode(
-        make_examples(questions, index, ExampleConfig()).examples,
-        PromptBuilder(tiny.tokenizer, shots=False),
-        TokenBudget(1024, 96),
-    )
     pad = tiny.tokenizer.pad_token_id
     for row in pack(encoded, 500, 0):
         for _, tokens, labels in branches_of(row):

@@ -10,9 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from rag_ft.errors import TrainingError
-from rag_ft.prompt import PromptBuilder, TokenBudget
-from rag_ft.training.collator import encode, pack
-from rag_ft.training.examples import ExampleConfig, make_examples
+from rag_ft.training.collator import pack
 from rag_ft.training.lora import LoraSettings
 from rag_ft.training.trainer import CHECKPOINTS, METRICS, TrainConfig, adapt, load_base, newest_checkpoint, run
 
@@ -20,13 +18,7 @@ CONFIG = TrainConfig(bits=32, epochs=4, learning_rate=5e-3, rows_per_batch=1, ro
 
 
 @pytest.fixture
-def rows(tiny, world):
-    index, questions = world
-    encoded = encode(
-        make_examples(questions, index, ExampleConfig()).examples,
-        PromptBuilder(tiny.tokenizer, shots=False),
-        TokenBudget(1024, 96),
-    )
+def rows(encoded):
     return pack(encoded, 500, 0)
 
 
