@@ -1,6 +1,6 @@
 """Makes the adapter that the package ships, from SQuAD's public files.
 
-    python benchmarks/train_default.py PATH/TO/squad-data OUTPUT [--minutes 60]
+    python benchmarks/train_default.py PATH/TO/squad-data OUTPUT
 
 The folder holds squad1/train-4323-paragraphs.json, squad2/train-10-articles.json and squad2/dev.json. The last four
 articles of dev.json are the held-out set: neither their questions nor their passages are seen here. Run it again to
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--wide", type=float, default=0.3, help="share of the SQuAD 1.1 questions")
+    parser.add_argument("--wide", type=float, default=1.0, help="share of the SQuAD 1.1 questions")
     parser.add_argument("--negatives", type=float, default=0.35, help="hard negatives for each answerable question")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--learning-rate", type=float, default=8e-4)
@@ -85,9 +85,6 @@ def main() -> None:
             bits=32,
             epochs=given.epochs,
             learning_rate=given.learning_rate,
-            row_tokens=384,
-            rows_per_batch=4,
-            rows_per_step=4,
             warmup_share=0.03,
             evaluations=6,
             checkpoint_minutes=4,

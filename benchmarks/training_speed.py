@@ -62,15 +62,16 @@ def ours(squad: Path, folder: Path) -> dict:
     from rag_ft.training.lora import LoraSettings
     from rag_ft.training.trainer import TrainConfig, adapt, load_base, run
 
-    config = TrainConfig(bits=32, row_tokens=384, rows_per_batch=4, rows_per_step=4, max_steps=OUR_STEPS)
+    config = TrainConfig(bits=32, max_steps=OUR_STEPS)
     loaded = load_base("default", config)
     encoded = encode(examples_of(squad, folder), PromptBuilder(loaded.tokenizer, shots=False), TokenBudget(2048, 128))
     rows = pack(encoded, config.row_tokens, 0)
-    examples = sum(len(row.records) for row in rows) / len(rows) * 4
-    tokens = sum(len(row.input_ids) for row in rows) / len(rows) * 4
+    rows = rows[:OUR_STEPS]
+    examples = sum(len(row.records) for row in rows) / len(rows)
+    tokens = sum(len(row.input_ids) for row in rows) / len(rows)
     clock = Clock()
     model = adapt(loaded, LoraSettings(), config)
-    run(model, loaded.tokenizer, rows[: 4 * OUR_STEPS], [], config, folder / "out", callbacks=[clock.callback])
+    run(model, loaded.tokenizer, rows, [], config, folder / "out", callbacks=[clock.callback])
     frozen = sum(one.numel() for name, one in model.named_parameters() if "proj.base_layer" in name)
     return {
         "examples_per_second": examples / clock.per_step(),
@@ -91,7 +92,7 @@ def stock(squad: Path, folder: Path) -> dict:
     loaded = load_base("default", TrainConfig(bits=32))
     encoded = encode(examples_of(squad, folder), PromptBuilder(loaded.tokenizer, shots=False), TokenBudget(2048, 128))
     records = []
-    for row in pack(encoded, 384, 0)[:20]:
+    for row in pack(encoded, 1280, 0)[:OUR_STEPS]:
         for place in range(len(row.records)):
             _, tokens, labels = context_of(row, place)
             cut = next(number for number, label in enumerate(labels) if label != IGNORE_INDEX)

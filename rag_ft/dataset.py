@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -91,6 +91,31 @@ def write_questions(questions: Iterable[Question], path: str | Path) -> None:
     """Write records as JSONL, one a line, default fields left out."""
     lines = [question.model_dump_json(exclude_defaults=True) + "\n" for question in questions]
     Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+class Fetched(NamedTuple):
+    """Files that a hub data set was written to."""
+
+    documents: Path
+    """For `rag-ft index build`."""
+    questions: Path
+    """For `rag-ft train` and `rag-ft data check`."""
+    document_count: int
+    question_count: int
+
+
+def fetch_hub_questions(name: str, folder: str | Path, split: str = "train") -> Fetched:
+    """Write a hub data set as `documents.jsonl` and `questions.jsonl` into a folder. Raises DatasetError."""
+    documents, questions = read_hub_questions(name, split)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = Fetched(folder / "documents.jsonl", folder / "questions.jsonl", len(documents), len(questions))
+    lines = [
+        json.dumps({"id": one.id, "title": one.title, "text": one.text}, ensure_ascii=False) + "\n" for one in documents
+    ]
+    found.documents.write_text("".join(lines), encoding="utf-8")
+    write_questions(questions, found.questions)
+    return found
 
 
 def check_evidence(questions: Iterable[Question], documents: Iterable[Document]) -> list[str]:

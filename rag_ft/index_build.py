@@ -423,10 +423,12 @@ def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
                 yield passage_text(Passage.model_construct(title=title, **content))
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of what makes the files of an index; a library that is not installed is left out."""
+def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
+    """Versions of libraries, by default of those that make the files of an index; one that is not installed is left
+    out.
+    """
     found: dict[str, str] = {}
-    for name in _LIBRARIES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -112,7 +112,7 @@ def load_model(
     plan = plan or compute_plan()
     record = adapter_record(tuned)
     if tuned is not None:
-        _check_base(record, weights, tuned)
+        check_base(record, weights, tuned)
 
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -186,7 +186,8 @@ def adapter_record(adapter: Weights | None) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None:
+def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None:
+    """Raise WeightsError where an adapter with this record was trained on another base than `weights`."""
     trained = record.get("base_model", {})
     identity = trained.get("identity")
     if identity is not None and identity != weights_identity(weights):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.dataset import read_questions
-from rag_ft.errors import TrainingError
+from rag_ft.errors import TrainingError, UsageError
 from rag_ft.evaluation.answer_metrics import token_f1
-from rag_ft.model import LoadedModel
+from rag_ft.index_build import library_versions
+from rag_ft.model import LoadedModel, adapter_record
 from rag_ft.prompt import PromptBuilder, reader_budget
-from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Reader, ReadRequest
+from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Mode, Reader, ReadRequest
 from rag_ft.schema import Question
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
@@ -25,21 +27,24 @@ from rag_ft.training.lora import LoraPlan, LoraSettings, model_plan
 from rag_ft.training.overfitting import Verdict, judge, probe_memory
 from rag_ft.training.preflight import Certificate, certify, fingerprint_examples
 from rag_ft.training.saving import (
+    PACKAGES,
     clear_checkpoints,
     draw_curves,
     model_card,
-    package_versions,
     save_adapter,
     write_text,
 )
 from rag_ft.training.trainer import TrainConfig
-from rag_ft.weights import DEFAULT, weights_identity
+from rag_ft.weights import DEFAULT, Weights, packaged_adapter, resolve_adapter, weights_identity
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
 
 RUN = "training"
 """Folder inside the adapter's with what the run left: curves, measurements, the certificate."""
+
+PACKAGED = "packaged"
+"""Names the adapter that ships with the package where one to start from is asked for."""
 
 _DEFAULT_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _MOST_ASKED = 200
@@ -103,6 +108,7 @@ def prepare(
 ) -> Prepared:
     """Split, examples, rows and their certificate, whose red lines are not raised here. Raises DatasetError."""
     from rag_ft.decoder import window_of
+    from rag_ft.training.tree_attention import takes_trees
 
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     split = split or split_by_document(records, examples.held_out, examples.seed)
@@ -111,7 +117,7 @@ def prepare(
     prompts = PromptBuilder(loaded.tokenizer, shots=False)
     budget = reader_budget(prompts, window_of(loaded.model), max_prompt_tokens, max_answer_tokens)
     encoded = encode(train.examples, prompts, budget)
-    shared = getattr(loaded.model.config, "_attn_implementation", "sdpa") in ("sdpa", "eager")
+    shared = takes_trees(loaded.model)
     rows = pack(encoded, training.row_tokens, training.seed, shared=shared)
     held_out_rows = pack(encode(held_out.examples, prompts, budget), training.row_tokens, training.seed, shared=shared)
     certificate = certify(train, held_out, encoded, rows, prompts)
@@ -124,6 +130,7 @@ def train_reader(
     output: str | Path,
     *,
     reader: str = DEFAULT,
+    start_from: str | Path | None = None,
     examples: ExampleConfig | None = None,
     lora: LoraSettings | None = None,
     training: TrainConfig | None = None,
@@ -139,124 +146,211 @@ def train_reader(
 
     Prints nothing: `say` gets the plan, the certificate, the verdict and the figures line by line as they come,
     `on_progress` every measurement. A run that was stopped goes on from its newest checkpoint when called again with
-    equal arguments. `split`: records to train on and to hold out, instead of a split of `questions`. `compare`:
-    measure the untuned reader on the held-out questions too. Raises TrainingError where
-    the certificate has a red line or the run fails, DatasetError, UsageError, WeightsError.
+    equal arguments. `start_from`: an adapter's folder, or "packaged", to go on learning from instead of from nothing;
+    its shape is kept (`lora` then only sets dropout), and `training.bits` must be its own. `split`: records to train
+    on and to hold out, instead of a split of `questions`. `compare`: measure the untuned reader, or the adapter that
+    is started from, on the held-out questions too. Raises TrainingError where the certificate has a red line or the
+    run fails, DatasetError, UsageError, WeightsError.
     """
     output = Path(output)
-    examples, lora, training = examples or ExampleConfig(), lora or LoraSettings(), training or TrainConfig()
+    examples, training = examples or ExampleConfig(), training or TrainConfig()
     tell = say or (lambda line: None)
+    start = None if start_from is None else read_start(start_from)
+    lora = start.settings(lora) if start is not None else lora or LoraSettings()
+    if start is not None:
+        start.check_bits(training.bits)
     loaded = trainer.load_base(reader, training)
     plan = model_plan(loaded.model, lora)
     for line in plan_lines(plan, training):
         tell(line)
+    if start is not None:
+        tell(f"starts from      {start.weights.path}")
     ready = prepare(questions, index, loaded, examples, training, split=split, max_answer_tokens=max_answer_tokens)
     for line in ready.certificate.lines():
         tell(line)
     if not ready.shared:
-        tell("sequences       one for each example: this model's attention takes no mask of ours")
+        tell("sequences       one for each example: this model's attention does not share a context exactly")
     if ready.certificate.red:
         raise TrainingError(f"the run does not start: {ready.certificate.red[0]}")
-    work = output / RUN
-    _same_run(work, ready, lora, training, loaded)
-    untuned = None
+    run = _Run(output, reader, index, loaded, ready, examples, lora, training, start, licence, data_note)
+    run.claim_folder()
+    scores: dict[str, ReaderScore] = {}
     if compare:
-        untuned = score_reader(Reader(loaded, reading=examples.reading), ready.held_out_questions, index)
-        tell(_score_line("untuned", untuned))
-    model = trainer.adapt(loaded, lora, training)
+        scores["untuned"] = score_reader(Reader(loaded, reading=examples.reading), ready.held_out_questions, index)
+        tell(_score_line("untuned", scores["untuned"]))
+    model = trainer.adapt(loaded, lora, training, start=None if start is None else start.weights)
+    if compare and start is not None:
+        scores["start"] = score_reader(run.reader_of(model), ready.held_out_questions, index)
+        tell(_score_line("start", scores["start"]))
     history = trainer.run(
         model,
         loaded.tokenizer,
         ready.rows,
         ready.held_out_rows,
         training,
-        work,
+        run.work,
+        shared=ready.shared,
         on_progress=on_progress,
     )
-    return finish(
-        output,
-        ready,
-        loaded,
-        model,
-        history,
-        index,
-        reader,
-        examples,
-        lora,
-        plan,
-        training,
-        untuned,
-        licence,
-        data_note,
-        tell,
-    )
-
-
-def finish(
-    output: Path,
-    ready: Prepared,
-    loaded: LoadedModel,
-    model: Any,
-    history: list[dict[str, float]],
-    index: Index,
-    reader: str,
-    examples: ExampleConfig,
-    lora: LoraSettings,
-    plan: LoraPlan,
-    training: TrainConfig,
-    untuned: ReaderScore | None,
-    licence: str,
-    data_note: str,
-    tell: Callable[[str], None],
-) -> TrainedAdapter:
-    """What follows the last step: the adapter is written first, then looked into, measured and described."""
-    work = output / RUN
-    base = {
-        "name": reader if reader != DEFAULT else loaded.weights.name,
-        "identity": weights_identity(loaded.weights),
-        "bits": training.bits,
-    }
-    _load_best(model, work / trainer.BEST)
-    record: dict[str, Any] = {
-        "prompt_fingerprint": ready.prompts.fingerprint,
-        "shots": False,
-        "base_model": base,
-        "data": {
-            "fingerprint": fingerprint_examples(ready.train),
-            "index": index.fingerprint,
-            "train_questions": ready.train.questions,
-            "held_out_questions": ready.held_out.questions,
-            "train_documents": len(ready.train.documents),
-            "held_out_documents": len(ready.held_out.documents),
-            "held_out": sorted(ready.held_out.documents),
-            "documents": sorted(ready.train.documents),
-        },
-        "examples": examples.model_dump(mode="json"),
-        "lora": {**lora.model_dump(mode="json"), "alpha": lora.effective_alpha, "scale": lora.scale},
-        "training": training.model_dump(mode="json"),
-        "certificate": ready.certificate.model_dump(mode="json"),
-        "versions": package_versions(),
-        "history": history[:: max(1, len(history) // 200)],
-        "verdict": judge(history).model_dump(mode="json"),
-        "results": {},
-    }
-    base_name = _DEFAULT_HUB_ID if reader == DEFAULT else loaded.weights.name
-    # Before anything else is done with it.
-    save_adapter(work / trainer.BEST, output, record, model_card(record, base_name, licence, data_note), base_name)
-    tuned_model = LoadedModel(model.eval(), loaded.tokenizer, loaded.weights, loaded.plan, None)
-    memory = probe_memory(Reader(tuned_model, mode="schema", shots=False), ready.train.examples)
+    _load_best(model, run.work / trainer.BEST)
+    record = run.record(history)
+    run.save(record)  # before anything else is done with it
+    with trainer.autocasting(model):
+        memory = probe_memory(run.reader_of(model, mode="schema"), ready.train.examples)
     verdict = judge(history, memory)
-    tuned = score_reader(Reader(tuned_model, reading=examples.reading, shots=False), ready.held_out_questions, index)
-    draw_curves(history, verdict.best_step, work / "curves.png")
+    scores["tuned"] = tuned = score_reader(run.reader_of(model), ready.held_out_questions, index)
+    draw_curves(history, verdict.best_step, run.work / "curves.png")
     record["verdict"] = verdict.model_dump(mode="json")
     record["threshold"] = {"value": tuned.threshold, "mode": "quote", "reading": examples.reading}
-    scores = {"untuned": untuned, "tuned": tuned}
-    record["results"] = {name: one.model_dump(mode="json") for name, one in scores.items() if one is not None}
-    save_adapter(work / trainer.BEST, output, record, model_card(record, base_name, licence, data_note), base_name)
-    clear_checkpoints(work / trainer.CHECKPOINTS)
+    record["results"] = {name: one.model_dump(mode="json") for name, one in scores.items()}
+    run.save(record)
+    clear_checkpoints(run.work / trainer.CHECKPOINTS)
     for line in [*verdict.lines(), _score_line("tuned", tuned)]:
         tell(line)
-    return TrainedAdapter(output, ready.certificate, plan, verdict, untuned, tuned)
+    return TrainedAdapter(output, ready.certificate, plan, verdict, scores.get("untuned"), tuned)
+
+
+@dataclass(frozen=True)
+class Start:
+    """An adapter that a run goes on from."""
+
+    weights: Weights
+    config: Mapping[str, Any]
+    """PEFT's own."""
+    bits: int | None
+    """How the base was held when it was trained; None where nobody wrote it down."""
+
+    def settings(self, given: LoraSettings | None) -> LoraSettings:
+        """Its shape, with the dropout that was asked for. Raises UsageError where another shape was asked for."""
+        own = LoraSettings(
+            rank=self.config["r"],
+            alpha=self.config["lora_alpha"],
+            target_modules=tuple(sorted(self.config["target_modules"])),
+            rslora=self.config.get("use_rslora", False),
+            dora=self.config.get("use_dora", False),
+        )
+        given = given or LoraSettings()
+        asked = given.model_copy(update={"dropout": 0.0})
+        if asked not in (LoraSettings(), own):
+            raise UsageError(
+                f"the adapter {self.weights.path} has rank {own.rank}, alpha {own.effective_alpha:g} and its own target"
+                " modules, which cannot be changed on the way: leave these settings out, or start from nothing"
+            )
+        return own.model_copy(update={"dropout": given.dropout})
+
+    def check_bits(self, bits: int) -> None:
+        """Raise UsageError where the base would be held in another way than the adapter knows it."""
+        if self.bits is not None and (self.bits == 4) != (bits == 4):
+            raise UsageError(
+                f"the adapter {self.weights.path} was trained on a base held in {self.bits} bits and this run would"
+                f" hold it in {bits}: give bits={self.bits} (--bits {self.bits})"
+            )
+
+
+def read_start(name: str | Path) -> Start:
+    """The adapter to go on from: a folder, or `packaged`. Raises WeightsError, UsageError."""
+    folder = packaged_adapter() if str(name) == PACKAGED else Path(name)
+    if folder is None:
+        raise UsageError("this installation of rag_ft has no packaged adapter: give an adapter's folder")
+    weights = resolve_adapter(folder)
+    config = json.loads((weights.path / "adapter_config.json").read_text(encoding="utf-8"))
+    return Start(weights, config, adapter_record(weights).get("base_model", {}).get("bits"))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The settings of one run and what they write to its folder."""
+
+    output: Path
+    name: str
+    index: Index
+    loaded: LoadedModel
+    ready: Prepared
+    examples: ExampleConfig
+    lora: LoraSettings
+    training: TrainConfig
+    start: Start | None
+    licence: str
+    data_note: str
+
+    @property
+    def work(self) -> Path:
+        """What is kept beside the adapter: curves, measurements, checkpoints."""
+        return self.output / RUN
+
+    @property
+    def base_name(self) -> str:
+        """A hub id, or a folder's name."""
+        return _DEFAULT_HUB_ID if self.name == DEFAULT else self.loaded.weights.name
+
+    def reader_of(self, model: Any, mode: Mode = "quote") -> Reader:
+        """The model with its adapter as it is now, as the user will ask it."""
+        tuned = LoadedModel(model.eval(), self.loaded.tokenizer, self.loaded.weights, self.loaded.plan, None)
+        return Reader(tuned, mode=mode, reading=self.examples.reading, shots=False)
+
+    def claim_folder(self) -> None:
+        """A folder with checkpoints of a run with other data or settings is not gone on from. Raises TrainingError."""
+        identity = {
+            "examples": fingerprint_examples(self.ready.train),
+            "prompt": self.ready.prompts.fingerprint,
+            "base": weights_identity(self.loaded.weights),
+            "start": None if self.start is None else self.start.weights.fingerprint,
+            "lora": self.lora.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+        }
+        path = self.work / "run.json"
+        if path.is_file() and (self.work / trainer.CHECKPOINTS).is_dir():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            changed = sorted(name for name in identity if before.get(name) != identity[name])
+            if changed:
+                raise TrainingError(
+                    f"{self.work} holds checkpoints of a run with other {', '.join(changed)}: remove the folder to"
+                    " start anew, or give the former settings to go on"
+                )
+        elif self.work.is_dir():
+            shutil.rmtree(self.work)  # left by a finished run
+        self.work.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(identity, indent=1) + "\n")
+        write_text(self.work / "certificate.json", self.ready.certificate.model_dump_json(indent=1) + "\n")
+
+    def record(self, history: Sequence[dict[str, float]]) -> dict[str, Any]:
+        """What the adapter was made from and how, before it is measured."""
+        train, held_out = self.ready.train, self.ready.held_out
+        return {
+            "prompt_fingerprint": self.ready.prompts.fingerprint,
+            "shots": False,
+            "base_model": {
+                "name": self.name if self.name != DEFAULT else self.loaded.weights.name,
+                "identity": weights_identity(self.loaded.weights),
+                "bits": self.training.bits,
+            },
+            "started_from": None
+            if self.start is None
+            else {"name": self.start.weights.name, "fingerprint": self.start.weights.fingerprint},
+            "data": {
+                "fingerprint": fingerprint_examples(train),
+                "index": self.index.fingerprint,
+                "train_questions": train.questions,
+                "held_out_questions": held_out.questions,
+                "train_documents": len(train.documents),
+                "held_out_documents": len(held_out.documents),
+                "held_out": sorted(held_out.documents),
+                "documents": sorted(train.documents),
+            },
+            "examples": self.examples.model_dump(mode="json"),
+            "lora": {**self.lora.model_dump(mode="json"), "alpha": self.lora.effective_alpha, "scale": self.lora.scale},
+            "training": self.training.model_dump(mode="json"),
+            "certificate": self.ready.certificate.model_dump(mode="json"),
+            "versions": library_versions(PACKAGES),
+            "history": _thinned(history),
+            "verdict": judge(history).model_dump(mode="json"),
+            "results": {},
+        }
+
+    def save(self, record: dict[str, Any]) -> None:
+        """The adapter of the best step, with its record and its card."""
+        card = model_card(record, self.base_name, self.licence, self.data_note)
+        save_adapter(self.work / trainer.BEST, self.output, record, card, self.base_name)
 
 
 def plan_lines(plan: LoraPlan, training: TrainConfig) -> list[str]:
@@ -271,31 +365,10 @@ def plan_lines(plan: LoraPlan, training: TrainConfig) -> list[str]:
     ]
 
 
-def _same_run(work: Path, ready: Prepared, lora: LoraSettings, training: TrainConfig, loaded: LoadedModel) -> None:
-    """A folder with checkpoints of a run with other data or settings is not gone on from. Raises TrainingError."""
-    identity = {
-        "examples": fingerprint_examples(ready.train),
-        "prompt": ready.prompts.fingerprint,
-        "base": weights_identity(loaded.weights),
-        "lora": lora.model_dump(mode="json"),
-        "training": training.model_dump(mode="json"),
-    }
-    path = work / "run.json"
-    if path.is_file() and (work / trainer.CHECKPOINTS).is_dir():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name in identity if before.get(name) != identity[name])
-        if changed:
-            raise TrainingError(
-                f"{work} holds checkpoints of a run with other {', '.join(changed)}: remove the folder to start anew,"
-                " or give the former settings to go on"
-            )
-    elif work.is_dir():
-        import shutil
-
-        shutil.rmtree(work)  # left by a finished run
-    work.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(identity, indent=1) + "\n")
-    write_text(work / "certificate.json", ready.certificate.model_dump_json(indent=1) + "\n")
+def _thinned(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    """Every held-out measurement, and some two hundred of the others."""
+    every = max(1, len(history) // 200)
+    return [one for number, one in enumerate(history) if "eval_loss" in one or number % every == 0]
 
 
 def _load_best(model: Any, folder: Path) -> None:
@@ -311,13 +384,13 @@ def score_reader(reader: Reader, questions: Sequence[Question], index: Index, k:
     chosen = list(questions)[:: max(1, len(questions) // _MOST_ASKED)]
     found = index.as_retriever(k=k).retrieve_batch([one.question for one in chosen])
     before, reader.threshold = reader.threshold, 0.0
+    requests = [
+        ReadRequest(one.question, tuple(hit.passage for hit in hits)) for one, hits in zip(chosen, found, strict=True)
+    ]
     try:
-        readings = reader.read_batch(
-            [
-                ReadRequest(one.question, tuple(hit.passage for hit in hits))
-                for one, hits in zip(chosen, found, strict=True)
-            ]
-        )
+        # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
+        with trainer.autocasting(reader.loaded.model):
+            readings = reader.read_batch(requests)
     finally:
         reader.threshold = before
     answered = [

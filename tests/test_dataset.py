@@ -131,6 +131,32 @@ def test_a_hub_data_set_in_squads_columns_becomes_documents_and_records(tmp_path
     assert check_evidence(questions, documents) == []
 
 
+def test_a_fetched_data_set_is_read_back_as_documents_and_records(tmp_path):
+    from rag_ft.corpus import read_corpus
+    from rag_ft.dataset import check_evidence, fetch_hub_questions
+
+    answers = {"text": ["old – so old"], "answer_start": [8]}
+    row = {"id": "a", "title": "Old_Oslo", "context": "Oslo is old – so old.", "question": "Is it?", "answers": answers}
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text(json.dumps(row) + "\n")
+    found = fetch_hub_questions(str(tmp_path / "set"), tmp_path / "out")
+    documents, questions = list(read_corpus(found.documents)), read_questions(found.questions)
+    assert (found.document_count, found.question_count) == (1, 1)
+    assert [(one.id, one.title) for one in documents] == [("Old_Oslo", "Old Oslo")]
+    assert check_evidence(questions, documents) == []
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path):
+    record = {"id": "a", "question": "Où?", "answers": ["à côté"]}
+    (tmp_path / "latin.jsonl").write_bytes(json.dumps(record, ensure_ascii=False).encode("latin-1"))
+    with pytest.raises(DatasetError, match="it is not UTF-8"):
+        read_questions(tmp_path / "latin.jsonl")
+    lines = json.dumps(record, ensure_ascii=False).encode("utf-8") + b"\n" + b'{"id": "b", "question": "\xe9"}'
+    (tmp_path / "mixed.jsonl").write_bytes(lines)
+    with pytest.raises(DatasetError, match="it is not UTF-8"):
+        read_questions(tmp_path / "mixed.jsonl")
+
+
 def test_a_hub_data_set_with_other_columns_is_refused(tmp_path):
     from rag_ft.dataset import read_hub_questions
 

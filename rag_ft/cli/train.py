@@ -43,9 +43,13 @@ def train(
     target_modules: Targets = "",
     rslora: Annotated[bool, typer.Option("--rslora", help="Scale by alpha/sqrt(rank): for large ranks.")] = False,
     dora: Annotated[bool, typer.Option("--dora", help="Learn magnitude and direction apart: slower.")] = False,
+    start_from: Annotated[
+        str | None, typer.Option(help="Go on from an adapter: its folder, or packaged. For few questions.")
+    ] = None,
     bits: Annotated[
-        BitsChoice, typer.Option(help="Base weights: 4 is QLoRA (NF4), 16 and 32 plain LoRA.")
-    ] = BitsChoice.four,
+        BitsChoice | None,
+        typer.Option(help="Base weights: 4 is QLoRA (NF4), 16 and 32 plain LoRA. [default: 4, or as --start-from]"),
+    ] = None,
     keep_packed: Annotated[bool, typer.Option("--keep-packed", help="Keep 4-bit weights packed on a CPU too.")] = False,
     epochs: Annotated[float, typer.Option(help="Passes over the examples: 1 to 5 is usual.")] = 3.0,
     learning_rate: Annotated[float, typer.Option(help="Highest rate of the cosine.")] = 5e-4,
@@ -68,15 +72,17 @@ def train(
     from rag_ft.index import Index
     from rag_ft.training.examples import ExampleConfig
     from rag_ft.training.trainer import TrainConfig, load_base
-    from rag_ft.tuning import prepare, train_reader
+    from rag_ft.tuning import prepare, read_start, train_reader
 
     lora = _lora(rank, alpha, target_modules, dropout=dropout, rslora=rslora, dora=dora)
+    start = None if start_from is None else read_start(start_from)
+    held = int(bits.value) if bits is not None else (start.bits if start is not None else None) or 4
     examples = _checked(ExampleConfig, reading=reading.value, negatives=negatives, held_out=held_out, seed=seed)
     training = _checked(
         TrainConfig,
         epochs=epochs,
         learning_rate=learning_rate,
-        bits=int(bits.value),
+        bits=held,
         keep_packed=keep_packed,
         seed=seed,
         report_to=report_to,
@@ -87,6 +93,8 @@ def train(
         from rag_ft.training.lora import model_plan
         from rag_ft.tuning import plan_lines
 
+        if start is not None:
+            lora = start.settings(lora)
         loaded = load_base(reader, training)
         ready = prepare(questions, found, loaded, examples, training)
         for line in [*plan_lines(model_plan(loaded.model, lora), training), *ready.certificate.lines()]:
@@ -102,6 +110,7 @@ def train(
             found,
             output,
             reader=reader,
+            start_from=start_from,
             examples=examples,
             lora=lora,
             training=training,
@@ -209,6 +218,26 @@ def check_data(
         for line in report.lines():
             stdout().print(line, markup=False)
     return 1 if report.wrong else 0
+
+
+@data_app.command("fetch")
+def fetch_data(
+    name: Annotated[str, typer.Argument(help="A data set's id on the hub, in SQuAD's columns; or a local folder.")],
+    output: Annotated[Path, typer.Argument(help="Folder for documents.jsonl and questions.jsonl.")],
+    split: Annotated[str, typer.Option(help="Split to take.")] = "train",
+) -> int:
+    """Write a hub data set as documents to index and question records to train and evaluate on.
+
+    Example:
+    rag-ft data fetch rajpurkar/squad_v2 squad --split validation
+    """
+    from rag_ft.cli.render import stdout
+    from rag_ft.dataset import fetch_hub_questions
+
+    found = fetch_hub_questions(name, output, split)
+    stdout().print(f"{found.document_count:,} documents: {found.documents}", markup=False)
+    stdout().print(f"{found.question_count:,} question records: {found.questions}", markup=False)
+    return 0
 
 
 def _lora(rank: int, alpha: float | None, targets: str, **more: Any) -> LoraSettings:

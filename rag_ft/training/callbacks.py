@@ -20,10 +20,10 @@ from rag_ft.training.kbit import check_gradients
 class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Asks for a checkpoint after so many minutes, and for a held-out measurement at even steps and at the end."""
 
-    def __init__(self, minutes: float, steps: int, evaluations: int, held_out: bool) -> None:
+    def __init__(self, minutes: float, evaluations: int, held_out: bool) -> None:
         self._seconds = minutes * 60
         self._last = time.monotonic()
-        self._every = max(1, steps // evaluations)
+        self._evaluations = evaluations
         self._held_out = held_out
         self.stopped = False
 
@@ -35,7 +35,8 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """After an update."""
-        if self._held_out and (state.global_step % self._every == 0 or state.global_step == state.max_steps):
+        every = max(1, state.max_steps // self._evaluations)
+        if self._held_out and (state.global_step % every == 0 or state.global_step == state.max_steps):
             control.should_evaluate = True
         if self.stopped:
             control.should_save = control.should_training_stop = True

@@ -9,6 +9,7 @@ Labels stand at the positions of their tokens; the shift by one is done where th
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -169,20 +170,18 @@ def _ignored(ids: Sequence[int]) -> list[int]:
 
 
 def pack(encoded: Encoded, row_tokens: int, seed: int, *, shared: bool = True) -> list[Row]:
-    """Rows of at most `row_tokens` (a single longer example gets a row of its own), groups in random order, first fit.
+    """Rows of at most `row_tokens` (a single longer example gets a row of its own), in random order.
 
-    A group too long for a row is cut between branches, its context repeated. `shared=False` gives every example a
-    row of its own: for models whose attention takes no mask of ours.
+    Groups are placed first fit; one too long for a row is cut between branches, its context repeated. `shared=False`:
+    every branch is its own group and will be a sequence of its own (`Collator`), so that a row holds sequences of
+    like length that take `row_tokens` together, head and padding counted: for models that take no trees.
     """
+    chooser = random.Random(seed)
     if not shared:
-        return [
-            flatten(encoded.head, [Group(group.context, (branch,))])
-            for group in encoded.groups
-            for branch in group.branches
-        ]
+        return _like_lengths(encoded, row_tokens, chooser)
     room = row_tokens - len(encoded.head)
     pieces = [piece for group in encoded.groups for piece in _cut(group, room)]
-    random.Random(seed).shuffle(pieces)
+    chooser.shuffle(pieces)
     rows: list[list[Group]] = []
     free: list[int] = []
     for piece in pieces:
@@ -194,6 +193,20 @@ def pack(encoded: Encoded, row_tokens: int, seed: int, *, shared: bool = True) -
         else:
             rows[place].append(piece)
             free[place] -= piece.tokens
+    return [flatten(encoded.head, groups) for groups in rows]
+
+
+def _like_lengths(encoded: Encoded, row_tokens: int, chooser: random.Random) -> list[Row]:
+    pieces = [Group(group.context, (branch,)) for group in encoded.groups for branch in group.branches]
+    chooser.shuffle(pieces)  # so that equal lengths stand in random order
+    pieces.sort(key=lambda piece: piece.tokens)
+    rows: list[list[Group]] = []
+    for piece in pieces:
+        length = len(encoded.head) + piece.tokens  # the longest so far
+        if not rows or length * (len(rows[-1]) + 1) > row_tokens:
+            rows.append([])
+        rows[-1].append(piece)
+    chooser.shuffle(rows)
     return [flatten(encoded.head, groups) for groups in rows]
 
 
@@ -220,31 +233,78 @@ def allowed_mask(segments: Sequence[int], parents: Sequence[int]) -> Tensor:
     return above[places][:, places].tril()
 
 
-class TreeCollator:
-    """Rows → one padded batch: input_ids, labels, position_ids (B, T) and a 4-D additive attention_mask (B, 1, T, T).
+class Collator:
+    """Rows → one batch of tensors.
 
-    Padding is labelled with IGNORE_INDEX and sees only itself.
+    Shared (the default): one flat sequence for `tree_attention`, the head once and then all groups: input_ids, labels,
+    position_ids (1, T) and the `tree`, whose masks are in `dtype`; nothing is padding. Otherwise: a sequence for each
+    branch: input_ids, labels, attention_mask (B, T), padded on the right with labels of IGNORE_INDEX.
     """
 
-    def __init__(self, pad_id: int, dtype: str = "float32") -> None:
+    def __init__(self, pad_id: int, *, shared: bool = True, dtype: str = "float32") -> None:
         self.pad_id = pad_id
+        self.shared = shared
         self.dtype = dtype
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The batch as tensors."""
+        """The batch."""
+        made = [Row(**row) for row in rows]
+        return self._flat(made) if self.shared else self._apart(made)
+
+    def _flat(self, rows: Sequence[Row]) -> dict[str, Any]:
         import torch
 
-        length = max(len(row["input_ids"]) for row in rows)
+        head = sum(segment == 0 for segment in rows[0].segments)
+        ids, labels, positions = rows[0].input_ids[:head], rows[0].labels[:head], rows[0].position_ids[:head]
         dtype = getattr(torch, self.dtype)
-        ids = torch.full((len(rows), length), self.pad_id)
-        labels = torch.full((len(rows), length), IGNORE_INDEX)
-        positions = torch.zeros(len(rows), length, dtype=torch.long)
-        allowed = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1)
-        for number, row in enumerate(rows):
-            size = len(row["input_ids"])
-            ids[number, :size] = torch.tensor(row["input_ids"])
-            labels[number, :size] = torch.tensor(row["labels"])
-            positions[number, :size] = torch.tensor(row["position_ids"])
-            allowed[number, :size, :size] = allowed_mask(row["segments"], row["parents"])
-        mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
-        return {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": mask[:, None]}
+        sizes, masks = [head], [_additive(torch.ones(head, head, dtype=torch.bool).tril(), dtype)]
+        for row in rows:
+            ids, labels = ids + row.input_ids[head:], labels + row.labels[head:]
+            positions = positions + row.position_ids[head:]
+            for begin, end in group_spans(row):
+                own = allowed_mask(row.segments[begin:end], row.parents)
+                seen = torch.cat((torch.ones(end - begin, head, dtype=torch.bool), own), 1)
+                sizes.append(end - begin)
+                masks.append(_additive(seen, dtype))
+        return {
+            "input_ids": torch.tensor([ids]),
+            "labels": torch.tensor([labels]),
+            "position_ids": torch.tensor([positions]),
+            "tree": {"sizes": sizes, "masks": masks},
+        }
+
+    def _apart(self, rows: Sequence[Row]) -> dict[str, Any]:
+        import torch
+
+        each = [context_of(row, place) for row in rows for place in range(len(row.records))]
+        length = max(len(tokens) for _, tokens, _ in each)
+        ids = torch.full((len(each), length), self.pad_id)
+        labels = torch.full((len(each), length), IGNORE_INDEX)
+        mask = torch.zeros(len(each), length, dtype=torch.long)
+        for number, (_, tokens, own) in enumerate(each):
+            ids[number, : len(tokens)] = torch.tensor(tokens)
+            labels[number, : len(own)] = torch.tensor(own)
+            mask[number, : len(tokens)] = 1
+        return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+
+
+def group_spans(row: Row) -> list[tuple[int, int]]:
+    """Where each group of a row begins and ends, the head left out."""
+    spans: list[tuple[int, int]] = []
+    before = 0
+    for place, segment in enumerate(row.segments):
+        group = segment if row.parents[segment] <= 0 else row.parents[segment]
+        if group == 0:
+            continue
+        if group != before:
+            spans.append((place, place))
+            before = group
+        spans[-1] = (spans[-1][0], place + 1)
+    return spans
+
+
+def _additive(allowed: Tensor, dtype: Any) -> Tensor:
+    """(1, Q, K): 0 where allowed, else minus infinity."""
+    import torch
+
+    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -math.inf)[None]

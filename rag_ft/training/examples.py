@@ -36,6 +36,8 @@ class ExampleConfig(BaseModel):
     """Jointly: how often the gold passage is in the prompt; else the target is null."""
     negatives: Annotated[float, Field(ge=0, le=8)] = 1.0
     """Separately: hard negatives with a null target for each answerable question, on average."""
+    unanswerable_repeats: Annotated[int, Field(ge=1, le=10)] = 1
+    """How often an unanswerable question is an example; more than once where the records hold few of them."""
     unanswerable_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Largest share of unanswerable questions; None keeps all."""
     held_out: Annotated[float, Field(ge=0.02, le=0.5)] = 0.15
@@ -149,10 +151,11 @@ def make_examples(questions: Sequence[Question], index: Index, config: ExampleCo
         if question.answerable and target is None:
             dropped[question.id] = "no accepted answer stands in its evidence, word for word"
             continue
+        times = 1 if question.answerable else config.unanswerable_repeats
         if config.reading == "separate":
-            examples.extend(_separate(question, gold, target, negatives, config, chooser))
+            examples.extend([*_separate(question, gold, target, negatives, config, chooser)] * times)
         else:
-            examples.append(_joint(question, gold, target, negatives, config, chooser, distractors))
+            examples.extend([_joint(question, gold, target, negatives, config, chooser, distractors)] * times)
     if not examples:
         reason = next(iter(dropped.items()), ("", "there are no question records"))
         raise DatasetError(

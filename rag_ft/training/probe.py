@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ def tokens_per_second(model: str, settings: LoraSettings, tokens: int, seconds: 
     Loads the model as training would, in 32 bits. The first pass, which also sets things up, is not counted.
     """
     import torch
+    from accelerate.utils import send_to_device
 
-    from rag_ft.training.collator import Branch, Group, TreeCollator, flatten
-    from rag_ft.training.trainer import TrainConfig, adapt, autocast, labelled_loss, load_base
+    from rag_ft.training.collator import Branch, Collator, Group, flatten
+    from rag_ft.training.fused import fused
+    from rag_ft.training.trainer import TrainConfig, adapt, autocast, autocasting, labelled_loss, load_base
+    from rag_ft.training.tree_attention import takes_trees, trees
 
     config = TrainConfig(bits=32)
     loaded = load_base(model, config)
@@ -30,21 +34,23 @@ def tokens_per_second(model: str, settings: LoraSettings, tokens: int, seconds: 
     branches = tuple(Branch(str(number), question, completion) for number in range(_ROW // _BRANCH - 3))
     row = flatten((), [Group(tuple(range(3, 3 + 3 * _BRANCH)), branches)])
     rows = max(1, tokens // len(row.input_ids))
-    batch = TreeCollator(0)([row._asdict()] * rows)
-    device = loaded.model.device
-    batch = {name: value.to(device) for name, value in batch.items()}
+    shared = takes_trees(loaded.model)
+    half = autocast(loaded.model.device.type == "cpu")
+    dtype = torch.float32 if half == "none" else getattr(torch, half)
+    collator = Collator(0, shared=shared, dtype=str(dtype).removeprefix("torch."))
+    batch = send_to_device(collator([row._asdict()] * rows), loaded.model.device)
     labels = batch.pop("labels")
-    half = autocast(device.type == "cpu")
 
     def step() -> None:
-        with torch.autocast(device.type, getattr(torch, half, torch.bfloat16), enabled=half != "none"):
-            loss, count = labelled_loss(made, batch, labels)
+        with autocasting(made):
+            loss, count = labelled_loss(made, batch, labels, dtype if parts.head else None)
         (loss / count).backward()
         float(loss.detach())  # waits for a GPU
 
-    step()
-    begin, steps = time.monotonic(), 0
-    while steps < 2 or time.monotonic() - begin < seconds:
+    with fused(made, dtype) as parts, trees(made.get_base_model()) if shared else nullcontext():
         step()
-        steps += 1
-    return steps * rows * len(row.input_ids) / (time.monotonic() - begin)
+        begin, steps = time.monotonic(), 0
+        while steps < 2 or time.monotonic() - begin < seconds:
+            step()
+            steps += 1
+        return steps * rows * len(row.input_ids) / (time.monotonic() - begin)

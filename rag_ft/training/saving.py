@@ -6,25 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rag_ft.model import ADAPTER_RECORD
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", ADAPTER_RECORD, "README.md")
-_PACKAGES = ("rag-ft", "torch", "transformers", "peft", "trl", "bitsandbytes")
-
-
-def package_versions() -> dict[str, str]:
-    """Of what decides a run's outcome."""
-    found: dict[str, str] = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+PACKAGES = ("rag-ft", "torch", "transformers", "peft", "trl", "bitsandbytes")
+"""Whose versions decide a run's outcome."""
 
 
 def save_adapter(source: Path, target: Path, record: Mapping[str, Any], card: str, base_name: str) -> None:
@@ -41,7 +30,7 @@ def save_adapter(source: Path, target: Path, record: Mapping[str, Any], card: st
     work = target / f".{FILES[1]}.{os.getpid()}"
     save_file(weights, work, metadata={"format": "pt"})
     work.chmod(0o644)  # safetensors makes files that only their owner can read
-    os.replace(work, target / FILES[1])
+    _put(work, target / FILES[1])
     config = json.loads((source / FILES[0]).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base_name
     config["target_modules"] = sorted(config["target_modules"])  # a set: its order would change with every run
@@ -54,6 +43,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a file under another name and rename it."""
     work = path.with_name(f".{path.name}.{os.getpid()}")
     work.write_text(text, encoding="utf-8")
+    _put(work, path)
+
+
+def _put(work: Path, path: Path) -> None:
+    """Rename a file that is on the disk for certain: after a power cut there is the old one or the new one, whole."""
+    with work.open("rb") as file:
+        os.fsync(file.fileno())
     os.replace(work, path)
 
 
@@ -126,6 +122,7 @@ def model_card(record: Mapping[str, Any], base_name: str, licence: str, data_not
         "",
         f"{verdict['outcome']}: {verdict['sentence']}.",
         "",
+        *_curves(record["history"]),
     ]
     if record.get("results"):
         lines += [
@@ -146,6 +143,19 @@ def model_card(record: Mapping[str, Any], base_name: str, licence: str, data_not
         "",
     ]
     return "\n".join(lines)
+
+
+def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """The losses where the held-out one was measured, as a table; the training loss since the measurement before."""
+    lines, since = [], []
+    for one in history:
+        if "loss" in one:
+            since.append(one["loss"])
+        if "eval_loss" in one:
+            train = f"{sum(since) / len(since):.3f}" if since else "–"
+            lines.append(f"| {one['step']:.0f} | {train} | {one['eval_loss']:.3f} |")
+            since = []
+    return ["| step | training loss | held-out loss |", "|---|---|---|", *lines, ""] if lines else []
 
 
 def _percent(value: float | None) -> str:

@@ -8,14 +8,14 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_ft.errors import TrainingError
-from rag_ft.training.collator import IGNORE_INDEX, Row, TreeCollator
+from rag_ft.training.collator import IGNORE_INDEX, Collator, Row
 from rag_ft.training.kbit import Bits, check_prepared
 from rag_ft.training.lora import LoraSettings
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
     from rag_ft.model import LoadedModel
+    from rag_ft.weights import Weights
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
@@ -41,12 +42,10 @@ class TrainConfig(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-4
     """Of the first full step; falls as a cosine to nothing."""
     warmup_share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    row_tokens: Annotated[int, Field(ge=64)] = 640
-    """Longest row, in tokens; attention costs grow with its square."""
-    rows_per_batch: Annotated[int, Field(ge=1)] = 2
-    """Rows computed at once."""
-    rows_per_step: Annotated[int, Field(ge=1)] = 4
-    """Rows for each update of the adapter: some 32 questions at the defaults."""
+    row_tokens: Annotated[int, Field(ge=64)] = 1280
+    """Tokens computed at once: activations take memory in proportion."""
+    rows_per_step: Annotated[int, Field(ge=1)] = 1
+    """Rows for each update of the adapter: one holds some 16 questions at the defaults."""
     bits: Bits = 4
     """How base weights are held: 4 (NF4, QLoRA), 16 or 32 (plain LoRA)."""
     keep_packed: bool = False
@@ -68,35 +67,46 @@ class TrainConfig(BaseModel):
 class RowTrainerMixin:
     """Loss over labelled positions alone, each label counted once a step."""
 
+    head_dtype: Any = None
+    """Type that the output head's loss is computed in by `fused.head_loss`; None: by the model's own code."""
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean cross-entropy over the labelled tokens of the step (of the batch in evaluation)."""
         labels = inputs.pop("labels")
-        loss, count = labelled_loss(model, inputs, labels)
+        loss, count = labelled_loss(model, inputs, labels, self.head_dtype)
         divisor = count if num_items_in_batch is None else num_items_in_batch
         return loss / divisor
 
 
-def labelled_loss(model: Any, inputs: dict[str, Any], labels: Any) -> tuple[Any, int]:
+def labelled_loss(model: Any, inputs: dict[str, Any], labels: Any, head_dtype: Any = None) -> tuple[Any, int]:
     """Sum of the cross-entropy over labelled tokens, and how many they are.
 
     The output head, wider than all other layers together in small models, sees only the positions that predict a
-    labelled token. A label stands at its token: the position before predicts it.
+    labelled token. A label stands at its token: the position before predicts it. With `head_dtype` head and loss are
+    one piece of code (`fused.head_loss`) instead of the model's own.
     """
     import torch
 
+    from rag_ft.training.fused import head_loss
+
     wanted = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
     targets = labels[:, 1:][wanted]  # (N,)
-    with _head_at(model, wanted):
-        logits = model(**inputs, use_cache=False).logits  # (N, V)
-    loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+    with _head_at(model, wanted, passed_by=head_dtype is not None) as head:
+        logits = model(**inputs, use_cache=False).logits  # (N, V), or (N, H) where the head is passed by
+    if head_dtype is not None:
+        loss = head_loss(logits, head.weight, targets, head_dtype)
+    else:
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
     return loss, int(targets.numel())
 
 
 @contextmanager
-def _head_at(model: Any, wanted: Any) -> Iterator[None]:
-    """While this lasts, the output head gets hidden states (N, H) of the wanted positions instead of (B, T, H)."""
+def _head_at(model: Any, wanted: Any, *, passed_by: bool) -> Iterator[Any]:
+    """While this lasts, the output head gets hidden states (N, H) of the wanted positions instead of (B, T, H), or,
+    passed by, gives them as they are.
+    """
     base = getattr(model, "module", model)  # under DistributedDataParallel
     head = base.get_output_embeddings()
 
@@ -105,10 +115,14 @@ def _head_at(model: Any, wanted: Any) -> Iterator[None]:
         return (hidden[:, :-1][wanted], *args[1:])
 
     handle = head.register_forward_pre_hook(pick)
+    if passed_by:
+        head.forward = lambda hidden: hidden
     try:
-        yield
+        yield head
     finally:
         handle.remove()
+        if passed_by:
+            del head.forward
 
 
 def load_base(name: str, config: TrainConfig) -> LoadedModel:
@@ -130,11 +144,15 @@ def load_base(name: str, config: TrainConfig) -> LoadedModel:
     return loaded
 
 
-def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig) -> Any:
-    """The base model with a fresh adapter, prepared and checked. Raises TrainingError, UsageError."""
+def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start: Weights | None = None) -> Any:
+    """The base model with a fresh adapter, prepared and checked; with `start`, whose shape `lora` must be, with the
+    values of that adapter. Raises TrainingError, UsageError, WeightsError.
+    """
     import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training, set_peft_model_state_dict
+    from safetensors.torch import load_file
 
+    from rag_ft.model import adapter_record, check_base
     from rag_ft.training.lora import model_plan
 
     plan = model_plan(loaded.model, lora)
@@ -153,6 +171,9 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig) -> Any:
         task_type="CAUSAL_LM",
     )
     model = get_peft_model(model, shape)
+    if start is not None:
+        check_base(adapter_record(start), loaded.weights, start)
+        set_peft_model_state_dict(model, load_file(start.path / "adapter_model.safetensors"))
     check_prepared(model, checkpointing)
     return model
 
@@ -165,24 +186,30 @@ def run(
     config: TrainConfig,
     output: Path,
     *,
+    shared: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
     on_progress: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train, going on from the newest whole checkpoint in `output`; the measurements, also in `metrics.jsonl`.
 
-    The adapter with the lowest held-out loss is in `output/best`. Raises TrainingError.
+    `shared`: whether the rows are trees, as `pack` made them. The adapter with the lowest held-out loss is in
+    `output/best`. Raises TrainingError.
     """
+    import torch
     from trl import SFTConfig, SFTTrainer
 
     from datasets import Dataset
     from rag_ft.training.callbacks import BestAdapter, Checks, Pace, Progress, TimedCheckpoints, write_adapter
+    from rag_ft.training.fused import fused
+    from rag_ft.training.tree_attention import trees
 
     on_cpu = next(model.parameters()).device.type == "cpu"
-    accumulation = max(1, config.rows_per_step // config.rows_per_batch)
+    half = autocast(on_cpu)
+    dtype = torch.float32 if half == "none" else getattr(torch, half)
     with warnings.catch_warnings():
         # trl sets gradient_checkpointing, which transformers 5.24 calls by another name.
         warnings.simplefilter("ignore", FutureWarning)
-        arguments = _arguments(SFTConfig, config, output, on_cpu, accumulation)
+        arguments = _arguments(SFTConfig, config, output, on_cpu)
 
     class RowTrainer(RowTrainerMixin, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -191,22 +218,21 @@ def run(
             Trainer.log(self, logs, start_time)  # trl's own metrics need the logits that are not made here
 
     output.mkdir(parents=True, exist_ok=True)
-    each = config.rows_per_batch * accumulation / len(train_rows)
+    each = config.rows_per_step / len(train_rows)
     pace = Pace(
         each * sum(len(row.records) for row in train_rows), each * sum(len(row.input_ids) for row in train_rows)
     )
     progress = Progress(output / METRICS, on_progress, pace)
     train = Dataset.from_list([row._asdict() for row in train_rows])
     held_out = Dataset.from_list([row._asdict() for row in held_out_rows]) if held_out_rows else None
-    steps = _total_steps(len(train_rows), config, accumulation)
-    checkpoints = TimedCheckpoints(config.checkpoint_minutes, steps, config.evaluations, held_out is not None)
+    checkpoints = TimedCheckpoints(config.checkpoint_minutes, config.evaluations, held_out is not None)
     trainer = RowTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=held_out,
         processing_class=tokenizer,
-        data_collator=TreeCollator(tokenizer.pad_token_id, "float32"),
+        data_collator=Collator(tokenizer.pad_token_id, shared=shared, dtype="float32" if half == "none" else half),
         callbacks=[
             checkpoints,
             progress,
@@ -223,7 +249,12 @@ def run(
     if resumed is None:
         shutil.rmtree(output / BEST, ignore_errors=True)
     try:
-        with _interrupts(checkpoints.stop):
+        with (
+            _interrupts(checkpoints.stop),
+            fused(model, dtype) as parts,
+            trees(model.get_base_model()) if shared else nullcontext(),
+        ):
+            trainer.head_dtype = dtype if parts.head else None
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         if checkpoints.stopped:
             raise KeyboardInterrupt  # the step in hand is done and kept
@@ -261,7 +292,7 @@ def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool, accumulation: int) -> Any:
+def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool) -> Any:
     """Trl's own settings; our rows come ready, so that its preparation and its cutting are off."""
     half = autocast(on_cpu)
     return kind(
@@ -271,9 +302,9 @@ def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool, accum
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=config.warmup_share,
-        per_device_train_batch_size=config.rows_per_batch,
-        per_device_eval_batch_size=config.rows_per_batch,
-        gradient_accumulation_steps=accumulation,
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
+        gradient_accumulation_steps=config.rows_per_step,
         weight_decay=0.0,
         max_grad_norm=1.0,
         bf16=half == "bfloat16",
@@ -300,13 +331,6 @@ def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool, accum
     )
 
 
-def _total_steps(rows: int, config: TrainConfig, accumulation: int) -> int:
-    if config.max_steps > 0:
-        return config.max_steps
-    batches = -(-rows // config.rows_per_batch)
-    return max(1, int(-(-batches // accumulation) * config.epochs))
-
-
 def autocast(on_cpu: bool) -> Literal["none", "bfloat16", "float16"]:
     """The type that products are computed in, where it is faster than float32 here."""
     from rag_ft.model import compute_plan
@@ -315,6 +339,15 @@ def autocast(on_cpu: bool) -> Literal["none", "bfloat16", "float16"]:
     if dtype == "float32":
         return "none"
     return "bfloat16" if dtype == "bfloat16" else "float16"
+
+
+def autocasting(model: Any) -> Any:
+    """A context in which a model held in float32 computes its products in the type that is fast here."""
+    import torch
+
+    device = next(model.parameters()).device.type
+    half = autocast(device == "cpu")
+    return torch.autocast(device, getattr(torch, half, None), enabled=half != "none")
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -22,7 +22,7 @@ def main(model: str, output: str) -> None:
     documents, questions = little_world()
     with tempfile.TemporaryDirectory() as folder:
         index = Index.build(documents, Path(folder) / "index", embedder=HashingEmbedder(), progress=False)
-        config = TrainConfig(bits=32, max_steps=3, rows_per_batch=1, rows_per_step=1, evaluations=1)
+        config = TrainConfig(bits=32, max_steps=3, rows_per_step=1, evaluations=1)
         loaded = load_base(model, config)
         examples = make_examples(questions, index, ExampleConfig()).examples
         encoded = encode(examples, PromptBuilder(loaded.tokenizer, shots=False), TokenBudget(1024, 96))

@@ -9,14 +9,15 @@ from rag_ft.schema import Passage
 from rag_ft.training.collator import (
     IGNORE_INDEX,
     Branch,
+    Collator,
     Encoded,
     Group,
-    TreeCollator,
     allowed_mask,
     branches_of,
     context_of,
     encode,
     flatten,
+    group_spans,
     pack,
 )
 from rag_ft.training.examples import Example, ExampleConfig, make_examples
@@ -61,36 +62,80 @@ def test_packing_keeps_every_branch_once_and_rows_within_their_length(head, made
     assert rows == pack(Encoded(head, made, {}), row_tokens, seed)
 
 
-def _losses_and_gradients(model, rows):
-    collator = TreeCollator(2)
+@given(ids, groups)
+@settings(max_examples=60, deadline=None)
+def test_the_flat_batch_lets_each_group_see_the_head_and_its_own_tree(head, made):
+    """The blocks of the tree, put together, are the mask of the whole row."""
+    row = flatten(head, made)
+    batch = Collator(0)([row._asdict()])
+    count, sizes = len(row.input_ids), batch["tree"]["sizes"]
+    assert batch["input_ids"].tolist() == [row.input_ids] and sum(sizes) == count
+    assert [(end - begin) for begin, end in group_spans(row)] == sizes[1:] == [group.tokens for group in made]
+    whole = torch.zeros(count, count, dtype=torch.bool)
+    begin = 0
+    for size, mask in zip(sizes, batch["tree"]["masks"], strict=True):
+        seen = mask[0] == 0
+        whole[begin : begin + size, : len(head)] = seen[:, : len(head)]
+        whole[begin : begin + size, begin : begin + size] = seen[:, -size:]
+        begin += size
+    assert torch.equal(whole, allowed_mask(row.segments, row.parents))
+
+
+@given(ids, st.lists(groups, min_size=2, max_size=3))
+@settings(max_examples=30, deadline=None)
+def test_several_rows_share_one_head(head, made):
+    rows = [flatten(head, one) for one in made]
+    together = Collator(0)([row._asdict() for row in rows])
+    alone = Collator(0)([flatten(head, tuple(group for one in made for group in one))._asdict()])
+    for name in ("input_ids", "labels", "position_ids"):
+        assert torch.equal(together[name], alone[name])
+    assert together["tree"]["sizes"] == alone["tree"]["sizes"]
+
+
+def _losses_and_gradients(model, rows, shared=True):
+    from contextlib import nullcontext
+
+    from rag_ft.training.tree_attention import trees
+
+    collator = Collator(2, shared=shared)
     model.zero_grad()
     total, count = 0.0, 0
-    for row in rows:
-        batch = collator([row._asdict()])
-        labels = batch.pop("labels")
-        loss, labelled = labelled_loss(model, batch, labels)
-        loss.backward()
-        total, count = total + float(loss.detach()), count + labelled
+    with trees(model) if shared else nullcontext():
+        for row in rows:
+            batch = collator([row._asdict()])
+            labels = batch.pop("labels")
+            loss, labelled = labelled_loss(model, batch, labels)
+            loss.backward()
+            total, count = total + float(loss.detach()), count + labelled
     return total, count, [one.grad.clone() for one in model.parameters() if one.grad is not None]
 
 
 def test_shared_context_gives_the_loss_and_gradients_of_separate_sequences(tiny, encoded):
     together = pack(encoded, 700, 0)
     apart = pack(encoded, 700, 0, shared=False)
-    assert sum(len(row.input_ids) for row in together) < 0.5 * sum(len(row.input_ids) for row in apart)
+    computed = sum(Collator(2, shared=False)([row._asdict()])["input_ids"].numel() for row in apart)
+    assert sum(len(row.input_ids) for row in together) < 0.5 * computed
     loss, count, gradients = _losses_and_gradients(tiny.model, together)
-    loss_apart, count_apart, gradients_apart = _losses_and_gradients(tiny.model, apart)
+    loss_apart, count_apart, gradients_apart = _losses_and_gradients(tiny.model, apart, shared=False)
     assert count == count_apart
     assert loss / count == pytest.approx(loss_apart / count, abs=1e-4)
     for one, other in zip(gradients, gradients_apart, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-def test_padding_changes_no_loss(tiny, encoded):
-    rows = sorted(pack(encoded, 500, 0), key=lambda row: len(row.input_ids))
-    chosen = [rows[0], rows[-1]]
-    alone = sum(_losses_and_gradients(tiny.model, [row])[0] for row in chosen)
-    batch = TreeCollator(2)([row._asdict() for row in chosen])
+def test_separate_sequences_of_a_row_are_alike_in_length_and_padding_changes_no_loss(tiny, encoded):
+    rows = pack(encoded, 700, 0, shared=False)
+    assert sorted(record for row in rows for record in row.records) == sorted(
+        branch.record_id for group in encoded.groups for branch in group.branches
+    )
+    for row in rows:
+        batch = Collator(2, shared=False)([row._asdict()])
+        assert batch["input_ids"].numel() <= 700 or len(row.records) == 1
+    mixed = sorted(rows, key=lambda row: len(row.input_ids))
+    chosen = [mixed[0], mixed[-1]]
+    alone = sum(_losses_and_gradients(tiny.model, [row], shared=False)[0] for row in chosen)
+    batch = Collator(2, shared=False)([row._asdict() for row in chosen])
+    assert (batch["attention_mask"] == 0).any()
     labels = batch.pop("labels")
     assert float(labelled_loss(tiny.model, batch, labels)[0].detach()) == pytest.approx(alone, rel=1e-5)
 
@@ -103,10 +148,10 @@ def test_the_loss_is_the_models_own_over_labelled_tokens(tiny, world):
         TokenBudget(1024, 96),
     )
     for row in pack(encoded, 500, 0, shared=False):
-        loss, count = labelled_loss(
-            tiny.model, {"input_ids": torch.tensor([row.input_ids])}, torch.tensor([row.labels])
-        )
-        own = tiny.model(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss
+        batch = Collator(2, shared=False)([row._asdict()])
+        labels = batch.pop("labels")
+        loss, count = labelled_loss(tiny.model, batch, labels)
+        own = tiny.model(**batch, labels=labels).loss
         assert float(loss.detach()) / count == pytest.approx(float(own.detach()), rel=1e-5)
 
 

@@ -68,7 +68,7 @@ def test_a_run_made_to_overfit_is_told_from_a_healthy_one(tmp_path, tiny_llama_d
     assert len(little_world()[1]) == len(questions)
     made = {}
     for name, epochs, rate in (("overfit", 60, 1e-2), ("short", 2, 5e-3)):
-        config = TrainConfig(bits=32, epochs=epochs, learning_rate=rate, rows_per_batch=1, rows_per_step=1)
+        config = TrainConfig(bits=32, epochs=epochs, learning_rate=rate, rows_per_step=1)
         made[name] = train_reader(
             questions,
             index,

@@ -14,7 +14,7 @@ from rag_ft.training.collator import pack
 from rag_ft.training.lora import LoraSettings
 from rag_ft.training.trainer import CHECKPOINTS, METRICS, TrainConfig, adapt, load_base, newest_checkpoint, run
 
-CONFIG = TrainConfig(bits=32, epochs=4, learning_rate=5e-3, rows_per_batch=1, rows_per_step=2, evaluations=4)
+CONFIG = TrainConfig(bits=32, epochs=4, learning_rate=5e-3, rows_per_step=2, evaluations=4)
 
 
 @pytest.fixture
