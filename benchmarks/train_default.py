@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--wide", type=float, default=1.0, help="share of the SQuAD 1.1 questions")
     parser.add_argument("--negatives", type=float, default=0.35, help="hard negatives for each answerable question")
+    parser.add_argument("--repeats", type=int, default=2, help="times that an unanswerable question is an example")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--rank", type=int, default=16)
@@ -77,8 +78,9 @@ def main() -> None:
         kept,
         index,
         given.output / "adapter",
-        split=Split(tuple(train), tuple(chooser.sample(held_out, 160))),
-        examples=ExampleConfig(negatives=given.negatives),
+        split=Split(tuple(train), tuple(chooser.sample(held_out, 200))),
+        examples=ExampleConfig(negatives=given.negatives, unanswerable_repeats=given.repeats),
+        compare=False,
         lora=LoraSettings(rank=given.rank),
         # The packaged weights are 4-bit values already: quantising them once more would only add an error.
         training=TrainConfig(
@@ -86,7 +88,7 @@ def main() -> None:
             epochs=given.epochs,
             learning_rate=given.learning_rate,
             warmup_share=0.03,
-            evaluations=6,
+            evaluations=8,
             checkpoint_minutes=4,
         ),
         max_answer_tokens=LONGEST_ANSWER,

@@ -145,7 +145,8 @@ class Reader:
             raise UsageError(f"temperature is {temperature}: it must be 0 in mode 'quote' and 0 or more in the others")
         self.mode: Mode = mode
         self.reading: ReadingWay = reading
-        self.threshold = threshold if threshold is not None else _trained_threshold(record, mode, reading)
+        self.trained_threshold = _trained_threshold(record, mode, reading)
+        self.threshold = threshold if threshold is not None else self.trained_threshold
         self.max_answer_tokens = max_answer_tokens
         self.decoding: Decoding = decoding
         self.temperature = temperature

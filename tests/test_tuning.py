@@ -1,10 +1,12 @@
 import json
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
-from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, WeightsError
+from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError, WeightsError
 from rag_ft.training.examples import ExampleConfig
 from rag_ft.training.lora import LoraSettings
 from rag_ft.training.trainer import TrainConfig
@@ -153,4 +155,81 @@ def test_a_model_without_a_chat_template_can_be_tuned(tmp_path, tiny_llama_dir, 
         **SMALL,
     )
     assert made.certificate.red == ()
+    assert (made.path / "adapter_model.safetensors").is_file()
+
+
+def test_a_run_goes_on_from_an_adapter_and_keeps_its_shape(adapter, tmp_path, tiny_llama_dir, world):
+    index, questions = world
+    said = []
+    made = train_reader(
+        questions,
+        index,
+        tmp_path / "more",
+        reader=str(tiny_llama_dir),
+        start_from=adapter,
+        training=SMALL["training"].model_copy(update={"max_steps": 1, "learning_rate": 1e-6}),
+        say=said.append,
+    )
+    first, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, made.path))
+    assert first.keys() == after.keys()
+    for name, value in first.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=1e-3)
+    record = json.loads((made.path / "rag_ft.json").read_text())
+    assert record["lora"]["rank"] == SMALL["lora"].rank and record["started_from"]["name"] == "made"
+    assert [line.split()[0] for line in said if "held-out questions with" in line] == ["untuned", "start", "tuned"]
+    assert set(record["results"]) == {"untuned", "start", "tuned"}
+
+
+def test_another_shape_or_other_bits_than_the_adapters_are_refused(adapter, tmp_path, tiny_llama_dir, world):
+    index, questions = world
+    given = {"reader": str(tiny_llama_dir), "start_from": adapter}
+    with pytest.raises(UsageError, match="cannot be changed on the way"):
+        train_reader(
+            questions, index, tmp_path / "out", lora=LoraSettings(rank=9), training=SMALL["training"], **given
+        )
+    with pytest.raises(UsageError, match=r"held in 32 bits .* give bits=32"):
+        train_reader(questions, index, tmp_path / "out", training=TrainConfig(bits=4), **given)
+
+
+def test_a_context_longer_than_the_window_names_the_record(tmp_path, tiny_llama_dir, world):
+    """A window of 256 tokens, and a gold passage that alone is longer."""
+    import shutil
+
+    from fakes import HashingEmbedder
+
+    from rag_ft.chunking import ChunkingConfig
+    from rag_ft.index import Index
+    from rag_ft.schema import Document, Evidence, Question
+
+    small = tmp_path / "small"
+    shutil.copytree(tiny_llama_dir, small)
+    config = json.loads((small / "config.json").read_text())
+    (small / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 256}))
+    text = "The lamp of the far tower is green. " + "It is lit at dusk by a keeper and again at midnight, " * 20
+    documents = [Document(id=f"d{number}", text=text + str(number), title="T") for number in range(2)]
+    index = Index.build(
+        documents, tmp_path / "long", embedder=HashingEmbedder(), chunking=ChunkingConfig(max_tokens=256)
+    )
+    evidence = [Evidence(document_id=one.id, start=29, end=34, quote="green") for one in documents]
+    questions = [
+        Question(id=f"q{number}", question="Which colour?", answers=("green",), evidence=(one,))
+        for number, one in enumerate(evidence)
+    ]
+    with pytest.raises(DatasetError, match=r"record q\d"):
+        train_reader(questions, index, tmp_path / "out", reader=str(small), **SMALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_takes_no_trees_trains_on_separate_sequences_and_says_so(
+    tmp_path, tiny_llama_dir, world, monkeypatch
+):
+    from rag_ft.training import tree_attention
+
+    monkeypatch.setattr(tree_attention, "takes_trees", lambda model: False)
+    index, questions = world
+    said = []
+    made = train_reader(
+        questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, say=said.append, **SMALL
+    )
+    assert any(line.startswith("sequences       one for each example") for line in said)
     assert (made.path / "adapter_model.safetensors").is_file()

@@ -117,6 +117,7 @@ def fused(model: Any, dtype: torch.dtype) -> Iterator[Fused]:
     if next(model.parameters()).device.type != "cpu":
         yield Fused(0, 0, False)
         return
+    head = _plain_head(model)
     changed = []
     lora = norms = 0
     for module in model.modules():
@@ -129,7 +130,7 @@ def fused(model: Any, dtype: torch.dtype) -> Iterator[Fused]:
             module.forward = made
             changed.append(module)
     try:
-        yield Fused(lora, norms, _plain_head(model))
+        yield Fused(lora, norms, head)
     finally:
         for module in changed:
             del module.forward  # the class's own is seen again
