@@ -117,9 +117,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--first", action="store_true", help="sample the first articles, not the last four")
-    parser.add_argument(
-        "--runs", nargs="+", default=["quote/separate/0", "quote/joint/0", "schema/joint/0"]
-    )
+    parser.add_argument("--runs", nargs="+", default=["quote/separate/0", "quote/joint/0", "schema/joint/0"])
     parser.add_argument("--adapter", help="a folder, or none; left out: the packaged one")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

@@ -184,9 +184,7 @@ def test_another_shape_or_other_bits_than_the_adapters_are_refused(adapter, tmp_
     index, questions = world
     given = {"reader": str(tiny_llama_dir), "start_from": adapter}
     with pytest.raises(UsageError, match="cannot be changed on the way"):
-        train_reader(
-            questions, index, tmp_path / "out", lora=LoraSettings(rank=9), training=SMALL["training"], **given
-        )
+        train_reader(questions, index, tmp_path / "out", lora=LoraSettings(rank=9), training=SMALL["training"], **given)
     with pytest.raises(UsageError, match=r"held in 32 bits .* give bits=32"):
         train_reader(questions, index, tmp_path / "out", training=TrainConfig(bits=4), **given)
 

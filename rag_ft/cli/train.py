@@ -56,6 +56,9 @@ def train(
     reading: Annotated[ReadingChoice, typer.Option(help="How the reader will take passages.")] = ReadingChoice.separate,
     negatives: Annotated[float, typer.Option(help="Passages without the answer for each question, target null.")] = 1.0,
     held_out: Annotated[float, typer.Option(help="Share of the documents to hold out.")] = 0.15,
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many measurements without a better held-out loss; 0: never.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Of split, order and adapter.")] = 0,
     report_to: Annotated[str, typer.Option(help="A tracker: tensorboard, wandb, mlflow, trackio.")] = "none",
     check: Annotated[bool, typer.Option("--check", help="Print plan and certificate, then stop.")] = False,
@@ -84,6 +87,7 @@ def train(
         learning_rate=learning_rate,
         bits=held,
         keep_packed=keep_packed,
+        patience=patience,
         seed=seed,
         report_to=report_to,
     )

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_ft.errors import TrainingError
 from rag_ft.training.collator import IGNORE_INDEX, Collator, Row
 from rag_ft.training.kbit import Bits, check_prepared
-from rag_ft.training.lora import LoraSettings
+from rag_ft.training.lora import LoraPlan, LoraSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,8 @@ class TrainConfig(BaseModel):
     keep_packed: bool = False
     """Keep 4-bit weights packed on a CPU too: a quarter of the memory, slower steps."""
     checkpointing: bool | None = None
-    """Gradient checkpointing: recompute activations to save memory; None: on a GPU with packed weights only."""
+    """Gradient checkpointing: recompute activations to save memory; None: where they would take more than half of
+    what is free."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     evaluations: Annotated[int, Field(ge=1)] = 10
     """How often the held-out loss is measured."""
@@ -156,8 +157,9 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
     from rag_ft.training.lora import model_plan
 
     plan = model_plan(loaded.model, lora)
-    packed = bool(getattr(loaded.model, "is_loaded_in_4bit", False))
-    checkpointing = config.checkpointing if config.checkpointing is not None else packed
+    checkpointing = config.checkpointing
+    if checkpointing is None:
+        checkpointing = memory_asks(plan, config.row_tokens, loaded.model.device)
     torch.manual_seed(config.seed)
     model = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=checkpointing)
     shape = LoraConfig(
@@ -176,6 +178,26 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
         set_peft_model_state_dict(model, load_file(start.path / "adapter_model.safetensors"))
     check_prepared(model, checkpointing)
     return model
+
+
+_LABELLED_SHARE = 0.25
+"""Of a shared-context row's tokens, at most: what the output head is computed for."""
+
+
+def memory_asks(plan: LoraPlan, tokens: int, device: Any) -> bool:
+    """Whether the activations of one row would take more than half of the memory that is free on the device."""
+    half = autocast(device.type == "cpu") != "none"
+    wanted = plan.activation_bytes(tokens, int(tokens * _LABELLED_SHARE), checkpointing=False, bits=16 if half else 32)
+    return wanted > _free_bytes(device) / 2
+
+
+def _free_bytes(device: Any) -> float:
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(psutil.virtual_memory().available)
 
 
 def run(

@@ -66,3 +66,14 @@ def test_a_gradient_that_is_not_finite_is_named(tiny):
     one.grad = torch.full_like(one, float("nan"))
     with pytest.raises(TrainingError, match=name.replace(".", r"\.")):
         check_gradients(model, 1)
+
+
+def test_gradient_checkpointing_is_on_where_activations_would_fill_the_memory(tiny_llama_dir, monkeypatch):
+    from rag_ft.training import trainer
+    from rag_ft.training.lora import LoraSettings
+
+    for free, wanted in ((10e9, False), (1e5, True)):
+        monkeypatch.setattr(trainer, "_free_bytes", lambda device, free=free: free)
+        config = TrainConfig(bits=32)
+        model = trainer.adapt(load_base(str(tiny_llama_dir), config), LoraSettings(rank=4), config)
+        assert model.get_base_model().is_gradient_checkpointing is wanted
