@@ -161,7 +161,13 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
     if checkpointing is None:
         checkpointing = memory_asks(plan, config.row_tokens, loaded.model.device)
     torch.manual_seed(config.seed)
-    model = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=checkpointing)
+    model = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
+    if checkpointing:
+        # PEFT's function switches it on for quantised models alone.
+        model.enable_input_require_grads()
+        # Its name from transformers 5.24 on, and before.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     shape = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.effective_alpha,
@@ -332,7 +338,7 @@ def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool) -> An
         bf16=half == "bfloat16",
         fp16=half == "float16",
         use_cpu=on_cpu,
-        gradient_checkpointing=False,  # prepare_model_for_kbit_training has switched it on where wanted
+        gradient_checkpointing=False,  # `adapt` has switched it on where wanted
         logging_steps=1,
         save_strategy="no",  # by time: TimedCheckpoints
         eval_strategy="no",

@@ -14,8 +14,8 @@ CONFIG = TrainConfig(bits=32)
 def adapted(tiny_llama_dir):
     """An adapter whose B is not zero, so that every product counts."""
 
-    def make(lora=None):
-        model = adapt(load_base(str(tiny_llama_dir), CONFIG), lora or LoraSettings(rank=4), CONFIG).train()
+    def make(lora=None, config=CONFIG):
+        model = adapt(load_base(str(tiny_llama_dir), config), lora or LoraSettings(rank=4), config).train()
         torch.manual_seed(1)
         with torch.no_grad():
             for name, one in model.named_parameters():
@@ -32,7 +32,7 @@ def _step(model, encoded, head_dtype=None):
     model.zero_grad()
     with trees(model.get_base_model()):
         loss, count = labelled_loss(model, batch, labels, head_dtype)
-    loss.backward()
+        loss.backward()  # activations that were not kept are computed again here, and need the same attention
     return float(loss.detach()) / count, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
@@ -46,6 +46,18 @@ def test_loss_and_gradients_are_those_of_the_models_own_code(adapted, encoded):
     assert fused_slopes.keys() == slopes.keys() and len(slopes) == 28
     for name, slope in slopes.items():
         torch.testing.assert_close(fused_slopes[name], slope, rtol=1e-3, atol=1e-4 * float(slope.abs().max()))
+
+
+def test_checkpointed_activations_change_no_gradient(adapted, encoded):
+    wanted, slopes = _step(adapted(), encoded)
+    config = CONFIG.model_copy(update={"checkpointing": True})
+    model = adapted(config=config)
+    assert model.get_base_model().is_gradient_checkpointing
+    with fused(model, torch.float32):
+        found, checkpointed = _step(model, encoded, torch.float32)
+    assert found == pytest.approx(wanted, rel=1e-5)
+    for name, slope in slopes.items():
+        torch.testing.assert_close(checkpointed[name], slope, rtol=1e-3, atol=1e-4 * float(slope.abs().max()))
 
 
 def test_the_models_own_code_is_back_afterwards(adapted, encoded):

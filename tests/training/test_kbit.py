@@ -70,7 +70,6 @@ def test_a_gradient_that_is_not_finite_is_named(tiny):
 
 def test_gradient_checkpointing_is_on_where_activations_would_fill_the_memory(tiny_llama_dir, monkeypatch):
     from rag_ft.training import trainer
-    from rag_ft.training.lora import LoraSettings
 
     for free, wanted in ((10e9, False), (1e5, True)):
         monkeypatch.setattr(trainer, "_free_bytes", lambda device, free=free: free)
