@@ -1,4 +1,4 @@
-"""Exact match and token F1 of answers, as SQuAD 2.0 defines them.
+"""Exact match and token F1 of answers, as SQuAD 2.0 defines them; abstention, risk against coverage, calibration.
 
 Rajpurkar, Jia and Liang, "Know What You Don't Know", ACL 2018, and the evaluation script of that data set.
 """
@@ -9,6 +9,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby, pairwise
+from typing import NamedTuple
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = frozenset(string.punctuation)
@@ -45,3 +47,72 @@ def _f1(tokens: list[str], reference: list[str]) -> float:
         return 0.0
     precision, recall = shared / len(tokens), shared / len(reference)
     return 2 * precision * recall / (precision + recall)
+
+
+class Abstention(NamedTuple):
+    """Declining, as a classifier of the unanswerable. None where nothing could be counted."""
+
+    precision: float | None
+    """Of the questions declined, the share that has no answer."""
+    recall: float | None
+    """Of the questions without an answer, the share declined."""
+
+
+def abstention(declined: Sequence[bool], answerable: Sequence[bool]) -> Abstention:
+    """Precision and recall of declining. Raises ValueError for lists of different lengths."""
+    pairs = list(zip(declined, answerable, strict=True))
+    right = sum(said and not can for said, can in pairs)
+    said_no, has_none = sum(declined), sum(not can for can in answerable)
+    return Abstention(right / said_no if said_no else None, right / has_none if has_none else None)
+
+
+class RiskPoint(NamedTuple):
+    """Answering only what the arm is at least this sure of."""
+
+    threshold: float
+    coverage: float
+    """Share of the questions that are answered."""
+    risk: float
+    """Mean loss (1 - score) of those."""
+
+
+def risk_coverage(confidence: Sequence[float], scores: Sequence[float]) -> tuple[list[RiskPoint], float]:
+    """Risk against coverage as the threshold falls, and the area under the curve (lower is better).
+
+    El-Yaniv and Wiener (2010); the area is the mean risk over the coverages 1/n, 2/n ... 1, questions of equal
+    confidence entering together at their mean. `scores` are what each question would get if its best answer were
+    given: 0 for every answer to an unanswerable one. Raises ValueError for no questions or different lengths.
+    """
+    if len(confidence) != len(scores) or not scores:
+        raise ValueError(f"{len(confidence)} confidences and {len(scores)} scores: give one of each for every question")
+    order = sorted(zip(confidence, scores, strict=True), reverse=True)
+    points: list[RiskPoint] = []
+    lost, area, count = 0.0, 0.0, 0
+    for threshold, tied in groupby(order, key=lambda one: one[0]):
+        losses = [1 - score for _, score in tied]
+        mean = sum(losses) / len(losses)
+        for _ in losses:
+            count += 1
+            lost += mean
+            area += lost / count
+        points.append(RiskPoint(threshold, count / len(order), lost / count))
+    return points, area / len(order)
+
+
+def calibration_error(confidence: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
+    """Expected calibration error: the gap between confidence and share right in `bins` bins of equal size, weighted.
+
+    Equal size and not equal width (Nguyen and O'Connor, 2015): a reader's confidences crowd near 0 and 1. Raises
+    ValueError for no questions or different lengths.
+    """
+    if len(confidence) != len(right) or not right:
+        raise ValueError(
+            f"{len(confidence)} confidences and {len(right)} outcomes: give one of each for every question"
+        )
+    order = sorted(zip(confidence, right, strict=True))
+    total, edges = 0.0, [round(number * len(order) / bins) for number in range(bins + 1)]
+    for begin, end in pairwise(edges):
+        part = order[begin:end]
+        if part:
+            total += abs(sum(sure for sure, _ in part) - sum(was for _, was in part))
+    return total / len(order)

@@ -1,0 +1,88 @@
+"""Where an arm's questions go: each into exactly one bin, so that the bins add up to all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias, get_args
+
+from rag_ft.evaluation.answer_metrics import token_f1
+from rag_ft.evaluation.predictions import Prediction, cites_gold, found_gold
+from rag_ft.schema import Question
+
+Bin: TypeAlias = Literal[
+    "correct and supported",
+    "correct, unsupported",
+    "declined rightly",
+    "not retrieved",
+    "retrieved but ignored",
+    "known closed-book, lost with context",
+    "wrong passage cited",
+    "abstained wrongly",
+    "answered what has no answer",
+    "invalid or incomplete",
+]
+BINS: tuple[Bin, ...] = get_args(Bin)
+GOOD: tuple[Bin, ...] = ("correct and supported", "correct, unsupported", "declined rightly")
+
+CORRECT_FROM = 0.5
+"""Token F1 from which an answer counts as the right one: it shares more with an accepted answer than it misses."""
+
+
+def is_correct(answer: str | None, question: Question) -> bool:
+    """Whether an answer counts as right, null included."""
+    return token_f1(answer, question.answers) >= CORRECT_FROM
+
+
+def bin_of(prediction: Prediction, question: Question, *, closed_book: str | None = None) -> Bin:
+    """The one bin of a question. `closed_book`: what the same model answers without passages, where that is known.
+
+    In this order: no usable reply; unanswerable ones by whether something was answered; right answers by whether a
+    citation's passage holds the evidence; then, of what is wrong, the first cause that explains it. An arm without
+    passages cannot have retrieved: its wrong answers and wrong abstentions are "not retrieved".
+    """
+    if prediction.failed or not prediction.complete or prediction.parses is False:
+        return "invalid or incomplete"
+    if not question.answerable:
+        return "declined rightly" if prediction.answer is None else "answered what has no answer"
+    if is_correct(prediction.answer, question):
+        return "correct and supported" if cites_gold(prediction, question.evidence) else "correct, unsupported"
+    if not found_gold(prediction, question.evidence):
+        return "not retrieved"
+    if closed_book is not None and is_correct(closed_book, question):
+        return "known closed-book, lost with context"
+    if prediction.answer is None:
+        return "abstained wrongly"
+    if prediction.citations and not cites_gold(prediction, question.evidence):
+        return "wrong passage cited"
+    return "retrieved but ignored"
+
+
+def budget(
+    predictions: Sequence[Prediction],
+    questions: Mapping[str, Question],
+    closed_book: Mapping[str, str | None] | None = None,
+) -> dict[Bin, int]:
+    """Questions in each bin, every bin named; they add up to the predictions."""
+    known = closed_book or {}
+    counts = Counter(
+        bin_of(one, questions[one.question_id], closed_book=known.get(one.question_id)) for one in predictions
+    )
+    return {name: counts[name] for name in BINS}
+
+
+def flow(
+    before: Sequence[Prediction], after: Sequence[Prediction], questions: Mapping[str, Question]
+) -> dict[tuple[Bin, Bin], int]:
+    """How many questions went from which bin to which between two arms, pairs that occur only: what tuning taught.
+
+    Raises ValueError where the arms were not asked the same questions.
+    """
+    later = {one.question_id: one for one in after}
+    if later.keys() != {one.question_id for one in before}:
+        raise ValueError("the two arms were asked different questions: compare arms of one run")
+    moves = Counter(
+        (bin_of(one, questions[one.question_id]), bin_of(later[one.question_id], questions[one.question_id]))
+        for one in before
+    )
+    return dict(sorted(moves.items(), key=lambda move: (BINS.index(move[0][0]), BINS.index(move[0][1]))))

@@ -1,0 +1,74 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_ft.evaluation.error_budget import BINS, bin_of, budget, flow
+from rag_ft.evaluation.predictions import CitedPlace, Place, Prediction
+from rag_ft.schema import Evidence, Question
+
+GOLD = Place(document_id="d", start=0, end=100)
+OTHER = Place(document_id="d", start=100, end=200)
+ANSWERABLE = Question(
+    id="q",
+    question="When?",
+    answers=("in 1905",),
+    evidence=(Evidence(document_id="d", start=10, end=17, quote="in 1905"),),
+)
+NOT = Question(id="n", question="Who?", answerable=False)
+
+
+def _said(answer, *, cited=(), passages=(GOLD, OTHER), question="q", **more):
+    citations = tuple(CitedPlace(passage=one, quote="…", verdict="supported") for one in cited)
+    return Prediction(arm="a", question_id=question, answer=answer, citations=citations, passages=passages, **more)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "question", "closed_book", "expected"),
+    [
+        (_said("1905", cited=[GOLD]), ANSWERABLE, None, "correct and supported"),
+        (_said("1905", cited=[OTHER]), ANSWERABLE, None, "correct, unsupported"),
+        (_said("1905", passages=()), ANSWERABLE, None, "correct, unsupported"),
+        (_said(None, question="n"), NOT, None, "declined rightly"),
+        (_said("a guild", question="n"), NOT, None, "answered what has no answer"),
+        (_said("1906", cited=[OTHER], passages=(OTHER,)), ANSWERABLE, None, "not retrieved"),
+        (_said(None, passages=(OTHER,)), ANSWERABLE, None, "not retrieved"),
+        (_said("1906", cited=[GOLD]), ANSWERABLE, "1905", "known closed-book, lost with context"),
+        (_said("1906", cited=[GOLD]), ANSWERABLE, "1806", "retrieved but ignored"),
+        (_said("1906", cited=[OTHER]), ANSWERABLE, None, "wrong passage cited"),
+        (_said(None), ANSWERABLE, None, "abstained wrongly"),
+        (_said(None, complete=False), ANSWERABLE, None, "invalid or incomplete"),
+        (_said("1905", parses=False), ANSWERABLE, None, "invalid or incomplete"),
+        (_said(None, failed="the server is down", question="n"), NOT, None, "invalid or incomplete"),
+    ],
+)
+def test_each_case_goes_into_its_bin(prediction, question, closed_book, expected):
+    assert bin_of(prediction, question, closed_book=closed_book) == expected
+
+
+replies = st.builds(
+    _said,
+    st.sampled_from([None, "1905", "1906"]),
+    cited=st.sampled_from([(), (GOLD,), (OTHER,)]),
+    passages=st.sampled_from([(), (GOLD,), (OTHER,), (OTHER, GOLD)]),
+    question=st.sampled_from(["q", "n"]),
+    parses=st.sampled_from([None, True, False]),
+    complete=st.booleans(),
+    failed=st.sampled_from(["", "down"]),
+)
+
+
+@given(st.lists(replies, max_size=12))
+def test_bins_add_up_to_all_questions(made):
+    counts = budget(made, {"q": ANSWERABLE, "n": NOT})
+    assert tuple(counts) == BINS and sum(counts.values()) == len(made)
+
+
+def test_the_flow_between_two_arms_shows_what_changed():
+    before = [_said("1906", cited=[OTHER]), _said("x", question="n")]
+    after = [_said(None, question="n"), _said("1905", cited=[GOLD])]
+    assert flow(before, after, {"q": ANSWERABLE, "n": NOT}) == {
+        ("wrong passage cited", "correct and supported"): 1,
+        ("answered what has no answer", "declined rightly"): 1,
+    }
+    with pytest.raises(ValueError, match="different questions"):
+        flow(before, after[:1], {"q": ANSWERABLE, "n": NOT})
