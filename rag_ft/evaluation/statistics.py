@@ -211,7 +211,8 @@ def _by_document(
     """Sum of scores and number of questions of each document, in order of first use."""
     places: dict[Hashable, int] = {}
     where = np.array([places.setdefault(name, len(places)) for name in names])
-    return np.bincount(where, values, len(places)), np.bincount(where, minlength=len(places)).astype(np.float64)
+    sums = np.bincount(where, values, len(places)).astype(np.float64)
+    return sums, np.bincount(where, minlength=len(places)).astype(np.float64)
 
 
 def _error(weights: NDArray[np.float64], sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:

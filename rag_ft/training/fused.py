@@ -84,7 +84,7 @@ class _HeadLoss(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         slopes = []
-        for rows, wanted in zip(hidden.split(_HEAD_ROWS), targets.split(_HEAD_ROWS), strict=True):
+        for rows, wanted in zip(torch.split(hidden, _HEAD_ROWS), torch.split(targets, _HEAD_ROWS), strict=True):
             logits = linear(rows, weight).float()
             whole = logits.logsumexp(-1, keepdim=True)
             total += (whole - logits.gather(1, wanted[:, None])).sum()
@@ -105,7 +105,7 @@ def head_loss(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtyp
     with torch.autocast(hidden.device.type, enabled=False):
         if not len(targets):
             return hidden.sum() * 0.0
-        return _HeadLoss.apply(hidden.to(dtype), weight.to(dtype), targets)  # type: ignore[no-any-return]
+        return _HeadLoss.apply(hidden.to(dtype), weight.to(dtype), targets)  # type: ignore[no-any-return, no-untyped-call]
 
 
 @contextmanager
@@ -137,9 +137,9 @@ def fused(model: Any, dtype: torch.dtype) -> Iterator[Fused]:
 
 
 def _lora_forward(module: Any, dtype: torch.dtype) -> Any:
-    from peft.tuners.lora.layer import Linear
+    from peft.tuners.lora import layer
 
-    if type(module) is not Linear or module.merged or module.disable_adapters or len(module.active_adapters) != 1:
+    if type(module) is not layer.Linear or module.merged or module.disable_adapters or len(module.active_adapters) != 1:
         return None
     base, name = module.base_layer, module.active_adapters[0]
     plain = (
@@ -158,7 +158,7 @@ def _lora_forward(module: Any, dtype: torch.dtype) -> Any:
 
     def forward(given: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            return _LoraLinear.apply(given, weight, bias, a, b, scale)  # type: ignore[no-any-return]
+            return _LoraLinear.apply(given, weight, bias, a, b, scale)  # type: ignore[no-any-return, no-untyped-call]
 
     return forward
 
@@ -169,7 +169,7 @@ def _norm_forward(module: Any, dtype: torch.dtype) -> Any:
         return None
 
     def forward(given: Tensor) -> Tensor:
-        return _RmsNorm.apply(given, weight, eps, dtype)  # type: ignore[no-any-return]
+        return _RmsNorm.apply(given, weight, eps, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
     # Families write their norms in other ways under names alike: what this one gives decides.
     sample = torch.linspace(-2, 2, weight.numel()).reshape(1, -1)
@@ -181,7 +181,7 @@ def _norm_forward(module: Any, dtype: torch.dtype) -> Any:
 def _plain_head(model: Any) -> bool:
     """Whether the logits are the frozen head's product with the last hidden states, and nothing more."""
     head = model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or head.bias is not None or head.weight.requires_grad:
+    if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None or head.weight.requires_grad:
         return False
     seen: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))

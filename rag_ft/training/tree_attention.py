@@ -59,11 +59,13 @@ def tree_attention(
     if query.device.type == "cpu" and not dropout:
         dtype = masks[0].dtype
         with torch.autocast("cpu", enabled=False):
-            out = _TreeAttention.apply(query.to(dtype), key.to(dtype), value.to(dtype), scale, tree["sizes"], masks)
+            out = _TreeAttention.apply(  # type: ignore[no-untyped-call]
+                query.to(dtype), key.to(dtype), value.to(dtype), scale, tree["sizes"], masks
+            )
         return out, None
     repeats = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    parts = zip(*(one.split(tree["sizes"], 2) for one in (query, key, value)), masks, strict=True)
+    parts = zip(*(torch.split(one, tree["sizes"], 2) for one in (query, key, value)), masks, strict=True)
     _, head_key, head_value, _ = head = next(parts)
     pieces = [head, *((q, torch.cat((head_key, k), 2), torch.cat((head_value, v), 2), mask) for q, k, v, mask in parts)]
     outs = [
@@ -83,7 +85,7 @@ class _TreeAttention(torch.autograd.Function):
     ) -> Tensor:
         _, heads, tokens, width = query.shape
         groups = key.shape[1]
-        query, key, value = query[0].unflatten(0, (groups, heads // groups)), key[0], value[0]
+        query, key, value = torch.unflatten(query[0], 0, (groups, heads // groups)), key[0], value[0]
         out = query.new_empty(tokens, heads, width)
         head, kept = sizes[0], []
         for begin, end, mask in _spans(sizes, masks):
