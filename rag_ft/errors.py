@@ -18,6 +18,7 @@ RagFtError
     - AnswerParseError       a completion is not the JSON of an answer
   x DatasetError             question records that cannot be read or are inconsistent
   x TrainingError            a run cannot start, or cannot go on
+  x EvaluationError          an evaluation cannot start, or its results cannot be used
 """
 
 
@@ -96,3 +97,7 @@ class DatasetError(RagFtError):
 
 class TrainingError(RagFtError):
     """A training run cannot start, or cannot go on."""
+
+
+class EvaluationError(RagFtError):
+    """An evaluation cannot start, or stored results cannot be used."""

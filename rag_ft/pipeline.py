@@ -39,11 +39,12 @@ class Pipeline(Runnable[Question, Answer]):
     """Answers questions from an index.
 
     `retriever`: `Index.as_retriever(...)`, or any langchain retriever, whose documents then count as passages.
-    `ask`, `ask_batch` and `events` are the plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest
-    come from langchain-core and take a question or `{"question": ...}`.
+    None: for `read_batch` alone, which takes passages that were retrieved already. `ask`, `ask_batch` and `events` are
+    the plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest come from langchain-core and take a
+    question or `{"question": ...}`.
     """
 
-    def __init__(self, retriever: BaseRetriever, reader: Reader) -> None:
+    def __init__(self, retriever: BaseRetriever | None, reader: Reader) -> None:
         self.retriever = retriever
         self.reader = reader
 
@@ -60,7 +61,15 @@ class Pipeline(Runnable[Question, Answer]):
             return []
         begin = time.perf_counter()
         found = self._retrieve(questions, k)
-        retrieved = time.perf_counter()
+        return self.read_batch(questions, found, retrieve_seconds=time.perf_counter() - begin)
+
+    def read_batch(
+        self, questions: Sequence[str], found: Sequence[Sequence[Hit]], *, retrieve_seconds: float = 0.0
+    ) -> list[Answer]:
+        """The answers from passages that were retrieved already; `retrieve_seconds` for all of them together."""
+        if not questions:
+            return []
+        begin = time.perf_counter()
         readings = self.reader.read_batch(
             [
                 ReadRequest(question, tuple(hit.passage for hit in hits))
@@ -68,7 +77,7 @@ class Pipeline(Runnable[Question, Answer]):
             ]
         )
         share = 1 / len(questions)
-        seconds = ((retrieved - begin) * share, (time.perf_counter() - retrieved) * share)
+        seconds = (retrieve_seconds * share, (time.perf_counter() - begin) * share)
         return [
             self._answer(question, hits, reading, *seconds)
             for question, hits, reading in zip(questions, found, readings, strict=True)
@@ -126,6 +135,8 @@ class Pipeline(Runnable[Question, Answer]):
     def _retrieve(self, questions: Sequence[str], k: int | None) -> list[list[Hit]]:
         if isinstance(self.retriever, Retriever):
             return self.retriever.retrieve_batch(questions, k)
+        if self.retriever is None:
+            raise UsageError("this pipeline has no retriever: give one, or use read_batch with passages")
         options: dict[str, Any] = {} if k is None else {"k": k}
         return [
             [_hit(document, rank) for rank, document in enumerate(documents, start=1)]

@@ -28,6 +28,19 @@ SYSTEM = (
     ' If none does: {"answer": null, "citations": []}.'
 )
 
+CLOSED_BOOK_SYSTEM = (
+    "Answer the question from what you know, in a few words. Reply with one line of JSON."
+    ' If you know the answer: {"answer": "the answer", "citations": [1]}.'
+    ' If you do not: {"answer": null, "citations": []}.'
+)
+"""For a reader that is asked without passages, to learn what it knows by heart: the same JSON, so that decoding and
+stopping are the same; its citation says nothing."""
+
+CLOSED_BOOK_SHOTS: tuple[tuple[str, str, str], ...] = (
+    ("", "In which country is Mount Kenya?", completion.render("Kenya", (1,))),
+    ("", "What did the second driver of the 1931 mail coach to Molde have for breakfast?", completion.render(None)),
+)
+
 SHOTS: tuple[tuple[str, str, str], ...] = (
     (
         "[1] (Mount Kenya) Mount Kenya is the highest mountain in Kenya. Its peak Batian is 5,199 metres high.\n",
@@ -79,12 +92,15 @@ class Prompt:
 class PromptBuilder:
     """Builds prompts and completions for one tokenizer.
 
-    `shots`: whether two worked examples go before the question; a tuned reader does without them.
+    `shots`: whether two worked examples go before the question; a tuned reader does without them. `closed_book`: asks
+    for what the model knows instead of what the passages say.
     """
 
-    def __init__(self, tokenizer: Any, *, shots: bool = True) -> None:
+    def __init__(self, tokenizer: Any, *, shots: bool = True, closed_book: bool = False) -> None:
         self.tokenizer = tokenizer
         self.shots = shots
+        self._system = CLOSED_BOOK_SYSTEM if closed_book else SYSTEM
+        self._examples = (CLOSED_BOOK_SHOTS if closed_book else SHOTS) if shots else ()
         self._plain = _plain_tokenizer(tokenizer)
         self._special = {str(token): int(i) for i, token in tokenizer.added_tokens_decoder.items()}
         before, after, self.end_of_turn_id = self._render_template()
@@ -178,21 +194,22 @@ class PromptBuilder:
 
     def _render_template(self) -> tuple[str, str, int]:
         """Text before and after the place of context and question, and the token that ends a turn."""
-        shots = SHOTS if self.shots else ()
         if not getattr(self.tokenizer, "chat_template", None):
-            turns = "".join(f"{context}\nQuestion: {asked}\nAnswer: {reply}\n\n" for context, asked, reply in shots)
-            return f"{SYSTEM}\n\n{turns}", "\nAnswer: ", _eos_id(self.tokenizer)
+            turns = "".join(
+                f"{context}\nQuestion: {asked}\nAnswer: {reply}\n\n" for context, asked, reply in self._examples
+            )
+            return f"{self._system}\n\n{turns}", "\nAnswer: ", _eos_id(self.tokenizer)
         turns_: list[dict[str, str]] = []
-        for context, asked, reply in shots:
+        for context, asked, reply in self._examples:
             turns_.append({"role": "user", "content": f"{context}\nQuestion: {asked}"})
             turns_.append({"role": "assistant", "content": reply})
         last = {"role": "user", "content": _PLACE}
-        messages = [{"role": "system", "content": SYSTEM}, *turns_, last]
+        messages = [{"role": "system", "content": self._system}, *turns_, last]
         rendered = self._apply(messages)
-        if rendered is None or SYSTEM not in rendered:
+        if rendered is None or self._system not in rendered:
             # No system role in this template (Gemma raises): the text goes before the first user turn.
             first, *others = [*turns_, last]
-            messages = [{"role": "user", "content": f"{SYSTEM}\n\n{first['content']}"}, *others]
+            messages = [{"role": "user", "content": f"{self._system}\n\n{first['content']}"}, *others]
             rendered = self._apply(messages)
         if rendered is None or rendered.count(_PLACE) != 1:
             raise UsageError(

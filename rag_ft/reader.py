@@ -128,6 +128,7 @@ class Reader:
         decoding: Decoding = "search",
         temperature: float = 0.0,
         seed: int = 0,
+        prompts: PromptBuilder | None = None,
     ) -> None:
         _check("mode", mode, MODES)
         record = adapter_record(loaded.adapter)
@@ -154,8 +155,9 @@ class Reader:
         self.loaded = loaded
         if shots is None:
             shots = bool(record.get("shots", loaded.adapter is None))
-        self.prompts = PromptBuilder(loaded.tokenizer, shots=shots)
-        _check_prompt(record, self.prompts, loaded)
+        self.prompts = prompts or PromptBuilder(loaded.tokenizer, shots=shots)
+        if prompts is None:
+            _check_prompt(record, self.prompts, loaded)
         self._decoder = Decoder(loaded)
         self.budget = reader_budget(self.prompts, self._decoder.window, max_prompt_tokens, max_answer_tokens)
         self._grammars: GrammarCompiler | None = None
@@ -229,10 +231,11 @@ class Reader:
         """What every completion starts with, read with the prompt; free text starts as it likes."""
         return (*self.prompts.completion_head, *self.prompts.completion_open) if self.mode != "free" else ()
 
-    def closed_book(self, questions: Sequence[str]) -> list[str | None]:
+    def closed_book(self, questions: Sequence[str], *, must_answer: bool = False) -> list[Reading]:
         """What the model answers with no passage in the prompt, in any words: what it knows by heart.
 
-        For looking into a reader, never for answering: nothing can be cited. Raises UsageError in mode "quote".
+        For looking into a reader, never for answering: nothing can be cited. `must_answer`: the best answer even where
+        null is likelier. Raises UsageError in mode "quote".
         """
         if self.mode == "quote":
             raise UsageError("closed_book needs a reader in mode 'schema' or 'free': a quote needs a passage")
@@ -242,7 +245,11 @@ class Reader:
             rows.append(_Row(number, prompt, (), [*prompt.question, *self._lead]))
         for group in _groups(rows):
             self._run(group)
-        return [row.best for row in rows]
+        before, self.threshold = self.threshold, 0.0 if must_answer else self.threshold
+        try:
+            return [self._combine(ReadRequest(questions[row.request], ()), [row]) for row in rows]
+        finally:
+            self.threshold = before
 
     def _rows(self, requests: Sequence[ReadRequest]) -> list[_Row]:
         """The prompts of all requests: one each for joint reading, one for each passage for separate reading."""

@@ -12,10 +12,6 @@ runner = CliRunner()
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Index, question file and folder of a little world, with the real embedder left out."""
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, str(Path(__file__).parent / "training"))
     from data import little_world
 
     folder = tmp_path_factory.mktemp("cli-train")

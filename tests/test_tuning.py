@@ -36,10 +36,6 @@ def test_without_unanswerable_questions_the_threshold_is_zero():
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, str(Path(__file__).parent / "training"))
     from data import little_world
     from fakes import HashingEmbedder
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from rag_ft.counterfactual import swap_answer
 from rag_ft.training.examples import Example
 
 if TYPE_CHECKING:
@@ -142,31 +143,16 @@ def judge(history: Sequence[Mapping[str, float]], memorisation: Memorisation | N
     )
 
 
-def answer_type(answer: str) -> str:
-    """A rough type, so that a swap stays plausible: year, number, name, words, by length."""
-    text = answer.strip()
-    if re.fullmatch(r"1\d{3}|20\d{2}", text):
-        return "year"
-    if re.search(r"\d", text):
-        return "number"
-    words = text.split()
-    named = "name" if all(word[:1].isupper() for word in words) else "words"
-    return f"{named} {min(len(words), 4)}"
-
-
 def swapped(example: Example, others: Sequence[str]) -> tuple[Example, str] | None:
     """The example with its answer replaced in the gold passage by another of its type; None where none fits."""
     if example.answer is None:
         return None
-    kind = answer_type(example.answer)
     passage = example.passages[example.numbers[0] - 1]
-    for other in others:
-        if answer_type(other) == kind and other not in passage.text and other.casefold() != example.answer.casefold():
-            text = passage.text.replace(example.answer, other)
-            changed = passage.model_copy(update={"text": text, "end": passage.start + len(text)})
-            passages = tuple(changed if one is passage else one for one in example.passages)
-            return example._replace(passages=passages, answer=other), other
-    return None
+    swap = swap_answer(passage, example.answer, others)
+    if swap is None:
+        return None
+    passages = tuple(swap.passage if one is passage else one for one in example.passages)
+    return example._replace(passages=passages, answer=swap.answer), swap.answer
 
 
 def probe_memory(reader: Reader, examples: Sequence[Example], count: int = 40) -> Memorisation:
@@ -178,8 +164,8 @@ def probe_memory(reader: Reader, examples: Sequence[Example], count: int = 40) -
 
     chosen = [example for example in examples if example.answer is not None][:count]
     answers = [example.answer for example in chosen if example.answer is not None]
-    closed = reader.closed_book([example.question for example in chosen])
-    recited = sum(_same(given, example.answer) for given, example in zip(closed, chosen, strict=True))
+    closed = reader.closed_book([example.question for example in chosen], must_answer=True)
+    recited = sum(_same(given.answer, example.answer) for given, example in zip(closed, chosen, strict=True))
     pairs = [
         (example, swap)
         for place, example in enumerate(chosen)

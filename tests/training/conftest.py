@@ -1,11 +1,6 @@
 """What training tests share: an index of little documents, and a tiny base model."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 import pytest
 from data import little_world
 
+from rag_ft.counterfactual import answer_type
 from rag_ft.schema import Passage
 from rag_ft.training.examples import Example
-from rag_ft.training.overfitting import FIXES, Memorisation, answer_type, judge, swapped
+from rag_ft.training.overfitting import FIXES, Memorisation, judge, swapped
 
 
 def _history(train, held_out):

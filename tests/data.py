@@ -1,4 +1,4 @@
-"""Documents and question records for training tests: little worlds with facts that a tiny model can learn."""
+"""Documents and question records for tests: little worlds with facts that a tiny model can learn."""
 
 from rag_ft.schema import Document, Evidence, Question
 

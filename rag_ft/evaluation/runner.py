@@ -1,0 +1,203 @@
+"""Questions through arms, a line on disk for each reply, and figures from those lines alone.
+
+Every prediction goes to `predictions.jsonl` as its batch comes. Batches are cut from the questions in one fixed way
+and written whole, so that a run that was killed asks again only what is missing, in the batches of a run that was
+not, and ends with the same `results.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
+
+from rag_ft.errors import EvaluationError
+from rag_ft.evaluation.arms import Arm, Asked, failure
+from rag_ft.evaluation.predictions import Prediction
+from rag_ft.schema import Question
+
+if TYPE_CHECKING:
+    from rag_ft.retriever import Retriever
+
+PREDICTIONS = "predictions.jsonl"
+RUN = "run.json"
+BATCH = 16
+"""Questions that an arm is given at once; neighbours in length, so that little is padding."""
+
+
+class Progress(NamedTuple):
+    """How far an arm is."""
+
+    arm: str
+    done: int
+    questions: int
+    seconds_left: float | None
+
+
+def run_arms(
+    arms: Sequence[Arm],
+    questions: Sequence[Question],
+    retriever: Retriever,
+    output: str | Path,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> dict[str, list[Prediction]]:
+    """Every arm's predictions in the order of the questions; what stands in `output` already is not asked again.
+
+    Passages are retrieved once, for all arms. An arm that raises is done for: its remaining questions are failures
+    with the reason, and the other arms go on. Raises EvaluationError where `output` holds another run.
+    """
+    output = Path(output)
+    asked = _retrieved(questions, retriever)
+    _claim(output, arms, asked)
+    path = output / PREDICTIONS
+    known = _read(path)
+    found: dict[str, dict[str, Prediction]] = {arm.name: {} for arm in arms}
+    for one in known:
+        if one.arm in found:
+            found[one.arm][one.question_id] = one
+    with path.open("a", encoding="utf-8") as file:
+        for arm in arms:
+            _run_arm(arm, list(_alike(asked).values()), found[arm.name], file, on_progress)
+    return {
+        arm.name: [found[arm.name][question.id] for question in questions if question.id in found[arm.name]]
+        for arm in arms
+    }
+
+
+def _run_arm(
+    arm: Arm,
+    groups: Sequence[Sequence[Asked]],
+    found: dict[str, Prediction],
+    file: Any,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    """Ask the first of each group; the others have the same question and passages, and get the same reply."""
+    copies = {group[0].question.id: group[1:] for group in groups}
+    total = sum(len(group) for group in groups)
+    broken = ""
+    begin, answered = time.monotonic(), 0
+    for batch in _batches([group[0] for group in groups]):
+        if all(one.question.id in found for first in batch for one in (first, *copies[first.question.id])):
+            continue
+        start = time.perf_counter()
+        try:
+            made = [failure(arm.name, one, broken) for one in batch] if broken else arm.reply(batch)
+        except Exception as error:  # an arm may be anybody's code, or a server at the other end of the world
+            broken = f"{type(error).__name__}: {error}"
+            seconds = (time.perf_counter() - start) / len(batch)
+            made = [failure(arm.name, one, broken, seconds) for one in batch]
+        if [one.question_id for one in made] != [one.question.id for one in batch]:
+            raise EvaluationError(
+                f"the arm {arm.name!r} gave {len(made)} replies to {len(batch)} questions, or in"
+                " another order: make its reply() give one prediction for each question"
+            )
+        made += [
+            one.model_copy(update={"question_id": other.question.id})
+            for one in made
+            for other in copies[one.question_id]
+        ]
+        found.update({one.question_id: one for one in made})
+        file.write("".join(one.model_dump_json(exclude_defaults=True) + "\n" for one in made))
+        file.flush()
+        os.fsync(file.fileno())
+        answered += len(made)
+        if on_progress is not None:
+            left = (time.monotonic() - begin) / answered * (total - len(found))
+            on_progress(Progress(arm.name, len(found), total, left))
+
+
+def _alike(asked: Sequence[Asked]) -> dict[tuple[str, ...], list[Asked]]:
+    """Questions that would be asked in the same words with the same passages, together."""
+    groups: dict[tuple[str, ...], list[Asked]] = {}
+    for one in asked:
+        # The gold passages differ with the evidence, and an arm may be given those.
+        gold = tuple(f"{piece.document_id} {piece.start} {piece.end}" for piece in one.question.evidence)
+        key = (one.question.question, *(hit.passage.id for hit in one.hits), *gold)
+        groups.setdefault(key, []).append(one)
+    return groups
+
+
+def _batches(asked: Sequence[Asked]) -> list[list[Asked]]:
+    """Fixed by the questions alone: by the length of what is read, then by id."""
+    ordered = sorted(
+        asked,
+        key=lambda one: (sum(len(hit.passage.text) for hit in one.hits), len(one.question.question), one.question.id),
+    )
+    return [ordered[begin : begin + BATCH] for begin in range(0, len(ordered), BATCH)]
+
+
+def _retrieved(questions: Sequence[Question], retriever: Retriever) -> list[Asked]:
+    if not questions:
+        raise EvaluationError("there are no questions to ask: check the recipe's questions and split")
+    hits = retriever.retrieve_batch([one.question for one in questions])
+    return [Asked(question, tuple(found)) for question, found in zip(questions, hits, strict=True)]
+
+
+def run_fingerprint(arms: Sequence[Arm], asked: Sequence[Asked]) -> str:
+    """SHA-256 over all that decides the predictions: the arms' settings, questions, and the passages found."""
+    digest = hashlib.sha256()
+    for arm in arms:
+        digest.update(json.dumps([arm.name, dict(arm.settings)], sort_keys=True).encode())
+    for one in asked:
+        digest.update(one.question.model_dump_json().encode())
+        digest.update(json.dumps([(hit.passage.id, hit.passage.text) for hit in one.hits]).encode())
+    return digest.hexdigest()
+
+
+def _claim(output: Path, arms: Sequence[Arm], asked: Sequence[Asked]) -> None:
+    names = [arm.name for arm in arms]
+    for name in names:
+        if names.count(name) > 1:
+            raise EvaluationError(f"two arms are named {name!r}: give each its own name")
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / RUN
+    fingerprint = run_fingerprint(arms, asked)
+    if path.is_file():
+        before = _json(path).get("fingerprint")
+        if before != fingerprint:
+            raise EvaluationError(
+                f"{output} holds the predictions of another run ({str(before)[:12]}, this one is {fingerprint[:12]}):"
+                " give another output folder, or remove this one to start anew"
+            )
+        return
+    if (output / PREDICTIONS).exists():
+        raise EvaluationError(f"{output} holds predictions without the {RUN} that says of what: give another folder")
+    content = {"fingerprint": fingerprint, "arms": {arm.name: dict(arm.settings) for arm in arms}}
+    work = output / f".{RUN}.{os.getpid()}"
+    work.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(work, path)
+
+
+def _read(path: Path) -> list[Prediction]:
+    """The predictions on disk; a last line that was cut by a kill is taken off, a damaged one before it is an error."""
+    if not path.is_file():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    found = []
+    for number, line in enumerate(whole.decode("utf-8", errors="replace").splitlines(), start=1):
+        try:
+            found.append(Prediction.model_validate_json(line))
+        except ValidationError as error:
+            raise EvaluationError(
+                f"{path}, line {number} is damaged: remove that line and run again, which asks its question anew"
+            ) from error
+    return found
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EvaluationError(f"{path} is not JSON: give another output folder, or remove this one") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,196 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from data import little_world
+from fakes import HashingEmbedder
+
+from rag_ft.errors import EvaluationError
+from rag_ft.evaluation.arms import FunctionArm, PassageArm, SentenceArm
+from rag_ft.evaluation.runner import PREDICTIONS, RUN, run_arms
+from rag_ft.index import Index
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    documents, questions = little_world()
+    return Index.build(documents, tmp_path_factory.mktemp("judge") / "index", embedder=HashingEmbedder()), questions
+
+
+def _first_word(question, passages):
+    return passages[0].text.split()[0]
+
+
+def _lines(folder):
+    return (folder / PREDICTIONS).read_text().splitlines()
+
+
+def test_every_question_gets_one_prediction_from_every_arm_and_a_line(world, tmp_path):
+    index, questions = world
+    arms = [PassageArm("top"), FunctionArm("mine", _first_word)]
+    seen = []
+    found = run_arms(arms, questions, index.as_retriever(k=3), tmp_path, on_progress=seen.append)
+    assert [one.question_id for one in found["top"]] == [one.id for one in questions]
+    assert len(_lines(tmp_path)) == 2 * len(questions)
+    assert seen[-1].done == seen[-1].questions == len(questions) and seen[-1].seconds_left == 0
+    assert all(one.citations for one in found["top"])
+
+
+def test_what_is_on_disk_is_not_asked_again(world, tmp_path):
+    index, questions = world
+    calls = []
+
+    def counted(question, passages):
+        calls.append(question)
+        return "x"
+
+    first = run_arms([FunctionArm("mine", counted)], questions, index.as_retriever(), tmp_path)
+    assert len(calls) == len(questions)
+    again = run_arms([FunctionArm("mine", counted)], questions, index.as_retriever(), tmp_path)
+    assert again == first and len(calls) == len(questions)
+
+
+def test_a_question_asked_twice_costs_one_call(world, tmp_path):
+    index, questions = world
+    calls = []
+
+    def counted(question, passages):
+        calls.append(question)
+        return "x"
+
+    twice = [*questions, questions[0].model_copy(update={"id": "again"})]
+    found = run_arms([FunctionArm("mine", counted)], twice, index.as_retriever(), tmp_path)
+    assert len(calls) == len(questions) and found["mine"][-1].question_id == "again"
+
+
+def test_an_arm_that_breaks_half_way_fails_its_rest_and_the_others_finish(world, tmp_path):
+    index, questions = world
+
+    class Breaks:
+        name = "breaks"
+        settings = {"kind": "test"}
+        calls = 0
+
+        def reply(self, asked):
+            self.calls += 1
+            if self.calls > 1:
+                raise ConnectionError("the server has gone away")
+            return PassageArm("breaks").reply(asked)
+
+    found = run_arms([Breaks(), PassageArm("top")], questions, index.as_retriever(), tmp_path)
+    failed = [one for one in found["breaks"] if one.failed]
+    assert len(failed) == len(questions) - 16
+    assert failed[0].failed == "ConnectionError: the server has gone away"
+    assert not any(one.failed for one in found["top"]) and len(found["top"]) == len(questions)
+
+
+def test_an_exception_of_a_users_function_is_that_questions_failure(world, tmp_path):
+    index, questions = world
+
+    def picky(question, passages):
+        if "high" in question:
+            raise ValueError("too high")
+        return None
+
+    found = run_arms([FunctionArm("mine", picky)], questions, index.as_retriever(), tmp_path)["mine"]
+    assert {bool(one.failed) for one in found} == {True, False}
+    assert all(("ValueError: too high" == one.failed) == one.question_id.endswith("-1") for one in found)
+
+
+def test_the_folder_of_another_run_is_refused(world, tmp_path):
+    index, questions = world
+    run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path)
+    with pytest.raises(EvaluationError, match="predictions of another run"):
+        run_arms([PassageArm("top", pick="random")], questions, index.as_retriever(), tmp_path)
+    with pytest.raises(EvaluationError, match="predictions of another run"):
+        run_arms([PassageArm("top")], questions[1:], index.as_retriever(), tmp_path)
+    (tmp_path / RUN).unlink()
+    with pytest.raises(EvaluationError, match=r"without the run\.json"):
+        run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path)
+
+
+def test_a_cut_last_line_is_asked_again_and_a_damaged_one_is_told(world, tmp_path):
+    index, questions = world
+    whole = run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path)
+    path = tmp_path / PREDICTIONS
+    path.write_bytes(path.read_bytes()[:-40])
+    assert run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path) == whole
+    lines = _lines(tmp_path)
+    path.write_text("\n".join(["{broken", *lines[1:]]) + "\n")
+    with pytest.raises(EvaluationError, match="line 1 is damaged"):
+        run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path)
+
+
+def test_names_and_questions_are_checked(world, tmp_path):
+    index, questions = world
+    with pytest.raises(EvaluationError, match="two arms are named"):
+        run_arms([PassageArm("a"), PassageArm("a")], questions, index.as_retriever(), tmp_path)
+    with pytest.raises(EvaluationError, match="no questions"):
+        run_arms([PassageArm("a")], [], index.as_retriever(), tmp_path)
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from fakes import HashingEmbedder
+from data import little_world
+from rag_ft.evaluation.arms import FunctionArm, PassageArm
+from rag_ft.evaluation.runner import run_arms
+from rag_ft.index import Index
+def slow(question, passages):
+    time.sleep(0.01)
+    return passages[0].text[:9]
+index = Index.load({index!r}, embedder=HashingEmbedder())
+run_arms([FunctionArm("mine", slow), PassageArm("top")], little_world()[1], index.as_retriever(k=3), {output!r})
+"""
+
+
+def _replies(folder):
+    """The last line of each arm and question, without what a clock says."""
+    found = {}
+    for line in _lines(folder):
+        one = json.loads(line)
+        one.pop("seconds", None)
+        found[one["arm"], one["question_id"]] = one
+    return found
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_ends_with_the_predictions_of_one_that_was_not(world, tmp_path):
+    index, _ = world
+    here = Path(__file__).parent.parent
+
+    def start(output):
+        script = SCRIPT.format(tests=str(here), index=str(index.path), output=str(output))
+        return subprocess.Popen([sys.executable, "-c", script])
+
+    assert start(tmp_path / "whole").wait(timeout=60) == 0
+    chooser = random.Random(1)
+    for _ in range(10):
+        process = start(tmp_path / "killed")
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "killed" / RUN).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(chooser.random() * 0.4)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+    assert start(tmp_path / "killed").wait(timeout=60) == 0
+    assert _replies(tmp_path / "killed") == _replies(tmp_path / "whole")
+
+
+def test_the_sentence_arm_quotes_the_top_passage(world):
+    from rag_ft.evaluation.arms import Asked
+
+    index, questions = world
+    hits = index.as_retriever(k=2).retrieve_batch([questions[0].question])[0]
+    made = SentenceArm("sentence", index.embedder).reply([Asked(questions[0], tuple(hits)), Asked(questions[0], ())])
+    assert made[0].answer in hits[0].passage.text and made[0].answer.endswith(".")
+    assert made[0].citations[0].verdict == "supported"
+    assert made[1].answer is None
