@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
+    from rag_ft.evaluation.judge import Report, evaluate
     from rag_ft.index import Index
     from rag_ft.model import compute_plan
     from rag_ft.pipeline import Pipeline
@@ -75,6 +76,7 @@ __all__ = [
     "RagFtError",
     "Reader",
     "ReaderError",
+    "Report",
     "Retriever",
     "TrainConfig",
     "TrainedAdapter",
@@ -82,6 +84,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "compute_plan",
+    "evaluate",
     "load_embedder",
     "lora_plan",
     "read_corpus",
@@ -95,6 +98,8 @@ _ROOMS = {
     "Pipeline": "pipeline",
     "Reader": "reader",
     "Retriever": "retriever",
+    "Report": "evaluation.judge",
+    "evaluate": "evaluation.judge",
     "ExampleConfig": "training.examples",
     "LoraSettings": "training.lora",
     "TrainConfig": "training.trainer",

@@ -15,6 +15,7 @@ import typer
 import rag_ft
 from rag_ft.cli.ask import ask
 from rag_ft.cli.demo import demo
+from rag_ft.cli.evaluate import eval_app
 from rag_ft.cli.index import index_app
 from rag_ft.cli.models import models
 from rag_ft.cli.train import data_app, plan, train
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(index_app, name="index")
 app.add_typer(data_app, name="data")
+app.add_typer(eval_app, name="eval")
 app.command()(demo)
 app.command()(ask)
 app.command()(plan)

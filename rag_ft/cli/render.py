@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from rag_ft.schema import Answer, Citation
+
+if TYPE_CHECKING:
+    from rag_ft.evaluation.runner import Progress
 
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
 
@@ -124,6 +127,32 @@ class TrainingLine:
         elif "eval_loss" in record or seconds - self._printed > 30:
             self._printed = seconds
             self._console.print(line, markup=False)
+
+
+class EvaluationLine:
+    """A live line on a terminal: arm, questions, time left; a plain line for each arm elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = console.status("loading") if console.is_terminal else None
+
+    def __enter__(self) -> EvaluationLine:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Show how far an arm is."""
+        left = "" if progress.seconds_left is None else f"  {_minutes(progress.seconds_left)} left for this arm"
+        line = f"{progress.arm}: {progress.done} of {progress.questions}{left}"
+        if self._status is not None:
+            self._status.update(line)
+        elif progress.done == progress.questions:
+            self._console.print(f"{progress.arm}: {progress.questions} questions", markup=False)
 
 
 _SPEEDS = (("examples_per_second", "examples/s", 1), ("tokens_per_second", "tokens/s", 0))

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from statistics import mean
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.evaluation import statistics
 from rag_ft.evaluation.answer_metrics import abstention, calibration_error, exact_match, risk_coverage, token_f1
-from rag_ft.evaluation.error_budget import Bin, budget, is_correct
+from rag_ft.evaluation.error_budget import CORRECT_FROM, Bin, budget, is_correct
 from rag_ft.evaluation.predictions import Prediction, cites_gold, found_gold
 from rag_ft.schema import Question
 
@@ -165,7 +164,12 @@ def contrasts(
         one, other = ([scores[arm][name] for name in common] for arm in (first, second))
         documents = [document_of(questions[name]) for name in common]
         paired = statistics.compare(one, other, documents, seed=seed)
-        found[first, second] = paired, statistics.mcnemar(np.asarray(one) >= 0.5, np.asarray(other) >= 0.5)
+        found[first, second] = (
+            paired,
+            statistics.mcnemar(
+                [float(value >= CORRECT_FROM) for value in one], [float(value >= CORRECT_FROM) for value in other]
+            ),
+        )
     adjusted = statistics.holm(
         {f"{first}\n{second}": test.p_permutation for (first, second), (test, _) in found.items()}
     )

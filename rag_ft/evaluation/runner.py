@@ -57,7 +57,7 @@ def run_arms(
     asked = _retrieved(questions, retriever)
     _claim(output, arms, asked)
     path = output / PREDICTIONS
-    known = _read(path)
+    known = read_predictions(path)
     found: dict[str, dict[str, Prediction]] = {arm.name: {} for arm in arms}
     for one in known:
         if one.arm in found:
@@ -175,7 +175,7 @@ def _claim(output: Path, arms: Sequence[Arm], asked: Sequence[Asked]) -> None:
     os.replace(work, path)
 
 
-def _read(path: Path) -> list[Prediction]:
+def read_predictions(path: Path) -> list[Prediction]:
     """The predictions on disk; a last line that was cut by a kill is taken off, a damaged one before it is an error."""
     if not path.is_file():
         return []

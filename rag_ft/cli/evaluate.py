@@ -1,0 +1,88 @@
+"""`rag-ft eval`: the arms of a recipe, resumable, to a report; two reports compared; a report made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+
+class _RunByDefault(TyperGroup):
+    """`rag-ft eval RECIPE` is `rag-ft eval run RECIPE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+eval_app = typer.Typer(
+    cls=_RunByDefault,
+    help="Compare prompting, retrieval, tuning and both on your own questions: rag-ft eval RECIPE.",
+    no_args_is_help=True,
+)
+
+
+@eval_app.command("run")
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, a .toml file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the results; left out: beside the recipe.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask so many questions only, for a quick look.")] = None,
+) -> int:
+    """Ask every arm every question and write the report; run again, it goes on where it stopped."""
+    from rag_ft.cli.render import EvaluationLine, stderr, stdout
+    from rag_ft.evaluation.judge import evaluate
+    from rag_ft.evaluation.report import verdict
+
+    folder = output or recipe.with_suffix("") if limit is None else output or Path(f"{recipe.with_suffix('')}-{limit}")
+    console = stdout()
+    with EvaluationLine(stderr()) as live:
+        report = evaluate(
+            recipe,
+            folder,
+            limit=limit,
+            say=lambda line: console.print(line, markup=False),
+            on_progress=live.update,
+        )
+    for line in verdict(report):
+        console.print(line, markup=False)
+    console.print(f"report: {folder / 'report.html'}", markup=False)
+    return 1 if any(arm.failed for arm in report.results.arms) else 0
+
+
+@eval_app.command("compare")
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    second: Annotated[Path, typer.Argument(help="Folder of another.")],
+) -> int:
+    """Say what two runs were made from, which figures differ, and which answers."""
+    from rag_ft.cli.render import stdout
+    from rag_ft.evaluation.judge import compare_predictions, differences, read_results
+
+    found = differences(read_results(first), read_results(second)) + compare_predictions(first, second)
+    for line in found or ["no difference"]:
+        stdout().print(line, markup=False)
+    return 0
+
+
+@eval_app.command("reproduce")
+def reproduce(
+    report: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    recipe: Annotated[Path, typer.Argument(help="The recipe that it was made by.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the new run.")] = Path("reproduced"),
+) -> int:
+    """Run a recipe again and say which figure moved; exit code 1 where one did."""
+    from rag_ft.cli.render import EvaluationLine, stderr, stdout
+    from rag_ft.evaluation.judge import differences, evaluate, read_results
+
+    before = read_results(report)
+    with EvaluationLine(stderr()) as live:
+        again = evaluate(recipe, output, on_progress=live.update)
+    found = differences(before, again.results)
+    for line in found or ["every figure is the same"]:
+        stdout().print(line, markup=False)
+    return 1 if found else 0

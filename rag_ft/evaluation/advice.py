@@ -1,0 +1,151 @@
+"""From measured figures to a piece of advice, by written rules; each cites the figures that it rests on.
+
+A difference counts where its interval leaves zero out and Holm's p is under .05; else the data cannot tell, and the
+smallest difference that they would have shown is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from rag_ft.evaluation.figures import ArmFigures, Contrast
+
+Role: TypeAlias = Literal["prompt", "retrieve", "retrieve and prompt", "tune", "both", "both, perfect retrieval"]
+Choice: TypeAlias = Literal["prompt", "retrieve", "tune", "both", "cannot tell"]
+
+_LEVEL = 0.05
+
+STANDING = (
+    "What changes often or must be cited belongs into retrieval: an index is brought up to date in seconds, an adapter"
+    " has to be trained again, and only a retrieved passage can be shown as a source.",
+    "Form, style, when to decline, and a small model at a small price belong into tuning: they stay the same while"
+    " documents change.",
+    "Where both hold, as in answering from a team's own documents, do both: retrieval brings the facts, tuning teaches"
+    " the reader to use them.",
+)
+"""What no measurement on one set of questions can say."""
+
+
+class Advice(BaseModel):
+    """What to do, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    choice: Choice
+    reasons: tuple[str, ...]
+    """Sentences with their figures, the first one for the choice."""
+    standing: tuple[str, ...] = STANDING
+
+
+def role_of(settings: Mapping[str, JsonValue]) -> Role | None:
+    """What an arm stands for, by its settings; None for one that answers no question of tune or retrieve."""
+    tuned = settings.get("adapter") is not None
+    match settings.get("kind"):
+        case "closed book":
+            return "tune" if tuned else "prompt"
+        case "sentence":
+            return "retrieve"
+        case "reader" if settings.get("gold first"):
+            return "both, perfect retrieval" if tuned else None
+        case "reader":
+            return "both" if tuned else "retrieve and prompt"
+    return None
+
+
+def advise(
+    figures: Sequence[ArmFigures], settings: Mapping[str, Mapping[str, JsonValue]], contrasts: Sequence[Contrast]
+) -> Advice:
+    """The advice on a run's arms, of several with one role the best. Needs two roles at least to choose between."""
+    best: dict[Role, ArmFigures] = {}
+    for one in figures:
+        role = role_of(settings[one.name])
+        if role is not None and "f1" in one.figures and (role not in best or _f1(one) > _f1(best[role])):
+            best[role] = one
+    reasons: list[str] = []
+    choice = _choose(best, contrasts, reasons)
+    _where_to_work(best, contrasts, reasons)
+    _declining(best, reasons)
+    return Advice(choice=choice, reasons=tuple(reasons))
+
+
+def _choose(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast], reasons: list[str]) -> Choice:
+    ways = {role: arm for role, arm in best.items() if role != "both, perfect retrieval"}
+    if len(ways) < 2:
+        reasons.append("There are not two ways of answering among the arms to choose between.")
+        return "cannot tell"
+    ranked = sorted(ways.items(), key=lambda one: -_f1(one[1]))
+    (role, first), (next_role, second) = ranked[:2]
+    found = _between(first.name, second.name, contrasts)
+    said = f"{_said(first)} against {_said(second)}"
+    if found is None:
+        reasons.append(f"{said}, on different questions: they cannot be compared.")
+        return "cannot tell"
+    contrast, sign = found
+    if contrast.p_holm < _LEVEL and _apart(contrast):
+        low, high = sorted((sign * (contrast.difference.low or 0), sign * (contrast.difference.high or 0)))
+        reasons.append(
+            f"{said}: a difference of {sign * contrast.difference.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+            f" (Holm's p {contrast.p_holm:.3g}), ahead of every other way measured."
+        )
+        return {"retrieve and prompt": "retrieve"}.get(role, role)  # type: ignore[return-value]
+    reasons.append(
+        f"{said}: the data cannot tell “{role}” from “{next_role}” (Holm's p {contrast.p_holm:.2g}); these questions"
+        f" would have shown a difference of {contrast.detectable:.3f}. Take the cheaper one, or ask more questions."
+    )
+    return "cannot tell"
+
+
+def _where_to_work(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast], reasons: list[str]) -> None:
+    both, perfect = best.get("both"), best.get("both, perfect retrieval")
+    if both is None or perfect is None:
+        return
+    gain, rest = _f1(perfect) - _f1(both), 1 - _f1(perfect)
+    found = _between(perfect.name, both.name, contrasts)
+    sure = found is not None and _apart(found[0])
+    where = "retriever" if gain > rest else "reader"
+    more = "" if sure else " (the first of the two cannot be told from zero)"
+    reasons.append(
+        f"Of what “{both.name}” loses, perfect retrieval would win back {gain:.3f} F1{more} and the reader loses"
+        f" {rest:.3f} with the gold passage before it: work on the {where} next."
+    )
+
+
+def _declining(best: Mapping[Role, ArmFigures], reasons: list[str]) -> None:
+    both = best.get("both")
+    if both is None or not sum(both.budget.values()):
+        return
+    total = sum(both.budget.values())
+    wrongly, answered = both.budget["abstained wrongly"] / total, both.budget["answered what has no answer"] / total
+    if max(wrongly, answered) >= 0.1 and max(wrongly, answered) >= 2 * min(wrongly, answered):
+        step = ("lower", "declines") if wrongly > answered else ("raise", "answers")
+        reasons.append(
+            f"“{both.name}” {step[1]} too much ({wrongly:.0%} of all questions declined wrongly, {answered:.0%}"
+            f" answered that have no answer): {step[0]} its threshold."
+        )
+
+
+def _between(first: str, second: str, contrasts: Sequence[Contrast]) -> tuple[Contrast, int] | None:
+    for one in contrasts:
+        if (one.first, one.second) == (first, second):
+            return one, 1
+        if (one.first, one.second) == (second, first):
+            return one, -1
+    return None
+
+
+def _apart(contrast: Contrast) -> bool:
+    low, high = contrast.difference.low, contrast.difference.high
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def _f1(arm: ArmFigures) -> float:
+    return arm.figures["f1"].mean
+
+
+def _said(arm: ArmFigures) -> str:
+    figure = arm.figures["f1"]
+    interval = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None and figure.high is not None else ""
+    return f"“{arm.name}” has F1 {figure.mean:.3f}{interval}"

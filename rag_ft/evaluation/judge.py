@@ -1,0 +1,290 @@
+"""A recipe → index, questions, arms, predictions, figures, advice, report: the whole evaluation in one call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from rag_ft.dataset import read_questions
+from rag_ft.errors import EvaluationError
+from rag_ft.evaluation.advice import Advice, advise, role_of
+from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, document_of
+from rag_ft.evaluation.predictions import Prediction
+from rag_ft.evaluation.recipe import Recipe, build_arms, choose_questions, read_recipe, trained_documents
+from rag_ft.evaluation.retrieval_metrics import retrieval_metrics
+from rag_ft.evaluation.runner import PREDICTIONS, Progress, run_arms
+from rag_ft.evaluation.statistics import detectable_before
+from rag_ft.schema import Question
+
+if TYPE_CHECKING:
+    from rag_ft.evaluation.arms import Arm
+    from rag_ft.index import Index
+
+RESULTS = "results.json"
+SPEED = "speed.json"
+LIBRARIES = ("rag-ft", "torch", "transformers", "peft", "faiss-cpu", "bm25s", "ir-measures", "scipy", "numpy")
+
+
+class Speed(BaseModel):
+    """What one arm took on the machine of the run; not part of `results.json`, which two runs must agree on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds_p50: float
+    seconds_p95: float
+    tokens_per_second: float | None
+
+
+class Results(BaseModel):
+    """Everything that a report is drawn from, and nothing that a clock says: equal inputs give equal bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    recipe: dict[str, JsonValue]
+    versions: dict[str, str]
+    fingerprints: dict[str, str]
+    """index, questions, and for each arm what it is made of."""
+    questions: int
+    answerable: int
+    documents: int
+    left_out: int
+    """Questions of the file that were not asked, by document, split, sample or limit."""
+    detectable: float
+    """Smallest difference that so many questions can be expected to show."""
+    primary: Contrast | None
+    """The contrast declared in the recipe; None where its arms share no reply."""
+    retrieval: dict[str, float]
+    arms: tuple[ArmFigures, ...]
+    settings: dict[str, dict[str, JsonValue]]
+    contrasts: tuple[Contrast, ...]
+    advice: Advice
+
+
+class Report(BaseModel):
+    """Results with what they were computed from, ready to be drawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    results: Results
+    speed: dict[str, Speed]
+    questions: tuple[Question, ...]
+    predictions: dict[str, tuple[Prediction, ...]]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write results.json, speed.json, report.md and report.html; the path of the last."""
+        from rag_ft.evaluation.report import html, markdown
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        speed = {name: one.model_dump() for name, one in self.speed.items()}
+        for name, text in (
+            (RESULTS, json.dumps(self.results.model_dump(mode="json"), indent=1) + "\n"),
+            (SPEED, json.dumps(speed, indent=1) + "\n"),
+            ("report.md", markdown(self)),
+            ("report.html", html(self)),
+        ):
+            work = folder / f".{name}.{os.getpid()}"
+            work.write_text(text, encoding="utf-8")
+            os.replace(work, folder / name)
+        return folder / "report.html"
+
+
+def evaluate(
+    recipe: Recipe | str | Path,
+    output: str | Path,
+    *,
+    limit: int | None = None,
+    arms: Callable[[Recipe, Index], Sequence[Arm]] = build_arms,
+    index: Index | None = None,
+    say: Callable[[str], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Run an evaluation, going on where an earlier call with the same output stopped, and save its report.
+
+    `limit`: ask only so many questions, for a quick look. `arms`: makes the arms, by default those of the recipe.
+    `index`: instead of one built from the recipe's documents. `say` gets what can be told before the run, a line each.
+    Raises EvaluationError, DatasetError, and what indexing and loading raise.
+    """
+    from rag_ft.index import Index
+    from rag_ft.index_build import library_versions
+
+    tell = say or (lambda line: None)
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    output = Path(output)
+    index = index or Index.build(recipe.documents, output / "index", progress=False)
+    records = read_questions(recipe.questions)
+    chosen = choose_questions(recipe, records, _trained(recipe))
+    if limit is not None and limit < len(chosen):
+        chosen = choose_questions(recipe.model_copy(update={"sample": limit}), records, _trained(recipe))
+    documents = len({document_of(one) for one in chosen})
+    before = detectable_before(len(chosen), documents)
+    tell(
+        f"{len(chosen):,} of {len(records):,} questions about {documents:,} documents; differences under"
+        f" {before:.2f} F1 will not show"
+    )
+    made = list(arms(recipe, index))
+    retriever = index.as_retriever(k=_deepest(recipe), mode=recipe.retrieval)
+    found = run_arms(made, chosen, retriever, output, on_progress=on_progress)
+    by_id = {one.id: one for one in chosen}
+    settings = {arm.name: dict(arm.settings) for arm in made}
+    closed = _closed_book(found, settings)
+    figures = tuple(
+        arm_figures(ones, by_id, closed.get(str(settings[name].get("adapter"))), seed=recipe.seed)
+        for name, ones in found.items()
+    )
+    pairs = tuple(contrasts(found, by_id, recipe.primary.metric, seed=recipe.seed))
+    primary = next(
+        (one for one in pairs if {one.first, one.second} == {recipe.primary.first, recipe.primary.second}), None
+    )
+    hits = retriever.retrieve_batch([one.question for one in chosen])
+    results = Results(
+        title=recipe.title,
+        recipe=_portable(recipe),
+        versions=library_versions(LIBRARIES),
+        fingerprints={
+            "index": index.fingerprint,
+            "questions": hashlib.sha256("".join(one.model_dump_json() for one in chosen).encode()).hexdigest(),
+        },
+        questions=len(chosen),
+        answerable=sum(one.answerable for one in chosen),
+        documents=documents,
+        left_out=len(records) - len(chosen),
+        detectable=round(before, 6),
+        primary=primary,
+        retrieval=_retrieval(hits, chosen),
+        arms=figures,
+        settings=settings,
+        contrasts=pairs,
+        advice=advise(figures, settings, pairs),
+    )
+    predictions = {name: tuple(ones) for name, ones in found.items()}
+    report = Report(results=results, speed=_speed(predictions), questions=tuple(chosen), predictions=predictions)
+    report.save(output)
+    return report
+
+
+def read_results(folder: str | Path) -> Results:
+    """The results of a finished evaluation. Raises EvaluationError."""
+    path = Path(folder) / RESULTS
+    try:
+        return Results.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EvaluationError(f"{path} cannot be read ({error.strerror}): give the folder of a finished run") from error
+    except ValidationError as error:
+        raise EvaluationError(f"{path} is not an evaluation's results: run the evaluation again") from error
+
+
+def differences(first: Results, second: Results) -> list[str]:
+    """What two results disagree on, a sentence each: first of what they were made from, then figure by figure."""
+    found = [
+        f"made from another {name}: {str(one)[:12]} and {str(other)[:12]}"
+        for name, one, other in _both(first.fingerprints, second.fingerprints)
+        if one != other
+    ]
+    found += [
+        f"version of {name}: {one} and {other}"
+        for name, one, other in _both(first.versions, second.versions)
+        if one != other
+    ]
+    arms, others = ({arm.name: arm for arm in results.arms} for results in (first, second))
+    for name, one, other in _both(arms, others):
+        if one is None or other is None:
+            found.append(f"arm {name!r} is in one of the two only")
+            continue
+        if first.settings.get(name) != second.settings.get(name):
+            found.append(f"arm {name!r} has other settings")
+        for figure, value, changed in _both(one.figures, other.figures):
+            if value is None or changed is None or value.mean != changed.mean:
+                was, now = ("–" if x is None else f"{x.mean:.4f}" for x in (value, changed))
+                found.append(f"arm {name!r}, {figure.replace('_', ' ')}: {was} and {now}")
+    return found
+
+
+def compare_predictions(first: str | Path, second: str | Path) -> list[str]:
+    """Questions that an arm of both runs answers differently, a line each. Raises EvaluationError."""
+    lines = []
+    one, other = (_last_predictions(Path(folder) / PREDICTIONS) for folder in (first, second))
+    for key in sorted(one.keys() & other.keys()):
+        if one[key].answer != other[key].answer:
+            lines.append(f"{key[0]}, question {key[1]}: {one[key].answer!r} and {other[key].answer!r}")
+    return lines
+
+
+def _last_predictions(path: Path) -> dict[tuple[str, str], Prediction]:
+    from rag_ft.evaluation.runner import read_predictions
+
+    if not path.is_file():
+        raise EvaluationError(f"{path} is missing: give the folder of a run")
+    return {(one.arm, one.question_id): one for one in read_predictions(path)}
+
+
+def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))]
+
+
+def _deepest(recipe: Recipe) -> int:
+    """Passages that any arm wants."""
+    return max([recipe.k, *(getattr(one, "k", None) or 0 for one in recipe.arm)])
+
+
+def _trained(recipe: Recipe) -> frozenset[str]:
+    from rag_ft.model import adapter_record
+    from rag_ft.weights import chosen_adapter, resolve_adapter
+
+    if recipe.split == "all":
+        return frozenset()
+    folder = chosen_adapter("default", None if recipe.split_adapter == "packaged" else recipe.split_adapter)
+    return frozenset() if folder is None else trained_documents(adapter_record(resolve_adapter(folder)))
+
+
+def _closed_book(
+    found: Mapping[str, Sequence[Prediction]], settings: Mapping[str, Mapping[str, JsonValue]]
+) -> dict[str, dict[str, str | None]]:
+    """Adapter → question id → what the same model says without passages, where a closed-book arm was run."""
+    return {
+        str(settings[name].get("adapter")): {one.question_id: one.answer for one in ones if not one.failed}
+        for name, ones in found.items()
+        if role_of(settings[name]) in ("prompt", "tune")
+    }
+
+
+def _retrieval(hits: Sequence[Sequence[Any]], questions: Sequence[Question]) -> dict[str, float]:
+    from rag_ft.evaluation.arms import place_of
+
+    rankings = {one.id: [place_of(hit.passage) for hit in found] for one, found in zip(questions, hits, strict=True)}
+    values = retrieval_metrics(rankings, {one.id: one for one in questions})
+    return {name: round(sum(each.values()) / len(each), 6) for name, each in values.items() if each}
+
+
+def _portable(recipe: Recipe) -> dict[str, JsonValue]:
+    """The recipe without paths of the machine that ran it."""
+    content = recipe.model_dump(mode="json")
+    for name in ("questions", "documents"):
+        content[name] = Path(content[name]).name
+    for table, name in [(content, "split_adapter"), *((one, "adapter") for one in content["arm"])]:
+        if name in table:
+            table[name] = Path(table[name]).name
+    return content
+
+
+def _speed(predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, Speed]:
+    found = {}
+    for name, ones in predictions.items():
+        seconds = np.array([one.seconds for one in ones if not one.failed])
+        if not len(seconds):
+            continue
+        tokens = sum(one.prompt_tokens + one.completion_tokens for one in ones)
+        found[name] = Speed(
+            seconds_p50=round(float(np.quantile(seconds, 0.5)), 4),
+            seconds_p95=round(float(np.quantile(seconds, 0.95)), 4),
+            tokens_per_second=round(tokens / float(seconds.sum()), 1) if tokens and seconds.sum() else None,
+        )
+    return found

@@ -1,0 +1,269 @@
+"""An evaluation as a TOML file: questions, documents, retrieval, arms and the one contrast that decides."""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rag_ft.errors import EvaluationError
+from rag_ft.evaluation.arms import Arm, ClosedBookArm, FunctionArm, PassageArm, ReaderArm, SentenceArm
+from rag_ft.schema import Question
+
+if TYPE_CHECKING:
+    from rag_ft.index import Index
+    from rag_ft.model import LoadedModel
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Arm(_Model):
+    name: Annotated[str, Field(min_length=1)]
+
+
+class ClosedBookChoice(_Arm):
+    """Prompting alone (adapter none) or tuning alone: no passages."""
+
+    kind: Literal["closed book"]
+    adapter: str = "none"
+    """`none`, `packaged`, or a folder."""
+    shots: bool = True
+    """Whether two worked examples are in the prompt of an untuned reader."""
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class ReaderChoice(_Arm):
+    """A reader with passages."""
+
+    kind: Literal["reader"]
+    adapter: str = "packaged"
+    shots: bool | None = None
+    mode: Literal["quote", "schema", "free"] = "quote"
+    reading: Literal["joint", "separate"] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    k: Annotated[int, Field(ge=1)] | None = None
+    """Passages; None: the recipe's."""
+    gold: bool = False
+    """The gold passage first, as perfect retrieval would have it."""
+
+
+class SentenceChoice(_Arm):
+    """Retrieval alone: the best sentence of the top passage."""
+
+    kind: Literal["sentence"]
+
+
+class PassageChoice(_Arm):
+    """A whole passage as the answer."""
+
+    kind: Literal["passage"]
+    pick: Literal["top", "random"] = "top"
+
+
+class FunctionChoice(_Arm):
+    """A function of yours: `module:name`, taking a question and its passages."""
+
+    kind: Literal["function"]
+    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+
+
+ArmChoice: TypeAlias = Annotated[
+    ClosedBookChoice | ReaderChoice | SentenceChoice | PassageChoice | FunctionChoice, Field(discriminator="kind")
+]
+
+
+class Primary(_Model):
+    """The contrast that the evaluation is for, declared before it is run."""
+
+    first: str
+    second: str
+    metric: Literal["f1", "exact_match"] = "f1"
+
+
+class Recipe(_Model):
+    """All that an evaluation is made from; paths count from the recipe's folder."""
+
+    title: str
+    questions: str
+    documents: str
+    """Folder or file that the index is built from."""
+    split: Literal["all", "held out"] = "all"
+    """`held out`: only questions whose document `split_adapter` was not trained on."""
+    split_adapter: str = "packaged"
+    only: tuple[str, ...] = ()
+    """Documents whose questions are asked; empty: all."""
+    sample: Annotated[int, Field(ge=1)] | None = None
+    """Ask so many questions, drawn at random by `seed`."""
+    k: Annotated[int, Field(ge=1, le=100)] = 3
+    retrieval: Literal["dense", "bm25", "hybrid", "blend"] = "blend"
+    show_questions: bool = True
+    """Whether the report shows questions with their text; off where the text may not be passed on."""
+    seed: int = 0
+    primary: Primary
+    arm: Annotated[tuple[ArmChoice, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Recipe:
+        names = [one.name for one in self.arm]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two arms are named {name!r}")
+        for name in (self.primary.first, self.primary.second):
+            if name not in names:
+                raise ValueError(f"primary names the arm {name!r}, and the arms are {', '.join(names)}")
+        return self
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """A recipe file, its paths made absolute. Raises EvaluationError naming the line."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except OSError as error:
+        raise EvaluationError(f"{path} cannot be read ({error.strerror}): give a recipe, a .toml file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{path} is not TOML ({error}): correct it") from error
+    for name in ("questions", "documents"):
+        if isinstance(content.get(name), str):
+            content[name] = str((path.parent / content[name]).resolve())
+    for one in content.get("arm", ()) if isinstance(content.get("arm"), list) else ():
+        _resolve_adapter(one, "adapter", path.parent)
+    _resolve_adapter(content, "split_adapter", path.parent)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        line = _line_of(text, first["loc"])
+        place = f"{path}, line {line}" if line else str(path)
+        raise EvaluationError(f"{place}: {where + ': ' if where else ''}{first['msg']}: correct the recipe") from error
+
+
+def _resolve_adapter(table: Any, name: str, folder: Path) -> None:
+    if isinstance(table, dict) and isinstance(table.get(name), str) and table[name] not in ("none", "packaged"):
+        table[name] = str((folder / table[name]).resolve())
+
+
+def _line_of(text: str, loc: Sequence[str | int]) -> int | None:
+    """The line that a pydantic location is about, as near as the text tells: the key, or the head of its arm."""
+    lines = text.splitlines()
+    begin = 0
+    if len(loc) > 1 and loc[0] == "arm" and isinstance(loc[1], int):
+        heads = [number for number, line in enumerate(lines) if line.strip() == "[[arm]]"]
+        if loc[1] >= len(heads):
+            return None
+        begin = heads[loc[1]]
+    elif loc and loc[0] == "primary":
+        begin = next(
+            (number for number, line in enumerate(lines) if line.strip().startswith(("[primary]", "primary"))), 0
+        )
+    key = next((part for part in reversed(loc) if isinstance(part, str)), "")
+    for number in range(begin, len(lines)):
+        if number > begin and lines[number].lstrip().startswith("["):
+            break
+        if key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", lines[number]):
+            return number + 1
+    return begin + 1 if begin or loc else None
+
+
+def choose_questions(recipe: Recipe, records: Sequence[Question], trained_on: frozenset[str]) -> list[Question]:
+    """The questions of a recipe in the file's order: by document, split and sample. Raises EvaluationError for none."""
+    chosen = [
+        one for one in records if not recipe.only or any(piece.document_id in recipe.only for piece in one.evidence)
+    ]
+    if recipe.only and not chosen:
+        raise EvaluationError(
+            f"none of {len(records)} questions is about {', '.join(recipe.only[:3])}: correct 'only', or leave it out"
+        )
+    if recipe.split == "held out":
+        kept = [one for one in chosen if not any(piece.document_id in trained_on for piece in one.evidence)]
+        if not kept:
+            raise EvaluationError(
+                f"the adapter {recipe.split_adapter} was trained on the documents of all {len(chosen)} questions: ask"
+                " about others, or compare with split = 'all' and read the figures as memory"
+            )
+        chosen = kept
+    if recipe.sample is not None and recipe.sample < len(chosen):
+        places = sorted(random.Random(recipe.seed).sample(range(len(chosen)), recipe.sample))
+        chosen = [chosen[place] for place in places]
+    return chosen
+
+
+def build_arms(recipe: Recipe, index: Index, reader: str = "default") -> list[Arm]:
+    """The arms of a recipe; each base with its adapter is loaded once. Raises what loading raises."""
+    loaded: dict[str, LoadedModel] = {}
+    return [_build(one, recipe, index, lambda name: _loaded(reader, name, loaded)) for one in recipe.arm]
+
+
+def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str], LoadedModel]) -> Arm:
+    from rag_ft.prompt import PromptBuilder
+    from rag_ft.reader import Reader
+
+    match choice:
+        case SentenceChoice():
+            return SentenceArm(choice.name, index.embedder)
+        case PassageChoice():
+            return PassageArm(choice.name, choice.pick, recipe.seed)
+        case FunctionChoice():
+            return FunctionArm(choice.name, _function(choice))
+        case ClosedBookChoice():
+            model = load(choice.adapter)
+            # A tuned reader keeps the prompt that it was trained on; an untuned one is asked for what it knows.
+            prompts = None if model.adapter else PromptBuilder(model.tokenizer, shots=choice.shots, closed_book=True)
+            reader = Reader(model, mode="schema", threshold=choice.threshold, prompts=prompts)
+            return ClosedBookArm(choice.name, reader)
+        case ReaderChoice():
+            reader = Reader(
+                load(choice.adapter),
+                mode=choice.mode,
+                reading=choice.reading,
+                threshold=choice.threshold,
+                shots=choice.shots,
+            )
+            return ReaderArm(choice.name, reader, choice.k or recipe.k, index if choice.gold else None)
+
+
+def _loaded(reader: str, adapter: str, known: dict[str, LoadedModel]) -> LoadedModel:
+    from rag_ft.model import load_model
+    from rag_ft.weights import chosen_adapter
+
+    if adapter not in known:
+        folder = chosen_adapter(reader, None if adapter == "packaged" else adapter)
+        if adapter == "packaged" and folder is None:
+            raise EvaluationError(
+                f"there is no packaged adapter for the reader {reader!r}: name a folder in the recipe"
+            )
+        known[adapter] = load_model(reader, adapter=folder)
+    return known[adapter]
+
+
+def _function(choice: FunctionChoice) -> Callable[..., Any]:
+    module, _, name = choice.function.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise EvaluationError(
+            f"the arm {choice.name!r}: {choice.function} cannot be imported ({error}): check module and name"
+        ) from error
+    if not callable(found):
+        raise EvaluationError(f"the arm {choice.name!r}: {choice.function} is no function")
+    return found  # type: ignore[no-any-return]
+
+
+def trained_documents(record: Mapping[str, Any]) -> frozenset[str]:
+    """Documents that an adapter was trained on, as its record names them."""
+    return frozenset(record.get("data", {}).get("documents", ()))

@@ -1,0 +1,223 @@
+"""A report as one HTML file that opens offline, and as Markdown: the verdict first, then what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag_ft.evaluation.answer_metrics import token_f1
+from rag_ft.evaluation.error_budget import BINS, GOOD, bin_of
+from rag_ft.evaluation.figures import Contrast, Figure
+from rag_ft.evaluation.plots import plots
+from rag_ft.evaluation.predictions import Prediction
+from rag_ft.schema import Question
+
+if TYPE_CHECKING:
+    from rag_ft.evaluation.judge import Report
+
+COLUMNS = (
+    ("f1", "F1, all"),
+    ("exact_match", "exact match, all"),
+    ("f1_answerable", "F1, answerable"),
+    ("f1_retrieved", "F1 if retrieved"),
+    ("citation_precision", "citation precision"),
+)
+_TEMPLATE = Path(__file__).with_name("report.html.jinja")
+
+_SHOWN = 20
+"""Questions side by side."""
+
+_LONGEST = 160
+"""Characters of an answer that a table shows; the rest is counted, not hidden."""
+
+
+def markdown(report: Report) -> str:
+    """The report without plots."""
+    results = report.results
+    lines = [f"# {results.title}", "", *_paragraphs(verdict(report)), "## Arms", ""]
+    names = [name for _, name in COLUMNS]
+    lines += [
+        "| arm | " + " | ".join(names) + " | unanswerable recognised | failed | s/question p50, p95 |",
+        "|" + "---|" * (len(names) + 4),
+    ]
+    for arm in results.arms:
+        speed = report.speed.get(arm.name)
+        timed = f"{speed.seconds_p50:.2f}, {speed.seconds_p95:.2f}" if speed else "–"
+        cells = [_shown(arm.figures.get(key)) for key, _ in COLUMNS]
+        cells += [_share(arm.abstention_recall), str(arm.failed), timed]
+        lines.append(f"| {_cell(arm.name)} | " + " | ".join(cells) + " |")
+    lines += ["", *_notes(report), "", "## Where the questions go", ""]
+    lines += [
+        "| | " + " | ".join(_cell(arm.name) for arm in results.arms) + " |",
+        "|---" * (len(results.arms) + 1) + "|",
+    ]
+    lines += [f"| {name} | " + " | ".join(str(arm.budget[name]) for arm in results.arms) + " |" for name in BINS]
+    lines += [
+        "",
+        "## Differences",
+        "",
+        "| | difference in " + _metric(results.contrasts) + " | Holm's p | shows from |",
+    ]
+    lines += ["|---|---|---|---|"]
+    for one in results.contrasts:
+        pair, difference = f"{_cell(one.first)} − {_cell(one.second)}", _signed(one.difference)
+        lines.append(f"| {pair} | {difference} | {one.p_holm:.3g} | {one.detectable:.3f} |")
+    lines += ["", "## What this cannot say", "", *(f"- {one}" for one in results.advice.standing), ""]
+    lines += ["## How it was made", "", *(f"- {one}" for one in _made(report)), ""]
+    return "\n".join(lines)
+
+
+def html(report: Report) -> str:
+    """One self-contained page: no script, no request to anywhere."""
+    from jinja2 import Environment
+
+    results = report.results
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        results=results,
+        verdict=verdict(report),
+        columns=COLUMNS,
+        arms=[
+            {
+                "name": arm.name,
+                "cells": [_shown(arm.figures.get(key)) for key, _ in COLUMNS],
+                "recognised": _share(arm.abstention_recall),
+                "failed": arm.failed,
+                "speed": report.speed.get(arm.name),
+            }
+            for arm in results.arms
+        ],
+        notes=_notes(report),
+        plots=plots(report),
+        bins=BINS,
+        contrasts=[(one, _signed(one.difference)) for one in results.contrasts],
+        metric=_metric(results.contrasts),
+        side_by_side=_side_by_side(report) if results.recipe.get("show_questions", True) else [],
+        made=_made(report),
+    )
+
+
+def verdict(report: Report) -> list[str]:
+    """What a person should take away, a sentence each, the advice first."""
+    results = report.results
+    said = {
+        "both": "Tune and retrieve.",
+        "retrieve": "Retrieve; tuning was not worth it here.",
+        "tune": "Tune; retrieval was not worth it here.",
+        "prompt": "Prompt; neither retrieval nor tuning was worth it here.",
+        "cannot tell": "These questions cannot tell.",
+    }
+    first = said[results.advice.choice]
+    primary = results.primary
+    declared = []
+    if primary is not None:
+        clear = primary.p < 0.05 and primary.difference.low is not None
+        ends = "." if clear else f": no difference shown; from {primary.detectable:.3f} it would have."
+        declared = [
+            f"Declared beforehand: “{primary.first}” against “{primary.second}” differ by"
+            f" {_signed(primary.difference)} {primary.metric.replace('_', ' ')} (p {primary.p:.3g}){ends}"
+        ]
+    return [first, *declared, *results.advice.reasons]
+
+
+def _notes(report: Report) -> list[str]:
+    results = report.results
+    notes = [
+        f"{results.questions:,} questions ({results.answerable:,} answerable) about {results.documents:,} documents;"
+        f" {results.left_out:,} of the file not asked. Differences under {results.detectable:.2f} were not expected to"
+        " show. Intervals: 95%, documents drawn again.",
+    ]
+    if results.retrieval:
+        found = ", ".join(f"{name} {value:.3f}" for name, value in results.retrieval.items())
+        notes.append(f"Retrieval, for all arms alike: {found}.")
+    for arm in results.arms:
+        for reason, count in arm.failures.items():
+            notes.append(f"“{arm.name}” failed on {count:,} questions, which have no score: {reason}")
+    return notes
+
+
+def _made(report: Report) -> list[str]:
+    results = report.results
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    recipe = results.recipe
+    lines = [f"seed {recipe.get('seed', 0)}; k {recipe.get('k')}; retrieval {recipe.get('retrieval')}"]
+    lines += [f"{name}: {value}" for name, value in results.fingerprints.items()]
+    for name, settings in results.settings.items():
+        lines.append(f"{name}: " + "; ".join(f"{key} {value}" for key, value in settings.items()))
+    return [*lines, versions]
+
+
+def _side_by_side(report: Report) -> list[dict[str, Any]]:
+    """The questions on which arms differ most in F1, then the worst answered: what a person should read first."""
+    by_question: dict[str, list[Prediction]] = {}
+    for made in report.predictions.values():
+        for one in made:
+            by_question.setdefault(one.question_id, []).append(one)
+
+    def worth(question: Question) -> tuple[float, float]:
+        scores = [token_f1(one.answer, question.answers) for one in by_question[question.id] if not one.failed]
+        return (max(scores) - min(scores), -min(scores)) if scores else (0.0, 0.0)
+
+    chosen = sorted(report.questions, key=lambda one: (*(-value for value in worth(one)), one.id))[:_SHOWN]
+    return [
+        {
+            "question": question.question,
+            "accepted": " · ".join(question.answers) or "no answer",
+            "replies": [
+                {
+                    "arm": one.arm,
+                    "answer": _cut(one.failed or (one.answer if one.answer is not None else "no answer")),
+                    "declined": one.answer is None,
+                    "quote": _cut(one.citations[0].quote, 400) if one.citations else "",
+                    "parts": _highlighted(one),
+                    "bin": bin_of(one, question),
+                    "good": bin_of(one, question) in GOOD,
+                }
+                for one in by_question[question.id]
+            ],
+        }
+        for question in chosen
+    ]
+
+
+def _highlighted(one: Prediction) -> tuple[str, str, str]:
+    """The quote before, at and after the answer."""
+    quote = _cut(one.citations[0].quote, 400) if one.citations else ""
+    place = quote.find(one.answer) if one.answer else -1
+    if place < 0 or one.answer is None or one.answer == quote:
+        return (quote, "", "")
+    return (quote[:place], one.answer, quote[place + len(one.answer) :])
+
+
+def _cut(text: str, longest: int = _LONGEST) -> str:
+    more = len(text) - longest
+    return text if more <= 0 else f"{text[:longest]}… ({more:,} more characters)"
+
+
+def _shown(figure: Figure | None) -> str:
+    if figure is None:
+        return "–"
+    interval = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None and figure.high is not None else ""
+    return f"{figure.mean:.3f}{interval}"
+
+
+def _signed(figure: Figure) -> str:
+    interval = f" [{figure.low:+.3f}, {figure.high:+.3f}]" if figure.low is not None and figure.high is not None else ""
+    return f"{figure.mean:+.3f}{interval}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def _metric(found: Sequence[Contrast]) -> str:
+    return found[0].metric.replace("_", " ") if found else "f1"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _paragraphs(sentences: Sequence[str]) -> list[str]:
+    return [f"**{sentences[0]}**", "", *(line for one in sentences[1:] for line in (one, ""))]

@@ -1,0 +1,145 @@
+import json
+from pathlib import Path
+
+import pytest
+from data import little_world
+from fakes import HashingEmbedder
+
+from rag_ft.dataset import write_questions
+from rag_ft.errors import EvaluationError
+from rag_ft.evaluation.arms import FunctionArm, PassageArm, SentenceArm
+from rag_ft.evaluation.judge import compare_predictions, differences, evaluate, read_results
+from rag_ft.evaluation.recipe import Recipe
+from rag_ft.index import Index
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Index, recipe and arms over the little world: one arm knows the form of its answers."""
+    folder = tmp_path_factory.mktemp("judge")
+    documents, questions = little_world()
+    write_questions(questions, folder / "qa.jsonl")
+    index = Index.build(documents, folder / "index", embedder=HashingEmbedder())
+    arm = [{"name": name, "kind": "passage"} for name in ("reads", "top", "sentence")]
+    recipe = Recipe.model_validate(
+        {
+            "title": "Little <b>world</b>",
+            "questions": str(folder / "qa.jsonl"),
+            "documents": str(folder),
+            "primary": {"first": "reads", "second": "top"},
+            "arm": arm,
+        }
+    )
+    return index, recipe
+
+
+def _reads(question, passages):
+    words = passages[0].text.split()
+    if "high" in question:
+        return " ".join(words[5:7])
+    return next(word for word in words if word.startswith("19")) if "built" in question else None
+
+
+def _arms(recipe, index):
+    return [FunctionArm("reads", _reads), PassageArm("top"), SentenceArm("sentence", index.embedder)]
+
+
+def test_an_evaluation_ends_with_results_a_report_and_a_line_for_every_reply(made, tmp_path):
+    index, recipe = made
+    said = []
+    report = evaluate(recipe, tmp_path, arms=_arms, index=index, say=said.append)
+    assert {one.name for one in tmp_path.iterdir()} == {
+        "predictions.jsonl",
+        "report.html",
+        "report.md",
+        "results.json",
+        "run.json",
+        "speed.json",
+    }
+    results = read_results(tmp_path)
+    assert results == report.results
+    assert results.arms[0].figures["f1"].mean > 0.9 > results.arms[1].figures["f1"].mean
+    assert results.primary.first == "reads" and results.primary.p < 0.05
+    assert results.questions == 24 and results.documents == 8
+    assert "24 of 24 questions about 8 documents; differences under 0." in said[0]
+    assert results.retrieval["hit@1"] > 0.9
+    assert str(Path(recipe.questions).parent) not in (tmp_path / "results.json").read_text()
+
+
+def test_the_page_is_whole_escaped_and_asks_nobody_for_anything(made, tmp_path):
+    index, recipe = made
+    evaluate(recipe, tmp_path, arms=_arms, index=index)
+    page = (tmp_path / "report.html").read_text()
+    assert "Little &lt;b&gt;world&lt;/b&gt;" in page and "<b>world" not in page
+    assert "<script" not in page and "src=" not in page and "url(" not in page.replace("url(#", "")
+    assert page.count("<svg") >= 3 and "default-src 'none'" in page
+    assert "<mark>" in page
+    text = (tmp_path / "report.md").read_text()
+    assert "| reads |" in text and "## Where the questions go" in text
+
+
+def test_a_report_without_texts_holds_no_question(made, tmp_path):
+    index, recipe = made
+    evaluate(recipe.model_copy(update={"show_questions": False}), tmp_path, arms=_arms, index=index)
+    assert "How high is the tower" not in (tmp_path / "report.html").read_text()
+
+
+def test_results_repeat_to_the_byte_and_a_second_call_asks_nothing(made, tmp_path):
+    index, recipe = made
+    evaluate(recipe, tmp_path / "a", arms=_arms, index=index)
+    evaluate(recipe, tmp_path / "b", arms=_arms, index=index)
+    first = (tmp_path / "a" / "results.json").read_bytes()
+    assert first == (tmp_path / "b" / "results.json").read_bytes()
+    lines = (tmp_path / "a" / "predictions.jsonl").read_text()
+    evaluate(recipe, tmp_path / "a", arms=_arms, index=index)
+    assert (tmp_path / "a" / "predictions.jsonl").read_text() == lines
+    assert (tmp_path / "a" / "results.json").read_bytes() == first
+
+
+def test_a_limit_asks_fewer_and_says_what_will_not_show(made, tmp_path):
+    index, recipe = made
+    said = []
+    report = evaluate(recipe, tmp_path, arms=_arms, index=index, limit=5, say=said.append)
+    assert report.results.questions == 5 and report.results.left_out == 19
+    assert report.results.detectable > evaluate(recipe, tmp_path / "all", arms=_arms, index=index).results.detectable
+    assert said[0].startswith("5 of 24 questions")
+
+
+def test_two_runs_are_compared_figure_by_figure_and_answer_by_answer(made, tmp_path):
+    index, recipe = made
+    evaluate(recipe, tmp_path / "a", arms=_arms, index=index)
+
+    def others(recipe, index):
+        return [FunctionArm("reads", lambda question, passages: None), *_arms(recipe, index)[1:]]
+
+    evaluate(recipe, tmp_path / "b", arms=others, index=index)
+    found = differences(read_results(tmp_path / "a"), read_results(tmp_path / "b"))
+    assert any(line.startswith(("arm 'reads', f1: 0.9", "arm 'reads', f1: 1.0")) for line in found)
+    assert not any("'top'" in line for line in found)
+    answers = compare_predictions(tmp_path / "a", tmp_path / "b")
+    assert len(answers) == 16 and all(line.startswith("reads, question") for line in answers)
+    assert differences(read_results(tmp_path / "a"), read_results(tmp_path / "a")) == []
+
+
+def test_an_arm_that_fails_is_in_the_report_with_its_reason(made, tmp_path):
+    index, recipe = made
+
+    def broken(question, passages):
+        raise TimeoutError("no reply in 30 s")
+
+    report = evaluate(
+        recipe,
+        tmp_path,
+        arms=lambda recipe, index: [FunctionArm("reads", broken), *_arms(recipe, index)[1:]],
+        index=index,
+    )
+    assert report.results.arms[0].failed == 24 and report.results.primary is None
+    assert "TimeoutError: no reply in 30 s" in (tmp_path / "report.html").read_text()
+
+
+def test_results_that_are_none_are_told(tmp_path):
+    with pytest.raises(EvaluationError, match="cannot be read"):
+        read_results(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"title": "x"}))
+    with pytest.raises(EvaluationError, match="not an evaluation's results"):
+        read_results(tmp_path)

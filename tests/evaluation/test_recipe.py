@@ -1,0 +1,86 @@
+import pytest
+from data import little_world
+
+from rag_ft.errors import EvaluationError
+from rag_ft.evaluation.recipe import Recipe, build_arms, choose_questions, read_recipe
+
+GOOD = """title = "Little"
+questions = "qa.jsonl"
+documents = "docs"
+primary = { first = "top", second = "any" }
+
+[[arm]]
+name = "top"
+kind = "passage"
+
+[[arm]]
+name = "any"
+kind = "passage"
+pick = "random"
+"""
+
+
+def _write(tmp_path, text):
+    (tmp_path / "recipe.toml").write_text(text)
+    return tmp_path / "recipe.toml"
+
+
+def test_paths_count_from_the_recipes_folder(tmp_path):
+    recipe = read_recipe(_write(tmp_path, GOOD))
+    assert recipe.questions == str(tmp_path / "qa.jsonl") and recipe.arm[1].pick == "random"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('pick = "random"', 'pick = "worst"'), r"line 13: arm\.1\.passage\.pick"),
+        (('pick = "random"', 'pik = "random"'), r"line 13: arm\.1\.passage\.pik"),
+        (('kind = "passage"\n\n', 'kind = "pasage"\n\n'), r"line 6: arm\.0"),
+        (('title = "Little"', 'title = "Little"\nsede = 3'), r"line 2: sede"),
+        (('first = "top"', 'first = "tpo"'), r"primary names the arm 'tpo', and the arms are top, any"),
+        (('name = "any"', 'name = "top"'), r"two arms are named 'top'"),
+        (("title", "title title"), r"is not TOML .*line 1"),
+    ],
+)
+def test_a_typo_is_told_with_its_line(tmp_path, change, words):
+    with pytest.raises(EvaluationError, match=words):
+        read_recipe(_write(tmp_path, GOOD.replace(*change)))
+
+
+def test_a_recipe_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(EvaluationError, match=r"none\.toml cannot be read"):
+        read_recipe(tmp_path / "none.toml")
+
+
+def _recipe(**more):
+    arm = [{"name": "top", "kind": "passage"}, {"name": "any", "kind": "passage", "pick": "random"}]
+    fields = {"title": "t", "questions": "q", "documents": "d", "primary": {"first": "top", "second": "any"}}
+    return Recipe.model_validate({**fields, "arm": arm, **more})
+
+
+def test_questions_are_chosen_by_document_split_and_sample():
+    _, questions = little_world()
+    assert choose_questions(_recipe(), questions, frozenset()) == questions
+    oslo = choose_questions(_recipe(only=("Oslo.txt",)), questions, frozenset())
+    assert [one.id for one in oslo] == ["Oslo-1", "Oslo-2", "Oslo-3"]
+    held = choose_questions(_recipe(split="held out"), questions, frozenset({"Oslo.txt", "Lima.txt"}))
+    assert len(held) == len(questions) - 6 and not any(one.id.startswith(("Oslo", "Lima")) for one in held)
+    few = choose_questions(_recipe(sample=5, seed=1), questions, frozenset())
+    assert few == choose_questions(_recipe(sample=5, seed=1), questions, frozenset()) and len(few) == 5
+    assert [one for one in questions if one in few] == few
+
+
+def test_a_question_set_that_matches_nothing_is_told():
+    _, questions = little_world()
+    with pytest.raises(EvaluationError, match="none of 24 questions is about Rome"):
+        choose_questions(_recipe(only=("Rome.txt",)), questions, frozenset())
+    everything = frozenset(piece.document_id for one in questions for piece in one.evidence)
+    with pytest.raises(EvaluationError, match="was trained on the documents of all 24 questions"):
+        choose_questions(_recipe(split="held out"), questions, everything)
+
+
+def test_a_function_that_cannot_be_imported_is_told():
+    arm = [{"name": "top", "kind": "function", "function": "no_such_module:ask"}]
+    recipe = _recipe(arm=arm, primary={"first": "top", "second": "top"})
+    with pytest.raises(EvaluationError, match=r"no_such_module:ask cannot be imported"):
+        build_arms(recipe, None)
