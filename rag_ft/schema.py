@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 SCHEMA_VERSION = 1
 """Version of the published `Answer` schema; raised when a field changes meaning."""
 
+FINGERPRINT = 16
+"""Hex digits of a document's fingerprint that an adapter's record keeps for each document: enough to tell millions."""
+
 Metadata: TypeAlias = dict[str, JsonValue]
 
 

@@ -19,7 +19,7 @@ from rag_ft.index_build import library_versions
 from rag_ft.model import LoadedModel, adapter_record
 from rag_ft.prompt import PromptBuilder, reader_budget
 from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Mode, Reader, ReadRequest
-from rag_ft.schema import Question
+from rag_ft.schema import FINGERPRINT, Question
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
 from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, make_examples, split_by_document
@@ -336,6 +336,7 @@ class _Run:
                 "held_out_documents": len(held_out.documents),
                 "held_out": sorted(held_out.documents),
                 "documents": sorted(train.documents),
+                "document_fingerprints": self._fingerprints(train.documents),
             },
             "examples": self.examples.model_dump(mode="json"),
             "lora": {**self.lora.model_dump(mode="json"), "alpha": self.lora.effective_alpha, "scale": self.lora.scale},
@@ -346,6 +347,11 @@ class _Run:
             "verdict": judge(history).model_dump(mode="json"),
             "results": {},
         }
+
+    def _fingerprints(self, documents: frozenset[str]) -> list[str]:
+        """By which an evaluation finds documents that were trained on, whatever their names have become."""
+        there = set(self.index.documents())
+        return sorted({self.index.document_fingerprint(name)[:FINGERPRINT] for name in documents & there})
 
     def save(self, record: dict[str, Any]) -> None:
         """The adapter of the best step, with its record and its card."""

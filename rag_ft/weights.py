@@ -117,6 +117,13 @@ def resolve_reader(name: str = DEFAULT, *, progress: bool = True) -> Weights:
     return _weights(_last(name), "reader", folder, source, _card_licence(folder))
 
 
+def resolve_encoder(name: str) -> Weights:
+    """The folder of an encoder with a task head, by hub id or path: the checks of a reader. Raises WeightsError."""
+    folder, source = _find(name)
+    _check_folder(folder, "reader")
+    return _weights(_last(name), "reader", folder, source, _card_licence(folder))
+
+
 def weights_identity(weights: Weights) -> str:
     """What a base model is to its adapters: of a converted GGUF the GGUF's SHA-256, which does not change with the
     version of the library that converted it; else the fingerprint.

@@ -256,7 +256,7 @@ def from_answer(arm: str, one: Asked, answer: Answer, seconds: float) -> Predict
         arm=arm,
         question_id=one.question.id,
         answer=answer.answer,
-        citations=_cited(answer.citations, [hit.passage for hit in one.hits]),
+        citations=cited_places(answer.citations, [hit.passage for hit in one.hits]),
         passages=tuple(place_of(hit.passage) for hit in one.hits),
         confidence=_rounded(answer.confidence if answer.answer is not None else 1 - answer.confidence),
         complete=answer.complete,
@@ -274,14 +274,15 @@ def _plain(
         arm=arm,
         question_id=one.question.id,
         answer=answer,
-        citations=_cited(verify(answer, claims, passages), passages) if answer is not None else (),
+        citations=cited_places(verify(answer, claims, passages), passages) if answer is not None else (),
         passages=tuple(place_of(passage) for passage in passages),
         confidence=confidence if confidence is None else _rounded(confidence),
         seconds=seconds,
     )
 
 
-def _cited(citations: Sequence[Citation], passages: Sequence[Passage]) -> tuple[CitedPlace, ...]:
+def cited_places(citations: Sequence[Citation], passages: Sequence[Passage]) -> tuple[CitedPlace, ...]:
+    """Citations as predictions keep them; `passages` are those that may have been cited."""
     by_id = {passage.id: passage for passage in passages}
     return tuple(
         CitedPlace(passage=place_of(by_id[one.passage_id]), quote=one.quote, verdict=one.verdict)

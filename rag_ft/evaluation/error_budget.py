@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
@@ -26,12 +27,23 @@ BINS: tuple[Bin, ...] = get_args(Bin)
 GOOD: tuple[Bin, ...] = ("correct and supported", "correct, unsupported", "declined rightly")
 
 CORRECT_FROM = 0.5
-"""Token F1 from which an answer counts as the right one: it shares more with an accepted answer than it misses."""
+"""Token F1 from which an answer counts as the right one, if its numbers are right: it shares at least as much with an
+accepted answer as it misses."""
 
 
 def is_correct(answer: str | None, question: Question) -> bool:
-    """Whether an answer counts as right, null included."""
-    return token_f1(answer, question.answers) >= CORRECT_FROM
+    """Whether an answer counts as right, null included. One with other numbers than the accepted answer's is wrong,
+    however many words they share: "114 metres" is not "107 metres".
+    """
+    if answer is None or not question.answers:
+        return token_f1(answer, question.answers) == 1.0
+    return any(
+        token_f1(answer, (one,)) >= CORRECT_FROM and _numbers(answer) == _numbers(one) for one in question.answers
+    )
+
+
+def _numbers(text: str) -> list[str]:
+    return sorted(re.findall(r"\d+(?:[.,]\d+)*", text))
 
 
 def bin_of(prediction: Prediction, question: Question, *, closed_book: str | None = None) -> Bin:
@@ -41,7 +53,7 @@ def bin_of(prediction: Prediction, question: Question, *, closed_book: str | Non
     citation's passage holds the evidence; then, of what is wrong, the first cause that explains it. An arm without
     passages cannot have retrieved: its wrong answers and wrong abstentions are "not retrieved".
     """
-    if prediction.failed or not prediction.complete or prediction.parses is False:
+    if not prediction.usable:
         return "invalid or incomplete"
     if not question.answerable:
         return "declined rightly" if prediction.answer is None else "answered what has no answer"

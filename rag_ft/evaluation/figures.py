@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rag_ft.evaluation import statistics
 from rag_ft.evaluation.answer_metrics import abstention, calibration_error, exact_match, risk_coverage, token_f1
-from rag_ft.evaluation.error_budget import CORRECT_FROM, Bin, budget, is_correct
+from rag_ft.evaluation.error_budget import Bin, budget, is_correct
 from rag_ft.evaluation.predictions import Prediction, cites_gold, found_gold
 from rag_ft.schema import Question
 
@@ -106,7 +106,7 @@ def arm_figures(
         ("verbatim", [pair for pair in given if pair[0].citations], _verbatim),
         ("parses", parsed, lambda one, _: float(bool(one.parses))),
     ]
-    figures = {name: _figure(ones, score, seed) for name, ones, score in declared if ones}
+    figures = {name: figure_of(ones, score, seed) for name, ones, score in declared if ones}
     saying = [(one, question) for one, question in pairs if one.confidence is not None]
     curve: list[tuple[float, float]] = []
     area = error = None
@@ -123,7 +123,7 @@ def arm_figures(
                 [one.confidence or 0.0 for one, _ in answered],
                 [question.answerable and is_correct(one.answer, question) for one, question in answered],
             )
-    declined = abstention([one.answer is None for one, _ in pairs], [question.answerable for _, question in pairs])
+    declined = abstention([one.declined for one, _ in pairs], [question.answerable for _, question in pairs])
     reasons = [one.failed for one in predictions if one.failed]
     return ArmFigures(
         name=predictions[0].arm,
@@ -164,12 +164,7 @@ def contrasts(
         one, other = ([scores[arm][name] for name in common] for arm in (first, second))
         documents = [document_of(questions[name]) for name in common]
         paired = statistics.compare(one, other, documents, seed=seed)
-        found[first, second] = (
-            paired,
-            statistics.mcnemar(
-                [float(value >= CORRECT_FROM) for value in one], [float(value >= CORRECT_FROM) for value in other]
-            ),
-        )
+        found[first, second] = paired, statistics.mcnemar(one, other)
     adjusted = statistics.holm(
         {f"{first}\n{second}": test.p_permutation for (first, second), (test, _) in found.items()}
     )
@@ -194,20 +189,21 @@ def document_of(question: Question) -> str:
     return question.evidence[0].document_id if question.evidence else f"question {question.id}"
 
 
-def _figure(
+def figure_of(
     pairs: Sequence[tuple[Prediction, Question]], score: Callable[[Prediction, Question], float], seed: int
 ) -> Figure:
+    """Mean of a score over predictions with their questions, with its interval by document."""
     values = [score(one, question) for one, question in pairs]
     interval = statistics.mean_interval(values, [document_of(question) for _, question in pairs], seed=seed)
     return Figure(**interval._asdict())
 
 
 def _f1(one: Prediction, question: Question) -> float:
-    return token_f1(one.answer if one.complete else "", question.answers)
+    return token_f1(one.answer if one.usable else "", question.answers)
 
 
 def _exact(one: Prediction, question: Question) -> float:
-    return exact_match(one.answer if one.complete else "", question.answers)
+    return exact_match(one.answer if one.usable else "", question.answers)
 
 
 def _gold_share(one: Prediction, question: Question) -> float:

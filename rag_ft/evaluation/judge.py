@@ -15,12 +15,15 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from rag_ft.dataset import read_questions
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.advice import Advice, advise, role_of
+from rag_ft.evaluation.arms import Asked, place_of
+from rag_ft.evaluation.faithfulness import Faithfulness, faithfulness, swapped
 from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, document_of
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.recipe import Recipe, build_arms, choose_questions, read_recipe, trained_documents
 from rag_ft.evaluation.retrieval_metrics import retrieval_metrics
-from rag_ft.evaluation.runner import PREDICTIONS, Progress, run_arms
+from rag_ft.evaluation.runner import PREDICTIONS, Progress, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
+from rag_ft.model import adapter_record
 from rag_ft.schema import Question
 
 if TYPE_CHECKING:
@@ -63,6 +66,10 @@ class Results(BaseModel):
     """The contrast declared in the recipe; None where its arms share no reply."""
     retrieval: dict[str, float]
     arms: tuple[ArmFigures, ...]
+    faithfulness: dict[str, Faithfulness]
+    """For arms that read passages: what they say where the gold passage says something else."""
+    leaks: dict[str, int]
+    """Arm → questions about documents that its adapter was trained on, where there are any."""
     settings: dict[str, dict[str, JsonValue]]
     contrasts: tuple[Contrast, ...]
     advice: Advice
@@ -121,9 +128,10 @@ def evaluate(
     output = Path(output)
     index = index or Index.build(recipe.documents, output / "index", progress=False)
     records = read_questions(recipe.questions)
-    chosen = choose_questions(recipe, records, _trained(recipe))
+    trained = _trained(recipe, index)
+    chosen = choose_questions(recipe, records, trained)
     if limit is not None and limit < len(chosen):
-        chosen = choose_questions(recipe.model_copy(update={"sample": limit}), records, _trained(recipe))
+        chosen = choose_questions(recipe.model_copy(update={"sample": limit}), records, trained)
     documents = len({document_of(one) for one in chosen})
     before = detectable_before(len(chosen), documents)
     tell(
@@ -132,7 +140,8 @@ def evaluate(
     )
     made = list(arms(recipe, index))
     retriever = index.as_retriever(k=_deepest(recipe), mode=recipe.retrieval)
-    found = run_arms(made, chosen, retriever, output, on_progress=on_progress)
+    asked = retrieved(chosen, retriever)
+    found = run_arms(made, asked, output, on_progress=on_progress)
     by_id = {one.id: one for one in chosen}
     settings = {arm.name: dict(arm.settings) for arm in made}
     closed = _closed_book(found, settings)
@@ -144,7 +153,12 @@ def evaluate(
     primary = next(
         (one for one in pairs if {one.first, one.second} == {recipe.primary.first, recipe.primary.second}), None
     )
-    hits = retriever.retrieve_batch([one.question for one in chosen])
+    faithful = {}
+    reading = [arm for arm in made if settings[arm.name].get("kind") in _READS]
+    if recipe.faithfulness and reading and (swaps := swapped(asked)):
+        told = run_arms(reading, [one for one, _ in swaps.values()], output / "swapped", on_progress=on_progress)
+        made_of = {name: faithfulness(ones, swaps, seed=recipe.seed) for name, ones in told.items()}
+        faithful = {name: one for name, one in made_of.items() if one is not None}
     results = Results(
         title=recipe.title,
         recipe=_portable(recipe),
@@ -159,8 +173,10 @@ def evaluate(
         left_out=len(records) - len(chosen),
         detectable=round(before, 6),
         primary=primary,
-        retrieval=_retrieval(hits, chosen),
+        retrieval=_retrieval(asked),
         arms=figures,
+        faithfulness=faithful,
+        leaks=_leaks(made, chosen, index),
         settings=settings,
         contrasts=pairs,
         advice=advise(figures, settings, pairs),
@@ -235,14 +251,13 @@ def _deepest(recipe: Recipe) -> int:
     return max([recipe.k, *(getattr(one, "k", None) or 0 for one in recipe.arm)])
 
 
-def _trained(recipe: Recipe) -> frozenset[str]:
-    from rag_ft.model import adapter_record
+def _trained(recipe: Recipe, index: Index) -> frozenset[str]:
     from rag_ft.weights import chosen_adapter, resolve_adapter
 
     if recipe.split == "all":
         return frozenset()
     folder = chosen_adapter("default", None if recipe.split_adapter == "packaged" else recipe.split_adapter)
-    return frozenset() if folder is None else trained_documents(adapter_record(resolve_adapter(folder)))
+    return frozenset() if folder is None else trained_documents(adapter_record(resolve_adapter(folder)), index)
 
 
 def _closed_book(
@@ -256,11 +271,26 @@ def _closed_book(
     }
 
 
-def _retrieval(hits: Sequence[Sequence[Any]], questions: Sequence[Question]) -> dict[str, float]:
-    from rag_ft.evaluation.arms import place_of
+_READS = ("reader", "chat", "extractive", "function")
 
-    rankings = {one.id: [place_of(hit.passage) for hit in found] for one, found in zip(questions, hits, strict=True)}
-    values = retrieval_metrics(rankings, {one.id: one for one in questions})
+
+def _leaks(arms: Sequence[Arm], questions: Sequence[Question], index: Index) -> dict[str, int]:
+    """Questions about documents of an arm's adapter, by the documents' names and, where written down, fingerprints."""
+    found = {}
+    for arm in arms:
+        reader = getattr(arm, "reader", None)
+        if reader is None or reader.loaded.adapter is None:
+            continue
+        trained = trained_documents(adapter_record(reader.loaded.adapter), index)
+        count = sum(any(piece.document_id in trained for piece in one.evidence) for one in questions)
+        if count:
+            found[arm.name] = count
+    return found
+
+
+def _retrieval(asked: Sequence[Asked]) -> dict[str, float]:
+    rankings = {one.question.id: [place_of(hit.passage) for hit in one.hits] for one in asked}
+    values = retrieval_metrics(rankings, {one.question.id: one.question for one in asked})
     return {name: round(sum(each.values()) / len(each), 6) for name, each in values.items() if each}
 
 

@@ -52,6 +52,16 @@ class Prediction(Record):
     completion_tokens: int = 0
     seconds: float = 0.0
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is a reply that can be scored, an answer or null."""
+        return not self.failed and self.complete and self.parses is not False
+
+    @property
+    def declined(self) -> bool:
+        """Whether null was said; a reply that cannot be read says nothing."""
+        return self.usable and self.answer is None
+
 
 def found_gold(prediction: Prediction, evidence: Iterable[Evidence]) -> bool | None:
     """Whether a passage before the arm holds a whole piece of evidence; None where it was given none to look at."""

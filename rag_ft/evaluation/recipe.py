@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import sys
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import Arm, ClosedBookArm, FunctionArm, PassageArm, ReaderArm, SentenceArm
-from rag_ft.schema import Question
+from rag_ft.schema import FINGERPRINT, Question
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
@@ -73,6 +74,38 @@ class PassageChoice(_Arm):
     pick: Literal["top", "random"] = "top"
 
 
+class ExtractiveChoice(_Arm):
+    """An encoder with a span head."""
+
+    kind: Literal["extractive"]
+    model: str
+    """Hub id or folder."""
+    threshold: float = 0.0
+    """How much better than null a span must be, in log-odds."""
+
+
+class ChatChoice(_Arm):
+    """A chat model: one at an OpenAI-compatible URL, or any langchain-core chat model that a function gives."""
+
+    kind: Literal["chat"]
+    model: str = ""
+    url: str = ""
+    """Base URL of an OpenAI-compatible server, ending in /v1; needs the extra `chat`."""
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key; the key itself never stands in a recipe."""
+    factory: Annotated[str, Field(pattern=r"^([\w.]+:\w+)?$")] = ""
+    """`module:name` of a function without arguments that gives a chat model, instead of `url`."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 4
+    at_once: Annotated[int, Field(ge=1, le=64)] = 4
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ChatChoice:
+        if bool(self.url and self.model) == bool(self.factory):
+            raise ValueError("give url and model of a server, or the factory of a chat model")
+        return self
+
+
 class FunctionChoice(_Arm):
     """A function of yours: `module:name`, taking a question and its passages."""
 
@@ -81,7 +114,8 @@ class FunctionChoice(_Arm):
 
 
 ArmChoice: TypeAlias = Annotated[
-    ClosedBookChoice | ReaderChoice | SentenceChoice | PassageChoice | FunctionChoice, Field(discriminator="kind")
+    ClosedBookChoice | ReaderChoice | SentenceChoice | PassageChoice | ExtractiveChoice | ChatChoice | FunctionChoice,
+    Field(discriminator="kind"),
 ]
 
 
@@ -109,6 +143,8 @@ class Recipe(_Model):
     """Ask so many questions, drawn at random by `seed`."""
     k: Annotated[int, Field(ge=1, le=100)] = 3
     retrieval: Literal["dense", "bm25", "hybrid", "blend"] = "blend"
+    faithfulness: bool = False
+    """Also ask the arms that read with the answer swapped in the gold passage."""
     show_questions: bool = True
     """Whether the report shows questions with their text; off where the text may not be passed on."""
     seed: int = 0
@@ -219,7 +255,15 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
         case PassageChoice():
             return PassageArm(choice.name, choice.pick, recipe.seed)
         case FunctionChoice():
-            return FunctionArm(choice.name, _function(choice))
+            return FunctionArm(choice.name, _function(choice.name, choice.function))
+        case ExtractiveChoice():
+            from rag_ft.evaluation.outside_arms import ExtractiveArm
+
+            return ExtractiveArm.from_pretrained(choice.name, choice.model, threshold=choice.threshold)
+        case ChatChoice():
+            from rag_ft.evaluation.outside_arms import ChatArm
+
+            return ChatArm(choice.name, _chat_model(choice), recipe.k, choice.attempts, choice.at_once)
         case ClosedBookChoice():
             model = load(choice.adapter)
             # A tuned reader keeps the prompt that it was trained on; an untuned one is asked for what it knows.
@@ -251,19 +295,44 @@ def _loaded(reader: str, adapter: str, known: dict[str, LoadedModel]) -> LoadedM
     return known[adapter]
 
 
-def _function(choice: FunctionChoice) -> Callable[..., Any]:
-    module, _, name = choice.function.partition(":")
+def _chat_model(choice: ChatChoice) -> Any:
+    if choice.factory:
+        return _function(choice.name, choice.factory)()
+    try:
+        from langchain_openai import ChatOpenAI
+    except ImportError as error:
+        raise EvaluationError(
+            f"the arm {choice.name!r} speaks to a server and needs langchain-openai: pip install 'rag-ft[chat]'"
+        ) from error
+    return ChatOpenAI(
+        model=choice.model,
+        base_url=choice.url,
+        api_key=os.environ.get(choice.key_variable) or "none",
+        temperature=0,
+        timeout=choice.timeout_s,
+        max_retries=0,  # the arm has its own
+    )
+
+
+def _function(arm: str, path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise EvaluationError(
-            f"the arm {choice.name!r}: {choice.function} cannot be imported ({error}): check module and name"
-        ) from error
+        raise EvaluationError(f"the arm {arm!r}: {path} cannot be imported ({error}): check module and name") from error
     if not callable(found):
-        raise EvaluationError(f"the arm {choice.name!r}: {choice.function} is no function")
+        raise EvaluationError(f"the arm {arm!r}: {path} is no function")
     return found  # type: ignore[no-any-return]
 
 
-def trained_documents(record: Mapping[str, Any]) -> frozenset[str]:
-    """Documents that an adapter was trained on, as its record names them."""
-    return frozenset(record.get("data", {}).get("documents", ()))
+def trained_documents(record: Mapping[str, Any], index: Index) -> frozenset[str]:
+    """Documents of an index that an adapter was trained on.
+
+    By fingerprint, so that a renamed document is found and another one of the same name is not; by name where the
+    adapter's record holds no fingerprints.
+    """
+    data = record.get("data", {})
+    known = set(data.get("document_fingerprints", ()))
+    if not known:
+        return frozenset(data.get("documents", ()))
+    return frozenset(name for name in index.documents() if index.document_fingerprint(name)[:FINGERPRINT] in known)

@@ -131,6 +131,16 @@ def _notes(report: Report) -> list[str]:
     if results.retrieval:
         found = ", ".join(f"{name} {value:.3f}" for name, value in results.retrieval.items())
         notes.append(f"Retrieval, for all arms alike: {found}.")
+    for name, one in results.faithfulness.items():
+        notes.append(
+            f"“{name}”, the answer swapped in the gold passage: {one.followed.mean:.0%} of {one.followed.questions:,}"
+            f" follow the passage, {one.remembered.mean:.0%} still give the real answer."
+        )
+    for name, count in results.leaks.items():
+        notes.append(
+            f"{count:,} questions are about documents that the adapter of “{name}” was trained on: on them its figures"
+            " measure memory too."
+        )
     for arm in results.arms:
         for reason, count in arm.failures.items():
             notes.append(f"“{arm.name}” failed on {count:,} questions, which have no score: {reason}")

@@ -42,19 +42,17 @@ class Progress(NamedTuple):
 
 def run_arms(
     arms: Sequence[Arm],
-    questions: Sequence[Question],
-    retriever: Retriever,
+    asked: Sequence[Asked],
     output: str | Path,
     *,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, list[Prediction]]:
     """Every arm's predictions in the order of the questions; what stands in `output` already is not asked again.
 
-    Passages are retrieved once, for all arms. An arm that raises is done for: its remaining questions are failures
+    An arm that raises is done for: its remaining questions are failures
     with the reason, and the other arms go on. Raises EvaluationError where `output` holds another run.
     """
     output = Path(output)
-    asked = _retrieved(questions, retriever)
     _claim(output, arms, asked)
     path = output / PREDICTIONS
     known = read_predictions(path)
@@ -66,7 +64,7 @@ def run_arms(
         for arm in arms:
             _run_arm(arm, list(_alike(asked).values()), found[arm.name], file, on_progress)
     return {
-        arm.name: [found[arm.name][question.id] for question in questions if question.id in found[arm.name]]
+        arm.name: [found[arm.name][one.question.id] for one in asked if one.question.id in found[arm.name]]
         for arm in arms
     }
 
@@ -133,7 +131,8 @@ def _batches(asked: Sequence[Asked]) -> list[list[Asked]]:
     return [ordered[begin : begin + BATCH] for begin in range(0, len(ordered), BATCH)]
 
 
-def _retrieved(questions: Sequence[Question], retriever: Retriever) -> list[Asked]:
+def retrieved(questions: Sequence[Question], retriever: Retriever) -> list[Asked]:
+    """The questions with their passages, once for all arms. Raises EvaluationError where there are no questions."""
     if not questions:
         raise EvaluationError("there are no questions to ask: check the recipe's questions and split")
     hits = retriever.retrieve_batch([one.question for one in questions])

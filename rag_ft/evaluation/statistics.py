@@ -152,10 +152,12 @@ def compare(
 
 
 def mcnemar(first: Sequence[float] | NDArray[np.float64], second: Sequence[float] | NDArray[np.float64]) -> float:
-    """McNemar's test, exact and two-sided: are the questions that only one arm gets right split evenly?"""
+    """McNemar's test, exact and two-sided: are the questions that only one arm gets right split evenly? Right is a
+    score of a half or more.
+    """
     from scipy.stats import binomtest
 
-    one, other = np.asarray(first) > 0.5, np.asarray(second) > 0.5
+    one, other = np.asarray(first) >= 0.5, np.asarray(second) >= 0.5
     only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
     if only_first + only_second == 0:
         return 1.0

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.evaluation.error_budget import BINS, bin_of, budget, flow
+from rag_ft.evaluation.error_budget import BINS, bin_of, budget, flow, is_correct
 from rag_ft.evaluation.predictions import CitedPlace, Place, Prediction
 from rag_ft.schema import Evidence, Question
 
@@ -43,6 +43,13 @@ def _said(answer, *, cited=(), passages=(GOLD, OTHER), question="q", **more):
 )
 def test_each_case_goes_into_its_bin(prediction, question, closed_book, expected):
     assert bin_of(prediction, question, closed_book=closed_book) == expected
+
+
+def test_another_number_is_a_wrong_answer_however_many_words_it_shares():
+    high = ANSWERABLE.model_copy(update={"answers": ("107 metres", "107 m")})
+    assert is_correct("107 metres high", high) and is_correct("the 107 m", high)
+    assert not is_correct("114 metres", high) and not is_correct("metres", high)
+    assert not is_correct(None, high) and is_correct(None, NOT) and not is_correct("x", NOT)
 
 
 replies = st.builds(

@@ -58,6 +58,8 @@ def test_failures_are_counted_with_their_reasons_and_never_scored():
 def test_an_answer_cut_at_its_limit_is_not_a_null_that_was_right():
     questions = {"n": Question(id="n", question="?", answerable=False)}
     assert arm_figures([_said("a", "n", None, complete=False)], questions).figures["f1"].mean == 0.0
+    assert arm_figures([_said("a", "n", None, parses=False)], questions).figures["f1"].mean == 0.0
+    assert arm_figures([_said("a", "n", None, parses=False)], questions).abstention_recall == 0.0
     assert arm_figures([_said("a", "n", None)], questions).figures["f1"].mean == 1.0
 
 

@@ -84,3 +84,18 @@ def test_a_function_that_cannot_be_imported_is_told():
     recipe = _recipe(arm=arm, primary={"first": "top", "second": "top"})
     with pytest.raises(EvaluationError, match=r"no_such_module:ask cannot be imported"):
         build_arms(recipe, None)
+
+
+def test_documents_trained_on_are_found_by_fingerprint_under_another_name(tmp_path):
+    from fakes import HashingEmbedder
+
+    from rag_ft.evaluation.recipe import trained_documents
+    from rag_ft.index import Index
+
+    documents, _ = little_world(2)
+    index = Index.build(documents, tmp_path / "index", embedder=HashingEmbedder())
+    prints = [index.document_fingerprint("Oslo.txt")[:16]]
+    record = {"data": {"documents": ["was-called-this.txt", "Lima.txt"], "document_fingerprints": prints}}
+    assert trained_documents(record, index) == {"Oslo.txt"}
+    assert trained_documents({"data": {"documents": ["Lima.txt"]}}, index) == {"Lima.txt"}
+    assert trained_documents({}, index) == frozenset()

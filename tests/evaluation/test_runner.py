@@ -13,7 +13,7 @@ from fakes import HashingEmbedder
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import FunctionArm, PassageArm, SentenceArm
-from rag_ft.evaluation.runner import PREDICTIONS, RUN, run_arms
+from rag_ft.evaluation.runner import PREDICTIONS, RUN, retrieved, run_arms
 from rag_ft.index import Index
 
 
@@ -35,7 +35,7 @@ def test_every_question_gets_one_prediction_from_every_arm_and_a_line(world, tmp
     index, questions = world
     arms = [PassageArm("top"), FunctionArm("mine", _first_word)]
     seen = []
-    found = run_arms(arms, questions, index.as_retriever(k=3), tmp_path, on_progress=seen.append)
+    found = run_arms(arms, retrieved(questions, index.as_retriever(k=3)), tmp_path, on_progress=seen.append)
     assert [one.question_id for one in found["top"]] == [one.id for one in questions]
     assert len(_lines(tmp_path)) == 2 * len(questions)
     assert seen[-1].done == seen[-1].questions == len(questions) and seen[-1].seconds_left == 0
@@ -50,9 +50,9 @@ def test_what_is_on_disk_is_not_asked_again(world, tmp_path):
         calls.append(question)
         return "x"
 
-    first = run_arms([FunctionArm("mine", counted)], questions, index.as_retriever(), tmp_path)
+    first = run_arms([FunctionArm("mine", counted)], retrieved(questions, index.as_retriever()), tmp_path)
     assert len(calls) == len(questions)
-    again = run_arms([FunctionArm("mine", counted)], questions, index.as_retriever(), tmp_path)
+    again = run_arms([FunctionArm("mine", counted)], retrieved(questions, index.as_retriever()), tmp_path)
     assert again == first and len(calls) == len(questions)
 
 
@@ -65,7 +65,7 @@ def test_a_question_asked_twice_costs_one_call(world, tmp_path):
         return "x"
 
     twice = [*questions, questions[0].model_copy(update={"id": "again"})]
-    found = run_arms([FunctionArm("mine", counted)], twice, index.as_retriever(), tmp_path)
+    found = run_arms([FunctionArm("mine", counted)], retrieved(twice, index.as_retriever()), tmp_path)
     assert len(calls) == len(questions) and found["mine"][-1].question_id == "again"
 
 
@@ -83,7 +83,7 @@ def test_an_arm_that_breaks_half_way_fails_its_rest_and_the_others_finish(world,
                 raise ConnectionError("the server has gone away")
             return PassageArm("breaks").reply(asked)
 
-    found = run_arms([Breaks(), PassageArm("top")], questions, index.as_retriever(), tmp_path)
+    found = run_arms([Breaks(), PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
     failed = [one for one in found["breaks"] if one.failed]
     assert len(failed) == len(questions) - 16
     assert failed[0].failed == "ConnectionError: the server has gone away"
@@ -98,41 +98,41 @@ def test_an_exception_of_a_users_function_is_that_questions_failure(world, tmp_p
             raise ValueError("too high")
         return None
 
-    found = run_arms([FunctionArm("mine", picky)], questions, index.as_retriever(), tmp_path)["mine"]
+    found = run_arms([FunctionArm("mine", picky)], retrieved(questions, index.as_retriever()), tmp_path)["mine"]
     assert {bool(one.failed) for one in found} == {True, False}
     assert all(("ValueError: too high" == one.failed) == one.question_id.endswith("-1") for one in found)
 
 
 def test_the_folder_of_another_run_is_refused(world, tmp_path):
     index, questions = world
-    run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path)
+    run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
     with pytest.raises(EvaluationError, match="predictions of another run"):
-        run_arms([PassageArm("top", pick="random")], questions, index.as_retriever(), tmp_path)
+        run_arms([PassageArm("top", pick="random")], retrieved(questions, index.as_retriever()), tmp_path)
     with pytest.raises(EvaluationError, match="predictions of another run"):
-        run_arms([PassageArm("top")], questions[1:], index.as_retriever(), tmp_path)
+        run_arms([PassageArm("top")], retrieved(questions[1:], index.as_retriever()), tmp_path)
     (tmp_path / RUN).unlink()
     with pytest.raises(EvaluationError, match=r"without the run\.json"):
-        run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path)
+        run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
 
 
 def test_a_cut_last_line_is_asked_again_and_a_damaged_one_is_told(world, tmp_path):
     index, questions = world
-    whole = run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path)
+    whole = run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
     path = tmp_path / PREDICTIONS
     path.write_bytes(path.read_bytes()[:-40])
-    assert run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path) == whole
+    assert run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path) == whole
     lines = _lines(tmp_path)
     path.write_text("\n".join(["{broken", *lines[1:]]) + "\n")
     with pytest.raises(EvaluationError, match="line 1 is damaged"):
-        run_arms([PassageArm("top")], questions, index.as_retriever(), tmp_path)
+        run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
 
 
 def test_names_and_questions_are_checked(world, tmp_path):
     index, questions = world
     with pytest.raises(EvaluationError, match="two arms are named"):
-        run_arms([PassageArm("a"), PassageArm("a")], questions, index.as_retriever(), tmp_path)
+        run_arms([PassageArm("a"), PassageArm("a")], retrieved(questions, index.as_retriever()), tmp_path)
     with pytest.raises(EvaluationError, match="no questions"):
-        run_arms([PassageArm("a")], [], index.as_retriever(), tmp_path)
+        run_arms([PassageArm("a")], retrieved([], index.as_retriever()), tmp_path)
 
 
 SCRIPT = """
@@ -142,13 +142,14 @@ sys.path.insert(0, {tests!r})
 from fakes import HashingEmbedder
 from data import little_world
 from rag_ft.evaluation.arms import FunctionArm, PassageArm
-from rag_ft.evaluation.runner import run_arms
+from rag_ft.evaluation.runner import retrieved, run_arms
 from rag_ft.index import Index
 def slow(question, passages):
     time.sleep(0.01)
     return passages[0].text[:9]
 index = Index.load({index!r}, embedder=HashingEmbedder())
-run_arms([FunctionArm("mine", slow), PassageArm("top")], little_world()[1], index.as_retriever(k=3), {output!r})
+asked = retrieved(little_world()[1], index.as_retriever(k=3))
+run_arms([FunctionArm("mine", slow), PassageArm("top")], asked, {output!r})
 """
 
 
