@@ -67,7 +67,7 @@ def faithfulness(
     questions = {name: asked.question for name, (asked, _) in swaps.items()}
 
     def nearer(one: Prediction, answer: str, other: str) -> float:
-        """Whether it is more than half one answer and more that one than the other: “107 metres” is not “114 metres”."""
+        """Whether it is half one answer at least, and more that one than the other: 107 metres is not 114 metres."""
         near, far = token_f1(one.answer, (answer,)), token_f1(one.answer, (other,))
         return float(near >= CORRECT_FROM and near > far)
 
