@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--negatives", type=float, default=0.35, help="hard negatives for each answerable question")
     parser.add_argument("--repeats", type=int, default=2, help="times that an unanswerable question is an example")
     parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=-1, help="stop after so many updates, for a small run")
     parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--rank", type=int, default=16)
     given = parser.parse_args()
@@ -86,6 +87,7 @@ def main() -> None:
         training=TrainConfig(
             bits=32,
             epochs=given.epochs,
+            max_steps=given.steps,
             learning_rate=given.learning_rate,
             warmup_share=0.03,
             evaluations=8,
