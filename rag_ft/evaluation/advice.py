@@ -149,3 +149,9 @@ def _said(arm: ArmFigures) -> str:
     figure = arm.figures["f1"]
     interval = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None and figure.high is not None else ""
     return f"“{arm.name}” has F1 {figure.mean:.3f}{interval}"
+
+
+def break_even(training: float, tuned_per_thousand: float, other_per_thousand: float) -> float | None:
+    """Answers after which a training has paid for itself; None where the tuned way saves nothing."""
+    saved = (other_per_thousand - tuned_per_thousand) / 1000
+    return training / saved if saved > 0 else None

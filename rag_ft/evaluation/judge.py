@@ -19,7 +19,7 @@ from rag_ft.evaluation.arms import Asked, place_of
 from rag_ft.evaluation.faithfulness import Faithfulness, faithfulness, swapped
 from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, document_of
 from rag_ft.evaluation.predictions import Prediction
-from rag_ft.evaluation.recipe import Recipe, build_arms, choose_questions, read_recipe, trained_documents
+from rag_ft.evaluation.recipe import Price, Prices, Recipe, build_arms, choose_questions, read_recipe, trained_documents
 from rag_ft.evaluation.retrieval_metrics import retrieval_metrics
 from rag_ft.evaluation.runner import PREDICTIONS, Progress, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
@@ -43,6 +43,8 @@ class Speed(BaseModel):
     seconds_p50: float
     seconds_p95: float
     tokens_per_second: float | None
+    cost_per_thousand: float | None = None
+    """Of a thousand questions, by the recipe's prices; None without a price for the arm."""
 
 
 class Results(BaseModel):
@@ -84,6 +86,7 @@ class Report(BaseModel):
     speed: dict[str, Speed]
     questions: tuple[Question, ...]
     predictions: dict[str, tuple[Prediction, ...]]
+    prices: Prices | None = None
 
     def save(self, folder: str | Path) -> Path:
         """Write results.json, speed.json, report.md and report.html; the path of the last."""
@@ -182,7 +185,13 @@ def evaluate(
         advice=advise(figures, settings, pairs),
     )
     predictions = {name: tuple(ones) for name, ones in found.items()}
-    report = Report(results=results, speed=_speed(predictions), questions=tuple(chosen), predictions=predictions)
+    report = Report(
+        results=results,
+        speed=_speed(predictions, recipe.prices),
+        questions=tuple(chosen),
+        predictions=predictions,
+        prices=recipe.prices,
+    )
     report.save(output)
     return report
 
@@ -305,7 +314,7 @@ def _portable(recipe: Recipe) -> dict[str, JsonValue]:
     return content
 
 
-def _speed(predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, Speed]:
+def _speed(predictions: Mapping[str, Sequence[Prediction]], prices: Prices | None) -> dict[str, Speed]:
     found = {}
     for name, ones in predictions.items():
         seconds = np.array([one.seconds for one in ones if not one.failed])
@@ -316,5 +325,18 @@ def _speed(predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, Speed]:
             seconds_p50=round(float(np.quantile(seconds, 0.5)), 4),
             seconds_p95=round(float(np.quantile(seconds, 0.95)), 4),
             tokens_per_second=round(tokens / float(seconds.sum()), 1) if tokens and seconds.sum() else None,
+            cost_per_thousand=_cost(ones, float(seconds.mean()), (prices.arms.get(name) or prices.arms.get("*")))
+            if prices is not None
+            else None,
         )
     return found
+
+
+def _cost(predictions: Sequence[Prediction], seconds: float, price: Price | None) -> float | None:
+    if price is None:
+        return None
+    replied = [one for one in predictions if not one.failed]
+    prompt = sum(one.prompt_tokens for one in replied) / len(replied)
+    made = sum(one.completion_tokens for one in replied) / len(replied)
+    by_token = (prompt * price.prompt_million + made * price.completion_million) / 1e6
+    return round(1000 * (seconds * price.hour / 3600 + by_token), 6)

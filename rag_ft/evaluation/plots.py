@@ -87,7 +87,7 @@ def _forest(report: Report) -> Drawing:
             f"{figure.mean:.2f}", (figure.mean, place), (0, 7), textcoords="offset points", ha="center", fontsize=8
         )
     axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
-    axes.set(xlim=(0, 1), xlabel="F1", ylim=(-0.6, len(arms) - 0.3))
+    axes.set(xlim=(-0.01, 1.02), xlabel="F1", ylim=(-0.6, len(arms) - 0.3))
     axes.grid(axis="x", color="#dddddd")
     return drawing
 

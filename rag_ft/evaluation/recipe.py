@@ -127,6 +127,26 @@ class Primary(_Model):
     metric: Literal["f1", "exact_match"] = "f1"
 
 
+class Price(_Model):
+    """What an arm's answers cost, in the recipe's currency."""
+
+    hour: Annotated[float, Field(ge=0)] = 0.0
+    """Of the machine that answers."""
+    prompt_million: Annotated[float, Field(ge=0)] = 0.0
+    """Of a million prompt tokens, for a model that is paid by the token."""
+    completion_million: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Prices(_Model):
+    """Prices by arm, and of the training that they have to earn back."""
+
+    currency: str = "USD"
+    training: Annotated[float, Field(ge=0)] | None = None
+    """What the adapter cost: machine, labelling, time."""
+    arms: dict[str, Price] = {}
+    """By the arm's name; `*` for all others."""
+
+
 class Recipe(_Model):
     """All that an evaluation is made from; paths count from the recipe's folder."""
 
@@ -149,6 +169,7 @@ class Recipe(_Model):
     """Whether the report shows questions with their text; off where the text may not be passed on."""
     seed: int = 0
     primary: Primary
+    prices: Prices | None = None
     arm: Annotated[tuple[ArmChoice, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -160,6 +181,9 @@ class Recipe(_Model):
         for name in (self.primary.first, self.primary.second):
             if name not in names:
                 raise ValueError(f"primary names the arm {name!r}, and the arms are {', '.join(names)}")
+        for name in self.prices.arms if self.prices else ():
+            if name not in (*names, "*"):
+                raise ValueError(f"prices name the arm {name!r}, and the arms are {', '.join(names)}")
         return self
 
 

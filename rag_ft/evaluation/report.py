@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_ft.evaluation.advice import break_even, role_of
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.evaluation.error_budget import BINS, GOOD, bin_of
 from rag_ft.evaluation.figures import Contrast, Figure
@@ -85,10 +86,13 @@ def html(report: Report) -> str:
                 "recognised": _share(arm.abstention_recall),
                 "failed": arm.failed,
                 "speed": report.speed.get(arm.name),
+                "cost": _cost(report, arm.name),
             }
             for arm in results.arms
         ],
         notes=_notes(report),
+        priced=report.prices is not None,
+        currency="" if report.prices is None else report.prices.currency,
         plots=plots(report),
         bins=BINS,
         contrasts=[(one, _signed(one.difference)) for one in results.contrasts],
@@ -136,6 +140,7 @@ def _notes(report: Report) -> list[str]:
             f"“{name}”, the answer swapped in the gold passage: {one.followed.mean:.0%} of {one.followed.questions:,}"
             f" follow the passage, {one.remembered.mean:.0%} still give the real answer."
         )
+    notes += _earned_back(report)
     for name, count in results.leaks.items():
         notes.append(
             f"{count:,} questions are about documents that the adapter of “{name}” was trained on: on them its figures"
@@ -156,6 +161,34 @@ def _made(report: Report) -> list[str]:
     for name, settings in results.settings.items():
         lines.append(f"{name}: " + "; ".join(f"{key} {value}" for key, value in settings.items()))
     return [*lines, versions]
+
+
+def _cost(report: Report, arm: str) -> str:
+    speed = report.speed.get(arm)
+    return "–" if speed is None or speed.cost_per_thousand is None else f"{speed.cost_per_thousand:.2f}"
+
+
+def _earned_back(report: Report) -> list[str]:
+    """When the training has paid for itself, against every arm that has a price and is not the tuned reader's."""
+    prices = report.prices
+    if prices is None or prices.training is None:
+        return []
+    roles = {name: role_of(settings) for name, settings in report.results.settings.items()}
+    costs = {name: one.cost_per_thousand for name, one in report.speed.items() if one.cost_per_thousand is not None}
+    tuned = next((name for name in costs if roles[name] == "both"), None)
+    if tuned is None:
+        return []
+    lines = []
+    for name, cost in costs.items():
+        if report.results.settings[name].get("kind") != "chat" and roles[name] != "retrieve and prompt":
+            continue
+        answers = break_even(prices.training, costs[tuned], cost)
+        said = f"after {answers:,.0f} answers" if answers is not None else "never: its answers are not the dearer ones"
+        lines.append(
+            f"A training that cost {prices.training:,.2f} {prices.currency} has paid for itself against “{name}” {said}"
+            f" ({costs[tuned]:.2f} against {cost:.2f} a thousand)."
+        )
+    return lines
 
 
 def _side_by_side(report: Report) -> list[dict[str, Any]]:

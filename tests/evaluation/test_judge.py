@@ -143,3 +143,34 @@ def test_results_that_are_none_are_told(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps({"title": "x"}))
     with pytest.raises(EvaluationError, match="not an evaluation's results"):
         read_results(tmp_path)
+
+
+def test_prices_give_a_cost_and_when_the_training_has_paid_for_itself(made, tmp_path):
+    from rag_ft.evaluation.advice import break_even
+    from rag_ft.evaluation.recipe import Price, Prices
+
+    index, recipe = made
+
+    class Priced:
+        def __init__(self, name, kind, adapter, tokens):
+            self.name, self.settings, self.tokens = name, {"kind": kind, "adapter": adapter}, tokens
+
+        def reply(self, asked):
+            made = PassageArm(self.name).reply(asked)
+            return [one.model_copy(update={"prompt_tokens": self.tokens, "completion_tokens": 10}) for one in made]
+
+    arms = [Priced("reads", "reader", "a", 300), Priced("top", "chat", None, 300)]
+    prices = Prices(
+        currency="EUR",
+        training=30.0,
+        arms={"top": Price(prompt_million=10, completion_million=100), "*": Price(prompt_million=1)},
+    )
+    report = evaluate(
+        recipe.model_copy(update={"prices": prices}), tmp_path, arms=lambda recipe, index: arms, index=index
+    )
+    assert report.speed["top"].cost_per_thousand == pytest.approx(1000 * (300 * 10 + 10 * 100) / 1e6)
+    assert report.speed["reads"].cost_per_thousand == pytest.approx(0.3)
+    page = (tmp_path / "report.html").read_text()
+    assert "after 8,108 answers (0.30 against 4.00 a thousand)" in page and "EUR a thousand" in page
+    assert "cost" not in (tmp_path / "results.json").read_text()
+    assert break_even(30, 0.3, 4.0) == pytest.approx(8108.1, rel=1e-4) and break_even(30, 4.0, 0.3) is None
