@@ -32,17 +32,21 @@ def run(
         Path | None, typer.Option("--output", "-o", help="Folder of the results; left out: beside the recipe.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask so many questions only, for a quick look.")] = None,
+    questions: Annotated[Path | None, typer.Option(help="Question records, instead of the recipe's.")] = None,
+    documents: Annotated[Path | None, typer.Option(help="Documents, instead of the recipe's.")] = None,
 ) -> int:
     """Ask every arm every question and write the report; run again, it goes on where it stopped."""
     from rag_ft.cli.render import EvaluationLine, stderr, stdout
     from rag_ft.evaluation.judge import evaluate
+    from rag_ft.evaluation.recipe import read_recipe
     from rag_ft.evaluation.report import verdict
 
+    places = {name: str(path.resolve()) for name, path in (("questions", questions), ("documents", documents)) if path}
     folder = output or recipe.with_suffix("") if limit is None else output or Path(f"{recipe.with_suffix('')}-{limit}")
     console = stdout()
     with EvaluationLine(stderr()) as live:
         report = evaluate(
-            recipe,
+            read_recipe(recipe).model_copy(update=places),
             folder,
             limit=limit,
             say=lambda line: console.print(line, markup=False),
