@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from rag_ft.dataset import read_questions
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.advice import Advice, advise, role_of
-from rag_ft.evaluation.arms import Asked, place_of
+from rag_ft.evaluation.arms import Asked, ReaderArm, place_of
 from rag_ft.evaluation.faithfulness import Faithfulness, faithfulness, swapped
 from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, document_of
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.recipe import Price, Prices, Recipe, build_arms, choose_questions, read_recipe, trained_documents
 from rag_ft.evaluation.retrieval_metrics import retrieval_metrics
+from rag_ft.evaluation.robustness import COUNTS, Cell, robustness
 from rag_ft.evaluation.runner import PREDICTIONS, Progress, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
 from rag_ft.model import adapter_record
@@ -70,6 +71,8 @@ class Results(BaseModel):
     arms: tuple[ArmFigures, ...]
     faithfulness: dict[str, Faithfulness]
     """For arms that read passages: what they say where the gold passage says something else."""
+    robustness: tuple[Cell, ...]
+    """Of the tuned reader with passages, where the recipe asks for it."""
     leaks: dict[str, int]
     """Arm → questions about documents that its adapter was trained on, where there are any."""
     settings: dict[str, dict[str, JsonValue]]
@@ -179,6 +182,7 @@ def evaluate(
         retrieval=_retrieval(asked),
         arms=figures,
         faithfulness=faithful,
+        robustness=tuple(_robustness(recipe, made, chosen, index, output, on_progress)),
         leaks=_leaks(made, chosen, index),
         settings=settings,
         contrasts=pairs,
@@ -278,6 +282,22 @@ def _closed_book(
         for name, ones in found.items()
         if role_of(settings[name]) in ("prompt", "tune")
     }
+
+
+def _robustness(
+    recipe: Recipe,
+    arms: Sequence[Arm],
+    questions: Sequence[Question],
+    index: Index,
+    output: Path,
+    on_progress: Callable[[Progress], None] | None,
+) -> list[Cell]:
+    tuned = next((arm for arm in arms if isinstance(arm, ReaderArm) and role_of(arm.settings) == "both"), None)
+    few = [one for one in questions if one.answerable][: recipe.robustness]
+    if tuned is None or not few:
+        return []
+    asked = retrieved(few, index.as_retriever(k=max(COUNTS) + 3, mode=recipe.retrieval))
+    return robustness(tuned, asked, index, output / "robustness", seed=recipe.seed, on_progress=on_progress)
 
 
 _READS = ("reader", "chat", "extractive", "function")

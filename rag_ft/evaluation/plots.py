@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rag_ft.evaluation.error_budget import BINS
 from rag_ft.evaluation.figures import ArmFigures
+from rag_ft.evaluation.robustness import CONDITIONS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -47,6 +48,8 @@ def plots(report: Report) -> list[Plot]:
 def _drawable(report: Report, draw: Callable[[Report], Drawing]) -> bool:
     if draw is _risk:
         return any(arm.risk for arm in report.results.arms)
+    if draw is _heat_map:
+        return bool(report.results.robustness)
     if draw is _cost:
         return any(speed.seconds_p50 > 0 for speed in report.speed.values())
     return any("f1" in arm.figures for arm in report.results.arms)
@@ -144,6 +147,22 @@ def _cost(report: Report) -> Drawing:
     return drawing
 
 
+def _heat_map(report: Report) -> Drawing:
+    cells = {(cell.k, cell.condition): cell.score.mean for cell in report.results.robustness}
+    counts = sorted({k for k, _ in cells})
+    drawing, axes = _drawing(1.4 + 0.5 * len(CONDITIONS))
+    shown = [[cells.get((k, condition), float("nan")) for k in counts] for condition in CONDITIONS]
+    axes.imshow(shown, cmap="cividis", vmin=0, vmax=1, aspect="auto")  # told apart with every kind of colour vision
+    for row, values in enumerate(shown):
+        for column, value in enumerate(values):
+            said = f"{value:.2f}" if value == value else "–"
+            axes.text(column, row, said, ha="center", va="center", color="black" if value > 0.6 else "white")
+    axes.set_xticks(range(len(counts)), [str(k) for k in counts])
+    axes.set_yticks(range(len(CONDITIONS)), CONDITIONS)
+    axes.set(xlabel="passages before the reader")
+    return drawing
+
+
 _DRAWN: tuple[tuple[str, str, Callable[[Report], Drawing]], ...] = (
     ("Quality of the arms", "F1 over all questions, null counted as an answer, with 95% intervals.", _forest),
     ("Where the questions go", "Every question of an arm in exactly one bin.", _bins),
@@ -151,6 +170,11 @@ _DRAWN: tuple[tuple[str, str, Callable[[Report], Drawing]], ...] = (
         "Risk against coverage",
         "Answering only what an arm is surest of: coverage is the share answered, risk what is lost of it.",
         _risk,
+    ),
+    (
+        "What retrieval brings",
+        "F1 of answerable questions by number of passages and place of the gold one; absent: share declined.",
+        _heat_map,
     ),
     ("Quality against time", "Median seconds a question on the machine of the run; log scale.", _cost),
 )

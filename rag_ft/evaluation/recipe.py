@@ -165,6 +165,8 @@ class Recipe(_Model):
     retrieval: Literal["dense", "bm25", "hybrid", "blend"] = "blend"
     faithfulness: bool = False
     """Also ask the arms that read with the answer swapped in the gold passage."""
+    robustness: Annotated[int, Field(ge=0)] = 0
+    """Ask so many questions under twelve conditions of retrieval, for a heat map; 0: none."""
     show_questions: bool = True
     """Whether the report shows questions with their text; off where the text may not be passed on."""
     seed: int = 0
