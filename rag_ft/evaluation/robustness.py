@@ -1,4 +1,4 @@
-"""How a reader's quality hangs on what retrieval brings: how many passages, and where the gold one stands, if at all."""
+"""How a reader hangs on what retrieval brings: how many passages, and where the gold one stands, if at all."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_ft.evaluation.answer_metrics import (
@@ -64,3 +64,23 @@ def test_calibration_error_is_the_gap_between_saying_and_being_right():
     assert calibration_error([0.5] * 10, [True, False] * 5, bins=1) == 0.0
     assert math.isclose(calibration_error([0.9] * 10, [False] * 10), 0.9)
     assert math.isclose(calibration_error([1.0, 1.0, 0.0, 0.0], [True, False, False, False], bins=2), 0.25)
+
+
+words = st.lists(st.sampled_from(["red", "fox", "1905", "oslo", "ran", "u.s", "don't"]), min_size=1, max_size=6)
+noise = st.sampled_from(["", "The ", "a ", "AN  ", '"', "(", "- "])
+
+
+@given(words, words, st.lists(noise, min_size=12, max_size=12), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_scores_are_the_definitions_on_200_constructed_cases(answer, accepted, marks, upper):
+    """Clean tokens have scores by the formula of SQuAD 2.0's evaluation: F1 is twice the shared tokens, counted with
+    repeats, over both lengths. Case, punctuation, articles and white space put around them must change nothing.
+    """
+    shared = sum(min(answer.count(word), accepted.count(word)) for word in set(answer))
+    expected = 2 * shared / (len(answer) + len(accepted))
+    dressed = [mark + word + ("," if mark else "") for mark, word in zip(marks[: len(answer)], answer, strict=True)]
+    text = ("  ".join(dressed).upper() if upper else " ".join(dressed)) + "."
+    clean = " ".join(accepted)
+    assert math.isclose(token_f1(text, [clean]), expected, abs_tol=1e-9)
+    assert exact_match(text, [clean]) == float(answer == accepted)
+    assert token_f1(text, ["something else entirely", clean]) >= expected - 1e-9
