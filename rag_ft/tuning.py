@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.dataset import read_questions
-from rag_ft.errors import TrainingError, UsageError
+from rag_ft.errors import PromptMismatchError, TrainingError, UsageError
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.index_build import library_versions
 from rag_ft.model import LoadedModel, adapter_record
@@ -166,6 +166,8 @@ def train_reader(
     if start is not None:
         tell(f"starts from      {start.weights.path}")
     ready = prepare(questions, index, loaded, examples, training, split=split, max_answer_tokens=max_answer_tokens)
+    if start is not None:
+        start.check_prompt(ready.prompts)
     for line in ready.certificate.lines():
         tell(line)
     if not ready.shared:
@@ -219,6 +221,8 @@ class Start:
     """PEFT's own."""
     bits: int | None
     """How the base was held when it was trained; None where nobody wrote it down."""
+    prompt: str | None
+    """Fingerprint of the prompt that it was trained under, likewise."""
 
     def settings(self, given: LoraSettings | None) -> LoraSettings:
         """Its shape, with the dropout that was asked for. Raises UsageError where another shape was asked for."""
@@ -238,6 +242,14 @@ class Start:
             )
         return own.model_copy(update={"dropout": given.dropout})
 
+    def check_prompt(self, prompts: PromptBuilder) -> None:
+        """Raise PromptMismatchError where it knows another prompt."""
+        if self.prompt is not None and self.prompt != prompts.fingerprint:
+            raise PromptMismatchError(
+                f"the adapter {self.weights.path} was trained under prompt {self.prompt[:12]} and this version builds"
+                f" prompt {prompts.fingerprint[:12]}: start from another adapter, or from nothing"
+            )
+
     def check_bits(self, bits: int) -> None:
         """Raise UsageError where the base would be held in another way than the adapter knows it."""
         if self.bits is not None and (self.bits == 4) != (bits == 4):
@@ -254,7 +266,8 @@ def read_start(name: str | Path) -> Start:
         raise UsageError("this installation of rag_ft has no packaged adapter: give an adapter's folder")
     weights = resolve_adapter(folder)
     config = json.loads((weights.path / "adapter_config.json").read_text(encoding="utf-8"))
-    return Start(weights, config, adapter_record(weights).get("base_model", {}).get("bits"))
+    record = adapter_record(weights)
+    return Start(weights, config, record.get("base_model", {}).get("bits"), record.get("prompt_fingerprint"))
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,23 @@ def test_another_shape_or_other_bits_than_the_adapters_are_refused(adapter, tmp_
         train_reader(questions, index, tmp_path / "out", training=TrainConfig(bits=4), **given)
 
 
+def test_an_adapter_of_another_prompt_is_not_gone_on_from(adapter, tmp_path, tiny_llama_dir, world, monkeypatch):
+    from rag_ft import prompt
+
+    index, questions = world
+    monkeypatch.setattr(prompt, "PROMPT_VERSION", 999)
+    with pytest.raises(PromptMismatchError, match=r"trained under prompt .* start from another adapter"):
+        train_reader(
+            questions,
+            index,
+            tmp_path / "out",
+            reader=str(tiny_llama_dir),
+            start_from=adapter,
+            training=SMALL["training"],
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_context_longer_than_the_window_names_the_record(tmp_path, tiny_llama_dir, world):
     """A window of 256 tokens, and a gold passage that alone is longer."""
     import shutil
