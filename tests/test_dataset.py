@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from rag_ft.dataset import check_evidence, read_questions, write_questions
+from rag_ft.dataset import check_evidence, question_key, read_questions, write_questions
 from rag_ft.errors import DatasetError
 from rag_ft.schema import Document, Evidence, Question
 from rag_ft.squad import PARAGRAPH_GAP
@@ -163,3 +163,8 @@ def test_a_hub_data_set_with_other_columns_is_refused(tmp_path):
     (tmp_path / "train.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
     with pytest.raises(DatasetError, match=r"no column 'context' \(it has text\)"):
         read_hub_questions(str(tmp_path))
+
+
+def test_questions_in_other_words_are_near_duplicates():
+    assert question_key("How high is the tower?") == question_key("the TOWER is how high")
+    assert question_key("How high is the tower?") != question_key("How old is the tower?")

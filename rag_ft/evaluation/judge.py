@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from rag_ft.dataset import read_questions
+from rag_ft.dataset import question_key, read_questions
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.advice import Advice, advise, role_of
 from rag_ft.evaluation.arms import Asked, ReaderArm, place_of
@@ -61,6 +61,8 @@ class Results(BaseModel):
     questions: int
     answerable: int
     documents: int
+    near_duplicates: int
+    """Questions that another one asks too, word order and little words apart: they count twice."""
     left_out: int
     """Questions of the file that were not asked, by document, split, sample or limit."""
     detectable: float
@@ -176,6 +178,7 @@ def evaluate(
         questions=len(chosen),
         answerable=sum(one.answerable for one in chosen),
         documents=documents,
+        near_duplicates=len(chosen) - len({question_key(one.question) for one in chosen}),
         left_out=len(records) - len(chosen),
         detectable=round(before, 6),
         primary=primary,

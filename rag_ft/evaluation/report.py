@@ -132,6 +132,10 @@ def _notes(report: Report) -> list[str]:
         f" {results.left_out:,} of the file not asked. Differences under {results.detectable:.2f} were not expected to"
         " show. Intervals: 95%, documents drawn again.",
     ]
+    if results.near_duplicates:
+        notes.append(
+            f"{results.near_duplicates:,} questions ask in other words what another one asks, and count twice."
+        )
     if results.retrieval:
         found = ", ".join(f"{name} {value:.3f}" for name, value in results.retrieval.items())
         notes.append(f"Retrieval, for all arms alike: {found}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
@@ -11,6 +10,7 @@ from statistics import median
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft import completion
+from rag_ft.dataset import question_key
 from rag_ft.errors import AnswerParseError
 from rag_ft.prompt import PromptBuilder
 from rag_ft.training.collator import IGNORE_INDEX, Encoded, Row, branches_of
@@ -151,15 +151,6 @@ def certify(
         red=tuple(red),
         amber=tuple(amber),
     )
-
-
-_LITTLE = frozenset("a an the of in on at to is are was were do does did what which who how when where why".split())
-
-
-def question_key(question: str) -> str:
-    """Equal for questions that differ in word order, case, punctuation and little words alone."""
-    words = re.findall(r"\w+", question.casefold())
-    return " ".join(sorted(word for word in words if word not in _LITTLE)) or " ".join(words)
 
 
 def _near_duplicates(train: ExampleSet, held_out: ExampleSet) -> int:
