@@ -66,6 +66,14 @@ class ReaderScore(BaseModel):
     """Share of unanswerable questions that get null at the threshold."""
     threshold: float
 
+    @property
+    def worth(self) -> float:
+        """One number to choose by: the harmonic mean of answerable F1 and null recognised, or the one that there is."""
+        f1, null = self.answerable_f1, self.null_recognised
+        if f1 is None or null is None:
+            return f1 if f1 is not None else null or 0.0
+        return 2 * f1 * null / (f1 + null) if f1 and null else 0.0
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -194,18 +202,25 @@ def train_reader(
         shared=ready.shared,
         on_progress=on_progress,
     )
-    _load_best(model, run.work / trainer.BEST)
+    _load_adapter(model, run.work / trainer.BEST)
     record = run.record(history)
-    run.save(record)  # before anything else is done with it
+    run.save(record, trainer.BEST)  # before anything else is done with it
+    kept, tuned = run.better(model)
     with trainer.autocasting(model):
         memory = probe_memory(run.reader_of(model, mode="schema"), ready.train.examples)
     verdict = judge(history, memory)
-    scores["tuned"] = tuned = score_reader(run.reader_of(model), ready.held_out_questions, index)
-    draw_curves(history, verdict.best_step, run.work / "curves.png")
+    scores["tuned"] = tuned
+    step = trainer.step_of(run.work / kept)
+    if kept == trainer.LAST:
+        tell(
+            f"kept            step {step}, the last: it answers better than step {verdict.best_step} of the lowest loss"
+        )
+    record["kept_step"] = step
+    draw_curves(history, step, run.work / "curves.png")
     record["verdict"] = verdict.model_dump(mode="json")
     record["threshold"] = {"value": tuned.threshold, "mode": "quote", "reading": examples.reading}
     record["results"] = {name: one.model_dump(mode="json") for name, one in scores.items()}
-    run.save(record)
+    run.save(record, kept)
     clear_checkpoints(run.work / trainer.CHECKPOINTS)
     for line in [*verdict.lines(), _score_line("tuned", tuned)]:
         tell(line)
@@ -366,10 +381,25 @@ class _Run:
         there = set(self.index.documents())
         return sorted({self.index.document_fingerprint(name)[:FINGERPRINT] for name in documents & there})
 
-    def save(self, record: dict[str, Any]) -> None:
-        """The adapter of the best step, with its record and its card."""
+    def better(self, model: Any) -> tuple[str, ReaderScore]:
+        """Of the adapters that the run kept, the one that answers the held-out questions better, now in the model.
+
+        The loss is about every token and all its rivals, the answers about the likeliest alone: the lowest loss and
+        the best answers need not fall on one step.
+        """
+        found: dict[str, ReaderScore] = {}
+        for name in (trainer.BEST, trainer.LAST):
+            if (self.work / name).is_dir():
+                _load_adapter(model, self.work / name)
+                found[name] = score_reader(self.reader_of(model), self.ready.held_out_questions, self.index)
+        kept = max(found, key=lambda name: found[name].worth)  # the first of equal ones
+        _load_adapter(model, self.work / kept)
+        return kept, found[kept]
+
+    def save(self, record: dict[str, Any], kept: str) -> None:
+        """The adapter of a step that was kept, with its record and its card."""
         card = model_card(record, self.base_name, self.licence, self.data_note)
-        save_adapter(self.work / trainer.BEST, self.output, record, card, self.base_name)
+        save_adapter(self.work / kept, self.output, record, card, self.base_name)
 
 
 def plan_lines(plan: LoraPlan, training: TrainConfig) -> list[str]:
@@ -390,8 +420,8 @@ def _thinned(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
     return [one for number, one in enumerate(history) if "eval_loss" in one or number % every == 0]
 
 
-def _load_best(model: Any, folder: Path) -> None:
-    """Put the adapter of the best step into the model."""
+def _load_adapter(model: Any, folder: Path) -> None:
+    """Put an adapter that the run kept into the model."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 

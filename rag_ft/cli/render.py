@@ -11,6 +11,8 @@ from rich.text import Text
 from rag_ft.schema import Answer, Citation
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from rag_ft.evaluation.runner import Progress
 
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
@@ -89,17 +91,14 @@ def print_failures(report: Any, console: Console) -> None:
         console.print(Text(f"kept as it was indexed before: {name}", style="yellow"))
 
 
-class TrainingLine:
-    """A live line on a terminal: steps, speed, losses, time left; a plain line now and then elsewhere."""
+class _LiveLine:
+    """A status line while something long runs on a terminal; lines of its own elsewhere."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, first: str) -> None:
         self._console = console
-        self._status = console.status("starting") if console.is_terminal else None
-        self._held_out: float | None = None
-        self._recent: list[float] = []
-        self._printed = 0.0
+        self._status = console.status(first) if console.is_terminal else None
 
-    def __enter__(self) -> TrainingLine:
+    def __enter__(self) -> Self:
         if self._status is not None:
             self._status.start()
         return self
@@ -107,6 +106,16 @@ class TrainingLine:
     def __exit__(self, *_: object) -> None:
         if self._status is not None:
             self._status.stop()
+
+
+class TrainingLine(_LiveLine):
+    """Steps, speed, losses, time left; without a terminal a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, "starting")
+        self._held_out: float | None = None
+        self._recent: list[float] = []
+        self._printed = 0.0
 
     def update(self, record: dict[str, float]) -> None:
         """Show a measurement of the run."""
@@ -129,21 +138,11 @@ class TrainingLine:
             self._console.print(line, markup=False)
 
 
-class EvaluationLine:
-    """A live line on a terminal: arm, questions, time left; a plain line for each arm elsewhere."""
+class EvaluationLine(_LiveLine):
+    """Arm, questions, time left; without a terminal a line for each arm."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._status = console.status("loading") if console.is_terminal else None
-
-    def __enter__(self) -> EvaluationLine:
-        if self._status is not None:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
+        super().__init__(console, "loading")
 
     def update(self, progress: Progress) -> None:
         """Show how far an arm is."""

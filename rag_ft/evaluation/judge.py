@@ -161,12 +161,6 @@ def evaluate(
     primary = next(
         (one for one in pairs if {one.first, one.second} == {recipe.primary.first, recipe.primary.second}), None
     )
-    faithful = {}
-    reading = [arm for arm in made if settings[arm.name].get("kind") in _READS]
-    if recipe.faithfulness and reading and (swaps := swapped(asked)):
-        told = run_arms(reading, [one for one, _ in swaps.values()], output / "swapped", on_progress=on_progress)
-        made_of = {name: faithfulness(ones, swaps, seed=recipe.seed) for name, ones in told.items()}
-        faithful = {name: one for name, one in made_of.items() if one is not None}
     results = Results(
         title=recipe.title,
         recipe=_portable(recipe),
@@ -184,7 +178,7 @@ def evaluate(
         primary=primary,
         retrieval=_retrieval(asked),
         arms=figures,
-        faithfulness=faithful,
+        faithfulness=_faithfulness(recipe, made, asked, output, on_progress),
         robustness=tuple(_robustness(recipe, made, chosen, index, output, on_progress)),
         leaks=_leaks(made, chosen, index),
         settings=settings,
@@ -304,6 +298,22 @@ def _robustness(
 
 
 _READS = ("reader", "chat", "extractive", "function")
+
+
+def _faithfulness(
+    recipe: Recipe,
+    arms: Sequence[Arm],
+    asked: Sequence[Asked],
+    output: Path,
+    on_progress: Callable[[Progress], None] | None,
+) -> dict[str, Faithfulness]:
+    reading = [arm for arm in arms if arm.settings.get("kind") in _READS]
+    swaps = swapped(asked) if recipe.faithfulness and reading else {}
+    if not swaps:
+        return {}
+    told = run_arms(reading, [one for one, _ in swaps.values()], output / "swapped", on_progress=on_progress)
+    made = {name: faithfulness(ones, swaps, seed=recipe.seed) for name, ones in told.items()}
+    return {name: one for name, one in made.items() if one is not None}
 
 
 def _leaks(arms: Sequence[Arm], questions: Sequence[Question], index: Index) -> dict[str, int]:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
+"""The adapter of the lowest held-out loss."""
+LAST = "last"
+"""The adapter of the last step, where that is another one."""
 METRICS = "metrics.jsonl"
 
 
@@ -275,7 +278,8 @@ def run(
     resumed = newest_checkpoint(output / CHECKPOINTS)
     progress.resume(resumed)
     if resumed is None:
-        shutil.rmtree(output / BEST, ignore_errors=True)
+        for name in (BEST, LAST):
+            shutil.rmtree(output / name, ignore_errors=True)
     try:
         with (
             _interrupts(checkpoints.stop),
@@ -294,9 +298,17 @@ def run(
                 " the same command, which goes on from the newest whole checkpoint"
             ) from error
         raise
+    step = trainer.state.global_step
     if held_out is None:
-        write_adapter(model, output / BEST, {"step": float(trainer.state.global_step)})
+        write_adapter(model, output / BEST, {"step": float(step)})
+    elif step_of(output / BEST) != step:
+        write_adapter(model, output / LAST, {"step": float(step)})
     return progress.history
+
+
+def step_of(adapter: Path) -> int:
+    """The step that a kept adapter is of."""
+    return int(json.loads((adapter / "best.json").read_text(encoding="utf-8"))["step"])
 
 
 @contextmanager
