@@ -244,3 +244,30 @@ def test_a_model_that_takes_no_trees_trains_on_separate_sequences_and_says_so(
     )
     assert any(line.startswith("sequences       one for each example") for line in said)
     assert (made.path / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("last", "kept"), [(0.6, "last"), (0.4, "best"), (0.2, "best")])
+def test_the_adapter_that_answers_better_is_kept_and_the_first_of_equal_ones(tmp_path, monkeypatch, last, kept):
+    """Whatever the losses said: here the two adapters are folders, and their scores are given."""
+    from types import SimpleNamespace
+
+    from rag_ft import tuning
+
+    loaded = []
+    scores = {"best": 0.4, "last": last}
+    for name in scores:
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tuning, "_load_adapter", lambda model, folder: loaded.append(folder.name))
+
+    def score(reader, questions, index):
+        f1 = scores[loaded[-1]]
+        return tuning.ReaderScore(
+            questions=9, answerable=5, must_answer_f1=f1, answerable_f1=f1, null_recognised=f1, threshold=0.3
+        )
+
+    monkeypatch.setattr(tuning, "score_reader", score)
+    run = SimpleNamespace(
+        work=tmp_path, reader_of=lambda model: None, ready=SimpleNamespace(held_out_questions=()), index=None
+    )
+    found, result = tuning._Run.better(run, None)
+    assert (found, result.worth, loaded[-1]) == (kept, pytest.approx(max(0.4, last)), kept)
