@@ -257,21 +257,23 @@ def run(
     train = Dataset.from_list([row._asdict() for row in train_rows])
     held_out = Dataset.from_list([row._asdict() for row in held_out_rows]) if held_out_rows else None
     checkpoints = TimedCheckpoints(config.checkpoint_minutes, config.evaluations, held_out is not None)
-    trainer = RowTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        data_collator=Collator(tokenizer.pad_token_id, shared=shared, dtype="float32" if half == "none" else half),
-        callbacks=[
-            checkpoints,
-            progress,
-            BestAdapter(output / BEST, config.patience),
-            Checks(),
-            *callbacks,
-        ],
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # trl asks transformers 5.24 by names that it deprecates
+        trainer = RowTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=train,
+            eval_dataset=held_out,
+            processing_class=tokenizer,
+            data_collator=Collator(tokenizer.pad_token_id, shared=shared, dtype="float32" if half == "none" else half),
+            callbacks=[
+                checkpoints,
+                progress,
+                BestAdapter(output / BEST, config.patience),
+                Checks(),
+                *callbacks,
+            ],
+        )
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
