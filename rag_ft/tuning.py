@@ -72,7 +72,7 @@ class ReaderScore(BaseModel):
         f1, null = self.answerable_f1, self.null_recognised
         if f1 is None or null is None:
             return f1 if f1 is not None else null or 0.0
-        return 2 * f1 * null / (f1 + null) if f1 and null else 0.0
+        return _harmonic(f1, null)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def train_reader(
         shared=ready.shared,
         on_progress=on_progress,
     )
-    _load_adapter(model, run.work / trainer.BEST)
+    trainer.load_adapter(model, run.work / trainer.BEST)
     record = run.record(history)
     run.save(record, trainer.BEST)  # before anything else is done with it
     kept, tuned = run.better(model)
@@ -390,10 +390,10 @@ class _Run:
         found: dict[str, ReaderScore] = {}
         for name in (trainer.BEST, trainer.LAST):
             if (self.work / name).is_dir():
-                _load_adapter(model, self.work / name)
+                trainer.load_adapter(model, self.work / name)
                 found[name] = score_reader(self.reader_of(model), self.ready.held_out_questions, self.index)
         kept = max(found, key=lambda name: found[name].worth)  # the first of equal ones
-        _load_adapter(model, self.work / kept)
+        trainer.load_adapter(model, self.work / kept)
         return kept, found[kept]
 
     def save(self, record: dict[str, Any], kept: str) -> None:
@@ -418,14 +418,6 @@ def _thinned(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
     """Every held-out measurement, and some two hundred of the others."""
     every = max(1, len(history) // 200)
     return [one for number, one in enumerate(history) if "eval_loss" in one or number % every == 0]
-
-
-def _load_adapter(model: Any, folder: Path) -> None:
-    """Put an adapter that the run kept into the model."""
-    from peft import set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
 
 
 def score_reader(reader: Reader, questions: Sequence[Question], index: Index, k: int = 3) -> ReaderScore:
@@ -475,9 +467,13 @@ def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float
     def worth(threshold: float) -> float:
         f1 = sum(one for confidence, one in answered if confidence >= threshold) / len(answered)
         recognised = sum(confidence < threshold for confidence in null) / len(null)
-        return 2 * f1 * recognised / (f1 + recognised) if f1 and recognised else 0.0
+        return _harmonic(f1, recognised)
 
     return max(candidates, key=lambda one: (worth(one), -one))
+
+
+def _harmonic(one: float, other: float) -> float:
+    return 2 * one * other / (one + other) if one and other else 0.0
 
 
 def _mean(values: Sequence[float]) -> float | None:

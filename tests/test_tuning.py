@@ -257,7 +257,7 @@ def test_the_adapter_that_answers_better_is_kept_and_the_first_of_equal_ones(tmp
     scores = {"best": 0.4, "last": last}
     for name in scores:
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(tuning, "_load_adapter", lambda model, folder: loaded.append(folder.name))
+    monkeypatch.setattr(tuning.trainer, "load_adapter", lambda model, folder: loaded.append(folder.name))
 
     def score(reader, questions, index):
         f1 = scores[loaded[-1]]

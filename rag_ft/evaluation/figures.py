@@ -95,12 +95,12 @@ def arm_figures(
     cited = [(one, question) for one, question in pairs if one.citations]
     parsed = [(one, question) for one, question in pairs if one.parses is not None]
     declared: list[tuple[str, list[tuple[Prediction, Question]], Callable[[Prediction, Question], float]]] = [
-        ("f1", pairs, _f1),
+        ("f1", pairs, f1_of),
         ("exact_match", pairs, _exact),
-        ("f1_answerable", yes, _f1),
+        ("f1_answerable", yes, f1_of),
         ("exact_match_answerable", yes, _exact),
-        ("f1_retrieved", retrieved, _f1),
-        ("f1_not_retrieved", missed, _f1),
+        ("f1_retrieved", retrieved, f1_of),
+        ("f1_not_retrieved", missed, f1_of),
         ("citation_precision", [pair for pair in cited if pair[1].answerable], _gold_share),
         ("citation_recall", yes, lambda one, question: float(cites_gold(one, question.evidence))),
         ("verbatim", [pair for pair in given if pair[0].citations], _verbatim),
@@ -113,7 +113,7 @@ def arm_figures(
     if saying:
         sure = [one.confidence or 0.0 for one, _ in saying]
         # What the question would get if the best answer were given; of a declined one that answer is not known.
-        scores = [0.0 if not question.answerable else _f1(one, question) for one, question in saying]
+        scores = [0.0 if not question.answerable else f1_of(one, question) for one, question in saying]
         points, area = risk_coverage(sure, scores)
         every = max(1, len(points) // 100)
         curve = [(point.coverage, point.risk) for point in (*points[::every], points[-1])]
@@ -151,7 +151,7 @@ def contrasts(
     """
     if metric not in METRICS:
         raise ValueError(f"the metric {metric!r} is not known: give one of {', '.join(METRICS)}")
-    score = _f1 if metric == "f1" else _exact
+    score = f1_of if metric == "f1" else _exact
     scores = {
         name: {one.question_id: score(one, questions[one.question_id]) for one in made if not one.failed}
         for name, made in arms.items()
@@ -198,7 +198,8 @@ def figure_of(
     return Figure(**interval._asdict())
 
 
-def _f1(one: Prediction, question: Question) -> float:
+def f1_of(one: Prediction, question: Question) -> float:
+    """Token F1 of a prediction; a reply that cannot be read is no null that was right."""
     return token_f1(one.answer if one.usable else "", question.answers)
 
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.evaluation.arms import Asked, ReaderArm, gold_passages
-from rag_ft.evaluation.figures import Figure, figure_of
+from rag_ft.evaluation.figures import Figure, f1_of, figure_of
 from rag_ft.evaluation.runner import Progress, run_arms
 from rag_ft.schema import Hit, Passage
 
@@ -80,12 +79,6 @@ def robustness(
             if not pairs:
                 continue
             absent = condition == "gold absent"
-            score = figure_of(
-                pairs,
-                (lambda one, _: float(one.declined))
-                if absent
-                else (lambda one, question: token_f1(one.answer, question.answers) if one.usable else 0.0),
-                seed,
-            )
+            score = figure_of(pairs, (lambda one, _: float(one.declined)) if absent else f1_of, seed)
             cells.append(Cell(k=k, condition=condition, score=score))
     return cells

@@ -153,8 +153,7 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
     values of that adapter. Raises TrainingError, UsageError, WeightsError.
     """
     import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training, set_peft_model_state_dict
-    from safetensors.torch import load_file
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     from rag_ft.model import adapter_record, check_base
     from rag_ft.training.lora import model_plan
@@ -184,9 +183,17 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
     model = get_peft_model(model, shape)
     if start is not None:
         check_base(adapter_record(start), loaded.weights, start)
-        set_peft_model_state_dict(model, load_file(start.path / "adapter_model.safetensors"))
+        load_adapter(model, start.path)
     check_prepared(model, checkpointing)
     return model
+
+
+def load_adapter(model: Any, folder: Path) -> None:
+    """Put an adapter's values into a model that has one of its shape."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
 
 
 _LABELLED_SHARE = 0.25
