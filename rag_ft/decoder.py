@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rag_ft.errors import UsageError
@@ -38,8 +39,10 @@ class TreeNode(NamedTuple):
 class Decoder:
     """Runs a loaded causal language model."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, worn: Callable[[], AbstractContextManager[None]] | None = None) -> None:
+        """`worn`: a context in which the model has the adapter to compute with, for this thread alone."""
         self._model = loaded.model
+        self._worn = worn or nullcontext
         self._config = loaded.model.config.get_text_config(decoder=True)
         kinds = set(getattr(self._config, "layer_types", None) or ["full_attention"])
         if kinds - {"full_attention", "sliding_attention"}:
@@ -97,7 +100,8 @@ class Decoder:
         mask = torch.zeros(allowed.shape, dtype=dtype, device=ids.device)
         mask.masked_fill_(~allowed, torch.finfo(dtype).min)
         past = DynamicCache(ddp_cache_data=cache) if cache else DynamicCache()
-        with torch.inference_mode():
+        # Held for one pass, not for a whole reading: a stream that nobody reads on must not stop the others.
+        with self._worn(), torch.inference_mode():
             out = self._model(
                 input_ids=ids,
                 attention_mask=mask[:, None],

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from rag_ft.conversion import quiet_transformers
 from rag_ft.errors import UsageError, WeightsError
-from rag_ft.weights import DEFAULT, Weights, resolve_adapter, resolve_reader, weights_identity
+from rag_ft.shared_base import SharedBase, loaded_into
+from rag_ft.tuning_record import ADAPTER_RECORD as ADAPTER_RECORD
+from rag_ft.tuning_record import adapter_record as adapter_record
+from rag_ft.tuning_record import check_base as check_base
+from rag_ft.weights import DEFAULT, Weights, resolve_adapter, resolve_reader
 
 Quantisation: TypeAlias = Literal["none", "nf4"]
-
-ADAPTER_RECORD = "rag_ft.json"
-"""Beside an adapter: what it was trained with."""
 
 _FAST_BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 """CPU flags with which bfloat16 computes faster than float32: 0.6 times the time on an AMD EPYC with avx512_bf16
@@ -54,6 +53,14 @@ class LoadedModel:
     weights: Weights
     plan: ComputePlan
     adapter: Weights | None
+    nf4_values: bool = False
+    """Whether the base's linear weights have NF4 values, packed or unpacked; an adapter fits what it was trained on."""
+    shared: SharedBase = field(default=cast(SharedBase, None))
+    """The base and its adapters; made here where it is not given."""
+
+    def __post_init__(self) -> None:
+        if getattr(self, "shared", None) is None:
+            object.__setattr__(self, "shared", SharedBase(self))
 
 
 def compute_plan(device: str | None = None, quantisation: Quantisation | None = None) -> ComputePlan:
@@ -134,12 +141,13 @@ def load_model(
             model = AutoModelForCausalLM.from_pretrained(
                 weights.path, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
             )
+        unpacked = plan.quantisation == "none" and record.get("base_model", {}).get("bits") == 4
         if plan.quantisation == "none":
-            if record.get("base_model", {}).get("bits") == 4:
+            if unpacked:
                 unpack_nf4(model)  # an adapter fits the values that it was trained on, not the original ones
             model = model.to(plan.device)
         if tuned is not None:
-            model = _adapted(model, tuned)
+            model = loaded_into(model, tuned, "default")
     except WeightsError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
@@ -147,7 +155,7 @@ def load_model(
         raise WeightsError(
             f"{weights.path} cannot be loaded as a causal language model ({reason}): use another model"
         ) from error
-    return LoadedModel(model.eval(), tokenizer, weights, plan, tuned)
+    return LoadedModel(model.eval(), tokenizer, weights, plan, tuned, nf4_values=unpacked or plan.quantisation == "nf4")
 
 
 def unpack_nf4(model: Any) -> int:
@@ -171,33 +179,6 @@ def unpack_nf4(model: Any) -> int:
     return changed
 
 
-def adapter_record(adapter: Weights | None) -> dict[str, Any]:
-    """What `rag_ft.json` beside an adapter says about how it was trained; empty where there is none.
-
-    Raises WeightsError where it is not JSON.
-    """
-    path = None if adapter is None else Path(adapter.path) / ADAPTER_RECORD
-    if path is None or not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{path} is not JSON: train the adapter again, or restore the file") from error
-    return record if isinstance(record, dict) else {}
-
-
-def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None:
-    """Raise WeightsError where an adapter with this record was trained on another base than `weights`."""
-    trained = record.get("base_model", {})
-    identity = trained.get("identity")
-    if identity is not None and identity != weights_identity(weights):
-        raise WeightsError(
-            f"the adapter {tuned.path} was trained on {trained.get('name', 'another model')} ({str(identity)[:12]}) and"
-            f" the base model here is {weights.name} ({weights_identity(weights)[:12]}): use the base model that it was"
-            " trained on"
-        )
-
-
 def _tokenizer(weights: Weights) -> Any:
     from transformers import AutoTokenizer
 
@@ -209,22 +190,6 @@ def _tokenizer(weights: Weights) -> Any:
         raise WeightsError(
             f"the tokenizer in {weights.path} cannot be loaded ({reason}): fetch the model again"
         ) from error
-
-
-def _adapted(model: Any, tuned: Weights) -> Any:
-    from peft import PeftModel
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers by a deprecated name
-            adapted = PeftModel.from_pretrained(model, tuned.path, is_trainable=False)
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise WeightsError(
-            f"the adapter {tuned.path} does not fit the base model ({reason}):"
-            " use the base model that it was trained on"
-        ) from error
-    return adapted
 
 
 def _cpu_flags() -> frozenset[str]:

@@ -48,29 +48,39 @@ class Pipeline(Runnable[Question, Answer]):
         self.retriever = retriever
         self.reader = reader
 
-    def ask(self, question: str, *, k: int | None = None) -> Answer:
-        """The answer to one question. Raises UsageError, PromptTooLongError and what the index raises."""
-        return self.ask_batch([question], k=k)[0]
+    def ask(self, question: str, *, k: int | None = None, adapter: str | None = None) -> Answer:
+        """The answer to one question, by the reader or by another adapter that it has in memory (`Reader.adapters`).
 
-    def ask_batch(self, questions: Sequence[str], *, k: int | None = None) -> list[Answer]:
+        Raises UsageError, PromptTooLongError and what the index raises.
+        """
+        return self.ask_batch([question], k=k, adapter=adapter)[0]
+
+    def ask_batch(self, questions: Sequence[str], *, k: int | None = None, adapter: str | None = None) -> list[Answer]:
         """The answers in the order of the questions, retrieved and read together.
 
         `Usage` gives each question an equal share of the time.
         """
+        self._reader(adapter)  # an unknown name is told before anything is searched
         if not questions:
             return []
         begin = time.perf_counter()
         found = self._retrieve(questions, k)
-        return self.read_batch(questions, found, retrieve_seconds=time.perf_counter() - begin)
+        return self.read_batch(questions, found, retrieve_seconds=time.perf_counter() - begin, adapter=adapter)
 
     def read_batch(
-        self, questions: Sequence[str], found: Sequence[Sequence[Hit]], *, retrieve_seconds: float = 0.0
+        self,
+        questions: Sequence[str],
+        found: Sequence[Sequence[Hit]],
+        *,
+        retrieve_seconds: float = 0.0,
+        adapter: str | None = None,
     ) -> list[Answer]:
         """The answers from passages that were retrieved already; `retrieve_seconds` for all of them together."""
         if not questions:
             return []
         begin = time.perf_counter()
-        readings = self.reader.read_batch(
+        reader = self._reader(adapter)
+        readings = reader.read_batch(
             [
                 ReadRequest(question, tuple(hit.passage for hit in hits))
                 for question, hits in zip(questions, found, strict=True)
@@ -79,26 +89,27 @@ class Pipeline(Runnable[Question, Answer]):
         share = 1 / len(questions)
         seconds = (retrieve_seconds * share, (time.perf_counter() - begin) * share)
         return [
-            self._answer(question, hits, reading, *seconds)
+            self._answer(reader, question, hits, reading, *seconds)
             for question, hits, reading in zip(questions, found, readings, strict=True)
         ]
 
-    def events(self, question: str, *, k: int | None = None) -> Iterator[PipelineEvent]:
+    def events(self, question: str, *, k: int | None = None, adapter: str | None = None) -> Iterator[PipelineEvent]:
         """The passages as soon as they are found, the completion as it comes, then the answer."""
+        reader = self._reader(adapter)
         begin = time.perf_counter()
         hits = self._retrieve([question], k)[0]
         retrieved = time.perf_counter()
         yield PipelineEvent(passages=tuple(hits))
-        for event in self.reader.stream(question, [hit.passage for hit in hits]):
+        for event in reader.stream(question, [hit.passage for hit in hits]):
             if event.reading is not None:
                 read = time.perf_counter()
-                answer = self._answer(question, hits, event.reading, retrieved - begin, read - retrieved)
+                answer = self._answer(reader, question, hits, event.reading, retrieved - begin, read - retrieved)
                 yield PipelineEvent(answer=answer)
             elif event.text:
                 yield PipelineEvent(text=event.text)
 
     def invoke(self, input: Question, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
-        """`ask` as a Runnable; `k` may be given as a keyword."""
+        """`ask` as a Runnable; `k` and `adapter` may be given as keywords."""
         return self._call_with_config(
             lambda asked, **options: self.ask(_text(asked), **options), input, ensure_config(config), **kwargs
         )
@@ -143,12 +154,17 @@ class Pipeline(Runnable[Question, Answer]):
             for documents in self.retriever.batch(list(questions), **options)
         ]
 
-    def _answer(self, question: str, hits: Sequence[Hit], reading: Reading, retrieve_s: float, read_s: float) -> Answer:
+    def _reader(self, adapter: str | None) -> Reader:
+        return self.reader if adapter is None else self.reader.with_adapter(adapter)
+
+    def _answer(
+        self, reader: Reader, question: str, hits: Sequence[Hit], reading: Reading, retrieve_s: float, read_s: float
+    ) -> Answer:
         begin = time.perf_counter()
         passages = [hit.passage for hit in hits]
         claims = [Claim(one.passage, one.span) for one in reading.cited]
         citations = verify(reading.answer, claims, passages) if reading.answer is not None else ()
-        loaded = self.reader.loaded
+        loaded = reader.loaded
         index = self.retriever.index if isinstance(self.retriever, Retriever) else None
         return Answer(
             question=question,
@@ -174,9 +190,9 @@ class Pipeline(Runnable[Question, Answer]):
                 embedder=index.manifest.embedder.fingerprint if index is not None else "",
                 base_model=loaded.weights.fingerprint,
                 adapter=loaded.adapter.fingerprint if loaded.adapter is not None else None,
-                prompt=self.reader.prompts.fingerprint,
-                mode=self.reader.mode,
-                reading=self.reader.reading,
+                prompt=reader.prompts.fingerprint,
+                mode=reader.mode,
+                reading=reader.reading,
                 index_path=str(index.path) if index is not None else "",
             ),
         )

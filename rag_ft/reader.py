@@ -8,8 +8,9 @@ Three modes. `quote`: the answer is a span of a passage, found by searching all 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -21,9 +22,10 @@ from rag_ft.model import adapter_record
 from rag_ft.prompt import Prompt, PromptBuilder, reader_budget
 from rag_ft.schema import Passage
 from rag_ft.sentences import sentence_spans
+from rag_ft.shared_base import Held, SharedBase, named_folder
 from rag_ft.span_search import SpanSearch, SpanTrie, search_spans
 from rag_ft.spans import Span, candidate_spans
-from rag_ft.weights import chosen_adapter
+from rag_ft.weights import PACKAGED, chosen_adapter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,6 +132,18 @@ class Reader:
         seed: int = 0,
         prompts: PromptBuilder | None = None,
     ) -> None:
+        self._given: dict[str, Any] = {
+            "mode": mode,
+            "reading": reading,
+            "threshold": threshold,
+            "max_prompt_tokens": max_prompt_tokens,
+            "max_answer_tokens": max_answer_tokens,
+            "shots": shots,
+            "decoding": decoding,
+            "temperature": temperature,
+            "seed": seed,
+            "prompts": prompts,
+        }
         _check("mode", mode, MODES)
         record = adapter_record(loaded.adapter)
         reading = reading or record.get("examples", {}).get("reading", "separate")
@@ -158,9 +172,14 @@ class Reader:
         self.prompts = prompts or PromptBuilder(loaded.tokenizer, shots=shots)
         if prompts is None:
             _check_prompt(record, self.prompts, loaded)
-        self._decoder = Decoder(loaded)
+        self._shared: SharedBase = getattr(loaded, "shared", None) or SharedBase(loaded)
+        self.adapter: str = self._shared.start
+        """Name of the adapter that it reads with; `none`: the untuned base."""
+        self._decoder = Decoder(loaded, self._wearing(self._shared.get(self.adapter)))
         self.budget = reader_budget(self.prompts, self._decoder.window, max_prompt_tokens, max_answer_tokens)
         self._grammars: GrammarCompiler | None = None
+        self._family: dict[str, tuple[Held, Reader]] = {self.adapter: (self._shared.get(self.adapter), self)}
+        """Readers of the same base and settings, one for each adapter asked for so far; shared by all of them."""
 
     @classmethod
     def from_pretrained(
@@ -168,12 +187,14 @@ class Reader:
         name: str = "default",
         *,
         adapter: str | Path | None = None,
+        adapters: Mapping[str, str | Path] | None = None,
         plan: ComputePlan | None = None,
         **settings: Any,
     ) -> Reader:
         """A reader by the name of its base model: `default`, a local folder, or a hub id; `adapter` is a LoRA folder.
 
         Without an adapter given the default reader uses the packaged one; `adapter="none"` leaves it untuned.
+        `adapters`: more of them on the same base, name → folder, `packaged` or `none`; see `with_adapter`.
 
         Further keywords are those of `Reader`: `mode`, `reading`, `threshold` (None: the one chosen when the adapter
         was trained, or null competes with the answer by probability; else an answer whose confidence is lower becomes
@@ -182,7 +203,60 @@ class Reader:
         """
         from rag_ft.model import load_model
 
-        return cls(load_model(name, adapter=chosen_adapter(name, adapter), plan=plan), **settings)
+        chosen = chosen_adapter(name, adapter)
+        if chosen is not None and str(chosen) == PACKAGED:
+            chosen = named_folder(chosen)
+        reader = cls(load_model(name, adapter=chosen, plan=plan), **settings)
+        for more, folder in (adapters or {}).items():
+            reader.add_adapter(more, folder)
+        return reader
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters in memory: the one it was loaded with (`packaged`, or its folder's name), then those
+        that were added. `none` is not among them and always works.
+        """
+        return self._shared.names
+
+    def add_adapter(self, name: str, folder: str | Path) -> None:
+        """Load another adapter onto the same base weights; `folder` may be `packaged`.
+
+        Adding the same one again under its name changes nothing. Raises UsageError where another one has the name,
+        WeightsError where it was trained on another base or on other values of it, PromptMismatchError.
+        """
+        tuned = self._shared.checked(name, folder)
+        self._sibling(name, Held(tuned, None))  # its prompt is checked before it is loaded
+        self._shared.add(name, tuned)
+
+    def remove_adapter(self, name: str) -> None:
+        """Free an added adapter's memory; readers made of it stop working. Raises UsageError for an unknown one and
+        for the one that the base was loaded with.
+        """
+        self._shared.remove(name)
+        self._family.pop(name, None)
+
+    def with_adapter(self, name: str) -> Reader:
+        """A reader of the same base weights under another adapter, as a fresh reader of it would be: with its own
+        threshold, way of reading and prompt. What this reader was given as a setting is kept.
+
+        Costs next to nothing, and the same name gives the same reader. Readers of one base can be used from several
+        threads: each pass through the model has its own adapter. Raises UsageError for an unknown name.
+        """
+        held = self._shared.get(name)
+        known = self._family.get(name)
+        if known is None or known[0] != held:
+            known = self._family.setdefault(name, (held, self._sibling(name, held)))
+        return known[1]
+
+    def _sibling(self, name: str, held: Held) -> Reader:
+        loaded = replace(self.loaded, model=self._shared.model, adapter=held.weights)
+        made = type(self)(loaded, **self._given)
+        made.adapter, made._family = name, self._family
+        made._decoder = Decoder(loaded, self._wearing(held))
+        return made
+
+    def _wearing(self, held: Held) -> Callable[[], AbstractContextManager[None]]:
+        return lambda: self._shared.wearing(held)
 
     def read(self, question: str, passages: Sequence[Passage]) -> Reading:
         """What the passages, in rank order, answer to the question; without passages the answer is null."""

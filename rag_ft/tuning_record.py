@@ -1,0 +1,40 @@
+"""What stands beside tuned weights about how they were tuned: on which base, under which prompt, which threshold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rag_ft.errors import WeightsError
+from rag_ft.weights import Weights, weights_identity
+
+ADAPTER_RECORD = "rag_ft.json"
+"""Beside an adapter: what it was trained with."""
+
+
+def adapter_record(adapter: Weights | None) -> dict[str, Any]:
+    """What `rag_ft.json` beside an adapter says about how it was trained; empty where there is none.
+
+    Raises WeightsError where it is not JSON.
+    """
+    path = None if adapter is None else Path(adapter.path) / ADAPTER_RECORD
+    if path is None or not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path} is not JSON: train the adapter again, or restore the file") from error
+    return record if isinstance(record, dict) else {}
+
+
+def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None:
+    """Raise WeightsError where an adapter with this record was trained on another base than `weights`."""
+    trained = record.get("base_model", {})
+    identity = trained.get("identity")
+    if identity is not None and identity != weights_identity(weights):
+        raise WeightsError(
+            f"the adapter {tuned.path} was trained on {trained.get('name', 'another model')} ({str(identity)[:12]}) and"
+            f" the base model here is {weights.name} ({weights_identity(weights)[:12]}): use the base model that it was"
+            " trained on"
+        )

@@ -1,0 +1,279 @@
+import json
+import shutil
+import threading
+
+import pytest
+import torch
+from data import little_world
+from fakes import HashingEmbedder
+
+from rag_ft.errors import PromptMismatchError, UsageError, WeightsError
+from rag_ft.index import Index
+from rag_ft.model import compute_plan, load_model
+from rag_ft.pipeline import Pipeline
+from rag_ft.prompt import PromptBuilder
+from rag_ft.reader import Reader, ReadRequest
+from rag_ft.schema import Passage
+from rag_ft.weights import packaged_adapter, resolve_reader, weights_identity
+
+TEXT = "The quick brown fox jumps over the lazy dog. Rank sixteen adds parameters to the layer."
+PASSAGES = (
+    Passage(id="a", document_id="a", text=TEXT, start=0, end=len(TEXT)),
+    Passage(id="b", document_id="b", text="The river bank is near. " + TEXT, start=0, end=24 + len(TEXT)),
+)
+REQUESTS = [ReadRequest(f"What does the {word} do?", PASSAGES) for word in ("fox", "dog", "layer", "river")]
+
+
+def make_adapter(folder, base, seed, bits=32, modules=("q_proj", "v_proj"), threshold=None, **record):
+    """A random adapter, loud enough to change answers, with a record as training writes it."""
+    from peft import LoraConfig, get_peft_model
+
+    loaded = load_model(str(base), plan=compute_plan("cpu"))
+    torch.manual_seed(seed)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=list(modules), init_lora_weights=False)
+    get_peft_model(loaded.model, config).save_pretrained(folder)
+    (folder / "rag_ft.json").write_text(
+        json.dumps(
+            {
+                "prompt_fingerprint": PromptBuilder(loaded.tokenizer, shots=False).fingerprint,
+                "shots": False,
+                "base_model": {"name": "tiny", "identity": weights_identity(loaded.weights), "bits": bits},
+                "examples": {"reading": "separate"},
+                **({} if threshold is None else {"threshold": {"value": threshold, "mode": "quote", **record}}),
+            }
+        )
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny_llama_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapters")
+    return {
+        "one": make_adapter(folder / "one", tiny_llama_dir, 1, threshold=0.0, reading="separate"),
+        "two.v2": make_adapter(folder / "two", tiny_llama_dir, 2, modules=("o_proj", "down_proj", "q_proj")),
+        "nf4": make_adapter(folder / "nf4", tiny_llama_dir, 3, bits=4),
+    }
+
+
+def fresh(base, adapter, **settings):
+    return Reader.from_pretrained(str(base), adapter=adapter, plan=compute_plan("cpu"), **settings)
+
+
+def seen(reader):
+    """Everything about a few readings, to the last bit."""
+    return [(one.completion, one.confidence, one.answer_confidence) for one in reader.read_batch(REQUESTS)]
+
+
+def test_each_adapter_reads_as_a_reader_of_its_own(tiny_llama_dir, adapters):
+    alone = {name: seen(fresh(tiny_llama_dir, adapters.get(name, "none"))) for name in ("one", "two.v2", "none")}
+    assert len({str(one) for one in alone.values()}) == 3, "the adapters must differ for this test to say anything"
+    reader = fresh(tiny_llama_dir, adapters["one"], adapters={"two.v2": adapters["two.v2"]})
+    assert reader.adapters == ("one", "two.v2") and reader.adapter == "one"
+    for name in ("two.v2", "none", "one", "two.v2", "one", "none"):
+        assert seen(reader.with_adapter(name)) == alone[name], name
+    assert seen(reader) == alone["one"]
+
+
+def test_adapters_can_be_added_to_a_reader_that_began_with_none(tiny_llama_dir, adapters):
+    alone = {name: seen(fresh(tiny_llama_dir, adapters[name])) for name in ("one", "two.v2")}
+    untuned = seen(fresh(tiny_llama_dir, None))
+    reader = fresh(tiny_llama_dir, None)
+    assert reader.adapters == () and reader.adapter == "none"
+    for name in alone:
+        reader.add_adapter(name, adapters[name])
+        assert seen(reader) == untuned
+    assert {name: seen(reader.with_adapter(name)) for name in alone} == alone
+    assert reader.with_adapter("none") is reader and reader.with_adapter("one") is reader.with_adapter("one")
+
+
+def test_base_weights_are_in_memory_once(tiny_llama_dir, adapters):
+    reader = fresh(tiny_llama_dir, adapters["one"])
+    base = {id(one) for one in reader.loaded.model.get_base_model().parameters()}
+    large = sum(one.numel() for one in reader.loaded.model.parameters())
+    reader.add_adapter("two", adapters["two.v2"])
+    other = reader.with_adapter("two").loaded.model
+    assert base < {id(one) for one in other.parameters()}
+    added = sum(one.numel() for one in other.parameters()) - large
+    assert 0 < added == sum(one.numel() for name, one in other.named_parameters() if "adapter-1" in name)
+
+
+def test_an_adapter_brings_its_threshold_and_prompt_and_leaves_what_was_given(tiny_llama_dir, adapters):
+    reader = fresh(tiny_llama_dir, None, adapters={"one": adapters["one"]})
+    assert (reader.threshold, reader.prompts.shots) == (None, True)
+    one = reader.with_adapter("one")
+    assert (one.threshold, one.prompts.shots, one.loaded.adapter.path) == (0.0, False, adapters["one"])
+    given = fresh(tiny_llama_dir, None, adapters={"one": adapters["one"]}, threshold=0.7, reading="joint", shots=False)
+    assert (given.with_adapter("one").threshold, given.with_adapter("one").reading) == (0.7, "joint")
+
+
+def test_threads_never_mix_adapters(tiny_llama_dir, adapters):
+    reader = fresh(tiny_llama_dir, adapters["one"], adapters={"two": adapters["two.v2"]})
+    expected = {name: seen(reader.with_adapter(name)) for name in ("one", "two", "none")}
+    wrong, rounds = [], 6
+
+    def work(name):
+        for _ in range(rounds):
+            if seen(reader.with_adapter(name)) != expected[name]:
+                wrong.append(name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in expected]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert wrong == []
+
+
+def test_a_stream_that_is_not_read_on_holds_nobody_up(tiny_llama_dir, adapters):
+    reader = fresh(
+        tiny_llama_dir, adapters["one"], mode="schema", reading="joint", adapters={"two": adapters["two.v2"]}
+    )
+    expected = [event.text for event in reader.stream(*REQUESTS[0])]
+    stream = reader.stream(*REQUESTS[0])
+    texts = [next(stream).text, next(stream).text]
+    done = threading.Thread(target=lambda: reader.with_adapter("two").read(*REQUESTS[1]), daemon=True)
+    done.start()
+    done.join(30)
+    assert not done.is_alive()
+    assert texts + [event.text for event in stream] == expected
+
+
+def test_a_removed_adapter_is_gone_and_its_readers_say_so(tiny_llama_dir, adapters):
+    reader = fresh(tiny_llama_dir, None, adapters={name: adapters[name] for name in ("one", "two.v2")})
+    held, other = reader.with_adapter("one"), seen(reader.with_adapter("two.v2"))
+    before = sum(one.numel() for one in held.loaded.model.parameters())
+    reader.remove_adapter("one")
+    assert reader.adapters == ("two.v2",)
+    assert sum(one.numel() for one in held.loaded.model.parameters()) < before
+    with pytest.raises(UsageError, match=r"there is no adapter 'one' .* use one of two\.v2, none"):
+        reader.with_adapter("one")
+    assert seen(reader.with_adapter("two.v2")) == other
+    reader.add_adapter("one", adapters["two.v2"])
+    with pytest.raises(UsageError, match="was removed"):
+        held.read(*REQUESTS[0])
+    assert seen(reader.with_adapter("one")) == other
+    for name in ("one", "two.v2"):
+        reader.remove_adapter(name)
+    assert seen(reader) == seen(fresh(tiny_llama_dir, None))
+    reader.add_adapter("one", adapters["two.v2"])
+    assert seen(reader.with_adapter("one")) == other
+
+
+def test_names_are_kept_apart(tiny_llama_dir, adapters):
+    reader = fresh(tiny_llama_dir, adapters["one"])
+    reader.add_adapter("one", adapters["one"])  # the same again
+    reader.add_adapter("plain", "none")
+    assert reader.adapters == ("one", "plain")
+    assert seen(reader.with_adapter("plain")) == seen(reader.with_adapter("none"))
+    with pytest.raises(UsageError, match="another adapter named 'one'"):
+        reader.add_adapter("one", adapters["two.v2"])
+    with pytest.raises(UsageError, match="stands for the untuned base"):
+        reader.add_adapter("none", adapters["two.v2"])
+    with pytest.raises(UsageError, match="began with and stays"):
+        reader.remove_adapter("one")
+    with pytest.raises(UsageError, match="printable"):
+        reader.add_adapter("a\nb", adapters["two.v2"])
+
+
+def test_what_does_not_fit_is_refused_and_changes_nothing(tiny_llama_dir, adapters, tmp_path, monkeypatch):
+    reader = fresh(tiny_llama_dir, adapters["one"])
+    before = seen(reader)
+    with pytest.raises(WeightsError, match=r"NF4 \(4-bit\) values and the base in memory has the original"):
+        reader.add_adapter("nf4", adapters["nf4"])
+    with pytest.raises(WeightsError, match="no adapter"):
+        reader.add_adapter("x", tmp_path)
+    cut = tmp_path / "cut"
+    shutil.copytree(adapters["two.v2"], cut)
+    weights = cut / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=r"adapter_model\.safetensors has .* bytes and should have"):
+        reader.add_adapter("cut", cut)
+    other = tmp_path / "other"
+    shutil.copytree(adapters["two.v2"], other)
+    record = json.loads((other / "rag_ft.json").read_text())
+    record["base_model"]["identity"] = "0" * 64
+    (other / "rag_ft.json").write_text(json.dumps(record))
+    with pytest.raises(WeightsError, match="was trained on tiny"):
+        reader.add_adapter("other", other)
+    record["prompt_fingerprint"], record["base_model"] = "0" * 64, {}
+    (other / "rag_ft.json").write_text(json.dumps(record))
+    with pytest.raises(PromptMismatchError, match="trained under prompt"):
+        reader.add_adapter("other", other)
+    (other / "rag_ft.json").unlink()
+    config = json.loads((other / "adapter_config.json").read_text())
+    (other / "adapter_config.json").write_text(json.dumps({**config, "r": 2}))
+    with pytest.raises(WeightsError, match="does not fit"):
+        reader.add_adapter("other", other)
+    (other / "adapter_config.json").write_text("{")
+    with pytest.raises(WeightsError, match="is not JSON"):
+        reader.add_adapter("other", other)
+    assert reader.adapters == ("one",) and seen(reader) == before
+
+
+def test_an_adapter_that_lacks_a_tensor_or_has_a_foreign_one_is_refused(tiny_llama_dir, adapters, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    reader = fresh(tiny_llama_dir, adapters["one"])
+    tensors = load_file(adapters["two.v2"] / "adapter_model.safetensors")
+    name = next(iter(tensors))
+    for number, changed in enumerate(
+        (
+            {k: v for k, v in tensors.items() if k != name},
+            {**tensors, name.replace("layers.0", "layers.7"): tensors[name].clone()},
+        )
+    ):
+        folder = tmp_path / str(number)
+        shutil.copytree(adapters["two.v2"], folder)
+        save_file(changed, folder / "adapter_model.safetensors")
+        with pytest.raises(WeightsError, match="does not fit"):
+            reader.add_adapter("x", folder)
+    with pytest.raises(WeightsError, match="does not fit"):
+        fresh(tiny_llama_dir, tmp_path / "0")
+    assert reader.adapters == ("one",)
+
+
+def test_an_adapter_of_full_values_is_refused_on_nf4_ones(tiny_llama_dir, adapters):
+    reader = fresh(tiny_llama_dir, adapters["nf4"])
+    with pytest.raises(WeightsError, match="full values and the base in memory has NF4"):
+        reader.add_adapter("one", adapters["one"])
+    packed = Reader.from_pretrained(str(tiny_llama_dir), plan=compute_plan("cpu", "nf4"))
+    packed.add_adapter("nf4", adapters["nf4"])
+    with pytest.raises(WeightsError, match="full values and the base in memory has NF4"):
+        packed.add_adapter("one", adapters["one"])
+
+
+def test_a_pipeline_asks_the_adapter_that_is_named(tiny_llama_dir, adapters, tmp_path):
+    documents, questions = little_world(3)
+    index = Index.build(documents, tmp_path / "index", embedder=HashingEmbedder())
+    reader = fresh(tiny_llama_dir, adapters["one"], threshold=0.0, adapters={"two": adapters["two.v2"]})
+    qa = Pipeline(index.as_retriever(k=2), reader)
+    asked = [one.question for one in questions[:4]]
+    answers = {name: qa.ask_batch(asked, adapter=name) for name in (None, "one", "two", "none")}
+    plain = {name: [one.completion for one in some] for name, some in answers.items()}
+    assert plain[None] == plain["one"] != plain["two"]
+    assert answers["two"][0].provenance.adapter == reader.with_adapter("two").loaded.adapter.fingerprint
+    assert answers["none"][0].provenance.adapter is None
+    assert qa.invoke(asked[0], adapter="two").completion == plain["two"][0]
+    assert [one.completion for one in qa.batch(asked, adapter="two")] == plain["two"]
+    *_, last = qa.events(asked[0], adapter="two")
+    assert (last.answer.answer, last.answer.provenance) == (answers["two"][0].answer, answers["two"][0].provenance)
+    with pytest.raises(UsageError, match="there is no adapter 'three'"):
+        qa.ask(asked[0], adapter="three")
+
+
+@pytest.mark.slow
+def test_the_packaged_adapter_beside_the_untuned_base_is_the_default_reader():
+    from rag_ft.bundled import handbook_path
+
+    text = (handbook_path() / "kbit-preparation.md").read_text(encoding="utf-8")[:600]
+    passage = Passage(id="k", document_id="k", text=text, start=0, end=len(text))
+    requests = [ReadRequest(one, (passage,)) for one in ("What does gradient checkpointing cost?", "Who wrote it?")]
+    plan = compute_plan("cpu")
+    assert weights_identity(resolve_reader())
+    both = Reader.from_pretrained(adapter="none", adapters={"tuned": "packaged"}, plan=plan)
+    alone = Reader.from_pretrained(plan=plan)
+    assert alone.adapters == ("packaged",) and alone.loaded.adapter.path == packaged_adapter()
+    assert both.with_adapter("tuned").threshold == alone.threshold
+    assert both.with_adapter("tuned").read_batch(requests) == alone.read_batch(requests)
+    assert both.read_batch(requests) == alone.with_adapter("none").read_batch(requests)
