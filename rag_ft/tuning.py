@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from rag_ft.prompt import PromptBuilder, reader_budget
 from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Mode, Reader, ReadRequest
 from rag_ft.schema import FINGERPRINT, Question
 from rag_ft.shared_base import named_folder
+from rag_ft.threshold import best_threshold, harmonic_mean
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
 from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, make_examples, split_by_document
@@ -70,7 +70,7 @@ class ReaderScore(BaseModel):
         f1, null = self.answerable_f1, self.null_recognised
         if f1 is None or null is None:
             return f1 if f1 is not None else null or 0.0
-        return _harmonic(f1, null)
+        return harmonic_mean(f1, null)
 
 
 @dataclass(frozen=True)
@@ -444,31 +444,6 @@ def score_reader(reader: Reader, questions: Sequence[Question], index: Index, k:
         null_recognised=_mean([float(confidence < threshold) for confidence in null]),
         threshold=threshold,
     )
-
-
-def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float]) -> float:
-    """The confidence under which an answer should become null: where the harmonic mean of answerable F1 and
-    the share of unanswerable questions recognised is highest, so that neither is given up for the other; the lowest
-    such one. 0 where nothing is unanswerable.
-
-    `answered`: confidence and F1 of each answerable question; `null`: confidence of each unanswerable one.
-    """
-    if not null or not answered:
-        return 0.0
-    values = sorted({0.0, 1.0, *(confidence for confidence, _ in answered), *null})
-    # Between two observed confidences: a threshold on one of them would hang on its last digit.
-    candidates = [0.0, *((low + high) / 2 for low, high in pairwise(values))]
-
-    def worth(threshold: float) -> float:
-        f1 = sum(one for confidence, one in answered if confidence >= threshold) / len(answered)
-        recognised = sum(confidence < threshold for confidence in null) / len(null)
-        return _harmonic(f1, recognised)
-
-    return max(candidates, key=lambda one: (worth(one), -one))
-
-
-def _harmonic(one: float, other: float) -> float:
-    return 2 * one * other / (one + other) if one and other else 0.0
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -2,36 +2,15 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError, WeightsError
 from rag_ft.training.examples import ExampleConfig
 from rag_ft.training.lora import LoraSettings
 from rag_ft.training.trainer import TrainConfig
-from rag_ft.tuning import best_threshold, train_reader
+from rag_ft.tuning import train_reader
 
 SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
-
-shares = st.floats(0, 1)
-
-
-@given(st.lists(st.tuples(shares, shares), min_size=1, max_size=8), st.lists(shares, min_size=1, max_size=8))
-def test_no_other_threshold_is_worth_more(answered, null):
-    def worth(threshold):
-        f1 = sum(one for confidence, one in answered if confidence >= threshold) / len(answered)
-        recognised = sum(one < threshold for one in null) / len(null)
-        return 2 * f1 * recognised / (f1 + recognised) if f1 and recognised else 0.0
-
-    best = worth(best_threshold(answered, null))
-    # Between neighbours that differ in their last digits the middle is one of them.
-    for one in (0.0, *(number / 20 for number in range(1, 20))):
-        assert best >= worth(one) - 1e-9 or any(abs(one - confidence) < 1e-6 for confidence, _ in answered)
-
-
-def test_without_unanswerable_questions_the_threshold_is_zero():
-    assert best_threshold([(0.3, 1.0)], []) == 0.0
 
 
 @pytest.fixture(scope="module")
