@@ -156,11 +156,18 @@ class ReaderArm:
     k: int
     perfect: Index | None = None
     """An index to take the gold passage from and put it first, as perfect retrieval would; None: as retrieved."""
+    threshold_from: str = ""
+    """What the reader's threshold was chosen on, where an evaluation chose it."""
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
         """Model, adapter, prompt and way of reading."""
-        return {"kind": "reader", "k": self.k, "gold first": self.perfect is not None, **_reader_settings(self.reader)}
+        return {
+            "kind": "reader",
+            "k": self.k,
+            "gold first": self.perfect is not None,
+            **_reader_settings(self.reader, self.threshold_from),
+        }
 
     def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
         """Read together; the reader's threshold decides what it declines."""
@@ -195,11 +202,13 @@ class ClosedBookArm:
     name: str
     reader: Reader
     """In mode "schema" or "free"."""
+    threshold_from: str = ""
+    """What the reader's threshold was chosen on, where an evaluation chose it."""
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
         """Model, adapter and prompt."""
-        return {"kind": "closed book", **_reader_settings(self.reader)}
+        return {"kind": "closed book", **_reader_settings(self.reader, self.threshold_from)}
 
     def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
         """From memory; nothing is cited."""
@@ -303,8 +312,9 @@ def _rounded(confidence: float) -> float:
     return round(min(max(confidence, 0.0), 1.0), 6)
 
 
-def _reader_settings(reader: Reader) -> dict[str, Any]:
+def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, Any]:
     loaded = reader.loaded
+    chosen = {"threshold chosen on": threshold_from} if threshold_from else {}
     return {
         "base model": loaded.weights.name,
         "base fingerprint": loaded.weights.fingerprint,
@@ -315,6 +325,7 @@ def _reader_settings(reader: Reader) -> dict[str, Any]:
         "mode": reader.mode,
         "reading": reader.reading,
         "threshold": reader.threshold,
+        **chosen,
         "longest answer": reader.max_answer_tokens,
         "compute": loaded.plan.line,
     }

@@ -75,6 +75,13 @@ class Contrast(_Model):
     """Of right against wrong, where right is an F1 of a half or more."""
     detectable: float
 
+    def turned(self) -> Contrast:
+        """The same contrast, second minus first."""
+        was = self.difference
+        low, high = (None if end is None else -end for end in (was.high, was.low))
+        difference = was.model_copy(update={"mean": -was.mean, "low": low, "high": high})
+        return self.model_copy(update={"first": self.second, "second": self.first, "difference": difference})
+
 
 def arm_figures(
     predictions: Sequence[Prediction],

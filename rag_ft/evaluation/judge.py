@@ -16,10 +16,20 @@ from rag_ft.dataset import question_key, read_questions
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.advice import Advice, advise, role_of
 from rag_ft.evaluation.arms import Asked, ReaderArm, place_of
+from rag_ft.evaluation.development import ChosenThreshold, choose_thresholds
 from rag_ft.evaluation.faithfulness import Faithfulness, faithfulness, swapped
 from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, document_of
 from rag_ft.evaluation.predictions import Prediction
-from rag_ft.evaluation.recipe import Price, Prices, Recipe, build_arms, choose_questions, read_recipe, trained_documents
+from rag_ft.evaluation.recipe import (
+    Price,
+    Prices,
+    Recipe,
+    build_arms,
+    choose_questions,
+    development_questions,
+    read_recipe,
+    trained_documents,
+)
 from rag_ft.evaluation.retrieval_metrics import retrieval_metrics
 from rag_ft.evaluation.robustness import COUNTS, Cell, robustness
 from rag_ft.evaluation.runner import PREDICTIONS, Progress, retrieved, run_arms
@@ -77,6 +87,8 @@ class Results(BaseModel):
     """Of the tuned reader with passages, where the recipe asks for it."""
     leaks: dict[str, int]
     """Arm → questions about documents that its adapter was trained on, where there are any."""
+    development: dict[str, ChosenThreshold] = {}
+    """Arm → the threshold that was chosen for it on questions that are not judged."""
     settings: dict[str, dict[str, JsonValue]]
     contrasts: tuple[Contrast, ...]
     advice: Advice
@@ -139,16 +151,22 @@ def evaluate(
     trained = _trained(recipe, index)
     chosen = choose_questions(recipe, records, trained)
     if limit is not None and limit < len(chosen):
-        chosen = choose_questions(recipe.model_copy(update={"sample": limit}), records, trained)
+        chosen = choose_questions(recipe.limited(limit), records, trained)
     documents = len({document_of(one) for one in chosen})
     before = detectable_before(len(chosen), documents)
     tell(
         f"{len(chosen):,} of {len(records):,} questions about {documents:,} documents; differences under"
         f" {before:.2f} F1 will not show"
     )
-    made = list(arms(recipe, index))
     retriever = index.as_retriever(k=_deepest(recipe), mode=recipe.retrieval)
     asked = retrieved(chosen, retriever)
+    made = list(arms(recipe, index))
+    thresholds: dict[str, ChosenThreshold] = {}
+    if recipe.choosing:
+        apart = development_questions(recipe if limit is None else recipe.limited(limit), records, trained)
+        made, thresholds = choose_thresholds(
+            made, recipe.choosing, retrieved(apart, retriever), output / "development", on_progress=on_progress
+        )
     found = run_arms(made, asked, output, on_progress=on_progress)
     by_id = {one.id: one for one in chosen}
     settings = {arm.name: dict(arm.settings) for arm in made}
@@ -158,8 +176,10 @@ def evaluate(
         for name, ones in found.items()
     )
     pairs = tuple(contrasts(found, by_id, recipe.primary.metric, seed=recipe.seed))
+    declared = [recipe.primary.first, recipe.primary.second]
     primary = next(
-        (one for one in pairs if {one.first, one.second} == {recipe.primary.first, recipe.primary.second}), None
+        (one if one.first == declared[0] else one.turned() for one in pairs if {one.first, one.second} == {*declared}),
+        None,
     )
     results = Results(
         title=recipe.title,
@@ -181,6 +201,7 @@ def evaluate(
         faithfulness=_faithfulness(recipe, made, asked, output, on_progress),
         robustness=tuple(_robustness(recipe, made, chosen, index, output, on_progress)),
         leaks=_leaks(made, chosen, index),
+        development=thresholds,
         settings=settings,
         contrasts=pairs,
         advice=advise(figures, settings, pairs),

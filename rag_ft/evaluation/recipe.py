@@ -31,6 +31,11 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Threshold: TypeAlias = Annotated[float, Field(ge=0, le=1)] | Literal["development"] | None
+"""Confidence under which an answer becomes null. None: as the adapter was trained, or null competes by probability;
+`development`: chosen on the recipe's development questions, by the rule that a tuned reader's was chosen by."""
+
+
 class _Arm(_Model):
     name: Annotated[str, Field(min_length=1)]
 
@@ -43,7 +48,7 @@ class ClosedBookChoice(_Arm):
     """`none`, `packaged`, or a folder."""
     shots: bool = True
     """Whether two worked examples are in the prompt of an untuned reader."""
-    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    threshold: Threshold = None
 
 
 class ReaderChoice(_Arm):
@@ -54,7 +59,7 @@ class ReaderChoice(_Arm):
     shots: bool | None = None
     mode: Literal["quote", "schema", "free"] = "quote"
     reading: Literal["joint", "separate"] | None = None
-    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    threshold: Threshold = None
     k: Annotated[int, Field(ge=1)] | None = None
     """Passages; None: the recipe's."""
     gold: bool = False
@@ -127,6 +132,17 @@ class Primary(_Model):
     metric: Literal["f1", "exact_match"] = "f1"
 
 
+class Development(_Model):
+    """Questions to choose thresholds on, about documents that the evaluation does not ask about."""
+
+    questions: Annotated[int, Field(ge=1)] = 60
+    """At most so many, drawn at random by the recipe's seed."""
+    documents: tuple[str, ...] = ()
+    """Those that they are about; empty: where the recipe has `only`, the documents outside it, else a share of all."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Of the documents, drawn at random by the recipe's seed, where neither `documents` nor `only` says which."""
+
+
 class Price(_Model):
     """What an arm's answers cost, in the recipe's currency."""
 
@@ -171,6 +187,7 @@ class Recipe(_Model):
     """Whether the report shows questions with their text; off where the text may not be passed on."""
     seed: int = 0
     primary: Primary
+    development: Development | None = None
     prices: Prices | None = None
     arm: Annotated[tuple[ArmChoice, ...], Field(min_length=1)]
 
@@ -186,7 +203,27 @@ class Recipe(_Model):
         for name in self.prices.arms if self.prices else ():
             if name not in (*names, "*"):
                 raise ValueError(f"prices name the arm {name!r}, and the arms are {', '.join(names)}")
+        if self.choosing and self.development is None:
+            raise ValueError(
+                f"the arm {self.choosing[0]!r} chooses its threshold on development questions, and there is no"
+                " [development] table"
+            )
+        both = sorted({*self.only} & {*(self.development.documents if self.development else ())})
+        if both:
+            raise ValueError(f"{both[0]!r} is in both 'only' and development's documents")
         return self
+
+    @property
+    def choosing(self) -> list[str]:
+        """Names of the arms whose threshold is chosen on development questions."""
+        return [one.name for one in self.arm if getattr(one, "threshold", None) == "development"]
+
+    def limited(self, count: int) -> Recipe:
+        """The same with at most so many questions, judged and for development each."""
+        small = self.development and self.development.model_copy(
+            update={"questions": min(count, self.development.questions)}
+        )
+        return self.model_copy(update={"sample": count, "development": small})
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -229,21 +266,23 @@ def _line_of(text: str, loc: Sequence[str | int]) -> int | None:
         if loc[1] >= len(heads):
             return None
         begin = heads[loc[1]]
-    elif loc and loc[0] == "primary":
-        begin = next(
-            (number for number, line in enumerate(lines) if line.strip().startswith(("[primary]", "primary"))), 0
-        )
-    key = next((part for part in reversed(loc) if isinstance(part, str)), "")
-    for number in range(begin, len(lines)):
-        if number > begin and lines[number].lstrip().startswith("["):
-            break
-        if key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", lines[number]):
-            return number + 1
+    elif len(loc) > 1:
+        head = re.compile(rf"\s*(\[+{re.escape(str(loc[0]))}[\].]|{re.escape(str(loc[0]))}\s*=)")
+        begin = next((number for number, line in enumerate(lines) if head.match(line)), 0)
+    ends = next((number for number in range(begin + 1, len(lines)) if lines[number].lstrip().startswith("[")), None)
+    # From the innermost name outwards: the last ones may be pydantic's names for the kinds of value that were tried.
+    for key in (part for part in reversed(loc) if isinstance(part, str)):
+        for number in range(begin, len(lines) if ends is None else ends):
+            if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", lines[number]):
+                return number + 1
     return begin + 1 if begin or loc else None
 
 
 def choose_questions(recipe: Recipe, records: Sequence[Question], trained_on: frozenset[str]) -> list[Question]:
-    """The questions of a recipe in the file's order: by document, split and sample. Raises EvaluationError for none."""
+    """The questions of a recipe in the file's order: by document, split and sample; none about a development document.
+
+    Raises EvaluationError for none.
+    """
     chosen = [
         one for one in records if not recipe.only or any(piece.document_id in recipe.only for piece in one.evidence)
     ]
@@ -251,18 +290,74 @@ def choose_questions(recipe: Recipe, records: Sequence[Question], trained_on: fr
         raise EvaluationError(
             f"none of {len(records)} questions is about {', '.join(recipe.only[:3])}: correct 'only', or leave it out"
         )
-    if recipe.split == "held out":
-        kept = [one for one in chosen if not any(piece.document_id in trained_on for piece in one.evidence)]
-        if not kept:
-            raise EvaluationError(
-                f"the adapter {recipe.split_adapter} was trained on the documents of all {len(chosen)} questions: ask"
-                " about others, or compare with split = 'all' and read the figures as memory"
-            )
-        chosen = kept
-    if recipe.sample is not None and recipe.sample < len(chosen):
-        places = sorted(random.Random(recipe.seed).sample(range(len(chosen)), recipe.sample))
-        chosen = [chosen[place] for place in places]
-    return chosen
+    chosen = _held_out(recipe, chosen, trained_on)
+    apart = _development_documents(recipe, records, trained_on)
+    judged = [one for one in chosen if not _documents(one) & apart]
+    if not judged:
+        raise EvaluationError(
+            f"all {len(chosen)} questions are about the {len(apart)} development documents: name fewer documents there,"
+            " or take a smaller share"
+        )
+    return _sampled(judged, recipe.sample, str(recipe.seed))
+
+
+def development_questions(recipe: Recipe, records: Sequence[Question], trained_on: frozenset[str]) -> list[Question]:
+    """The questions that thresholds are chosen on, in the file's order; none without `development` in the recipe.
+
+    All of their documents are development documents, so that nothing of what is judged is seen. Raises EvaluationError
+    where there should be some and are none.
+    """
+    if recipe.development is None:
+        return []
+    apart = _development_documents(recipe, records, trained_on)
+    found = [one for one in records if _documents(one) <= apart]
+    if not found:
+        raise EvaluationError(
+            f"none of {len(records)} questions is about development documents alone: name other documents in"
+            " [development], or leave them out"
+        )
+    return _sampled(found, recipe.development.questions, f"development {recipe.seed}")
+
+
+def _development_documents(recipe: Recipe, records: Sequence[Question], trained_on: frozenset[str]) -> frozenset[str]:
+    asked = recipe.development
+    if asked is None:
+        return frozenset()
+    if asked.documents:
+        return frozenset(asked.documents)
+    names = sorted(set().union(*(_documents(one) for one in _held_out(recipe, records, trained_on))))
+    if recipe.only:
+        return frozenset(names) - {*recipe.only}
+    if len(names) < 2:
+        raise EvaluationError(
+            "all questions are about one document, and thresholds are chosen on others than are judged: give the arms"
+            " thresholds, or ask about more documents"
+        )
+    random.Random(f"development {recipe.seed}").shuffle(names)
+    return frozenset(names[: min(max(1, round(asked.share * len(names))), len(names) - 1)])
+
+
+def _documents(question: Question) -> frozenset[str]:
+    """The documents that a question is about; one without evidence stands for itself."""
+    return frozenset(piece.document_id for piece in question.evidence) or frozenset({f"question {question.id}"})
+
+
+def _held_out(recipe: Recipe, records: Sequence[Question], trained_on: frozenset[str]) -> list[Question]:
+    if recipe.split == "all":
+        return list(records)
+    kept = [one for one in records if not any(piece.document_id in trained_on for piece in one.evidence)]
+    if not kept:
+        raise EvaluationError(
+            f"the adapter {recipe.split_adapter} was trained on the documents of all {len(records)} questions: ask"
+            " about others, or compare with split = 'all' and read the figures as memory"
+        )
+    return kept
+
+
+def _sampled(records: Sequence[Question], count: int | None, seed: str) -> list[Question]:
+    if count is None or count >= len(records):
+        return list(records)
+    return [records[place] for place in sorted(random.Random(seed).sample(range(len(records)), count))]
 
 
 def build_arms(recipe: Recipe, index: Index, reader: str = "default") -> list[Arm]:
@@ -294,17 +389,22 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
             model = load(choice.adapter)
             # A tuned reader keeps the prompt that it was trained on; an untuned one is asked for what it knows.
             prompts = None if model.adapter else PromptBuilder(model.tokenizer, shots=choice.shots, closed_book=True)
-            reader = Reader(model, mode="schema", threshold=choice.threshold, prompts=prompts)
+            reader = Reader(model, mode="schema", threshold=_threshold(choice), prompts=prompts)
             return ClosedBookArm(choice.name, reader)
         case ReaderChoice():
             reader = Reader(
                 load(choice.adapter),
                 mode=choice.mode,
                 reading=choice.reading,
-                threshold=choice.threshold,
+                threshold=_threshold(choice),
                 shots=choice.shots,
             )
             return ReaderArm(choice.name, reader, choice.k or recipe.k, index if choice.gold else None)
+
+
+def _threshold(choice: ReaderChoice | ClosedBookChoice) -> float | None:
+    """0 until it is chosen: every question is answered, with a confidence to choose by."""
+    return 0.0 if choice.threshold == "development" else choice.threshold
 
 
 def _loaded(reader: str, adapter: str, known: dict[str, LoadedModel]) -> LoadedModel:

@@ -139,6 +139,14 @@ def _notes(report: Report) -> list[str]:
     if results.retrieval:
         found = ", ".join(f"{name} {value:.3f}" for name, value in results.retrieval.items())
         notes.append(f"Retrieval, for all arms alike: {found}.")
+    if results.development:
+        most = max(results.development.values(), key=lambda one: one.questions)
+        said = ", ".join(f"“{name}” {one.threshold:.3g}" for name, one in results.development.items())
+        notes.append(
+            f"Confidence from which an arm answers, chosen on {most.questions:,} other questions ({most.unanswerable:,}"
+            f" without an answer) about {most.documents:,} documents that are not asked about here, by the rule that a"
+            f" tuned reader's is chosen by: {said}."
+        )
     for name, one in results.faithfulness.items():
         notes.append(
             f"“{name}”, the answer swapped in the gold passage: {one.followed.mean:.0%} of {one.followed.questions:,}"

@@ -74,6 +74,13 @@ def test_contrasts_are_paired_over_common_replies_and_corrected_together():
     assert found["good", "bad"].p_holm >= found["good", "bad"].p and found["good", "bad"].p_holm < 0.05
     assert found["good", "half"].difference.questions == 15
     assert found["bad", "half"].difference.mean == 0.0 and found["bad", "half"].p == 1.0
+    turned = found["good", "half"].turned()
+    assert (turned.first, turned.second, turned.difference.mean) == (
+        "half",
+        "good",
+        -found["good", "half"].difference.mean,
+    )
+    assert turned.difference.low == -found["good", "half"].difference.high and turned.turned() == found["good", "half"]
     with pytest.raises(ValueError, match="not known"):
         contrasts({"good": good}, questions, "bleu")
 

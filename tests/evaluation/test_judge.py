@@ -60,6 +60,11 @@ def test_an_evaluation_ends_with_results_a_report_and_a_line_for_every_reply(mad
     assert results == report.results
     assert results.arms[0].figures["f1"].mean > 0.9 > results.arms[1].figures["f1"].mean
     assert results.primary.first == "reads" and results.primary.p < 0.05
+    turned = recipe.model_copy(
+        update={"primary": recipe.primary.model_copy(update={"first": "top", "second": "reads"})}
+    )
+    declared = evaluate(turned, tmp_path / "turned", arms=_arms, index=index).results.primary
+    assert declared.first == "top" and declared.difference.mean == -results.primary.difference.mean
     assert results.questions == 24 and results.documents == 8
     assert "24 of 24 questions about 8 documents; differences under 0." in said[0]
     assert results.retrieval["hit@1"] > 0.9

@@ -2,7 +2,7 @@ import pytest
 from data import little_world
 
 from rag_ft.errors import EvaluationError
-from rag_ft.evaluation.recipe import Recipe, build_arms, choose_questions, read_recipe
+from rag_ft.evaluation.recipe import Recipe, build_arms, choose_questions, development_questions, read_recipe
 
 GOOD = """title = "Little"
 questions = "qa.jsonl"
@@ -40,6 +40,12 @@ def test_paths_count_from_the_recipes_folder(tmp_path):
         (('first = "top"', 'first = "tpo"'), r"primary names the arm 'tpo', and the arms are top, any"),
         (('name = "any"', 'name = "top"'), r"two arms are named 'top'"),
         (("title", "title title"), r"is not TOML .*line 1"),
+        (('kind = "passage"\npick = "random"', 'kind = "reader"\nthreshold = "dev"'), r"line 13: arm\.1\.reader"),
+        (
+            ('kind = "passage"\npick = "random"', 'kind = "reader"\nthreshold = "development"'),
+            r"no \[development\] tab",
+        ),
+        (('"any" }', '"any" }\n[development]\nshare = 2.0'), r"line 6: development\.share"),
     ],
 )
 def test_a_typo_is_told_with_its_line(tmp_path, change, words):
@@ -77,6 +83,58 @@ def test_a_question_set_that_matches_nothing_is_told():
     everything = frozenset(piece.document_id for one in questions for piece in one.evidence)
     with pytest.raises(EvaluationError, match="was trained on the documents of all 24 questions"):
         choose_questions(_recipe(split="held out"), questions, everything)
+
+
+def _cities(questions):
+    return {one.id.split("-")[0] for one in questions}
+
+
+def test_development_questions_are_about_documents_that_are_not_judged():
+    _, questions = little_world()
+    recipe = _recipe(development={"questions": 6, "share": 0.4})
+    apart, judged = (ask(recipe, questions, frozenset()) for ask in (development_questions, choose_questions))
+    assert len(apart) == 6 and len(judged) == 15  # three of eight documents are kept apart
+    assert not _cities(apart) & _cities(judged)
+    assert development_questions(recipe, questions, frozenset()) == apart
+    other = recipe.model_copy(update={"seed": 1})
+    assert _cities(choose_questions(other, questions, frozenset())) != _cities(judged)
+    # A smaller sample is judged on the same documents.
+    few = recipe.limited(2)
+    assert _cities(choose_questions(few, questions, frozenset())) <= _cities(judged)
+    assert len(development_questions(few, questions, frozenset())) == 2
+    assert development_questions(_recipe(), questions, frozenset()) == []
+
+
+def test_development_documents_are_named_or_those_outside_only():
+    _, questions = little_world()
+    named = _recipe(development={"documents": ["Oslo.txt"]})
+    assert _cities(development_questions(named, questions, frozenset())) == {"Oslo"}
+    assert "Oslo" not in _cities(choose_questions(named, questions, frozenset()))
+    outside = _recipe(only=("Oslo.txt",), development={"questions": 100})
+    assert len(development_questions(outside, questions, frozenset())) == 21
+    assert _cities(choose_questions(outside, questions, frozenset())) == {"Oslo"}
+    held = _recipe(only=("Oslo.txt",), split="held out", development={"questions": 100})
+    assert "Lima" not in _cities(development_questions(held, questions, frozenset({"Lima.txt"})))
+
+
+def test_a_question_about_a_document_of_either_side_is_on_neither():
+    _, questions = little_world(2)
+    both = questions[0].model_copy(update={"id": "Both-1", "evidence": questions[0].evidence + questions[3].evidence})
+    recipe = _recipe(development={"documents": ["Oslo.txt"]})
+    for ask in (choose_questions, development_questions):
+        assert "Both" not in _cities(ask(recipe, [*questions, both], frozenset()))
+
+
+def test_a_development_split_that_cannot_be_is_told():
+    _, questions = little_world(1)
+    with pytest.raises(EvaluationError, match="about one document"):
+        development_questions(_recipe(development={}), questions, frozenset())
+    with pytest.raises(EvaluationError, match="is about development documents alone"):
+        development_questions(_recipe(development={"documents": ["Rome.txt"]}), questions, frozenset())
+    with pytest.raises(EvaluationError, match="name fewer documents"):
+        choose_questions(_recipe(development={"documents": ["Oslo.txt"]}), questions, frozenset())
+    with pytest.raises(ValueError, match=r"'Oslo\.txt' is in both"):
+        _recipe(only=("Oslo.txt",), development={"documents": ["Oslo.txt"]})
 
 
 def test_a_function_that_cannot_be_imported_is_told():
