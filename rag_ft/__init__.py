@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rag_ft.dataset import read_questions
     from rag_ft.embedding import load_embedder
     from rag_ft.errors import (
+        AdapterError,
         AnswerParseError,
         CorpusError,
         DatasetError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from rag_ft.tuning import TrainedAdapter, train_reader
 
 __all__ = [
+    "AdapterError",
     "Answer",
     "AnswerParseError",
     "ChunkingConfig",

@@ -37,6 +37,12 @@ logger = logging.getLogger(__name__)
 RECORD_NAME = "rag_ft.json"
 RECORD_FORMAT = 1
 
+TUNING_NAME = "tuning.json"
+"""In the folder of tuned weights that need no adapter (merged, or from such a GGUF): how they want to be asked."""
+
+TUNING_KEY = "rag_ft.tuning"
+"""The same inside a GGUF, as JSON."""
+
 LOCK_WAIT_S = 900.0
 """Longest wait for another process that converts the same file; a conversion takes about 20 s."""
 
@@ -272,18 +278,19 @@ def _convert_into(
             (result / RECORD_NAME).write_text(text, encoding="utf-8")
             for path in result.iterdir():
                 path.chmod(0o644)  # safetensors writes 0600, which another user of a shared RAG_FT_HOME cannot read
-                _fsync(path)
-            _fsync(result)
+                fsync(path)
+            fsync(result)
             if folder.exists():
                 os.rename(folder, work / "damaged")
             os.rename(result, folder)
-            _fsync(folder.parent)
+            fsync(folder.parent)
             find_damage(folder)  # remembers the checksums under the final path
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Make sure that a file, or a folder's list of names, is on the disk."""
     if os.name == "nt" and path.is_dir():  # Windows has no handle on a folder
         return
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
@@ -336,9 +343,11 @@ def _write_folder(gguf: Path, folder: Path, progress: Progress) -> str:
             rows = int(model.get_input_embeddings().weight.shape[0])
             del model
             # Versions and paths of this machine would make the fingerprint differ between machines.
-            _drop_keys(folder / "config.json", "transformers_version", "_model_name_or_path", "_name_or_path")
-            _drop_keys(folder / "generation_config.json", "transformers_version", "_from_model_config")
-            _drop_keys(folder / "tokenizer_config.json", "is_local", "local_files_only", "name_or_path")
+            drop_keys(folder / "config.json", "transformers_version", "_model_name_or_path", "_name_or_path")
+            drop_keys(folder / "generation_config.json", "transformers_version", "_from_model_config")
+            drop_keys(folder / "tokenizer_config.json", "is_local", "local_files_only", "name_or_path")
+            if TUNING_KEY in fields:
+                (folder / TUNING_NAME).write_text(str(fields[TUNING_KEY]), encoding="utf-8")
             _check_tokenizer(folder, rows, byte_level=fields.get("tokenizer.ggml.model") == "gpt2")
     except (WeightsError, OSError):
         raise
@@ -363,7 +372,7 @@ def spdx(licence: str) -> str:
 
 
 def _is_wanted(key: str) -> bool:
-    return key in {"general.license", "tokenizer.ggml.pre", "tokenizer.ggml.model"}
+    return key in {"general.license", "tokenizer.ggml.pre", "tokenizer.ggml.model", TUNING_KEY}
 
 
 def _mend_digits(tokenizer: Any, fields: dict[str, Any]) -> None:
@@ -415,7 +424,8 @@ def _check_tokenizer(folder: Path, embedding_rows: int, *, byte_level: bool) -> 
                 )
 
 
-def _drop_keys(path: Path, *keys: str) -> None:
+def drop_keys(path: Path, *keys: str) -> None:
+    """Rewrite a JSON file, where there is one, without these keys."""
     if not path.exists():
         return
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ RagFtError
     - AnswerParseError       a completion is not the JSON of an answer
   x DatasetError             question records that cannot be read or are inconsistent
   x TrainingError            a run cannot start, or cannot go on
+  x AdapterError             an adapter cannot be merged or exported, or not well enough
   x EvaluationError          an evaluation cannot start, or its results cannot be used
 """
 
@@ -97,6 +98,10 @@ class DatasetError(RagFtError):
 
 class TrainingError(RagFtError):
     """A training run cannot start, or cannot go on."""
+
+
+class AdapterError(RagFtError):
+    """An adapter cannot be merged or exported, or what came of it differs too much from the adapter."""
 
 
 class EvaluationError(RagFtError):

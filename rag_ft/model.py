@@ -155,7 +155,10 @@ def load_model(
         raise WeightsError(
             f"{weights.path} cannot be loaded as a causal language model ({reason}): use another model"
         ) from error
-    return LoadedModel(model.eval(), tokenizer, weights, plan, tuned, nf4_values=unpacked or plan.quantisation == "nf4")
+    # Frozen like a base under an adapter: torch multiplies weights that want a gradient in another order, and the last
+    # digits of the base alone would differ from those of the base with its adapter off.
+    model.eval().requires_grad_(False)
+    return LoadedModel(model, tokenizer, weights, plan, tuned, nf4_values=unpacked or plan.quantisation == "nf4")
 
 
 def unpack_nf4(model: Any) -> int:

@@ -18,13 +18,13 @@ from rag_ft import completion
 from rag_ft.decoder import Decoder, Session, TreeNode
 from rag_ft.errors import AnswerParseError, PromptMismatchError, PromptTooLongError, UsageError
 from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_grammar, generate, quote_grammar
-from rag_ft.model import adapter_record
 from rag_ft.prompt import Prompt, PromptBuilder, reader_budget
 from rag_ft.schema import Passage
 from rag_ft.sentences import sentence_spans
 from rag_ft.shared_base import Held, SharedBase, named_folder
 from rag_ft.span_search import SpanSearch, SpanTrie, search_spans
 from rag_ft.spans import Span, candidate_spans
+from rag_ft.tuning_record import adapter_record, base_record
 from rag_ft.weights import PACKAGED, chosen_adapter
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ class Reader:
             "prompts": prompts,
         }
         _check("mode", mode, MODES)
-        record = adapter_record(loaded.adapter)
+        # Without an adapter the base may be one that an adapter was merged into.
+        record = adapter_record(loaded.adapter) if loaded.adapter is not None else base_record(loaded.weights)
         reading = reading or record.get("examples", {}).get("reading", "separate")
         _check("reading", reading, READING_WAYS)
         _check("decoding", decoding, ("search", "greedy"))
@@ -299,6 +300,15 @@ class Reader:
         reading = self._combine(request, rows)
         yield StreamEvent(reading.completion, None)
         yield StreamEvent("", reading)
+
+    def logits(self, question: str, passages: Sequence[Passage], answer: str | None) -> Tensor:
+        """What the model says after the prompt and after each token of the completion of a given answer, which cites
+        the first passage: (tokens + 1, vocabulary) float32. For looking into a reader, and comparing two.
+        """
+        prompt = self.prompts.build(question, passages, self.budget)
+        said = self.prompts.completion_ids(answer, () if answer is None else (1,))
+        ids = [*prompt.context, *prompt.question, *said]
+        return self._decoder.start(self.prompts.head, [ids], keep=len(said) + 1).logits[0]
 
     @property
     def _lead(self) -> tuple[int, ...]:
@@ -574,10 +584,11 @@ def _trained_threshold(record: dict[str, Any], mode: Mode, reading: ReadingWay) 
 def _check_prompt(record: dict[str, Any], prompts: PromptBuilder, loaded: LoadedModel) -> None:
     trained = record.get("prompt_fingerprint")
     if trained is not None and trained != prompts.fingerprint:
+        kind, tuned = ("adapter", loaded.adapter) if loaded.adapter is not None else ("model", loaded.weights)
         raise PromptMismatchError(
-            f"the adapter {loaded.adapter.path if loaded.adapter else ''} was trained under prompt {str(trained)[:12]}"
-            f" and this reader builds prompt {prompts.fingerprint[:12]}: use the version of rag_ft and the base model"
-            " that it was trained with, or train it again"
+            f"the {kind} {tuned.path} was trained under prompt {str(trained)[:12]} and this reader builds prompt"
+            f" {prompts.fingerprint[:12]}: use the version of rag_ft and the base model that it was trained with, or"
+            " train it again"
         )
 
 

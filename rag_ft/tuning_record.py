@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rag_ft.conversion import TUNING_NAME
 from rag_ft.errors import WeightsError
 from rag_ft.weights import Weights, weights_identity
 
@@ -18,13 +19,26 @@ def adapter_record(adapter: Weights | None) -> dict[str, Any]:
 
     Raises WeightsError where it is not JSON.
     """
-    path = None if adapter is None else Path(adapter.path) / ADAPTER_RECORD
-    if path is None or not path.is_file():
+    if adapter is None:
+        return {}
+    return _read(Path(adapter.path) / ADAPTER_RECORD, "train the adapter again, or restore the file")
+
+
+def base_record(weights: Weights) -> dict[str, Any]:
+    """The same of a base model that is tuned already, by an adapter merged into it; empty where it is not.
+
+    Raises WeightsError where it is not JSON.
+    """
+    return _read(Path(weights.path) / TUNING_NAME, "merge the adapter again, or restore the file")
+
+
+def _read(path: Path, remedy: str) -> dict[str, Any]:
+    if not path.is_file():
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise WeightsError(f"{path} is not JSON: train the adapter again, or restore the file") from error
+        raise WeightsError(f"{path} is not JSON: {remedy}") from error
     return record if isinstance(record, dict) else {}
 
 

@@ -391,7 +391,7 @@ def _weights(name: str, kind: Kind, folder: Path, source: str, licence: str) -> 
     return Weights(name, kind, folder, source, licence, digest.hexdigest(), _size(folder))
 
 
-_NOT_DECIDING = frozenset({conversion.RECORD_NAME, "data_config.json", "train_script.py"})
+_NOT_DECIDING = frozenset({conversion.RECORD_NAME, conversion.TUNING_NAME, "data_config.json", "train_script.py"})
 
 
 def _deciding_files(folder: Path) -> Iterable[Path]:
