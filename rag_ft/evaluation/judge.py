@@ -19,8 +19,10 @@ from rag_ft.evaluation.arms import Asked, ReaderArm, place_of
 from rag_ft.evaluation.development import ChosenThreshold, choose_thresholds
 from rag_ft.evaluation.faithfulness import Faithfulness, faithfulness, swapped
 from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, document_of
+from rag_ft.evaluation.memory import Memory
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.recipe import (
+    WATTS,
     Price,
     Prices,
     Recipe,
@@ -32,7 +34,7 @@ from rag_ft.evaluation.recipe import (
 )
 from rag_ft.evaluation.retrieval_metrics import retrieval_metrics
 from rag_ft.evaluation.robustness import COUNTS, Cell, robustness
-from rag_ft.evaluation.runner import PREDICTIONS, Progress, retrieved, run_arms
+from rag_ft.evaluation.runner import PREDICTIONS, Progress, read_memory, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
 from rag_ft.model import adapter_record
 from rag_ft.schema import Question
@@ -56,6 +58,12 @@ class Speed(BaseModel):
     tokens_per_second: float | None
     cost_per_thousand: float | None = None
     """Of a thousand questions, by the recipe's prices; None without a price for the arm."""
+    energy_per_thousand: float | None = None
+    """Watt-hours of a thousand questions, estimated: seconds times the recipe's watts; None for a model elsewhere."""
+    memory_bytes: int | None = None
+    """Peak of the process, which holds the models of all arms, while this one answered."""
+    device_memory_bytes: int | None = None
+    """Peak of what torch allocated on the GPU."""
 
 
 class Results(BaseModel):
@@ -209,7 +217,7 @@ def evaluate(
     predictions = {name: tuple(ones) for name, ones in found.items()}
     report = Report(
         results=results,
-        speed=_speed(predictions, recipe.prices),
+        speed=_speed(predictions, recipe.prices, settings, read_memory(output)),
         questions=tuple(chosen),
         predictions=predictions,
         prices=recipe.prices,
@@ -368,27 +376,43 @@ def _portable(recipe: Recipe) -> dict[str, JsonValue]:
     return content
 
 
-def _speed(predictions: Mapping[str, Sequence[Prediction]], prices: Prices | None) -> dict[str, Speed]:
+def _speed(
+    predictions: Mapping[str, Sequence[Prediction]],
+    prices: Prices | None,
+    settings: Mapping[str, Mapping[str, JsonValue]],
+    memory: Mapping[str, Memory],
+) -> dict[str, Speed]:
     found = {}
     for name, ones in predictions.items():
         seconds = np.array([one.seconds for one in ones if not one.failed])
         if not len(seconds):
             continue
         tokens = sum(one.prompt_tokens + one.completion_tokens for one in ones)
+        mean = float(seconds.mean())
+        price = _price(name, prices)
+        watts = price.watts if price is not None and price.watts is not None else _watts(settings[name])
         found[name] = Speed(
             seconds_p50=round(float(np.quantile(seconds, 0.5)), 4),
             seconds_p95=round(float(np.quantile(seconds, 0.95)), 4),
             tokens_per_second=round(tokens / float(seconds.sum()), 1) if tokens and seconds.sum() else None,
-            cost_per_thousand=_cost(ones, float(seconds.mean()), (prices.arms.get(name) or prices.arms.get("*")))
-            if prices is not None
-            else None,
+            cost_per_thousand=None if price is None else _cost(ones, mean, price),
+            energy_per_thousand=None if watts is None else round(1000 * mean * watts / 3600, 4),
+            memory_bytes=memory[name].process_bytes if name in memory else None,
+            device_memory_bytes=memory[name].device_bytes if name in memory else None,
         )
     return found
 
 
-def _cost(predictions: Sequence[Prediction], seconds: float, price: Price | None) -> float | None:
-    if price is None:
-        return None
+def _price(arm: str, prices: Prices | None) -> Price | None:
+    return None if prices is None else prices.arms.get(arm) or prices.arms.get("*")
+
+
+def _watts(settings: Mapping[str, JsonValue]) -> float | None:
+    """What is assumed where the recipe says nothing: a chat model answers on a machine that nobody here knows."""
+    return None if settings.get("kind") == "chat" else WATTS
+
+
+def _cost(predictions: Sequence[Prediction], seconds: float, price: Price) -> float:
     replied = [one for one in predictions if not one.failed]
     prompt = sum(one.prompt_tokens for one in replied) / len(replied)
     made = sum(one.completion_tokens for one in replied) / len(replied)

@@ -143,8 +143,16 @@ class Development(_Model):
     """Of the documents, drawn at random by the recipe's seed, where neither `documents` nor `only` says which."""
 
 
+WATTS = 65.0
+"""Drawn by the machine while it answers, where the recipe does not say: a desktop processor at work. An estimate stays
+an estimate; a meter's reading, or nvidia-smi's power draw plus the host's, belongs into the recipe."""
+
+
 class Price(_Model):
     """What an arm's answers cost, in the recipe's currency."""
+
+    watts: Annotated[float, Field(ge=0)] | None = None
+    """Drawn by the machine while the arm answers; None: 65, and unknown for a model at somebody else's."""
 
     hour: Annotated[float, Field(ge=0)] = 0.0
     """Of the machine that answers."""

@@ -39,16 +39,18 @@ def markdown(report: Report) -> str:
     lines = [f"# {results.title}", "", *_paragraphs(verdict(report)), "## Arms", ""]
     names = [name for _, name in COLUMNS]
     lines += [
-        "| arm | " + " | ".join(names) + " | unanswerable recognised | failed | s/question p50, p95 |",
-        "|" + "---|" * (len(names) + 4),
+        "| arm | " + " | ".join(names) + " | unanswerable recognised | failed |",
+        "|" + "---|" * (len(names) + 3),
     ]
     for arm in results.arms:
-        speed = report.speed.get(arm.name)
-        timed = f"{speed.seconds_p50:.2f}, {speed.seconds_p95:.2f}" if speed else "–"
         cells = [_shown(arm.figures.get(key)) for key, _ in COLUMNS]
-        cells += [_share(arm.abstention_recall), str(arm.failed), timed]
+        cells += [_share(arm.abstention_recall), str(arm.failed)]
         lines.append(f"| {_cell(arm.name)} | " + " | ".join(cells) + " |")
-    lines += ["", *_notes(report), "", "## Where the questions go", ""]
+    lines += ["", *(line for note in _notes(report) for line in (note, "")), "## What an answer takes", ""]
+    heads = _taking_heads(report)
+    lines += ["| arm | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
+    lines += [f"| {_cell(name)} | " + " | ".join(cells) + " |" for name, cells in _taking(report)]
+    lines += ["", TAKING, "", "## Where the questions go", ""]
     lines += [
         "| | " + " | ".join(_cell(arm.name) for arm in results.arms) + " |",
         "|---" * (len(results.arms) + 1) + "|",
@@ -85,14 +87,13 @@ def html(report: Report) -> str:
                 "cells": [_shown(arm.figures.get(key)) for key, _ in COLUMNS],
                 "recognised": _share(arm.abstention_recall),
                 "failed": arm.failed,
-                "speed": report.speed.get(arm.name),
-                "cost": _cost(report, arm.name),
             }
             for arm in results.arms
         ],
+        taking_heads=_taking_heads(report),
+        taking=_taking(report),
+        taking_words=TAKING,
         notes=_notes(report),
-        priced=report.prices is not None,
-        currency="" if report.prices is None else report.prices.currency,
         plots=plots(report),
         bins=BINS,
         contrasts=[(one, _signed(one.difference)) for one in results.contrasts],
@@ -175,9 +176,43 @@ def _made(report: Report) -> list[str]:
     return [*lines, versions]
 
 
-def _cost(report: Report, arm: str) -> str:
-    speed = report.speed.get(arm)
-    return "–" if speed is None or speed.cost_per_thousand is None else f"{speed.cost_per_thousand:.2f}"
+TAKING = (
+    "On the machine of the run. Memory is the peak of the whole process, which holds the models of all arms. Energy is"
+    " an estimate: seconds times the watts of the recipe's price table."
+)
+
+
+def _taking_heads(report: Report) -> list[str]:
+    heads = ["s/question p50", "p95", "tokens/s", "memory, MB"]
+    heads += ["GPU memory, MB"] if _on_device(report) else []
+    heads += ["Wh a thousand, estimated"]
+    return [*heads, f"{report.prices.currency} a thousand"] if report.prices is not None else heads
+
+
+def _taking(report: Report) -> list[tuple[str, list[str]]]:
+    """Time, memory, energy and money of each arm that replied."""
+    rows = []
+    for arm in report.results.arms:
+        speed = report.speed.get(arm.name)
+        if speed is None:
+            continue
+        cells = [f"{speed.seconds_p50:.2f}", f"{speed.seconds_p95:.2f}", _number(speed.tokens_per_second, ",.0f")]
+        cells.append(_number(speed.memory_bytes, ",.0f", 1e6))
+        if _on_device(report):
+            cells.append(_number(speed.device_memory_bytes, ",.0f", 1e6))
+        cells.append(_number(speed.energy_per_thousand, ",.1f"))
+        if report.prices is not None:
+            cells.append(_number(speed.cost_per_thousand, ",.2f"))
+        rows.append((arm.name, cells))
+    return rows
+
+
+def _on_device(report: Report) -> bool:
+    return any(one.device_memory_bytes is not None for one in report.speed.values())
+
+
+def _number(value: float | None, shown: str, unit: float = 1.0) -> str:
+    return "–" if value is None else format(value / unit, shown)
 
 
 def _earned_back(report: Report) -> list[str]:

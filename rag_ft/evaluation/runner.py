@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import Arm, Asked, failure
+from rag_ft.evaluation.memory import Memory, MemoryWatch
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.schema import Question
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions.jsonl"
 RUN = "run.json"
+MEMORY = "memory.json"
 BATCH = 16
 """Questions that an arm is given at once; neighbours in length, so that little is padding."""
 
@@ -60,9 +62,17 @@ def run_arms(
     for one in known:
         if one.arm in found:
             found[one.arm][one.question_id] = one
+    peaks = read_memory(output)
+
+    def remember(arm: str, peak: Memory) -> None:
+        if peaks.get(arm) != (higher := peak.with_peak(peaks.get(arm))):
+            peaks[arm] = higher
+            _put(output / MEMORY, {name: one.model_dump() for name, one in peaks.items()})
+
     with path.open("a", encoding="utf-8") as file:
         for arm in arms:
-            _run_arm(arm, list(_alike(asked).values()), found[arm.name], file, on_progress)
+            with MemoryWatch() as watch:
+                _run_arm(arm, list(_alike(asked).values()), found[arm.name], file, watch, remember, on_progress)
     return {
         arm.name: [found[arm.name][one.question.id] for one in asked if one.question.id in found[arm.name]]
         for arm in arms
@@ -74,6 +84,8 @@ def _run_arm(
     groups: Sequence[Sequence[Asked]],
     found: dict[str, Prediction],
     file: Any,
+    watch: MemoryWatch,
+    remember: Callable[[str, Memory], None],
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """Ask the first of each group; the others have the same question and passages, and get the same reply."""
@@ -105,6 +117,7 @@ def _run_arm(
         file.write("".join(one.model_dump_json(exclude_defaults=True) + "\n" for one in made))
         file.flush()
         os.fsync(file.fileno())
+        remember(arm.name, watch.peak)
         answered += len(made)
         if on_progress is not None:
             left = (time.monotonic() - begin) / answered * (total - len(found))
@@ -168,8 +181,20 @@ def _claim(output: Path, arms: Sequence[Arm], asked: Sequence[Asked]) -> None:
         return
     if (output / PREDICTIONS).exists():
         raise EvaluationError(f"{output} holds predictions without the {RUN} that says of what: give another folder")
-    content = {"fingerprint": fingerprint, "arms": {arm.name: dict(arm.settings) for arm in arms}}
-    work = output / f".{RUN}.{os.getpid()}"
+    _put(path, {"fingerprint": fingerprint, "arms": {arm.name: dict(arm.settings) for arm in arms}})
+
+
+def read_memory(output: Path) -> dict[str, Memory]:
+    """Arm → its peaks over all of a run's goes; empty for a run that wrote none."""
+    path = output / MEMORY
+    try:
+        return {name: Memory.model_validate(one) for name, one in (_json(path) if path.is_file() else {}).items()}
+    except ValidationError as error:
+        raise EvaluationError(f"{path} is damaged: remove it, and the peaks so far are forgotten") from error
+
+
+def _put(path: Path, content: Mapping[str, Any]) -> None:
+    work = path.with_name(f".{path.name}.{os.getpid()}")
     work.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     os.replace(work, path)
 

@@ -49,6 +49,7 @@ def test_an_evaluation_ends_with_results_a_report_and_a_line_for_every_reply(mad
     said = []
     report = evaluate(recipe, tmp_path, arms=_arms, index=index, say=said.append)
     assert {one.name for one in tmp_path.iterdir()} == {
+        "memory.json",
         "predictions.jsonl",
         "report.html",
         "report.md",
@@ -162,20 +163,43 @@ def test_prices_give_a_cost_and_when_the_training_has_paid_for_itself(made, tmp_
 
         def reply(self, asked):
             made = PassageArm(self.name).reply(asked)
-            return [one.model_copy(update={"prompt_tokens": self.tokens, "completion_tokens": 10}) for one in made]
+            taken = {"prompt_tokens": self.tokens, "completion_tokens": 10, "seconds": 1.8}
+            return [one.model_copy(update=taken) for one in made]
 
     arms = [Priced("reads", "reader", "a", 300), Priced("top", "chat", None, 300)]
     prices = Prices(
         currency="EUR",
         training=30.0,
-        arms={"top": Price(prompt_million=10, completion_million=100), "*": Price(prompt_million=1)},
+        arms={"top": Price(prompt_million=10, completion_million=100), "*": Price(prompt_million=1, watts=100)},
     )
     report = evaluate(
         recipe.model_copy(update={"prices": prices}), tmp_path, arms=lambda recipe, index: arms, index=index
     )
     assert report.speed["top"].cost_per_thousand == pytest.approx(1000 * (300 * 10 + 10 * 100) / 1e6)
     assert report.speed["reads"].cost_per_thousand == pytest.approx(0.3)
+    # 1,000 questions of 1.8 s are half an hour, at 100 W; what somebody else's server draws is not known.
+    assert report.speed["reads"].energy_per_thousand == pytest.approx(50)
+    assert report.speed["top"].energy_per_thousand is None
+    assert report.speed["reads"].tokens_per_second == pytest.approx(310 / 1.8, abs=0.1)
+    assert (report.speed["reads"].seconds_p50, report.speed["reads"].seconds_p95) == (1.8, 1.8)
+    assert 10e6 < report.speed["reads"].memory_bytes < 100e9
+    row = "| reads | 1.80 | 1.80 | 172 | "
+    text = (tmp_path / "report.md").read_text()
+    assert row in text and " | 50.0 | 0.30 |" in text and "Energy is an estimate" in text
     page = (tmp_path / "report.html").read_text()
+    assert "<td>50.0</td><td>0.30</td>" in page and "Wh a thousand, estimated" in page
     assert "after 8,108 answers (0.30 against 4.00 a thousand)" in page and "EUR a thousand" in page
     assert "cost" not in (tmp_path / "results.json").read_text()
     assert break_even(30, 0.3, 4.0) == pytest.approx(8108.1, rel=1e-4) and break_even(30, 4.0, 0.3) is None
+
+
+def test_without_prices_the_energy_is_estimated_at_the_documented_watts(made, tmp_path):
+    from rag_ft.evaluation.recipe import WATTS
+
+    index, recipe = made
+    report = evaluate(recipe, tmp_path, arms=_arms, index=index)
+    speed = report.speed["reads"]
+    assert WATTS == 65 and speed.cost_per_thousand is None
+    assert speed.energy_per_thousand == pytest.approx(
+        1000 * WATTS / 3600 * sum(one.seconds for one in report.predictions["reads"]) / 24, rel=1e-3, abs=1e-4
+    )

@@ -13,7 +13,7 @@ from fakes import HashingEmbedder
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import FunctionArm, PassageArm, SentenceArm
-from rag_ft.evaluation.runner import PREDICTIONS, RUN, retrieved, run_arms
+from rag_ft.evaluation.runner import PREDICTIONS, RUN, read_memory, retrieved, run_arms
 from rag_ft.index import Index
 
 
@@ -54,6 +54,7 @@ def test_what_is_on_disk_is_not_asked_again(world, tmp_path):
     assert len(calls) == len(questions)
     again = run_arms([FunctionArm("mine", counted)], retrieved(questions, index.as_retriever()), tmp_path)
     assert again == first and len(calls) == len(questions)
+    assert read_memory(tmp_path)["mine"].process_bytes > 10e6  # of the go that asked
 
 
 def test_a_question_asked_twice_costs_one_call(world, tmp_path):

@@ -1,0 +1,21 @@
+import numpy as np
+
+from rag_ft.evaluation.memory import Memory, MemoryWatch
+
+
+def test_a_peak_that_is_gone_again_is_seen():
+    with MemoryWatch() as watch:
+        before = watch.peak.process_bytes
+        block = np.ones(40_000_000)  # 320 MB, touched
+        for _ in range(20):
+            block += 1
+        del block
+        peak = watch.peak.process_bytes
+    assert peak - before > 250e6
+
+
+def test_peaks_are_kept_apart_and_the_higher_one_stays():
+    one, other = Memory(process_bytes=5, device_bytes=3), Memory(process_bytes=4, device_bytes=9)
+    assert one.with_peak(other) == Memory(process_bytes=5, device_bytes=9)
+    assert one.with_peak(None) == one
+    assert Memory(process_bytes=1).with_peak(Memory(process_bytes=2)) == Memory(process_bytes=2)
