@@ -59,16 +59,24 @@ def advise(
     figures: Sequence[ArmFigures], settings: Mapping[str, Mapping[str, JsonValue]], contrasts: Sequence[Contrast]
 ) -> Advice:
     """The advice on a run's arms, of several with one role the best. Needs two roles at least to choose between."""
-    best: dict[Role, ArmFigures] = {}
-    for one in figures:
-        role = role_of(settings[one.name])
-        if role is not None and "f1" in one.figures and (role not in best or _f1(one) > _f1(best[role])):
-            best[role] = one
+    best = best_of_roles(figures, settings)
     reasons: list[str] = []
     choice = _choose(best, contrasts, reasons)
     _where_to_work(best, contrasts, reasons)
     _declining(best, reasons)
     return Advice(choice=choice, reasons=tuple(reasons))
+
+
+def best_of_roles(
+    figures: Sequence[ArmFigures], settings: Mapping[str, Mapping[str, JsonValue]]
+) -> dict[Role, ArmFigures]:
+    """For each role that an arm of the run has, the arm with the highest F1."""
+    best: dict[Role, ArmFigures] = {}
+    for one in figures:
+        role = role_of(settings[one.name])
+        if role is not None and "f1" in one.figures and (role not in best or _f1(one) > _f1(best[role])):
+            best[role] = one
+    return best
 
 
 def _choose(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast], reasons: list[str]) -> Choice:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
+from pydantic import BaseModel, ConfigDict
+
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.evaluation.predictions import Prediction, cites_gold, found_gold
 from rag_ft.schema import Question
@@ -83,18 +85,62 @@ def budget(
     return {name: counts[name] for name in BINS}
 
 
-def flow(
-    before: Sequence[Prediction], after: Sequence[Prediction], questions: Mapping[str, Question]
-) -> dict[tuple[Bin, Bin], int]:
-    """How many questions went from which bin to which between two arms, pairs that occur only: what tuning taught.
+class Move(BaseModel):
+    """Questions that one arm put into one bin and the other into another, or into the same."""
 
-    Raises ValueError where the arms were not asked the same questions.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Bin
+    target: Bin
+    questions: int
+
+
+class Flow(BaseModel):
+    """Where the questions of one arm go with another: what tuning taught, and what it spoilt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    before: str
+    after: str
+    moves: tuple[Move, ...]
+    """Those that occur, in the order of the bins; they add up to the questions."""
+
+    @property
+    def righted(self) -> int:
+        """Questions that went from a bad bin to a good one."""
+        return sum(one.questions for one in self.moves if one.source not in GOOD and one.target in GOOD)
+
+    @property
+    def spoilt(self) -> int:
+        """Questions that went the other way."""
+        return sum(one.questions for one in self.moves if one.source in GOOD and one.target not in GOOD)
+
+
+def flow(
+    before: Sequence[Prediction],
+    after: Sequence[Prediction],
+    questions: Mapping[str, Question],
+    closed_book: tuple[Mapping[str, str | None] | None, Mapping[str, str | None] | None] = (None, None),
+) -> Flow:
+    """How many questions went from which bin to which between two arms: what tuning taught.
+
+    `closed_book`: what each arm's model answers without passages, as `budget` takes it. Raises ValueError where the
+    arms were not asked the same questions, or none.
     """
     later = {one.question_id: one for one in after}
-    if later.keys() != {one.question_id for one in before}:
+    if not later or later.keys() != {one.question_id for one in before}:
         raise ValueError("the two arms were asked different questions: compare arms of one run")
+    first, second = (known or {} for known in closed_book)
     moves = Counter(
-        (bin_of(one, questions[one.question_id]), bin_of(later[one.question_id], questions[one.question_id]))
+        (
+            bin_of(one, questions[one.question_id], closed_book=first.get(one.question_id)),
+            bin_of(later[one.question_id], questions[one.question_id], closed_book=second.get(one.question_id)),
+        )
         for one in before
     )
-    return dict(sorted(moves.items(), key=lambda move: (BINS.index(move[0][0]), BINS.index(move[0][1]))))
+    ordered = sorted(moves, key=lambda move: (BINS.index(move[0]), BINS.index(move[1])))
+    return Flow(
+        before=before[0].arm,
+        after=after[0].arm,
+        moves=tuple(Move(source=move[0], target=move[1], questions=moves[move]) for move in ordered),
+    )

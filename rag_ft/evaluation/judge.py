@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from rag_ft.dataset import question_key, read_questions
 from rag_ft.errors import EvaluationError
-from rag_ft.evaluation.advice import Advice, advise, role_of
+from rag_ft.evaluation.advice import Advice, advise, best_of_roles, role_of
 from rag_ft.evaluation.arms import Asked, ReaderArm, place_of
 from rag_ft.evaluation.development import ChosenThreshold, choose_thresholds
+from rag_ft.evaluation.error_budget import Flow, flow
 from rag_ft.evaluation.faithfulness import Faithfulness, faithfulness, swapped
 from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, document_of
 from rag_ft.evaluation.memory import Memory
@@ -93,6 +94,8 @@ class Results(BaseModel):
     """For arms that read passages: what they say where the gold passage says something else."""
     robustness: tuple[Cell, ...]
     """Of the tuned reader with passages, where the recipe asks for it."""
+    flow: Flow | None = None
+    """From the best prompted reader with passages to the best tuned one; None where the run has not both."""
     leaks: dict[str, int]
     """Arm → questions about documents that its adapter was trained on, where there are any."""
     development: dict[str, ChosenThreshold] = {}
@@ -208,6 +211,7 @@ def evaluate(
         arms=figures,
         faithfulness=_faithfulness(recipe, made, asked, output, on_progress),
         robustness=tuple(_robustness(recipe, made, chosen, index, output, on_progress)),
+        flow=_flow(figures, settings, found, by_id, closed),
         leaks=_leaks(made, chosen, index),
         development=thresholds,
         settings=settings,
@@ -308,6 +312,21 @@ def _closed_book(
         for name, ones in found.items()
         if role_of(settings[name]) in ("prompt", "tune")
     }
+
+
+def _flow(
+    figures: Sequence[ArmFigures],
+    settings: Mapping[str, Mapping[str, JsonValue]],
+    found: Mapping[str, Sequence[Prediction]],
+    questions: Mapping[str, Question],
+    closed: Mapping[str, Mapping[str, str | None]],
+) -> Flow | None:
+    best = best_of_roles(figures, settings)
+    if "retrieve and prompt" not in best or "both" not in best:
+        return None
+    first, second = (best[role].name for role in ("retrieve and prompt", "both"))
+    known = tuple(closed.get(str(settings[name].get("adapter"))) for name in (first, second))
+    return flow(found[first], found[second], questions, (known[0], known[1]))
 
 
 def _robustness(

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rag_ft.evaluation.error_budget import BINS
+from rag_ft.evaluation.error_budget import BINS, GOOD, Bin, Flow
 from rag_ft.evaluation.figures import ArmFigures
 from rag_ft.evaluation.robustness import CONDITIONS
 
@@ -38,11 +38,19 @@ class Plot(NamedTuple):
     title: str
     words: str
     svg: str
+    narrow: bool = False
+    """Drawn to be read at a phone's width without being pushed about."""
+    heads: tuple[str, ...] = ()
+    """Of the table that stands beside it; none: no table."""
+    rows: tuple[tuple[str, ...], ...] = ()
 
 
 def plots(report: Report) -> list[Plot]:
     """Those that there is something to draw for."""
-    return [Plot(title, words, _svg(draw(report))) for title, words, draw in _DRAWN if _drawable(report, draw)]
+    found = [Plot(title, words, _svg(draw(report))) for title, words, draw in _DRAWN if _drawable(report, draw)]
+    if report.results.flow is not None:
+        found.insert(2, flow_plot(report.results.flow))
+    return found
 
 
 def _drawable(report: Report, draw: Callable[[Report], Drawing]) -> bool:
@@ -55,11 +63,11 @@ def _drawable(report: Report, draw: Callable[[Report], Drawing]) -> bool:
     return any("f1" in arm.figures for arm in report.results.arms)
 
 
-def _drawing(height: float) -> tuple[Drawing, Any]:
+def _drawing(height: float, width: float = 7.2) -> tuple[Drawing, Any]:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(7.2, height), layout="constrained")
+    drawing = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(drawing)
     axes = drawing.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -108,6 +116,88 @@ def _bins(report: Report) -> Drawing:
     axes.set(xlim=(0, 1), xlabel="share of the questions")
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.4, -0.22))
     return drawing
+
+
+def flow_plot(found: Flow) -> Plot:
+    """Bands from the bins of one arm to those of another; what was put right and what was spoilt told by hatch too."""
+    total = sum(one.questions for one in found.moves)
+    words = (
+        f"Where the {total:,} questions of “{found.before}” (left) go with “{found.after}” (right):"
+        f" {found.righted:,} put right, {found.spoilt:,} spoilt."
+    )
+    moved = sorted(found.moves, key=lambda one: -one.questions)
+    rows = tuple(
+        (one.source, one.target if one.target != one.source else "the same", f"{one.questions:,}") for one in moved
+    )
+    return Plot("What tuning taught", words, _svg(_flow(found)), True, ("from", "to", "questions"), rows)
+
+
+def _flow(found: Flow) -> Drawing:
+    from matplotlib.patches import Patch, PathPatch, Rectangle
+    from matplotlib.path import Path
+
+    total = sum(one.questions for one in found.moves)
+    sides: list[dict[Bin, int]] = [dict.fromkeys(BINS, 0), dict.fromkeys(BINS, 0)]
+    for one in found.moves:
+        sides[0][one.source] += one.questions
+        sides[1][one.target] += one.questions
+    slots = max(sum(count > 0 for count in side.values()) for side in sides)
+    height = 1.2 + max(2.4, 0.42 * slots + 1.6)
+    drawing, axes = _drawing(height, width=5.0)
+    least = 0.075 * total  # room for a label of two lines, however few its questions
+    # Top of each bin's bar; a bin with few questions has a slot as high as its label.
+    tops: list[dict[Bin, float]] = []
+    for side in sides:
+        place = 0.0
+        top: dict[Bin, float] = {}
+        for name in BINS:
+            if side[name]:
+                slot = max(side[name], least)
+                top[name] = place - (slot - side[name]) / 2
+                place -= slot + 0.02 * total
+        tops.append(top)
+    left, right = (dict(top) for top in tops)
+    for one in found.moves:
+        righted, lost = one.source not in GOOD and one.target in GOOD, one.source in GOOD and one.target not in GOOD
+        begin, end = left[one.source], right[one.target]
+        left[one.source] -= one.questions
+        right[one.target] -= one.questions
+        corners = [(0, begin), (0.5, begin), (0.5, end), (1, end), (1, end - one.questions)]
+        corners += [(0.5, end - one.questions), (0.5, begin - one.questions), (0, begin - one.questions), (0, begin)]
+        codes = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3, Path.CLOSEPOLY]
+        look = _BANDS["put right" if righted else "spoilt" if lost else "neither"]
+        axes.add_patch(PathPatch(Path(corners, codes), linewidth=0.6, **look))
+    for x, side, top, align in ((-0.03, sides[0], tops[0], "right"), (1.0, sides[1], tops[1], "left")):
+        for name, high in top.items():
+            axes.add_patch(Rectangle((x, high - side[name]), 0.03, side[name], color="#222222", linewidth=0))
+            at = x - 0.02 if align == "right" else x + 0.05
+            said = f"{_two_lines(name)} {side[name]}"
+            axes.text(at, high - side[name] / 2, said, ha=align, va="center", fontsize=9.5, linespacing=1.0)
+    bottom = min(min(top[name] - side[name] for name in top) for side, top in zip(sides, tops, strict=True))
+    axes.set(xlim=(-0.68, 1.68), ylim=(bottom - 0.02 * total, 0.02 * total))
+    axes.axis("off")
+    counts = {"put right": found.righted, "spoilt": found.spoilt}
+    counts["neither"] = total - sum(counts.values())
+    keys = [Patch(label=f"{name} {counts[name]}", **look) for name, look in _BANDS.items()]
+    axes.legend(handles=keys, frameon=False, fontsize=9.5, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 0.0))
+    return drawing
+
+
+# Told apart by lightness and hatch as well as by colour.
+_BANDS: dict[str, dict[str, Any]] = {
+    "put right": {"facecolor": "#0072B2", "edgecolor": "#ffffff", "alpha": 0.85, "zorder": 2},
+    "spoilt": {"facecolor": "#F5B08A", "edgecolor": "#8A3A00", "hatch": "////", "alpha": 0.95, "zorder": 3},
+    "neither": {"facecolor": "#D9D9D9", "edgecolor": "#ffffff", "alpha": 0.8},
+}
+
+
+def _two_lines(name: str) -> str:
+    """Broken at the blank nearest to the middle, where it is long."""
+    blanks = [place for place, letter in enumerate(name) if letter == " "]
+    if len(name) < 16 or not blanks:
+        return name
+    middle = min(blanks, key=lambda place: abs(place - len(name) / 2))
+    return f"{name[:middle]}\n{name[middle + 1 :]}"
 
 
 def _risk(report: Report) -> Drawing:

@@ -10,7 +10,7 @@ from rag_ft.evaluation.advice import break_even, role_of
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.evaluation.error_budget import BINS, GOOD, bin_of
 from rag_ft.evaluation.figures import Contrast, Figure
-from rag_ft.evaluation.plots import plots
+from rag_ft.evaluation.plots import flow_plot, plots
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.schema import Question
 
@@ -56,6 +56,18 @@ def markdown(report: Report) -> str:
         "|---" * (len(results.arms) + 1) + "|",
     ]
     lines += [f"| {name} | " + " | ".join(str(arm.budget[name]) for arm in results.arms) + " |" for name in BINS]
+    if results.flow is not None:
+        taught = flow_plot(results.flow)
+        lines += [
+            "",
+            f"## {taught.title}",
+            "",
+            taught.words,
+            "",
+            "| " + " | ".join(taught.heads) + " |",
+            "|---|---|---|",
+        ]
+        lines += ["| " + " | ".join(row) + " |" for row in taught.rows]
     lines += [
         "",
         "## Differences",

@@ -73,9 +73,29 @@ def test_bins_add_up_to_all_questions(made):
 def test_the_flow_between_two_arms_shows_what_changed():
     before = [_said("1906", cited=[OTHER]), _said("x", question="n")]
     after = [_said(None, question="n"), _said("1905", cited=[GOLD])]
-    assert flow(before, after, {"q": ANSWERABLE, "n": NOT}) == {
-        ("wrong passage cited", "correct and supported"): 1,
-        ("answered what has no answer", "declined rightly"): 1,
-    }
+    found = flow(before, after, {"q": ANSWERABLE, "n": NOT})
+    assert [(one.source, one.target, one.questions) for one in found.moves] == [
+        ("wrong passage cited", "correct and supported", 1),
+        ("answered what has no answer", "declined rightly", 1),
+    ]
+    assert (found.righted, found.spoilt) == (2, 0)
+    back = flow(after, before, {"q": ANSWERABLE, "n": NOT})
+    assert (back.righted, back.spoilt) == (0, 2)
     with pytest.raises(ValueError, match="different questions"):
         flow(before, after[:1], {"q": ANSWERABLE, "n": NOT})
+
+
+@given(st.lists(st.tuples(replies, replies), min_size=1, max_size=12), st.booleans())
+def test_a_flow_adds_up_to_the_budgets_of_both_arms(pairs, known):
+    questions = {f"{number}": ANSWERABLE for number in range(len(pairs))}
+    sides = [
+        [pair[side].model_copy(update={"question_id": f"{number}"}) for number, pair in enumerate(pairs)]
+        for side in (0, 1)
+    ]
+    closed = dict.fromkeys(questions, "1905") if known else None
+    found = flow(*sides, questions, (closed, None))
+    for side, made, heard in (("source", sides[0], closed), ("target", sides[1], None)):
+        counts = dict.fromkeys(BINS, 0)
+        for one in found.moves:
+            counts[getattr(one, side)] += one.questions
+        assert counts == budget(made, questions, heard)

@@ -203,3 +203,29 @@ def test_without_prices_the_energy_is_estimated_at_the_documented_watts(made, tm
     assert speed.energy_per_thousand == pytest.approx(
         1000 * WATTS / 3600 * sum(one.seconds for one in report.predictions["reads"]) / 24, rel=1e-3, abs=1e-4
     )
+
+
+def test_what_tuning_taught_is_drawn_with_a_table_beside_it(made, tmp_path):
+    index, recipe = made
+
+    class Reads:
+        def __init__(self, name, adapter, function):
+            self.name, self.settings = name, {"kind": "reader", "adapter": adapter, "gold first": False}
+            self.arm = FunctionArm(name, function)
+
+        def reply(self, asked):
+            return self.arm.reply(asked)
+
+    def wrong(question, passages):
+        return _reads(question, passages) if "Oslo" in question else "x"
+
+    arms = [Reads("top", None, wrong), Reads("reads", "a", _reads)]
+    report = evaluate(recipe, tmp_path, arms=lambda recipe, index: arms, index=index)
+    found = report.results.flow
+    assert (found.before, found.after) == ("top", "reads")
+    assert sum(one.questions for one in found.moves) == 24 and found.righted == 21 and found.spoilt == 0
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    assert "21 put right, 0 spoilt" in page and "21 put right, 0 spoilt" in text
+    assert "<td>answered what has no answer</td><td>declined rightly</td><td>7</td>" in page
+    assert "| answered what has no answer | declined rightly | 7 |" in text
+    assert read_results(tmp_path) == report.results
