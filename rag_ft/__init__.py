@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rag_ft.training.lora import LoraSettings, lora_plan
     from rag_ft.training.trainer import TrainConfig
     from rag_ft.tuning import TrainedAdapter, train_reader
+    from rag_ft.tuning_curve import TrainedCurve, train_curve
 
 __all__ = [
     "AdapterError",
@@ -82,6 +83,7 @@ __all__ = [
     "Retriever",
     "TrainConfig",
     "TrainedAdapter",
+    "TrainedCurve",
     "TrainingError",
     "UsageError",
     "WeightsError",
@@ -91,6 +93,7 @@ __all__ = [
     "lora_plan",
     "read_corpus",
     "read_questions",
+    "train_curve",
     "train_reader",
 ]
 
@@ -108,6 +111,8 @@ _ROOMS = {
     "TrainedAdapter": "tuning",
     "lora_plan": "training.lora",
     "train_reader": "tuning",
+    "TrainedCurve": "tuning_curve",
+    "train_curve": "tuning_curve",
     "compute_plan": "model",
     "load_embedder": "embedding",
     "read_corpus": "corpus",

@@ -84,6 +84,18 @@ def test_train_makes_an_adapter_that_ask_takes(files, index, tiny_llama_dir):
 
 
 @pytest.mark.slow
+def test_a_curve_leaves_an_adapter_for_every_size(files, index, tiny_llama_dir, tmp_path):
+    made = _run(
+        *("train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", tmp_path, "--epochs", 1),
+        *("--rank", 4, "--curve", 1, "--no-compare"),
+    )
+    assert made.exit_code == 0, made.output
+    sizes = sorted(int(one.name) for one in (tmp_path / "curve").iterdir() if one.is_dir())
+    assert sizes[0] == round(sizes[1] / 2) and f"{sizes[1]} records: F1" in made.output
+    assert (tmp_path / "adapter_model.safetensors").is_file() and f"adapter: {tmp_path}" in made.output
+
+
+@pytest.mark.slow
 def test_an_adapter_on_another_base_is_refused(files, index, tiny_llama_dir):
     from rag_ft.errors import WeightsError
     from rag_ft.model import load_model

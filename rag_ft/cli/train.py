@@ -12,6 +12,8 @@ from rag_ft.cli.options import EmbedderName, IndexPath, Json, ReaderName, Readin
 
 if TYPE_CHECKING:
     from rag_ft.training.lora import LoraSettings
+    from rag_ft.tuning import TrainedAdapter
+    from rag_ft.tuning_curve import TrainedCurve
 
 Rank: TypeAlias = Annotated[int, typer.Option(help="Width of the adapter: 8 to 64 is usual.")]
 Alpha: TypeAlias = Annotated[
@@ -64,18 +66,24 @@ def train(
     check: Annotated[bool, typer.Option("--check", help="Print plan and certificate, then stop.")] = False,
     show_masks: Annotated[int, typer.Option("--show-masks", help="Print this many examples token by token.")] = 0,
     compare: Annotated[bool, typer.Option(help="Measure the untuned reader too.")] = True,
+    curve: Annotated[
+        int,
+        typer.Option(min=0, max=8, help="Also train on 1/2, 1/4 ... 1/2^N of the records: is labelling more worth it?"),
+    ] = 0,
 ) -> int:
     """Tune the reader on questions about your documents: plan, certificate, training, verdict, adapter.
 
     Examples:
     rag-ft train questions.jsonl --index indexes/handbook --check
     rag-ft train questions.jsonl --index indexes/handbook -o adapters/handbook
+    rag-ft train questions.jsonl --index indexes/handbook -o adapters/handbook --curve 3
     """
     from rag_ft.cli.render import stderr, stdout
     from rag_ft.index import Index
     from rag_ft.training.examples import ExampleConfig
     from rag_ft.training.trainer import TrainConfig, load_base
     from rag_ft.tuning import prepare, read_start, train_reader
+    from rag_ft.tuning_curve import train_curve
 
     lora = _lora(rank, alpha, target_modules, dropout=dropout, rslora=rslora, dora=dora)
     start = None if start_from is None else read_start(start_from)
@@ -109,19 +117,21 @@ def train(
     from rag_ft.cli.render import TrainingLine
 
     with TrainingLine(stderr()) as live:
-        made = train_reader(
-            questions,
-            found,
-            output,
-            reader=reader,
-            start_from=start_from,
-            examples=examples,
-            lora=lora,
-            training=training,
-            compare=compare,
-            say=lambda line: console.print(line, markup=False),
-            on_progress=live.update,
-        )
+        given: dict[str, Any] = {
+            "reader": reader,
+            "start_from": start_from,
+            "examples": examples,
+            "lora": lora,
+            "training": training,
+            "compare": compare,
+            "say": lambda line: console.print(line, markup=False),
+            "on_progress": live.update,
+        }
+        made: TrainedAdapter | TrainedCurve
+        if curve:
+            made = train_curve(questions, found, output, halvings=curve, **given)
+        else:
+            made = train_reader(questions, found, output, **given)
     console.print()
     console.print(f"adapter: {made.path}", markup=False)
     console.print(f"ask with it: rag-ft ask QUESTION --index {index} --adapter {made.path}", style="dim", markup=False)
