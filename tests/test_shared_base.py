@@ -90,10 +90,10 @@ def test_a_stream_that_is_not_read_on_holds_nobody_up(tiny_llama_dir, adapters):
     reader = fresh(
         tiny_llama_dir, adapters["one"], mode="schema", reading="joint", adapters={"two": adapters["two.v2"]}
     )
-    expected = [event.text for event in reader.stream(*REQUESTS[0])]
-    stream = reader.stream(*REQUESTS[0])
+    expected = [event.text for event in reader.stream(*REQUESTS[0][:2])]
+    stream = reader.stream(*REQUESTS[0][:2])
     texts = [next(stream).text, next(stream).text]
-    done = threading.Thread(target=lambda: reader.with_adapter("two").read(*REQUESTS[1]), daemon=True)
+    done = threading.Thread(target=lambda: reader.with_adapter("two").read(*REQUESTS[1][:2]), daemon=True)
     done.start()
     done.join(30)
     assert not done.is_alive()
@@ -112,7 +112,7 @@ def test_a_removed_adapter_is_gone_and_its_readers_say_so(tiny_llama_dir, adapte
     assert seen(reader.with_adapter("two.v2")) == other
     reader.add_adapter("one", adapters["two.v2"])
     with pytest.raises(UsageError, match="was removed"):
-        held.read(*REQUESTS[0])
+        held.read(*REQUESTS[0][:2])
     assert seen(reader.with_adapter("one")) == other
     for name in ("one", "two.v2"):
         reader.remove_adapter(name)

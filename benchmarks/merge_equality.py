@@ -1,0 +1,141 @@
+"""Is a merged reader the reader that it was made from? 200 questions, in float32, made to answer.
+
+    python benchmarks/merge_equality.py PATH/TO/dev.json
+
+The packaged adapter against its merge into the original weights; and an adapter trained on NF4 values (here, in a few
+steps, unless --nf4-adapter names one), beside NF4 weights that bitsandbytes holds packed, against the same with the
+values unpacked, its merge into the dequantised values, and its merge into the original weights. Prints a table; exit
+code 1 where one that should be equal is not (a completion, or a logit by 0.001 or more).
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from rag_ft import Index, TrainConfig, train_reader
+from rag_ft.bundled import handbook_path, handbook_questions_path
+from rag_ft.corpus import read_corpus
+from rag_ft.dataset import read_questions
+from rag_ft.merging import merge_adapter
+from rag_ft.model import compute_plan
+from rag_ft.probing import difference, observe
+from rag_ft.reader import Reader, ReadRequest
+from rag_ft.schema import Passage
+
+AROUND = 150
+TOGETHER = 20
+"""Questions whose logits are in memory at once."""
+
+
+def requests(data: Path, count: int) -> list[ReadRequest]:
+    """Questions with the text around their evidence, answerable or not."""
+    texts = {document.id: document.text for document in read_corpus(data)}
+    records = [one for one in read_questions(data) if one.evidence]
+    made = []
+    for record in random.Random(0).sample(records, count):
+        evidence = record.evidence[0]
+        text = texts[evidence.document_id]
+        start, end = max(0, evidence.start - AROUND), min(len(text), evidence.end + AROUND)
+        passage = Passage(id=record.id, document_id=evidence.document_id, text=text[start:end], start=start, end=end)
+        made.append(ReadRequest(record.question, (passage,)))
+    return made
+
+
+class Apart(NamedTuple):
+    same: int
+    largest: float
+    mean: float
+
+
+def apart(one: Reader, others: list[Reader], asked: list[ReadRequest]) -> list[Apart]:
+    """Identical completions, the largest and the mean difference of a logit, for each of the others."""
+    found = [Apart(0, 0.0, 0.0) for _ in others]
+    for start in range(0, len(asked), TOGETHER):
+        batch = asked[start : start + TOGETHER]
+        first = observe(one, batch)
+        for place, other in enumerate(others):
+            new, old = difference(first, observe(other, batch, first)), found[place]
+            mean = old.mean + new.mean_logit * len(batch) / len(asked)
+            found[place] = Apart(old.same + new.identical, max(old.largest, new.largest_logit), mean)
+        print(f"  {start + len(batch)} of {len(asked)}", *found, file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--nf4-adapter", type=Path)
+    parser.add_argument("--steps", type=int, default=12, help="of the NF4 adapter's training")
+    given = parser.parse_args()
+    asked = requests(given.data, given.questions)
+    plan = replace(compute_plan(quantisation="none"), dtype="float32")
+    packed = replace(plan, quantisation="nf4")
+    always = {"threshold": 0.0}
+
+    def reader(base: str | Path = "default", adapter: str | Path = "none", plan=plan) -> Reader:
+        return Reader.from_pretrained(str(base), adapter=adapter, plan=plan, **always)
+
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        nf4 = given.nf4_adapter
+        if nf4 is None:
+            nf4 = work / "adapter"
+            index = Index.build(handbook_path(), work / "index")
+            training = TrainConfig(bits=4, max_steps=given.steps, evaluations=1)
+            train_reader(handbook_questions_path(), index, nf4, training=training, compare=False)
+        merge_adapter("packaged", work / "plain", say=print)
+        chosen = merge_adapter(nf4, work / "nf4", say=print)
+        assert chosen.base == "nf4"
+        original = work / "original"
+        merge_original(nf4, original)
+        groups = [
+            (
+                "the packaged adapter beside the original weights",
+                reader(adapter="packaged"),
+                [("merged into the original weights", reader(work / "plain"), True)],
+            ),
+            (
+                "an NF4-trained adapter beside packed NF4 weights",
+                reader(adapter=nf4, plan=packed),
+                [
+                    ("beside unpacked NF4 weights", reader(adapter=nf4), True),
+                    ("merged into the dequantised NF4 weights", reader(work / "nf4"), True),
+                    ("merged into the original weights", reader(original), False),
+                ],
+            ),
+        ]
+        print("\n| separate | against | identical completions | largest difference of a logit | mean |")
+        print("|---|---|---|---|---|")
+        wrong = False
+        for separate, one, others in groups:
+            found = apart(one, [other for _, other, _ in others], asked)
+            for (title, _, equal), each in zip(others, found, strict=True):
+                print(
+                    f"| {separate} | {title} | {each.same} of {len(asked)} | {each.largest:.2g} | {each.mean:.2g} |",
+                    flush=True,
+                )
+                wrong = wrong or (equal and (each.same < len(asked) or each.largest >= 1e-3))
+    sys.exit(1 if wrong else 0)
+
+
+def merge_original(adapter: Path, output: Path) -> None:
+    """The merge that `merge_adapter` would not choose."""
+    from rag_ft.conversion import TUNING_NAME
+    from rag_ft.merging import _tuning, _write_json, _write_merged
+    from rag_ft.model import load_model
+    from rag_ft.tuning_record import adapter_record
+    from rag_ft.weights import resolve_adapter
+
+    tuned = resolve_adapter(adapter)
+    loaded = load_model(plan=replace(compute_plan(quantisation="none"), dtype="float32"))
+    _write_merged(output, loaded, tuned, "original", "float32")
+    _write_json(output / TUNING_NAME, _tuning(adapter_record(tuned), tuned, loaded.weights, "original"))
+
+
+if __name__ == "__main__":
+    main()
