@@ -41,6 +41,28 @@ class Exported(NamedTuple):
     """What was checked, and what the program that loads it must be told."""
 
 
+def export_to(
+    form: str,
+    source: str | Path,
+    output: str | Path,
+    *,
+    base: str = DEFAULT,
+    probes: Sequence[ReadRequest] | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Exported:
+    """Write `safetensors` (merged, float32), `gguf-f16`, `gguf-q8_0` or `peft`: what `rag-ft adapter export` does."""
+    if form == "peft":
+        return export_adapter(source, output, overwrite=overwrite)
+    if form == "safetensors":
+        made = merge_adapter(source, output, base=base, probes=probes, overwrite=overwrite, say=say)
+        return Exported(made.path, ())
+    if not form.startswith("gguf-"):
+        raise UsageError(f"the format {form!r} is not known: use safetensors, gguf-f16, gguf-q8_0 or peft")
+    kind = form.removeprefix("gguf-")
+    return export_gguf(source, output, kind=kind, base=base, probes=probes, overwrite=overwrite, say=say)
+
+
 def export_gguf(
     source: str | Path,
     output: str | Path,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.reader import Reader, ReadRequest
-from rag_ft.schema import Passage
+from rag_ft.schema import Passage, Question
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from rag_ft.index import Index
 
 _AROUND = 250
 """Characters of the document on each side of a probe's evidence."""
@@ -80,7 +83,7 @@ def handbook_probes(count: int = 16) -> list[ReadRequest]:
 
     texts = {document.id: document.text for document in read_corpus(handbook_path())}
     records = [one for one in read_questions(handbook_questions_path()) if one.evidence]
-    chosen = [records[place * len(records) // count] for place in range(min(count, len(records)))]
+    chosen = _spread(records, count)
     probes = []
     for record in chosen:
         evidence = record.evidence[0]
@@ -95,3 +98,22 @@ def handbook_probes(count: int = 16) -> list[ReadRequest]:
         )
         probes.append(ReadRequest(record.question, (passage,)))
     return probes
+
+
+def retrieved_probes(questions: str | Path | Sequence[Question], index: Index, count: int = 16) -> list[ReadRequest]:
+    """Questions of your own, spread over their file, each with the passage that the index finds first."""
+    from rag_ft.dataset import read_questions
+
+    records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
+    chosen = [one.question for one in _spread(records, count)]
+    found = index.as_retriever(k=1).retrieve_batch(chosen)
+    return [
+        ReadRequest(question, tuple(hit.passage for hit in hits))
+        for question, hits in zip(chosen, found, strict=True)
+        if hits
+    ]
+
+
+def _spread(records: Sequence[Question], count: int) -> list[Question]:
+    count = min(count, len(records))
+    return [records[place * len(records) // count] for place in range(count)]

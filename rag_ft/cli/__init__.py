@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import rag_ft
+from rag_ft.cli.adapter import adapter_app
 from rag_ft.cli.ask import ask
 from rag_ft.cli.demo import demo
 from rag_ft.cli.evaluate import eval_app
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(index_app, name="index")
 app.add_typer(data_app, name="data")
 app.add_typer(eval_app, name="eval")
+app.add_typer(adapter_app, name="adapter")
 app.command()(demo)
 app.command()(ask)
 app.command()(plan)

@@ -13,6 +13,8 @@ from rag_ft.schema import Answer, Citation
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from rag_ft.adapter import AdapterInfo
+    from rag_ft.comparison import Comparison, Side
     from rag_ft.evaluation.runner import Progress
 
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
@@ -89,6 +91,74 @@ def print_failures(report: Any, console: Console) -> None:
         console.print(Text(f"not read: {failure.source} {failure.reason}", style="yellow"))
     for name in report.kept:
         console.print(Text(f"kept as it was indexed before: {name}", style="yellow"))
+
+
+def print_adapter(found: AdapterInfo, console: Console, *, card: bool) -> None:
+    """An adapter's figures, the norm of its update for each layer as bars, and its card."""
+    from rich.markdown import Markdown
+
+    how = "alpha / sqrt(rank)" if found.rslora else "alpha / rank"
+    held = {4: "NF4 values", 16: "16 bits", 32: "32 bits"}.get(found.base_bits or 0, "not written down")
+    trained = f"{found.documents:,} documents" if found.documents is not None else "not written down"
+    rows = {
+        "adapter": f"{short(found.path)} ({found.fingerprint[:12]}), {found.licence}",
+        "base": f"{found.base_model or 'not named'} ({(found.base_identity or 'unknown')[:12]}), trained on {held}",
+        "shape": f"rank {found.rank}, alpha {found.alpha:g}, scale {how} = {found.scale:g}"
+        + (", DoRA" if found.dora else ""),
+        "modules": ", ".join(found.modules),
+        "size": f"{found.parameters:,} parameters, {found.size_bytes / 1e6:.1f} MB on disk",
+        "prompt": (found.prompt_fingerprint or "not written down")[:16],
+        "threshold": "none" if found.threshold is None else f"{found.threshold:.3g}",
+        "data": f"{trained}, examples {(found.data_fingerprint or 'unknown')[:12]},"
+        f" index {(found.index_fingerprint or 'unknown')[:12]}",
+        "versions": ", ".join(f"{name} {number}" for name, number in found.versions.items()) or "not written down",
+    }
+    for name, value in rows.items():
+        console.print(Text(f"{name:<10}", style="bold").append(value, style="not bold"))
+    if found.layers:
+        console.print("\nnorm of the update, by layer", style="bold")
+        most = max(one.norm for one in found.layers) or 1.0
+        for one in found.layers:
+            largest = max(one.modules, key=lambda name: one.modules[name])
+            line = Text(f"{one.layer:>4} ").append("█" * max(1, round(40 * one.norm / most)), style="cyan")
+            console.print(line.append(f" {one.norm:.2f}").append(f"  most in {largest}", style="dim"))
+    if card and found.card:
+        body = found.card.split("\n---", 1)[1].lstrip("-\n") if found.card.startswith("---") else found.card
+        console.print()
+        console.print(Markdown(body))
+
+
+def print_comparison(found: Comparison, console: Console) -> None:
+    """The questions where two adapters part, then the counts."""
+    for one in found.questions:
+        if one.same:
+            continue
+        console.print(Text(f"? {one.question}", style="bold cyan"))
+        if one.accepted:
+            console.print(Text(f"  accepted  {' | '.join(one.accepted)}", style="dim"))
+        else:
+            console.print(Text("  accepted  no answer", style="dim"))
+        for name, side, other in (("first", one.first, one.second), ("second", one.second, one.first)):
+            style = "green" if side.f1 > other.f1 else "red" if side.f1 < other.f1 else "yellow"
+            console.print(Text(f"  {name:<8}  ").append(_said(side), style=style))
+        console.print()
+    counts = found.summary
+    console.print(f"first: {found.first}\nsecond: {found.second}", markup=False)
+    console.print(f"{counts.same} of {counts.questions} questions answered alike")
+    console.print(
+        f"only the first answers {counts.only_first_answers}, only the second {counts.only_second_answers}, both in"
+        f" other words {counts.other_answer}, alike from another document {counts.other_citation}"
+    )
+    console.print(
+        f"better: first {counts.first_better}, second {counts.second_better}; F1, null counted where nothing answers:"
+        f" first {100 * counts.first_f1:.1f}, second {100 * counts.second_f1:.1f}"
+    )
+
+
+def _said(side: Side) -> str:
+    answer = "no answer" if side.answer is None else side.answer
+    where = f"  [{', '.join(side.cited)}]" if side.cited else ""
+    return f"{answer}{where}  confidence {side.confidence:.2f}"
 
 
 class _LiveLine:

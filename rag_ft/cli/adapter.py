@@ -1,0 +1,194 @@
+"""`rag-ft adapter`: info, merge, export, compare, bench."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_ft.cli.options import IndexPath, Json, K, ReaderName
+
+if TYPE_CHECKING:
+    from rag_ft.reader import ReadRequest
+
+adapter_app = typer.Typer(
+    help="An adapter after its training: look into it, merge it, hand it on, compare two.", no_args_is_help=True
+)
+
+Adapter = Annotated[str, typer.Argument(help="Folder of a LoRA adapter, or packaged.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was written there before.")]
+Probes = Annotated[
+    Path | None,
+    typer.Option("--questions", help="Question records to measure with, and --index; left out: the handbook's."),
+]
+ProbeIndex = Annotated[Path | None, typer.Option("--index", "-i", help="Index that the questions are asked of.")]
+Bound = Annotated[
+    float | None, typer.Option(min=0, help="Largest difference of a logit to pass; left out: by the type.")
+]
+
+
+class DtypeChoice(str, Enum):
+    """What merged weights are stored in; nf4 is here to be refused with the reason."""
+
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    nf4 = "nf4"
+
+
+class FormatChoice(str, Enum):
+    """What to export to."""
+
+    safetensors = "safetensors"
+    gguf_f16 = "gguf-f16"
+    gguf_q8_0 = "gguf-q8_0"
+    peft = "peft"
+
+
+Dtype = Annotated[DtypeChoice, typer.Option(help="Type of the merged weights; 4-bit storage is refused.")]
+
+
+@adapter_app.command()
+def info(
+    adapter: Adapter, as_json: Json = False, card: Annotated[bool, typer.Option(help="Its README.")] = True
+) -> int:
+    """Show what an adapter is, what it was made from, and how much it changes each layer."""
+    from rag_ft.adapter import adapter_info
+    from rag_ft.cli.render import print_adapter, stdout
+
+    found = adapter_info(adapter)
+    if as_json:
+        typer.echo(found.model_dump_json())
+    else:
+        print_adapter(found, stdout(), card=card)
+    return 0
+
+
+@adapter_app.command()
+def merge(
+    adapter: Adapter,
+    output: Annotated[Path, typer.Argument(help="Folder for the merged model.", show_default=False)],
+    reader: ReaderName = "default",
+    dtype: Dtype = DtypeChoice.float32,
+    bound: Bound = None,
+    questions: Probes = None,
+    index: ProbeIndex = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> int:
+    """Merge an adapter into its base, measure it against the adapter beside the base, and write it if it is close.
+
+    Example: rag-ft adapter merge adapters/docs merged/docs
+    """
+    import json
+
+    from rag_ft.cli.render import stderr, stdout
+    from rag_ft.merging import merge_adapter
+
+    made = merge_adapter(
+        adapter,
+        output,
+        base=reader,
+        dtype=dtype.value,
+        bound=bound,
+        probes=_probes(questions, index),
+        overwrite=overwrite,
+        say=lambda line: (stderr() if as_json else stdout()).print(line, markup=False),
+    )
+    if as_json:
+        candidates = [one.model_dump() for one in made.candidates]
+        typer.echo(json.dumps({"path": str(made.path), "base": made.base, "candidates": candidates}))
+    else:
+        stdout().print(f"ask it: rag-ft ask QUESTION --index DIR --reader {made.path}", style="dim", markup=False)
+    return 0
+
+
+@adapter_app.command()
+def export(
+    source: Annotated[str, typer.Argument(help="Adapter's folder, packaged, or a merged model.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="Folder, or for GGUF a file.", show_default=False)],
+    to: Annotated[FormatChoice, typer.Option("--to", help="peft: the adapter alone, for PEFT and vLLM.")],
+    reader: ReaderName = "default",
+    questions: Probes = None,
+    index: ProbeIndex = None,
+    overwrite: Overwrite = False,
+) -> int:
+    """Write a reader for another program, and check what was written.
+
+    Examples:
+    rag-ft adapter export merged/docs docs.gguf --to gguf-q8_0
+    rag-ft adapter export adapters/docs vllm/docs --to peft
+    """
+    from rag_ft.cli.render import stdout
+    from rag_ft.exporting import export_to
+
+    def say(line: str) -> None:
+        stdout().print(line, markup=False)
+
+    made = export_to(
+        to.value, source, output, base=reader, probes=_probes(questions, index), overwrite=overwrite, say=say
+    )
+    for line in (*made.notes, f"written: {made.path}"):
+        say(line)
+    return 0
+
+
+@adapter_app.command()
+def compare(
+    first: Adapter,
+    second: Annotated[str, typer.Argument(help="Another; none: the untuned reader.", show_default=False)],
+    questions: Annotated[Path, typer.Argument(help="Question records: .jsonl, or SQuAD's .json.", show_default=False)],
+    index: IndexPath,
+    k: K = 3,
+    reader: ReaderName = "default",
+    as_json: Json = False,
+) -> int:
+    """Ask the same questions of two adapters and show where they differ."""
+    from rag_ft.cli.render import print_comparison, stdout
+    from rag_ft.comparison import compare_adapters
+    from rag_ft.index import Index
+
+    found = compare_adapters(first, second, questions, Index.load(index), reader=reader, k=k)
+    if as_json:
+        typer.echo(found.model_dump_json())
+    else:
+        print_comparison(found, stdout())
+    return 0
+
+
+@adapter_app.command()
+def bench(
+    adapter: Adapter,
+    reader: ReaderName = "default",
+    merged: Annotated[Path | None, typer.Option(help="Merged already; left out: merged for the measurement.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Measurements of each; the median counts.")] = 3,
+    as_json: Json = False,
+) -> int:
+    """Measure here what merging an adapter would change: speed, memory, disk, loading."""
+    from rag_ft.adapter_bench import bench_adapter
+    from rag_ft.cli.render import stderr, stdout
+
+    found = bench_adapter(
+        adapter, base=reader, merged=merged, rounds=rounds, say=lambda line: stderr().print(line, markup=False)
+    )
+    if as_json:
+        typer.echo(found.model_dump_json())
+        return 0
+    for line in (found.plan, "", *found.lines()):
+        stdout().print(line, markup=False)
+    return 0
+
+
+def _probes(questions: Path | None, index: Path | None) -> list[ReadRequest] | None:
+    from rag_ft.errors import UsageError
+
+    if questions is None and index is None:
+        return None
+    if questions is None or index is None:
+        raise UsageError("--questions and --index go together: give both, or neither for the handbook's questions")
+    from rag_ft.index import Index
+    from rag_ft.probing import retrieved_probes
+
+    return retrieved_probes(questions, Index.load(index))
