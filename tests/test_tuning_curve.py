@@ -64,6 +64,27 @@ def test_the_adapter_of_all_records_is_where_a_training_without_a_curve_leaves_i
     assert (curve.path / "training" / "curves.png").is_file()
 
 
+def test_an_evaluation_asks_every_adapter_of_the_folder(made, world, tiny_llama_dir):
+    from rag_ft.evaluation.recipe import Recipe, curve_arms
+
+    curve, _ = made
+    recipe = Recipe.model_validate(
+        {
+            "title": "t",
+            "questions": "q",
+            "documents": "d",
+            "primary": {"first": "tuned", "second": "tuned"},
+            "learning_curve": {"folder": str(curve.path)},
+            "arm": [{"name": "tuned", "kind": "reader", "k": 2}],
+        }
+    )
+    arms = list(curve_arms(recipe, world[0], str(tiny_llama_dir)))
+    assert [records for records, _ in arms] == [5, 10, 21]
+    assert [arm.settings["adapter"] for _, arm in arms] == ["5", "10", "21"] and arms[0][1].k == 2
+    assert len({arm.settings["adapter fingerprint"] for _, arm in arms}) == 3
+    assert arms[0][1].reader.threshold == curve.points[0].score.threshold
+
+
 def test_a_curve_goes_on_where_it_stopped(made, world, tiny_llama_dir, monkeypatch):
     from rag_ft import tuning_curve
 

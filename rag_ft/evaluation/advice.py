@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from rag_ft.evaluation.figures import ArmFigures, Contrast
+from rag_ft.evaluation.learning_curve import FEWEST_SIZES, LearningCurve
 
 Role: TypeAlias = Literal["prompt", "retrieve", "retrieve and prompt", "tune", "both", "both, perfect retrieval"]
 Choice: TypeAlias = Literal["prompt", "retrieve", "tune", "both", "cannot tell"]
@@ -56,7 +57,10 @@ def role_of(settings: Mapping[str, JsonValue]) -> Role | None:
 
 
 def advise(
-    figures: Sequence[ArmFigures], settings: Mapping[str, Mapping[str, JsonValue]], contrasts: Sequence[Contrast]
+    figures: Sequence[ArmFigures],
+    settings: Mapping[str, Mapping[str, JsonValue]],
+    contrasts: Sequence[Contrast],
+    curve: LearningCurve | None = None,
 ) -> Advice:
     """The advice on a run's arms, of several with one role the best. Needs two roles at least to choose between."""
     best = best_of_roles(figures, settings)
@@ -64,6 +68,8 @@ def advise(
     choice = _choose(best, contrasts, reasons)
     _where_to_work(best, contrasts, reasons)
     _declining(best, reasons)
+    if curve is not None:
+        reasons.append(more_records(curve))
     return Advice(choice=choice, reasons=tuple(reasons))
 
 
@@ -133,6 +139,47 @@ def _declining(best: Mapping[Role, ArmFigures], reasons: list[str]) -> None:
             f"“{both.name}” {step[1]} too much ({wrongly:.0%} of all questions declined wrongly, {answered:.0%}"
             f" answered that have no answer): {step[0]} its threshold."
         )
+
+
+def more_records(curve: LearningCurve) -> str:
+    """How many more records are worth labelling, by the learning curve, with the figures that it rests on.
+
+    A doubling is worth it while it is expected to bring `worth` F1 and the first one's gain is certain to be above
+    zero.
+    """
+    largest = curve.points[-1].records
+    if not curve.doublings:
+        why = (
+            f"{len(curve.points)} sizes, and {FEWEST_SIZES} are needed to go beyond them"
+            if len(curve.points) < FEWEST_SIZES
+            else "questions about one document alone"
+        )
+        return f"The learning curve has {why}: it cannot tell how many more records are worth labelling."
+    first = curve.doublings[0]
+    said = (
+        f"Twice the {largest:,} records are expected to change F1 by {first.gain:+.3f} [{first.low:+.3f},"
+        f" {first.high:+.3f}], from {first.expected.f1 - first.gain:.3f} to {first.expected.f1:.3f}"
+    )
+    if first.low <= 0 <= first.high:
+        return f"{said}: the data cannot tell whether more records are worth labelling."
+    if first.high < 0:
+        return f"{said}: more records of this kind make it worse; look at what was labelled last."
+    worth = [number for number, one in enumerate(curve.doublings) if one.gain < curve.worth]
+    steps = worth[0] if worth else len(curve.doublings)
+    if steps == 0:
+        return (
+            f"{said}, less than the {curve.worth:g} that a doubling has to bring: more records are not worth labelling."
+        )
+    last = curve.doublings[steps - 1].expected
+    ends = (
+        f"the doubling after that would bring {curve.doublings[steps].gain:+.3f}, less than {curve.worth:g}"
+        if steps < len(curve.doublings)
+        else "the curve is not trusted further than that"
+    )
+    return (
+        f"{said}. Label some {last.records - largest:,} more: with {last.records:,} records F1 {last.f1:.3f}"
+        f" [{last.low:.3f}, {last.high:.3f}] is expected; {ends}."
+    )
 
 
 def _between(first: str, second: str, contrasts: Sequence[Contrast]) -> tuple[Contrast, int] | None:

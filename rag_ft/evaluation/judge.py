@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from rag_ft.evaluation.arms import Asked, ReaderArm, place_of
 from rag_ft.evaluation.development import ChosenThreshold, choose_thresholds
 from rag_ft.evaluation.error_budget import Flow, flow
 from rag_ft.evaluation.faithfulness import Faithfulness, faithfulness, swapped
-from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, document_of
+from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, document_of, f1_of
+from rag_ft.evaluation.learning_curve import LearningCurve, learning_curve
 from rag_ft.evaluation.memory import Memory
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.recipe import (
@@ -29,6 +30,7 @@ from rag_ft.evaluation.recipe import (
     Recipe,
     build_arms,
     choose_questions,
+    curve_arms,
     development_questions,
     read_recipe,
     trained_documents,
@@ -96,6 +98,8 @@ class Results(BaseModel):
     """Of the tuned reader with passages, where the recipe asks for it."""
     flow: Flow | None = None
     """From the best prompted reader with passages to the best tuned one; None where the run has not both."""
+    learning_curve: LearningCurve | None = None
+    """F1 by records that the reader was trained on, where the recipe names adapters."""
     leaks: dict[str, int]
     """Arm → questions about documents that its adapter was trained on, where there are any."""
     development: dict[str, ChosenThreshold] = {}
@@ -141,13 +145,15 @@ def evaluate(
     *,
     limit: int | None = None,
     arms: Callable[[Recipe, Index], Sequence[Arm]] = build_arms,
+    curve: Callable[[Recipe, Index], Iterable[tuple[int, Arm]]] = curve_arms,
     index: Index | None = None,
     say: Callable[[str], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Run an evaluation, going on where an earlier call with the same output stopped, and save its report.
 
-    `limit`: ask only so many questions, for a quick look. `arms`: makes the arms, by default those of the recipe.
+    `limit`: ask only so many questions, for a quick look. `arms`: makes the arms, by default those of the recipe,
+    `curve` those of its learning curve.
     `index`: instead of one built from the recipe's documents. `say` gets what can be told before the run, a line each.
     Raises EvaluationError, DatasetError, and what indexing and loading raise.
     """
@@ -192,6 +198,8 @@ def evaluate(
         (one if one.first == declared[0] else one.turned() for one in pairs if {one.first, one.second} == {*declared}),
         None,
     )
+    leaks = _leaks(made, chosen, index)
+    curved = _learning_curve(recipe, curve(recipe, index), chosen, asked, index, output, leaks, on_progress)
     results = Results(
         title=recipe.title,
         recipe=_portable(recipe),
@@ -212,11 +220,12 @@ def evaluate(
         faithfulness=_faithfulness(recipe, made, asked, output, on_progress),
         robustness=tuple(_robustness(recipe, made, chosen, index, output, on_progress)),
         flow=_flow(figures, settings, found, by_id, closed),
-        leaks=_leaks(made, chosen, index),
+        learning_curve=curved,
+        leaks=leaks,
         development=thresholds,
         settings=settings,
         contrasts=pairs,
-        advice=advise(figures, settings, pairs),
+        advice=advise(figures, settings, pairs, curved),
     )
     predictions = {name: tuple(ones) for name, ones in found.items()}
     report = Report(
@@ -329,6 +338,32 @@ def _flow(
     return flow(found[first], found[second], questions, (known[0], known[1]))
 
 
+def _learning_curve(
+    recipe: Recipe,
+    arms: Iterable[tuple[int, Arm]],
+    questions: Sequence[Question],
+    asked: Sequence[Asked],
+    index: Index,
+    output: Path,
+    leaks: dict[str, int],
+    on_progress: Callable[[Progress], None] | None,
+) -> LearningCurve | None:
+    """One adapter in memory at a time; only questions that all of them replied to count. Adds to `leaks`."""
+    if recipe.learning_curve is None:
+        return None
+    made: dict[int, dict[str, Prediction]] = {}
+    for records, arm in arms:
+        told = run_arms([arm], asked, output / "curve" / str(records), on_progress=on_progress)[arm.name]
+        made[records] = {one.question_id: one for one in told if not one.failed}
+        leaks.update(_leaks([arm], questions, index))
+    common = [one for one in questions if made and all(one.id in replies for replies in made.values())]
+    if not common:
+        return None
+    scores = {records: [f1_of(replies[one.id], one) for one in common] for records, replies in made.items()}
+    documents = [document_of(one) for one in common]
+    return learning_curve(scores, documents, worth=recipe.learning_curve.worth, seed=recipe.seed)
+
+
 def _robustness(
     recipe: Recipe,
     arms: Sequence[Arm],
@@ -389,7 +424,9 @@ def _portable(recipe: Recipe) -> dict[str, JsonValue]:
     content = recipe.model_dump(mode="json")
     for name in ("questions", "documents"):
         content[name] = Path(content[name]).name
-    for table, name in [(content, "split_adapter"), *((one, "adapter") for one in content["arm"])]:
+    curve = content["learning_curve"] or {"adapter": []}
+    adapters = [(one, "adapter") for one in (*content["arm"], *curve["adapter"])]
+    for table, name in [(content, "split_adapter"), (curve, "folder"), *adapters]:
         if name in table:
             table[name] = Path(table[name]).name
     return content

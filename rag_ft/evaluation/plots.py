@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rag_ft.evaluation.error_budget import BINS, GOOD, Bin, Flow
 from rag_ft.evaluation.figures import ArmFigures
+from rag_ft.evaluation.learning_curve import LearningCurve
 from rag_ft.evaluation.robustness import CONDITIONS
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def plots(report: Report) -> list[Plot]:
     found = [Plot(title, words, _svg(draw(report))) for title, words, draw in _DRAWN if _drawable(report, draw)]
     if report.results.flow is not None:
         found.insert(2, flow_plot(report.results.flow))
+    if report.results.learning_curve is not None:
+        found.append(curve_plot(report.results.learning_curve))
     return found
 
 
@@ -198,6 +201,55 @@ def _two_lines(name: str) -> str:
         return name
     middle = min(blanks, key=lambda place: abs(place - len(name) / 2))
     return f"{name[:middle]}\n{name[middle + 1 :]}"
+
+
+def curve_plot(found: LearningCurve) -> Plot:
+    """What was measured as points; what is expected as a line with its interval, dashed where nothing was measured."""
+    words = "F1 over all questions by records that the reader was trained on, with 95% intervals; log scale."
+    if found.line:
+        words += " The line is a power law through the points, dashed where nothing was measured."
+    rows = [
+        (f"{one.records:,}", f"{one.f1.mean:.3f}{_interval(one.f1.low, one.f1.high)}", "measured")
+        for one in found.points
+    ]
+    rows += [
+        (
+            f"{one.expected.records:,}",
+            f"{one.expected.f1:.3f}{_interval(one.expected.low, one.expected.high)}",
+            "expected",
+        )
+        for one in found.doublings
+    ]
+    return Plot("Would more records help?", words, _svg(_curve(found)), True, ("records", "F1", ""), tuple(rows))
+
+
+def _curve(found: LearningCurve) -> Drawing:
+    drawing, axes = _drawing(3.8, width=5.0)
+    largest = found.points[-1].records
+    if found.line:
+        records = [one.records for one in found.line]
+        low, high = [one.low for one in found.line], [one.high for one in found.line]
+        axes.fill_between(records, low, high, color="#56B4E9", alpha=0.25, linewidth=0)
+        for measured, style in ((True, "-"), (False, "--")):
+            part = [one for one in found.line if (one.records <= largest if measured else one.records >= largest)]
+            axes.plot([one.records for one in part], [one.f1 for one in part], style, color=_COLOURS[2])
+    for point in found.points:
+        figure = point.f1
+        if figure.low is not None and figure.high is not None:
+            axes.plot([point.records] * 2, [figure.low, figure.high], color="#444444", linewidth=1.5)
+        axes.plot(point.records, figure.mean, "o", color="#222222", markersize=6)
+    shown = [point.records for point in found.points] + [one.expected.records for one in found.doublings]
+    while len(shown) > 6:  # else their labels run into each other
+        shown = shown[::-1][::2][::-1]
+    axes.set(xscale="log", ylim=(0, 1), xlabel="records", ylabel="F1")
+    axes.set_xticks(shown, [f"{one:,}" for one in shown])
+    axes.minorticks_off()
+    axes.grid(axis="y", color="#dddddd")
+    return drawing
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
 
 
 def _risk(report: Report) -> Drawing:

@@ -6,7 +6,7 @@ import os
 import random
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import Arm, ClosedBookArm, FunctionArm, PassageArm, ReaderArm, SentenceArm
+from rag_ft.evaluation.learning_curve import WORTH
 from rag_ft.schema import FINGERPRINT, Question
 
 if TYPE_CHECKING:
@@ -148,6 +149,38 @@ WATTS = 65.0
 an estimate; a meter's reading, or nvidia-smi's power draw plus the host's, belongs into the recipe."""
 
 
+class CurveAdapter(_Model):
+    """An adapter of a learning curve."""
+
+    records: Annotated[int, Field(ge=1)]
+    """That it was trained on."""
+    adapter: str
+    """Its folder."""
+
+
+class LearningCurveChoice(_Model):
+    """Adapters trained on parts of the records, asked what the arms are asked."""
+
+    folder: str = ""
+    """Made by `rag-ft train --curve`: the adapter's own, or `curve` inside it."""
+    adapter: tuple[CurveAdapter, ...] = ()
+    """Instead of a folder."""
+    arm: str = ""
+    """The arm whose settings the adapters answer with; left out: the first tuned reader with passages."""
+    worth: Annotated[float, Field(gt=0, lt=1)] = WORTH
+    """F1 that a doubling of the records has to bring to be worth its labelling."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> LearningCurveChoice:
+        if bool(self.folder) == bool(self.adapter):
+            raise ValueError("give the folder that rag-ft train --curve made, or adapters with their records")
+        sizes = [one.records for one in self.adapter]
+        for size in sizes:
+            if sizes.count(size) > 1:
+                raise ValueError(f"two adapters were trained on {size} records: give one for each size")
+        return self
+
+
 class Price(_Model):
     """What an arm's answers cost, in the recipe's currency."""
 
@@ -196,6 +229,7 @@ class Recipe(_Model):
     seed: int = 0
     primary: Primary
     development: Development | None = None
+    learning_curve: LearningCurveChoice | None = None
     prices: Prices | None = None
     arm: Annotated[tuple[ArmChoice, ...], Field(min_length=1)]
 
@@ -211,6 +245,7 @@ class Recipe(_Model):
         for name in self.prices.arms if self.prices else ():
             if name not in (*names, "*"):
                 raise ValueError(f"prices name the arm {name!r}, and the arms are {', '.join(names)}")
+        _ = self.curve_arm  # raises where a learning curve has no arm to be like
         if self.choosing and self.development is None:
             raise ValueError(
                 f"the arm {self.choosing[0]!r} chooses its threshold on development questions, and there is no"
@@ -220,6 +255,19 @@ class Recipe(_Model):
         if both:
             raise ValueError(f"{both[0]!r} is in both 'only' and development's documents")
         return self
+
+    @property
+    def curve_arm(self) -> ReaderChoice | None:
+        """The arm whose settings the adapters of the learning curve answer with. Raises ValueError for none."""
+        if self.learning_curve is None:
+            return None
+        name = self.learning_curve.arm
+        readers = [one for one in self.arm if isinstance(one, ReaderChoice) and one.adapter != "none"]
+        fitting = [one for one in readers if (one.name == name if name else not one.gold)]
+        if not fitting:
+            wanted = f"the arm {name!r}" if name else "a tuned reader with passages"
+            raise ValueError(f"learning_curve asks as {wanted} does, and no arm of kind 'reader' is that")
+        return fitting[0]
 
     @property
     def choosing(self) -> list[str]:
@@ -250,6 +298,10 @@ def read_recipe(path: str | Path) -> Recipe:
     for one in content.get("arm", ()) if isinstance(content.get("arm"), list) else ():
         _resolve_adapter(one, "adapter", path.parent)
     _resolve_adapter(content, "split_adapter", path.parent)
+    curve = content.get("learning_curve")
+    _resolve_adapter(curve, "folder", path.parent)
+    for one in curve.get("adapter", ()) if isinstance(curve, dict) and isinstance(curve.get("adapter"), list) else ():
+        _resolve_adapter(one, "adapter", path.parent)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -372,6 +424,33 @@ def build_arms(recipe: Recipe, index: Index, reader: str = "default") -> list[Ar
     """The arms of a recipe; each base with its adapter is loaded once. Raises what loading raises."""
     loaded: dict[str, LoadedModel] = {}
     return [_build(one, recipe, index, lambda name: _loaded(reader, name, loaded)) for one in recipe.arm]
+
+
+def curve_arms(recipe: Recipe, index: Index, reader: str = "default") -> Iterator[tuple[int, Arm]]:
+    """Records → an arm with the adapter trained on them, from the fewest; each is loaded when it is asked for.
+
+    Raises EvaluationError where the folder holds no curve, and what loading raises.
+    """
+    like, curve = recipe.curve_arm, recipe.learning_curve
+    if like is None or curve is None:
+        return
+    adapters = {one.records: one.adapter for one in curve.adapter} or _curve_folder(Path(curve.folder))
+    threshold = None if like.threshold == "development" else like.threshold  # else the adapter's own
+    for records, adapter in sorted(adapters.items()):
+        choice = like.model_copy(update={"name": f"{records} records", "adapter": adapter, "threshold": threshold})
+        yield records, _build(choice, recipe, index, lambda name: _loaded(reader, name, {}))
+
+
+def _curve_folder(folder: Path) -> dict[int, str]:
+    inside = folder / "curve" if (folder / "curve").is_dir() else folder
+    found = {
+        int(one.name): str(one)
+        for one in (inside.iterdir() if inside.is_dir() else ())
+        if one.name.isdigit() and (one / "adapter_model.safetensors").is_file()
+    }
+    if not found:
+        raise EvaluationError(f"{folder} holds no learning curve: make one by rag-ft train --curve 3")
+    return found
 
 
 def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str], LoadedModel]) -> Arm:

@@ -10,7 +10,7 @@ from rag_ft.evaluation.advice import break_even, role_of
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.evaluation.error_budget import BINS, GOOD, bin_of
 from rag_ft.evaluation.figures import Contrast, Figure
-from rag_ft.evaluation.plots import flow_plot, plots
+from rag_ft.evaluation.plots import curve_plot, flow_plot, plots
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.schema import Question
 
@@ -56,18 +56,12 @@ def markdown(report: Report) -> str:
         "|---" * (len(results.arms) + 1) + "|",
     ]
     lines += [f"| {name} | " + " | ".join(str(arm.budget[name]) for arm in results.arms) + " |" for name in BINS]
-    if results.flow is not None:
-        taught = flow_plot(results.flow)
-        lines += [
-            "",
-            f"## {taught.title}",
-            "",
-            taught.words,
-            "",
-            "| " + " | ".join(taught.heads) + " |",
-            "|---|---|---|",
-        ]
-        lines += ["| " + " | ".join(row) + " |" for row in taught.rows]
+    tables = [flow_plot(results.flow)] if results.flow is not None else []
+    tables += [curve_plot(results.learning_curve)] if results.learning_curve is not None else []
+    for one in tables:
+        lines += ["", f"## {one.title}", "", one.words, ""]
+        lines += ["| " + " | ".join(one.heads) + " |", "|---" * len(one.heads) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in one.rows]
     lines += [
         "",
         "## Differences",
@@ -75,11 +69,11 @@ def markdown(report: Report) -> str:
         "| | difference in " + _metric(results.contrasts) + " | Holm's p | shows from |",
     ]
     lines += ["|---|---|---|---|"]
-    for one in results.contrasts:
-        pair, difference = f"{_cell(one.first)} − {_cell(one.second)}", _signed(one.difference)
-        lines.append(f"| {pair} | {difference} | {one.p_holm:.3g} | {one.detectable:.3f} |")
-    lines += ["", "## What this cannot say", "", *(f"- {one}" for one in results.advice.standing), ""]
-    lines += ["## How it was made", "", *(f"- {one}" for one in _made(report)), ""]
+    for contrast in results.contrasts:
+        pair, difference = f"{_cell(contrast.first)} − {_cell(contrast.second)}", _signed(contrast.difference)
+        lines.append(f"| {pair} | {difference} | {contrast.p_holm:.3g} | {contrast.detectable:.3f} |")
+    lines += ["", "## What this cannot say", "", *(f"- {said}" for said in results.advice.standing), ""]
+    lines += ["## How it was made", "", *(f"- {said}" for said in _made(report)), ""]
     return "\n".join(lines)
 
 

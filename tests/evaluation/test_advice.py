@@ -1,5 +1,6 @@
-from rag_ft.evaluation.advice import STANDING, advise, role_of
-from rag_ft.evaluation.figures import arm_figures, contrasts
+from rag_ft.evaluation.advice import STANDING, advise, more_records, role_of
+from rag_ft.evaluation.figures import Figure, arm_figures, contrasts
+from rag_ft.evaluation.learning_curve import CurvePoint, Doubling, Expected, LearningCurve
 from rag_ft.evaluation.predictions import CitedPlace, Place, Prediction
 from rag_ft.schema import Evidence, Question
 
@@ -92,3 +93,48 @@ def test_a_reader_that_declines_too_much_is_told():
 
 def test_one_way_of_answering_is_no_choice():
     assert _advice(tuned=20).choice == "cannot tell"
+
+
+def _curve(*gains, sizes=4, spread=0.005):
+    """Four adapters up to 400 records at an F1 of .6, and doublings that bring the gains given."""
+    points = tuple(
+        CurvePoint(records=50 * 2**step, f1=Figure(mean=0.5, low=0.4, high=0.6, questions=90, documents=9))
+        for step in range(sizes)
+    )
+    doublings, f1 = [], 0.6
+    for step, gain in enumerate(gains):
+        f1 += gain
+        expected = Expected(records=800 * 2**step, f1=f1, low=f1 - 0.02, high=f1 + 0.02)
+        doublings.append(Doubling(expected=expected, gain=gain, low=gain - spread, high=gain + spread))
+    return LearningCurve(points=points, worth=0.01, doublings=tuple(doublings))
+
+
+def test_records_are_worth_labelling_while_a_doubling_brings_enough():
+    said = more_records(_curve(0.04, 0.02, 0.008))
+    assert said.startswith(
+        "Twice the 400 records are expected to change F1 by +0.040 [+0.035, +0.045], from 0.600 to 0.6"
+    )
+    assert "Label some 1,200 more: with 1,600 records F1 0.660 [0.640, 0.680] is expected" in said
+    assert "the doubling after that would bring +0.008, less than 0.01" in said
+    assert "Label some 2,800 more" in more_records(_curve(0.04, 0.03, 0.02))
+    assert "the curve is not trusted further than that" in more_records(_curve(0.04, 0.03, 0.02))
+
+
+def test_records_that_bring_too_little_or_harm_are_not_worth_labelling():
+    assert more_records(_curve(0.006, 0.004, 0.003)).endswith("has to bring: more records are not worth labelling.")
+    assert "make it worse" in more_records(_curve(-0.03, -0.02, -0.01))
+
+
+def test_a_curve_that_cannot_tell_says_so():
+    spans = more_records(_curve(0.02, 0.01, 0.01, spread=0.03))
+    assert (
+        spans.endswith("the data cannot tell whether more records are worth labelling.") and "[-0.010, +0.050]" in spans
+    )
+    assert more_records(_curve(sizes=3)).startswith("The learning curve has 3 sizes, and 4 are needed")
+    assert "one document alone" in more_records(_curve(sizes=4))
+    questions = _questions()
+    arms = {name: _arm(name, questions, 20) for name in ("prompted", "tuned")}
+    figures = [arm_figures(made, questions) for made in arms.values()]
+    assert advise(figures, SETTINGS, contrasts(arms, questions), _curve(sizes=3)).reasons[-1] == more_records(
+        _curve(sizes=3)
+    )

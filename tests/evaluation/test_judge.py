@@ -1,4 +1,5 @@
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,41 @@ def test_what_tuning_taught_is_drawn_with_a_table_beside_it(made, tmp_path):
     assert "<td>answered what has no answer</td><td>declined rightly</td><td>7</td>" in page
     assert "| answered what has no answer | declined rightly | 7 |" in text
     assert read_results(tmp_path) == report.results
+
+
+def test_a_learning_curve_is_measured_advised_on_and_drawn(made, tmp_path):
+    """Adapters that read ever more of the questions, the last ones all but a quarter."""
+    index, recipe = made
+    arm = [{"name": "reads", "kind": "reader"}, {"name": "top", "kind": "passage"}]
+    curve = {"adapter": [{"records": records, "adapter": f"/somewhere/{records}"} for records in (10, 20, 40, 80)]}
+    recipe = Recipe.model_validate({**recipe.model_dump(), "arm": arm, "learning_curve": curve})
+    asked = []
+
+    def sized(records):
+        def reads(question, passages):
+            asked.append(records)
+            chance = random.Random(f"{question} {records}").random()
+            return _reads(question, passages) if chance < 1 - 3 * records**-0.5 + 0.1 else "x"
+
+        return FunctionArm(f"{records} records", reads)
+
+    def curved(recipe, index):
+        return ((records, sized(records)) for records in (10, 20, 40, 80))
+
+    given = {
+        "arms": lambda recipe, index: [_arms(recipe, index)[0], PassageArm("top")],
+        "curve": curved,
+        "index": index,
+    }
+    report = evaluate(recipe, tmp_path, **given)
+    found = report.results.learning_curve
+    assert [point.records for point in found.points] == [10, 20, 40, 80] and len(found.doublings) == 3
+    f1 = [point.f1.mean for point in found.points]
+    assert f1[0] < f1[-1] and found.points[0].f1.questions == 24
+    assert "Twice the 80 records are expected to change F1 by" in report.results.advice.reasons[-1]
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    assert "Would more records help?" in page and "<td>160</td>" in page
+    assert f"| 80 | {f1[-1]:.3f} [" in text and "| 640 | " in text
+    assert "/somewhere" not in (tmp_path / "results.json").read_text()
+    count = len(asked)
+    assert evaluate(recipe, tmp_path, **given).results == report.results and len(asked) == count

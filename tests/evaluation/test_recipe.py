@@ -2,7 +2,14 @@ import pytest
 from data import little_world
 
 from rag_ft.errors import EvaluationError
-from rag_ft.evaluation.recipe import Recipe, build_arms, choose_questions, development_questions, read_recipe
+from rag_ft.evaluation.recipe import (
+    Recipe,
+    build_arms,
+    choose_questions,
+    curve_arms,
+    development_questions,
+    read_recipe,
+)
 
 GOOD = """title = "Little"
 questions = "qa.jsonl"
@@ -135,6 +142,41 @@ def test_a_development_split_that_cannot_be_is_told():
         choose_questions(_recipe(development={"documents": ["Oslo.txt"]}), questions, frozenset())
     with pytest.raises(ValueError, match=r"'Oslo\.txt' is in both"):
         _recipe(only=("Oslo.txt",), development={"documents": ["Oslo.txt"]})
+
+
+READS = [
+    {"name": "perfect", "kind": "reader", "gold": True},
+    {"name": "tuned", "kind": "reader", "k": 2},
+    {"name": "any", "kind": "passage"},
+]
+
+
+def _curved(**curve):
+    return _recipe(arm=READS, primary={"first": "tuned", "second": "any"}, learning_curve=curve)
+
+
+def test_a_learning_curve_is_asked_as_a_tuned_reader_is():
+    assert _curved(folder="curve").curve_arm.name == "tuned"
+    assert _curved(folder="curve", arm="perfect").curve_arm.name == "perfect"
+    with pytest.raises(ValueError, match="asks as the arm 'any' does, and no arm of kind 'reader'"):
+        _curved(folder="curve", arm="any")
+    with pytest.raises(ValueError, match="or adapters with their records"):
+        _curved()
+    with pytest.raises(ValueError, match="two adapters were trained on 5 records"):
+        _curved(adapter=[{"records": 5, "adapter": "a"}, {"records": 5, "adapter": "b"}])
+    with pytest.raises(EvaluationError, match="holds no learning curve: make one by rag-ft train --curve"):
+        list(curve_arms(_curved(folder="nowhere"), None))
+    assert list(curve_arms(_recipe(), None)) == []
+
+
+def test_paths_of_a_learning_curve_count_from_the_recipes_folder(tmp_path):
+    more = '\n[learning_curve]\nadapter = [{ records = 9, adapter = "nine" }]\n'
+    text = GOOD.replace('kind = "passage"\npick = "random"', 'kind = "reader"') + more
+    assert read_recipe(_write(tmp_path, text)).learning_curve.adapter[0].adapter == str(tmp_path / "nine")
+    text = text.replace('adapter = [{ records = 9, adapter = "nine" }]', 'folder = "all"')
+    assert read_recipe(_write(tmp_path, text)).learning_curve.folder == str(tmp_path / "all")
+    with pytest.raises(EvaluationError, match=r"line 15: learning_curve\.fodler"):
+        read_recipe(_write(tmp_path, text.replace("folder", "fodler")))
 
 
 def test_a_function_that_cannot_be_imported_is_told():
