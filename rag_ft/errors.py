@@ -20,6 +20,10 @@ RagFtError
   x TrainingError            a run cannot start, or cannot go on
   x AdapterError             an adapter cannot be merged or exported, or not well enough
   x EvaluationError          an evaluation cannot start, or its results cannot be used
+  x ServingError             the server does not answer this question
+    - QueueFullError         as many questions wait as may
+    - DeadlineError          the answer did not come in time
+    - ClosingError           the server is going down
 """
 
 
@@ -106,3 +110,23 @@ class AdapterError(RagFtError):
 
 class EvaluationError(RagFtError):
     """An evaluation cannot start, or stored results cannot be used."""
+
+
+class ServingError(RagFtError):
+    """The server does not answer a question, through no fault of the question."""
+
+
+class QueueFullError(ServingError):
+    """As many questions wait as may; `retry_after` is the seconds after which there should be room."""
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        super().__init__(f"{waiting} questions are waiting already: try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class DeadlineError(ServingError):
+    """The answer did not come in time."""
+
+
+class ClosingError(ServingError):
+    """The server is going down and takes no more questions."""

@@ -233,6 +233,10 @@ class Index:
         """Ids of all documents, sorted."""
         return (row.id for row in self._generation.table)
 
+    def entries(self) -> Sequence[TableRow]:
+        """What is known of each document without reading its text, sorted by id."""
+        return self._generation.table
+
     def document(self, document_id: str) -> Document:
         """A document with its whole text. Raises UsageError."""
         return self._generation.document(self._number(document_id))

@@ -48,14 +48,23 @@ class Pipeline(Runnable[Question, Answer]):
         self.retriever = retriever
         self.reader = reader
 
-    def ask(self, question: str, *, k: int | None = None, adapter: str | None = None) -> Answer:
+    def ask(
+        self, question: str, *, k: int | None = None, adapter: str | None = None, threshold: float | None = None
+    ) -> Answer:
         """The answer to one question, by the reader or by another adapter that it has in memory (`Reader.adapters`).
 
-        Raises UsageError, PromptTooLongError and what the index raises.
+        `threshold`: instead of the reader's, for this question. Raises UsageError, PromptTooLongError and what the index raises.
         """
-        return self.ask_batch([question], k=k, adapter=adapter)[0]
+        return self.ask_batch([question], k=k, adapter=adapter, threshold=threshold)[0]
 
-    def ask_batch(self, questions: Sequence[str], *, k: int | None = None, adapter: str | None = None) -> list[Answer]:
+    def ask_batch(
+        self,
+        questions: Sequence[str],
+        *,
+        k: int | None = None,
+        adapter: str | None = None,
+        threshold: float | None = None,
+    ) -> list[Answer]:
         """The answers in the order of the questions, retrieved and read together.
 
         `Usage` gives each question an equal share of the time.
@@ -65,7 +74,13 @@ class Pipeline(Runnable[Question, Answer]):
             return []
         begin = time.perf_counter()
         found = self._retrieve(questions, k)
-        return self.read_batch(questions, found, retrieve_seconds=time.perf_counter() - begin, adapter=adapter)
+        return self.read_batch(
+            questions,
+            found,
+            retrieve_seconds=time.perf_counter() - begin,
+            adapter=adapter,
+            thresholds=[threshold] * len(questions),
+        )
 
     def read_batch(
         self,
@@ -74,16 +89,22 @@ class Pipeline(Runnable[Question, Answer]):
         *,
         retrieve_seconds: float = 0.0,
         adapter: str | None = None,
+        thresholds: Sequence[float | None] | None = None,
     ) -> list[Answer]:
-        """The answers from passages that were retrieved already; `retrieve_seconds` for all of them together."""
+        """The answers from passages that were retrieved already; `retrieve_seconds` for all of them together.
+
+        `thresholds`: for each question its own, or None for the reader's.
+        """
         if not questions:
             return []
         begin = time.perf_counter()
         reader = self._reader(adapter)
         readings = reader.read_batch(
             [
-                ReadRequest(question, tuple(hit.passage for hit in hits))
-                for question, hits in zip(questions, found, strict=True)
+                ReadRequest(question, tuple(hit.passage for hit in hits), threshold)
+                for question, hits, threshold in zip(
+                    questions, found, thresholds or [None] * len(questions), strict=True
+                )
             ]
         )
         share = 1 / len(questions)

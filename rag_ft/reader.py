@@ -52,6 +52,8 @@ class ReadRequest(NamedTuple):
 
     question: str
     passages: tuple[Passage, ...]
+    threshold: float | None = None
+    """For this question instead of the reader's."""
 
 
 class Cited(NamedTuple):
@@ -150,8 +152,7 @@ class Reader:
         reading = reading or record.get("examples", {}).get("reading", "separate")
         _check("reading", reading, READING_WAYS)
         _check("decoding", decoding, ("search", "greedy"))
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise UsageError(f"threshold is {threshold} but must lie between 0 (always answer) and 1 (never answer)")
+        _check_threshold(threshold)
         if max_answer_tokens < 1 or max_prompt_tokens < 1:
             raise UsageError(
                 f"max_answer_tokens is {max_answer_tokens} and max_prompt_tokens {max_prompt_tokens}:"
@@ -339,6 +340,7 @@ class Reader:
         """The prompts of all requests: one each for joint reading, one for each passage for separate reading."""
         rows: list[_Row] = []
         for number, request in enumerate(requests):
+            _check_threshold(request.threshold)
             prompts: list[tuple[Prompt, tuple[int, ...]]] = []
             if self.reading == "joint" or not request.passages:
                 prompt = self.prompts.build(request.question, request.passages, self.budget)
@@ -560,10 +562,11 @@ class Reader:
         everything = 1.0 + sum(odds(row, logprob) for row in usable for logprob in (row.total, row.unseen))
         alike = sum(odds(row, row.scored[best]) for row in usable if best in row.scored) if best is not None else 0.0
         confidence, null = alike / everything, 1.0 / everything
+        threshold = self.threshold if request.threshold is None else request.threshold
         # Free text that says an answer has chosen already, however unsure it is.
-        needed = self.threshold if self.threshold is not None else 0.0 if self.mode == "free" else null
+        needed = threshold if threshold is not None else 0.0 if self.mode == "free" else null
         if best is None or confidence < needed:
-            return reading(None, (), null if self.threshold is None else 1 - confidence, confidence)
+            return reading(None, (), null if threshold is None else 1 - confidence, confidence)
         text = usable[winner].text if len(rows) == 1 and usable[winner].text else None
         return reading(best, usable[winner].cited, confidence, confidence, text=text)
 
@@ -571,6 +574,11 @@ class Reader:
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UsageError(f"{name} is {value!r} but must be one of {', '.join(allowed)}")
+
+
+def _check_threshold(threshold: float | None) -> None:
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"threshold is {threshold} but must lie between 0 (always answer) and 1 (never answer)")
 
 
 def _trained_threshold(record: dict[str, Any], mode: Mode, reading: ReadingWay) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rag_ft.conversion import TUNING_NAME
 from rag_ft.errors import WeightsError
+from rag_ft.schema import FINGERPRINT
 from rag_ft.weights import Weights, weights_identity
 
 ADAPTER_RECORD = "rag_ft.json"
@@ -52,3 +53,9 @@ def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None
             f" the base model here is {weights.name} ({weights_identity(weights)[:12]}): use the base model that it was"
             " trained on"
         )
+
+
+def trained_on(adapter: Weights, document_fingerprint: str) -> bool:
+    """Whether an adapter's record names a document, by the fingerprint of its content, among those trained on."""
+    known = adapter_record(adapter).get("data", {}).get("document_fingerprints", [])
+    return document_fingerprint[:FINGERPRINT] in known

@@ -19,6 +19,7 @@ from rag_ft.cli.demo import demo
 from rag_ft.cli.evaluate import eval_app
 from rag_ft.cli.index import index_app
 from rag_ft.cli.models import models
+from rag_ft.cli.serve import mcp, serve
 from rag_ft.cli.train import data_app, plan, train
 from rag_ft.cli.why import why
 from rag_ft.errors import RagFtError, UsageError
@@ -38,6 +39,8 @@ app.command()(demo)
 app.command()(ask)
 app.command()(plan)
 app.command()(train)
+app.command()(serve)
+app.command()(mcp)
 app.command()(why)
 app.command()(models)
 app.command("doctor", hidden=True)(models)

@@ -1,0 +1,171 @@
+"""`rag-ft serve` and `rag-ft mcp`: the documents for other people and other programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rag_ft.cli.options import AdapterPath, IndexPath, K, ReaderName, Threshold
+
+TOKEN_VARIABLE = "RAG_FT_TOKEN"
+
+MoreAdapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with-adapter",
+        help="Another adapter on the same base, NAME=FOLDER; repeat for more. Requests name it.",
+        show_default=False,
+    ),
+]
+
+
+def serve(
+    index: IndexPath,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
+    k: K = 3,
+    threshold: Threshold = None,
+    reader: ReaderName = "default",
+    adapter: AdapterPath = None,
+    with_adapter: MoreAdapters = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Refuse uploads and deletions.")] = False,
+    queue: Annotated[int, typer.Option(help="Questions that may wait; one more gets 429.")] = 64,
+    batch: Annotated[int, typer.Option(help="Questions read together at most.")] = 8,
+    deadline: Annotated[float, typer.Option(help="Seconds in which a question must be answered.")] = 120.0,
+    max_upload_mb: Annotated[float, typer.Option(help="Largest upload, in megabytes.")] = 25.0,
+    report: Annotated[
+        Path | None, typer.Option(help="An evaluation report (HTML) for the page to link to.", show_default=False)
+    ] = None,
+) -> int:
+    """Serve an index: a page at /, a JSON API, and an OpenAI-compatible endpoint.
+
+    The bearer token is read from RAG_FT_TOKEN; it is needed for any address but this machine's own.
+
+    Examples:
+    rag-ft serve --index indexes/handbook
+    RAG_FT_TOKEN=$(openssl rand -hex 24) rag-ft serve --index indexes/handbook --host 0.0.0.0
+    """
+    from pydantic import ValidationError
+
+    from rag_ft.cli.render import stderr
+    from rag_ft.errors import UsageError
+
+    try:
+        import uvicorn
+
+        from rag_ft.serving.app import create_app
+        from rag_ft.serving.config import MEGABYTE, ServeConfig
+    except ImportError as error:
+        raise UsageError(f"serving needs {error.name}, which is not installed: pip install 'rag-ft[serve]'") from error
+    try:
+        config = ServeConfig(
+            host=host,
+            port=port,
+            token=os.environ.get(TOKEN_VARIABLE) or None,
+            allow_changes=not read_only,
+            k=k,
+            queue=queue,
+            batch=batch,
+            deadline_seconds=deadline,
+            max_upload_bytes=int(max_upload_mb * MEGABYTE),
+            report=report,
+        )
+    except ValidationError as error:
+        raise UsageError(_first(error)) from error
+    if report is not None and not report.is_file():
+        raise UsageError(f"there is no report at {report}: give the report.html of an evaluation")
+    found, answering = _load(index, reader, adapter, with_adapter, threshold)
+    notes = stderr()
+    notes.print(f"index: {found.manifest.counts.documents} documents, {len(found)} passages", style="dim")
+    notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
+    notes.print(f"adapters: {', '.join((*answering.adapters, 'none'))}", style="dim")
+    app = create_app(found, answering, config)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=15,
+            # What was asked before the end is still answered.
+            timeout_graceful_shutdown=int(deadline) + 1,
+        )
+    )
+    server.config.load()
+    _announce(server, notes)
+    server.run()
+    return 0
+
+
+MOST_CONNECTIONS = 1000
+"""Beyond these, connections are refused at once: each holds memory."""
+
+
+def mcp(
+    index: IndexPath,
+    k: K = 3,
+    threshold: Threshold = None,
+    reader: ReaderName = "default",
+    adapter: AdapterPath = None,
+    with_adapter: MoreAdapters = None,
+) -> int:
+    """Serve an index to an assistant as MCP tools (ask, search) over standard input and output.
+
+    Example of a client's setting: {"command": "rag-ft", "args": ["mcp", "--index", "indexes/handbook"]}
+    """
+    from rag_ft.errors import UsageError
+
+    try:
+        from rag_ft.serving.mcp import create_mcp
+    except ImportError as error:
+        raise UsageError(f"MCP needs {error.name}, which is not installed: pip install 'rag-ft[mcp]'") from error
+    found, answering = _load(index, reader, adapter, with_adapter, threshold)
+    create_mcp(found, answering, k=k).run("stdio")
+    return 0
+
+
+def _load(
+    index: Path, reader: str, adapter: Path | None, more: list[str] | None, threshold: float | None
+) -> tuple[Any, Any]:
+    """The index with its embedder, and the reader with its adapters: all that can fail fails before listening."""
+    from rag_ft.errors import UsageError
+    from rag_ft.index import Index
+    from rag_ft.reader import Reader
+
+    adapters: dict[str, str | Path] = {}
+    for one in more or ():
+        name, sign, folder = one.partition("=")
+        if not sign or not name or not folder:
+            raise UsageError(f"--with-adapter is {one!r}: give NAME=FOLDER")
+        adapters[name] = folder
+    found = Index.load(index)
+    found.embedder  # noqa: B018
+    return found, Reader.from_pretrained(reader, adapter=adapter, adapters=adapters or None, threshold=threshold)
+
+
+def _announce(server: Any, notes: Any) -> None:
+    """Print the address once the server listens; with port 0 nobody could know it before."""
+    startup = server.startup
+
+    async def announced(*arguments: Any, **options: Any) -> None:
+        await startup(*arguments, **options)
+        for one in server.servers:
+            for socket in one.sockets:
+                host, port = socket.getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                notes.print(f"serving at http://{shown}:{port}", style="bold", highlight=False, markup=False)
+
+    server.startup = announced
+
+
+def _first(error: Any) -> str:
+    one = error.errors()[0]
+    where = ".".join(str(step) for step in one["loc"])
+    return f"{where}: {one['msg']}" if where else str(one["msg"]).removeprefix("Value error, ")

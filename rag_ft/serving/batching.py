@@ -1,0 +1,178 @@
+"""Questions that arrive together are answered together: a bounded queue in front of the one model.
+
+One batch is in the model at a time; what waits meanwhile makes the next one. Clients take turns, so that one that asks
+a hundred questions does not hold up one that asks a single one. A question whose client has gone, or whose deadline has
+passed, leaves the queue unanswered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from rag_ft.errors import ClosingError, DeadlineError, QueueFullError
+from rag_ft.schema import Answer, Hit
+
+BATCH_PASSAGES = 48
+"""Passages read in one batch at most: a question with twenty passages is not put together with seven others."""
+
+_SMOOTHING = 0.2
+_FIRST_GUESS_S = 1.5
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question with all that its answer depends on."""
+
+    question: str
+    k: int
+    adapter: str | None = None
+    threshold: float | None = None
+    where: dict[str, JsonValue] | None = None
+
+
+@dataclass(eq=False)
+class _Job:
+    ask: Ask
+    client: str
+    deadline: float
+    future: asyncio.Future[Answer]
+    on_passages: Callable[[Sequence[Hit]], None] | None = None
+    entered: float = field(default_factory=time.monotonic)
+
+
+Outcome = Answer | Exception
+Run = Callable[[Sequence[Ask], Callable[[int, Sequence[Hit]], None]], list[Outcome]]
+"""Answers a batch in a thread: the questions, and what to call with a question's number and its passages as soon as
+they are found."""
+
+
+class Batcher:
+    """The queue and its one worker. Use it from one event loop, between `start` and `close`."""
+
+    def __init__(self, run: Run, *, queue: int, batch: int, deadline_seconds: float) -> None:
+        self._run = run
+        self._bound = queue
+        self._batch = batch
+        self._deadline = deadline_seconds
+        self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()
+        self._count = 0
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rag-ft-reader")
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._seconds_each = _FIRST_GUESS_S
+        self.on_batch: Callable[[int, float], None] | None = None
+        """Called after each batch with its number of questions and its seconds."""
+
+    @property
+    def waiting(self) -> int:
+        """Questions in the queue, without those in the model."""
+        return self._count
+
+    @property
+    def alive(self) -> bool:
+        """Whether questions are taken."""
+        return self._task is not None and not self._task.done() and not self._closing
+
+    def start(self) -> None:
+        """Begin to work; inside a running event loop."""
+        self._task = asyncio.create_task(self._work())
+
+    async def close(self) -> None:
+        """Answer what waits, take nothing more, then stop."""
+        self._closing = True
+        self._arrived.set()
+        if self._task is not None:
+            await self._task
+        self._thread.shutdown()
+
+    async def answer(self, ask: Ask, client: str, on_passages: Callable[[Sequence[Hit]], None] | None = None) -> Answer:
+        """The answer, when its turn has come. Cancelling the call frees its place.
+
+        Raises QueueFullError, DeadlineError, ClosingError and whatever answering raises.
+        """
+        if self._closing or self._task is None:
+            raise ClosingError("the server is going down: ask another one")
+        if self._count >= self._bound:
+            raise QueueFullError(self._count, max(1, round(self._count * self._seconds_each)))
+        loop = asyncio.get_running_loop()
+        job = _Job(ask, client, loop.time() + self._deadline, loop.create_future(), on_passages)
+        self._waiting.setdefault(client, deque()).append(job)
+        self._count += 1
+        self._arrived.set()
+        try:
+            return await asyncio.wait_for(job.future, self._deadline)
+        except asyncio.TimeoutError:  # not the built-in one before Python 3.11
+            raise DeadlineError(
+                f"the answer did not come within {self._deadline:g} s: ask again when less is waiting"
+            ) from None
+        finally:
+            self._leave(job)
+
+    def _leave(self, job: _Job) -> None:
+        """Take a job out of the queue if it is still there."""
+        line = self._waiting.get(job.client)
+        if line is not None and job in line:
+            line.remove(job)
+            self._count -= 1
+            if not line:
+                del self._waiting[job.client]
+
+    def _next(self) -> list[_Job]:
+        """The next batch: one question of each client in turn, until the batch is full."""
+        chosen: list[_Job] = []
+        passages = 0
+        while self._waiting and len(chosen) < self._batch:
+            client, line = next(iter(self._waiting.items()))
+            job = line[0]
+            if chosen and passages + job.ask.k > BATCH_PASSAGES:
+                break
+            line.popleft()
+            self._count -= 1
+            del self._waiting[client]
+            if line:
+                self._waiting[client] = line  # at the end: the others come first
+            if not job.future.done():
+                chosen.append(job)
+                passages += job.ask.k
+        return chosen
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            jobs = self._next()
+            if not jobs:
+                if self._closing:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+
+            def found(number: int, hits: Sequence[Hit], jobs: list[_Job] = jobs) -> None:
+                tell = jobs[number].on_passages
+                if tell is not None:
+                    loop.call_soon_threadsafe(tell, hits)
+
+            begin = time.monotonic()
+            try:
+                outcomes = await loop.run_in_executor(self._thread, self._run, [job.ask for job in jobs], found)
+            except Exception as error:  # one batch must not end the worker
+                outcomes = [error] * len(jobs)
+            seconds = time.monotonic() - begin
+            self._seconds_each += _SMOOTHING * (seconds / len(jobs) - self._seconds_each)
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                if job.future.done():
+                    continue
+                if isinstance(outcome, Exception):
+                    job.future.set_exception(outcome)
+                else:
+                    job.future.set_result(outcome)
+            if self.on_batch is not None:
+                self.on_batch(len(jobs), seconds)

@@ -1,0 +1,162 @@
+"""What the server answers with: one reader, and an index that may be changed while questions are asked.
+
+An index object shows one state. A change makes another object and puts it in place of the first in one step, so that a
+question is retrieved, read and cited in the old state or in the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from rag_ft.errors import IndexMissingError, IndexStoreError, UsageError
+from rag_ft.index import Index
+from rag_ft.index_store import IndexStore
+from rag_ft.pipeline import Pipeline
+from rag_ft.reader import Reader
+from rag_ft.schema import Answer, Document, Hit
+from rag_ft.serving.batching import Ask
+from rag_ft.tuning_record import trained_on
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_LOOK_AGAIN_S = 2.0
+"""How often the index's folder is looked at for another process's changes."""
+
+
+class Engine:
+    """Reader and index. `answer` belongs to one thread; changes may come from others and take turns."""
+
+    def __init__(self, index: Index, reader: Reader) -> None:
+        self._index = index
+        self.reader = reader
+        self._writing = threading.Lock()
+        self._looked = time.monotonic()
+        self.missing: str | None = None
+        """Why the index on disk cannot be used any more; what is in memory goes on answering."""
+
+    @property
+    def index(self) -> Index:
+        """The index as it is now; hold on to the object to stay in one state."""
+        return self._index
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Take up what another process has written to the index's folder since."""
+        if not now and time.monotonic() - self._looked < _LOOK_AGAIN_S:
+            return
+        self._looked = time.monotonic()
+        if not self._writing.acquire(blocking=False):
+            return  # a change of our own is on its way
+        try:
+            before = self._index
+            committed = IndexStore(before.path).committed_generation()
+            if committed is None:
+                raise IndexMissingError(f"the index at {before.path} is gone: build it again")
+            if committed != before.manifest.generation:
+                self._index = Index.load(before.path, embedder=before.embedder)
+            self.missing = None
+        except (IndexStoreError, OSError) as error:
+            if self.missing is None:
+                logger.error("%s; the state in memory goes on answering", error)
+            self.missing = str(error)
+        finally:
+            self._writing.release()
+
+    def search(self, ask: Ask) -> list[Hit]:
+        """The passages for a question. Raises UsageError and what the index raises."""
+        index = self._index
+        return index.as_retriever(k=ask.k, where=ask.where).retrieve(ask.question)
+
+    def answer(self, asks: Sequence[Ask], found: Callable[[int, Sequence[Hit]], None]) -> list[Answer | Exception]:
+        """The answers of a batch, all in one state of the index; a question that fails has its error in its place."""
+        self.refresh()
+        index = self._index
+        hits: dict[int, list[Hit]] = {}
+        outcomes: dict[int, Answer | Exception] = {}
+        begin = time.perf_counter()
+        for numbers in _grouped(asks, lambda one: (one.k, json.dumps(one.where, sort_keys=True))):
+            first = asks[numbers[0]]
+
+            def retrieve(some: Sequence[int], first: Ask = first) -> list[list[Hit]]:
+                retriever = index.as_retriever(k=first.k, where=first.where)
+                return retriever.retrieve_batch([asks[number].question for number in some])
+
+            for number, result in _each(numbers, retrieve):
+                if isinstance(result, Exception):
+                    outcomes[number] = result
+                else:
+                    hits[number] = result
+                    found(number, result)
+        seconds = (time.perf_counter() - begin) / max(1, len(asks))
+        pipeline = Pipeline(index.as_retriever(), self.reader)
+        for numbers in _grouped(asks, lambda one: one.adapter, among=hits):
+            adapter = asks[numbers[0]].adapter
+
+            def read(some: Sequence[int], adapter: str | None = adapter) -> Sequence[Answer]:
+                return pipeline.read_batch(
+                    [asks[number].question for number in some],
+                    [hits[number] for number in some],
+                    retrieve_seconds=seconds * len(some),
+                    adapter=adapter,
+                    thresholds=[asks[number].threshold for number in some],
+                )
+
+            outcomes.update(_each(numbers, read))
+        return [outcomes[number] for number in range(len(asks))]
+
+    def add(self, document: Document, *, replace: bool) -> int:
+        """Take a document into the index; how many passages it has. Raises UsageError where it is there already."""
+        with self._writing:
+            changed = Index.load(self._index.path, embedder=self._index.embedder)
+            if not replace and document.id in set(changed.documents()):
+                raise UsageError(
+                    f"the index has a document {document.id!r} already: give another file name, or replace=true"
+                )
+            report = changed.add([document], progress=False)
+            if report.failures:
+                raise UsageError(f"{report.failures[0].source} {report.failures[0].reason}")
+            self._index = changed
+            return len(changed.passages_of(document.id))
+
+    def remove(self, document_id: str) -> tuple[str, ...]:
+        """Erase a document from the index; names the adapters in memory that were trained on it, and may recite it.
+
+        Raises UsageError where it is not there.
+        """
+        with self._writing:
+            changed = Index.load(self._index.path, embedder=self._index.embedder)
+            fingerprint = changed.document_fingerprint(document_id)
+            if len(list(changed.documents())) == 1:
+                raise UsageError(f"{document_id!r} is the index's only document and an index cannot be empty")
+            changed.remove(document_id)
+            self._index = changed
+        held = {name: self.reader.with_adapter(name).loaded.adapter for name in self.reader.adapters}
+        return tuple(name for name, one in held.items() if one is not None and trained_on(one, fingerprint))
+
+
+def _grouped(
+    asks: Sequence[Ask], key: Callable[[Ask], object], among: Sequence[int] | dict[int, list[Hit]] | None = None
+) -> list[list[int]]:
+    """Numbers of the questions that can be done in one call, in order of the first of each group."""
+    groups: defaultdict[object, list[int]] = defaultdict(list)
+    for number, ask in enumerate(asks):
+        if among is None or number in among:
+            groups[key(ask)].append(number)
+    return list(groups.values())
+
+
+def _each(numbers: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]) -> list[tuple[int, T | Exception]]:
+    """The results of one call for all; where that fails, of a call for each, with its error in its place."""
+    try:
+        return list(zip(numbers, call(numbers), strict=True))
+    except Exception as error:
+        if len(numbers) == 1:
+            return [(numbers[0], error)]
+    return [pair for number in numbers for pair in _each([number], call)]

@@ -1,0 +1,189 @@
+"""What stands between the network and the routes: size and time of bodies, token, origin, host, headers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rag_ft.serving.config import ServeConfig, is_loopback
+
+OPEN_PATHS = frozenset({"/", "/page.js", "/page.css", "/icon.svg", "/healthz", "/readyz"})
+"""Served without a token: the page's own files hold no document, and a balancer has none."""
+
+REPORT_PATH = "/report/"
+"""What follows is a ticket that only somebody with the token can have."""
+
+UPLOAD_PATH = "/v1/documents"
+_MULTIPART_BYTES = 10_000
+"""Around the file in an upload's body."""
+
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+
+
+class Refused(Exception):
+    """A request that is not answered; `status` and the reason for its client."""
+
+    def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers or {}
+
+
+class Guard:
+    """The outermost layer: refuses before anything is read, and puts the headers on whatever is replied."""
+
+    def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
+        self._app = app
+        self._config = config
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or reply to it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+        body = _Body(receive, self._most(scope), self._config.body_seconds)
+
+        async def dressed(message: Message) -> None:
+            nonlocal started
+            if body.refused is not None and not started:
+                # The framework takes whatever goes wrong while it reads a body for a mistake in the body.
+                raise body.refused
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self._app(scope, body.receive, dressed)
+        except Refused as refused:
+            if not started:
+                body.refused = None
+                await _reply(dressed, refused)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if is_loopback(self._config.host) and self._config.token is None and not is_loopback(_host_name(host)):
+            # A page of another site whose name was made to point to this machine would come with its own name.
+            raise Refused(403, f"this server answers to localhost only, not to {host[:80]!r}")
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise Refused(403, "requests from pages of another site are not answered")
+        path = scope["path"]
+        if self._config.token is not None and path not in OPEN_PATHS and not path.startswith(REPORT_PATH):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            right = self._config.token.get_secret_value().encode()
+            if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode(), right):
+                raise Refused(401, "a bearer token is needed: send 'Authorization: Bearer TOKEN'", _CHALLENGE)
+        length = headers.get("content-length", "0")
+        if not length.isdigit():
+            raise Refused(400, "the content length is not a number")
+        if int(length) > self._most(scope):
+            raise Refused(413, _too_large(self._most(scope)))
+
+    def _most(self, scope: Scope) -> int:
+        upload = scope["method"] == "POST" and scope["path"] == UPLOAD_PATH
+        return self._config.max_upload_bytes + _MULTIPART_BYTES if upload else self._config.max_body_bytes
+
+
+class _Body:
+    """A request's body as it comes: its bytes are counted, for it may come without a length, and not waited for for
+    ever.
+    """
+
+    def __init__(self, receive: Receive, most: int, seconds: float) -> None:
+        self._receive = receive
+        self._most = most
+        self._seconds = seconds
+        self._taken = 0
+        self._whole = False
+        self._until: float | None = None
+        self.refused: Refused | None = None
+        """Why it was not read to its end."""
+
+    async def receive(self) -> Message:
+        """The next piece. Raises Refused."""
+        if self._whole:
+            return await self._receive()  # waits for the client to go: that may last
+        now = asyncio.get_running_loop().time()
+        self._until = self._until or now + self._seconds
+        try:
+            message = await asyncio.wait_for(self._receive(), self._until - now)
+        except asyncio.TimeoutError:
+            self.refused = Refused(408, f"the body did not arrive within {self._seconds:g} s")
+            raise self.refused from None
+        if message["type"] == "http.request":
+            self._taken += len(message.get("body", b""))
+            self._whole = not message.get("more_body", False)
+            if self._taken > self._most:
+                self.refused = Refused(413, _too_large(self._most))
+                raise self.refused
+        return message
+
+
+def _too_large(most: int) -> str:
+    return f"the body is larger than the {most:,} bytes that this request may have"
+
+
+_CHALLENGE = {"www-authenticate": "Bearer"}
+
+
+def _host_name(host: str) -> str:
+    return urlsplit(f"//{host}").hostname or ""
+
+
+async def _reply(send: Send, refused: Refused) -> None:
+    body = json.dumps({"error": error_body(refused.status, refused.reason)}).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
+    # What is left of the body is not read: the connection ends here.
+    headers["connection"] = "close"
+    await send(
+        {
+            "type": "http.response.start",
+            "status": refused.status,
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "unavailable_error",
+    504: "timeout_error",
+}
+
+
+def error_body(status: int, message: str, param: str | None = None) -> dict[str, str | None]:
+    """An error as OpenAI's clients know it; every route uses it."""
+    return {"message": message, "type": _TYPES.get(status, "server_error"), "param": param, "code": str(status)}
