@@ -45,7 +45,7 @@ RUN = "training"
 """Folder inside the adapter's with what the run left: curves, measurements, the certificate."""
 
 _DEFAULT_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-_MOST_ASKED = 200
+MOST_ASKED = 200
 """Held-out questions that the figures and the threshold come from."""
 
 
@@ -342,6 +342,8 @@ class _Run:
         return {
             "prompt_fingerprint": self.ready.prompts.fingerprint,
             "shots": False,
+            "licence": self.licence,
+            "data_note": self.data_note,
             "base_model": {
                 "name": self.name if self.name != DEFAULT else self.loaded.weights.name,
                 "identity": weights_identity(self.loaded.weights),
@@ -393,7 +395,7 @@ class _Run:
 
     def save(self, record: dict[str, Any], kept: str) -> None:
         """The adapter of a step that was kept, with its record and its card."""
-        card = model_card(record, self.base_name, self.licence, self.data_note)
+        card = model_card(record, self.base_name)
         save_adapter(self.work / kept, self.output, record, card, self.base_name)
 
 
@@ -415,9 +417,14 @@ def _thinned(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
     return [one for number, one in enumerate(history) if "eval_loss" in one or number % every == 0]
 
 
-def score_reader(reader: Reader, questions: Sequence[Question], index: Index, k: int = 3) -> ReaderScore:
-    """Token F1 and null on questions with retrieved passages, at the threshold that serves both best here."""
-    chosen = list(questions)[:: max(1, len(questions) // _MOST_ASKED)]
+def score_reader(
+    reader: Reader, questions: Sequence[Question], index: Index, k: int = 3, *, most: int = MOST_ASKED
+) -> ReaderScore:
+    """Token F1 and null on questions with retrieved passages, at the threshold that serves both best here.
+
+    Of more than `most` questions evenly spread ones are asked.
+    """
+    chosen = list(questions)[:: max(1, len(questions) // most)]
     found = index.as_retriever(k=k).retrieve_batch([one.question for one in chosen])
     before, reader.threshold = reader.threshold, 0.0
     requests = [

@@ -85,7 +85,7 @@ def draw_curves(history: Sequence[Mapping[str, float]], best_step: int | None, p
     figure.savefig(path)
 
 
-def model_card(record: Mapping[str, Any], base_name: str, licence: str, data_note: str) -> str:
+def model_card(record: Mapping[str, Any], base_name: str) -> str:
     """The README of an adapter folder, with the front matter that model hubs read."""
     lora, training, data = record["lora"], record["training"], record["data"]
     certificate, verdict = record["certificate"], record["verdict"]
@@ -94,7 +94,7 @@ def model_card(record: Mapping[str, Any], base_name: str, licence: str, data_not
         f"base_model: {base_name}",
         "library_name: peft",
         "pipeline_tag: text-generation",
-        f"license: {licence}",
+        f"license: {record['licence']}",
         "tags: [rag, lora, qlora, trl, sft, question-answering]",
         "---",
         "",
@@ -106,7 +106,7 @@ def model_card(record: Mapping[str, Any], base_name: str, licence: str, data_not
         "",
         "## Data",
         "",
-        data_note,
+        record["data_note"],
         "",
         f"{data['train_questions']:,} questions about {data['train_documents']:,} documents were trained on,"
         f" {data['held_out_questions']:,} about {data['held_out_documents']:,} other documents held out"
@@ -135,6 +135,17 @@ def model_card(record: Mapping[str, Any], base_name: str, licence: str, data_not
             cells = [_percent(result.get(key)) for key in ("must_answer_f1", "answerable_f1", "null_recognised")]
             lines.append(f"| {name} | {result['questions']} | " + " | ".join(cells) + " |")
         lines.append("")
+    chosen = record.get("threshold", {}).get("chosen_on")
+    if chosen:
+        lines += [
+            "## Threshold",
+            "",
+            f"An answer less sure than {record['threshold']['value']:.2f} becomes null: chosen on {chosen['questions']}"
+            f" questions with {chosen['k']} retrieved passages each, where it gives F1 {_percent(chosen['answerable_f1'])}"
+            f" on the answerable and recognises {_percent(chosen['null_recognised'])}% of the unanswerable"
+            f" ({_percent(chosen['must_answer_f1'])} when made to answer).",
+            "",
+        ]
     lines += [
         "## Limits",
         "",

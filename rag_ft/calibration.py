@@ -1,0 +1,73 @@
+"""An adapter's threshold, chosen anew on questions about one's own documents.
+
+How sure a reader is depends on what it is given: other documents, more distractors or another k move its confidences,
+and a threshold chosen elsewhere then answers too often or too seldom. No weight changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag_ft.dataset import read_questions
+from rag_ft.errors import DatasetError, WeightsError
+from rag_ft.reader import Reader
+from rag_ft.training.saving import model_card, write_text
+from rag_ft.tuning import ReaderScore, score_reader
+from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record
+from rag_ft.weights import DEFAULT, resolve_adapter
+
+if TYPE_CHECKING:
+    from rag_ft.index import Index
+    from rag_ft.schema import Question
+
+MOST_ASKED = 600
+"""Questions that the threshold is chosen on: its share of null is then known to about four points."""
+
+
+def calibrate_adapter(
+    adapter: str | Path,
+    questions: str | Path | Sequence[Question],
+    index: Index,
+    *,
+    k: int = 3,
+    reader: str = DEFAULT,
+    most: int = MOST_ASKED,
+    dry_run: bool = False,
+) -> ReaderScore:
+    """Choose the threshold of an adapter's folder on questions about the documents of an index, and write it there.
+
+    The questions should be about documents that the adapter was not trained on: of those it knows by heart it is
+    surer than it will be of others. `dry_run` only measures. Raises DatasetError where not both kinds of questions
+    are there, WeightsError for a folder without this project's record.
+    """
+    weights = resolve_adapter(adapter)
+    record = adapter_record(weights)
+    if "prompt_fingerprint" not in record:
+        raise WeightsError(
+            f"{weights.path} has no {ADAPTER_RECORD} of a training run, so there is no place for a threshold:"
+            " give it to the reader (threshold=...)"
+        )
+    records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
+    answerable = sum(one.answerable for one in records)
+    if not answerable or answerable == len(records):
+        lacking = "answerable" if not answerable else "unanswerable"
+        raise DatasetError(
+            f"none of the {len(records)} questions is {lacking}, and a threshold weighs both: add some that are"
+        )
+    asked = Reader.from_pretrained(reader, adapter=weights.path)
+    score = score_reader(asked, records, index, k, most=most)
+    if not dry_run:
+        record["threshold"] = {
+            "value": score.threshold,
+            "mode": "quote",
+            "reading": asked.reading,
+            "chosen_on": {**score.model_dump(mode="json"), "k": k, "index": index.fingerprint},
+        }
+        write_text(weights.path / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
+        if {"licence", "data_note", "history"} <= set(record):
+            config = json.loads((weights.path / "adapter_config.json").read_text(encoding="utf-8"))
+            write_text(weights.path / "README.md", model_card(record, config["base_model_name_or_path"]))
+    return score
