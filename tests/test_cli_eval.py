@@ -50,6 +50,9 @@ def test_a_recipe_is_run_compared_and_reproduced(recipe, tmp_path):
     assert few.return_value == 0 and (recipe.parent / "little-6" / "report.html").is_file()
     same = _run("eval", "compare", recipe.parent / "little", recipe.parent / "little")
     assert "no difference" in same.output
+    paged = _run("eval", "compare", recipe.parent / "little", recipe.parent / "little-6", "-o", tmp_path / "page")
+    assert paged.return_value == 0 and (tmp_path / "page" / "compare.html").is_file()
+    assert "compare.html" in paged.output
     again = _run("eval", "reproduce", recipe.parent / "little", recipe, "--output", tmp_path / "again")
     assert again.return_value == 0 and "every figure is the same" in again.output
 

@@ -62,14 +62,21 @@ def run(
 def compare(
     first: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     second: Annotated[Path, typer.Argument(help="Folder of another.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the comparison as a page, question by question.")
+    ] = None,
 ) -> int:
     """Say what two runs were made from, which figures differ, and which answers."""
     from rag_ft.cli.render import stdout
-    from rag_ft.evaluation.judge import compare_predictions, differences, read_results
+    from rag_ft.evaluation.comparison import changed_answers, compare_page
+    from rag_ft.evaluation.judge import differences, read_results
 
-    found = differences(read_results(first), read_results(second)) + compare_predictions(first, second)
+    found = differences(read_results(first), read_results(second))
+    found += [one.line for one in changed_answers(first, second)]
     for line in found or ["no difference"]:
         stdout().print(line, markup=False)
+    if output is not None:
+        stdout().print(f"page: {compare_page(first, second, output)}", markup=False)
     return 0
 
 

@@ -144,8 +144,7 @@ def _declining(best: Mapping[Role, ArmFigures], reasons: list[str]) -> None:
 def more_records(curve: LearningCurve) -> str:
     """How many more records are worth labelling, by the learning curve, with the figures that it rests on.
 
-    A doubling is worth it while it is expected to bring `worth` F1 and the first one's gain is certain to be above
-    zero.
+    A doubling is worth it while it is expected to bring `worth` F1 and its interval is above zero.
     """
     largest = curve.points[-1].records
     if not curve.doublings:
@@ -164,18 +163,20 @@ def more_records(curve: LearningCurve) -> str:
         return f"{said}: the data cannot tell whether more records are worth labelling."
     if first.high < 0:
         return f"{said}: more records of this kind make it worse; look at what was labelled last."
-    worth = [number for number, one in enumerate(curve.doublings) if one.gain < curve.worth]
-    steps = worth[0] if worth else len(curve.doublings)
+    stops = (number for number, one in enumerate(curve.doublings) if one.gain < curve.worth or one.low <= 0)
+    steps = next(stops, len(curve.doublings))
     if steps == 0:
         return (
             f"{said}, less than the {curve.worth:g} that a doubling has to bring: more records are not worth labelling."
         )
     last = curve.doublings[steps - 1].expected
-    ends = (
-        f"the doubling after that would bring {curve.doublings[steps].gain:+.3f}, less than {curve.worth:g}"
-        if steps < len(curve.doublings)
-        else "the curve is not trusted further than that"
-    )
+    ends = "the curve is not trusted further than that"
+    if steps < len(curve.doublings):
+        after = curve.doublings[steps]
+        bring = f"{after.gain:+.3f} [{after.low:+.3f}, {after.high:+.3f}]"
+        ends = f"the doubling after that would bring {bring}, " + (
+            f"less than {curve.worth:g}" if after.gain < curve.worth else "or nothing at all"
+        )
     return (
         f"{said}. Label some {last.records - largest:,} more: with {last.records:,} records F1 {last.f1:.3f}"
         f" [{last.low:.3f}, {last.high:.3f}] is expected; {ends}."

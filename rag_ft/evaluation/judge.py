@@ -37,7 +37,7 @@ from rag_ft.evaluation.recipe import (
 )
 from rag_ft.evaluation.retrieval_metrics import retrieval_metrics
 from rag_ft.evaluation.robustness import COUNTS, Cell, robustness
-from rag_ft.evaluation.runner import PREDICTIONS, Progress, read_memory, retrieved, run_arms
+from rag_ft.evaluation.runner import Progress, read_memory, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
 from rag_ft.model import adapter_record
 from rag_ft.schema import Question
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 RESULTS = "results.json"
 SPEED = "speed.json"
+QUESTIONS = "questions.jsonl"
 LIBRARIES = ("rag-ft", "torch", "transformers", "peft", "faiss-cpu", "bm25s", "ir-measures", "scipy", "numpy")
 
 
@@ -121,15 +122,21 @@ class Report(BaseModel):
     prices: Prices | None = None
 
     def save(self, folder: str | Path) -> Path:
-        """Write results.json, speed.json, report.md and report.html; the path of the last."""
+        """Write results.json, speed.json, report.md and report.html; the path of the last.
+
+        The questions with their accepted answers, for `rag-ft eval compare`, are written where the recipe lets them be
+        shown.
+        """
         from rag_ft.evaluation.report import html, markdown
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         speed = {name: one.model_dump() for name, one in self.speed.items()}
+        records = "".join(one.model_dump_json(exclude_defaults=True) + "\n" for one in self.questions)
         for name, text in (
             (RESULTS, json.dumps(self.results.model_dump(mode="json"), indent=1) + "\n"),
             (SPEED, json.dumps(speed, indent=1) + "\n"),
+            *([(QUESTIONS, records)] if self.results.recipe.get("show_questions", True) else []),
             ("report.md", markdown(self)),
             ("report.html", html(self)),
         ):
@@ -274,24 +281,6 @@ def differences(first: Results, second: Results) -> list[str]:
                 was, now = ("–" if x is None else f"{x.mean:.4f}" for x in (value, changed))
                 found.append(f"arm {name!r}, {figure.replace('_', ' ')}: {was} and {now}")
     return found
-
-
-def compare_predictions(first: str | Path, second: str | Path) -> list[str]:
-    """Questions that an arm of both runs answers differently, a line each. Raises EvaluationError."""
-    lines = []
-    one, other = (_last_predictions(Path(folder) / PREDICTIONS) for folder in (first, second))
-    for key in sorted(one.keys() & other.keys()):
-        if one[key].answer != other[key].answer:
-            lines.append(f"{key[0]}, question {key[1]}: {one[key].answer!r} and {other[key].answer!r}")
-    return lines
-
-
-def _last_predictions(path: Path) -> dict[tuple[str, str], Prediction]:
-    from rag_ft.evaluation.runner import read_predictions
-
-    if not path.is_file():
-        raise EvaluationError(f"{path} is missing: give the folder of a run")
-    return {(one.arm, one.question_id): one for one in read_predictions(path)}
 
 
 def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

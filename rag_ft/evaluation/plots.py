@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rag_ft.evaluation.error_budget import BINS, GOOD, Bin, Flow
@@ -30,6 +30,8 @@ _COLOURS = (
     "#000000",
 )
 _HATCHES = ("", "", "", "//", "\\\\", "..", "xx", "--", "++", "oo")
+# For lines and marks on white, where yellow is not seen.
+_LINES = ("#0072B2", "#E69F00", "#D55E00", "#CC79A7", "#009E73", "#999999", "#B07D2B", "#000000", "#56B4E9")
 _MARKERS = "osD^vP*Xh<>"
 
 
@@ -61,8 +63,10 @@ def _drawable(report: Report, draw: Callable[[Report], Drawing]) -> bool:
         return any(arm.risk for arm in report.results.arms)
     if draw is _heat_map:
         return bool(report.results.robustness)
-    if draw is _cost:
+    if draw is _time:
         return any(speed.seconds_p50 > 0 for speed in report.speed.values())
+    if draw is _money:
+        return any((speed.cost_per_thousand or 0) > 0 for speed in report.speed.values())
     return any("f1" in arm.figures for arm in report.results.arms)
 
 
@@ -253,39 +257,49 @@ def _interval(low: float | None, high: float | None) -> str:
 
 
 def _risk(report: Report) -> Drawing:
-    drawing, axes = _drawing(3.6)
     arms: list[ArmFigures] = [arm for arm in report.results.arms if arm.risk]
+    drawing, axes = _drawing(3.6 + 0.25 * len(arms))
     for number, arm in enumerate(arms):
         coverage, risk = zip(*arm.risk, strict=True)
         axes.plot(
             coverage,
             risk,
-            color=_COLOURS[(number + 2) % len(_COLOURS)],
+            color=_LINES[number % len(_LINES)],
             marker=_MARKERS[number % len(_MARKERS)],
             markevery=max(1, len(risk) // 6),
             label=f"{arm.name} (area {arm.risk_area:.2f})",
         )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="coverage", ylabel="risk (1 − F1)")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="coverage", ylabel="risk (1 − F1)")
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return drawing
 
 
-def _cost(report: Report) -> Drawing:
-    drawing, axes = _drawing(3.4)
+def _time(report: Report) -> Drawing:
+    seconds = {name: speed.seconds_p50 for name, speed in report.speed.items()}
+    return _against(report, seconds, "seconds a question, median")
+
+
+def _money(report: Report) -> Drawing:
+    prices = {name: speed.cost_per_thousand for name, speed in report.speed.items()}
+    return _against(report, prices, f"{report.prices.currency if report.prices else ''} a thousand questions")
+
+
+def _against(report: Report, values: Mapping[str, float | None], words: str) -> Drawing:
+    """F1 against something on a log scale, for the arms that have both."""
+    drawing, axes = _drawing(3.4 + 0.25 * len(report.results.arms))
     for number, arm in enumerate(report.results.arms):
-        speed = report.speed.get(arm.name)
-        if speed is None or "f1" not in arm.figures or speed.seconds_p50 <= 0:
-            continue
-        axes.plot(
-            speed.seconds_p50,
-            arm.figures["f1"].mean,
-            _MARKERS[number % len(_MARKERS)],
-            color=_COLOURS[(number + 2) % len(_COLOURS)],
-            markersize=8,
-            label=arm.name,
-        )
-    axes.set(xscale="log", ylim=(0, 1), xlabel="seconds a question, median", ylabel="F1")
-    axes.legend(frameon=False, fontsize=8)
+        value = values.get(arm.name) or 0.0
+        if "f1" in arm.figures and value > 0:
+            axes.plot(
+                value,
+                arm.figures["f1"].mean,
+                _MARKERS[number % len(_MARKERS)],
+                color=_LINES[number % len(_LINES)],
+                markersize=8,
+                label=arm.name,
+            )
+    axes.set(xscale="log", ylim=(0, 1), xlabel=words, ylabel="F1")
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return drawing
 
 
@@ -318,5 +332,6 @@ _DRAWN: tuple[tuple[str, str, Callable[[Report], Drawing]], ...] = (
         "F1 of answerable questions by number of passages and place of the gold one; absent: share declined.",
         _heat_map,
     ),
-    ("Quality against time", "Median seconds a question on the machine of the run; log scale.", _cost),
+    ("Quality against time", "Median seconds a question on the machine of the run; log scale.", _time),
+    ("Quality against money", "Price of a thousand questions by the recipe's price table; log scale.", _money),
 )

@@ -115,7 +115,9 @@ def test_records_are_worth_labelling_while_a_doubling_brings_enough():
         "Twice the 400 records are expected to change F1 by +0.040 [+0.035, +0.045], from 0.600 to 0.6"
     )
     assert "Label some 1,200 more: with 1,600 records F1 0.660 [0.640, 0.680] is expected" in said
-    assert "the doubling after that would bring +0.008, less than 0.01" in said
+    assert "the doubling after that would bring +0.008 [+0.003, +0.013], less than 0.01" in said
+    unsure = more_records(_curve(0.04, 0.02, 0.02, spread=0.03))
+    assert "Label some 400 more" in unsure and "would bring +0.020 [-0.010, +0.050], or nothing at all" in unsure
     assert "Label some 2,800 more" in more_records(_curve(0.04, 0.03, 0.02))
     assert "the curve is not trusted further than that" in more_records(_curve(0.04, 0.03, 0.02))
 
