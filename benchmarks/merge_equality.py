@@ -1,4 +1,4 @@
-"""Is a merged reader the reader that it was made from? 200 questions, in float32, made to answer.
+"""Is a merged reader the reader that it was made from? 200 questions, in float32, decoded greedily without a grammar.
 
     python benchmarks/merge_equality.py PATH/TO/dev.json
 
@@ -76,15 +76,16 @@ def main() -> None:
     asked = requests(given.data, given.questions)
     plan = replace(compute_plan(quantisation="none"), dtype="float32")
     packed = replace(plan, quantisation="nf4")
-    always = {"threshold": 0.0}
+    # Nothing between the logits and the words: no grammar, no threshold that could hide a difference.
+    plainly = {"mode": "free"}
 
     def reader(base: str | Path = "default", adapter: str | Path = "none", plan=plan) -> Reader:
-        return Reader.from_pretrained(str(base), adapter=adapter, plan=plan, **always)
+        return Reader.from_pretrained(str(base), adapter=adapter, plan=plan, **plainly)
 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         groups = []
-        probes = asked[:8]
+        probes = asked[:2]
         if given.part != "nf4":
             merge_adapter("packaged", work / "plain", probes=probes, say=print)
             merged = ("merged into the original weights", reader(work / "plain"), True)

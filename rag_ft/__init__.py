@@ -10,7 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rag_ft.adapter import adapter_info
     from rag_ft.chunking import ChunkingConfig
+    from rag_ft.comparison import compare_adapters
     from rag_ft.corpus import read_corpus
     from rag_ft.dataset import read_questions
     from rag_ft.embedding import load_embedder
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from rag_ft.evaluation.judge import Report, evaluate
+    from rag_ft.exporting import export_to
     from rag_ft.index import Index
+    from rag_ft.merging import merge_adapter
     from rag_ft.model import compute_plan
     from rag_ft.pipeline import Pipeline
     from rag_ft.reader import Reader
@@ -91,11 +95,15 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "WeightsError",
+    "adapter_info",
     "calibrate_adapter",
+    "compare_adapters",
     "compute_plan",
     "evaluate",
+    "export_to",
     "load_embedder",
     "lora_plan",
+    "merge_adapter",
     "read_corpus",
     "read_questions",
     "train_curve",
@@ -119,6 +127,10 @@ _ROOMS = {
     "calibrate_adapter": "calibration",
     "TrainedCurve": "tuning_curve",
     "train_curve": "tuning_curve",
+    "adapter_info": "adapter",
+    "compare_adapters": "comparison",
+    "export_to": "exporting",
+    "merge_adapter": "merging",
     "compute_plan": "model",
     "load_embedder": "embedding",
     "read_corpus": "corpus",

@@ -208,3 +208,24 @@ def test_a_damaged_record_is_told(merged, tmp_path):
     (tmp_path / "m" / "tuning.json").write_text("{")
     with pytest.raises(WeightsError, match=r"tuning\.json is not JSON"):
         Reader.from_pretrained(str(tmp_path / "m"), plan=compute_plan("cpu"))
+
+
+@pytest.mark.slow
+def test_the_packaged_adapter_merges_exports_to_gguf_and_loads_again(tmp_path):
+    """The default reader, in float32: the merged model and, at 16 bits, the GGUF say what base and adapter say."""
+    from tiny_adapters import PLAN
+
+    from rag_ft.exporting import export_gguf
+    from rag_ft.probing import difference, handbook_probes, observe
+
+    probes = handbook_probes(2)
+    done = merge_adapter("packaged", tmp_path / "merged", probes=probes)
+    (found,) = done.candidates
+    assert found.difference.largest_logit < 1e-3 and found.difference.identical == 2
+    file = export_gguf(done.path, tmp_path / "reader.gguf").path
+    beside = Reader.from_pretrained(plan=PLAN)
+    again = Reader.from_pretrained(str(file), plan=PLAN)
+    assert (again.threshold, again.prompts.fingerprint) == (beside.threshold, beside.prompts.fingerprint)
+    one = observe(beside, probes)
+    found = difference(one, observe(again, probes, one))
+    assert found.identical == 2 and found.largest_logit < 0.5
