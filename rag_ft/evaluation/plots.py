@@ -50,7 +50,11 @@ class Plot(NamedTuple):
 
 def plots(report: Report) -> list[Plot]:
     """Those that there is something to draw for."""
-    found = [Plot(title, words, _svg(draw(report))) for title, words, draw in _DRAWN if _drawable(report, draw)]
+    found = [
+        Plot(title, words, _svg(draw(report)), draw in (_forest, _bins))
+        for title, words, draw in _DRAWN
+        if _drawable(report, draw)
+    ]
     if report.results.flow is not None:
         found.insert(2, flow_plot(report.results.flow))
     if report.results.learning_curve is not None:
@@ -94,34 +98,44 @@ def _svg(drawing: Drawing) -> str:
 
 def _forest(report: Report) -> Drawing:
     arms = [arm for arm in report.results.arms if "f1" in arm.figures][::-1]
-    drawing, axes = _drawing(0.9 + 0.38 * len(arms))
+    drawing, axes = _drawing(0.9 + 0.45 * len(arms), width=5.0)
     for place, arm in enumerate(arms):
         figure = arm.figures["f1"]
         low, high = figure.low, figure.high
         if low is not None and high is not None:
             axes.plot([low, high], [place, place], color="#444444", linewidth=2, solid_capstyle="butt")
         axes.plot(figure.mean, place, "o", color=_COLOURS[2], markersize=7)
-        axes.annotate(
-            f"{figure.mean:.2f}", (figure.mean, place), (0, 7), textcoords="offset points", ha="center", fontsize=8
-        )
-    axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
-    axes.set(xlim=(-0.01, 1.02), xlabel="F1", ylim=(-0.6, len(arms) - 0.3))
-    axes.grid(axis="x", color="#dddddd")
+        axes.text(0, place + 0.27, f"{arm.name}  {figure.mean:.2f}", fontsize=9.5, va="bottom")
+    axes.set(xlim=(-0.01, 1.02), xlabel="F1", ylim=(-0.5, len(arms) - 0.2))
+    _named_inside(axes)
     return drawing
+
+
+def _named_inside(axes: Any) -> None:
+    """Names stand over their rows and not beside them, so that a phone shows both."""
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color="#dddddd")
+    axes.set_axisbelow(True)
 
 
 def _bins(report: Report) -> Drawing:
     arms = [arm for arm in report.results.arms if sum(arm.budget.values())][::-1]
-    drawing, axes = _drawing(2.0 + 0.38 * len(arms))
+    drawing, axes = _drawing(2.2 + 0.5 * len(arms), width=5.0)
     left = [0.0] * len(arms)
     for name, colour, hatch in zip(BINS, _COLOURS, _HATCHES, strict=True):
         shares = [arm.budget[name] / sum(arm.budget.values()) for arm in arms]
         if any(shares):
-            axes.barh(range(len(arms)), shares, left=left, color=colour, hatch=hatch, edgecolor="white", label=name)
+            axes.barh(
+                range(len(arms)), shares, 0.42, left=left, color=colour, hatch=hatch, edgecolor="white", label=name
+            )
         left = [before + share for before, share in zip(left, shares, strict=True)]
-    axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
-    axes.set(xlim=(0, 1), xlabel="share of the questions")
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.4, -0.22))
+    for place, arm in enumerate(arms):
+        axes.text(0, place + 0.26, arm.name, fontsize=9.5, va="bottom")
+    axes.set(xlim=(0, 1), xlabel="share of the questions", ylim=(-0.5, len(arms) - 0.2))
+    _named_inside(axes)
+    handles, names = axes.get_legend_handles_labels()
+    drawing.legend(handles, names, frameon=False, fontsize=8.5, ncols=2, loc="outside lower center")
     return drawing
 
 
