@@ -106,8 +106,8 @@ def _choose(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast], reas
         )
         return {"retrieve and prompt": "retrieve"}.get(role, role)  # type: ignore[return-value]
     reasons.append(
-        f"{said}: the data cannot tell “{role}” from “{next_role}” (Holm's p {contrast.p_holm:.2g}); these questions"
-        f" would have shown a difference of {contrast.detectable:.3f}. Take the cheaper one, or ask more questions."
+        f"{said}: the data cannot tell “{role}” from “{next_role}” (Holm's p {contrast.p_holm:.2g}); "
+        f"{_would_have_shown(contrast)}. Take the cheaper one, or ask more questions."
     )
     return "cannot tell"
 
@@ -190,6 +190,12 @@ def _between(first: str, second: str, contrasts: Sequence[Contrast]) -> tuple[Co
         if (one.first, one.second) == (second, first):
             return one, -1
     return None
+
+
+def _would_have_shown(contrast: Contrast) -> str:
+    if contrast.detectable is None:
+        return "questions about one document show no difference of any size"
+    return f"these questions would have shown a difference of {contrast.detectable:.3f}"
 
 
 def _apart(contrast: Contrast) -> bool:

@@ -73,7 +73,8 @@ class Contrast(_Model):
     flipped: str
     p_mcnemar: float
     """Of right against wrong, where right is an F1 of a half or more."""
-    detectable: float
+    detectable: float | None
+    """None with one document."""
 
     def turned(self) -> Contrast:
         """The same contrast, second minus first."""

@@ -85,6 +85,8 @@ class Results(BaseModel):
     documents: int
     near_duplicates: int
     """Questions that another one asks too, word order and little words apart: they count twice."""
+    foreign: int = 0
+    """Questions about documents that the index does not have, which nothing can retrieve."""
     left_out: int
     """Questions of the file that were not asked, by document, split, sample or limit."""
     detectable: float
@@ -134,7 +136,7 @@ class Report(BaseModel):
         speed = {name: one.model_dump() for name, one in self.speed.items()}
         records = "".join(one.model_dump_json(exclude_defaults=True) + "\n" for one in self.questions)
         for name, text in (
-            (RESULTS, json.dumps(self.results.model_dump(mode="json"), indent=1) + "\n"),
+            (RESULTS, json.dumps(self.results.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"),
             (SPEED, json.dumps(speed, indent=1) + "\n"),
             *([(QUESTIONS, records)] if self.results.recipe.get("show_questions", True) else []),
             ("report.md", markdown(self)),
@@ -176,6 +178,7 @@ def evaluate(
     chosen = choose_questions(recipe, records, trained)
     if limit is not None and limit < len(chosen):
         chosen = choose_questions(recipe.limited(limit), records, trained)
+    foreign = _foreign(chosen, index)
     documents = len({document_of(one) for one in chosen})
     before = detectable_before(len(chosen), documents)
     tell(
@@ -219,6 +222,7 @@ def evaluate(
         answerable=sum(one.answerable for one in chosen),
         documents=documents,
         near_duplicates=len(chosen) - len({question_key(one.question) for one in chosen}),
+        foreign=foreign,
         left_out=len(records) - len(chosen),
         detectable=round(before, 6),
         primary=primary,
@@ -386,6 +390,20 @@ def _faithfulness(
     told = run_arms(reading, [one for one, _ in swaps.values()], output / "swapped", on_progress=on_progress)
     made = {name: faithfulness(ones, swaps, seed=recipe.seed) for name, ones in told.items()}
     return {name: one for name, one in made.items() if one is not None}
+
+
+def _foreign(questions: Sequence[Question], index: Index) -> int:
+    """Questions about none of the index's documents. Raises EvaluationError where all of them are."""
+    there = set(index.documents())
+    about = [one for one in questions if one.evidence]
+    foreign = [one for one in about if not any(piece.document_id in there for piece in one.evidence)]
+    if about and len(foreign) == len(about):
+        raise EvaluationError(
+            f"none of the {len(about):,} questions is about a document of the index: they name"
+            f" {about[0].evidence[0].document_id!r}, it holds {min(there, default='nothing')!r}; give the documents"
+            " that the questions were written for"
+        )
+    return len(foreign)
 
 
 def _leaks(arms: Sequence[Arm], questions: Sequence[Question], index: Index) -> dict[str, int]:

@@ -71,7 +71,7 @@ def markdown(report: Report) -> str:
     lines += ["|---|---|---|---|"]
     for contrast in results.contrasts:
         pair, difference = f"{_cell(contrast.first)} − {_cell(contrast.second)}", _signed(contrast.difference)
-        lines.append(f"| {pair} | {difference} | {contrast.p_holm:.3g} | {contrast.detectable:.3f} |")
+        lines.append(f"| {pair} | {difference} | {contrast.p_holm:.3g} | {_number(contrast.detectable, '.3f')} |")
     lines += ["", "## What this cannot say", "", *(f"- {said}" for said in results.advice.standing), ""]
     lines += ["## How it was made", "", *(f"- {said}" for said in _made(report)), ""]
     return "\n".join(lines)
@@ -102,7 +102,7 @@ def html(report: Report) -> str:
         notes=_notes(report),
         plots=plots(report),
         bins=BINS,
-        contrasts=[(one, _signed(one.difference)) for one in results.contrasts],
+        contrasts=[(one, _signed(one.difference), _number(one.detectable, ".3f")) for one in results.contrasts],
         metric=_metric(results.contrasts),
         side_by_side=_side_by_side(report) if results.recipe.get("show_questions", True) else [],
         made=_made(report),
@@ -124,7 +124,10 @@ def verdict(report: Report) -> list[str]:
     declared = []
     if primary is not None:
         clear = primary.p < 0.05 and primary.difference.low is not None
-        ends = "." if clear else f": no difference shown; from {primary.detectable:.3f} it would have."
+        ends = "." if clear else ": no difference shown"
+        if not clear:
+            known = primary.detectable is not None
+            ends += f"; from {primary.detectable:.3f} it would have." if known else ", as with any one document."
         declared = [
             f"Declared beforehand: “{primary.first}” against “{primary.second}” differ by"
             f" {_signed(primary.difference)} {primary.metric.replace('_', ' ')} (p {primary.p:.3g}){ends}"
@@ -139,6 +142,8 @@ def _notes(report: Report) -> list[str]:
         f" {results.left_out:,} of the file not asked. Differences under {results.detectable:.2f} were not expected to"
         " show. Intervals: 95%, documents drawn again.",
     ]
+    if results.foreign:
+        notes.append(f"{results.foreign:,} questions are about documents that the index does not have.")
     if results.near_duplicates:
         notes.append(
             f"{results.near_duplicates:,} questions ask in other words what another one asks, and count twice."

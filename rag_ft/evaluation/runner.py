@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,10 +50,11 @@ def run_arms(
     *,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, list[Prediction]]:
-    """Every arm's predictions in the order of the questions; what stands in `output` already is not asked again.
+    """Every arm's predictions in the order of the questions; what `output` holds a reply to is not asked again.
 
-    An arm that raises is done for: its remaining questions are failures
-    with the reason, and the other arms go on. Raises EvaluationError where `output` holds another run.
+    What failed in an earlier go is: the server that was down may be back. An arm that raises is done for: its remaining
+    questions are failures with the reason, and the other arms go on. Raises EvaluationError where `output` holds
+    another run.
     """
     output = Path(output)
     _claim(output, arms, asked)
@@ -60,7 +62,7 @@ def run_arms(
     known = read_predictions(path)
     found: dict[str, dict[str, Prediction]] = {arm.name: {} for arm in arms}
     for one in known:
-        if one.arm in found:
+        if one.arm in found and not one.failed:
             found[one.arm][one.question_id] = one
     peaks = read_memory(output)
 
@@ -108,6 +110,7 @@ def _run_arm(
                 f"the arm {arm.name!r} gave {len(made)} replies to {len(batch)} questions, or in"
                 " another order: make its reply() give one prediction for each question"
             )
+        made = [_finite(one, asked) for one, asked in zip(made, batch, strict=True)]
         made += [
             one.model_copy(update={"question_id": other.question.id})
             for one in made
@@ -122,6 +125,15 @@ def _run_arm(
         if on_progress is not None:
             left = (time.monotonic() - begin) / answered * (total - len(found))
             on_progress(Progress(arm.name, len(found), total, left))
+
+
+def _finite(one: Prediction, asked: Asked) -> Prediction:
+    """A reply whose numbers are none would spoil every mean that it enters: it counts as failed."""
+    numbers = {"confidence": one.confidence, "seconds": one.seconds}
+    odd = next((name for name, value in numbers.items() if value is not None and not math.isfinite(value)), None)
+    if odd is None:
+        return one
+    return failure(one.arm, asked, f"{odd} of a reply is {numbers[odd]}, which is no finite number")
 
 
 def _alike(asked: Sequence[Asked]) -> dict[tuple[str, ...], list[Asked]]:

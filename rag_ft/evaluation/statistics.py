@@ -22,6 +22,9 @@ _FEWEST_DRAWN = 10
 """Documents under which they are too few to draw again: nine can be flipped in 2^9 ways only, and two that are drawn
 again are mostly the same two."""
 
+_MOST_ALIKE = 0.005
+"""Share of draws without an error of their own, from which on Student's t takes their place."""
+
 _BLOCK = 2_000_000
 """Weights drawn at once: 16 MB."""
 
@@ -52,8 +55,9 @@ class PairedTest(NamedTuple):
     """What was flipped together: "documents", or "questions" where there are too few documents."""
     p_mcnemar: float | None
     """Two-sided and exact, of right against wrong; None where neither arm's scores are all 0 or 1."""
-    detectable: float
-    """Smallest true difference that this many questions would show in 80 of 100 such evaluations."""
+    detectable: float | None
+    """Smallest true difference that this many questions would show in 80 of 100 such evaluations; None with one
+    document."""
 
 
 def mean_interval(
@@ -68,53 +72,74 @@ def mean_interval(
     """The mean of scores with a bootstrap-t interval, documents drawn again whole.
 
     Bootstrap-t (Efron, 1981), studentised by the cluster-robust error of a ratio of sums; Cameron, Gelbach and Miller
-    (2008) find it closer to its confidence with few clusters than percentiles. With fewer than ten documents Student's
-    t with one degree of freedom less than documents takes the place of the draws. The interval is cut at `bounds`, and
+    (2008) find it closer to its confidence with few clusters than percentiles. With fewer than ten documents, or
+    where nearly all questions score alike, Student's t with one degree of freedom less than documents takes the place
+    of the draws. The interval is cut at `bounds`, and
     None with fewer than two documents. `documents` None: every question is its own. Raises ValueError for no scores,
     a score that is not finite, or lists of different lengths.
     """
     values, names = _checked(scores, documents)
-    sums, counts = _by_document(values, names)
-    mean, clusters = float(values.mean()), len(sums)
+    return _interval(_Grouped.of(values, names), bounds, confidence, resamples, seed)
+
+
+class _Grouped(NamedTuple):
+    """Scores by document, with the cluster-robust error of their mean."""
+
+    sums: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    mean: float
+    error: float
+    """NaN with one document."""
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], names: Sequence[Hashable]) -> _Grouped:
+        """Each document's sum and number of questions, in order of first use."""
+        sums, counts = _by_document(values, names)
+        error = float(_error(np.ones((1, len(sums))), sums, counts)[0]) if len(sums) > 1 else math.nan
+        return cls(sums, counts, float(values.mean()), error)
+
+
+def _interval(grouped: _Grouped, bounds: tuple[float, float], confidence: float, resamples: int, seed: int) -> Interval:
+    questions, clusters, mean = int(grouped.counts.sum()), len(grouped.sums), grouped.mean
     if clusters < 2:
-        return Interval(mean, None, None, len(values), clusters)
-    error = float(_error(np.ones((1, clusters)), sums, counts)[0])
-    if error == 0.0:
-        return Interval(mean, mean, mean, len(values), clusters)
-    if clusters < _FEWEST_DRAWN:
+        return Interval(mean, None, None, questions, clusters)
+    if grouped.error == 0.0:
+        return Interval(mean, mean, mean, questions, clusters)
+    ends = None if clusters < _FEWEST_DRAWN else _studentised_quantiles(grouped, confidence, resamples, seed)
+    if ends is None:
         from scipy.stats import t
 
         high = float(t.ppf((1 + confidence) / 2, clusters - 1))
-        low = -high
-    else:
-        low, high = _studentised_quantiles(sums, counts, mean, confidence, resamples, seed)
+        ends = -high, high
+    low, high = ends
     return Interval(
         mean,
-        max(bounds[0], mean - high * error),
-        min(bounds[1], mean - low * error),
-        len(values),
+        max(bounds[0], mean - high * grouped.error),
+        min(bounds[1], mean - low * grouped.error),
+        questions,
         clusters,
     )
 
 
 def _studentised_quantiles(
-    sums: NDArray[np.float64],
-    counts: NDArray[np.float64],
-    mean: float,
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> tuple[float, float]:
-    """Quantiles of (drawn mean - mean) / drawn error."""
+    grouped: _Grouped, confidence: float, resamples: int, seed: int
+) -> tuple[float, float] | None:
+    """Quantiles of (drawn mean - mean) / drawn error; None where too often all documents drawn are alike."""
+    sums, counts, mean, _ = grouped
     clusters = len(sums)
     chooser = np.random.default_rng(seed)
     found: list[NDArray[np.float64]] = []
     for size in _blocks(resamples, clusters):
         weights = chooser.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(np.float64)
         means, errors = (weights @ sums) / (weights @ counts), _error(weights, sums, counts)
-        # Where all that was drawn is alike there is no error to divide by, and the drawn mean is as far as it gets.
-        found.append((means - mean) / np.maximum(errors, 1e-12))
-    low, high = np.quantile(np.concatenate(found), [(1 - confidence) / 2, (1 + confidence) / 2])
+        # Where all that was drawn is alike there is no error to divide by.
+        sound = errors > 1e-12
+        found.append((means[sound] - mean) / errors[sound])
+    drawn = np.concatenate(found)
+    # A few right answers among hundreds: most draws have none of them, and a quantile would be what is left by chance.
+    if len(drawn) < (1 - _MOST_ALIKE) * resamples:
+        return None
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
@@ -133,21 +158,16 @@ def compare(
     one, names = _checked(first, documents)
     other, _ = _checked(second, documents)
     difference = one - other
-    interval = mean_interval(
-        difference.tolist(), names, bounds=(-1.0, 1.0), confidence=confidence, resamples=resamples, seed=seed
-    )
-    sums, counts = _by_document(difference, names)
-    by_documents = len(sums) >= _FEWEST_DRAWN
-    p = _sign_flips(sums if by_documents else difference, resamples, seed)
+    grouped = _Grouped.of(difference, names)
+    by_documents = len(grouped.sums) >= _FEWEST_DRAWN
+    p = _sign_flips(grouped.sums if by_documents else difference, resamples, seed)
     right = np.isin(one, (0.0, 1.0)).all() and np.isin(other, (0.0, 1.0)).all()
-    clusters = len(sums)
-    error = float(_error(np.ones((1, clusters)), sums, counts)[0]) if clusters > 1 else math.nan
     return PairedTest(
-        interval,
+        _interval(grouped, (-1.0, 1.0), confidence, resamples, seed),
         p,
         "documents" if by_documents else "questions",
         mcnemar(one, other) if right else None,
-        _detectable(error) if clusters > 1 else math.nan,
+        None if math.isnan(grouped.error) else _detectable(grouped.error),
     )
 
 

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,83 @@ def test_a_learning_curve_is_measured_advised_on_and_drawn(made, tmp_path):
     assert "/somewhere" not in (tmp_path / "results.json").read_text()
     count = len(asked)
     assert evaluate(recipe, tmp_path, **given).results == report.results and len(asked) == count
+
+
+def _asking(recipe, tmp_path, questions):
+    write_questions(questions, tmp_path / "some.jsonl")
+    return recipe.model_copy(update={"questions": str(tmp_path / "some.jsonl"), "faithfulness": True})
+
+
+@pytest.mark.parametrize("answerable", [True, False])
+def test_questions_of_one_kind_only_have_a_report_with_what_there_is(made, tmp_path, answerable):
+    index, recipe = made
+    some = [one for one in little_world()[1] if one.answerable is answerable]
+    report = evaluate(_asking(recipe, tmp_path, some), tmp_path / "out", arms=_arms, index=index)
+    reads = report.results.arms[0]
+    assert ("f1_answerable" in reads.figures) is answerable
+    assert (reads.abstention_recall is None) is answerable
+    row = next(line for line in (tmp_path / "out" / "report.md").read_text().splitlines() if "| reads |" in line)
+    assert " – |" in row
+    assert not re.search(r"\bnan\b", (tmp_path / "out" / "report.html").read_text(), re.IGNORECASE)
+    assert "NaN" not in (tmp_path / "out" / "results.json").read_text()
+    assert read_results(tmp_path / "out") == report.results
+
+
+def test_one_question_has_a_report_without_intervals_that_cannot_tell(made, tmp_path):
+    index, recipe = made
+    report = evaluate(_asking(recipe, tmp_path, little_world()[1][:1]), tmp_path / "out", arms=_arms, index=index)
+    assert report.results.questions == 1 and report.results.arms[0].figures["f1"].low is None
+    assert report.results.advice.choice == "cannot tell"
+    assert report.results.primary.detectable is None
+    assert "no difference shown, as with any one document" in (tmp_path / "out" / "report.md").read_text()
+    assert "NaN" not in (tmp_path / "out" / "results.json").read_text()  # which is not JSON
+    assert read_results(tmp_path / "out") == report.results
+
+
+def test_an_arm_that_fails_half_way_leaves_a_report_that_says_so(made, tmp_path):
+    index, recipe = made
+
+    class HalfWay:
+        name, settings, calls = "reads", {"kind": "reader", "adapter": "a"}, 0
+
+        def reply(self, asked):
+            self.calls += 1
+            if self.calls == 2:
+                raise MemoryError("no memory left")
+            return FunctionArm("reads", _reads).reply(asked)
+
+    report = evaluate(recipe, tmp_path, arms=lambda recipe, index: [HalfWay(), *_arms(recipe, index)[1:]], index=index)
+    reads, *others = report.results.arms
+    assert (reads.replied, reads.failed) == (16, 8) and not any(arm.failed for arm in others)
+    assert report.results.primary.difference.questions == 16  # those that both replied to
+    said = "“reads” failed on 8 questions, which have no score: MemoryError: no memory left"
+    assert said in (tmp_path / "report.md").read_text() and said in (tmp_path / "report.html").read_text()
+
+
+def test_questions_about_other_documents_than_the_index_has_are_told(made, tmp_path):
+    index, recipe = made
+    questions = little_world()[1]
+
+    def moved(one):
+        return one.model_copy(
+            update={"evidence": tuple(e.model_copy(update={"document_id": "Rome.txt"}) for e in one.evidence)}
+        )
+
+    some = _asking(recipe, tmp_path, [moved(one) for one in questions[:3]] + questions[3:])
+    report = evaluate(some, tmp_path / "some", arms=_arms, index=index)
+    assert report.results.foreign == 3
+    assert "3 questions are about documents that the index does not have" in (tmp_path / "some/report.md").read_text()
+    none = _asking(recipe, tmp_path, [moved(one) for one in questions])
+    with pytest.raises(
+        EvaluationError, match=r"none of the 24 questions is about a document of the index.*'Rome\.txt'"
+    ):
+        evaluate(none, tmp_path / "none", arms=_arms, index=index)
+
+
+def test_the_folder_of_another_recipe_is_refused(made, tmp_path):
+    index, recipe = made
+    evaluate(recipe, tmp_path, arms=_arms, index=index)
+    before = (tmp_path / "results.json").read_bytes()
+    with pytest.raises(EvaluationError, match="predictions of another run"):
+        evaluate(recipe, tmp_path, arms=_arms, index=index, limit=5)
+    assert (tmp_path / "results.json").read_bytes() == before

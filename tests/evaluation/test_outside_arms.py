@@ -22,6 +22,7 @@ class _Server:
 
     def __init__(self, answers):
         self.answers, self.requests, self.lock = list(answers), [], threading.Lock()
+        self.release = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -31,6 +32,9 @@ class _Server:
                     outer.requests.append(body)
                     answer = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
                 status, text = answer if isinstance(answer, tuple) else (200, answer)
+                if status == "slow":
+                    outer.release.wait(10)
+                    return
                 reply = {
                     "id": "1",
                     "object": "chat.completion",
@@ -59,6 +63,7 @@ class _Server:
         return self
 
     def __exit__(self, *_):
+        self.release.set()
         self.http.shutdown()
         self.http.server_close()
 
@@ -86,6 +91,27 @@ def test_a_fake_server_that_limits_its_rate_is_tried_again():
     with _Server([(429, "slow down"), GOOD]) as server:
         made = _arm(server.url, attempts=3).reply(ASKED[:1])
     assert made[0].answer == "107 metres" and len(server.requests) == 2
+
+
+def test_a_fake_server_that_is_slow_is_given_up_on_tried_again_and_then_a_failure():
+    with _Server([("slow", ""), GOOD]) as server:
+        late = _arm(server.url, attempts=2, timeout_s=0.3).reply(ASKED[:1])
+    assert late[0].answer == "107 metres" and len(server.requests) == 2
+    with _Server([("slow", "")]) as server:
+        never = _arm(server.url, attempts=2, timeout_s=0.3).reply(ASKED[:1])
+    assert "timed out" in never[0].failed and len(server.requests) == 2
+    assert never[0].answer is None and never[0].declined is False
+
+
+def test_pauses_between_attempts_grow(monkeypatch):
+    import time
+
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    with _Server([(503, "busy")]) as server:
+        made = _arm(server.url, attempts=4).reply(ASKED[:1])
+    assert "busy" in made[0].failed and len(server.requests) == 4
+    assert len(pauses) == 3 and pauses[0] < pauses[1] < pauses[2]
 
 
 def test_garbage_from_a_fake_server_and_a_server_that_is_down_are_failures_with_their_reason():

@@ -88,6 +88,7 @@ def test_an_arm_does_not_differ_from_itself(values):
 def test_one_document_has_no_interval_and_equal_scores_a_point():
     one = mean_interval([0.0, 1.0], ["a", "a"])
     assert one == (0.5, None, None, 2, 1) and not one.known
+    assert compare([0.0, 1.0], [1.0, 1.0], ["a", "a"]).detectable is None
     assert mean_interval([1.0, 1.0, 1.0])[:3] == (1.0, 1.0, 1.0)
 
 
@@ -127,3 +128,9 @@ def test_more_questions_show_smaller_differences_and_one_document_fewer():
 def test_scores_that_cannot_be_compared_are_refused(first, second, documents, words):
     with pytest.raises(ValueError, match=words):
         compare(first, second, documents)
+
+
+def test_a_few_right_answers_among_many_have_an_interval_that_says_something():
+    """One of 100 right: most draws of 25 documents have none of it, and no error of their own to divide by."""
+    interval = mean_interval([1.0] + [0.0] * 99, [number // 4 for number in range(100)])
+    assert interval.low == 0.0 and 0.01 < interval.high < 0.05
