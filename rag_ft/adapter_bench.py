@@ -78,7 +78,7 @@ def bench_adapter(
     """
     if rounds < 1:
         raise UsageError(f"rounds is {rounds} and must be at least 1")
-    asked = list(probes) if probes is not None else handbook_probes()
+    asked = list(probes) if probes is not None else handbook_probes(4)
     plan = plan or compute_plan()
     tuned = resolve_adapter(named_folder(adapter))
     with tempfile.TemporaryDirectory(prefix="rag-ft-bench-") as name:

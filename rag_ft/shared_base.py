@@ -145,8 +145,10 @@ class SharedBase:
             yield
 
     def _put_on(self, slot: str | None) -> None:
+        """Whatever was worn; with the slot that is worn, again, after the layers have changed."""
         if slot is not None:
-            self.model.base_model.enable_adapter_layers()
+            if self._worn is None or slot == self._worn:  # else they are on, and going through them all costs time
+                self.model.base_model.enable_adapter_layers()
             self.model.set_adapter(slot, inference_mode=True)
         elif _is_adapted(self.model):
             self.model.base_model.disable_adapter_layers()

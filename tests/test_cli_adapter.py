@@ -87,7 +87,7 @@ def test_bench_prints_a_table(adapter, tiny_llama_dir, tmp_path, monkeypatch):
 
     from rag_ft import adapter_bench
 
-    monkeypatch.setattr(adapter_bench, "handbook_probes", lambda: REQUESTS)
+    monkeypatch.setattr(adapter_bench, "handbook_probes", lambda count: REQUESTS)
     given = ("bench", adapter, "--reader", tiny_llama_dir, "--rounds", "1")
     assert "| | separate | merged | merged / separate |" in run(*given).stdout
     assert json.loads(run(*given, "--json").stdout)["rounds"] == 1
