@@ -71,7 +71,7 @@ class AskRequest(BaseModel):
     )
 
     question: Annotated[str, Field(min_length=1)]
-    k: Annotated[int | None, Field(ge=1)] = None
+    k: Annotated[int | None, Field(ge=1, strict=True)] = None
     """Passages to read."""
     where: dict[str, JsonValue] | None = None
     """Only documents that match: field or metadata key → value, or a list of which any will do."""
@@ -91,7 +91,7 @@ class SearchRequest(BaseModel):
     )
 
     query: Annotated[str, Field(min_length=1)]
-    k: Annotated[int | None, Field(ge=1)] = None
+    k: Annotated[int | None, Field(ge=1, strict=True)] = None
     where: dict[str, JsonValue] | None = None
 
 

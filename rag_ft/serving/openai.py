@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from pydantic import BaseModel, ConfigDict, Field
+from referencing.exceptions import Unresolvable
 
 from rag_ft.errors import UsageError
 from rag_ft.schema import Answer
@@ -148,8 +149,10 @@ def content_of(answer: Answer, wanted: ResponseFormat | None) -> str:
     try:
         part = _project(whole, schema, schema)
         Draft202012Validator(schema).validate(part)
-    except RecursionError as error:
-        raise UsageError("response_format's schema refers to itself without end: give one that ends") from error
+    except (RecursionError, Unresolvable) as error:
+        raise UsageError(
+            "response_format's schema refers to nothing, or to itself without end: mend its $ref"
+        ) from error
     except ValidationError as error:
         where = ".".join(str(step) for step in error.absolute_path) or "the answer"
         raise UsageError(

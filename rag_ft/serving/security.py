@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from urllib.parse import urlsplit
@@ -21,6 +22,9 @@ REPORT_PATH = "/report/"
 UPLOAD_PATH = "/v1/documents"
 _MULTIPART_BYTES = 10_000
 """Around the file in an upload's body."""
+
+_DRAIN_S = 5.0
+_DRAIN_BYTES = 32_000_000
 
 _HEADERS = {
     "content-security-policy": (
@@ -78,6 +82,8 @@ class Guard:
             await self._app(scope, body.receive, dressed)
         except Refused as refused:
             if not started:
+                # A client that is still sending would take a closed connection for a fault of the network.
+                await body.drain()
                 body.refused = None
                 await _reply(dressed, refused)
 
@@ -140,6 +146,18 @@ class _Body:
                 self.refused = Refused(413, _too_large(self._most))
                 raise self.refused
         return message
+
+    async def drain(self) -> None:
+        """Take what still comes and drop it: a little of it, and not for long."""
+
+        async def take() -> None:
+            while not self._whole and self._taken < self._most + _DRAIN_BYTES:
+                message = await self._receive()
+                self._taken += len(message.get("body", b""))
+                self._whole = message["type"] != "http.request" or not message.get("more_body", False)
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(take(), _DRAIN_S)
 
 
 def _too_large(most: int) -> str:

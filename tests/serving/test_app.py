@@ -1,0 +1,368 @@
+"""The routes, on a real server with a tiny model."""
+
+import concurrent.futures
+import json
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+from fakes import HashingEmbedder, bomb_pdf
+from pydantic import ValidationError
+
+from rag_ft.index import Index
+from rag_ft.pipeline import Pipeline
+from rag_ft.schema import Answer
+from rag_ft.serving.config import ServeConfig
+
+QUESTION = "How high is the tower of Oslo?"
+TOKEN = "a-token-of-enough-letters"
+
+
+def asked(client: httpx.Client, **fields) -> httpx.Response:
+    return client.post("/v1/ask", json={"question": QUESTION, **fields})
+
+
+def error(reply: httpx.Response) -> str:
+    body = reply.json()
+    assert set(body) == {"error"} and set(body["error"]) == {"message", "type", "param", "code"}
+    assert body["error"]["code"] == str(reply.status_code)
+    return body["error"]["message"]
+
+
+def test_an_answer_is_the_pipelines_with_its_quote_at_its_offsets(serve, index, tiny_reader):
+    reply = asked(serve(), k=2)
+    assert reply.status_code == 200
+    answer = Answer.model_validate(reply.json())
+    own = Pipeline(index.as_retriever(k=2), tiny_reader).ask(QUESTION)
+    assert (answer.answer, answer.confidence, len(answer.passages)) == (own.answer, own.confidence, 2)
+    citation = answer.citations[0]
+    text = index.document(citation.document_id).text
+    assert text[citation.answer_start : citation.answer_end] == answer.answer
+
+
+def test_threshold_filter_and_k_are_each_requests_own(serve):
+    client = serve(batch=8)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        replies = list(
+            pool.map(
+                lambda fields: asked(client, **fields).json(),
+                [{}, {"threshold": 1}, {"k": 1}, {"where": {"title": "Lima"}}],
+            )
+        )
+    plain, never, one, lima = replies
+    assert plain["answer"] is not None and len(plain["passages"]) == 3
+    assert never["answer"] is None and never["abstained"]
+    assert len(one["passages"]) == 1
+    assert {hit["passage"]["title"] for hit in lima["passages"]} == {"Lima"}
+
+
+def test_search_gives_the_retrievers_passages(serve, index):
+    reply = serve().post("/v1/search", json={"query": QUESTION, "k": 4})
+    hits = [one["passage"]["id"] for one in reply.json()["hits"]]
+    assert hits == [hit.passage.id for hit in index.as_retriever(k=4).retrieve(QUESTION)]
+
+
+def test_a_stream_tells_the_passages_first_and_the_whole_answer_last(serve):
+    client = serve()
+    with client.stream("POST", "/v1/ask", json={"question": QUESTION, "stream": True}) as reply:
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        lines = list(reply.iter_lines())
+    events = [line.removeprefix("event: ") for line in lines if line.startswith("event:")]
+    data = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data:")]
+    assert events == ["passages", "answer"]
+    assert [one["passage"]["id"] for one in data[0]] == [one["passage"]["id"] for one in data[1]["passages"]]
+    assert data[1]["answer"] == asked(client).json()["answer"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"{", 400, "not JSON"),
+        (b"[1]", 422, "valid dictionary"),
+        (b"[" * 100_000, 400, ""),
+        (b'{"question": 5}', 422, "question"),
+        (b'{"question": "  "}', 422, "empty"),
+        (b'{"question": "x", "k": 0}', 422, "k"),
+        (b'{"question": "x", "k": 21}', 422, "more than the 20"),
+        (b'{"question": "x", "k": true}', 422, "k"),
+        (b'{"question": "x", "threshold": 2}', 422, "threshold"),
+        (b'{"question": "x", "treshold": 1}', 422, "treshold"),
+        (b'{"question": "x", "adapter": "../../etc/passwd"}', 404, "packaged|none"),
+        (b'{"question": "x", "where": {"title": {"a": 1}}, "k": 3}', 200, ""),
+        (b'{"question": "\\ud800"}', 422, ""),
+        (b'{"question": "' + b"x" * 3000 + b'"}', 413, "shorten"),
+        (b'{"question": "' + b"x" * 10_000_000 + b'"}', 413, "larger than"),
+    ],
+)
+def test_bad_requests_get_one_clear_error_and_the_server_goes_on(serve, body, status, said):
+    client = serve()
+    reply = client.post("/v1/ask", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == status, reply.text
+    if status != 200:
+        message = error(reply)
+        assert any(word in message for word in said.split("|")), message
+    assert asked(client).status_code == 200
+
+
+def test_a_body_of_unknown_length_is_stopped_at_the_limit(serve):
+    client = serve()
+    reply = client.post("/v1/ask", content=(b"x" * 50_000 for _ in range(100)))
+    assert reply.status_code == 413 and "larger than" in error(reply)
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(serve):
+    client = serve(body_seconds=0.5)
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as wire:
+        wire.sendall(b"POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        wire.settimeout(10)
+        assert wire.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_many_slow_clients_do_not_hold_up_a_quick_one(serve):
+    client = serve(body_seconds=20)
+    wires = []
+    for _ in range(100):
+        wire = socket.create_connection((client.base_url.host, client.base_url.port))
+        wire.sendall(b"POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        wires.append(wire)
+    assert asked(client).status_code == 200
+    for wire in wires:
+        wire.close()
+
+
+def test_five_hundred_requests_at_once_are_answered_or_refused_with_a_time_to_come_again(serve):
+    client = serve(queue=32)
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:
+        replies = list(pool.map(lambda _: asked(client), range(500)))
+    statuses = [one.status_code for one in replies]
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) >= 32
+    refused = next(one for one in replies if one.status_code == 429)
+    assert int(refused.headers["retry-after"]) >= 1 and "waiting already" in error(refused)
+    assert asked(client).status_code == 200
+
+
+def test_a_client_that_hangs_up_frees_its_place(serve):
+    client = serve(slow_s=0.6, queue=2, batch=1)
+    body = json.dumps({"question": QUESTION}).encode()
+    wires = []
+    for _ in range(3):  # one in the model, two waiting
+        wire = socket.create_connection((client.base_url.host, client.base_url.port))
+        head = "POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        wire.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        wires.append(wire)
+        time.sleep(0.1)
+    batcher = client.app.state.server.batcher
+    assert batcher.waiting == 2
+    for wire in wires[1:]:
+        wire.close()
+    time.sleep(0.2)
+    assert batcher.waiting == 0
+    wires[0].close()
+    assert asked(client).status_code == 200
+
+
+def test_an_answer_after_the_deadline_is_504(serve):
+    client = serve(slow_s=0.5, deadline_seconds=0.1)
+    reply = asked(client)
+    assert reply.status_code == 504 and "within 0.1 s" in error(reply)
+
+
+def test_an_open_address_needs_a_token_and_a_short_one_is_no_token():
+    with pytest.raises(ValidationError, match="a token is required"):
+        ServeConfig(host="0.0.0.0")
+    with pytest.raises(ValidationError, match="16 characters"):
+        ServeConfig(token="short")
+    ServeConfig(host="0.0.0.0", token=TOKEN)
+    ServeConfig(host="::1")
+
+
+def test_without_the_token_nothing_of_the_documents_is_told(serve):
+    client = serve(token=TOKEN)
+    for path in ("/v1/about", "/v1/documents", "/v1/documents/Oslo.txt", "/metrics", "/openapi.json", "/v1/models"):
+        reply = client.get(path)
+        assert reply.status_code == 401 and reply.headers["www-authenticate"] == "Bearer", path
+    for header in ("Bearer wrong", "Basic " + TOKEN, "Bearer", TOKEN):
+        assert client.get("/v1/about", headers={"authorization": header}).status_code == 401
+    assert client.get("/v1/about", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert client.get("/healthz").status_code == client.get("/").status_code == 200
+
+
+def test_pages_of_other_sites_are_refused(serve):
+    client = serve()
+    assert client.get("/v1/about", headers={"origin": "https://evil.example"}).status_code == 403
+    assert client.get("/v1/about", headers={"host": "evil.example"}).status_code == 403
+    own = str(client.base_url).rstrip("/")
+    assert client.get("/v1/about", headers={"origin": own}).status_code == 200
+    assert "access-control-allow-origin" not in client.get("/v1/about").headers
+
+
+def test_every_reply_has_the_strict_headers(serve):
+    client = serve()
+    for path in ("/", "/v1/about", "/nothing", "/v1/documents/none", "/page.js"):
+        headers = client.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+        assert "server" not in headers or "uvicorn" in headers["server"]
+
+
+def test_an_uploaded_document_can_be_asked_listed_read_and_deleted(serve, index):
+    client = serve()
+    sent = {"file": ("Riga <b>notes.md", b"# Riga\n\nThe tower of Riga is 199 metres high.\n")}
+    made = client.post("/v1/documents", files=sent)
+    assert made.status_code == 201, made.text
+    name = made.json()["id"]
+    assert name == "Riga <b>notes.md" and made.json()["passages"] >= 1
+    listed = client.get("/v1/documents").json()
+    assert listed["total"] == 9 and [one["id"] for one in listed["documents"] if one["uploaded"]] == [name]
+    found = client.post("/v1/search", json={"query": "tower of Riga", "k": 1}).json()
+    assert found["hits"][0]["passage"]["document_id"] == name and found["index"] == made.json()["index"]
+    assert "199 metres" in client.get(f"/v1/documents/{name}").json()["text"]
+    assert client.get(f"/v1/documents/{name}", params={"start": 2, "end": 5}).json()["start"] == 2
+    again = client.post("/v1/documents", files=sent)
+    assert again.status_code == 422 and "already" in error(again)
+    assert client.post("/v1/documents?replace=true", files=sent).status_code == 201
+    gone = client.delete(f"/v1/documents/{name}")
+    assert gone.status_code == 200 and gone.json()["trained_adapters"] == []
+    assert client.get(f"/v1/documents/{name}").status_code == 404
+    assert client.delete(f"/v1/documents/{name}").status_code == 404
+    assert Index.load(index.path, embedder=HashingEmbedder()).verify(absent=name).ok
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status"),
+    [
+        ("../../etc/passwd", b"x", 422),
+        ("..%2f..%2fetc%2fpasswd.txt", b"some text here", 422),
+        ("notes.exe", b"MZ", 422),
+        ("empty.txt", b"", 422),
+        ("half.pdf", b"%PDF-1.7\n1 0 obj", 422),
+        ("bomb.pdf", bomb_pdf(300), 422),
+        ("large.txt", b"x" * 2_100_000, 413),
+    ],
+)
+def test_bad_uploads_get_one_clear_error_and_leave_the_index_alone(serve, index, name, data, status):
+    client = serve(max_upload_bytes=2_000_000, parse_seconds=8, parse_memory_bytes=700_000_000, max_text_chars=100_000)
+    before = client.get("/v1/documents").json()
+    reply = client.post("/v1/documents", files={"file": (name, data)})
+    assert reply.status_code == status, reply.text
+    if status != 201:
+        assert error(reply)
+        assert client.get("/v1/documents").json() == before
+    assert asked(client).status_code == 200
+
+
+def test_an_upload_that_is_cut_off_changes_nothing(serve):
+    client = serve(body_seconds=5)
+    before = client.get("/v1/documents").json()
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as wire:
+        wire.sendall(
+            b"POST /v1/documents HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            b"Content-Length: 9000\r\n\r\n--x\r\n"
+            b'Content-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nhalf'
+        )
+    time.sleep(0.3)
+    assert client.get("/v1/documents").json() == before and asked(client).status_code == 200
+
+
+def test_a_read_only_server_takes_no_changes(serve):
+    client = serve(allow_changes=False)
+    assert client.post("/v1/documents", files={"file": ("a.txt", b"text")}).status_code == 403
+    assert client.delete("/v1/documents/Oslo.txt").status_code == 403
+    assert client.get("/v1/about").json()["changes"] is False
+
+
+def test_a_path_in_a_documents_name_reaches_no_file(serve):
+    client = serve()
+    for name in ("../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "..%2f..%2fetc%2fpasswd", "/etc/passwd"):
+        reply = client.get(f"/v1/documents/{name}")
+        assert reply.status_code in (404, 200) and "root:" not in reply.text
+
+
+def test_questions_in_flight_see_the_old_index_or_the_new_one(serve):
+    """While documents come and go, every answer's passages stand in the index that its fingerprint names."""
+    client = serve()
+    states = {client.get("/v1/documents").json()["index"]: {"Oslo.txt"}}
+    stop = threading.Event()
+    answers: list[dict] = []
+
+    def keep_asking() -> None:
+        with httpx.Client(base_url=client.base_url, timeout=60) as own:
+            while not stop.is_set():
+                answers.append(own.post("/v1/ask", json={"question": "tower of Riga", "k": 3}).json())
+
+    threads = [threading.Thread(target=keep_asking) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    sent = {"file": ("Riga.txt", b"The tower of Riga is 199 metres high, the tower of Riga.")}
+    for _ in range(3):
+        states[client.post("/v1/documents", files=sent).json()["index"]] = {"Riga.txt"}
+        time.sleep(0.1)
+        states[client.delete("/v1/documents/Riga.txt").json()["index"]] = {"Oslo.txt"}
+        time.sleep(0.1)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(states) == 2 and len(answers) > 6
+    for one in answers:
+        has_riga = any(hit["passage"]["document_id"] == "Riga.txt" for hit in one["passages"])
+        assert has_riga == ("Riga.txt" in states[one["provenance"]["index"]])
+
+
+def test_what_another_process_adds_to_the_index_is_taken_up(serve, index, monkeypatch):
+    monkeypatch.setattr("rag_ft.serving.engine._LOOK_AGAIN_S", 0.0)
+    client = serve()
+    other = Index.load(index.path, embedder=HashingEmbedder())
+    from rag_ft.schema import Document
+
+    other.add([Document(id="Riga.txt", text="The tower of Riga is 199 metres high.")], progress=False)
+    assert asked(client).json()["provenance"]["index"] == other.fingerprint
+
+
+def test_an_index_deleted_under_the_server_is_said_and_the_server_stays_up(serve, index):
+    import shutil
+
+    client = serve()
+    assert client.get("/readyz").status_code == 200
+    shutil.rmtree(index.path)
+    ready = client.get("/readyz")
+    assert ready.status_code == 503 and "gone" in ready.json()["reason"]
+    reply = asked(client)
+    assert reply.status_code in (200, 503)
+    assert client.get("/healthz").status_code == 200
+    upload = client.post("/v1/documents", files={"file": ("a.txt", b"some text")})
+    assert upload.status_code == 503 and error(upload)
+
+
+def test_metrics_count_requests_answers_and_the_queue(serve):
+    client = serve(queue=3)
+    asked(client)
+    client.get("/no/such/path/1")
+    client.get("/no/such/path/2")
+    text = client.get("/metrics").text
+    assert 'rag_ft_requests_total{route="/v1/ask",status="200"} 1.0' in text
+    assert 'rag_ft_requests_total{route="none",status="404"} 2.0' in text
+    assert 'rag_ft_answers_total{adapter="none",outcome="answered"} 1.0' in text
+    assert "rag_ft_queue_questions 0.0" in text and "rag_ft_index_passages" in text
+
+
+def test_the_description_names_every_route_with_an_example(serve):
+    found = serve().get("/openapi.json").json()
+    for path in ("/v1/ask", "/v1/search", "/v1/documents", "/v1/chat/completions", "/v1/models", "/healthz", "/readyz"):
+        assert path in found["paths"]
+    assert found["components"]["schemas"]["AskRequest"]["examples"]
+
+
+def test_the_report_opens_by_a_ticket_and_can_run_nothing(serve, tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text("<h1>Verdict</h1><script>1</script>")
+    client = serve(report=report, token=TOKEN)
+    assert client.get("/report/guess").status_code == 404
+    path = client.get("/v1/report", headers={"authorization": f"Bearer {TOKEN}"}).json()["path"]
+    reply = client.get(path)
+    assert reply.status_code == 200 and "Verdict" in reply.text
+    policy = reply.headers["content-security-policy"]
+    assert policy.startswith("sandbox;") and "script-src" not in policy and "default-src 'none'" in policy

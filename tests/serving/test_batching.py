@@ -1,0 +1,146 @@
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from rag_ft.errors import ClosingError, DeadlineError, QueueFullError
+from rag_ft.serving.batching import Ask, Batcher
+
+
+class Reading:
+    """Stands for the engine: notes the batches, and takes its time."""
+
+    def __init__(self, seconds: float = 0.05) -> None:
+        self.seconds = seconds
+        self.batches: list[list[str]] = []
+
+    def __call__(self, asks: Sequence[Ask], found) -> list:
+        self.batches.append([one.question for one in asks])
+        for number, _ in enumerate(asks):
+            found(number, [])
+        time.sleep(self.seconds)
+        return [ValueError(one.question) if one.question == "bad" else f"answer to {one.question}" for one in asks]
+
+
+def batcher(reading: Reading, *, queue: int = 64, batch: int = 4, deadline_seconds: float = 10.0) -> Batcher:
+    made = Batcher(reading, queue=queue, batch=batch, deadline_seconds=deadline_seconds)
+    made.start()
+    return made
+
+
+async def test_questions_that_arrive_together_are_read_together_and_each_gets_its_own_answer():
+    reading = Reading()
+    one = batcher(reading)
+    answers = await asyncio.gather(*(one.answer(Ask(f"q{n}", 3), "a") for n in range(9)))
+    await one.close()
+    assert answers == [f"answer to q{n}" for n in range(9)]
+    assert len(reading.batches) <= 4 and max(map(len, reading.batches)) == 4
+
+
+async def test_one_that_asks_once_is_not_held_up_by_one_that_asks_twenty_times():
+    reading = Reading()
+    one = batcher(reading, batch=2)
+    many = [asyncio.ensure_future(one.answer(Ask(f"many{n}", 3), "busy")) for n in range(20)]
+    await asyncio.sleep(0.01)  # the first batch is in the model
+    await one.answer(Ask("single", 3), "other")
+    assert "single" in reading.batches[1]
+    await asyncio.gather(*many)
+    await one.close()
+
+
+async def test_a_question_with_many_passages_is_not_put_together_with_all_others():
+    reading = Reading()
+    one = batcher(reading, batch=8)
+    await asyncio.gather(*(one.answer(Ask(f"q{n}", 20), "a") for n in range(8)))
+    await one.close()
+    assert max(map(len, reading.batches)) == 2
+
+
+async def test_over_the_bound_is_refused_at_once_and_told_when_to_come_again():
+    reading = Reading(0.2)
+    one = batcher(reading, queue=2, batch=1)
+    kept = [asyncio.ensure_future(one.answer(Ask("first", 3), "a"))]
+    await asyncio.sleep(0.05)
+    kept += [asyncio.ensure_future(one.answer(Ask(f"q{n}", 3), "a")) for n in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFullError, match="2 questions are waiting") as caught:
+        await one.answer(Ask("too many", 3), "b")
+    assert caught.value.retry_after >= 1
+    await asyncio.gather(*kept)
+    await one.close()
+    assert ["too many"] not in reading.batches
+
+
+async def test_a_client_that_goes_frees_its_place_and_is_never_read():
+    reading = Reading(0.1)
+    one = batcher(reading, batch=1)
+    first = asyncio.ensure_future(one.answer(Ask("first", 3), "a"))
+    await asyncio.sleep(0.02)
+    gone = asyncio.ensure_future(one.answer(Ask("gone", 3), "a"))
+    await asyncio.sleep(0)
+    assert one.waiting == 1
+    gone.cancel()
+    await asyncio.sleep(0.01)
+    assert one.waiting == 0
+    await first
+    await one.close()
+    assert reading.batches == [["first"]]
+
+
+async def test_an_answer_that_comes_too_late_is_an_error_and_the_worker_goes_on():
+    one = batcher(Reading(0.3), deadline_seconds=0.05)
+    with pytest.raises(DeadlineError, match="did not come within"):
+        await one.answer(Ask("late", 3), "a")
+    one._deadline = 5
+    assert await one.answer(Ask("later", 3), "a") == "answer to later"
+    await one.close()
+
+
+async def test_a_question_that_fails_leaves_the_others_of_its_batch_alone():
+    one = batcher(Reading())
+    results = await asyncio.gather(
+        *(one.answer(Ask(text, 3), "a") for text in ("x", "bad", "y")), return_exceptions=True
+    )
+    await one.close()
+    assert results[0] == "answer to x" and results[2] == "answer to y" and isinstance(results[1], ValueError)
+
+
+async def test_a_batch_that_fails_as_a_whole_does_not_end_the_worker():
+    calls = []
+
+    def run(asks, found):
+        calls.append(len(asks))
+        if len(calls) == 1:
+            raise RuntimeError("no")
+        return ["fine"] * len(asks)
+
+    one = Batcher(run, queue=4, batch=4, deadline_seconds=5)
+    one.start()
+    with pytest.raises(RuntimeError):
+        await one.answer(Ask("a", 3), "a")
+    assert await one.answer(Ask("b", 3), "a") == "fine" and one.alive
+    await one.close()
+
+
+async def test_closing_answers_what_waits_and_takes_nothing_more():
+    one = batcher(Reading(0.05), batch=1)
+    waiting = [asyncio.ensure_future(one.answer(Ask(f"q{n}", 3), "a")) for n in range(3)]
+    await asyncio.sleep(0.01)
+    closing = asyncio.ensure_future(one.close())
+    await asyncio.sleep(0)
+    with pytest.raises(ClosingError):
+        await one.answer(Ask("too late", 3), "a")
+    assert await asyncio.gather(*waiting) == ["answer to q0", "answer to q1", "answer to q2"]
+    await closing
+    assert not one.alive
+
+
+async def test_passages_are_told_before_the_answer():
+    one = batcher(Reading(0.1))
+    told = []
+    task = asyncio.ensure_future(one.answer(Ask("q", 3), "a", told.append))
+    await asyncio.sleep(0.05)
+    assert told == [[]] and not task.done()
+    await task
+    await one.close()

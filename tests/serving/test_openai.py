@@ -1,0 +1,155 @@
+"""The OpenAI-compatible endpoint, asked by the official client and by langchain's."""
+
+import json
+
+import pytest
+from openai import BadRequestError, NotFoundError, OpenAI, UnprocessableEntityError
+from pydantic import BaseModel, ConfigDict
+
+from rag_ft.errors import UsageError
+from rag_ft.serving.openai import NO_ANSWER, ChatRequest, ResponseFormat, content_of
+
+QUESTION = "How high is the tower of Oslo?"
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
+
+
+class Quote(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    quote: str
+    document_id: str
+
+
+class Reply(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    answer: str | None
+    confidence: float
+    citations: list[Quote]
+
+
+@pytest.fixture
+def http(serve):
+    return serve()
+
+
+@pytest.fixture
+def client(http):
+    with OpenAI(base_url=f"{http.base_url}/v1", api_key="unused", max_retries=0) as made:
+        yield made
+
+
+def plain(http) -> dict:
+    return http.post("/v1/ask", json={"question": QUESTION}).json()
+
+
+def test_a_completion_is_the_answer_with_its_citations_beside_it(client, http):
+    made = client.chat.completions.create(model="rag-ft", messages=MESSAGES, temperature=0.2, seed=1, max_tokens=50)
+    own = plain(http)
+    message = made.choices[0].message
+    assert message.content == own["answer"] and made.choices[0].finish_reason == "stop"
+    assert message.model_extra["rag_ft"]["citations"] == own["citations"]
+    assert made.usage.prompt_tokens == own["usage"]["prompt_tokens"]
+    assert made.usage.total_tokens == made.usage.prompt_tokens + made.usage.completion_tokens
+
+
+def test_a_stream_adds_up_to_the_same(client, http):
+    pieces = list(
+        client.chat.completions.create(
+            model="rag-ft", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    said = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+    assert said == plain(http)["answer"]
+    assert [piece.choices[0].finish_reason for piece in pieces if piece.choices][-1] == "stop"
+    assert pieces[-1].usage.total_tokens > 0
+
+
+def test_a_schema_gets_the_part_of_the_answer_that_it_names(client, http):
+    made = client.chat.completions.parse(model="rag-ft", messages=MESSAGES, response_format=Reply)
+    own = plain(http)
+    parsed = made.choices[0].message.parsed
+    assert (parsed.answer, parsed.confidence) == (own["answer"], own["confidence"])
+    assert [one.quote for one in parsed.citations] == [one["quote"] for one in own["citations"]]
+    assert set(json.loads(made.choices[0].message.content)) == {"answer", "confidence", "citations"}
+
+
+def test_a_schema_that_an_answer_cannot_follow_is_an_error_that_says_where(client):
+    class Poem(BaseModel):
+        verses: list[str]
+
+    with pytest.raises(UnprocessableEntityError, match="'verses' is a required property"):
+        client.chat.completions.parse(model="rag-ft", messages=MESSAGES, response_format=Poem)
+
+
+def test_json_object_is_the_whole_answer(client):
+    made = client.chat.completions.create(model="rag-ft", messages=MESSAGES, response_format={"type": "json_object"})
+    assert {"answer", "citations", "provenance"} <= set(json.loads(made.choices[0].message.content))
+
+
+def test_models_are_the_adapters(client):
+    assert [one.id for one in client.models.list()] == ["rag-ft", "none"]
+    assert client.chat.completions.create(model="none", messages=MESSAGES).model == "none"
+    with pytest.raises(NotFoundError, match="no model 'gpt-5'"):
+        client.chat.completions.create(model="gpt-5", messages=MESSAGES)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n": 2},
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
+        {"logprobs": True},
+        {"messages": [{"role": "system", "content": "no question"}]},
+        {"messages": [{"role": "user", "content": "  "}]},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "http://x/y"}}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "#/"}}}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": {"properties": {"answer": {"pattern": "(a+)+$"}}}},
+            }
+        },
+    ],
+)
+def test_what_cannot_be_given_is_an_error_and_not_ignored(client, fields):
+    with pytest.raises((BadRequestError, UnprocessableEntityError)):
+        client.chat.completions.create(**{"model": "rag-ft", "messages": MESSAGES, **fields})
+
+
+def test_a_conversation_asks_its_last_user_message_and_reads_parts():
+    request = ChatRequest.model_validate(
+        {
+            "messages": [
+                {"role": "user", "content": "first"},
+                {"role": "assistant", "content": "x"},
+                {"role": "user", "content": [{"type": "text", "text": "second"}]},
+            ]
+        }
+    )
+    assert request.question == "second"
+    with pytest.raises(UsageError, match="lacks its json_schema"):
+        ChatRequest(messages=request.messages, response_format=ResponseFormat(type="json_schema")).check()
+
+
+def test_no_answer_is_said_in_words_or_is_null_in_json(http):
+    from rag_ft.schema import Answer
+
+    none = Answer.model_validate(http.post("/v1/ask", json={"question": QUESTION, "threshold": 1}).json())
+    assert content_of(none, None) == NO_ANSWER
+    wanted = ResponseFormat.model_validate(
+        {"type": "json_schema", "json_schema": {"name": "reply", "schema": Reply.model_json_schema()}}
+    )
+    assert json.loads(content_of(none, wanted))["answer"] is None
+
+
+def test_langchains_client_gets_text_and_structure(http):
+    from langchain_openai import ChatOpenAI
+
+    chat = ChatOpenAI(model="rag-ft", base_url=f"{http.base_url}/v1", api_key="unused", max_retries=0)
+    own = plain(http)
+    assert chat.invoke(QUESTION).content == own["answer"]
+    assert "".join(piece.content for piece in chat.stream(QUESTION)) == own["answer"]
+    reply = chat.with_structured_output(Reply, method="json_schema").invoke(QUESTION)
+    assert reply.answer == own["answer"]
