@@ -89,6 +89,13 @@ def test_events_end_with_the_answer(pipeline):
     assert "".join(piece.text for piece in pieces) == last.answer.completion
 
 
+def test_a_question_can_have_a_threshold_of_its_own(pipeline):
+    asked = "What does gradient checkpointing cost?"
+    assert pipeline.ask(asked, threshold=1.0).abstained and not pipeline.ask(asked, threshold=0.0).abstained
+    with pytest.raises(UsageError, match="between 0"):
+        pipeline.ask(asked, threshold=1.5)
+
+
 def test_bad_questions_are_one_sentence(pipeline):
     with pytest.raises(UsageError, match="empty"):
         pipeline.ask("")

@@ -1,4 +1,4 @@
-"""`rag-ft adapter`: info, merge, export, compare, bench."""
+"""`rag-ft adapter`: info, calibrate, merge, export, compare, bench."""
 
 from __future__ import annotations
 
@@ -63,6 +63,37 @@ def info(
         typer.echo(found.model_dump_json())
     else:
         print_adapter(found, stdout(), card=card)
+    return 0
+
+
+@adapter_app.command()
+def calibrate(
+    adapter: Annotated[Path, typer.Argument(help="Folder of a LoRA adapter; its threshold is written there.")],
+    questions: Annotated[Path, typer.Argument(help="Question records, some of them unanswerable.")],
+    index: IndexPath,
+    k: K = 3,
+    reader: ReaderName = "default",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Choose the confidence under which answers become null anew, on questions about your own documents.
+
+    How sure a reader is depends on the documents, the index and k. No weight changes. The questions should be about
+    documents that the adapter was not trained on.
+    """
+    from rag_ft.calibration import calibrate_adapter
+    from rag_ft.index import Index
+
+    score = calibrate_adapter(adapter, questions, Index.load(index), k=k, reader=reader, dry_run=dry_run)
+    if as_json:
+        typer.echo(score.model_dump_json())
+        return 0
+    f1, null = score.answerable_f1 or 0.0, score.null_recognised or 0.0
+    typer.echo(
+        f"threshold {score.threshold:.3f}: on {score.questions} questions F1 {100 * f1:.1f} of the answerable"
+        f" ({100 * (score.must_answer_f1 or 0.0):.1f} when made to answer), {null:.0%} of the unanswerable recognised"
+    )
+    typer.echo(f"{'not written' if dry_run else 'written to'} {adapter}", err=True)
     return 0
 
 

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+from data import little_world
+from fakes import HashingEmbedder
+from tiny_adapters import make_adapter
+
+from rag_ft.calibration import calibrate_adapter
+from rag_ft.errors import DatasetError, WeightsError
+from rag_ft.index import Index
+from rag_ft.reader import Reader
+from rag_ft.threshold import best_threshold
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    documents, questions = little_world(4)
+    return questions, Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder())
+
+
+@pytest.fixture
+def adapter(tiny_llama_dir, tmp_path):
+    return make_adapter(tmp_path / "adapter", tiny_llama_dir, 1, threshold=0.9)
+
+
+def test_the_threshold_is_chosen_by_the_one_rule_and_the_reader_uses_it(adapter, world, tiny_llama_dir):
+    questions, index = world
+    score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir))
+    assert (score.questions, score.answerable) == (12, 8)
+    record = json.loads((adapter / "rag_ft.json").read_text())
+    assert record["threshold"]["value"] == score.threshold != 0.9
+    assert record["threshold"]["chosen_on"]["index"] == index.fingerprint
+    reader = Reader.from_pretrained(str(tiny_llama_dir), adapter=adapter)
+    assert reader.threshold == score.threshold
+    hits = index.as_retriever(k=3).retrieve_batch([one.question for one in questions])
+    readings = [
+        reader.read(one.question, [hit.passage for hit in found]) for one, found in zip(questions, hits, strict=True)
+    ]
+    # What the rule sees here: a random model is never right, so only null counts.
+    pairs = list(zip(readings, questions, strict=True))
+    answered = [(one.answer_confidence, 0.0) for one, asked in pairs if asked.answerable]
+    null = [one.answer_confidence for one, asked in pairs if not asked.answerable]
+    if score.must_answer_f1 == 0:
+        assert best_threshold(answered, null) == pytest.approx(score.threshold, abs=1e-6)
+
+
+def test_a_dry_run_only_measures(adapter, world, tiny_llama_dir):
+    before = (adapter / "rag_ft.json").read_bytes()
+    calibrate_adapter(adapter, *world, reader=str(tiny_llama_dir), dry_run=True)
+    assert (adapter / "rag_ft.json").read_bytes() == before
+
+
+def test_one_kind_of_questions_alone_is_refused(adapter, world, tiny_llama_dir):
+    questions, index = world
+    for kept, lacking in ((True, "unanswerable"), (False, "answerable")):
+        some = [one for one in questions if one.answerable is kept]
+        with pytest.raises(DatasetError, match=f"is {lacking}"):
+            calibrate_adapter(adapter, some, index, reader=str(tiny_llama_dir))
+
+
+def test_an_adapter_without_a_record_has_no_place_for_a_threshold(adapter, world, tiny_llama_dir):
+    (adapter / "rag_ft.json").unlink()
+    with pytest.raises(WeightsError, match="no place for a threshold"):
+        calibrate_adapter(adapter, *world, reader=str(tiny_llama_dir))
