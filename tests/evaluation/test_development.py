@@ -45,10 +45,20 @@ def test_the_threshold_is_the_one_that_serves_both_best_on_the_development_quest
         return harmonic_mean(sum(f1) / len(f1), sum(null) / len(null))
 
     assert worth(found.threshold) >= max(worth(number / 200) for number in range(200)) - 1e-9
-    # With it the reader declines what it is less sure of, and nothing else.
-    sure = {one.question_id: one.confidence for one, _ in made}
-    for one in arm.reply(asked):
-        assert (one.answer is None) == (sure[one.question_id] < found.threshold)
+
+
+def test_with_its_threshold_a_reader_declines_what_it_is_less_sure_of(world, tiny_llama_dir, tmp_path, monkeypatch):
+    """The tiny reader is right about nothing, so that the rule would choose 0; here it is given."""
+    from rag_ft.evaluation import development
+
+    monkeypatch.setattr(development, "best_threshold", lambda answered, null: 0.9 * max(null))
+    index, questions = world
+    asked = retrieved(questions, index.as_retriever(k=3))
+    (arm,), chosen = choose_thresholds([_arm(tiny_llama_dir)], ["tiny"], asked, tmp_path)
+    assert chosen["tiny"].threshold > 0 and chosen["tiny"].null_recognised > 0.5
+    sure = {one.question_id: one.confidence for one in read_predictions(tmp_path / "predictions.jsonl")}
+    declined = [one.question_id for one in arm.reply(asked) if one.answer is None]
+    assert declined and declined == [one.id for one in questions if sure[one.id] < chosen["tiny"].threshold]
 
 
 def test_an_evaluation_that_goes_on_chooses_the_same_without_asking_again(world, tiny_llama_dir, tmp_path):

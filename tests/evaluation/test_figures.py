@@ -1,6 +1,6 @@
 import pytest
 
-from rag_ft.evaluation.figures import arm_figures, contrasts, document_of
+from rag_ft.evaluation.figures import Figure, arm_figures, contrasts, document_of
 from rag_ft.evaluation.predictions import CitedPlace, Place, Prediction
 from rag_ft.schema import Evidence, Question
 
@@ -74,13 +74,11 @@ def test_contrasts_are_paired_over_common_replies_and_corrected_together():
     assert found["good", "bad"].p_holm >= found["good", "bad"].p and found["good", "bad"].p_holm < 0.05
     assert found["good", "half"].difference.questions == 15
     assert found["bad", "half"].difference.mean == 0.0 and found["bad", "half"].p == 1.0
-    turned = found["good", "half"].turned()
-    assert (turned.first, turned.second, turned.difference.mean) == (
-        "half",
-        "good",
-        -found["good", "half"].difference.mean,
-    )
-    assert turned.difference.low == -found["good", "half"].difference.high and turned.turned() == found["good", "half"]
+    between = Figure(mean=0.25, low=0.125, high=0.5, questions=9, documents=3)
+    turned = found["good", "half"].model_copy(update={"difference": between}).turned()
+    assert (turned.first, turned.second) == ("half", "good")
+    assert (turned.difference.mean, turned.difference.low, turned.difference.high) == (-0.25, -0.5, -0.125)
+    assert turned.turned().difference == between
     with pytest.raises(ValueError, match="not known"):
         contrasts({"good": good}, questions, "bleu")
 

@@ -54,6 +54,17 @@ def test_a_curve_that_is_flat_is_hardly_ever_told_to_rise():
     assert alarms <= 3
 
 
+def test_points_that_lie_off_the_curve_are_the_luck_of_a_training_and_widen_it():
+    """Every question scores alike, so that drawing documents again changes nothing."""
+    names = [number // 2 for number in range(20)]
+    smooth = learning_curve({size: [1 - _loss(size)] * 20 for size in SIZES}, names).doublings[0]
+    luck = (0.03, -0.03, 0.03, -0.03)
+    rough = {size: [1 - _loss(size) + one] * 20 for size, one in zip(SIZES, luck, strict=True)}
+    assert smooth.high - smooth.low < 1e-3
+    off = learning_curve(rough, names).doublings[0]
+    assert off.high - off.low > 0.05
+
+
 def test_a_reader_that_gets_worse_is_not_drawn_as_getting_better():
     chooser = np.random.default_rng(7)
     found = learning_curve(*_simulated(chooser, lambda records: 0.3 + 0.06 * math.log2(records / 50)))
