@@ -1,5 +1,8 @@
 """Documents and question records for tests: little worlds with facts that a tiny model can learn."""
 
+from pathlib import Path
+
+from rag_ft.dataset import write_questions
 from rag_ft.schema import Document, Evidence, Question
 
 CITIES = ("Oslo", "Lima", "Cairo", "Quito", "Hanoi", "Dakar", "Turin", "Perth")
@@ -38,3 +41,13 @@ def little_world(count: int = 8) -> tuple[list[Document], list[Question]]:
             ),
         ]
     return documents, questions
+
+
+def write_little_world(folder: Path) -> Path:
+    """The same as files: a folder `docs` of texts and `qa.jsonl`; the folder they are in."""
+    documents, questions = little_world()
+    (folder / "docs").mkdir()
+    for one in documents:
+        (folder / "docs" / one.id).write_text(one.text)
+    write_questions(questions, folder / "qa.jsonl")
+    return folder

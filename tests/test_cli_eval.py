@@ -1,11 +1,8 @@
 import json
 
 import pytest
-from data import little_world
-from typer.testing import CliRunner
-
-from rag_ft.cli import app
-from rag_ft.dataset import write_questions
+from commands import invoke
+from data import write_little_world
 
 RECIPE = """title = "Little"
 questions = "qa.jsonl"
@@ -22,18 +19,9 @@ kind = "sentence"
 """
 
 
-def _run(*arguments):
-    return CliRunner().invoke(app, [str(one) for one in arguments], standalone_mode=False)
-
-
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli-eval")
-    documents, questions = little_world()
-    (folder / "docs").mkdir()
-    for one in documents:
-        (folder / "docs" / one.id).write_text(one.text)
-    write_questions(questions, folder / "qa.jsonl")
+    folder = write_little_world(tmp_path_factory.mktemp("cli-eval"))
     (folder / "little.toml").write_text(RECIPE)
     return folder / "little.toml"
 
@@ -41,19 +29,19 @@ def recipe(tmp_path_factory):
 @pytest.mark.slow
 def test_a_recipe_is_run_compared_and_reproduced(recipe, tmp_path):
     """With the real embedder."""
-    done = _run("eval", recipe)
+    done = invoke("eval", recipe)
     assert done.return_value == 0, done.output
     assert "24 of 24 questions about 8 documents" in done.output and "report.html" in done.output
     results = json.loads((recipe.parent / "little" / "results.json").read_text())
     assert [arm["name"] for arm in results["arms"]] == ["top", "sentence"]
-    few = _run("eval", recipe, "--limit", 6)
+    few = invoke("eval", recipe, "--limit", 6)
     assert few.return_value == 0 and (recipe.parent / "little-6" / "report.html").is_file()
-    same = _run("eval", "compare", recipe.parent / "little", recipe.parent / "little")
+    same = invoke("eval", "compare", recipe.parent / "little", recipe.parent / "little")
     assert "no difference" in same.output
-    paged = _run("eval", "compare", recipe.parent / "little", recipe.parent / "little-6", "-o", tmp_path / "page")
+    paged = invoke("eval", "compare", recipe.parent / "little", recipe.parent / "little-6", "-o", tmp_path / "page")
     assert paged.return_value == 0 and (tmp_path / "page" / "compare.html").is_file()
     assert "compare.html" in paged.output
-    again = _run("eval", "reproduce", recipe.parent / "little", recipe, "--output", tmp_path / "again")
+    again = invoke("eval", "reproduce", recipe.parent / "little", recipe, "--output", tmp_path / "again")
     assert again.return_value == 0 and "every figure is the same" in again.output
 
 
@@ -61,6 +49,6 @@ def test_a_recipe_with_a_typo_is_one_sentence(tmp_path):
     from rag_ft.errors import EvaluationError
 
     (tmp_path / "odd.toml").write_text(RECIPE.replace("title", "titel"))
-    done = _run("eval", tmp_path / "odd.toml")
+    done = invoke("eval", tmp_path / "odd.toml")
     assert isinstance(done.exception, EvaluationError)
     assert "line" in str(done.exception) and "\n" not in str(done.exception)

@@ -1,26 +1,16 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
+from commands import invoke
+from data import write_little_world
 
-from rag_ft.cli import app
 from rag_ft.dataset import read_questions, write_questions
-
-runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Index, question file and folder of a little world, with the real embedder left out."""
-    from data import little_world
-
-    folder = tmp_path_factory.mktemp("cli-train")
-    documents, questions = little_world()
-    (folder / "docs").mkdir()
-    for one in documents:
-        (folder / "docs" / one.id).write_text(one.text)
-    write_questions(questions, folder / "qa.jsonl")
-    return folder
+    return write_little_world(tmp_path_factory.mktemp("cli-train"))
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +21,19 @@ def index(files):
     return files / "index"
 
 
-def _run(*arguments):
-    return runner.invoke(app, [str(one) for one in arguments], standalone_mode=False)
-
-
 @pytest.mark.slow
 def test_plan_prints_the_arithmetic_and_json(tiny_llama_dir):
-    shown = _run("plan", tiny_llama_dir, "--rank", 4, "--alpha", 4)
+    shown = invoke("plan", tiny_llama_dir, "--rank", 4, "--alpha", 4)
     assert shown.exit_code == 0
     assert "adapter 4 x (64 + 128) = 768" in shown.output
     assert "0.5 times the usual scale" in shown.output
-    made = json.loads(_run("plan", tiny_llama_dir, "--json", "--rank", 4).output)
+    made = json.loads(invoke("plan", tiny_llama_dir, "--json", "--rank", 4).output)
     assert made["trainable"] == 8192 and made["scale"] == 2
 
 
 @pytest.mark.slow
 def test_check_prints_the_certificate_and_trains_nothing(files, index, tiny_llama_dir):
-    shown = _run("train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--check", "--rank", 4)
+    shown = invoke("train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--check", "--rank", 4)
     assert shown.exit_code == 0, shown.output
     assert "end of turn labelled in all, prompt tokens in none" in shown.output
     assert not (files / "adapters").exists()
@@ -55,7 +41,7 @@ def test_check_prints_the_certificate_and_trains_nothing(files, index, tiny_llam
 
 @pytest.mark.slow
 def test_show_masks_prints_every_token_of_an_example(files, index, tiny_llama_dir):
-    shown = _run(
+    shown = invoke(
         "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--show-masks", 2, "--rank", 4
     )
     assert shown.output.count("tokens are learned") == 2
@@ -66,7 +52,7 @@ def test_show_masks_prints_every_token_of_an_example(files, index, tiny_llama_di
 @pytest.mark.slow
 def test_train_makes_an_adapter_that_ask_takes(files, index, tiny_llama_dir):
     out = files / "adapter"
-    made = _run(
+    made = invoke(
         "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", out, "--epochs", 1, "--rank", 4
     )
     assert made.exit_code == 0, made.output
@@ -77,7 +63,7 @@ def test_train_makes_an_adapter_that_ask_takes(files, index, tiny_llama_dir):
     record = json.loads((out / "rag_ft.json").read_text())
     assert record["data"]["held_out"] and not set(record["data"]["held_out"]) & set(record["data"]["documents"])
     assert not (out / "training" / "checkpoints").exists()
-    asked = _run(
+    asked = invoke(
         "ask", "How high is the tower of Lima?", "--index", index, "--reader", tiny_llama_dir, "--adapter", out
     )
     assert asked.exit_code == 0, asked.output
@@ -85,7 +71,7 @@ def test_train_makes_an_adapter_that_ask_takes(files, index, tiny_llama_dir):
 
 @pytest.mark.slow
 def test_a_curve_leaves_an_adapter_for_every_size(files, index, tiny_llama_dir, tmp_path):
-    made = _run(
+    made = invoke(
         *("train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", tmp_path, "--epochs", 1),
         *("--rank", 4, "--curve", 1, "--no-compare"),
     )
@@ -105,8 +91,8 @@ def test_an_adapter_on_another_base_is_refused(files, index, tiny_llama_dir):
 
 
 @pytest.mark.slow
-def test_data_check_reports_what_would_spoil_a_run(files, index):
-    sound = _run("data", "check", files / "qa.jsonl", "--index", index)
+def test_data_check_reports_what_would_spoil_ainvoke(files, index):
+    sound = invoke("data", "check", files / "qa.jsonl", "--index", index)
     assert sound.return_value == 0, sound.output
     assert "24 about 8 documents; 8 unanswerable (33%)" in sound.output
     records = read_questions(files / "qa.jsonl")
@@ -115,7 +101,7 @@ def test_data_check_reports_what_would_spoil_a_run(files, index):
     write_questions(
         [*records, copy, records[1].model_copy(update={"id": "lost", "evidence": (lost,)})], files / "odd.jsonl"
     )
-    odd = _run("data", "check", files / "odd.jsonl", "--index", index, "--json")
+    odd = invoke("data", "check", files / "odd.jsonl", "--index", index, "--json")
     assert odd.return_value == 1
     report = json.loads(odd.output)
     assert report["duplicates"] == ["copy", "lost"]
@@ -135,6 +121,6 @@ def test_data_check_reports_what_would_spoil_a_run(files, index):
 def test_settings_out_of_range_are_usage_errors_that_name_the_option(tmp_path, arguments, words):
     from rag_ft.errors import UsageError
 
-    done = _run("train", tmp_path / "qa.jsonl", "--index", tmp_path, *arguments)
+    done = invoke("train", tmp_path / "qa.jsonl", "--index", tmp_path, *arguments)
     assert isinstance(done.exception, UsageError)
     assert words in str(done.exception)

@@ -19,12 +19,11 @@ def tokens_per_second(model: str, settings: LoraSettings, tokens: int, seconds: 
 
     Loads the model as training would, in 32 bits. The first pass, which also sets things up, is not counted.
     """
-    import torch
     from accelerate.utils import send_to_device
 
     from rag_ft.training.collator import Branch, Collator, Group, flatten
     from rag_ft.training.fused import fused
-    from rag_ft.training.trainer import TrainConfig, adapt, autocast, autocasting, labelled_loss, load_base
+    from rag_ft.training.trainer import TrainConfig, adapt, autocasting, labelled_loss, load_base, product_type
     from rag_ft.training.tree_attention import takes_trees, trees
 
     config = TrainConfig(bits=32)
@@ -35,8 +34,7 @@ def tokens_per_second(model: str, settings: LoraSettings, tokens: int, seconds: 
     row = flatten((), [Group(tuple(range(3, 3 + 3 * _BRANCH)), branches)])
     rows = max(1, tokens // len(row.input_ids))
     shared = takes_trees(loaded.model)
-    half = autocast(loaded.model.device.type == "cpu")
-    dtype = torch.float32 if half == "none" else getattr(torch, half)
+    dtype = product_type(loaded.model.device.type == "cpu")
     collator = Collator(0, shared=shared, dtype=str(dtype).removeprefix("torch."))
     batch = send_to_device(collator([row._asdict()] * rows), loaded.model.device)
     labels = batch.pop("labels")

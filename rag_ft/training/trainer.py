@@ -233,7 +233,6 @@ def run(
     `shared`: whether the rows are trees, as `pack` made them. The adapter with the lowest held-out loss is in
     `output/best`. Raises TrainingError.
     """
-    import torch
     from trl import SFTConfig, SFTTrainer
 
     from datasets import Dataset
@@ -242,8 +241,7 @@ def run(
     from rag_ft.training.tree_attention import trees
 
     on_cpu = next(model.parameters()).device.type == "cpu"
-    half = autocast(on_cpu)
-    dtype = torch.float32 if half == "none" else getattr(torch, half)
+    dtype = product_type(on_cpu)
     with warnings.catch_warnings():
         # trl sets gradient_checkpointing, which transformers 5.24 calls by another name.
         warnings.simplefilter("ignore", FutureWarning)
@@ -272,7 +270,7 @@ def run(
             train_dataset=train,
             eval_dataset=held_out,
             processing_class=tokenizer,
-            data_collator=Collator(tokenizer.pad_token_id, shared=shared, dtype="float32" if half == "none" else half),
+            data_collator=Collator(tokenizer.pad_token_id, shared=shared, dtype=str(dtype).removeprefix("torch.")),
             callbacks=[
                 checkpoints,
                 progress,
@@ -388,6 +386,14 @@ def autocast(on_cpu: bool) -> Literal["none", "bfloat16", "float16"]:
     if dtype == "float32":
         return "none"
     return "bfloat16" if dtype == "bfloat16" else "float16"
+
+
+def product_type(on_cpu: bool) -> Any:
+    """The same as torch's own: what the head's loss is computed in and attention masks are made of."""
+    import torch
+
+    half = autocast(on_cpu)
+    return torch.float32 if half == "none" else getattr(torch, half)
 
 
 def autocasting(model: Any) -> Any:
