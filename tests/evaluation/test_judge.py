@@ -349,3 +349,18 @@ def test_the_folder_of_another_recipe_is_refused(made, tmp_path):
     with pytest.raises(EvaluationError, match="predictions of another run"):
         evaluate(recipe, tmp_path, arms=_arms, index=index, limit=5)
     assert (tmp_path / "results.json").read_bytes() == before
+
+
+def test_gpu_memory_has_a_column_where_there_is_a_gpu(made, tmp_path):
+    from rag_ft.evaluation.report import html, markdown
+
+    index, recipe = made
+    report = evaluate(recipe, tmp_path, arms=_arms, index=index)
+    assert "GPU memory" not in markdown(report)
+    on_gpu = {
+        name: one.model_copy(update={"device_memory_bytes": 3_000_000_000 if name == "reads" else None})
+        for name, one in report.speed.items()
+    }
+    moved = report.model_copy(update={"speed": on_gpu})
+    assert "| GPU memory, MB |" in markdown(moved) and " | 3,000 | " in markdown(moved)
+    assert "<th>GPU memory, MB</th>" in html(moved)

@@ -19,3 +19,21 @@ def test_peaks_are_kept_apart_and_the_higher_one_stays():
     assert one.with_peak(other) == Memory(process_bytes=5, device_bytes=9)
     assert one.with_peak(None) == one
     assert Memory(process_bytes=1).with_peak(Memory(process_bytes=2)) == Memory(process_bytes=2)
+
+
+def test_a_gpus_peak_is_torchs_own_and_counted_anew_for_every_watch(monkeypatch):
+    from rag_ft.evaluation import memory
+
+    class Cuda:
+        highest = 9_000
+
+        def reset_peak_memory_stats(self):
+            self.highest = 7_000
+
+        def max_memory_allocated(self):
+            return self.highest
+
+    assert MemoryWatch().peak.device_bytes is None  # torch is not on a GPU here, or not loaded at all
+    monkeypatch.setattr(memory, "_cuda", lambda cuda=Cuda(): cuda)
+    with MemoryWatch() as watch:
+        assert watch.peak.device_bytes == 7_000
