@@ -34,6 +34,7 @@ def test_a_gpus_peak_is_torchs_own_and_counted_anew_for_every_watch(monkeypatch)
             return self.highest
 
     assert MemoryWatch().peak.device_bytes is None  # torch is not on a GPU here, or not loaded at all
-    monkeypatch.setattr(memory, "_cuda", lambda cuda=Cuda(): cuda)
+    cuda = Cuda()
+    monkeypatch.setattr(memory, "_cuda", lambda: cuda)
     with MemoryWatch() as watch:
         assert watch.peak.device_bytes == 7_000
