@@ -53,7 +53,8 @@ class Pipeline(Runnable[Question, Answer]):
     ) -> Answer:
         """The answer to one question, by the reader or by another adapter that it has in memory (`Reader.adapters`).
 
-        `threshold`: instead of the reader's, for this question. Raises UsageError, PromptTooLongError and what the index raises.
+        `threshold`: instead of the reader's, for this question. Raises UsageError, PromptTooLongError and what the
+        index raises.
         """
         return self.ask_batch([question], k=k, adapter=adapter, threshold=threshold)[0]
 

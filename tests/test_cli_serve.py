@@ -30,6 +30,7 @@ def built(tmp_path: Path) -> Path:
 @pytest.fixture
 def start(built: Path) -> Iterator:
     processes: list[subprocess.Popen[str]] = []
+    clients: list[httpx.Client] = []
 
     def run(*arguments: str) -> tuple[subprocess.Popen[str], httpx.Client]:
         with socket.socket() as free:
@@ -42,6 +43,7 @@ def start(built: Path) -> Iterator:
         )
         processes.append(process)
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        clients.append(client)
         for _ in range(600):
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
             try:
@@ -52,6 +54,8 @@ def start(built: Path) -> Iterator:
         raise AssertionError("the server did not come up")
 
     yield run
+    for client in clients:
+        client.close()
     for process in processes:
         process.kill()
         process.wait()
