@@ -142,7 +142,8 @@ def model_card(record: Mapping[str, Any], base_name: str) -> str:
             "",
             f"An answer less sure than {record['threshold']['value']:.2f} becomes null: chosen on {chosen['questions']}"
             f" questions with {chosen['k']} retrieved passages each, where it gives F1"
-            f" {_percent(chosen['answerable_f1'])} on the answerable and recognises {_percent(chosen['null_recognised'])}% of the unanswerable"
+            f" {_percent(chosen['answerable_f1'])} on the answerable and recognises"
+            f" {_percent(chosen['null_recognised'])}% of the unanswerable"
             f" ({_percent(chosen['must_answer_f1'])} when made to answer).",
             "",
         ]
