@@ -107,7 +107,8 @@ class Decoder:
                 attention_mask=mask[:, None],
                 position_ids=positions,
                 use_cache=True,
-                logits_to_keep=keep,
+                # As indices: of a slice's view torch multiplies a copy of the output head for each row of the batch.
+                logits_to_keep=torch.arange(ids.shape[1] - keep, ids.shape[1], device=ids.device) if keep else 0,
                 **{self._cache_argument: past},
             )
         grown = [(layer.keys, layer.values) for layer in past.layers]  # the cache grows in place

@@ -397,12 +397,17 @@ def product_type(on_cpu: bool) -> Any:
 
 
 def autocasting(model: Any) -> Any:
-    """A context in which a model held in float32 computes its products in the type that is fast here."""
+    """A context in which a model held in float32 computes its products in the type that is fast here.
+
+    A model that is held in that type already is left to itself.
+    """
     import torch
 
-    device = next(model.parameters()).device.type
+    weight = model.get_input_embeddings().weight
+    device = weight.device.type
     half = autocast(device == "cpu")
-    return torch.autocast(device, getattr(torch, half, None), enabled=half != "none")
+    enabled = half != "none" and weight.dtype == torch.float32
+    return torch.autocast(device, getattr(torch, half, None), enabled=enabled)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
