@@ -260,9 +260,12 @@ class Reader:
     def _wearing(self, held: Held) -> Callable[[], AbstractContextManager[None]]:
         return lambda: self._shared.wearing(held)
 
-    def read(self, question: str, passages: Sequence[Passage]) -> Reading:
-        """What the passages, in rank order, answer to the question; without passages the answer is null."""
-        return self.read_batch([ReadRequest(question, tuple(passages))])[0]
+    def read(self, question: str, passages: Sequence[Passage], threshold: float | None = None) -> Reading:
+        """What the passages, in rank order, answer to the question; without passages the answer is null.
+
+        `threshold`: for this question instead of the reader's.
+        """
+        return self.read_batch([ReadRequest(question, tuple(passages), threshold)])[0]
 
     def read_batch(self, requests: Sequence[ReadRequest]) -> list[Reading]:
         """The same for many questions, in the order given; prompts are read sorted by length."""

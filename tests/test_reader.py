@@ -142,7 +142,7 @@ def test_confidence_is_the_share_against_null_and_all_other_spans(loaded):
     subject = reader(loaded, reading="joint")
     request = ReadRequest(QUESTIONS[0], (PASSAGES[2],))
     found = subject.read(*request)
-    prompt = subject.prompts.build(*request, subject.budget)
+    prompt = subject.prompts.build(request.question, request.passages, subject.budget)
     lead = [*prompt.ids, *subject.prompts.completion_head]
     with torch.inference_mode():
         after = loaded.model(torch.tensor([lead])).logits[0, -1].log_softmax(-1)
