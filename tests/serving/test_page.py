@@ -37,9 +37,15 @@ def real_reader() -> Reader:
     return Reader.from_pretrained()
 
 
+@pytest.fixture(scope="module")
+def handbook(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return Index.build(handbook_path(), tmp_path_factory.mktemp("handbook") / "index", progress=False)
+
+
 @pytest.fixture
-def index(tmp_path: Path) -> Index:
-    return Index.build(handbook_path(), tmp_path / "index", progress=False)
+def index(tmp_path: Path, handbook: Index) -> Index:
+    shutil.copytree(handbook.path, tmp_path / "index")
+    return Index.load(tmp_path / "index", embedder=handbook.embedder)
 
 
 @pytest.fixture
@@ -160,11 +166,12 @@ def test_abstention_is_said_and_markup_in_documents_stays_text(serve, real_reade
 def test_the_page_can_be_used_with_a_keyboard_and_names_its_parts(serve, real_reader, browser):
     driver = browser(1280, 900, str(serve(real_reader).base_url))
     wait(driver, lambda d: find(d, "#adapter option"))
+    from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
     reached = []
     for _ in range(12):
-        driver.switch_to.active_element.send_keys(Keys.TAB)
+        ActionChains(driver).send_keys(Keys.TAB).perform()  # to an element it would be text, or a file's name
         reached.append(driver.switch_to.active_element.get_attribute("id") or driver.switch_to.active_element.text)
     for wanted in ("question", "adapter", "k", "always", "send", "file", "filter"):
         assert wanted in reached, (wanted, reached)
