@@ -383,7 +383,8 @@ def _faithfulness(
     output: Path,
     on_progress: Callable[[Progress], None] | None,
 ) -> dict[str, Faithfulness]:
-    reading = [arm for arm in arms if arm.settings.get("kind") in _READS]
+    # An arm that is handed the gold passage takes it from the index, where nothing is swapped.
+    reading = [arm for arm in arms if arm.settings.get("kind") in _READS and getattr(arm, "perfect", None) is None]
     swaps = swapped(asked) if recipe.faithfulness and reading else {}
     if not swaps:
         return {}

@@ -291,6 +291,20 @@ def test_questions_of_one_kind_only_have_a_report_with_what_there_is(made, tmp_p
     assert read_results(tmp_path / "out") == report.results
 
 
+def test_an_arm_that_is_handed_the_gold_passage_is_not_asked_with_swapped_answers(made, tmp_path):
+    index, recipe = made
+
+    class Handed(FunctionArm):
+        perfect = index
+
+    def arms(recipe, index):
+        return [*_arms(recipe, index), Handed("handed", _reads)]
+
+    recipe = _asking(recipe, tmp_path, little_world()[1])
+    told = evaluate(recipe, tmp_path / "out", arms=arms, index=index).results.faithfulness
+    assert told and "handed" not in told
+
+
 def test_one_question_has_a_report_without_intervals_that_cannot_tell(made, tmp_path):
     index, recipe = made
     report = evaluate(_asking(recipe, tmp_path, little_world()[1][:1]), tmp_path / "out", arms=_arms, index=index)
