@@ -17,7 +17,7 @@ from rag_ft.reader import Reader
 from rag_ft.training.saving import model_card, write_text
 from rag_ft.tuning import ReaderScore, score_reader
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record
-from rag_ft.weights import DEFAULT, resolve_adapter
+from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, resolve_adapter
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
@@ -68,6 +68,6 @@ def calibrate_adapter(
         }
         write_text(weights.path / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
         if {"licence", "data_note", "history"} <= set(record):
-            config = json.loads((weights.path / "adapter_config.json").read_text(encoding="utf-8"))
+            config = json.loads((weights.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
             write_text(weights.path / "README.md", model_card(record, config["base_model_name_or_path"]))
     return score

@@ -17,7 +17,15 @@ from rag_ft.merging import RESULT, merge_adapter, staged
 from rag_ft.reader import ReadRequest
 from rag_ft.shared_base import named_folder
 from rag_ft.tuning_record import ADAPTER_RECORD
-from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, DEFAULT, resolve_adapter, resolve_reader, tensor_shapes
+from rag_ft.weights import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    DEFAULT,
+    PACKAGED,
+    resolve_adapter,
+    resolve_reader,
+    tensor_shapes,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +96,7 @@ def export_gguf(
         raise UsageError(f"{output} is no name for a GGUF file: let it end in .gguf")
     with staged(output, overwrite=overwrite, mark="") as work:
         folder = Path(source)
-        if str(source) == "packaged" or (folder / ADAPTER_CONFIG).is_file():
+        if str(source) == PACKAGED or (folder / ADAPTER_CONFIG).is_file():
             folder = merge_adapter(source, work / "merged", base=base, probes=probes, say=say).path
         else:
             folder = resolve_reader(str(source)).path

@@ -10,9 +10,7 @@ from typing import Any, Literal, TypeAlias, cast
 from rag_ft.conversion import quiet_transformers
 from rag_ft.errors import UsageError, WeightsError
 from rag_ft.shared_base import SharedBase, loaded_into
-from rag_ft.tuning_record import ADAPTER_RECORD as ADAPTER_RECORD
-from rag_ft.tuning_record import adapter_record as adapter_record
-from rag_ft.tuning_record import check_base as check_base
+from rag_ft.tuning_record import adapter_record, check_base
 from rag_ft.weights import DEFAULT, Weights, resolve_adapter, resolve_reader
 
 Quantisation: TypeAlias = Literal["none", "nf4"]

@@ -15,7 +15,7 @@ from rag_ft.dataset import read_questions
 from rag_ft.errors import PromptMismatchError, TrainingError, UsageError
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.index_build import library_versions
-from rag_ft.model import LoadedModel, adapter_record
+from rag_ft.model import LoadedModel
 from rag_ft.prompt import PromptBuilder, reader_budget
 from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Mode, Reader, ReadRequest
 from rag_ft.schema import FINGERPRINT, Question
@@ -36,7 +36,8 @@ from rag_ft.training.saving import (
     write_text,
 )
 from rag_ft.training.trainer import TrainConfig
-from rag_ft.weights import DEFAULT, Weights, resolve_adapter, weights_identity
+from rag_ft.tuning_record import adapter_record
+from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, Weights, resolve_adapter, weights_identity
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
@@ -275,7 +276,7 @@ class Start:
 def read_start(name: str | Path) -> Start:
     """The adapter to go on from: a folder, or `packaged`. Raises WeightsError, UsageError."""
     weights = resolve_adapter(named_folder(name))
-    config = json.loads((weights.path / "adapter_config.json").read_text(encoding="utf-8"))
+    config = json.loads((weights.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     record = adapter_record(weights)
     return Start(weights, config, record.get("base_model", {}).get("bits"), record.get("prompt_fingerprint"))
 

@@ -141,7 +141,7 @@ def weights_identity(weights: Weights) -> str:
 def packaged_adapter() -> Path | None:
     """The adapter that ships with the package, for the default reader."""
     folder = Path(__file__).parent / "adapters" / "default"
-    return folder if (folder / "adapter_model.safetensors").is_file() else None
+    return folder if (folder / ADAPTER_WEIGHTS).is_file() else None
 
 
 def chosen_adapter(reader: str, adapter: str | Path | None) -> Path | None:

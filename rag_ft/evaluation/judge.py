@@ -39,8 +39,8 @@ from rag_ft.evaluation.retrieval_metrics import retrieval_metrics
 from rag_ft.evaluation.robustness import COUNTS, Cell, robustness
 from rag_ft.evaluation.runner import Progress, read_memory, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
-from rag_ft.model import adapter_record
 from rag_ft.schema import Question
+from rag_ft.tuning_record import adapter_record
 
 if TYPE_CHECKING:
     from rag_ft.evaluation.arms import Arm
@@ -297,11 +297,11 @@ def _deepest(recipe: Recipe) -> int:
 
 
 def _trained(recipe: Recipe, index: Index) -> frozenset[str]:
-    from rag_ft.weights import chosen_adapter, resolve_adapter
+    from rag_ft.weights import PACKAGED, chosen_adapter, resolve_adapter
 
     if recipe.split == "all":
         return frozenset()
-    folder = chosen_adapter("default", None if recipe.split_adapter == "packaged" else recipe.split_adapter)
+    folder = chosen_adapter("default", None if recipe.split_adapter == PACKAGED else recipe.split_adapter)
     return frozenset() if folder is None else trained_documents(adapter_record(resolve_adapter(folder)), index)
 
 

@@ -17,6 +17,7 @@ from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import Arm, ClosedBookArm, FunctionArm, PassageArm, ReaderArm, SentenceArm
 from rag_ft.evaluation.learning_curve import WORTH
 from rag_ft.schema import FINGERPRINT, Question
+from rag_ft.weights import ADAPTER_WEIGHTS, PACKAGED
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
@@ -56,7 +57,7 @@ class ReaderChoice(_Arm):
     """A reader with passages."""
 
     kind: Literal["reader"]
-    adapter: str = "packaged"
+    adapter: str = PACKAGED
     shots: bool | None = None
     mode: Literal["quote", "schema", "free"] = "quote"
     reading: Literal["joint", "separate"] | None = None
@@ -213,7 +214,7 @@ class Recipe(_Model):
     """Folder or file that the index is built from."""
     split: Literal["all", "held out"] = "all"
     """`held out`: only questions whose document `split_adapter` was not trained on."""
-    split_adapter: str = "packaged"
+    split_adapter: str = PACKAGED
     only: tuple[str, ...] = ()
     """Documents whose questions are asked; empty: all."""
     sample: Annotated[int, Field(ge=1)] | None = None
@@ -313,7 +314,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def _resolve_adapter(table: Any, name: str, folder: Path) -> None:
-    if isinstance(table, dict) and isinstance(table.get(name), str) and table[name] not in ("none", "packaged"):
+    if isinstance(table, dict) and isinstance(table.get(name), str) and table[name] not in ("none", PACKAGED):
         table[name] = str((folder / table[name]).resolve())
 
 
@@ -446,7 +447,7 @@ def _curve_folder(folder: Path) -> dict[int, str]:
     found = {
         int(one.name): str(one)
         for one in (inside.iterdir() if inside.is_dir() else ())
-        if one.name.isdigit() and (one / "adapter_model.safetensors").is_file()
+        if one.name.isdigit() and (one / ADAPTER_WEIGHTS).is_file()
     }
     if not found:
         raise EvaluationError(f"{folder} holds no learning curve: make one by rag-ft train --curve 3")
@@ -499,8 +500,8 @@ def _loaded(reader: str, adapter: str, known: dict[str, LoadedModel]) -> LoadedM
     from rag_ft.weights import chosen_adapter
 
     if adapter not in known:
-        folder = chosen_adapter(reader, None if adapter == "packaged" else adapter)
-        if adapter == "packaged" and folder is None:
+        folder = chosen_adapter(reader, None if adapter == PACKAGED else adapter)
+        if adapter == PACKAGED and folder is None:
             raise EvaluationError(
                 f"there is no packaged adapter for the reader {reader!r}: name a folder in the recipe"
             )

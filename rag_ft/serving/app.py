@@ -23,7 +23,6 @@ import rag_ft
 from rag_ft.errors import (
     ClosingError,
     DeadlineError,
-    DocumentError,
     IndexStoreError,
     QueueFullError,
     RagFtError,
@@ -168,6 +167,10 @@ class Server:
         self.changes = ThreadPoolExecutor(1, thread_name_prefix="rag-ft-changes")
         self.searches = ThreadPoolExecutor(1, thread_name_prefix="rag-ft-search")
 
+    def aside(self, call: Callable[[], T]) -> Awaitable[T]:
+        """What takes a moment and changes nothing, off the event loop."""
+        return asyncio.get_running_loop().run_in_executor(self.searches, call)
+
     def models(self) -> list[str]:
         """Names that a request's adapter or model may have."""
         return [*self.engine.reader.adapters, NO_ADAPTER]
@@ -177,7 +180,7 @@ class Server:
         if name is None or name == openai.DEFAULT_MODEL:
             return self.engine.reader.adapter
         if name not in self.models():
-            raise _error(404, f"there is no adapter {name[:80]!r}: use one of {', '.join(self.models())}", "adapter")
+            raise Problem(404, f"there is no adapter {name[:80]!r}: use one of {', '.join(self.models())}", "adapter")
         return name
 
     def ask(self, request: AskRequest) -> Ask:
@@ -194,19 +197,19 @@ class Server:
     def check_question(self, question: str) -> None:
         """Raise Problem for a question that is too long or empty."""
         if len(question) > self.config.max_question_chars:
-            raise _error(
+            raise Problem(
                 413,
                 f"the question has {len(question):,} characters, more than the {self.config.max_question_chars:,}"
                 " allowed: shorten it",
                 "question",
             )
         if not question.strip():
-            raise _error(422, "the question is empty", "question")
+            raise Problem(422, "the question is empty", "question")
 
     def passages(self, k: int | None) -> int:
         """How many to read. Raises Problem."""
         if k is not None and k > self.config.max_k:
-            raise _error(422, f"k is {k}, more than the {self.config.max_k} allowed", "k")
+            raise Problem(422, f"k is {k}, more than the {self.config.max_k} allowed", "k")
         return self.config.k if k is None else k
 
     async def answer(self, ask: Ask, client: str, on_passages: Callable[[Sequence[Hit]], None] | None = None) -> Answer:
@@ -228,10 +231,6 @@ class Problem(Exception):
         self.headers = headers
 
 
-def _error(status: int, message: str, param: str | None = None) -> Problem:
-    return Problem(status, message, param)
-
-
 def problem_of(error: Exception) -> Problem:
     """An error of the library as the client is told it: the one place that decides on statuses."""
     if isinstance(error, Problem):
@@ -245,8 +244,6 @@ def problem_of(error: Exception) -> Problem:
         return Problem(503, message, headers={"retry-after": "5"})
     if isinstance(error, IndexStoreError):
         return Problem(503, message)
-    if isinstance(error, DocumentError | UsageError):
-        return Problem(422, message)
     if isinstance(error, WeightsError):
         return Problem(500, message)
     if isinstance(error, RagFtError):
@@ -362,9 +359,9 @@ def _add_questions(app: FastAPI, server: Server) -> None:
     async def search(body: SearchRequest) -> SearchReply:
         """The passages for a question, best first, without asking the reader."""
         server.check_question(body.query)
-        wanted = Ask(body.query.strip(), server.passages(body.k), where=body.where)
-        index = server.engine.index
-        hits = await asyncio.get_running_loop().run_in_executor(server.searches, server.engine.search, wanted)
+        index = server.engine.index  # the hits and the fingerprint are of one state
+        retriever = index.as_retriever(k=server.passages(body.k), where=body.where)
+        hits = await server.aside(lambda: retriever.retrieve(body.query.strip()))
         return SearchReply(hits=hits, index=index.fingerprint)
 
 
@@ -419,7 +416,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
         question = body.question
         server.check_question(question)
         if body.model not in (openai.DEFAULT_MODEL, *server.models()):
-            raise _error(404, f"there is no model {body.model[:80]!r}: GET /v1/models lists them", "model")
+            raise Problem(404, f"there is no model {body.model[:80]!r}: GET /v1/models lists them", "model")
         ask = Ask(question, server.config.k, server.adapter(body.model))
         name, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
 
@@ -459,7 +456,7 @@ def _add_documents(app: FastAPI, server: Server) -> None:
 
     def may_change() -> None:
         if not server.config.allow_changes:
-            raise _error(403, "this server takes no changes: it was started with --read-only")
+            raise Problem(403, "this server takes no changes: it was started with --read-only")
 
     @app.get("/v1/documents")
     async def documents(
@@ -491,7 +488,7 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         name = check_name(file.filename or "")
         data = await file.read()
         if len(data) > config.max_upload_bytes:
-            raise _error(413, f"the file is larger than the {config.max_upload_bytes:,} bytes allowed", "file")
+            raise Problem(413, f"the file is larger than the {config.max_upload_bytes:,} bytes allowed", "file")
 
         def take() -> UploadReply:
             document = parse_upload(
@@ -523,7 +520,7 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         try:
             found = index.document(document_id)
         except UsageError as error:
-            raise _error(404, f"there is no document {document_id[:80]!r}") from error
+            raise Problem(404, f"there is no document {document_id[:80]!r}") from error
         return DocumentText(
             id=found.id,
             title=found.title,
@@ -538,7 +535,7 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         """Erase a document from the index: vectors, passages, words and text."""
         may_change()
         if document_id not in set(server.engine.index.documents()):
-            raise _error(404, f"there is no document {document_id[:80]!r}")
+            raise Problem(404, f"there is no document {document_id[:80]!r}")
         trained = await in_turn(lambda: server.engine.remove(document_id))
         return RemovalReply(removed=document_id, index=server.engine.index.fingerprint, trained_adapters=trained)
 
@@ -552,7 +549,7 @@ def _add_state(app: FastAPI, server: Server) -> None:
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
         """Whether questions are taken, and from a whole index."""
-        server.engine.refresh(now=True)
+        await server.aside(lambda: server.engine.refresh(now=True))  # may load an index
         reason = server.engine.missing or (None if server.batcher.alive else "the server is going down")
         if reason is not None:
             return JSONResponse({"status": "not ready", "reason": reason}, 503)
@@ -599,7 +596,7 @@ def _add_page(app: FastAPI, config: ServeConfig) -> None:
     async def report_link() -> dict[str, str]:
         """Where a browser, which sends no token when it follows a link, can open the report in the next minute."""
         if config.report is None or not config.report.is_file():
-            raise _error(404, "there is no evaluation report: start the server with --report FILE")
+            raise Problem(404, "there is no evaluation report: start the server with --report FILE")
         now = time.monotonic()
         for old in [one for one, until in tickets.items() if until < now]:
             del tickets[old]
@@ -610,7 +607,7 @@ def _add_page(app: FastAPI, config: ServeConfig) -> None:
     @app.get(REPORT_PATH + "{ticket}", include_in_schema=False)
     async def report(ticket: str) -> Response:
         if tickets.get(ticket, 0.0) < time.monotonic() or config.report is None or not config.report.is_file():
-            raise _error(404, "this link to the report has expired: open it from the page again")
+            raise Problem(404, "this link to the report has expired: open it from the page again")
         return Response(
             config.report.read_bytes(),
             media_type="text/html; charset=utf-8",

@@ -71,11 +71,6 @@ class Engine:
         finally:
             self._writing.release()
 
-    def search(self, ask: Ask) -> list[Hit]:
-        """The passages for a question. Raises UsageError and what the index raises."""
-        index = self._index
-        return index.as_retriever(k=ask.k, where=ask.where).retrieve(ask.question)
-
     def answer(self, asks: Sequence[Ask], found: Callable[[int, Sequence[Hit]], None]) -> list[Answer | Exception]:
         """The answers of a batch, all in one state of the index; a question that fails has its error in its place."""
         self.refresh()

@@ -21,16 +21,21 @@ _INSTRUCTIONS = (
 )
 
 
-class Quote(BaseModel):
-    """What an answer rests on."""
+class Place(BaseModel):
+    """Where a text stands in the documents."""
 
-    quote: str
     source: str
     title: str
     document_id: str
     start: int
     end: int
     page: int | None
+
+
+class Quote(Place):
+    """What an answer rests on."""
+
+    quote: str
     verdict: str
 
 
@@ -43,16 +48,10 @@ class Asked(BaseModel):
     quotes: list[Quote]
 
 
-class Found(BaseModel):
+class Found(Place):
     """A passage."""
 
     text: str
-    source: str
-    title: str
-    document_id: str
-    start: int
-    end: int
-    page: int | None
     score: float
 
 
@@ -77,13 +76,8 @@ def create_mcp(index: Index, reader: Reader, *, k: int = 3) -> MCPServer[Any]:
         """Find the passages of the documents that are nearest to a query, best first."""
         return [
             Found(
+                **hit.passage.model_dump(include=set(Place.model_fields)),
                 text=hit.passage.text,
-                source=hit.passage.source,
-                title=hit.passage.title,
-                document_id=hit.passage.document_id,
-                start=hit.passage.start,
-                end=hit.passage.end,
-                page=hit.passage.page,
                 score=hit.score,
             )
             for hit in index.as_retriever(k=k).retrieve(query)

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rag_ft.model import ADAPTER_RECORD
+from rag_ft.tuning_record import ADAPTER_RECORD
+from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
-FILES = ("adapter_config.json", "adapter_model.safetensors", ADAPTER_RECORD, "README.md")
+FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_RECORD, "README.md")
 PACKAGES = ("rag-ft", "torch", "transformers", "peft", "trl", "bitsandbytes")
 """Whose versions decide a run's outcome."""
 

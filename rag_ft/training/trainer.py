@@ -18,6 +18,7 @@ from rag_ft.errors import TrainingError
 from rag_ft.training.collator import IGNORE_INDEX, Collator, Row
 from rag_ft.training.kbit import Bits, check_prepared
 from rag_ft.training.lora import LoraPlan, LoraSettings
+from rag_ft.weights import ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,8 +156,8 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    from rag_ft.model import adapter_record, check_base
     from rag_ft.training.lora import model_plan
+    from rag_ft.tuning_record import adapter_record, check_base
 
     plan = model_plan(loaded.model, lora)
     checkpointing = config.checkpointing
@@ -193,7 +194,7 @@ def load_adapter(model: Any, folder: Path) -> None:
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+    set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
 
 
 _LABELLED_SHARE = 0.25
@@ -429,7 +430,7 @@ def _whole(checkpoint: Path) -> bool:
 
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        with safe_open(checkpoint / "adapter_model.safetensors", framework="pt") as file:
+        with safe_open(checkpoint / ADAPTER_WEIGHTS, framework="pt") as file:
             file.keys()
         for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
             # Our own file; weights_only still keeps pickles from running code. numpy's state is among the RNG's.
