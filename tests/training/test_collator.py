@@ -98,7 +98,7 @@ def _losses_and_gradients(model, rows, shared=True):
     from rag_ft.training.tree_attention import trees
 
     collator = Collator(2, shared=shared)
-    model.zero_grad()
+    model.requires_grad_(True).zero_grad()  # a base is loaded frozen; here every weight's gradient is compared
     total, count = 0.0, 0
     with trees(model) if shared else nullcontext():
         for row in rows:
