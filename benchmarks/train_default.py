@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=-1, help="stop after so many updates, for a small run")
     parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--start-from", help="an adapter's folder, or packaged, to go on learning from")
     parser.add_argument("--calibrate-only", action="store_true", help="choose the threshold of OUTPUT/adapter anew")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
@@ -109,6 +110,7 @@ def main() -> None:
         examples=ExampleConfig(negatives=given.negatives, unanswerable_repeats=given.repeats),
         compare=False,
         lora=LoraSettings(rank=given.rank),
+        start_from=given.start_from,
         # The packaged weights are 4-bit values already: quantising them once more would only add an error.
         training=TrainConfig(
             bits=32,

@@ -1,28 +1,40 @@
 """The forward passes behind a reader: a shared prefix, ragged rows, trees of continuations, one cache.
 
-Everything goes through explicit position ids and 4-D additive masks (0 or the type's minimum), so a row's numbers do
-not depend on how it was batched or padded. No choice of tokens is made here: `span_search` and `grammar` do that.
+On a CPU prompts are read as flat rows (`row_session`), and passages that were read before come from a cache. Elsewhere,
+and for models whose attention is not the ordinary one, they are padded to one length, with explicit position ids and
+4-D additive masks (0 or the type's minimum). Either way a row's numbers do not depend on its neighbours. No choice of
+tokens is made here: `span_search` and `grammar` do that.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from rag_ft.errors import UsageError
+from rag_ft.prefix_cache import PrefixCache
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
     from rag_ft.model import LoadedModel
+    from rag_ft.row_attention import RowCache
+    from rag_ft.row_session import RowSession
 
-_NODES_PER_PASS = 512
-"""Tree nodes, padding included, that one pass scores: their logits take 100 MB at a vocabulary of 49,152."""
+T = TypeVar("T")
+
+AnySession: TypeAlias = "Session | RowSession"
+"""Prompts that have been read, by either way."""
+
+_ROOM = 64
+"""Tokens that a row's cache has room for behind its prompt, before it is copied to grow."""
 
 _HEADS_KEPT = 4
 """Prompt heads whose keys and values are kept: one is enough for one reader, an evaluation alternates a few."""
@@ -39,8 +51,17 @@ class TreeNode(NamedTuple):
 class Decoder:
     """Runs a loaded causal language model."""
 
-    def __init__(self, loaded: LoadedModel, worn: Callable[[], AbstractContextManager[None]] | None = None) -> None:
-        """`worn`: a context in which the model has the adapter to compute with, for this thread alone."""
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        worn: Callable[[], AbstractContextManager[None]] | None = None,
+        prefixes: PrefixCache | None = None,
+        owner: Hashable = None,
+    ) -> None:
+        """`worn`: a context in which the model has the adapter to compute with, for this thread alone.
+
+        `prefixes`: keeps what prompts begin with, under the name of its `owner`: one for each state of the weights.
+        """
         self._model = loaded.model
         self._worn = worn or nullcontext
         self._config = loaded.model.config.get_text_config(decoder=True)
@@ -50,8 +71,10 @@ class Decoder:
                 f"{loaded.weights.name} has layers of the kind {sorted(kinds)}: the reader needs a model with"
                 " ordinary attention, whose keys and values can be shared between prompts"
             )
-        self._heads: OrderedDict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = OrderedDict()
+        self._heads: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._cache_argument = _cache_argument(loaded.model)
+        self._prefixes = PrefixCache(0) if prefixes is None else prefixes
+        self._owner = owner
 
     @property
     def window(self) -> int:
@@ -63,26 +86,95 @@ class Decoder:
         """Width of the logits."""
         return int(self._model.get_output_embeddings().weight.shape[0])
 
-    def start(self, head: tuple[int, ...], rows: Sequence[Sequence[int]], keep: int = 1) -> Session:
-        """Read prompts: a head shared by all, then one run of at least `keep` token ids for each row."""
-        return Session(self._forward, self._model.device, self._head(head), len(head), rows, keep)
+    def start(
+        self,
+        head: tuple[int, ...],
+        rows: Sequence[Sequence[int]],
+        keep: int = 1,
+        contexts: Sequence[int] | None = None,
+    ) -> AnySession:
+        """Read prompts: a head shared by all, then one run of at least `keep` token ids for each row.
 
-    def _head(self, head: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
-        if not head:
-            return []
-        known = self._heads.get(head)
+        `contexts`: how many tokens of each run, from its beginning, later prompts may begin with too.
+        """
+        if self._flat:
+            return self._start_rows(head, rows, keep, contexts or [0] * len(rows))
+        begin = self._head(head, self._read_head) if head else []
+        return Session(self._forward, self._model.device, begin, len(head), rows, keep)
+
+    @cached_property
+    def _flat(self) -> bool:
+        """Whether prompts are read as flat rows: not on a GPU, where a hundred small products wait for each other."""
+        from rag_ft.row_session import takes_rows
+
+        if self._model.device.type != "cpu":
+            return False
+        with self._worn():
+            return takes_rows(self._model)
+
+    def _start_rows(
+        self, head: tuple[int, ...], rows: Sequence[Sequence[int]], keep: int, contexts: Sequence[int]
+    ) -> RowSession:
+        from rag_ft.row_attention import RowCache
+
+        begin = [self._head(head, self._read_head_row)] if head else []
+        layers = int(self._config.num_hidden_layers)
+        caches: list[RowCache] = []
+        names: list[Hashable | None] = []
+        """For each row what its context is to be kept as; None where there is none or it is known."""
+        unread: list[Sequence[int]] = []
+        for row, length in zip(rows, contexts, strict=True):
+            name: Hashable = (self._owner, head, tuple(row[:length])) if 0 < length <= len(row) - keep else None
+            known = self._prefixes.get(name) if name is not None else None
+            caches.append(RowCache(layers, len(head) + len(row) + _ROOM, [*begin, *([] if known is None else [known])]))
+            unread.append(row if known is None else row[length:])
+            names.append(name if known is None else None)
+        session = self._row_session(caches, unread, keep)
+        for name, cache, length in zip(names, caches, contexts, strict=True):
+            if name is not None:
+                self._prefixes.put(name, cache.part(len(head), len(head) + length))
+        return session
+
+    def _read_head_row(self, head: tuple[int, ...]) -> Tensor:
+        from rag_ft.row_attention import RowCache
+
+        cache = RowCache(int(self._config.num_hidden_layers), len(head))
+        self._row_session([cache], [head], 1)
+        return cache.part(0, len(head))
+
+    def _row_session(self, caches: Sequence[RowCache], rows: Sequence[Sequence[int]], keep: int) -> RowSession:
+        from rag_ft.row_session import RowSession, rows_forward
+
+        def forward(*given: Any) -> Tensor:
+            # Held for one pass, not for a whole reading: a stream that nobody reads on must not stop the others.
+            with self._worn():
+                return rows_forward(self._model, *given)
+
+        return RowSession(forward, self._dtype, caches, rows, keep)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The type that the model computes in."""
+        dtype = self._model.get_input_embeddings().weight.dtype
+        return dtype if dtype.is_floating_point else self._config.dtype  # type: ignore[no-any-return]
+
+    def _head(self, head: tuple[int, ...], read: Callable[[tuple[int, ...]], T]) -> T:
+        """What a head's tokens leave in the caches, read once."""
+        known: T | None = self._heads.get(head)
         if known is None:
-            import torch
-
-            device = self._model.device
-            ids = torch.tensor([head], device=device)
-            positions = torch.arange(len(head), device=device)[None]
-            allowed = torch.ones(1, len(head), len(head), dtype=torch.bool, device=device).tril()
-            known = self._forward([], ids, positions, allowed, keep=1).cache
-            self._heads[head] = known
+            known = self._heads[head] = read(head)
             while len(self._heads) > _HEADS_KEPT:
                 self._heads.popitem(last=False)
         return known
+
+    def _read_head(self, head: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+        import torch
+
+        device = self._model.device
+        ids = torch.tensor([head], device=device)
+        positions = torch.arange(len(head), device=device)[None]
+        allowed = torch.ones(1, len(head), len(head), dtype=torch.bool, device=device).tril()
+        return self._forward([], ids, positions, allowed, keep=1).cache
 
     def _forward(
         self, cache: list[tuple[Tensor, Tensor]], ids: Tensor, positions: Tensor, allowed: Tensor, keep: int
@@ -94,11 +186,8 @@ class Decoder:
         import torch
         from transformers import DynamicCache
 
-        dtype = self._model.get_input_embeddings().weight.dtype
-        if not dtype.is_floating_point:
-            dtype = self._config.dtype
-        mask = torch.zeros(allowed.shape, dtype=dtype, device=ids.device)
-        mask.masked_fill_(~allowed, torch.finfo(dtype).min)
+        mask = torch.zeros(allowed.shape, dtype=self._dtype, device=ids.device)
+        mask.masked_fill_(~allowed, torch.finfo(self._dtype).min)
         past = DynamicCache(ddp_cache_data=cache) if cache else DynamicCache()
         # Held for one pass, not for a whole reading: a stream that nobody reads on must not stop the others.
         with self._worn(), torch.inference_mode():
@@ -198,11 +287,13 @@ class Session:
 
         `wanted[row][node]` lists token ids. The session is left as it was: the trees are not kept.
         """
+        from rag_ft.row_session import NODES_PER_PASS
+
         found: list[list[NDArray[np.float64]]] = [[] for _ in trees]
         # Rows without a tree cost nothing, and a few rows at a time keep the logits small: (rows, nodes, vocabulary).
         waiting = sorted((row for row in range(len(trees)) if trees[row]), key=lambda row: len(trees[row]))
         while waiting:
-            size = max(1, _NODES_PER_PASS // len(trees[waiting[-1]]))
+            size = max(1, NODES_PER_PASS // len(trees[waiting[-1]]))
             chosen, waiting = waiting[-size:], waiting[:-size]
             scored = self._score(chosen, [trees[row] for row in chosen], [wanted[row] for row in chosen])
             for row, values in zip(chosen, scored, strict=True):
@@ -215,18 +306,16 @@ class Session:
         import numpy as np
         import torch
 
+        from rag_ft.row_session import logprobs_of, tree_shape
+
         device = self._valid.device
         count, longest = len(trees), max(len(tree) for tree in trees)
         ids = np.zeros((count, longest), dtype=np.int64)
         depth = np.zeros((count, longest), dtype=np.int64)
-        sees = np.zeros((count, longest, longest), dtype=bool)  # node → its ancestors and itself
+        sees = np.zeros((count, longest, longest), dtype=bool)
         for row, tree in enumerate(trees):
-            for node, (token, parent) in enumerate(tree):
-                ids[row, node] = token
-                if parent >= 0:
-                    depth[row, node] = depth[row, parent] + 1
-                    sees[row, node] = sees[row, parent]
-                sees[row, node, node] = True
+            ids[row, : len(tree)] = [node.token for node in tree]
+            depth[row, : len(tree)], sees[row, : len(tree), : len(tree)] = tree_shape(tree)
         select = torch.tensor(rows, device=device)
         cache = self._cache
         if rows != list(range(self.rows)):
@@ -235,14 +324,6 @@ class Session:
         seen = self._valid[select][:, None, :].expand(-1, longest, -1)
         allowed = torch.cat([seen, torch.from_numpy(sees).to(device)], dim=2)
         logits = self._forward(cache, torch.from_numpy(ids).to(device), positions, allowed, 0).logits
-        # One gather for all that is wanted: thousands of small ones would take as long as the layers.
-        sizes = [len(tokens) for row_wanted in wanted for tokens in row_wanted]
-        places = [(row, node) for row, row_wanted in enumerate(wanted) for node in range(len(row_wanted))]
-        at = np.repeat(np.array(places, dtype=np.int64).reshape(-1, 2), sizes, axis=0)
-        tokens = [token for row_wanted in wanted for node_wanted in row_wanted for token in node_wanted]
-        row_at, node_at = (torch.from_numpy(column.copy()).to(device) for column in at.T)
-        normaliser = logits.logsumexp(-1)  # (B, N)
-        values = logits[row_at, node_at, torch.tensor(tokens, dtype=torch.long, device=device)]
-        flat = (values - normaliser[row_at, node_at]).double().cpu().numpy()
-        pieces = iter(np.split(flat, np.cumsum(sizes)[:-1]))
+        places = [row * longest + node for row, row_wanted in enumerate(wanted) for node in range(len(row_wanted))]
+        pieces = iter(logprobs_of(logits.flatten(0, 1), places, [tokens for one in wanted for tokens in one]))
         return [[next(pieces) for _ in row_wanted] for row_wanted in wanted]

@@ -12,7 +12,7 @@ from rag_ft.errors import ReaderError
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from rag_ft.decoder import Session
+    from rag_ft.decoder import AnySession
 
 
 class Generated(NamedTuple):
@@ -127,7 +127,7 @@ class Matcher:
 
 
 def generate(
-    session: Session,
+    session: AnySession,
     first_logits: Tensor,
     matchers: Sequence[Matcher | None],
     *,

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rag_ft import completion
-from rag_ft.decoder import Decoder, Session, TreeNode
+from rag_ft.decoder import AnySession, Decoder, TreeNode
 from rag_ft.errors import AnswerParseError, PromptMismatchError, PromptTooLongError, UsageError
 from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_grammar, generate, quote_grammar
+from rag_ft.prefix_cache import PrefixCache
 from rag_ft.prompt import Prompt, PromptBuilder, reader_budget
 from rag_ft.schema import Passage
 from rag_ft.sentences import sentence_spans
@@ -43,6 +44,11 @@ MAX_ANSWER_TOKENS = 48
 """Longest answer, in the reader's tokens; a longer span is no candidate, a longer generated text is incomplete."""
 
 MAX_PROMPT_TOKENS = 2048
+
+PASSAGE_CACHE_MB = 512
+"""Memory for passages that were read before, which a reader on a CPU does not read again for the next question; some
+250 passages of 90 tokens with the default model."""
+
 _TOKENS_PER_PASS = 4096
 """Prompt tokens read in one pass of a batch: enough to fill two cores, little enough to stay under 2 GB."""
 
@@ -101,6 +107,8 @@ class _Row:
     numbers: tuple[int, ...]
     """The prompt's passages as indices into the request's."""
     ids: list[int]
+    context: int
+    """How many of the ids, from the first, are the passages."""
     null: float = -math.inf
     scored: dict[str, float] = field(default_factory=dict)
     """Answer → log-probability of opening quote, answer and closing quote."""
@@ -132,6 +140,7 @@ class Reader:
         decoding: Decoding = "search",
         temperature: float = 0.0,
         seed: int = 0,
+        passage_cache_mb: int = PASSAGE_CACHE_MB,
         prompts: PromptBuilder | None = None,
     ) -> None:
         self._given: dict[str, Any] = {
@@ -144,6 +153,7 @@ class Reader:
             "decoding": decoding,
             "temperature": temperature,
             "seed": seed,
+            "passage_cache_mb": passage_cache_mb,
             "prompts": prompts,
         }
         _check("mode", mode, MODES)
@@ -158,6 +168,8 @@ class Reader:
                 f"max_answer_tokens is {max_answer_tokens} and max_prompt_tokens {max_prompt_tokens}:"
                 " both must be positive"
             )
+        if passage_cache_mb < 0:
+            raise UsageError(f"passage_cache_mb is {passage_cache_mb} but must be 0 (none is kept) or more")
         if temperature < 0 or (temperature > 0 and mode == "quote"):
             raise UsageError(f"temperature is {temperature}: it must be 0 in mode 'quote' and 0 or more in the others")
         self.mode: Mode = mode
@@ -177,7 +189,8 @@ class Reader:
         self._shared: SharedBase = getattr(loaded, "shared", None) or SharedBase(loaded)
         self.adapter: str = self._shared.start
         """Name of the adapter that it reads with; `none`: the untuned base."""
-        self._decoder = Decoder(loaded, self._wearing(self._shared.get(self.adapter)))
+        self._prefixes = PrefixCache(passage_cache_mb * 2**20)
+        self._decoder = self._decoder_of(self._shared.get(self.adapter))
         self.budget = reader_budget(self.prompts, self._decoder.window, max_prompt_tokens, max_answer_tokens)
         self._grammars: GrammarCompiler | None = None
         self._family: dict[str, tuple[Held, Reader]] = {self.adapter: (self._shared.get(self.adapter), self)}
@@ -200,8 +213,8 @@ class Reader:
 
         Further keywords are those of `Reader`: `mode`, `reading`, `threshold` (None: the one chosen when the adapter
         was trained, or null competes with the answer by probability; else an answer whose confidence is lower becomes
-        null), `max_prompt_tokens`,
-        `max_answer_tokens`, `shots`, `temperature` and `seed`. Raises WeightsError, UsageError, PromptMismatchError.
+        null), `max_prompt_tokens`, `max_answer_tokens`, `shots`, `temperature`, `seed` and `passage_cache_mb` (0: no
+        passage is kept). Raises WeightsError, UsageError, PromptMismatchError.
         """
         from rag_ft.model import load_model
 
@@ -254,8 +267,12 @@ class Reader:
         loaded = replace(self.loaded, model=self._shared.model, adapter=held.weights)
         made = type(self)(loaded, **self._given)
         made.adapter, made._family = name, self._family
-        made._decoder = Decoder(loaded, self._wearing(held))
+        made._prefixes = self._prefixes
+        made._decoder = made._decoder_of(held)
         return made
+
+    def _decoder_of(self, held: Held) -> Decoder:
+        return Decoder(self.loaded, self._wearing(held), self._prefixes, held.slot)
 
     def _wearing(self, held: Held) -> Callable[[], AbstractContextManager[None]]:
         return lambda: self._shared.wearing(held)
@@ -330,7 +347,7 @@ class Reader:
         rows = []
         for number, question in enumerate(questions):
             prompt = self.prompts.build(question, (), self.budget)
-            rows.append(_Row(number, prompt, (), [*prompt.question, *self._lead]))
+            rows.append(_Row(number, prompt, (), [*prompt.question, *self._lead], 0))
         for group in _groups(rows):
             self._run(group)
         before, self.threshold = self.threshold, 0.0 if must_answer else self.threshold
@@ -360,7 +377,7 @@ class Reader:
                     raise too_long
             if request.passages:
                 rows.extend(
-                    _Row(number, prompt, numbers, [*prompt.context, *prompt.question, *self._lead])
+                    _Row(number, prompt, numbers, [*prompt.context, *prompt.question, *self._lead], len(prompt.context))
                     for prompt, numbers in prompts
                 )
         return rows
@@ -372,10 +389,13 @@ class Reader:
             for _ in self._steps(rows):
                 pass
 
-    def _start(self, rows: list[_Row]) -> tuple[Session, Tensor]:
+    def _read(self, rows: list[_Row], keep: int = 1) -> AnySession:
+        return self._decoder.start(self.prompts.head, [row.ids for row in rows], keep, [row.context for row in rows])
+
+    def _start(self, rows: list[_Row]) -> tuple[AnySession, Tensor]:
         """Read the prompts and note the probability of null; returns the session and each row's log p(open)."""
         null, opening = self.prompts.completion_null, self.prompts.completion_open
-        session = self._decoder.start(self.prompts.head, [row.ids for row in rows], keep=len(opening) + 1)
+        session = self._read(rows, keep=len(opening) + 1)
         logprobs = session.logits.log_softmax(-1)  # (B, open + 1, V)
         for number, row in enumerate(rows):
             row.null = float(logprobs[number, 0, null[0]])
@@ -409,7 +429,12 @@ class Reader:
             row.completion_tokens = len(self.prompts.completion_ids(row.best, (1,)))
 
     def _cite(
-        self, session: Session, number: int, row: _Row, places: list[tuple[int, Span]], body: tuple[int, ...]
+        self,
+        session: AnySession,
+        number: int,
+        row: _Row,
+        places: list[tuple[int, Span]],
+        body: tuple[int, ...],
     ) -> tuple[Passage, Span]:
         """Which passage to cite for an answer that stands in several: the one that the model prefers."""
         by_passage: dict[int, Span] = {}
@@ -429,7 +454,7 @@ class Reader:
         stop = frozenset({self.prompts.end_of_turn_id, *self._eos_ids()})
         sampler = torch.Generator().manual_seed(self.seed)
         if self.mode == "free":
-            session = self._decoder.start(self.prompts.head, [row.ids for row in rows])
+            session = self._read(rows)
             matchers: list[Any] = [None] * len(rows)
             limit = self.budget.completion
             opened = None
@@ -632,7 +657,9 @@ def _places(answer: str, passages: Sequence[Passage]) -> dict[int, Span]:
     return first
 
 
-def _score_after(session: Session, row: int, lead: tuple[int, ...], endings: Sequence[tuple[int, ...]]) -> list[float]:
+def _score_after(
+    session: AnySession, row: int, lead: tuple[int, ...], endings: Sequence[tuple[int, ...]]
+) -> list[float]:
     """Log-probability of each ending after a row's tokens and `lead`, in one pass."""
     tree: list[TreeNode] = []
     for token in lead:

@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 
 from rag_ft.decoder import TreeNode
 
-NODES_PER_PASS = 96
-"""Trie nodes that one pass scores for one prompt. Of 12 questions read separately by the untuned default reader, 9 were
-proved in one such pass; 160 nodes prove 11 for a quarter more time, 48 prove 3 for an eighth less."""
+NODES_IN_FIRST_PASS = 16
+"""Trie nodes that the first pass scores for one prompt; each later one scores twice as many as the one before. A tuned
+reader is mostly proved right by the first pass, and a pass costs by its nodes where the passages were read before
+(benchmarks/reading_speed.py)."""
+
+MOST_NODES_PER_PASS = 128
 
 MASS_TOLERANCE = 0.02
 """Passes go on until the probability that unseen spans may hold is under this share of the whole..."""
@@ -184,13 +187,15 @@ class SpanSearch:
 
 
 def search_spans(
-    scorer: TreeScorer, searches: Sequence[SpanSearch], nodes_per_pass: int = NODES_PER_PASS
+    scorer: TreeScorer, searches: Sequence[SpanSearch], nodes_in_first_pass: int = NODES_IN_FIRST_PASS
 ) -> list[SearchResult]:
     """Run the searches of a batch in step, each until it is finished."""
+    nodes = nodes_in_first_pass
     while any(not search.finished() for search in searches):
-        requests = [search.request(nodes_per_pass) if not search.finished() else ([], [], []) for search in searches]
+        requests = [search.request(nodes) if not search.finished() else ([], [], []) for search in searches]
         found = scorer.score_trees([tree for _, tree, _ in requests], [wanted for _, _, wanted in requests])
         for search, (order, _, wanted), values in zip(searches, requests, found, strict=True):
             if order:
                 search.receive(order, wanted, values)
+        nodes = max(nodes, min(2 * nodes, MOST_NODES_PER_PASS))
     return [search.result() for search in searches]

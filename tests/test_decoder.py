@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from rag_ft.decoder import Decoder, TreeNode
+from rag_ft.decoder import Decoder, Session, TreeNode
+from rag_ft.prefix_cache import PrefixCache
+from rag_ft.row_session import RowSession
+
+
+@pytest.fixture(params=["flat", "padded"])
+def way(request, monkeypatch):
+    """Both ways of reading prompts: flat rows, and rows padded to one length as on a GPU."""
+    if request.param == "padded":
+        monkeypatch.setattr("rag_ft.row_session.takes_rows", lambda model: False)
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +34,16 @@ def logprobs(loaded, ids):
         return loaded.model(torch.tensor([ids])).logits[0].log_softmax(-1)
 
 
-def test_rows_of_a_batch_read_as_alone_with_a_shared_head(loaded):
+def test_rows_of_a_batch_read_as_alone_with_a_shared_head(loaded, way):
     head, rows = (5, 6, 7, 8), [[10, 11, 12], [20, 21, 22, 23, 24, 25], [30, 31]]
     session = Decoder(loaded).start(head, rows, keep=2)
+    assert type(session) is (RowSession if way == "flat" else Session)
     for number, row in enumerate(rows):
         expected = logprobs(loaded, [*head, *row])[-2:]
         torch.testing.assert_close(session.logits[number].log_softmax(-1), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_extending_rows_raggedly_reads_as_one_sequence(loaded):
+def test_extending_rows_raggedly_reads_as_one_sequence(loaded, way):
     head, rows = (5, 6), [[10, 11, 12], [20, 21]]
     session = Decoder(loaded).start(head, rows)
     session.extend([[13], [22, 23, 24]])
@@ -42,7 +53,7 @@ def test_extending_rows_raggedly_reads_as_one_sequence(loaded):
         torch.testing.assert_close(logits[number, 0].log_softmax(-1), logprobs(loaded, full)[-1], atol=1e-4, rtol=1e-4)
 
 
-def test_a_trees_branches_read_as_separate_sequences_and_leave_no_trace(loaded):
+def test_a_trees_branches_read_as_separate_sequences_and_leave_no_trace(loaded, way):
     head, rows = (5, 6), [[10, 11, 12], [20]]
     session = Decoder(loaded).start(head, rows)
     tree = [TreeNode(40, -1), TreeNode(41, 0), TreeNode(42, 0), TreeNode(43, 2), TreeNode(50, -1)]
@@ -56,3 +67,66 @@ def test_a_trees_branches_read_as_separate_sequences_and_leave_no_trace(loaded):
         np.testing.assert_allclose(
             found[1][0], logprobs(loaded, [*head, *rows[1], 40])[-1][[1, 2, 3]].numpy(), atol=1e-4
         )
+
+
+def test_a_context_read_before_is_not_read_again_and_changes_no_number(loaded, monkeypatch):
+    from rag_ft import row_session
+
+    read = []
+    forward = row_session.rows_forward
+
+    def counted(model, rows, ids, *given):
+        read.append(len(ids))
+        return forward(model, rows, ids, *given)
+
+    monkeypatch.setattr(row_session, "rows_forward", counted)
+    head, context, other = (5, 6), [10, 11, 12, 13], [20, 21]
+    first, second = [*context, 30, 31], [*context, 40, 41, 42]
+    decoder = Decoder(loaded, prefixes=PrefixCache(1 << 20), owner="a")
+    decoder.start(head, [first], keep=2, contexts=[4])
+    assert read == [2, 6]
+    session = decoder.start(head, [second, other], keep=2, contexts=[4, 0])
+    assert read == [2, 6, 3 + 2]
+    again = Decoder(loaded).start(head, [second, other], keep=2, contexts=[4, 0])
+    torch.testing.assert_close(session.logits, again.logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(session.extend([[50], []]), again.extend([[50], []]), atol=1e-5, rtol=1e-5)
+    trees, wanted = [[TreeNode(60, -1), TreeNode(61, 0)]] * 2, [[[1], [2]]] * 2
+    np.testing.assert_allclose(session.score_trees(trees, wanted), again.score_trees(trees, wanted), atol=1e-5)
+
+
+def test_a_context_is_kept_for_its_owner_and_its_head_alone(loaded):
+    prefixes = PrefixCache(1 << 20)
+    ours, theirs = (Decoder(loaded, prefixes=prefixes, owner=owner) for owner in ("a", "b"))
+    row = [10, 11, 12, 30]
+    ours.start((5, 6), [row], contexts=[3])
+    assert len(prefixes) == 1
+    theirs.start((5, 6), [row], contexts=[3])
+    ours.start((7,), [row], contexts=[3])
+    assert len(prefixes) == 3
+
+
+def test_rows_grow_past_the_room_that_they_were_given(loaded):
+    long = list(range(20, 120))
+    session = Decoder(loaded).start((5, 6), [[10, 11], [12]])
+    logits = session.extend([long, [13]])
+    torch.testing.assert_close(
+        logits[0, 0].log_softmax(-1), logprobs(loaded, [5, 6, 10, 11, *long])[-1], atol=1e-4, rtol=1e-4
+    )
+    torch.testing.assert_close(logits[1, 0].log_softmax(-1), logprobs(loaded, [5, 6, 12, 13])[-1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_with_a_sliding_window_or_a_cap_on_its_scores_is_padded(loaded, tiny_llama_dir):
+    from transformers import AutoConfig, Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
+
+    from rag_ft.row_session import takes_rows
+
+    assert takes_rows(loaded.model)
+    tiny = AutoConfig.from_pretrained(tiny_llama_dir)
+    shape = {
+        "vocab_size": tiny.vocab_size, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+    }  # fmt: skip
+    assert not takes_rows(MistralForCausalLM(MistralConfig(**shape, sliding_window=8)).eval())
+    assert takes_rows(MistralForCausalLM(MistralConfig(**shape, sliding_window=None)).eval())
+    capped = Gemma2Config(**shape, layer_types=["full_attention"] * 2, attn_logit_softcapping=50.0)
+    assert not takes_rows(Gemma2ForCausalLM(capped).eval())

@@ -50,10 +50,10 @@ bodies_of = st.lists(
 
 @settings(deadline=None)
 @given(bodies_of, st.integers(0, 1000), st.integers(1, 12))
-def test_the_best_span_is_the_one_that_scoring_every_span_finds(bodies, seed, nodes_per_pass):
+def test_the_best_span_is_the_one_that_scoring_every_span_finds(bodies, seed, nodes_in_first_pass):
     model = TableModel(seed)
     exact = [model.probability(body) for body in bodies]
-    result = model.search(bodies, nodes_per_pass=nodes_per_pass)
+    result = model.search(bodies, nodes_in_first_pass=nodes_in_first_pass)
     assert result.best_logprob == pytest.approx(max(exact))
     assert exact[result.best] == pytest.approx(max(exact))
     for number, value in result.logprobs.items():
@@ -68,8 +68,8 @@ def test_unlikely_branches_are_not_scored():
     model = TableModel(1)
     rng = random.Random(0)
     bodies = sorted({tuple(rng.randrange(9) for _ in range(6)) for _ in range(400)})
-    model.search(bodies, null=0.0, nodes_per_pass=20)
-    assert model.nodes < len(SpanTrie(bodies).tokens) / 2
+    model.search(bodies, null=0.0, nodes_in_first_pass=20)
+    assert model.nodes < 0.6 * len(SpanTrie(bodies).tokens)
 
 
 def test_searches_of_a_batch_do_not_touch_each_other():

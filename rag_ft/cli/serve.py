@@ -38,6 +38,9 @@ def serve(
     batch: Annotated[int, typer.Option(help="Questions read together at most.")] = 8,
     deadline: Annotated[float, typer.Option(help="Seconds in which a question must be answered.")] = 120.0,
     max_upload_mb: Annotated[float, typer.Option(help="Largest upload, in megabytes.")] = 25.0,
+    passage_cache_mb: Annotated[
+        int, typer.Option(help="Memory for passages that were read before and need not be read again; CPU only.")
+    ] = 512,
     report: Annotated[
         Path | None, typer.Option(help="An evaluation report (HTML) for the page to link to.", show_default=False)
     ] = None,
@@ -79,7 +82,7 @@ def serve(
         raise UsageError(_first(error)) from error
     if report is not None and not report.is_file():
         raise UsageError(f"there is no report at {report}: give the report.html of an evaluation")
-    found, answering = _load(index, reader, adapter, with_adapter, threshold)
+    found, answering = _load(index, reader, adapter, with_adapter, threshold, passage_cache_mb=passage_cache_mb)
     notes = stderr()
     notes.print(f"index: {found.manifest.counts.documents} documents, {len(found)} passages", style="dim")
     notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
@@ -132,7 +135,7 @@ def mcp(
 
 
 def _load(
-    index: Path, reader: str, adapter: Path | None, more: list[str] | None, threshold: float | None
+    index: Path, reader: str, adapter: Path | None, more: list[str] | None, threshold: float | None, **settings: Any
 ) -> tuple[Any, Any]:
     """The index with its embedder, and the reader with its adapters: all that can fail fails before listening."""
     from rag_ft.errors import UsageError
@@ -147,7 +150,9 @@ def _load(
         adapters[name] = folder
     found = Index.load(index)
     found.embedder  # noqa: B018
-    return found, Reader.from_pretrained(reader, adapter=adapter, adapters=adapters or None, threshold=threshold)
+    return found, Reader.from_pretrained(
+        reader, adapter=adapter, adapters=adapters or None, threshold=threshold, **settings
+    )
 
 
 def _announce(server: Any, notes: Any) -> None:

@@ -18,6 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from rag_ft.row_attention import close_enough, plain_attention, refuse_additions
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -54,6 +56,7 @@ def tree_attention(
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
         )
+    refuse_additions(more)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     masks = tree["masks"]
     if query.device.type == "cpu" and not dropout:
@@ -157,11 +160,7 @@ def takes_trees(model: Any) -> bool:
     Tried on a few tokens, so that a model that adds something to its attention (a window, a cap on scores, sinks) is
     found out whatever its config calls it.
     """
-    if not getattr(model, "_supports_attention_backend", False):
-        return False
-    config = model.config.get_text_config(decoder=True)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if kinds - {"full_attention"} or (not kinds and getattr(config, "sliding_window", None)):
+    if not plain_attention(model):
         return False
     from rag_ft.training.collator import Branch, Collator, Group, flatten
 
@@ -186,8 +185,7 @@ def takes_trees(model: Any) -> bool:
                 own = (3, 4, 5, 6, 7, *one.question, *one.completion)
                 wanted = model(input_ids=torch.tensor([own], device=device), use_cache=False).logits[0, -1]
                 ends = 2 + 3 + 4 * (place + 1) - 1
-                off = (found[ends] - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6)
-                if not float(off) < (1e-3 if wanted.dtype == torch.float32 else 5e-2):
+                if not close_enough(found[ends], wanted):
                     return False
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False

@@ -1,0 +1,70 @@
+"""Seconds a question takes to be read, without retrieval: prompts padded to one length, flat rows, and flat rows whose
+passages were read before; one question after another and in batches of eight.
+
+    python benchmarks/reading_speed.py [--questions 24]
+
+The same questions of the bundled handbook, with their three passages, in every way; the ways take turns, so that all
+see the same machine. The answers are compared: each way must give the same ones.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from rag_ft.bundled import handbook_path
+from rag_ft.dataset import read_questions
+from rag_ft.index import Index
+from rag_ft.reader import Reader, ReadRequest
+
+BATCHES = (1, 8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    asked = [one.question for one in read_questions(handbook_path() / "questions.jsonl")]
+    asked = random.Random(0).sample(asked, given.questions)
+    with tempfile.TemporaryDirectory() as folder:
+        index = Index.build(handbook_path(), Path(folder) / "index", progress=False)
+        hits = index.as_retriever(k=3).retrieve_batch(asked)
+    requests = [
+        ReadRequest(question, tuple(hit.passage for hit in found)) for question, found in zip(asked, hits, strict=True)
+    ]
+    loaded = Reader.from_pretrained().loaded
+    padded, flat, cached = (Reader(loaded, passage_cache_mb=size) for size in (0, 0, 512))
+    padded._decoder.__dict__["_flat"] = False
+    readers = {"padded": padded, "flat": flat, "flat, passages read before": cached}
+    seconds: dict[tuple[str, int], list[float]] = {}
+    answers = {name: [reading.answer for reading in reader.read_batch(requests)] for name, reader in readers.items()}
+    for _ in range(given.repeats):
+        for batch in BATCHES:
+            for name, reader in readers.items():
+                begin = time.perf_counter()
+                for start in range(0, len(requests), batch):
+                    reader.read_batch(requests[start : start + batch])
+                seconds.setdefault((name, batch), []).append((time.perf_counter() - begin) / len(requests))
+    base = {batch: statistics.median(seconds["padded", batch]) for batch in BATCHES}
+    for (name, batch), values in seconds.items():
+        middle = statistics.median(values)
+        print(
+            json.dumps(
+                {
+                    "way": name,
+                    "batch": batch,
+                    "seconds_per_question": round(middle, 3),
+                    "times_as_fast_as_padded": round(base[batch] / middle, 2),
+                    "same_answers": sum(a == b for a, b in zip(answers[name], answers["padded"], strict=True)),
+                }
+            ),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

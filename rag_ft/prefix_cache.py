@@ -1,0 +1,50 @@
+"""Keys and values of texts that many prompts begin with, kept for the next one: the head, and passages read before."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class PrefixCache:
+    """The least recently used go when they take more than `max_bytes` together. May be used by several threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._parts: OrderedDict[Hashable, Tensor] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the kept values take."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def get(self, name: Hashable) -> Tensor | None:
+        """What was kept under a name: never written to again, so that it can be read at any time."""
+        with self._lock:
+            found = self._parts.get(name)
+            if found is not None:
+                self._parts.move_to_end(name)
+            return found
+
+    def put(self, name: Hashable, part: Tensor) -> None:
+        """Keep a part; one that is larger than the whole cache is not kept."""
+        with self._lock:
+            before = self._parts.pop(name, None)
+            if before is not None:
+                self._bytes -= before.nbytes
+            if part.nbytes > self.max_bytes:
+                return
+            self._parts[name] = part
+            self._bytes += part.nbytes
+            while self._bytes > self.max_bytes:
+                self._bytes -= self._parts.popitem(last=False)[1].nbytes
