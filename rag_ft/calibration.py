@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rag_ft.dataset import read_questions
 from rag_ft.errors import DatasetError, WeightsError
 from rag_ft.reader import Reader
+from rag_ft.threshold import threshold_record
 from rag_ft.training.saving import model_card, write_text
 from rag_ft.tuning import ReaderScore, score_reader
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record
@@ -61,9 +62,7 @@ def calibrate_adapter(
     score = score_reader(asked, records, index, k, most=most)
     if not dry_run:
         record["threshold"] = {
-            "value": score.threshold,
-            "mode": "quote",
-            "reading": asked.reading,
+            **threshold_record(score.threshold, asked.reading),
             "chosen_on": {**score.model_dump(mode="json"), "k": k, "index": index.fingerprint},
         }
         write_text(weights.path / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")

@@ -25,7 +25,8 @@ from rag_ft.sentences import sentence_spans
 from rag_ft.shared_base import Held, SharedBase, named_folder
 from rag_ft.span_search import SpanSearch, SpanTrie, search_spans
 from rag_ft.spans import Span, candidate_spans
-from rag_ft.tuning_record import adapter_record, base_record
+from rag_ft.threshold import trained_threshold
+from rag_ft.tuning_record import reading_record
 from rag_ft.weights import PACKAGED, chosen_adapter
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ class Reading:
     answer: str | None
     cited: tuple[Cited, ...]
     confidence: float
-    """Probability of the outcome given: of the answer, or of null where it abstained."""
+    """That of the outcome given: `answer_confidence`, or the rest to 1 where it abstained."""
     answer_confidence: float
-    """Probability of the best answer, given or not: what `threshold` is compared with."""
+    """Probability that the passage of the best answer, given or not, answers the question at all: that the reader does
+    not say null there. What `threshold` is compared with; 0 where there is no answer."""
     abstained: bool
     complete: bool
     completion: str
@@ -113,8 +115,6 @@ class _Row:
     scored: dict[str, float] = field(default_factory=dict)
     """Answer → log-probability of opening quote, answer and closing quote."""
     best: str | None = None
-    total: float = -math.inf
-    unseen: float = -math.inf
     cited: tuple[Cited, ...] = ()
     """Of the best answer."""
     complete: bool = True
@@ -157,8 +157,7 @@ class Reader:
             "prompts": prompts,
         }
         _check("mode", mode, MODES)
-        # Without an adapter the base may be one that an adapter was merged into.
-        record = adapter_record(loaded.adapter) if loaded.adapter is not None else base_record(loaded.weights)
+        record = reading_record(loaded)
         reading = reading or record.get("examples", {}).get("reading", "separate")
         _check("reading", reading, READING_WAYS)
         _check("decoding", decoding, ("search", "greedy"))
@@ -174,7 +173,7 @@ class Reader:
             raise UsageError(f"temperature is {temperature}: it must be 0 in mode 'quote' and 0 or more in the others")
         self.mode: Mode = mode
         self.reading: ReadingWay = reading
-        self.trained_threshold = _trained_threshold(record, mode, reading)
+        self.trained_threshold = trained_threshold(record, mode, reading)
         self.threshold = threshold if threshold is not None else self.trained_threshold
         self.max_answer_tokens = max_answer_tokens
         self.decoding: Decoding = decoding
@@ -410,7 +409,7 @@ class Reader:
         texts: list[list[str]] = []
         bodies: list[list[tuple[int, ...]]] = []
         first = session.logits[:, -1].log_softmax(-1)
-        for number, row in enumerate(rows):
+        for number in range(len(rows)):
             wanted = list(places[number])
             ids = self.prompts.body_ids(wanted) if wanted else []
             kept = [i for i, body in enumerate(ids) if 0 < len(body) <= self.max_answer_tokens]
@@ -419,10 +418,10 @@ class Reader:
             trie = SpanTrie(bodies[-1])
             starts = sorted(trie.children[0])
             after = dict(zip(starts, first[number, starts].tolist(), strict=True)) if starts else {}
-            searches.append(SpanSearch(trie, float(opened[number]), row.null, after, close))
+            searches.append(SpanSearch(trie, float(opened[number]), after, close))
         for number, (row, result) in enumerate(zip(rows, search_spans(session, searches), strict=True)):
             row.scored = {texts[number][i]: value for i, value in result.logprobs.items()}
-            row.total, row.unseen, row.passes = result.total_logprob, result.unseen_logprob, result.passes
+            row.passes = result.passes
             if result.best >= 0:
                 row.best, body = texts[number][result.best], bodies[number][result.best]
                 row.cited = (Cited(*self._cite(session, number, row, places[number][row.best], body)),)
@@ -497,9 +496,9 @@ class Reader:
         if opened is None:
             # Free text says null or an answer, not both: what it did not say has the rest of the probability.
             rest = math.log(max(-math.expm1(logprob), 1e-300))
-            row.null, row.unseen = (logprob, rest) if parsed.answer is None else (rest, -math.inf)
+            row.null = logprob if parsed.answer is None else rest
         if parsed.answer is not None and row.complete:
-            row.best, row.scored, row.total = parsed.answer, {parsed.answer: logprob}, logprob
+            row.best, row.scored = parsed.answer, {parsed.answer: logprob}
             places = _places(parsed.answer, row.prompt.passages) if self.mode == "quote" else {}
             if row.prompt.passages:
                 row.cited = tuple(Cited(row.prompt.passages[one - 1], places.get(one - 1)) for one in parsed.citations)
@@ -542,9 +541,10 @@ class Reader:
     def _combine(self, request: ReadRequest, rows: list[_Row]) -> Reading:
         """One outcome from the rows of a request.
 
-        Each row says how likely each answer is against its own null. Taking the rows as independent and at most one
-        of them as answering, an answer's weight is its odds against its row's null, and null's weight is 1; the
-        confidences are the weights' shares. With one row this is the answer's share of P(null) + sum of P(answers).
+        The best answer is the one with the highest odds against its own row's null. Its confidence is the probability
+        that null is not what this row says: whether the passage answers the question, however unsure the reader is
+        which of several similar spans says it best. Shares of all rows' answers together tell unanswerable questions
+        worse and are far from calibrated (docs/answers.md).
         """
         read = [False] * len(request.passages)
         for row in rows:
@@ -581,20 +581,17 @@ class Reader:
         if not usable:
             return reading(None, (), 0.0, 0.0, text=rows[0].text, complete=False, abstained=False)
 
-        def odds(row: _Row, logprob: float) -> float:
-            return math.exp(min(logprob - row.null, 700.0))
-
-        weights = [odds(row, row.scored[row.best]) if row.best is not None else 0.0 for row in usable]
-        winner = max(range(len(usable)), key=lambda i: (weights[i], -i))
+        weights = [row.scored[row.best] - row.null if row.best is not None else -math.inf for row in usable]
+        winner = max(range(len(usable)), key=lambda i: (weights[i], -usable[i].null, -i))
         best = usable[winner].best
-        everything = 1.0 + sum(odds(row, logprob) for row in usable for logprob in (row.total, row.unseen))
-        alike = sum(odds(row, row.scored[best]) for row in usable if best in row.scored) if best is not None else 0.0
-        confidence, null = alike / everything, 1.0 / everything
+        confidence = -math.expm1(min(usable[winner].null, 0.0))
+        if best is None:
+            return reading(None, (), 1 - confidence, 0.0)
         threshold = self.threshold if request.threshold is None else request.threshold
         # Free text that says an answer has chosen already, however unsure it is.
-        needed = threshold if threshold is not None else 0.0 if self.mode == "free" else null
-        if best is None or confidence < needed:
-            return reading(None, (), null if threshold is None else 1 - confidence, confidence)
+        loses = weights[winner] < 0 and self.mode != "free" if threshold is None else confidence < threshold
+        if loses:
+            return reading(None, (), 1 - confidence, confidence)
         text = usable[winner].text if len(rows) == 1 and usable[winner].text else None
         return reading(best, usable[winner].cited, confidence, confidence, text=text)
 
@@ -607,14 +604,6 @@ def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def _check_threshold(threshold: float | None) -> None:
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"threshold is {threshold} but must lie between 0 (always answer) and 1 (never answer)")
-
-
-def _trained_threshold(record: dict[str, Any], mode: Mode, reading: ReadingWay) -> float | None:
-    """The threshold chosen on an adapter's held-out documents, for the way of answering that it was chosen for."""
-    chosen = record.get("threshold")
-    if not isinstance(chosen, dict) or (chosen.get("mode"), chosen.get("reading")) != (mode, reading):
-        return None
-    return float(chosen["value"])
 
 
 def _check_prompt(record: dict[str, Any], prompts: PromptBuilder, loaded: LoadedModel) -> None:

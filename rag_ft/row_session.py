@@ -144,7 +144,7 @@ def logprobs_of(logits: Tensor, places: Sequence[int], wanted: Sequence[Sequence
     tokens = torch.tensor([token for some in wanted for token in some], dtype=torch.long, device=logits.device)
     # A few places at a time: in 32 bits all of them would take memory that the system has to clear for every pass. One
     # gather for all that is wanted, too: thousands of small ones would take as long as the layers.
-    normaliser = torch.cat([some.float().logsumexp(-1) for some in logits.split(_PLACES_AT_ONCE)])
+    normaliser = torch.cat([some.float().logsumexp(-1) for some in torch.split(logits, _PLACES_AT_ONCE)])
     flat = (logits[at, tokens].float() - normaliser[at]).double().cpu().numpy()
     return np.split(flat, np.cumsum(sizes)[:-1])
 

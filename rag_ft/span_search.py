@@ -25,12 +25,6 @@ reader is mostly proved right by the first pass, and a pass costs by its nodes w
 
 MOST_NODES_PER_PASS = 128
 
-MASS_TOLERANCE = 0.02
-"""Passes go on until the probability that unseen spans may hold is under this share of the whole..."""
-
-MASS_PASSES = 3
-"""...or until this many passes: past it, `unseen` says what was left."""
-
 _GUESSED_LOG_STEP = -0.9
 """Guess at the log-probability of a token not scored yet: only orders the work, never the result."""
 
@@ -77,11 +71,6 @@ class SearchResult(NamedTuple):
     """Number of the likeliest candidate; -1 where there is none."""
     best_logprob: float
     """Of the opening quote, the candidate and the closing quote."""
-    null_logprob: float
-    total_logprob: float
-    """Of all candidates scored, together; without null."""
-    unseen_logprob: float
-    """Upper bound for all candidates that were not scored, together."""
     logprobs: dict[int, float]
     """Candidates scored, by number."""
     passes: int
@@ -90,12 +79,9 @@ class SearchResult(NamedTuple):
 class SpanSearch:
     """The search over one prompt's trie; `search_spans` drives many of them in step."""
 
-    def __init__(
-        self, trie: SpanTrie, open_logprob: float, null_logprob: float, first_logprobs: dict[int, float], close: int
-    ) -> None:
+    def __init__(self, trie: SpanTrie, open_logprob: float, first_logprobs: dict[int, float], close: int) -> None:
         self.trie = trie
         self._close = close
-        self._null = null_logprob
         self._logprob: dict[int, float] = {0: open_logprob}  # up to and including the node's token
         self._scored: dict[int, float] = {}  # candidates
         self._frontier: set[int] = set()  # nodes whose own probability is known and what follows them is not
@@ -116,19 +102,11 @@ class SpanSearch:
     def _best(self) -> float:
         return max(self._scored.values(), default=-math.inf)
 
-    def _unseen(self) -> float:
-        return float(np.logaddexp.reduce([self._logprob[node] for node in self._frontier] or [-math.inf]))
-
     def finished(self) -> bool:
-        """Proved: no candidate that was not scored can beat the best one (and little can be missing from the sum)."""
+        """Proved: no candidate that was not scored can beat the best one."""
         if not self._frontier:
             return True
-        if max(self._logprob[node] for node in self._frontier) > self._best:
-            return False
-        if self._passes >= MASS_PASSES:
-            return True
-        seen = float(np.logaddexp.reduce([self._null, *self._scored.values()]))
-        return self._unseen() < seen + math.log(MASS_TOLERANCE)
+        return max(self._logprob[node] for node in self._frontier) <= self._best
 
     def next_nodes(self, limit: int) -> list[int]:
         """Nodes to score next, parents before children: the frontier by likelihood, and below it by a guess."""
@@ -178,9 +156,6 @@ class SpanSearch:
         return SearchResult(
             best,
             self._scored.get(best, -math.inf),
-            self._null,
-            float(np.logaddexp.reduce(list(self._scored.values()) or [-math.inf])),
-            self._unseen(),
             dict(self._scored),
             self._passes,
         )

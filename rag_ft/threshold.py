@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 
 def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float]) -> float:
@@ -30,3 +32,27 @@ def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float
 def harmonic_mean(one: float, other: float) -> float:
     """Of two shares; 0 where either is."""
     return 2 * one * other / (one + other) if one and other else 0.0
+
+
+CONFIDENCE = "not null"
+"""What a reader's confidence is the probability of; kept beside a threshold, which means nothing for another one."""
+
+
+def threshold_record(value: float, reading: str) -> dict[str, Any]:
+    """A threshold as an adapter's record keeps it, for answers in mode `quote`."""
+    return {"value": value, "mode": "quote", "reading": reading, "confidence": CONFIDENCE}
+
+
+def trained_threshold(record: dict[str, Any], mode: str, reading: str) -> float | None:
+    """The threshold that an adapter's record has for this way of answering; None where it was chosen for another."""
+    chosen = record.get("threshold")
+    if not isinstance(chosen, dict) or (chosen.get("mode"), chosen.get("reading")) != (mode, reading):
+        return None
+    if chosen.get("confidence") != CONFIDENCE:
+        warnings.warn(
+            "the adapter's threshold was chosen for what an earlier version called confidence and is left aside, so"
+            " that null must lose: choose one anew with rag-ft adapter calibrate",
+            stacklevel=3,
+        )
+        return None
+    return float(chosen["value"])

@@ -20,7 +20,7 @@ from rag_ft.prompt import PromptBuilder, reader_budget
 from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Mode, Reader, ReadRequest
 from rag_ft.schema import FINGERPRINT, Question
 from rag_ft.shared_base import named_folder
-from rag_ft.threshold import best_threshold, harmonic_mean
+from rag_ft.threshold import best_threshold, harmonic_mean, threshold_record
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
 from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, make_examples, split_by_document
@@ -217,7 +217,7 @@ def train_reader(
     record["kept_step"] = step
     draw_curves(history, step, run.work / "curves.png")
     record["verdict"] = verdict.model_dump(mode="json")
-    record["threshold"] = {"value": tuned.threshold, "mode": "quote", "reading": examples.reading}
+    record["threshold"] = threshold_record(tuned.threshold, examples.reading)
     record["results"] = {name: one.model_dump(mode="json") for name, one in scores.items()}
     run.save(record, kept)
     clear_checkpoints(run.work / trainer.CHECKPOINTS)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag_ft.conversion import TUNING_NAME
 from rag_ft.errors import WeightsError
 from rag_ft.schema import FINGERPRINT
 from rag_ft.weights import Weights, weights_identity
+
+if TYPE_CHECKING:
+    from rag_ft.model import LoadedModel
 
 ADAPTER_RECORD = "rag_ft.json"
 """Beside an adapter: what it was trained with."""
@@ -31,6 +35,14 @@ def base_record(weights: Weights) -> dict[str, Any]:
     Raises WeightsError where it is not JSON.
     """
     return _read(Path(weights.path) / TUNING_NAME, "merge the adapter again, or restore the file")
+
+
+def reading_record(loaded: LoadedModel) -> dict[str, Any]:
+    """How what is in memory was tuned: the adapter's record, or that of an adapter merged into the base.
+
+    Raises WeightsError where it is not JSON.
+    """
+    return adapter_record(loaded.adapter) if loaded.adapter is not None else base_record(loaded.weights)
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:
@@ -59,3 +71,16 @@ def trained_on(adapter: Weights, document_fingerprint: str) -> bool:
     """Whether an adapter's record names a document, by the fingerprint of its content, among those trained on."""
     known = adapter_record(adapter).get("data", {}).get("document_fingerprints", [])
     return document_fingerprint[:FINGERPRINT] in known
+
+
+def adapters_trained_on(folder: Path, document_fingerprints: Collection[str]) -> tuple[Path, ...]:
+    """Adapters at or below a folder whose records name one of these documents; an unreadable record is passed over."""
+    found = []
+    for record in sorted(folder.rglob(ADAPTER_RECORD)):
+        try:
+            known = _read(record, "").get("data", {}).get("document_fingerprints", [])
+        except (WeightsError, OSError):
+            continue
+        if any(one[:FINGERPRINT] in known for one in document_fingerprints):
+            found.append(record.parent)
+    return tuple(found)

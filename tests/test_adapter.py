@@ -11,7 +11,7 @@ from rag_ft.errors import WeightsError
 
 @pytest.fixture(scope="module")
 def adapter(tiny_llama_dir, tmp_path_factory):
-    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 5, threshold=0.25, reading="separate")
+    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 5, threshold=0.25)
 
 
 def test_info_says_what_is_in_the_folder(adapter):

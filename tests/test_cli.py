@@ -9,6 +9,7 @@ import pytest
 
 from rag_ft.cli.options import parse_where
 from rag_ft.errors import UsageError
+from rag_ft.index import Index
 
 
 def run(*arguments, stdin: str | None = None, home: Path | None = None, **environment: str):
@@ -159,7 +160,14 @@ def test_removal_is_shown_first_done_and_proved(folder, tmp_path):
     assert "would be removed" in dry.stdout
     assert "2 documents" in run("index", "info", path).stdout
     assert run("index", "verify", path, "--absent", "basalt.txt").returncode == 1
-    assert "basalt.txt removed" in run("index", "remove", path, "basalt.txt").stdout
+    trained = Index.load(path).document_fingerprint("basalt.txt")[:16]
+    adapter = tmp_path / "adapters" / "rocks"
+    adapter.mkdir(parents=True)
+    (adapter / "rag_ft.json").write_text(json.dumps({"data": {"document_fingerprints": [trained]}}))
+    named = run("index", "remove", path, "kenya.md", "--dry-run", "--adapters", tmp_path / "adapters").stdout
+    assert "recite" not in named
+    told = run("index", "remove", path, "basalt.txt", "--adapters", tmp_path / "adapters").stdout
+    assert "basalt.txt removed" in told and "may recite it" in told
     proof = run("index", "verify", path, "--absent", folder / "basalt.txt")
     assert proof.returncode == 0 and "FAILED" not in proof.stdout
     fails(run("index", "remove", path, "basalt.txt"), 2, "has no document 'basalt.txt'")

@@ -12,7 +12,7 @@ from rag_ft.errors import AdapterError, UsageError
 
 @pytest.fixture(scope="module")
 def adapter(tiny_llama_dir, tmp_path_factory):
-    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 1, threshold=0.0, reading="separate")
+    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 1, threshold=0.0)
 
 
 @pytest.fixture

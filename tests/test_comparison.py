@@ -19,7 +19,7 @@ def world(tmp_path_factory):
 def adapters(tiny_llama_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("a")
     return {
-        name: make_adapter(folder / name, tiny_llama_dir, seed, bits=bits, threshold=0.0, reading="separate")
+        name: make_adapter(folder / name, tiny_llama_dir, seed, bits=bits, threshold=0.0)
         for name, seed, bits in (("one", 1, 32), ("two", 2, 32), ("nf4", 3, 4))
     }
 

@@ -15,7 +15,7 @@ from rag_ft.merging import merge_adapter
 
 @pytest.fixture(scope="module")
 def adapter(tiny_llama_dir, tmp_path_factory):
-    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 5, threshold=1e-6, reading="separate")
+    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 5, threshold=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,7 @@ from rag_ft.reader import Reader
 def adapters(tiny_llama_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapters")
     return {
-        bits: make_adapter(folder / f"bits{bits}", tiny_llama_dir, bits, bits=bits, threshold=1e-6, reading="separate")
-        for bits in (4, 32)
+        bits: make_adapter(folder / f"bits{bits}", tiny_llama_dir, bits, bits=bits, threshold=1e-6) for bits in (4, 32)
     }
 
 
@@ -105,7 +104,7 @@ def test_another_prompt_version_is_refused_by_the_merged_model_too(merged, monke
 
 
 def test_a_merged_model_is_a_base_for_adapters(merged, tmp_path):
-    adapter = make_adapter(tmp_path / "more", merged[32].path, 9, threshold=0.5, reading="separate")
+    adapter = make_adapter(tmp_path / "more", merged[32].path, 9, threshold=0.5)
     reader = fresh(merged[32].path, None, adapters={"more": adapter})
     assert reader.with_adapter("more").threshold == 0.5 and reader.with_adapter("none").threshold == 1e-6
     assert seen(reader.with_adapter("more")) != seen(reader)

@@ -138,19 +138,37 @@ def test_a_higher_threshold_never_answers_more(loaded):
     assert counts == sorted(counts, reverse=True)
 
 
-def test_confidence_is_the_share_against_null_and_all_other_spans(loaded):
-    subject = reader(loaded, reading="joint")
-    request = ReadRequest(QUESTIONS[0], (PASSAGES[2],))
-    found = subject.read(*request)
-    prompt = subject.prompts.build(request.question, request.passages, subject.budget)
+def null_probability(loaded, subject, question, passages):
+    """Of null after a prompt, from one plain pass."""
+    prompt = subject.prompts.build(question, passages, subject.budget)
     lead = [*prompt.ids, *subject.prompts.completion_head]
     with torch.inference_mode():
         after = loaded.model(torch.tensor([lead])).logits[0, -1].log_softmax(-1)
-    null = math.exp(float(after[subject.prompts.completion_null[0]]))
-    spans = [math.exp(exact_logprob(loaded, subject, request, text)) for text in _candidates(request.passages)]
-    # What was not searched may only lower it, and by no more than the search's tolerance.
-    share = max(spans) / (null + sum(spans))
-    assert share * 0.95 <= found.answer_confidence <= share * (1 + 1e-3)
+    return math.exp(float(after[subject.prompts.completion_null[0]]))
+
+
+def test_confidence_is_the_probability_that_the_answering_passage_is_not_said_to_be_null(loaded):
+    for threshold in (0.0, 1.0):
+        subject = reader(loaded, reading="separate", threshold=threshold)
+        found = subject.read(QUESTIONS[0], PASSAGES)
+        best = reader(loaded, reading="separate", threshold=0.0).read(QUESTIONS[0], PASSAGES)
+        (cited,) = best.cited
+        wanted = 1 - null_probability(loaded, subject, QUESTIONS[0], [cited.passage])
+        assert found.answer_confidence == pytest.approx(wanted, abs=1e-5)
+        assert found.confidence == pytest.approx(wanted if threshold == 0 else 1 - wanted, abs=1e-5)
+
+
+def test_the_best_answer_is_the_one_with_the_best_odds_against_its_own_null(loaded):
+    subject = reader(loaded, reading="separate", threshold=0.0)
+    for question in QUESTIONS:
+        alone = {}
+        for passage_ in PASSAGES:
+            rows = subject._rows([ReadRequest(question, (passage_,))])
+            subject._run(rows)
+            if rows[0].best is not None:
+                alone[passage_.id] = (rows[0].scored[rows[0].best] - rows[0].null, rows[0].best)
+        found = subject.read(question, PASSAGES)
+        assert found.answer == max(alone.values())[1]
 
 
 def test_separate_reading_of_one_passage_equals_joint_reading(loaded):

@@ -20,7 +20,7 @@ from rag_ft.weights import packaged_adapter, resolve_reader, weights_identity
 def adapters(tiny_llama_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapters")
     return {
-        "one": make_adapter(folder / "one", tiny_llama_dir, 1, threshold=0.0, reading="separate"),
+        "one": make_adapter(folder / "one", tiny_llama_dir, 1, threshold=0.0),
         "two.v2": make_adapter(folder / "two", tiny_llama_dir, 2, modules=("o_proj", "down_proj", "q_proj")),
         "nf4": make_adapter(folder / "nf4", tiny_llama_dir, 3, bits=4),
     }

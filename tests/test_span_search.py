@@ -37,10 +37,10 @@ class TableModel:
         tokens = (*body, CLOSE)
         return sum(self.logprobs(tokens[:i])[token] for i, token in enumerate(tokens))
 
-    def search(self, bodies, null=-3.0, **settings):
+    def search(self, bodies, **settings):
         trie = SpanTrie(bodies)
         first = dict(enumerate(self.logprobs(()).tolist()))
-        return search_spans(self, [SpanSearch(trie, 0.0, null, first, CLOSE)], **settings)[0]
+        return search_spans(self, [SpanSearch(trie, 0.0, first, CLOSE)], **settings)[0]
 
 
 bodies_of = st.lists(
@@ -58,17 +58,13 @@ def test_the_best_span_is_the_one_that_scoring_every_span_finds(bodies, seed, no
     assert exact[result.best] == pytest.approx(max(exact))
     for number, value in result.logprobs.items():
         assert value == pytest.approx(exact[number])
-    everything = math.exp(np.logaddexp.reduce(exact))
-    seen, unseen = math.exp(result.total_logprob), math.exp(result.unseen_logprob)
-    assert seen <= everything * (1 + 1e-9)
-    assert everything <= (seen + unseen) * (1 + 1e-9)
 
 
 def test_unlikely_branches_are_not_scored():
     model = TableModel(1)
     rng = random.Random(0)
     bodies = sorted({tuple(rng.randrange(9) for _ in range(6)) for _ in range(400)})
-    model.search(bodies, null=0.0, nodes_in_first_pass=20)
+    model.search(bodies, nodes_in_first_pass=20)
     assert model.nodes < 0.6 * len(SpanTrie(bodies).tokens)
 
 
@@ -76,8 +72,8 @@ def test_searches_of_a_batch_do_not_touch_each_other():
     model = TableModel(5)
     sets = [[(1,), (1, 2), (3, 4, 5)], [(2, 2)], [(0, 1, 2, 3, 4)]]
     first = dict(enumerate(model.logprobs(()).tolist()))
-    together = search_spans(model, [SpanSearch(SpanTrie(b), 0.0, -2.0, first, CLOSE) for b in sets])
-    assert [r.best_logprob for r in together] == [model.search(b, null=-2.0).best_logprob for b in sets]
+    together = search_spans(model, [SpanSearch(SpanTrie(b), 0.0, first, CLOSE) for b in sets])
+    assert [r.best_logprob for r in together] == [model.search(b).best_logprob for b in sets]
 
 
 def test_no_candidate_means_no_answer():

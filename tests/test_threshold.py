@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.threshold import best_threshold, harmonic_mean
+from rag_ft.threshold import best_threshold, harmonic_mean, threshold_record, trained_threshold
 
 shares = st.floats(0, 1)
 
@@ -25,3 +26,16 @@ def test_without_unanswerable_questions_the_threshold_is_zero():
 
 def test_the_harmonic_mean_of_a_case_worked_by_hand():
     assert harmonic_mean(0.5, 0.25) == 2 * 0.125 / 0.75 and harmonic_mean(0.0, 1.0) == 0.0
+
+
+def test_a_threshold_counts_for_the_way_of_answering_that_it_was_chosen_for():
+    record = {"threshold": threshold_record(0.4, "separate")}
+    assert trained_threshold(record, "quote", "separate") == 0.4
+    assert trained_threshold(record, "quote", "joint") is trained_threshold(record, "schema", "separate") is None
+    assert trained_threshold({}, "quote", "separate") is None
+
+
+def test_a_threshold_for_what_was_once_called_confidence_is_left_aside_and_said():
+    record = {"threshold": {"value": 0.1, "mode": "quote", "reading": "separate"}}
+    with pytest.warns(UserWarning, match="rag-ft adapter calibrate"):
+        assert trained_threshold(record, "quote", "separate") is None

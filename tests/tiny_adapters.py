@@ -9,6 +9,7 @@ from rag_ft.model import compute_plan, load_model
 from rag_ft.prompt import PromptBuilder
 from rag_ft.reader import Reader, ReadRequest
 from rag_ft.schema import Passage
+from rag_ft.threshold import threshold_record
 from rag_ft.weights import weights_identity
 
 TEXT = "The quick brown fox jumps over the lazy dog. Rank sixteen adds parameters to the layer."
@@ -19,7 +20,7 @@ PASSAGES = (
 REQUESTS = [ReadRequest(f"What does the {word} do?", PASSAGES) for word in ("fox", "dog", "layer", "river")]
 
 
-def make_adapter(folder, base, seed, bits=32, modules=("q_proj", "v_proj"), threshold=None, **record):
+def make_adapter(folder, base, seed, bits=32, modules=("q_proj", "v_proj"), threshold=None):
     """A random adapter, loud enough to change answers, with a record as training writes it."""
     from peft import LoraConfig, get_peft_model
 
@@ -34,7 +35,7 @@ def make_adapter(folder, base, seed, bits=32, modules=("q_proj", "v_proj"), thre
                 "shots": False,
                 "base_model": {"name": "tiny", "identity": weights_identity(loaded.weights), "bits": bits},
                 "examples": {"reading": "separate"},
-                **({} if threshold is None else {"threshold": {"value": threshold, "mode": "quote", **record}}),
+                **({} if threshold is None else {"threshold": threshold_record(threshold, "separate")}),
             }
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,15 +68,26 @@ def remove(
     document: Annotated[list[str] | None, typer.Argument(help="Ids of documents ('rag-ft index info').")] = None,
     where: Where = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    adapters: Annotated[
+        Path, typer.Option(help="Folder of adapters: those that were trained on a removed document are named.")
+    ] = Path("adapters"),
     as_json: Json = False,
 ) -> None:
     """Erase documents: vectors, passages, words and texts. `verify --absent` proves it afterwards."""
+    import json
+
     from rag_ft.cli.render import stdout
     from rag_ft.index import Index
+    from rag_ft.tuning_record import adapters_trained_on
 
-    report = Index.load(index).remove(document or None, parse_where(where), dry_run=dry_run)  # type: ignore[arg-type]
+    found = Index.load(index)
+    chosen: Any = (document or None, parse_where(where))
+    prints = [found.document_fingerprint(name) for name in found.remove(*chosen, dry_run=True).documents]
+    report = found.remove(*chosen, dry_run=dry_run)
+    trained = adapters_trained_on(adapters, prints)
     if as_json:
-        typer.echo(report.model_dump_json())
+        content = {**report.model_dump(mode="json"), "trained_adapters": [str(one) for one in trained]}
+        typer.echo(json.dumps(content))
         return
     verb = "would be removed" if dry_run else "removed"
     console = stdout()
@@ -86,6 +97,12 @@ def remove(
         f"{len(report.documents)} documents with {report.passages} passages {verb},"
         f" {report.remaining_documents} documents {'would remain' if dry_run else 'remain'}"
     )
+    for one in trained:
+        console.print(
+            f"{one} was trained on what {'would go' if dry_run else 'went'} and may recite it: train it again without",
+            markup=False,
+            style="yellow",
+        )
 
 
 @index_app.command()

@@ -40,7 +40,7 @@ from rag_ft.evaluation.robustness import COUNTS, Cell, robustness
 from rag_ft.evaluation.runner import Progress, read_memory, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
 from rag_ft.schema import Question
-from rag_ft.tuning_record import adapter_record
+from rag_ft.tuning_record import adapter_record, reading_record
 
 if TYPE_CHECKING:
     from rag_ft.evaluation.arms import Arm
@@ -408,13 +408,13 @@ def _foreign(questions: Sequence[Question], index: Index) -> int:
 
 
 def _leaks(arms: Sequence[Arm], questions: Sequence[Question], index: Index) -> dict[str, int]:
-    """Questions about documents of an arm's adapter, by the documents' names and, where written down, fingerprints."""
+    """Questions about documents that an arm was tuned on, by their names and, where written down, fingerprints."""
     found = {}
     for arm in arms:
         reader = getattr(arm, "reader", None)
-        if reader is None or reader.loaded.adapter is None:
+        if reader is None:
             continue
-        trained = trained_documents(adapter_record(reader.loaded.adapter), index)
+        trained = trained_documents(reading_record(reader.loaded), index)
         count = sum(any(piece.document_id in trained for piece in one.evidence) for one in questions)
         if count:
             found[arm.name] = count

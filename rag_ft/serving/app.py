@@ -498,13 +498,13 @@ def _add_documents(app: FastAPI, server: Server) -> None:
                 memory_bytes=config.parse_memory_bytes,
                 max_chars=config.max_text_chars,
             )
-            passages = server.engine.add(document, replace=replace)
+            added = server.engine.add(document, replace=replace)
             return UploadReply(
                 id=document.id,
                 title=document.title,
-                passages=passages,
+                passages=added.passages,
                 characters=len(document.text),
-                index=server.engine.index.fingerprint,
+                index=added.index,
             )
 
         return await in_turn(take)
@@ -536,8 +536,8 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         may_change()
         if document_id not in set(server.engine.index.documents()):
             raise Problem(404, f"there is no document {document_id[:80]!r}")
-        trained = await in_turn(lambda: server.engine.remove(document_id))
-        return RemovalReply(removed=document_id, index=server.engine.index.fingerprint, trained_adapters=trained)
+        gone = await in_turn(lambda: server.engine.remove(document_id))
+        return RemovalReply(removed=document_id, index=gone.index, trained_adapters=gone.trained)
 
 
 def _add_state(app: FastAPI, server: Server) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rag_ft.errors import IndexMissingError, IndexStoreError, UsageError
@@ -31,6 +32,25 @@ T = TypeVar("T")
 
 _LOOK_AGAIN_S = 2.0
 """How often the index's folder is looked at for another process's changes."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What adding a document did."""
+
+    passages: int
+    index: str
+    """Fingerprint of the state that has it; a later change may have followed."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What removing a document did."""
+
+    trained: tuple[str, ...]
+    """Adapters in memory that were trained on it, and may recite it."""
+    index: str
+    """Fingerprint of the state without it."""
 
 
 class Engine:
@@ -109,8 +129,8 @@ class Engine:
         _give_memory_back()
         return [outcomes[number] for number in range(len(asks))]
 
-    def add(self, document: Document, *, replace: bool) -> int:
-        """Take a document into the index; how many passages it has. Raises UsageError where it is there already."""
+    def add(self, document: Document, *, replace: bool) -> Added:
+        """Take a document into the index. Raises UsageError where it is there already."""
         with self._writing:
             changed = Index.load(self._index.path, embedder=self._index.embedder)
             if not replace and document.id in set(changed.documents()):
@@ -121,13 +141,10 @@ class Engine:
             if report.failures:
                 raise UsageError(f"{report.failures[0].source} {report.failures[0].reason}")
             self._index = changed
-            return len(changed.passages_of(document.id))
+        return Added(len(changed.passages_of(document.id)), changed.fingerprint)
 
-    def remove(self, document_id: str) -> tuple[str, ...]:
-        """Erase a document from the index; names the adapters in memory that were trained on it, and may recite it.
-
-        Raises UsageError where it is not there.
-        """
+    def remove(self, document_id: str) -> Removed:
+        """Erase a document from the index. Raises UsageError where it is not there."""
         with self._writing:
             changed = Index.load(self._index.path, embedder=self._index.embedder)
             fingerprint = changed.document_fingerprint(document_id)
@@ -136,7 +153,8 @@ class Engine:
             changed.remove(document_id)
             self._index = changed
         held = {name: self.reader.with_adapter(name).loaded.adapter for name in self.reader.adapters}
-        return tuple(name for name, one in held.items() if one is not None and trained_on(one, fingerprint))
+        trained = (name for name, one in held.items() if one is not None and trained_on(one, fingerprint))
+        return Removed(tuple(trained), changed.fingerprint)
 
 
 def _give_memory_back() -> None:

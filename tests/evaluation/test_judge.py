@@ -378,3 +378,24 @@ def test_gpu_memory_has_a_column_where_there_is_a_gpu(made, tmp_path):
     moved = report.model_copy(update={"speed": on_gpu})
     assert "| GPU memory, MB |" in markdown(moved) and " | 3,000 | " in markdown(moved)
     assert "<th>GPU memory, MB</th>" in html(moved)
+
+
+def test_questions_that_a_merged_reader_was_tuned_on_are_counted_as_those_of_an_adapter_are(
+    made, tmp_path, tiny_llama_dir
+):
+    from types import SimpleNamespace
+
+    from rag_ft.evaluation.judge import _leaks
+
+    index, _ = made
+    _, questions = little_world()
+    prints = [index.document_fingerprint("Oslo.txt")[:16]]
+    (tmp_path / "tuning.json").write_text(json.dumps({"data": {"document_fingerprints": prints}}))
+    merged = SimpleNamespace(adapter=None, weights=SimpleNamespace(path=tmp_path))
+    untuned = SimpleNamespace(adapter=None, weights=SimpleNamespace(path=tiny_llama_dir))
+    arms = [
+        SimpleNamespace(name=name, reader=SimpleNamespace(loaded=loaded))
+        for name, loaded in (("merged", merged), ("untuned", untuned))
+    ]
+    about = sum(any(one.document_id == "Oslo.txt" for one in question.evidence) for question in questions)
+    assert about and _leaks(arms, questions, index) == {"merged": about}

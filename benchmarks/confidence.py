@@ -1,0 +1,99 @@
+"""What a confidence should be the probability of: two definitions on the same readings.
+
+    python benchmarks/confidence.py PATH/TO/dev.json [--questions 600]
+
+Questions of the four held-out articles, in an index of the whole file, and of two articles that the packaged adapter
+was not trained on, in an index of the other twelve. For each definition: F1 of the answerable questions where 65% of
+the unanswerable are recognised, and the expected calibration error of an answer's being right (F1 of at least half).
+"""
+
+import argparse
+import json
+import math
+import random
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from train_default import CHOSEN_ON, HELD_OUT
+
+from rag_ft.dataset import read_questions
+from rag_ft.evaluation.answer_metrics import calibration_error, token_f1
+from rag_ft.index import Index
+from rag_ft.reader import Reader, ReadRequest, _groups
+from rag_ft.schema import Document
+from rag_ft.squad import parse_squad
+
+RECOGNISED = 0.65
+
+
+def readings(reader: Reader, index: Index, questions) -> list[dict]:
+    found = []
+    for start in range(0, len(questions), 16):
+        batch = questions[start : start + 16]
+        hits = index.as_retriever(k=3).retrieve_batch([one.question for one in batch])
+        rows = reader._rows(
+            [
+                ReadRequest(one.question, tuple(hit.passage for hit in some))
+                for one, some in zip(batch, hits, strict=True)
+            ]
+        )
+        for group in _groups(rows):
+            reader._run(group)
+        for number, question in enumerate(batch):
+            own = [row for row in rows if row.request == number and row.best is not None]
+            best = max(own, key=lambda row: row.scored[row.best] - row.null)
+            odds = [np.logaddexp.reduce(list(row.scored.values())) - row.null for row in own]
+            everything = np.logaddexp.reduce([0.0, *odds])
+            found.append(
+                {
+                    "answerable": question.answerable,
+                    "f1": token_f1(best.best, question.answers) if question.answerable else 0.0,
+                    "share of all answers": math.exp(best.scored[best.best] - best.null - everything),
+                    "not null in the answering passage": -math.expm1(best.null),
+                }
+            )
+    return found
+
+
+def figures(found: list[dict], name: str) -> dict:
+    yes = [one for one in found if one["answerable"]]
+    null = sorted(one[name] for one in found if not one["answerable"])
+    threshold = null[math.ceil(RECOGNISED * len(null))]
+    right = [one["f1"] >= 0.5 for one in found]
+    return {
+        "confidence": name,
+        "questions": len(found),
+        "f1_made_to_answer": round(100 * np.mean([one["f1"] for one in yes]), 1),
+        "f1_at_65_recognised": round(100 * np.mean([one["f1"] * (one[name] >= threshold) for one in yes]), 1),
+        "calibration_error": round(calibration_error([one[name] for one in found], right), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("squad", type=Path)
+    parser.add_argument("--questions", type=int, default=600)
+    parser.add_argument("--adapter", help="a folder, or none; left out: the packaged one")
+    given = parser.parse_args()
+    articles = list(parse_squad(given.squad.read_text(encoding="utf-8")))
+    others = [
+        Document(id=title, text=article.text, title=article.title.replace("_", " "))
+        for title, article in articles
+        if title not in HELD_OUT
+    ]
+    chosen_on = {one.removeprefix("squad2/") for one in CHOSEN_ON}
+    reader = Reader.from_pretrained(adapter=given.adapter, threshold=0.0)
+    records = [one for one in read_questions(given.squad) if one.evidence]
+    with tempfile.TemporaryDirectory() as folder:
+        for part, wanted, source in (("held-out", set(HELD_OUT), given.squad), ("other", chosen_on, others)):
+            index = Index.build(source, Path(folder) / part, progress=False)
+            questions = [one for one in records if one.evidence[0].document_id in wanted]
+            questions = random.Random(0).sample(questions, min(given.questions, len(questions)))
+            found = readings(reader, index, questions)
+            for name in ("share of all answers", "not null in the answering passage"):
+                print(json.dumps({"part": part, **figures(found, name)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
