@@ -20,6 +20,7 @@ from rag_ft.evaluation.predictions import CitedPlace, Place, Prediction
 from rag_ft.schema import Answer, Citation, Hit, Passage, Question
 from rag_ft.sentences import sentence_spans
 from rag_ft.spans import Span
+from rag_ft.threshold import CONFIDENCE
 
 if TYPE_CHECKING:
     from rag_ft.embedding import Embedder
@@ -325,6 +326,7 @@ def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, Any]:
         "mode": reader.mode,
         "reading": reader.reading,
         "threshold": reader.threshold,
+        "confidence": CONFIDENCE,
         **chosen,
         "longest answer": reader.max_answer_tokens,
         "compute": loaded.plan.line,
