@@ -124,7 +124,8 @@ class Decoder:
         """For each row what its context is to be kept as; None where there is none or it is known."""
         unread: list[Sequence[int]] = []
         for row, length in zip(rows, contexts, strict=True):
-            name: Hashable = (self._owner, head, tuple(row[:length])) if 0 < length <= len(row) - keep else None
+            shared = self._prefixes.max_bytes and 0 < length <= len(row) - keep
+            name: Hashable = (self._owner, head, tuple(row[:length])) if shared else None
             known = self._prefixes.get(name) if name is not None else None
             caches.append(RowCache(layers, len(head) + len(row) + _ROOM, [*begin, *([] if known is None else [known])]))
             unread.append(row if known is None else row[length:])

@@ -33,6 +33,9 @@ T = TypeVar("T")
 _LOOK_AGAIN_S = 2.0
 """How often the index's folder is looked at for another process's changes."""
 
+_TRIM_EVERY_S = 5.0
+"""After each batch would cost more: the next one has to ask the system for the same pages again."""
+
 
 @dataclass(frozen=True)
 class Added:
@@ -61,6 +64,7 @@ class Engine:
         self.reader = reader
         self._writing = threading.Lock()
         self._looked = time.monotonic()
+        self._trimmed = time.monotonic()
         self.missing: str | None = None
         """Why the index on disk cannot be used any more; what is in memory goes on answering."""
 
@@ -126,7 +130,9 @@ class Engine:
                 )
 
             outcomes.update(_each(numbers, read))
-        _give_memory_back()
+        if time.monotonic() - self._trimmed > _TRIM_EVERY_S:
+            _give_memory_back()
+            self._trimmed = time.monotonic()
         return [outcomes[number] for number in range(len(asks))]
 
     def add(self, document: Document, *, replace: bool) -> Added:
@@ -158,7 +164,7 @@ class Engine:
 
 
 def _give_memory_back() -> None:
-    """Return what a batch's tensors took to the system.
+    """Return what batches' tensors took to the system.
 
     Tensors of ever other sizes leave holes in glibc's heap, and a server that runs for days would grow by them.
     """
