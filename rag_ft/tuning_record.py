@@ -69,8 +69,7 @@ def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None
 
 def trained_on(adapter: Weights, document_fingerprint: str) -> bool:
     """Whether an adapter's record names a document, by the fingerprint of its content, among those trained on."""
-    known = adapter_record(adapter).get("data", {}).get("document_fingerprints", [])
-    return document_fingerprint[:FINGERPRINT] in known
+    return _names_one(adapter_record(adapter), (document_fingerprint,))
 
 
 def adapters_trained_on(folder: Path, document_fingerprints: Collection[str]) -> tuple[Path, ...]:
@@ -78,9 +77,14 @@ def adapters_trained_on(folder: Path, document_fingerprints: Collection[str]) ->
     found = []
     for record in sorted(folder.rglob(ADAPTER_RECORD)):
         try:
-            known = _read(record, "").get("data", {}).get("document_fingerprints", [])
+            if _names_one(_read(record, ""), document_fingerprints):
+                found.append(record.parent)
         except (WeightsError, OSError):
             continue
-        if any(one[:FINGERPRINT] in known for one in document_fingerprints):
-            found.append(record.parent)
     return tuple(found)
+
+
+def _names_one(record: dict[str, Any], document_fingerprints: Collection[str]) -> bool:
+    """Whether a record has one of these documents among those trained on."""
+    known = record.get("data", {}).get("document_fingerprints", [])
+    return any(one[:FINGERPRINT] in known for one in document_fingerprints)
