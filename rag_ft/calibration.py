@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_ft.dataset import read_questions
-from rag_ft.errors import DatasetError, WeightsError
+from rag_ft.errors import DatasetError, UsageError, WeightsError
 from rag_ft.reader import Reader
 from rag_ft.threshold import threshold_record
 from rag_ft.training.saving import model_card, write_text
@@ -36,14 +36,19 @@ def calibrate_adapter(
     k: int = 3,
     reader: str = DEFAULT,
     most: int = MOST_ASKED,
+    recognise: float | None = None,
     dry_run: bool = False,
 ) -> ReaderScore:
     """Choose the threshold of an adapter's folder on questions about the documents of an index, and write it there.
 
     The questions should be about documents that the adapter was not trained on: of those it knows by heart it is
-    surer than it will be of others. `dry_run` only measures. Raises DatasetError where not both kinds of questions
-    are there, WeightsError for a folder without this project's record.
+    surer than it will be of others. `recognise` asks for the lowest threshold that recognises so large a share of the
+    unanswerable, instead of the one that serves both kinds of questions best. `dry_run` only measures. Raises
+    DatasetError where not both kinds of questions are there or too few unanswerable ones, WeightsError for a folder
+    without this project's record, UsageError for a share outside 0 to 1.
     """
+    if recognise is not None and not 0 < recognise < 1:
+        raise UsageError(f"recognise is the share of unanswerable questions to catch, between 0 and 1, not {recognise}")
     weights = resolve_adapter(adapter)
     record = adapter_record(weights)
     if "prompt_fingerprint" not in record:
@@ -59,11 +64,11 @@ def calibrate_adapter(
             f"none of the {len(records)} questions is {lacking}, and a threshold weighs both: add some that are"
         )
     asked = Reader.from_pretrained(reader, adapter=weights.path)
-    score = score_reader(asked, records, index, k, most=most)
+    score = score_reader(asked, records, index, k, most=most, recognise=recognise)
     if not dry_run:
         record["threshold"] = {
             **threshold_record(score.threshold, asked.reading),
-            "chosen_on": {**score.model_dump(mode="json"), "k": k, "index": index.fingerprint},
+            "chosen_on": {**score.model_dump(mode="json"), "k": k, "recognise": recognise, "index": index.fingerprint},
         }
         write_text(weights.path / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
         if {"licence", "data_note", "history"} <= set(record):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.dataset import read_questions
-from rag_ft.errors import PromptMismatchError, TrainingError, UsageError
+from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.index_build import library_versions
 from rag_ft.model import LoadedModel
@@ -20,7 +20,7 @@ from rag_ft.prompt import PromptBuilder, reader_budget
 from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Mode, Reader, ReadRequest
 from rag_ft.schema import FINGERPRINT, Question
 from rag_ft.shared_base import named_folder
-from rag_ft.threshold import best_threshold, harmonic_mean, threshold_record
+from rag_ft.threshold import best_threshold, harmonic_mean, recognising_threshold, threshold_record
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
 from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, make_examples, split_by_document
@@ -419,11 +419,19 @@ def _thinned(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def score_reader(
-    reader: Reader, questions: Sequence[Question], index: Index, k: int = 3, *, most: int = MOST_ASKED
+    reader: Reader,
+    questions: Sequence[Question],
+    index: Index,
+    k: int = 3,
+    *,
+    most: int = MOST_ASKED,
+    recognise: float | None = None,
 ) -> ReaderScore:
-    """Token F1 and null on questions with retrieved passages, at the threshold that serves both best here.
+    """Token F1 and null on questions with retrieved passages, at the threshold that serves both best here, or at the
+    lowest that recognises the share `recognise` of the unanswerable.
 
-    Of more than `most` questions evenly spread ones are asked.
+    Of more than `most` questions evenly spread ones are asked. Raises DatasetError where they hold too few
+    unanswerable ones to say that so many are recognised.
     """
     chosen = list(questions)[:: max(1, len(questions) // most)]
     found = index.as_retriever(k=k).retrieve_batch([one.question for one in chosen])
@@ -443,7 +451,12 @@ def score_reader(
         if question.answerable
     ]
     null = [one.answer_confidence for one, question in zip(readings, chosen, strict=True) if not question.answerable]
-    threshold = best_threshold(answered, null)
+    threshold = best_threshold(answered, null) if recognise is None else recognising_threshold(null, recognise)
+    if threshold is None:
+        raise DatasetError(
+            f"{len(null)} unanswerable questions are too few to say that a threshold recognises {recognise:.0%} of"
+            " such: ask for a lower share, or bring more of them"
+        )
     return ReaderScore(
         questions=len(chosen),
         answerable=len(answered),

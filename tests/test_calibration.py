@@ -6,7 +6,7 @@ from fakes import HashingEmbedder
 from tiny_adapters import make_adapter
 
 from rag_ft.calibration import calibrate_adapter
-from rag_ft.errors import DatasetError, WeightsError
+from rag_ft.errors import DatasetError, UsageError, WeightsError
 from rag_ft.index import Index
 from rag_ft.reader import Reader
 from rag_ft.threshold import best_threshold
@@ -48,6 +48,19 @@ def test_a_dry_run_only_measures(adapter, world, tiny_llama_dir):
     before = (adapter / "rag_ft.json").read_bytes()
     calibrate_adapter(adapter, *world, reader=str(tiny_llama_dir), dry_run=True)
     assert (adapter / "rag_ft.json").read_bytes() == before
+
+
+def test_a_share_to_recognise_gives_the_lowest_threshold_that_does(adapter, world, tiny_llama_dir):
+    questions, index = world
+    score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.3)
+    assert score.null_recognised == 0.75  # 2 of 4 could be chance: Wilson's lower bound is .217, that of 3 is .384
+    record = json.loads((adapter / "rag_ft.json").read_text())["threshold"]
+    assert (record["value"], record["chosen_on"]["recognise"]) == (score.threshold, 0.3)
+    with pytest.raises(DatasetError, match="4 unanswerable questions are too few"):
+        calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.65)
+    assert json.loads((adapter / "rag_ft.json").read_text())["threshold"]["value"] == score.threshold
+    with pytest.raises(UsageError, match="between 0 and 1, not 65"):
+        calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=65)
 
 
 def test_one_kind_of_questions_alone_is_refused(adapter, world, tiny_llama_dir):

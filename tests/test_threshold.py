@@ -1,23 +1,66 @@
+import math
+import statistics
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.threshold import best_threshold, harmonic_mean, threshold_record, trained_threshold
+from rag_ft.threshold import (
+    best_threshold,
+    harmonic_mean,
+    recognising_threshold,
+    threshold_record,
+    trained_threshold,
+)
 
 shares = st.floats(0, 1)
 
 
-@given(st.lists(st.tuples(shares, shares), min_size=1, max_size=8), st.lists(shares, min_size=1, max_size=8))
-def test_no_other_threshold_is_worth_more(answered, null):
-    def worth(threshold):
-        f1 = sum(one for confidence, one in answered if confidence >= threshold) / len(answered)
-        recognised = sum(one < threshold for one in null) / len(null)
-        return 2 * f1 * recognised / (f1 + recognised) if f1 and recognised else 0.0
+def worth_and_error(answered, null, threshold):
+    """The harmonic mean and its standard error, the latter from the numerical gradient of the former."""
+    kept = [f1 if confidence >= threshold else 0.0 for confidence, f1 in answered]
+    recognised = [float(one < threshold) for one in null]
+    f1, share = statistics.fmean(kept), statistics.fmean(recognised)
+    if not f1 or not share:
+        return 0.0, 0.0
+    step = 1e-6
+    worth = harmonic_mean(f1, share)
+    by_f1 = (harmonic_mean(f1 + step, share) - worth) / step
+    by_share = (harmonic_mean(f1, share + step) - worth) / step
+    variance = by_f1**2 * statistics.pvariance(kept) / len(kept)
+    variance += by_share**2 * statistics.pvariance(recognised) / len(recognised)
+    return worth, math.sqrt(variance)
 
-    best = worth(best_threshold(answered, null))
-    # Between neighbours that differ in their last digits the middle is one of them.
-    for one in (0.0, *(number / 20 for number in range(1, 20))):
-        assert best >= worth(one) - 1e-9 or any(abs(one - confidence) < 1e-6 for confidence, _ in answered)
+
+hundredths = st.integers(0, 100).map(lambda one: one / 100)
+
+
+@given(st.lists(st.tuples(hundredths, shares), min_size=1, max_size=8), st.lists(hundredths, min_size=1, max_size=8))
+def test_no_other_threshold_is_worth_more_by_over_a_standard_error(answered, null):
+    found = worth_and_error(answered, null, best_threshold(answered, null))[0]
+    # Confidences are hundredths: these part them in every way.
+    best, error = max(worth_and_error(answered, null, number / 100 - 0.005) for number in range(102))
+    assert found >= best - error - 1e-4
+
+
+def test_the_threshold_is_the_middle_of_what_cannot_be_told_from_the_best():
+    """One question of each kind is misplaced, so that every threshold between .3 and .7 is worth about the same."""
+    answered = [(0.3, 1.0), *((0.7 + number / 100, 1.0) for number in range(20))]
+    null = [0.7, *(0.3 - number / 100 for number in range(20))]
+    assert best_threshold(answered, null) == pytest.approx(0.5, abs=0.03)
+
+
+def test_where_no_answer_is_right_the_threshold_is_zero():
+    assert best_threshold([(0.3, 0.0), (0.9, 0.0)], [0.2]) == 0.0
+
+
+def test_the_lowest_threshold_that_recognises_a_share_allows_for_sampling():
+    null = [number / 1000 for number in range(1000)]
+    # Wilson's one-sided 95% lower bound of .523 in 1,000 is .4970, of .526 it is .5000.
+    assert recognising_threshold(null, 0.5) == pytest.approx(0.526, abs=0.001)
+    few = null[::100]
+    assert recognising_threshold(few, 0.5) == pytest.approx(0.75, abs=0.01)
+    assert recognising_threshold(few, 0.9) is None
 
 
 def test_without_unanswerable_questions_the_threshold_is_zero():

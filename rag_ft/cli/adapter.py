@@ -73,6 +73,13 @@ def calibrate(
     index: IndexPath,
     k: K = 3,
     reader: ReaderName = "default",
+    recognise: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the unanswerable to recognise, such as 0.9: the lowest threshold that does so, instead of"
+            " the one that serves both kinds of questions best."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -84,7 +91,9 @@ def calibrate(
     from rag_ft.calibration import calibrate_adapter
     from rag_ft.index import Index
 
-    score = calibrate_adapter(adapter, questions, Index.load(index), k=k, reader=reader, dry_run=dry_run)
+    score = calibrate_adapter(
+        adapter, questions, Index.load(index), k=k, reader=reader, recognise=recognise, dry_run=dry_run
+    )
     if as_json:
         typer.echo(score.model_dump_json())
         return 0
