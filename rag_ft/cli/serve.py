@@ -63,6 +63,7 @@ def serve(
 
         from rag_ft.serving.app import create_app
         from rag_ft.serving.config import MEGABYTE, ServeConfig
+        from rag_ft.serving.connections import TimedHeadProtocol
     except ImportError as error:
         raise UsageError(f"serving needs {error.name}, which is not installed: pip install 'rag-ft[serve]'") from error
     try:
@@ -94,6 +95,7 @@ def serve(
             host=host,
             port=port,
             log_level="warning",
+            http=TimedHeadProtocol,
             server_header=False,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=15,
