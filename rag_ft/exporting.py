@@ -41,6 +41,13 @@ _CARRIED = ("prompt_fingerprint", "shots", "threshold", "examples", "base_model"
 """Of a merged model's record: what a reader of the GGUF must know."""
 
 
+def _carried(tuning: dict[str, Any]) -> dict[str, Any]:
+    """Of what it was trained on only the documents' fingerprints: a file for others need not tell their names."""
+    carried = {name: tuning[name] for name in _CARRIED if name in tuning}
+    prints = tuning.get("data", {}).get("document_fingerprints")
+    return carried if prints is None else {**carried, "data": {"document_fingerprints": prints}}
+
+
 class Exported(NamedTuple):
     """What an export wrote."""
 
@@ -202,8 +209,7 @@ def _write_gguf(folder: Path, target: Path, kind: GgufType) -> int:
     _add_tokenizer(writer, folder, config["vocab_size"])
     record = folder / TUNING_NAME
     if record.is_file():
-        tuning = json.loads(record.read_text(encoding="utf-8"))
-        writer.add_string(TUNING_KEY, json.dumps({name: tuning[name] for name in _CARRIED if name in tuning}))
+        writer.add_string(TUNING_KEY, json.dumps(_carried(json.loads(record.read_text(encoding="utf-8")))))
     count = 0
     for name, array in _tensors(folder, config):
         data, stored = _stored(array, kind)

@@ -11,6 +11,7 @@ from rag_ft import exporting
 from rag_ft.errors import AdapterError, UsageError, WeightsError
 from rag_ft.exporting import export_adapter, export_gguf, vllm_problems
 from rag_ft.merging import merge_adapter
+from rag_ft.tuning_record import reading_record
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,16 @@ def test_a_gguf_loads_again_and_reads_the_same(merged, tmp_path):
     for name, tensor in load_file(merged / "model.safetensors").items():
         again = other.loaded.model.state_dict()[name]
         torch.testing.assert_close(again, tensor, rtol=2**-11, atol=2**-24)
+
+
+def test_a_gguf_still_tells_which_documents_it_was_trained_on_and_not_their_names(adapter, tiny_llama_dir, tmp_path):
+    tuned = shutil.copytree(adapter, tmp_path / "tuned")
+    record = json.loads((tuned / "rag_ft.json").read_text())
+    record["data"] = {"documents": ["secret-plan.txt"], "document_fingerprints": ["0123456789abcdef"]}
+    (tuned / "rag_ft.json").write_text(json.dumps(record))
+    made = export_gguf(tuned, tmp_path / "r.gguf", base=str(tiny_llama_dir), probes=REQUESTS)
+    assert reading_record(fresh(made.path, None).loaded)["data"] == {"document_fingerprints": ["0123456789abcdef"]}
+    assert b"secret-plan" not in made.path.read_bytes()
 
 
 def test_an_adapter_is_merged_on_the_way_and_nothing_but_the_file_is_left(adapter, tiny_llama_dir, tmp_path):
