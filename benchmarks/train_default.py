@@ -55,7 +55,7 @@ CHOSEN_ON = ("squad2/Scottish_Parliament", "squad2/Islamism", "squad2/Spectre_(2
 not trained on."""
 
 
-def calibrate(folder: Path, adapter: Path, index: Path) -> None:
+def calibrate(folder: Path, adapter: Path, index: Path, most: int | None = None) -> None:
     from rag_ft.calibration import calibrate_adapter
 
     path = folder / CALIBRATED_IN
@@ -67,7 +67,7 @@ def calibrate(folder: Path, adapter: Path, index: Path) -> None:
     chosen_on = {one.removeprefix("squad2/") for one in CHOSEN_ON}
     questions = [one for one in read_questions(path) if one.evidence and one.evidence[0].document_id in chosen_on]
     score = calibrate_adapter(
-        adapter, questions, Index.build(articles, index), most=len(questions), recognise=RECOGNISED
+        adapter, questions, Index.build(articles, index), most=most or len(questions), recognise=RECOGNISED
     )
     print(score.model_dump_json(), flush=True)
 
@@ -91,10 +91,12 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--start-from", help="an adapter's folder, or packaged, to go on learning from")
     parser.add_argument("--calibrate-only", action="store_true", help="choose the threshold of OUTPUT/adapter anew")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--calibrate-on", type=int, help="questions that the threshold is chosen on, for a small run")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     if given.calibrate_only:
-        calibrate(given.data, given.output / "adapter", given.output / "calibration-index")
+        calibrate(given.data, given.output / "adapter", given.output / "calibration-index", given.calibrate_on)
         return
     documents, questions = read_training_part(given.data)
     index = Index.build(documents, given.output / "index")
@@ -126,6 +128,7 @@ def main() -> None:
             warmup_share=0.03,
             evaluations=8,
             checkpoint_minutes=4,
+            seed=given.seed,
         ),
         max_answer_tokens=LONGEST_ANSWER,
         licence="cc-by-sa-4.0",
@@ -136,7 +139,7 @@ def main() -> None:
         say=lambda line: print(line, flush=True),
         on_progress=lambda one: print(json.dumps(one), flush=True),
     )
-    calibrate(given.data, made.path, given.output / "calibration-index")
+    calibrate(given.data, made.path, given.output / "calibration-index", given.calibrate_on)
     print(made.path)
 
 

@@ -90,7 +90,7 @@ def bench_adapter(
         for side, (model, beside) in loading.items():
             load_model(model, adapter=beside, plan=plan)  # from the disk into the system's memory
             begin = time.perf_counter()
-            readers[side] = Reader(load_model(model, adapter=beside, plan=plan))
+            readers[side] = Reader(load_model(model, adapter=beside, plan=plan), passage_cache_mb=0)
             load[side] = time.perf_counter() - begin
         batch, single = _timed(readers, asked, rounds)
         memory = {side: _bytes(one) / 1e6 for side, one in readers.items()}  # before another adapter joins them

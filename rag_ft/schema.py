@@ -162,8 +162,8 @@ class Answer(Record):
     """None where the reader abstained or produced nothing usable: see `abstained` and `complete`."""
     citations: tuple[Citation, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1)]
-    """Probability of the outcome given (of the answer, or of null where abstained) from the completion's token
-    log-probabilities; calibrated only for a tuned reader."""
+    """Of an answer, in mode `quote`: the probability that the reader does not say null to the passage it comes from;
+    where it abstained, the rest to 1. In the other modes the completion's. Calibrated only for a tuned reader."""
     abstained: bool
     """True where null won, or the answer's confidence was under the threshold."""
     complete: bool

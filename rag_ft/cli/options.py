@@ -44,7 +44,10 @@ Reading: TypeAlias = Annotated[
 ]
 Threshold: TypeAlias = Annotated[
     float | None,
-    typer.Option(help="Answer only with at least this confidence: 0 always, 1 never. Left out: null must lose."),
+    typer.Option(
+        help="Answer only with at least this confidence: 0 always, 1 never. Left out: the adapter's own, else null must"
+        " lose."
+    ),
 ]
 ReaderName: TypeAlias = Annotated[str, typer.Option("--reader", help="default, a model folder, a .gguf, or a hub id.")]
 EmbedderName: TypeAlias = Annotated[str, typer.Option("--embedder", help="default, a folder, or a hub id.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from rag_ft.cli.options import EmbedderName, IndexPath, Json, ReaderName, ReadingChoice
+from rag_ft.cli.options import IndexPath, Json, ReaderName, ReadingChoice
 
 if TYPE_CHECKING:
     from rag_ft.training.lora import LoraSettings
@@ -217,7 +217,6 @@ def check_data(
     index: IndexPath,
     held_out: Annotated[float, typer.Option(help="Share of the documents to hold out.")] = 0.15,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
-    embedder: EmbedderName = "default",
     as_json: Json = False,
 ) -> int:
     """Report what question records hold: counts, lengths, evidence that the index cannot find, duplicates, leaks."""

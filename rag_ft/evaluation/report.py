@@ -156,8 +156,8 @@ def _notes(report: Report) -> list[str]:
         said = ", ".join(f"“{name}” {one.threshold:.3g}" for name, one in results.development.items())
         notes.append(
             f"Confidence from which an arm answers, chosen on {most.questions:,} other questions ({most.unanswerable:,}"
-            f" without an answer) about {most.documents:,} documents that are not asked about here, by the rule that a"
-            f" tuned reader's is chosen by: {said}."
+            f" without an answer) about {most.documents:,} documents that are not asked about here, by the rule that"
+            f" `rag-ft train` chooses by: {said}."
         )
     for name, one in results.faithfulness.items():
         notes.append(
