@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MOST_ASKED = 600
 """Questions that the threshold is chosen on: its share of null is then known to about four points."""
 
+_CARD_NEEDS = {"licence", "data_note", "history", "lora", "training", "data", "certificate", "verdict"}
+"""A record of another program's adapter may lack them; its card is left as it is."""
+
 
 def calibrate_adapter(
     adapter: str | Path,
@@ -70,8 +73,8 @@ def calibrate_adapter(
             **threshold_record(score.threshold, asked.reading),
             "chosen_on": {**score.model_dump(mode="json"), "k": k, "recognise": recognise, "index": index.fingerprint},
         }
-        write_text(weights.path / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
-        if {"licence", "data_note", "history"} <= set(record):
+        if _CARD_NEEDS <= set(record):
             config = json.loads((weights.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
             write_text(weights.path / "README.md", model_card(record, config["base_model_name_or_path"]))
+        write_text(weights.path / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
     return score

@@ -2,7 +2,8 @@
 
 On a CPU prompts are read as flat rows (`row_session`), and passages that were read before come from a cache. Elsewhere,
 and for models whose attention is not the ordinary one, they are padded to one length, with explicit position ids and
-4-D additive masks (0 or the type's minimum). Either way a row's numbers do not depend on its neighbours. No choice of
+4-D additive masks (0 or the type's minimum). Either way a row's numbers do not depend
+on its neighbours, up to rounding. No choice of
 tokens is made here: `span_search` and `grammar` do that.
 """
 
@@ -37,7 +38,7 @@ _ROOM = 64
 """Tokens that a row's cache has room for behind its prompt, before it is copied to grow."""
 
 _HEADS_KEPT = 4
-"""Prompt heads whose keys and values are kept: one is enough for one reader, an evaluation alternates a few."""
+"""Prompt heads whose keys and values are kept; a reader has one."""
 
 
 class TreeNode(NamedTuple):

@@ -1,4 +1,4 @@
-"""Keys and values of texts that many prompts begin with, kept for the next one: the head, and passages read before."""
+"""Keys and values of passages read before, kept for the next prompt that begins with them."""
 
 from __future__ import annotations
 

@@ -93,13 +93,15 @@ def row_attention(
     """An attention function as transformers calls it; without rows it is scaled dot-product attention.
 
     query (1, H, T, D), key and value (1, K, T, D), H a multiple of K; gives (1, T, H, D). Scores are rounded to the
-    query's type, as in eager attention. Raises ValueError for what it cannot compute.
+    query's type, as in eager attention. Raises ValueError where the model adds something to its attention.
     """
     if rows is None:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
         )
     refuse_additions(more)
+    if attention_mask is not None:
+        raise ValueError("this attention has its masks in its rows, and the model adds another")
     _, heads, tokens, width = query.shape
     groups = key.shape[1]
     scale = width**-0.5 if scaling is None else scaling

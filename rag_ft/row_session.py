@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 
 from rag_ft.row_attention import RowCache, RowPiece, attending_rows, close_enough, plain_attention
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -153,8 +156,10 @@ _TAKES_ROWS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def takes_rows(model: Any) -> bool:
-    """Whether a model reads flat rows as it reads each of them alone. Tried once on a few tokens, so that a model
-    that adds something to its attention (a window, a cap on scores, sinks) is found out whatever its config calls it.
+    """Whether a model reads flat rows as it reads each of them alone: tried once on a few tokens.
+
+    What a model hands to its attention (a window, a cap on scores, sinks, a mask of its own) is refused there whatever
+    its config calls it; the trial finds the rest, as far as a few tokens show it.
     """
     known = _TAKES_ROWS.get(model)
     if known is None:
@@ -178,6 +183,7 @@ def _reads_rows(model: Any) -> bool:
                 alone = model(input_ids=torch.tensor([one], device=model.device), use_cache=False).logits[0, -1]
             if not close_enough(found[number].to(alone.dtype), alone):
                 return False
-    except (TypeError, ValueError, RuntimeError, AttributeError):
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        logger.info("prompts are padded, because this model does not read flat rows: %s", error)
         return False
     return True

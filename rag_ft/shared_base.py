@@ -193,7 +193,9 @@ def loaded_into(model: Any, tuned: Weights, slot: str) -> Any:
             if missing:
                 raise ValueError(f"it lacks {missing[0]}")
     except (ValueError, RuntimeError, KeyError, TypeError, UserWarning, SafetensorError) as error:
-        if not first and slot in model.peft_config:
+        if first:
+            _take_off(model)
+        elif slot in model.peft_config:
             model.delete_adapter(slot)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(
@@ -201,6 +203,18 @@ def loaded_into(model: Any, tuned: Weights, slot: str) -> Any:
             " use the base model that it was trained on"
         ) from error
     return model
+
+
+def _take_off(model: Any) -> None:
+    """Put the base's own layers back where PEFT has wrapped them before it failed, and left no model to unload."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    wrapped = [(name, one) for name, one in model.named_modules() if isinstance(one, BaseTunerLayer)]
+    for name, layer in wrapped:
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, layer.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
 
 
 def _is_adapted(model: Any) -> bool:

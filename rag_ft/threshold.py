@@ -17,7 +17,8 @@ def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float
 
     The mean is flat around its highest point and where on the flat part that lies is chance, so the middle of the
     part is taken that is within one standard error of it (the one-standard-error rule of Breiman et al.,
-    Classification and Regression Trees, 1984, section 3.4.3). 0 where nothing is unanswerable or no answer is right.
+    Classification and Regression Trees, 1984, section 3.4.3). 0 where nothing is unanswerable, no answer is right,
+    or no threshold recognises anything.
 
     `answered`: confidence and F1 of each answerable question; `null`: confidence of each unanswerable one.
     """
@@ -46,6 +47,8 @@ def recognising_threshold(null: Sequence[float], share: float) -> float | None:
     """
     from scipy.stats import binomtest
 
+    if not null:
+        return None
     for threshold in _between(null):
         recognised = sum(confidence < threshold for confidence in null)
         # Two-sided 90%: one-sided 95%.

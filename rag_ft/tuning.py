@@ -36,7 +36,7 @@ from rag_ft.training.saving import (
     write_text,
 )
 from rag_ft.training.trainer import TrainConfig
-from rag_ft.tuning_record import adapter_record
+from rag_ft.tuning_record import adapter_record, documents_trained_on
 from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, Weights, resolve_adapter, weights_identity
 
 if TYPE_CHECKING:
@@ -185,7 +185,9 @@ def train_reader(
     run.claim_folder()
     scores: dict[str, ReaderScore] = {}
     if compare:
-        scores["untuned"] = score_reader(Reader(loaded, reading=examples.reading), ready.held_out_questions, index)
+        scores["untuned"] = score_reader(
+            Reader(loaded, reading=examples.reading, passage_cache_mb=0), ready.held_out_questions, index
+        )
         tell(_score_line("untuned", scores["untuned"]))
     model = trainer.adapt(loaded, lora, training, start=None if start is None else start.weights)
     if compare and start is not None:
@@ -310,7 +312,7 @@ class _Run:
     def reader_of(self, model: Any, mode: Mode = "quote") -> Reader:
         """The model with its adapter as it is now, as the user will ask it."""
         tuned = LoadedModel(model.eval(), self.loaded.tokenizer, self.loaded.weights, self.loaded.plan, None)
-        return Reader(tuned, mode=mode, reading=self.examples.reading, shots=False)
+        return Reader(tuned, mode=mode, reading=self.examples.reading, shots=False, passage_cache_mb=0)
 
     def claim_folder(self) -> None:
         """A folder with checkpoints of a run with other data or settings is not gone on from. Raises TrainingError."""
@@ -340,6 +342,8 @@ class _Run:
     def record(self, history: Sequence[dict[str, float]]) -> dict[str, Any]:
         """What the adapter was made from and how, before it is measured."""
         train, held_out = self.ready.train, self.ready.held_out
+        # What was learned before the start is not forgotten: the weights may still recite it.
+        before = adapter_record(self.start.weights) if self.start is not None else {}
         return {
             "prompt_fingerprint": self.ready.prompts.fingerprint,
             "shots": False,
@@ -362,7 +366,7 @@ class _Run:
                 "held_out_documents": len(held_out.documents),
                 "held_out": sorted(held_out.documents),
                 "documents": sorted(train.documents),
-                "document_fingerprints": self._fingerprints(train.documents),
+                "document_fingerprints": sorted({*self._fingerprints(train.documents), *documents_trained_on(before)}),
             },
             "examples": self.examples.model_dump(mode="json"),
             "lora": {**self.lora.model_dump(mode="json"), "alpha": self.lora.effective_alpha, "scale": self.lora.scale},
@@ -430,10 +434,10 @@ def score_reader(
     """Token F1 and null on questions with retrieved passages, at the threshold that serves both best here, or at the
     lowest that recognises the share `recognise` of the unanswerable.
 
-    Of more than `most` questions evenly spread ones are asked. Raises DatasetError where they hold too few
-    unanswerable ones to say that so many are recognised.
+    Of more than `most` questions that many are asked, evenly spread over each kind. Raises DatasetError where
+    they hold too few unanswerable ones to say that so many are recognised.
     """
-    chosen = list(questions)[:: max(1, len(questions) // most)]
+    chosen = _spread(questions, most)
     found = index.as_retriever(k=k).retrieve_batch([one.question for one in chosen])
     before, reader.threshold = reader.threshold, 0.0
     requests = [
@@ -465,6 +469,18 @@ def score_reader(
         null_recognised=_mean([float(confidence < threshold) for confidence in null]),
         threshold=threshold,
     )
+
+
+def _spread(questions: Sequence[Question], most: int) -> list[Question]:
+    """At most so many, in their order, evenly spread over the answerable and over the unanswerable ones."""
+    kinds = [[place for place, one in enumerate(questions) if one.answerable is kind] for kind in (True, False)]
+    share = min(1.0, most / max(1, len(questions)))
+    kept: set[int] = set()
+    for places in kinds:
+        # Rounded down, but of each kind that is there one: a threshold weighs both.
+        count = min(len(places), max(1, int(len(places) * share)))
+        kept.update(places[number * len(places) // count] for number in range(count))
+    return [questions[place] for place in sorted(kept)]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,24 +67,27 @@ def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None
         )
 
 
-def trained_on(adapter: Weights, document_fingerprint: str) -> bool:
-    """Whether an adapter's record names a document, by the fingerprint of its content, among those trained on."""
-    return _names_one(adapter_record(adapter), (document_fingerprint,))
-
-
 def adapters_trained_on(folder: Path, document_fingerprints: Collection[str]) -> tuple[Path, ...]:
-    """Adapters at or below a folder whose records name one of these documents; an unreadable record is passed over."""
+    """Adapters and merged models at or below a folder whose records name one of these documents; an unreadable record
+    is passed over.
+    """
     found = []
-    for record in sorted(folder.rglob(ADAPTER_RECORD)):
+    for record in sorted((*folder.rglob(ADAPTER_RECORD), *folder.rglob(TUNING_NAME))):
         try:
-            if _names_one(_read(record, ""), document_fingerprints):
+            if any(names_document(_read(record, ""), one) for one in document_fingerprints):
                 found.append(record.parent)
         except (WeightsError, OSError):
             continue
     return tuple(found)
 
 
-def _names_one(record: dict[str, Any], document_fingerprints: Collection[str]) -> bool:
-    """Whether a record has one of these documents among those trained on."""
-    known = record.get("data", {}).get("document_fingerprints", [])
-    return any(one[:FINGERPRINT] in known for one in document_fingerprints)
+def names_document(record: dict[str, Any], document_fingerprint: str) -> bool:
+    """Whether a record has a document, by the fingerprint of its content, among those trained on."""
+    return document_fingerprint[:FINGERPRINT] in documents_trained_on(record)
+
+
+def documents_trained_on(record: Mapping[str, Any]) -> frozenset[str]:
+    """Fingerprints of the documents that a record names as trained on; none where it names none."""
+    data = record.get("data")
+    known = data.get("document_fingerprints") if isinstance(data, dict) else None
+    return frozenset(known) if isinstance(known, list) else frozenset()

@@ -192,6 +192,14 @@ def test_an_adapter_that_lacks_a_tensor_or_has_a_foreign_one_is_refused(tiny_lla
     with pytest.raises(WeightsError, match="does not fit"):
         fresh(tiny_llama_dir, tmp_path / "0")
     assert reader.adapters == ("one",)
+    # One that began with none, where PEFT has changed the base before it finds the tensor missing.
+    reader = fresh(tiny_llama_dir, None)
+    before = seen(reader)
+    with pytest.raises(WeightsError, match="does not fit"):
+        reader.add_adapter("x", tmp_path / "0")
+    assert seen(reader) == before == seen(fresh(tiny_llama_dir, None))
+    reader.add_adapter("x", adapters["two.v2"])
+    assert seen(reader.with_adapter("x")) == seen(fresh(tiny_llama_dir, adapters["two.v2"]))
 
 
 def test_an_adapter_of_full_values_is_refused_on_nf4_ones(tiny_llama_dir, adapters):

@@ -60,7 +60,7 @@ def test_the_lowest_threshold_that_recognises_a_share_allows_for_sampling():
     assert recognising_threshold(null, 0.5) == pytest.approx(0.526, abs=0.001)
     few = null[::100]
     assert recognising_threshold(few, 0.5) == pytest.approx(0.75, abs=0.01)
-    assert recognising_threshold(few, 0.9) is None
+    assert recognising_threshold(few, 0.9) is None and recognising_threshold([], 0.5) is None
 
 
 def test_without_unanswerable_questions_the_threshold_is_zero():

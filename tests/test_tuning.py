@@ -1,14 +1,16 @@
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError, WeightsError
+from rag_ft.schema import Question
 from rag_ft.training.examples import ExampleConfig
 from rag_ft.training.lora import LoraSettings
 from rag_ft.training.trainer import TrainConfig
-from rag_ft.tuning import train_reader
+from rag_ft.tuning import _spread, train_reader
 
 SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
 
@@ -153,6 +155,40 @@ def test_a_run_goes_on_from_an_adapter_and_keeps_its_shape(adapter, tmp_path, ti
     assert record["lora"]["rank"] == SMALL["lora"].rank and record["started_from"]["name"] == "made"
     assert [line.split()[0] for line in said if "held-out questions with" in line] == ["untuned", "start", "tuned"]
     assert set(record["results"]) == {"untuned", "start", "tuned"}
+
+
+def test_documents_learned_before_the_start_stay_in_the_record(adapter, tmp_path, tiny_llama_dir, world):
+    index, questions = world
+    start = shutil.copytree(adapter, tmp_path / "start")
+    record = json.loads((start / "rag_ft.json").read_text())
+    assert record["data"]["document_fingerprints"]
+    record["data"]["document_fingerprints"] = ["0123456789abcdef"]
+    (start / "rag_ft.json").write_text(json.dumps(record))
+    made = train_reader(
+        questions,
+        index,
+        tmp_path / "more",
+        reader=str(tiny_llama_dir),
+        start_from=start,
+        training=SMALL["training"].model_copy(update={"max_steps": 1}),
+        compare=False,
+    )
+    data = json.loads((made.path / "rag_ft.json").read_text())["data"]
+    own = {index.document_fingerprint(name)[:16] for name in data["documents"]}
+    assert set(data["document_fingerprints"]) == own | {"0123456789abcdef"}
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 12, 40])
+def test_of_many_questions_some_of_each_kind_are_asked(most):
+    """Every second one is unanswerable: each other one alone would be of one kind."""
+    questions = [
+        Question(id=f"q{number}", question="Q?", answers=("a",) if number % 2 else (), answerable=bool(number % 2))
+        for number in range(24)
+    ]
+    asked = _spread(questions, most)
+    assert [one.id for one in questions if one in asked] == [one.id for one in asked]
+    assert len(asked) == (24 if most >= 24 else max(2, 2 * (most // 2)))
+    assert sum(one.answerable for one in asked) * 2 == len(asked)
 
 
 def test_another_shape_or_other_bits_than_the_adapters_are_refused(adapter, tmp_path, tiny_llama_dir, world):

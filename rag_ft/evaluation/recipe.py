@@ -17,6 +17,7 @@ from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import Arm, ClosedBookArm, FunctionArm, PassageArm, ReaderArm, SentenceArm
 from rag_ft.evaluation.learning_curve import WORTH
 from rag_ft.schema import FINGERPRINT, Question
+from rag_ft.tuning_record import documents_trained_on
 from rag_ft.weights import ADAPTER_WEIGHTS, PACKAGED
 
 if TYPE_CHECKING:
@@ -477,7 +478,7 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
             model = load(choice.adapter)
             # A tuned reader keeps the prompt that it was trained on; an untuned one is asked for what it knows.
             prompts = None if model.adapter else PromptBuilder(model.tokenizer, shots=choice.shots, closed_book=True)
-            reader = Reader(model, mode="schema", threshold=_threshold(choice), prompts=prompts)
+            reader = Reader(model, mode="schema", threshold=_threshold(choice), prompts=prompts, passage_cache_mb=0)
             return ClosedBookArm(choice.name, reader)
         case ReaderChoice():
             reader = Reader(
@@ -486,6 +487,8 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
                 reading=choice.reading,
                 threshold=_threshold(choice),
                 shots=choice.shots,
+                # An arm's seconds and memory must not depend on which passages the questions before brought.
+                passage_cache_mb=0,
             )
             return ReaderArm(choice.name, reader, choice.k or recipe.k, index if choice.gold else None)
 
@@ -545,8 +548,7 @@ def trained_documents(record: Mapping[str, Any], index: Index) -> frozenset[str]
     By fingerprint, so that a renamed document is found and another one of the same name is not; by name where the
     adapter's record holds no fingerprints.
     """
-    data = record.get("data", {})
-    known = set(data.get("document_fingerprints", ()))
+    known = documents_trained_on(record)
     if not known:
-        return frozenset(data.get("documents", ()))
+        return frozenset((record.get("data") or {}).get("documents", ()))
     return frozenset(name for name in index.documents() if index.document_fingerprint(name)[:FINGERPRINT] in known)

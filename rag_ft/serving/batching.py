@@ -1,7 +1,8 @@
 """Questions that arrive together are answered together: a bounded queue in front of the one model.
 
 One batch is in the model at a time; what waits meanwhile makes the next one. Clients take turns, so that one that asks
-a hundred questions does not hold up one that asks a single one. A question whose client has gone, or whose deadline has
+a hundred questions does not hold up one that asks a single one: where the queue is full, a client with fewer questions
+in it takes the place of the last one of whoever has most. A question whose client has gone, or whose deadline has
 passed, leaves the queue unanswered.
 """
 
@@ -12,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
@@ -41,10 +42,8 @@ class Ask:
 class _Job:
     ask: Ask
     client: str
-    deadline: float
     future: asyncio.Future[Answer]
     on_passages: Callable[[Sequence[Hit]], None] | None = None
-    entered: float = field(default_factory=time.monotonic)
 
 
 Outcome = Answer | Exception
@@ -101,9 +100,8 @@ class Batcher:
         if self._closing or self._task is None:
             raise ClosingError("the server is going down: ask another one")
         if self._count >= self._bound:
-            raise QueueFullError(self._count, max(1, round(self._count * self._seconds_each)))
-        loop = asyncio.get_running_loop()
-        job = _Job(ask, client, loop.time() + self._deadline, loop.create_future(), on_passages)
+            self._make_place(client)
+        job = _Job(ask, client, asyncio.get_running_loop().create_future(), on_passages)
         self._waiting.setdefault(client, deque()).append(job)
         self._count += 1
         self._arrived.set()
@@ -115,6 +113,20 @@ class Batcher:
             ) from None
         finally:
             self._leave(job)
+
+    def _make_place(self, client: str) -> None:
+        """Turn away the newest question of the client that has most, if that still has as many as `client` then.
+
+        Raises QueueFullError where nobody has.
+        """
+        full = QueueFullError(self._count, max(1, round(self._count * self._seconds_each)))
+        longest = max(self._waiting.values(), key=len)
+        if len(longest) < len(self._waiting.get(client, ())) + 2:
+            raise full
+        last = longest.pop()
+        self._count -= 1
+        if not last.future.done():
+            last.future.set_exception(full)
 
     def _leave(self, job: _Job) -> None:
         """Take a job out of the queue if it is still there."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 15.0
@@ -27,10 +26,11 @@ class TimedHeadProtocol(H11Protocol):
         self._due = self.loop.call_later(self.head_seconds, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """It stops when the head is whole, and starts again when the next one begins."""
+        """It stops when a request is being answered, and starts again with what comes after its answer: the next head,
+        or a body that nobody waits for any more. uvicorn's own clock for idle connections stops at the first byte.
+        """
         super().data_received(data)
-        begun = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
-        if not begun:
+        if self.cycle is not None and not self.cycle.response_complete:
             self._no_longer_due()
         elif self._due is None:
             self._due = self.loop.call_later(self.head_seconds, self.transport.close)

@@ -15,16 +15,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from rag_ft.errors import IndexMissingError, IndexStoreError, UsageError
+from rag_ft.errors import IndexStoreError, UsageError
 from rag_ft.index import Index
 from rag_ft.index_store import IndexStore
 from rag_ft.pipeline import Pipeline
 from rag_ft.reader import Reader
 from rag_ft.schema import Answer, Document, Hit
 from rag_ft.serving.batching import Ask
-from rag_ft.tuning_record import trained_on
+from rag_ft.tuning_record import base_record, names_document, reading_record
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Removed:
     """What removing a document did."""
 
     trained: tuple[str, ...]
-    """Adapters in memory that were trained on it, and may recite it."""
+    """Readers in memory that were trained on it, and may recite it: names of adapters, or of a base with one merged."""
     index: str
     """Fingerprint of the state without it."""
 
@@ -82,10 +82,7 @@ class Engine:
             return  # a change of our own is on its way
         try:
             before = self._index
-            committed = IndexStore(before.path).committed_generation()
-            if committed is None:
-                raise IndexMissingError(f"the index at {before.path} is gone: build it again")
-            if committed != before.manifest.generation:
+            if IndexStore(before.path).read_manifest().generation != before.manifest.generation:
                 self._index = Index.load(before.path, embedder=before.embedder)
             self.missing = None
         except (IndexStoreError, OSError) as error:
@@ -156,11 +153,17 @@ class Engine:
             fingerprint = changed.document_fingerprint(document_id)
             if len(list(changed.documents())) == 1:
                 raise UsageError(f"{document_id!r} is the index's only document and an index cannot be empty")
+            # Before, because a record that cannot be read must not make a failure of an erasure that was done.
+            trained = tuple(name for name, record in self._records().items() if names_document(record, fingerprint))
             changed.remove(document_id)
             self._index = changed
-        held = {name: self.reader.with_adapter(name).loaded.adapter for name in self.reader.adapters}
-        trained = (name for name, one in held.items() if one is not None and trained_on(one, fingerprint))
-        return Removed(tuple(trained), changed.fingerprint)
+        return Removed(trained, changed.fingerprint)
+
+    def _records(self) -> dict[str, dict[str, Any]]:
+        """How each reader in memory was tuned."""
+        base = self.reader.loaded.weights
+        adapters = {name: self.reader.with_adapter(name).loaded for name in self.reader.adapters}
+        return {base.name: base_record(base), **{name: reading_record(one) for name, one in adapters.items()}}
 
 
 def _give_memory_back() -> None:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import shutil
 import socket
 import threading
 import time
@@ -12,7 +13,9 @@ from fakes import HashingEmbedder, bomb_pdf
 from pydantic import ValidationError
 
 from rag_ft.index import Index
+from rag_ft.model import compute_plan, load_model
 from rag_ft.pipeline import Pipeline
+from rag_ft.reader import Reader
 from rag_ft.schema import Answer
 from rag_ft.serving.config import ServeConfig
 
@@ -233,6 +236,21 @@ def test_an_uploaded_document_can_be_asked_listed_read_and_deleted(serve, index)
     assert Index.load(index.path, embedder=HashingEmbedder()).verify(absent=name).ok
 
 
+def test_an_erasure_names_a_reader_that_was_trained_on_the_document_and_merged(serve, index, tiny_llama_dir, tmp_path):
+    base = shutil.copytree(tiny_llama_dir, tmp_path / "merged")
+    name, other = list(index.documents())[:2]
+    record = {"data": {"document_fingerprints": [index.document_fingerprint(name)[:16]]}}
+    (base / "tuning.json").write_text(json.dumps(record))
+    client = serve(Reader(load_model(str(base), plan=compute_plan("cpu")), threshold=0.0))
+    assert client.delete(f"/v1/documents/{other}").json()["trained_adapters"] == []
+    assert client.delete(f"/v1/documents/{name}").json()["trained_adapters"] == ["merged"]
+    # A record that is damaged meanwhile is told before anything is erased.
+    (base / "tuning.json").write_text("{")
+    last = list(index.documents())[2]
+    assert client.delete(f"/v1/documents/{last}").status_code >= 400
+    assert client.get(f"/v1/documents/{last}").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("name", "data", "status"),
     [
@@ -330,7 +348,7 @@ def test_an_index_deleted_under_the_server_is_said_and_the_server_stays_up(serve
     assert client.get("/readyz").status_code == 200
     shutil.rmtree(index.path)
     ready = client.get("/readyz")
-    assert ready.status_code == 503 and "gone" in ready.json()["reason"]
+    assert ready.status_code == 503 and "there is no index at" in ready.json()["reason"]
     reply = asked(client)
     assert reply.status_code in (200, 503)
     assert client.get("/healthz").status_code == 200

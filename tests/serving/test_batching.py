@@ -65,11 +65,25 @@ async def test_over_the_bound_is_refused_at_once_and_told_when_to_come_again():
     kept += [asyncio.ensure_future(one.answer(Ask(f"q{n}", 3), "a")) for n in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(QueueFullError, match="2 questions are waiting") as caught:
-        await one.answer(Ask("too many", 3), "b")
+        await one.answer(Ask("too many", 3), "a")
     assert caught.value.retry_after >= 1
     await asyncio.gather(*kept)
     await one.close()
     assert ["too many"] not in reading.batches
+
+
+async def test_where_the_queue_is_full_who_has_most_in_it_gives_way():
+    reading = Reading(0.05)
+    one = batcher(reading, queue=6, batch=1)
+    many = [asyncio.ensure_future(one.answer(Ask(f"many{n}", 3), "busy")) for n in range(7)]
+    await asyncio.sleep(0.01)  # the first is in the model, six wait
+    few = [asyncio.ensure_future(one.answer(Ask(f"few{n}", 3), "other")) for n in range(4)]
+    answers = await asyncio.gather(*many, *few, return_exceptions=True)
+    await one.close()
+    refused = [number for number, answer in enumerate(answers) if isinstance(answer, QueueFullError)]
+    # Three places each: the fourth question of the newcomer would leave it more than the other.
+    assert refused == [4, 5, 6, 10]
+    assert one.waiting == 0
 
 
 async def test_a_client_that_goes_frees_its_place_and_is_never_read():

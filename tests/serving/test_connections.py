@@ -63,6 +63,17 @@ def test_so_is_one_on_a_connection_that_was_kept(address):
         assert hung_up_after(wire, [b"l"] * 90) < 5
 
 
+@pytest.mark.parametrize("announced", [1, 1000])
+def test_nor_may_a_body_that_nobody_waits_for_keep_one(address, announced):
+    """uvicorn answers before such a body is there, and stops its clock for idle ones at the body's first byte."""
+    with connected(address) as wire:
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % announced)
+        assert wire.recv(4096).startswith(b"HTTP/1.1 200")
+        time.sleep(0.1)
+        wire.sendall(b"x")
+        assert hung_up_after(wire) < 5
+
+
 def test_a_body_and_an_answer_may_take_longer_than_a_head(address):
     with connected(address) as wire:
         wire.sendall(b"POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n{")
