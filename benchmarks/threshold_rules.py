@@ -9,6 +9,7 @@ answerable F1 and unanswerable recognised. The spread is the standard deviation 
 """
 
 import argparse
+import itertools
 import json
 import random
 import statistics
@@ -68,7 +69,7 @@ def worth(sample: list[dict], threshold: float) -> float:
 
 def highest_point(sample: list[dict]) -> float:
     values = sorted({0.0, 1.0, *(one["confidence"] for one in sample)})
-    candidates = [(low + high) / 2 for low, high in zip(values, values[1:], strict=False)]
+    candidates = [(low + high) / 2 for low, high in itertools.pairwise(values)]
     return max(candidates, key=lambda one: worth(sample, one))
 
 
