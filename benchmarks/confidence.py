@@ -15,14 +15,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from train_default import CHOSEN_ON, HELD_OUT
+from train_default import HELD_OUT, calibration_set
 
 from rag_ft.dataset import read_questions
 from rag_ft.evaluation.answer_metrics import calibration_error, token_f1
 from rag_ft.index import Index
 from rag_ft.reader import Reader, ReadRequest, _groups
-from rag_ft.schema import Document
-from rag_ft.squad import parse_squad
 
 RECOGNISED = 0.65
 
@@ -76,20 +74,13 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=600)
     parser.add_argument("--adapter", help="a folder, or none; left out: the packaged one")
     given = parser.parse_args()
-    articles = list(parse_squad(given.squad.read_text(encoding="utf-8")))
-    others = [
-        Document(id=title, text=article.text, title=article.title.replace("_", " "))
-        for title, article in articles
-        if title not in HELD_OUT
-    ]
-    chosen_on = {one.removeprefix("squad2/") for one in CHOSEN_ON}
+    others, apart = calibration_set(given.squad)
+    held_out = [one for one in read_questions(given.squad) if one.evidence and one.evidence[0].document_id in HELD_OUT]
     reader = Reader.from_pretrained(adapter=given.adapter, threshold=0.0)
-    records = [one for one in read_questions(given.squad) if one.evidence]
     with tempfile.TemporaryDirectory() as folder:
-        for part, wanted, source in (("held-out", set(HELD_OUT), given.squad), ("other", chosen_on, others)):
+        for part, records, source in (("held-out", held_out, given.squad), ("other", apart, others)):
             index = Index.build(source, Path(folder) / part, progress=False)
-            questions = [one for one in records if one.evidence[0].document_id in wanted]
-            questions = random.Random(0).sample(questions, min(given.questions, len(questions)))
+            questions = random.Random(0).sample(records, min(given.questions, len(records)))
             found = readings(reader, index, questions)
             for name in ("share of all answers", "not null in the answering passage"):
                 print(json.dumps({"part": part, **figures(found, name)}), flush=True)

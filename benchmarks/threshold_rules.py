@@ -16,14 +16,11 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from train_default import CHOSEN_ON, HELD_OUT
+from train_default import calibration_set
 
-from rag_ft.dataset import read_questions
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.index import Index
 from rag_ft.reader import Reader, ReadRequest
-from rag_ft.schema import Document
-from rag_ft.squad import parse_squad
 from rag_ft.threshold import best_threshold, harmonic_mean
 
 SIZES = (20, 40, 80, 200, 400)
@@ -32,17 +29,11 @@ TOGETHER = 32
 
 
 def readings(path: Path) -> list[dict]:
-    articles = [
-        Document(id=title, text=article.text, title=article.title.replace("_", " "))
-        for title, article in parse_squad(path.read_text(encoding="utf-8"))
-        if title not in HELD_OUT
-    ]
-    wanted = {one.removeprefix("squad2/") for one in CHOSEN_ON}
-    questions = [one for one in read_questions(path) if one.evidence and one.evidence[0].document_id in wanted]
+    documents, questions = calibration_set(path)
     reader = Reader.from_pretrained(threshold=0.0)
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        retriever = Index.build(articles, Path(folder) / "index", progress=False).as_retriever(k=3)
+        retriever = Index.build(documents, Path(folder) / "index", progress=False).as_retriever(k=3)
         for start in range(0, len(questions), TOGETHER):
             batch = questions[start : start + TOGETHER]
             hits = retriever.retrieve_batch([one.question for one in batch])

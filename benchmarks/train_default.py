@@ -55,19 +55,24 @@ CHOSEN_ON = ("squad2/Scottish_Parliament", "squad2/Islamism", "squad2/Spectre_(2
 not trained on."""
 
 
-def calibrate(folder: Path, adapter: Path, index: Path, most: int | None = None) -> None:
-    from rag_ft.calibration import calibrate_adapter
-
-    path = folder / CALIBRATED_IN
-    articles = [
+def calibration_set(path: Path):
+    """Documents of dev.json but the held-out ones, and the questions of those among them that were not trained on."""
+    documents = [
         Document(id=title, text=article.text, title=article.title.replace("_", " "))
         for title, article in parse_squad(path.read_text(encoding="utf-8"))
         if title not in HELD_OUT
     ]
     chosen_on = {one.removeprefix("squad2/") for one in CHOSEN_ON}
     questions = [one for one in read_questions(path) if one.evidence and one.evidence[0].document_id in chosen_on]
+    return documents, questions
+
+
+def calibrate(folder: Path, adapter: Path, index: Path, most: int | None = None) -> None:
+    from rag_ft.calibration import calibrate_adapter
+
+    documents, questions = calibration_set(folder / CALIBRATED_IN)
     score = calibrate_adapter(
-        adapter, questions, Index.build(articles, index), most=most or len(questions), recognise=RECOGNISED
+        adapter, questions, Index.build(documents, index), most=most or len(questions), recognise=RECOGNISED
     )
     print(score.model_dump_json(), flush=True)
 
