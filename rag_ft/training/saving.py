@@ -138,11 +138,13 @@ def model_card(record: Mapping[str, Any], base_name: str) -> str:
         lines.append("")
     chosen = record.get("threshold", {}).get("chosen_on")
     if chosen:
+        wanted = chosen.get("recognise")
+        rule = "" if wanted is None else f" as the lowest that is sure to recognise {wanted:.0%} of the unanswerable"
         lines += [
             "## Threshold",
             "",
-            f"An answer less sure than {record['threshold']['value']:.2f} becomes null: chosen on {chosen['questions']}"
-            f" questions with {chosen['k']} retrieved passages each, where it gives F1"
+            f"An answer less sure than {record['threshold']['value']:.2f} becomes null: chosen{rule} on"
+            f" {chosen['questions']} questions with {chosen['k']} retrieved passages each, where it gives F1"
             f" {_percent(chosen['answerable_f1'])} on the answerable and recognises"
             f" {_percent(chosen['null_recognised'])}% of the unanswerable"
             f" ({_percent(chosen['must_answer_f1'])} when made to answer).",
