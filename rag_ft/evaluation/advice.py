@@ -120,7 +120,7 @@ def _where_to_work(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast
     found = _between(perfect.name, both.name, contrasts)
     sure = found is not None and _apart(found[0])
     where = "retriever" if gain > rest else "reader"
-    more = "" if sure else " (the first of the two cannot be told from zero)"
+    more = "" if sure else ", which cannot be told from zero,"
     reasons.append(
         f"Of what “{both.name}” loses, perfect retrieval would win back {gain:.3f} F1{more} and the reader loses"
         f" {rest:.3f} with the gold passage before it: work on the {where} next."

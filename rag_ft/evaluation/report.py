@@ -157,7 +157,7 @@ def _notes(report: Report) -> list[str]:
         notes.append(
             f"Confidence from which an arm answers, chosen on {most.questions:,} other questions ({most.unanswerable:,}"
             f" without an answer) about {most.documents:,} documents that are not asked about here, by the rule that"
-            f" `rag-ft train` chooses by: {said}."
+            f" rag-ft train chooses by: {said}."
         )
     for name, one in results.faithfulness.items():
         notes.append(
