@@ -142,6 +142,9 @@ def _notes(report: Report) -> list[str]:
         f" {results.left_out:,} of the file not asked. Differences under {results.detectable:.2f} were not expected to"
         " show. Intervals: 95%, documents drawn again.",
     ]
+    if results.answerable < results.questions:
+        share = 1 - results.answerable / results.questions
+        notes.append(f"Declining every question would get F1 {share:.3f}, all of it on those that have no answer.")
     if results.foreign:
         notes.append(f"{results.foreign:,} questions are about documents that the index does not have.")
     if results.near_duplicates:

@@ -101,4 +101,5 @@ def test_thresholds_stand_in_results_and_report_and_their_questions_are_not_judg
     assert report.results.settings["tiny"]["threshold"] == chosen.threshold
     for name in ("report.html", "report.md"):
         text = (out / name).read_text()
+        assert f"Declining every question would get F1 {1 - report.results.answerable / 12:.3f}" in text
         assert "chosen on 5 other questions" in text and f"threshold {chosen.threshold}" in text
