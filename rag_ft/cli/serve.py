@@ -64,6 +64,7 @@ def serve(
         from rag_ft.serving.app import create_app
         from rag_ft.serving.config import MEGABYTE, ServeConfig
         from rag_ft.serving.connections import TimedHeadProtocol
+        from rag_ft.serving.threads import in_ending_thread
     except ImportError as error:
         raise UsageError(f"serving needs {error.name}, which is not installed: pip install 'rag-ft[serve]'") from error
     try:
@@ -83,7 +84,9 @@ def serve(
         raise UsageError(_first(error)) from error
     if report is not None and not report.is_file():
         raise UsageError(f"there is no report at {report}: give the report.html of an evaluation")
-    found, answering = _load(index, reader, adapter, with_adapter, threshold, passage_cache_mb=passage_cache_mb)
+    found, answering = in_ending_thread(
+        lambda: _load(index, reader, adapter, with_adapter, threshold, passage_cache_mb=passage_cache_mb)
+    )
     notes = stderr()
     notes.print(f"index: {found.manifest.counts.documents} documents, {len(found)} passages", style="dim")
     notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
@@ -129,9 +132,10 @@ def mcp(
 
     try:
         from rag_ft.serving.mcp import create_mcp
+        from rag_ft.serving.threads import in_ending_thread
     except ImportError as error:
         raise UsageError(f"MCP needs {error.name}, which is not installed: pip install 'rag-ft[mcp]'") from error
-    found, answering = _load(index, reader, adapter, with_adapter, threshold)
+    found, answering = in_ending_thread(lambda: _load(index, reader, adapter, with_adapter, threshold))
     create_mcp(found, answering, k=k).run("stdio")
     return 0
 

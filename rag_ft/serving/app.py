@@ -7,7 +7,6 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated, Any, TypeVar
@@ -39,6 +38,7 @@ from rag_ft.serving.engine import Engine
 from rag_ft.serving.metrics import Measured, Metrics
 from rag_ft.serving.parsing import check_name, parse_upload
 from rag_ft.serving.security import REPORT_PATH, Guard, error_body
+from rag_ft.serving.threads import EndingThreadExecutor
 from rag_ft.weights import NO_ADAPTER
 
 logger = logging.getLogger(__name__)
@@ -164,8 +164,8 @@ class Server:
         self.metrics = Metrics(lambda: self.batcher.waiting, lambda: len(engine.index))
         self.batcher.on_batch = self.metrics.batch
         # One after another: a parser may take a gigabyte, and the index has one writer.
-        self.changes = ThreadPoolExecutor(1, thread_name_prefix="rag-ft-changes")
-        self.searches = ThreadPoolExecutor(1, thread_name_prefix="rag-ft-search")
+        self.changes = EndingThreadExecutor("rag-ft-changes")
+        self.searches = EndingThreadExecutor("rag-ft-search")
 
     def aside(self, call: Callable[[], T]) -> Awaitable[T]:
         """What takes a moment and changes nothing, off the event loop."""

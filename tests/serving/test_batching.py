@@ -86,6 +86,32 @@ async def test_where_the_queue_is_full_who_has_most_in_it_gives_way():
     assert one.waiting == 0
 
 
+async def test_clients_that_ask_again_at_once_are_read_together_again():
+    reading = Reading(0.05)
+    one = batcher(reading, batch=8)
+
+    async def client(number: int) -> None:
+        for turn in range(5):
+            await asyncio.sleep(0.002 * number)
+            await one.answer(Ask(f"{number}.{turn}", 3), str(number))
+
+    await asyncio.gather(*(client(number) for number in range(6)))
+    await one.close()
+    # Without waiting, the first of them would be read alone each time and the five others after it.
+    assert [len(batch) for batch in reading.batches[2:]].count(6) >= 3
+
+
+async def test_a_single_client_never_waits_for_others(monkeypatch):
+    monkeypatch.setattr("rag_ft.serving.batching.GATHER_S", 5.0)
+    reading = Reading(0.0)
+    one = batcher(reading, batch=8)
+    begin = time.monotonic()
+    for number in range(20):
+        await one.answer(Ask(str(number), 3), "a")
+    assert time.monotonic() - begin < 4
+    await one.close()
+
+
 async def test_a_client_that_goes_frees_its_place_and_is_never_read():
     reading = Reading(0.1)
     one = batcher(reading, batch=1)

@@ -1,0 +1,63 @@
+import threading
+import time
+
+import pytest
+
+from rag_ft.serving.threads import EndingThreadExecutor, in_ending_thread
+
+
+def test_each_call_has_a_thread_of_its_own_that_ends_and_one_runs_at_a_time():
+    executor, seen, running = EndingThreadExecutor("t"), [], []
+
+    def call(number: int) -> int:
+        running.append(number)
+        seen.append((threading.current_thread(), list(running)))
+        time.sleep(0.01)
+        running.remove(number)
+        return number * 10
+
+    futures = [executor.submit(call, number) for number in range(5)]
+    assert [future.result() for future in futures] == [0, 10, 20, 30, 40]
+    executor.shutdown()
+    assert [alone for _, alone in seen] == [[0], [1], [2], [3], [4]]
+    threads = {thread for thread, _ in seen}
+    assert len(threads) == 5
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_an_error_is_the_callers_and_the_next_call_runs():
+    executor = EndingThreadExecutor("t")
+    with pytest.raises(ZeroDivisionError):
+        executor.submit(lambda: 1 / 0).result()
+    assert executor.submit(lambda: 2).result() == 2
+
+
+def test_shutdown_waits_or_cancels_and_then_nothing_is_taken():
+    executor, release, done = EndingThreadExecutor("t"), threading.Event(), []
+    first = executor.submit(lambda: (release.wait(5), done.append(1)))
+    second = executor.submit(lambda: done.append(2))
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert second.cancelled() and done == []
+    release.set()
+    first.result(5)
+    executor.shutdown()
+    assert done == [1]
+    with pytest.raises(RuntimeError, match="takes nothing more"):
+        executor.submit(lambda: 3)
+
+
+def test_a_call_that_is_cancelled_while_it_waits_is_passed_over():
+    executor, release = EndingThreadExecutor("t"), threading.Event()
+    executor.submit(release.wait, 5)
+    second, third = executor.submit(lambda: 2), executor.submit(lambda: 3)
+    assert second.cancel()
+    release.set()
+    assert third.result(5) == 3
+
+
+def test_loading_gives_its_result_or_its_error():
+    assert in_ending_thread(lambda: threading.current_thread() is not threading.main_thread())
+    with pytest.raises(ValueError, match="no such model"):
+        in_ending_thread(lambda: (_ for _ in ()).throw(ValueError("no such model")))
