@@ -64,6 +64,7 @@ def serve(
         from rag_ft.serving.app import create_app
         from rag_ft.serving.config import MEGABYTE, ServeConfig
         from rag_ft.serving.connections import TimedHeadProtocol
+        from rag_ft.serving.engine import keep_memory
         from rag_ft.serving.threads import in_ending_thread
     except ImportError as error:
         raise UsageError(f"serving needs {error.name}, which is not installed: pip install 'rag-ft[serve]'") from error
@@ -84,6 +85,7 @@ def serve(
         raise UsageError(_first(error)) from error
     if report is not None and not report.is_file():
         raise UsageError(f"there is no report at {report}: give the report.html of an evaluation")
+    keep_memory()
     found, answering = in_ending_thread(
         lambda: _load(index, reader, adapter, with_adapter, threshold, passage_cache_mb=passage_cache_mb)
     )

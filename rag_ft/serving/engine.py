@@ -171,10 +171,30 @@ def _give_memory_back() -> None:
 
     Tensors of ever other sizes leave holes in glibc's heap, and a server that runs for days would grow by them.
     """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries have none
-        if trim is not None:
-            trim(0)
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def keep_memory() -> None:
+    """Have glibc keep what is freed until it is given back in one go; before other threads begin, for a process.
+
+    Else it maps a large tensor's memory anew each time and takes it away again, and every time that memory is taken
+    away, each processor that runs a thread of the process is interrupted and waited for.
+    """
+    mallopt = _of_glibc("mallopt")
+    if mallopt is not None:
+        for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 32 * 2**20), (_M_TRIM_THRESHOLD, 2**30)):
+            mallopt(option, value)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+"""Of glibc's malloc.h."""
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; other C libraries have none of that name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def _grouped(
