@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,6 @@ pytestmark = [
     ),
 ]
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
-
 FACT = "The harbour crane of Tallinn lifts forty-two tonnes."
 
 
@@ -46,34 +41,6 @@ def handbook(tmp_path_factory: pytest.TempPathFactory) -> Index:
 def index(tmp_path: Path, handbook: Index) -> Index:
     shutil.copytree(handbook.path, tmp_path / "index")
     return Index.load(tmp_path / "index", embedder=handbook.embedder)
-
-
-@pytest.fixture
-def browser() -> Iterator[Callable[..., Any]]:
-    """Open Chromium at a width; what it logs and requests is checked in the end."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    opened = []
-
-    def at(width: int, height: int, address: str, dark: bool = False) -> Any:
-        options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium") or ""
-        for flag in FLAGS:
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-        opened.append(driver)
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        driver.get(address)
-        return driver
-
-    yield at
-    for driver in opened:
-        driver.quit()
 
 
 def wait(driver: Any, condition: Callable[[Any], Any], seconds: float = 90) -> Any:
