@@ -1,7 +1,10 @@
-"""How a reader hangs on what retrieval brings: how many passages, and where the gold one stands, if at all."""
+"""How a reader hangs on what retrieval brings: how many passages, where the gold one stands, if at all, and how hard
+the others are to tell from it.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,7 @@ from rag_ft.schema import Hit, Passage
 if TYPE_CHECKING:
     from rag_ft.index import Index
 
-Condition: TypeAlias = Literal["as retrieved", "gold first", "gold last", "gold absent"]
+Condition: TypeAlias = Literal["as retrieved", "gold first, easy others", "gold first", "gold last", "gold absent"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 COUNTS = (1, 3, 5)
 """Passages before the reader."""
@@ -34,8 +37,10 @@ class Cell(BaseModel):
     """F1 of the answerable questions; with the gold passage absent, where null is right, the share declined."""
 
 
-def variant(one: Asked, gold: Sequence[Passage], k: int, condition: Condition) -> Asked:
-    """The question with k passages under a condition; the others are those that retrieval ranks highest."""
+def variant(one: Asked, gold: Sequence[Passage], k: int, condition: Condition, easy: Sequence[Passage] = ()) -> Asked:
+    """The question with k passages under a condition; the others are those that retrieval ranks highest, the hardest
+    distractors that the index has, or the `easy` ones where the condition asks for them.
+    """
     names = {passage.id for passage in gold}
     others = [hit.passage for hit in one.hits if hit.passage.id not in names]
     if condition == "as retrieved":
@@ -44,10 +49,25 @@ def variant(one: Asked, gold: Sequence[Passage], k: int, condition: Condition) -
         chosen = others[:k]
     else:
         first = list(gold[:1])
-        rest = others[: k - len(first)]
-        chosen = [*first, *rest] if condition == "gold first" else [*rest, *first]
+        rest = (list(easy) if condition == "gold first, easy others" else others)[: k - len(first)]
+        chosen = [*rest, *first] if condition == "gold last" else [*first, *rest]
     hits = tuple(Hit(passage=passage, score=1 / rank, rank=rank) for rank, passage in enumerate(chosen, start=1))
     return one._replace(hits=hits)
+
+
+def easy_distractors(one: Asked, asked: Sequence[Asked], seed: int) -> list[Passage]:
+    """Passages of other documents that were retrieved for other questions and not for this one, drawn by the seed."""
+    own = {hit.passage.id for hit in one.hits}
+    about = {piece.document_id for piece in one.question.evidence}
+    pool = {
+        hit.passage.id: hit.passage
+        for other in asked
+        for hit in other.hits
+        if hit.passage.id not in own and hit.passage.document_id not in about
+    }
+    names = sorted(pool)
+    chosen = random.Random(f"{seed} {one.question.id}").sample(names, min(max(COUNTS), len(names)))
+    return [pool[name] for name in chosen]
 
 
 def robustness(
@@ -68,8 +88,10 @@ def robustness(
     cells = []
     for k in COUNTS:
         for condition in CONDITIONS if usable else ():
-            changed = [variant(one, gold[one.question.id], k, condition) for one in usable]
-            folder = output / f"{k}-{condition.replace(' ', '-')}"
+            changed = [
+                variant(one, gold[one.question.id], k, condition, easy_distractors(one, asked, seed)) for one in usable
+            ]
+            folder = output / f"{k}-{condition.replace(',', '').replace(' ', '-')}"
             made = run_arms([replace(arm, k=k, perfect=None)], changed, folder, on_progress=on_progress)[arm.name]
             pairs = [
                 (prediction, one.question)
