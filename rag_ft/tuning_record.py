@@ -74,7 +74,8 @@ def adapters_trained_on(folder: Path, document_fingerprints: Collection[str]) ->
     found = []
     for record in sorted((*folder.rglob(ADAPTER_RECORD), *folder.rglob(TUNING_NAME))):
         try:
-            if any(names_document(_read(record, ""), one) for one in document_fingerprints):
+            content = _read(record, "")
+            if any(names_document(content, one) for one in document_fingerprints):
                 found.append(record.parent)
         except (WeightsError, OSError):
             continue

@@ -85,12 +85,11 @@ def robustness(
     """
     gold = {one.question.id: gold_passages(index, one.question) for one in asked if one.question.answerable}
     usable = [one for one in asked if gold.get(one.question.id)]
+    easy = {one.question.id: easy_distractors(one, asked, seed) for one in usable}
     cells = []
     for k in COUNTS:
         for condition in CONDITIONS if usable else ():
-            changed = [
-                variant(one, gold[one.question.id], k, condition, easy_distractors(one, asked, seed)) for one in usable
-            ]
+            changed = [variant(one, gold[one.question.id], k, condition, easy[one.question.id]) for one in usable]
             folder = output / f"{k}-{condition.replace(',', '').replace(' ', '-')}"
             made = run_arms([replace(arm, k=k, perfect=None)], changed, folder, on_progress=on_progress)[arm.name]
             pairs = [
