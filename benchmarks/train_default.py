@@ -105,7 +105,7 @@ def main() -> None:
         return
     documents, questions = read_training_part(given.data)
     index = Index.build(documents, given.output / "index")
-    chooser = random.Random(0)
+    chooser = random.Random(given.seed)
     kept = [
         one
         for one in questions

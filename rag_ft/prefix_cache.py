@@ -1,14 +1,20 @@
-"""Keys and values of passages read before, kept for the next prompt that begins with them."""
+"""What was computed of passages read before, kept for the next question about them: keys and values, candidates."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from torch import Tensor
+
+class Part(Protocol):
+    """What can be kept: anything that knows how much memory it takes, a tensor among others."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        ...
 
 
 class PrefixCache:
@@ -16,7 +22,7 @@ class PrefixCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._parts: OrderedDict[Hashable, Tensor] = OrderedDict()
+        self._parts: OrderedDict[Hashable, Part] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -28,16 +34,18 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._parts)
 
-    def get(self, name: Hashable) -> Tensor | None:
-        """What was kept under a name: never written to again, so that it can be read at any time."""
+    def get(self, name: Hashable) -> Any:
+        """What was kept under a name, None if nothing: never written to again, so that it can be read at any time."""
         with self._lock:
             found = self._parts.get(name)
             if found is not None:
                 self._parts.move_to_end(name)
             return found
 
-    def put(self, name: Hashable, part: Tensor) -> None:
+    def put(self, name: Hashable, part: Part) -> None:
         """Keep a part; one that is larger than the whole cache is not kept."""
+        if not self.max_bytes:
+            return
         with self._lock:
             before = self._parts.pop(name, None)
             if before is not None:

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rag_ft import completion
+from rag_ft.candidates import Candidates, find_candidates
 from rag_ft.decoder import AnySession, Decoder, TreeNode
 from rag_ft.errors import AnswerParseError, PromptMismatchError, PromptTooLongError, UsageError
 from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_grammar, generate, quote_grammar
 from rag_ft.prefix_cache import PrefixCache
 from rag_ft.prompt import Prompt, PromptBuilder, reader_budget
 from rag_ft.schema import Passage
-from rag_ft.sentences import sentence_spans
 from rag_ft.shared_base import Held, SharedBase, named_folder
-from rag_ft.span_search import SpanSearch, SpanTrie, search_spans
-from rag_ft.spans import Span, candidate_spans
+from rag_ft.span_search import SpanSearch, search_spans
+from rag_ft.spans import Span
 from rag_ft.threshold import trained_threshold
 from rag_ft.tuning_record import reading_record
 from rag_ft.weights import PACKAGED, chosen_adapter
@@ -404,45 +404,41 @@ class Reader:
     def _search(self, rows: list[_Row]) -> None:
         session, opened = self._start(rows)
         close = self.prompts.close_ids((1,))[0]
-        places = [_candidates(row.prompt.passages) for row in rows]
+        found = [self._candidates(row.prompt.passages) for row in rows]
         searches: list[SpanSearch] = []
-        texts: list[list[str]] = []
-        bodies: list[list[tuple[int, ...]]] = []
         first = session.logits[:, -1].log_softmax(-1)
-        for number in range(len(rows)):
-            wanted = list(places[number])
-            ids = self.prompts.body_ids(wanted) if wanted else []
-            kept = [i for i, body in enumerate(ids) if 0 < len(body) <= self.max_answer_tokens]
-            texts.append([wanted[i] for i in kept])
-            bodies.append([ids[i] for i in kept])
-            trie = SpanTrie(bodies[-1])
-            starts = sorted(trie.children[0])
+        for number, candidates in enumerate(found):
+            starts = sorted(candidates.trie.children[0])
             after = dict(zip(starts, first[number, starts].tolist(), strict=True)) if starts else {}
-            searches.append(SpanSearch(trie, float(opened[number]), after, close))
-        for number, (row, result) in enumerate(zip(rows, search_spans(session, searches), strict=True)):
-            row.scored = {texts[number][i]: value for i, value in result.logprobs.items()}
+            searches.append(SpanSearch(candidates.trie, float(opened[number]), after, close))
+        results = search_spans(session, searches)
+        for number, (row, candidates, result) in enumerate(zip(rows, found, results, strict=True)):
+            row.scored = {candidates.texts[i]: value for i, value in result.logprobs.items()}
             row.passes = result.passes
             if result.best >= 0:
-                row.best, body = texts[number][result.best], bodies[number][result.best]
-                row.cited = (Cited(*self._cite(session, number, row, places[number][row.best], body)),)
+                row.best = candidates.texts[result.best]
+                row.cited = (Cited(*self._cite(session, number, row, candidates, result.best)),)
             row.completion_tokens = len(self.prompts.completion_ids(row.best, (1,)))
 
+    def _candidates(self, passages: Sequence[Passage]) -> Candidates:
+        """Those of a single passage are kept beside its keys and values."""
+        name = ("candidates", passages[0].text, self.max_answer_tokens) if len(passages) == 1 else None
+        known: Candidates | None = self._prefixes.get(name) if name is not None else None
+        if known is None:
+            known = find_candidates(passages, self.prompts.body_ids, self.max_answer_tokens)
+            if name is not None:
+                self._prefixes.put(name, known)
+        return known
+
     def _cite(
-        self,
-        session: AnySession,
-        number: int,
-        row: _Row,
-        places: list[tuple[int, Span]],
-        body: tuple[int, ...],
+        self, session: AnySession, number: int, row: _Row, candidates: Candidates, best: int
     ) -> tuple[Passage, Span]:
         """Which passage to cite for an answer that stands in several: the one that the model prefers."""
-        by_passage: dict[int, Span] = {}
-        for place, span in places:
-            by_passage.setdefault(place, span)
+        by_passage = candidates.first_places(candidates.texts[best])
         chosen = next(iter(by_passage))
         if len(by_passage) > 1:
             closings = {place: self.prompts.close_ids((place + 1,)) for place in by_passage}
-            scores = _score_after(session, number, body, list(closings.values()))
+            scores = _score_after(session, number, candidates.bodies[best], list(closings.values()))
             chosen = max(zip(closings, scores, strict=True), key=lambda pair: (pair[1], -pair[0]))[0]
         return row.prompt.passages[chosen], by_passage[chosen]
 
@@ -499,7 +495,8 @@ class Reader:
             row.null = logprob if parsed.answer is None else rest
         if parsed.answer is not None and row.complete:
             row.best, row.scored = parsed.answer, {parsed.answer: logprob}
-            places = _places(parsed.answer, row.prompt.passages) if self.mode == "quote" else {}
+            quoted = self.mode == "quote"
+            places = self._candidates(row.prompt.passages).first_places(parsed.answer) if quoted else {}
             if row.prompt.passages:
                 row.cited = tuple(Cited(row.prompt.passages[one - 1], places.get(one - 1)) for one in parsed.citations)
 
@@ -518,14 +515,8 @@ class Reader:
     def _grammar(self, row: _Row) -> str:
         if self.mode == "schema":
             return answer_grammar(max(len(row.prompt.passages), 1), self.max_answer_tokens)
-        places = _candidates(row.prompt.passages)
-        bodies = self.prompts.body_ids(list(places))
-        choices = [
-            (text, sorted({place + 1 for place, _ in places[text]}))
-            for text, body in zip(places, bodies, strict=True)
-            if 0 < len(body) <= self.max_answer_tokens
-        ]
-        return quote_grammar(choices)
+        found = self._candidates(row.prompt.passages)
+        return quote_grammar([(text, sorted({place + 1 for place, _ in found.places[text]})) for text in found.texts])
 
     def _compiler(self) -> GrammarCompiler:
         if self._grammars is None:
@@ -627,23 +618,6 @@ def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         group.append(row)
     if group:
         yield group
-
-
-def _candidates(passages: Sequence[Passage]) -> dict[str, list[tuple[int, Span]]]:
-    """Candidate answers and where each stands: passage index and span, in reading order."""
-    found: dict[str, list[tuple[int, Span]]] = {}
-    for place, passage in enumerate(passages):
-        for span in candidate_spans(passage.text, sentence_spans(passage.text)):
-            found.setdefault(passage.text[span.start : span.end], []).append((place, span))
-    return found
-
-
-def _places(answer: str, passages: Sequence[Passage]) -> dict[int, Span]:
-    """The first place of an answer in each passage that holds it as a candidate."""
-    first: dict[int, Span] = {}
-    for place, span in _candidates(passages).get(answer, []):
-        first.setdefault(place, span)
-    return first
 
 
 def _score_after(

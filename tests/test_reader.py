@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_ft import completion
+from rag_ft.candidates import find_candidates
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.grammar import GrammarCompiler, answer_grammar
-from rag_ft.reader import Reader, ReadRequest, _answer_closed, _candidates
+from rag_ft.reader import Reader, ReadRequest, _answer_closed
 from rag_ft.schema import Passage
 
 
@@ -59,11 +60,21 @@ def test_quote_mode_finds_the_likeliest_of_all_spans(loaded, question):
     request = ReadRequest(question, PASSAGES)
     rows = subject._rows([request])
     subject._run(rows)
-    texts = list(_candidates(PASSAGES))
+    texts = list(subject._candidates(PASSAGES).places)
     exact = {text: exact_logprob(loaded, subject, request, text) for text in texts}
     assert rows[0].scored[rows[0].best] == pytest.approx(max(exact.values()), abs=1e-3)
     for text, value in rows[0].scored.items():
         assert value == pytest.approx(exact[text], abs=1e-3)
+
+
+@pytest.mark.parametrize(("cache_mb", "times"), [(64, len(PASSAGES)), (0, 2 * len(PASSAGES))])
+def test_candidates_of_a_passage_are_found_once_where_passages_are_kept(loaded, monkeypatch, cache_mb, times):
+    found = []
+    monkeypatch.setattr("rag_ft.reader.find_candidates", lambda *given: found.append(given) or find_candidates(*given))
+    subject = reader(loaded, reading="separate", passage_cache_mb=cache_mb)
+    answers = [subject.read(question, PASSAGES).answer for question in QUESTIONS[:2]]
+    assert len(found) == times
+    assert answers == [reader(loaded, reading="separate").read(question, PASSAGES).answer for question in QUESTIONS[:2]]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -71,7 +82,7 @@ def test_the_search_is_never_less_likely_than_greedy_decoding_under_the_quote_gr
     request = ReadRequest(question, PASSAGES)
     search, greedy = reader(loaded, reading="joint"), reader(loaded, reading="joint", decoding="greedy")
     found, reference = search.read(*request), greedy.read(*request)
-    assert reference.answer in _candidates(PASSAGES)
+    assert reference.answer in search._candidates(PASSAGES).places
     exact = [exact_logprob(loaded, search, request, one.answer) for one in (found, reference)]
     assert exact[0] >= exact[1] - 1e-4
 
