@@ -154,16 +154,16 @@ class Engine:
             if len(list(changed.documents())) == 1:
                 raise UsageError(f"{document_id!r} is the index's only document and an index cannot be empty")
             # Before, because a record that cannot be read must not make a failure of an erasure that was done.
-            trained = tuple(name for name, record in self._records().items() if names_document(record, fingerprint))
+            trained = [name for name, record in self._records() if names_document(record, fingerprint)]
             changed.remove(document_id)
             self._index = changed
-        return Removed(trained, changed.fingerprint)
+        return Removed(tuple(dict.fromkeys(trained)), changed.fingerprint)
 
-    def _records(self) -> dict[str, dict[str, Any]]:
-        """How each reader in memory was tuned."""
+    def _records(self) -> list[tuple[str, dict[str, Any]]]:
+        """How each reader in memory was tuned, by name; an adapter may have its base's."""
         base = self.reader.loaded.weights
         adapters = {name: self.reader.with_adapter(name).loaded for name in self.reader.adapters}
-        return {base.name: base_record(base), **{name: reading_record(one) for name, one in adapters.items()}}
+        return [(base.name, base_record(base)), *((name, reading_record(one)) for name, one in adapters.items())]
 
 
 def _give_memory_back() -> None:
