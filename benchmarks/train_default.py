@@ -97,7 +97,8 @@ def main() -> None:
     parser.add_argument("--start-from", help="an adapter's folder, or packaged, to go on learning from")
     parser.add_argument("--calibrate-only", action="store_true", help="choose the threshold of OUTPUT/adapter anew")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--calibrate-on", type=int, help="questions that the threshold is chosen on, for a small run")
+    parser.add_argument("--evaluations", type=int, default=8, help="times that the held-out loss is measured")
+    parser.add_argument("--calibrate-on", type=int, help="questions that the threshold is chosen on; 0: as trained")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     if given.calibrate_only:
@@ -131,7 +132,7 @@ def main() -> None:
             max_steps=given.steps,
             learning_rate=given.learning_rate,
             warmup_share=0.03,
-            evaluations=8,
+            evaluations=given.evaluations,
             checkpoint_minutes=4,
             seed=given.seed,
         ),
@@ -144,7 +145,8 @@ def main() -> None:
         say=lambda line: print(line, flush=True),
         on_progress=lambda one: print(json.dumps(one), flush=True),
     )
-    calibrate(given.data, made.path, given.output / "calibration-index", given.calibrate_on)
+    if given.calibrate_on != 0:
+        calibrate(given.data, made.path, given.output / "calibration-index", given.calibrate_on)
     print(made.path)
 
 

@@ -7,12 +7,13 @@ and a threshold chosen elsewhere then answers too often or too seldom. No weight
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_ft.dataset import read_questions
 from rag_ft.errors import DatasetError, UsageError, WeightsError
+from rag_ft.evaluation.recipe import trained_documents
 from rag_ft.reader import Reader
 from rag_ft.threshold import threshold_record
 from rag_ft.training.saving import model_card, write_text
@@ -41,14 +42,15 @@ def calibrate_adapter(
     most: int = MOST_ASKED,
     recognise: float | None = None,
     dry_run: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> ReaderScore:
     """Choose the threshold of an adapter's folder on questions about the documents of an index, and write it there.
 
-    The questions should be about documents that the adapter was not trained on: of those it knows by heart it is
-    surer than it will be of others. `recognise` asks for the lowest threshold that recognises so large a share of the
-    unanswerable, instead of the one that serves both kinds of questions best. `dry_run` only measures. Raises
-    DatasetError where not both kinds of questions are there or too few unanswerable ones, WeightsError for a folder
-    without this project's record, UsageError for a share outside 0 to 1.
+    Questions about documents that the adapter was trained on are left out, and `say` is told how many: of those it
+    knows by heart it is surer than it will be of others. `recognise` asks for the lowest threshold that recognises so
+    large a share of the unanswerable, instead of the one that serves both kinds of questions best. `dry_run` only
+    measures. Raises DatasetError where not both kinds of questions are there or too few unanswerable ones,
+    WeightsError for a folder without this project's record, UsageError for a share outside 0 to 1.
     """
     if recognise is not None and not 0 < recognise < 1:
         raise UsageError(f"recognise is the share of unanswerable questions to catch, between 0 and 1, not {recognise}")
@@ -59,12 +61,18 @@ def calibrate_adapter(
             f"{weights.path} has no {ADAPTER_RECORD} of a training run, so there is no place for a threshold:"
             " give it to the reader (threshold=...)"
         )
-    records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
+    given = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
+    known = trained_documents(record, index)
+    records = [one for one in given if not any(evidence.document_id in known for evidence in one.evidence)]
+    left_out = len(given) - len(records)
+    if left_out and say is not None:
+        say(f"{left_out} of {len(given)} questions are left out: the adapter was trained on their documents")
     answerable = sum(one.answerable for one in records)
     if not answerable or answerable == len(records):
         lacking = "answerable" if not answerable else "unanswerable"
         raise DatasetError(
             f"none of the {len(records)} questions is {lacking}, and a threshold weighs both: add some that are"
+            + (f" ({left_out} more are about documents that the adapter was trained on)" if left_out else "")
         )
     asked = Reader.from_pretrained(reader, adapter=weights.path)
     score = score_reader(asked, records, index, k, most=most, recognise=recognise)

@@ -63,10 +63,13 @@ def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document],
             " SQuAD's columns, or write question records as JSONL"
         )
     contexts: dict[str, dict[str, int]] = {}
+    nameless: dict[str, str] = {}
     lengths: dict[str, int] = {}
     questions: list[Question] = []
     for number, row in enumerate(rows):
-        title = str(row.get("title") or f"document-{len(contexts) + 1}")
+        # Without titles each context is a document: a split by document then never has it on both sides.
+        untitled = nameless.setdefault(row["context"], f"document-{len(nameless) + 1}")
+        title = str(row.get("title") or untitled)
         places = contexts.setdefault(title, {})
         if row["context"] not in places:
             places[row["context"]] = lengths.get(title, 0)
@@ -151,7 +154,7 @@ def check_evidence(questions: Iterable[Question], documents: Iterable[Document])
 
 
 def _from_lines(text: str, path: Path) -> Iterator[Question]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # JSON strings may hold other line ends
         if not line.strip():
             continue
         try:

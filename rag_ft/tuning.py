@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
 
 from rag_ft.dataset import read_questions
 from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError
@@ -36,7 +37,7 @@ from rag_ft.training.saving import (
     write_text,
 )
 from rag_ft.training.trainer import TrainConfig
-from rag_ft.tuning_record import adapter_record, documents_trained_on
+from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record, documents_trained_on
 from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, Weights, resolve_adapter, weights_identity
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 RUN = "training"
 """Folder inside the adapter's with what the run left: curves, measurements, the certificate."""
+
+RUN_RECORD = "run.json"
+"""In that folder: what the run's data and settings are."""
 
 _DEFAULT_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 MOST_ASKED = 200
@@ -160,7 +164,9 @@ def train_reader(
     run fails, DatasetError, UsageError, WeightsError.
     """
     output = Path(output)
+    check_output(output)
     examples, training = examples or ExampleConfig(), training or TrainConfig()
+    check_trackers(training.report_to)
     tell = say or (lambda line: None)
     start = None if start_from is None else read_start(start_from)
     lora = start.settings(lora) if start is not None else lora or LoraSettings()
@@ -209,20 +215,22 @@ def train_reader(
     kept, tuned = run.better(model)
     with trainer.autocasting(model):
         memory = probe_memory(run.reader_of(model, mode="schema"), ready.train.examples)
-    verdict = judge(history, memory)
-    scores["tuned"] = tuned
     step = trainer.step_of(run.work / kept)
+    verdict = judge(history, memory, step)
+    scores["tuned"] = tuned
     if kept == trainer.LAST:
         tell(
             f"kept            step {step}, the last: it answers better than step {verdict.best_step} of the lowest loss"
         )
     record["kept_step"] = step
-    draw_curves(history, step, run.work / "curves.png")
+    if trainer.main_process():
+        draw_curves(history, step, run.work / "curves.png")
     record["verdict"] = verdict.model_dump(mode="json")
     record["threshold"] = threshold_record(tuned.threshold, examples.reading)
     record["results"] = {name: one.model_dump(mode="json") for name, one in scores.items()}
     run.save(record, kept)
-    clear_checkpoints(run.work / trainer.CHECKPOINTS)
+    if trainer.main_process():
+        clear_checkpoints(run.work / trainer.CHECKPOINTS)
     for line in [*verdict.lines(), _score_line("tuned", tuned)]:
         tell(line)
     return TrainedAdapter(output, ready.certificate, plan, verdict, scores.get("untuned"), tuned)
@@ -324,8 +332,10 @@ class _Run:
             "lora": self.lora.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),
         }
-        path = self.work / "run.json"
-        if path.is_file() and (self.work / trainer.CHECKPOINTS).is_dir():
+        path = self.work / RUN_RECORD
+        if not trainer.main_process():
+            return
+        if path.is_file() and any((self.work / trainer.CHECKPOINTS).glob("checkpoint-*")):
             before = json.loads(path.read_text(encoding="utf-8"))
             changed = sorted(name for name in identity if before.get(name) != identity[name])
             if changed:
@@ -400,8 +410,47 @@ class _Run:
 
     def save(self, record: dict[str, Any], kept: str) -> None:
         """The adapter of a step that was kept, with its record and its card."""
+        if not trainer.main_process():
+            return
         card = model_card(record, self.base_name)
-        save_adapter(self.work / kept, self.output, record, card, self.base_name)
+        try:
+            save_adapter(self.work / kept, self.output, record, card, self.base_name)
+        except (OSError, SafetensorError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            raise TrainingError(
+                f"the adapter could not be written to {self.output} ({reason}): free some space and run the same"
+                " command, which goes on from the newest whole checkpoint"
+            ) from error
+
+
+def check_output(output: Path) -> None:
+    """Raise UsageError where a run in this folder would remove or replace what no run has written there."""
+    if output.is_file():
+        raise UsageError(f"{output} is a file: give a folder for the adapter (--output)")
+    if (output / RUN).exists() and not (output / RUN / RUN_RECORD).is_file():
+        theirs = output / RUN
+    elif (output / "README.md").exists() and not (output / ADAPTER_RECORD).is_file():
+        theirs = output / "README.md"
+    else:
+        return
+    raise UsageError(
+        f"{theirs} is not from a run of rag_ft, and training would write over it: give another folder for the adapter"
+        " (--output)"
+    )
+
+
+def check_trackers(report_to: str) -> None:
+    """Raise UsageError for an experiment tracker that is unknown or not installed, before anything is paid for."""
+    from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    if report_to in ("none", "all") or report_to in get_available_reporting_integrations():
+        return
+    if report_to in INTEGRATION_TO_CALLBACK:
+        raise UsageError(f"the experiment tracker {report_to!r} is not installed: install it, or leave --report-to out")
+    raise UsageError(
+        f"{report_to!r} is no experiment tracker: use one of {', '.join(sorted(INTEGRATION_TO_CALLBACK))}, all or none"
+    )
 
 
 def plan_lines(plan: LoraPlan, training: TrainConfig) -> list[str]:

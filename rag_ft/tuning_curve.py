@@ -20,7 +20,7 @@ from rag_ft.errors import TrainingError, UsageError
 from rag_ft.schema import Question
 from rag_ft.training.examples import ExampleConfig, Split, split_by_document
 from rag_ft.training.saving import FILES, write_text
-from rag_ft.tuning import RUN, ReaderScore, train_reader
+from rag_ft.tuning import RUN, ReaderScore, check_output, train_reader
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
@@ -74,6 +74,7 @@ def train_curve(
     curve.
     """
     output = Path(output)
+    check_output(output)
     examples = examples or ExampleConfig()
     tell = say or (lambda line: None)
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)

@@ -63,6 +63,21 @@ def test_a_share_to_recognise_gives_the_lowest_threshold_that_does(adapter, worl
         calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=65)
 
 
+def test_questions_about_documents_that_it_was_trained_on_are_left_out_and_told(adapter, world, tiny_llama_dir):
+    questions, index = world
+    names = sorted({one.evidence[0].document_id for one in questions if one.evidence})
+    record = json.loads((adapter / "rag_ft.json").read_text())
+    (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": names[:1]}}))
+    about = sum(any(one.document_id == names[0] for one in question.evidence) for question in questions)
+    said = []
+    score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), say=said.append)
+    assert score.questions == len(questions) - about < len(questions)
+    assert said == [f"{about} of 12 questions are left out: the adapter was trained on their documents"]
+    (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": names}}))
+    with pytest.raises(DatasetError, match="are about documents that the adapter was trained on"):
+        calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir))
+
+
 def test_one_kind_of_questions_alone_is_refused(adapter, world, tiny_llama_dir):
     questions, index = world
     for kept, lacking in ((True, "unanswerable"), (False, "answerable")):

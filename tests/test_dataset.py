@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from rag_ft.dataset import check_evidence, question_key, read_questions, write_questions
 from rag_ft.errors import DatasetError
@@ -129,6 +131,29 @@ def test_a_hub_data_set_in_squads_columns_becomes_documents_and_records(tmp_path
     assert [one.text for one in documents] == ["Oslo is old.\n\nIt has a tower."]
     assert [one.answerable for one in questions] == [True, True, False]
     assert check_evidence(questions, documents) == []
+
+
+def test_contexts_without_a_title_are_documents_each_once(tmp_path):
+    from rag_ft.dataset import read_hub_questions
+
+    rows = [
+        {"id": one, "context": context, "question": "Is it?", "answers": {"text": ["old"], "answer_start": [place]}}
+        for one, context, place in (("a", "Oslo is old.", 8), ("b", "So old.", 3), ("c", "Oslo is old.", 8))
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    documents, questions = read_hub_questions(str(tmp_path))
+    assert [one.text for one in documents] == ["Oslo is old.", "So old."]
+    assert questions[0].evidence[0].document_id == questions[2].evidence[0].document_id
+    assert check_evidence(questions, documents) == []
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip))
+@example("a\u2028b\x85c\x0cd")
+def test_records_are_read_back_whatever_characters_they_hold(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("records") / "qa.jsonl"
+    written = [Question(id=name, question=text, answers=("x",)) for name in ("a", "b")]
+    write_questions(written, path)
+    assert read_questions(path) == written
 
 
 def test_a_fetched_data_set_is_read_back_as_documents_and_records(tmp_path):

@@ -1,14 +1,18 @@
 import json
+import resource
 import shutil
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers.integrations import get_available_reporting_integrations
 
 from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError, WeightsError
 from rag_ft.schema import Question
 from rag_ft.training.examples import ExampleConfig
 from rag_ft.training.lora import LoraSettings
+from rag_ft.training.saving import clear_checkpoints, save_adapter
 from rag_ft.training.trainer import TrainConfig
 from rag_ft.tuning import _spread, train_reader
 
@@ -31,6 +35,54 @@ def adapter(tmp_path, tiny_llama_dir, world):
     index, questions = world
     train_reader(questions, index, tmp_path / "made", reader=str(tiny_llama_dir), compare=False, **SMALL)
     return tmp_path / "made"
+
+
+@pytest.mark.parametrize("theirs", ["training/notes.txt", "README.md"])
+def test_a_folder_with_files_of_somebody_else_is_left_as_it_is(tmp_path, world, tiny_llama_dir, theirs):
+    index, questions = world
+    path = tmp_path / theirs
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(UsageError, match="is not from a run of rag_ft"):
+        train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
+    assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_second_run_into_a_finished_one_replaces_it(adapter, world, tiny_llama_dir):
+    index, questions = world
+    train_reader(questions, index, adapter, reader=str(tiny_llama_dir), compare=False, **SMALL)
+
+
+@pytest.mark.parametrize(("name", "said"), [("tensorbord", "is no experiment tracker"), ("wandb", "is not installed")])
+def test_a_tracker_that_is_not_there_is_told_before_the_model_is_loaded(tmp_path, world, name, said):
+    if name in get_available_reporting_integrations():
+        pytest.skip(f"{name} is installed here")
+    index, questions = world
+    training = TrainConfig(bits=32, max_steps=2, evaluations=1, report_to=name)
+    with pytest.raises(UsageError, match=said):
+        train_reader(questions, index, tmp_path, reader="no-such-model", training=training)
+
+
+def test_what_a_tracker_has_written_outlives_the_checkpoints(tmp_path):
+    for name in ("checkpoint-3", "runs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+    clear_checkpoints(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["runs"]
+    shutil.rmtree(tmp_path / "runs")
+    clear_checkpoints(tmp_path)
+    assert not tmp_path.exists()
+
+
+def test_a_full_disk_at_the_adapter_is_one_sentence_and_leaves_nothing_half_written(adapter, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+        with pytest.raises((OSError, SafetensorError)):
+            save_adapter(adapter, tmp_path / "copy", {}, "", "base")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "copy").iterdir()) == []
 
 
 def test_peft_loads_the_adapter_as_it_is(adapter, tiny_llama_dir):
@@ -78,7 +130,7 @@ def test_another_base_is_refused(adapter, tiny_llama_dir, tmp_path):
 def test_checkpoints_of_another_run_are_not_gone_on_from(tmp_path, tiny_llama_dir, world):
     index, questions = world
     train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
-    (tmp_path / "training" / "checkpoints").mkdir()
+    (tmp_path / "training" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
     with pytest.raises(TrainingError, match="checkpoints of a run with other lora"):
         train_reader(
             questions,

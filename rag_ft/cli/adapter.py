@@ -85,14 +85,21 @@ def calibrate(
 ) -> int:
     """Choose the confidence under which answers become null anew, on questions about your own documents.
 
-    How sure a reader is depends on the documents, the index and k. No weight changes. The questions should be about
-    documents that the adapter was not trained on.
+    How sure a reader is depends on the documents, the index and k. No weight changes. Questions about documents that
+    the adapter was trained on are left out.
     """
     from rag_ft.calibration import calibrate_adapter
     from rag_ft.index import Index
 
     score = calibrate_adapter(
-        adapter, questions, Index.load(index), k=k, reader=reader, recognise=recognise, dry_run=dry_run
+        adapter,
+        questions,
+        Index.load(index),
+        k=k,
+        reader=reader,
+        recognise=recognise,
+        dry_run=dry_run,
+        say=lambda line: typer.echo(line, err=True),
     )
     if as_json:
         typer.echo(score.model_dump_json())

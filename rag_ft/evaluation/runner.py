@@ -221,7 +221,7 @@ def read_predictions(path: Path) -> list[Prediction]:
         with path.open("r+b") as file:
             file.truncate(len(whole))
     found = []
-    for number, line in enumerate(whole.decode("utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(whole.decode("utf-8", errors="replace").split("\n")[:-1], start=1):
         try:
             found.append(Prediction.model_validate_json(line))
         except ValidationError as error:

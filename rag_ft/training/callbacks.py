@@ -56,8 +56,17 @@ class Pace(NamedTuple):
 class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Keeps the measurements, in memory and in a JSONL file, and hands each to a listener."""
 
-    def __init__(self, path: Path, listener: Callable[[dict[str, float]], None] | None, rows: Pace) -> None:
+    def __init__(
+        self,
+        path: Path,
+        listener: Callable[[dict[str, float]], None] | None,
+        rows: Pace,
+        *,
+        writes: bool = True,
+    ) -> None:
+        """`writes`: whether the file is this process's to write."""
         self._path = path
+        self._writes = writes
         self._listener = listener
         self._begin = time.monotonic()
         self._first = 0
@@ -68,9 +77,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         """Keep the measurements up to the checkpoint; a fresh run starts a fresh file."""
         step = self._first = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
         if self._path.is_file() and step:
-            lines = [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            self.history = [one for one in lines if one["step"] <= step]
-        self._path.write_text("".join(json.dumps(one) + "\n" for one in self.history), encoding="utf-8")
+            self.history = [one for one in _measurements(self._path) if one["step"] <= step]
+        if self._writes:
+            self._path.write_text("".join(json.dumps(one) + "\n" for one in self.history), encoding="utf-8")
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -93,10 +102,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         }
         if not kept or ("loss" not in kept and "eval_loss" not in kept):
             return
-        if not math.isfinite(kept.get("loss", 0.0)):
-            raise TrainingError(
-                f"the loss is {kept['loss']} at step {state.global_step}: lower the learning rate, or use --bits 32"
-            )
+        for name, words in (("loss", "loss"), ("eval_loss", "held-out loss")):
+            if not math.isfinite(kept.get(name, 0.0)):
+                raise TrainingError(
+                    f"the {words} is {kept[name]} at step {state.global_step}: lower the learning rate, or use --bits"
+                    " 32"
+                )
         seconds = time.monotonic() - self._begin
         steps = state.global_step - self._first
         record: dict[str, float] = {
@@ -109,8 +120,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             **kept,
         }
         self.history.append(record)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        if self._writes:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
         if self._listener is not None:
             self._listener(record)
 
@@ -118,10 +130,11 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
 class BestAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Writes the adapter whenever the held-out loss is the lowest so far; stops a run that no longer gets better."""
 
-    def __init__(self, folder: Path, patience: int) -> None:
+    def __init__(self, folder: Path, patience: int, progress: Progress) -> None:
+        """`progress`: knows the held-out losses so far, those from before an interruption among them."""
         self._folder = folder
         self._patience = patience
-        self._waited = 0
+        self._progress = progress
 
     def on_evaluate(
         self,
@@ -133,16 +146,12 @@ class BestAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         **kwargs: Any,
     ) -> TrainerControl:
         """A held-out loss has come in."""
-        loss = (metrics or {}).get("eval_loss", math.inf)
-        record = self._folder / "best.json"
-        best = json.loads(record.read_text(encoding="utf-8"))["eval_loss"] if record.is_file() else math.inf
-        if loss < best:
-            self._waited = 0
-            write_adapter(model, self._folder, {"eval_loss": loss, "step": state.global_step})
-        else:
-            self._waited += 1
-            if self._patience and self._waited >= self._patience:
-                control.should_training_stop = True
+        losses = [one["eval_loss"] for one in self._progress.history if "eval_loss" in one]
+        since = len(losses) - 1 - losses.index(min(losses))
+        if since == 0 and state.is_world_process_zero:
+            write_adapter(model, self._folder, {"eval_loss": losses[-1], "step": state.global_step})
+        if self._patience and since >= self._patience:
+            control.should_training_stop = True
         return control
 
 
@@ -165,7 +174,21 @@ def write_adapter(model: Any, folder: Path, record: dict[str, float]) -> None:
     """The adapter as a PEFT folder, put in place whole: written beside it first, then renamed."""
     work = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
-    model.save_pretrained(work)
-    (work / "best.json").write_text(json.dumps(record), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(work, folder)
+    try:
+        model.save_pretrained(work)
+        (work / "best.json").write_text(json.dumps(record), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _measurements(path: Path) -> list[dict[str, float]]:
+    """What a file of measurements holds, up to a line that a crash has cut."""
+    found: list[dict[str, float]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found

@@ -155,6 +155,15 @@ def read_config(name: str) -> Any:
         ) from error
 
 
+def _parameters(model: Any) -> int:
+    """Tied weights once; two 4-bit values that bitsandbytes packs into a byte as two."""
+    count = 0
+    for one in model.parameters():
+        state = getattr(one, "quant_state", None)
+        count += one.numel() if state is None else math.prod(state.shape)
+    return count
+
+
 def lora_plan(config: Any, settings: LoraSettings) -> LoraPlan:
     """The plan for a transformers config: the model is built without weights (on torch's `meta` device).
 
@@ -188,11 +197,16 @@ def model_plan(model: Any, settings: LoraSettings) -> LoraPlan:
             if isinstance(module, torch.nn.Linear) and module is not head
         }
     )
+    if not there:
+        raise UsageError(
+            "the model has no linear layers (torch.nn.Linear), which is what adapters are made for here: choose a model"
+            " of another architecture, such as Llama's, Qwen's or Mistral's"
+        )
     missing = [name for name in settings.target_modules if name not in there]
     if missing or not found:
         raise UsageError(
             f"the model has no linear layer named {(missing or ['at all'])[0]!r}: choose target modules among"
-            f" {', '.join(there) or 'none'}"
+            f" {', '.join(there)}"
         )
     smallest = min(min(inputs, outputs) for _, inputs, outputs in found)
     if settings.rank > smallest:
@@ -213,7 +227,7 @@ def model_plan(model: Any, settings: LoraSettings) -> LoraPlan:
     return LoraPlan(
         settings,
         projections,
-        base_parameters=sum(one.numel() for one in model.parameters()),  # tied weights once
+        base_parameters=_parameters(model),
         hidden=int(config.hidden_size),
         layers=int(config.num_hidden_layers),
         vocabulary=int(config.vocab_size),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rag_ft.reader import Reader
 
 FIXES = (
-    "fewer epochs (1 to 5): keep the adapter of the best step, which is what was saved",
+    "fewer epochs (1 to 5)",
     "more dropout: .05, then .10, then .15",
     "a lower rank: half of it, with alpha at twice the rank",
     "more questions, or more varied ones: other documents, other wordings, questions without an answer",
@@ -55,7 +55,7 @@ class Verdict(BaseModel):
     sentence: str
     fixes: tuple[str, ...]
     best_step: int | None
-    """Where the held-out loss was lowest: the step of the adapter that was kept."""
+    """Where the held-out loss was lowest."""
     best_loss: float | None
     train_loss: float | None
     """Mean over the last tenth of the steps."""
@@ -79,8 +79,13 @@ class Verdict(BaseModel):
         return lines
 
 
-def judge(history: Sequence[Mapping[str, float]], memorisation: Memorisation | None = None) -> Verdict:
-    """The verdict on the measurements of a run (records with step, loss, eval_loss), and on the memory probe."""
+def judge(
+    history: Sequence[Mapping[str, float]], memorisation: Memorisation | None = None, kept: int | None = None
+) -> Verdict:
+    """The verdict on the measurements of a run (records with step, loss, eval_loss), and on the memory probe.
+
+    `kept`: the step of the adapter that was kept, where that is not the one of the lowest held-out loss.
+    """
     losses = [one["loss"] for one in history if "loss" in one]
     measured = [(int(one["step"]), one["eval_loss"]) for one in history if "eval_loss" in one]
     tail = losses[-max(1, len(losses) // 10) :]
@@ -114,7 +119,8 @@ def judge(history: Sequence[Mapping[str, float]], memorisation: Memorisation | N
         outcome = "overfitting"
         sentence = (
             f"the held-out loss was lowest at step {best_step} ({best_loss:.3f}) and rose to {last:.3f} by step"
-            f" {last_step} while the training loss went on to {train:.3f}; the adapter of step {best_step} was kept"
+            f" {last_step} while the training loss went on to {train:.3f}; the adapter of step"
+            f" {best_step if kept is None else kept} was kept"
         )
         fixes = FIXES
     elif recites:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,12 @@ def save_adapter(source: Path, target: Path, record: Mapping[str, Any], card: st
     target.mkdir(parents=True, exist_ok=True)
     weights = {name: value.to(torch.float16).contiguous() for name, value in load_file(source / FILES[1]).items()}
     work = target / f".{FILES[1]}.{os.getpid()}"
-    save_file(weights, work, metadata={"format": "pt"})
-    work.chmod(0o644)  # safetensors makes files that only their owner can read
-    _put(work, target / FILES[1])
+    try:
+        save_file(weights, work, metadata={"format": "pt"})
+        work.chmod(0o644)  # safetensors makes files that only their owner can read
+        _put(work, target / FILES[1])
+    finally:
+        work.unlink(missing_ok=True)
     config = json.loads((source / FILES[0]).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base_name
     config["target_modules"] = sorted(config["target_modules"])  # a set: its order would change with every run
@@ -43,8 +47,11 @@ def save_adapter(source: Path, target: Path, record: Mapping[str, Any], card: st
 def write_text(path: Path, text: str) -> None:
     """Write a file under another name and rename it."""
     work = path.with_name(f".{path.name}.{os.getpid()}")
-    work.write_text(text, encoding="utf-8")
-    _put(work, path)
+    try:
+        work.write_text(text, encoding="utf-8")
+        _put(work, path)
+    finally:
+        work.unlink(missing_ok=True)
 
 
 def _put(work: Path, path: Path) -> None:
@@ -55,8 +62,11 @@ def _put(work: Path, path: Path) -> None:
 
 
 def clear_checkpoints(folder: Path) -> None:
-    """Remove a finished run's checkpoints."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a finished run's checkpoints, and not what an experiment tracker has written beside them."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    with suppress(OSError):  # there is something else in it
+        folder.rmdir()
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], best_step: int | None, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import threading
@@ -10,9 +11,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 
 from rag_ft.errors import TrainingError
 from rag_ft.training.collator import IGNORE_INDEX, Collator, Row
@@ -259,7 +262,7 @@ def run(
     pace = Pace(
         each * sum(len(row.records) for row in train_rows), each * sum(len(row.input_ids) for row in train_rows)
     )
-    progress = Progress(output / METRICS, on_progress, pace)
+    progress = Progress(output / METRICS, on_progress, pace, writes=main_process())
     train = Dataset.from_list([row._asdict() for row in train_rows])
     held_out = Dataset.from_list([row._asdict() for row in held_out_rows]) if held_out_rows else None
     checkpoints = TimedCheckpoints(config.checkpoint_minutes, config.evaluations, held_out is not None)
@@ -275,7 +278,7 @@ def run(
             callbacks=[
                 checkpoints,
                 progress,
-                BestAdapter(output / BEST, config.patience),
+                BestAdapter(output / BEST, config.patience, progress),
                 Checks(),
                 *callbacks,
             ],
@@ -285,7 +288,7 @@ def run(
     trainer.remove_callback(PrinterCallback)
     resumed = newest_checkpoint(output / CHECKPOINTS)
     progress.resume(resumed)
-    if resumed is None:
+    if resumed is None and main_process():
         for name in (BEST, LAST):
             shutil.rmtree(output / name, ignore_errors=True)
     try:
@@ -298,20 +301,27 @@ def run(
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         if checkpoints.stopped:
             raise KeyboardInterrupt  # the step in hand is done and kept
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        if isinstance(error, OSError) or "PytorchStreamWriter" in reason:
+        if isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in reason:
             raise TrainingError(
                 f"step {trainer.state.global_step} could not be kept in {output} ({reason}): free some space and run"
                 " the same command, which goes on from the newest whole checkpoint"
             ) from error
         raise
     step = trainer.state.global_step
-    if held_out is None:
-        write_adapter(model, output / BEST, {"step": float(step)})
-    elif step_of(output / BEST) != step:
-        write_adapter(model, output / LAST, {"step": float(step)})
+    if main_process():
+        if held_out is None:
+            write_adapter(model, output / BEST, {"step": float(step)})
+        elif step_of(output / BEST) != step:
+            write_adapter(model, output / LAST, {"step": float(step)})
+    trainer.accelerator.wait_for_everyone()  # all of them read what one has written
     return progress.history
+
+
+def main_process() -> bool:
+    """Whether this process writes the files: under `accelerate launch` one does it for all."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def step_of(adapter: Path) -> int:
@@ -360,6 +370,7 @@ def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool) -> An
         use_cpu=on_cpu,
         gradient_checkpointing=False,  # `adapt` has switched it on where wanted
         logging_steps=1,
+        logging_nan_inf_filter=False,  # else a loss that is not a number is logged as 0, and the run goes on
         save_strategy="no",  # by time: TimedCheckpoints
         eval_strategy="no",
         save_total_limit=2,
@@ -420,24 +431,24 @@ def newest_checkpoint(folder: Path) -> Path | None:
         import logging
 
         logging.getLogger(__name__).warning("the checkpoint %s is damaged: going on from the one before it", one)
-        shutil.rmtree(one)
+        shutil.rmtree(one, ignore_errors=True)
     return None
 
 
 def _whole(checkpoint: Path) -> bool:
     import torch
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
+    from transformers.trainer_pt_utils import safe_globals
 
+    # Each of several processes keeps a random state of its own.
+    states = sorted(one.name for one in checkpoint.glob("rng_state*.pth"))
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         with safe_open(checkpoint / ADAPTER_WEIGHTS, framework="pt") as file:
             file.keys()
-        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-            # Our own file; weights_only still keeps pickles from running code. numpy's state is among the RNG's.
-            if name != "rng_state.pth":
+        with safe_globals():  # numpy's state is among the random ones, and weights_only keeps pickles from running code
+            for name in ("optimizer.pt", "scheduler.pt", *states):
                 torch.load(checkpoint / name, weights_only=True, map_location="cpu")
-            elif not (checkpoint / name).stat().st_size:
-                return False
-    except (OSError, ValueError, RuntimeError, SafetensorError, EOFError):
+    except (OSError, ValueError, RuntimeError, SafetensorError, EOFError, UnpicklingError):
         return False
-    return True
+    return bool(states)

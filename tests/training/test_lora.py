@@ -1,9 +1,11 @@
+import importlib.util
+
 import pytest
 from pydantic import ValidationError
-from transformers import LlamaConfig
+from transformers import GPT2Config, LlamaConfig
 
 from rag_ft.errors import UsageError
-from rag_ft.training.lora import LoraSettings, lora_plan
+from rag_ft.training.lora import LoraSettings, lora_plan, model_plan
 
 CONFIG = LlamaConfig(
     vocab_size=1000,
@@ -36,6 +38,23 @@ def test_the_plan_equals_what_peft_makes(tiny):
         assert plan.trainable == trainable
         assert plan.base_parameters == everything - trainable
         made.unload()
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("bitsandbytes"), reason="needs bitsandbytes")
+def test_weights_that_are_packed_two_to_a_byte_are_counted_as_what_they_hold(tiny_llama_dir):
+    from dataclasses import replace
+
+    from rag_ft.model import compute_plan, load_model
+
+    packed = load_model(str(tiny_llama_dir), plan=replace(compute_plan(quantisation="nf4"), dtype="float32"))
+    plain = lora_plan(packed.model.config, LoraSettings(rank=4))
+    assert model_plan(packed.model, LoraSettings(rank=4)).base_parameters == plain.base_parameters
+
+
+def test_a_model_without_linear_layers_is_told_so():
+    config = GPT2Config(vocab_size=100, n_embd=16, n_layer=1, n_head=2)
+    with pytest.raises(UsageError, match="no linear layers"):
+        lora_plan(config, LoraSettings(rank=4))
 
 
 def test_alpha_is_twice_the_rank_and_a_rank_changed_alone_is_told():

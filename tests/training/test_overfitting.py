@@ -20,6 +20,12 @@ def test_a_held_out_loss_that_turns_is_overfitting_and_names_the_step_that_was_k
     assert verdict.fixes == FIXES
 
 
+def test_the_verdict_names_the_adapter_that_was_kept_and_not_always_that_of_the_lowest_loss():
+    verdict = judge(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.8, 1.2]), kept=40)
+    assert "lowest at step 20" in verdict.sentence and "the adapter of step 40 was kept" in verdict.sentence
+    assert not any("step" in fix for fix in verdict.fixes)
+
+
 def test_a_loss_that_settles_is_healthy_and_one_that_falls_is_still_learning():
     assert judge(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.55, 0.55])).outcome == "healthy"
     assert judge(_history([1 / n for n in range(1, 41)], [1.0, 0.8, 0.7, 0.6])).outcome == "still learning"

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -73,26 +74,84 @@ def test_a_run_killed_and_resumed_ends_with_the_weights_of_one_that_was_not(tmp_
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_told(tmp_path, tiny_llama_dir, rows, caplog):
+def _cut(name):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _cut("optimizer.pt"),
+        lambda folder: (folder / "optimizer.pt").write_bytes(b"no archive at all"),
+        _cut("rng_state.pth"),
+        _cut("adapter_model.safetensors"),
+        lambda folder: (folder / "rng_state.pth").unlink(),
+    ],
+    ids=["cut optimiser", "optimiser of other bytes", "cut random state", "cut weights", "no random state"],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_told(tmp_path, tiny_llama_dir, rows, caplog, damage):
     with pytest.raises(RuntimeError, match="killed"):
         _train(tmp_path, tiny_llama_dir, rows, callbacks=[_StopAt(3)])
     with pytest.raises(RuntimeError, match="killed"):
         _train(tmp_path, tiny_llama_dir, rows, callbacks=[_StopAt(6)])
     newest = tmp_path / CHECKPOINTS / "checkpoint-6"
-    optimiser = newest / "optimizer.pt"
-    optimiser.write_bytes(optimiser.read_bytes()[:500])
+    damage(newest)
     assert newest_checkpoint(tmp_path / CHECKPOINTS) == tmp_path / CHECKPOINTS / "checkpoint-3"
     assert "checkpoint-6 is damaged" in caplog.text
     assert not newest.exists()
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, tiny_llama_dir, rows):
-    loaded = load_base(str(tiny_llama_dir), CONFIG)
-    model = adapt(loaded, LoraSettings(rank=4), CONFIG)
+def _poison(model):
     with torch.no_grad():
         next(one for one in model.parameters() if one.requires_grad).fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"not finite|loss is nan"):
+
+
+def test_gradients_that_are_not_finite_stop_the_run_in_its_first_step(tmp_path, tiny_llama_dir, rows):
+    loaded = load_base(str(tiny_llama_dir), CONFIG)
+    model = adapt(loaded, LoraSettings(rank=4), CONFIG)
+    _poison(model)
+    with pytest.raises(TrainingError, match="not finite in step 1"):
         run(model, loaded.tokenizer, rows, rows[:1], CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "found"), [(1, "the loss is nan at step 4"), (3, "the held-out loss is nan at step")]
+)
+def test_a_loss_that_becomes_nan_on_the_way_stops_the_run(tmp_path, tiny_llama_dir, rows, evaluations, found):
+    config = CONFIG.model_copy(update={"max_steps": 9, "evaluations": evaluations})
+    loaded = load_base(str(tiny_llama_dir), config)
+    model = adapt(loaded, LoraSettings(rank=4), config)
+    with pytest.raises(TrainingError, match=found):
+        run(model, loaded.tokenizer, rows, rows[:1], config, tmp_path, callbacks=[_At(3, lambda: _poison(model))])
+
+
+def test_measurements_that_a_crash_has_cut_do_not_stop_a_run_from_going_on(tmp_path, tiny_llama_dir, rows):
+    whole, _ = _train(tmp_path / "whole", tiny_llama_dir, rows)
+    with pytest.raises(RuntimeError, match="killed"):
+        _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[_StopAt(5)])
+    with (tmp_path / "cut" / METRICS).open("a") as file:
+        file.write('{"step": 6, "lo')
+    resumed, _ = _train(tmp_path / "cut", tiny_llama_dir, rows)
+    assert [one["step"] for one in resumed] == [one["step"] for one in whole]
+
+
+def test_patience_counts_over_an_interruption(tmp_path, tiny_llama_dir, rows):
+    """Nothing is learned at this rate, so that every measurement is as bad as the first one."""
+    config = CONFIG.model_copy(update={"learning_rate": 1e-30, "patience": 2, "max_steps": 20, "evaluations": 10})
+    whole, _ = _train(tmp_path / "whole", tiny_llama_dir, rows, config)
+    assert whole[-1]["step"] == 6  # measured at 2, 4 and 6
+    with pytest.raises(RuntimeError, match="killed"):
+        _train(tmp_path / "cut", tiny_llama_dir, rows, config, callbacks=[_StopAt(5)])
+    resumed, _ = _train(tmp_path / "cut", tiny_llama_dir, rows, config)
+    assert resumed[-1]["step"] == 6
+
+
+def test_random_states_of_several_processes_are_those_of_a_whole_checkpoint(tmp_path, tiny_llama_dir, rows):
+    with pytest.raises(RuntimeError, match="killed"):
+        _train(tmp_path, tiny_llama_dir, rows, callbacks=[_StopAt(3)])
+    kept = tmp_path / CHECKPOINTS / "checkpoint-3"
+    (kept / "rng_state.pth").rename(kept / "rng_state_0.pth")
+    assert newest_checkpoint(tmp_path / CHECKPOINTS) == kept
 
 
 def test_equal_seeds_give_equal_adapters(tmp_path, tiny_llama_dir, rows):
@@ -135,6 +194,24 @@ def test_a_simulated_full_disk_at_a_checkpoint_is_one_sentence(tmp_path, tiny_ll
 
     with pytest.raises(TrainingError, match=r"step 2 could not be kept in .*No space left on device.*free some space"):
         _train(tmp_path, tiny_llama_dir, rows, callbacks=[_At(2, full)])
+
+
+def test_a_file_that_cannot_grow_is_one_sentence_and_leaves_nothing_half_written(tmp_path, tiny_llama_dir, rows):
+    """The system refuses to write more than 20 kB into a file, as a full disk would: safetensors and torch say so."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    config = CONFIG.model_copy(update={"max_steps": 4, "evaluations": 4})
+    try:
+        with pytest.raises(TrainingError, match=r"step \d could not be kept in .*free some space"):
+            _train(
+                tmp_path,
+                tiny_llama_dir,
+                rows,
+                config,
+                callbacks=[_At(1, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1])))],
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.glob(".best*"))
 
 
 def test_an_interrupted_run_saves_and_goes_on(tmp_path, tiny_llama_dir, rows):
