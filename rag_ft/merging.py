@@ -23,6 +23,7 @@ from rag_ft.model import LoadedModel, compute_plan, load_model, unpack_nf4
 from rag_ft.probing import Difference, difference, handbook_probes, observe
 from rag_ft.reader import Reader, ReadRequest
 from rag_ft.shared_base import loaded_into, named_folder
+from rag_ft.training.saving import card_body
 from rag_ft.tuning_record import adapter_record
 from rag_ft.weights import ADAPTER_WEIGHTS, DEFAULT, Weights, resolve_adapter, weights_identity
 
@@ -321,5 +322,4 @@ def _card(tuned: Weights, base: Weights, dtype: Dtype, candidates: Sequence[Cand
 
 def _body(card: str) -> str:
     """A card without its front matter, its headings two levels down."""
-    text = card.split("\n---", 1)[1].lstrip("-\n") if card.startswith("---") and "\n---" in card else card
-    return "\n".join("##" + line if line.startswith("#") else line for line in text.splitlines())
+    return "\n".join("##" + line if line.startswith("#") else line for line in card_body(card).splitlines())

@@ -161,7 +161,8 @@ def resolve_adapter(path: str | Path) -> Weights:
             raise WeightsError(
                 f"{folder} is no adapter: {needed} is missing; give a folder written by PEFT with safetensors"
             )
-    _json(folder / ADAPTER_CONFIG)
+    if not _json(folder / ADAPTER_CONFIG):
+        raise WeightsError(f"{folder / ADAPTER_CONFIG} says nothing (it must be a JSON object): fetch it again")
     _check_safetensors(folder / ADAPTER_WEIGHTS)
     return _weights(folder.name, "adapter", folder, str(folder), _card_licence(folder))
 

@@ -123,7 +123,9 @@ def print_adapter(found: AdapterInfo, console: Console, *, card: bool) -> None:
             line = Text(f"{one.layer:>4} ").append("█" * max(1, round(40 * one.norm / most)), style="cyan")
             console.print(line.append(f" {one.norm:.2f}").append(f"  most in {largest}", style="dim"))
     if card and found.card:
-        body = found.card.split("\n---", 1)[1].lstrip("-\n") if found.card.startswith("---") else found.card
+        from rag_ft.training.saving import card_body
+
+        body = card_body(found.card)
         console.print()
         console.print(Markdown(body))
 

@@ -155,6 +155,8 @@ def _load(
         name, sign, folder = one.partition("=")
         if not sign or not name or not folder:
             raise UsageError(f"--with-adapter is {one!r}: give NAME=FOLDER")
+        if name in adapters:
+            raise UsageError(f"--with-adapter gives {name!r} twice: give each adapter a name of its own")
         adapters[name] = folder
     found = Index.load(index)
     found.embedder  # noqa: B018

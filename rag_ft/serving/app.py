@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated, Any, TypeVar
@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 import rag_ft
 from rag_ft.errors import (
@@ -168,7 +169,9 @@ class Server:
         self.searches = EndingThreadExecutor("rag-ft-search")
 
     def aside(self, call: Callable[[], T]) -> Awaitable[T]:
-        """What takes a moment and changes nothing, off the event loop."""
+        """What takes a moment and changes nothing, off the event loop. Raises QueueFullError."""
+        if self.searches.waiting >= self.config.queue:
+            raise QueueFullError(self.searches.waiting, 1)
         return asyncio.get_running_loop().run_in_executor(self.searches, call)
 
     def models(self) -> list[str]:
@@ -256,9 +259,14 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     """The application, ready for any ASGI server: the page at `/`, the API under `/v1`.
 
     The index's embedder and the reader are in memory already when it starts to listen. `app.state.server` holds the
-    queue and the index in use.
+    queue and the index in use. Raises UsageError where an adapter has the name that stands for the first one.
     """
     config = config or ServeConfig()
+    if openai.DEFAULT_MODEL in reader.adapters and reader.adapter != openai.DEFAULT_MODEL:
+        raise UsageError(
+            f"the name {openai.DEFAULT_MODEL!r} stands for the adapter that the server starts with: give the other one"
+            " another name"
+        )
     server = Server(Engine(index, reader), config)
 
     @asynccontextmanager
@@ -313,10 +321,6 @@ def _add_errors(app: FastAPI) -> None:
             {"error": error_body(error.status_code, str(error.detail))}, error.status_code, error.headers
         )
 
-    @app.exception_handler(Exception)
-    async def unknown(request: Request, error: Exception) -> JSONResponse:
-        return await problem(request, problem_of(error))
-
 
 def _client(request: Request) -> str:
     return request.client.host if request.client is not None else ""
@@ -347,28 +351,50 @@ def _add_questions(app: FastAPI, server: Server) -> None:
         """The answer to a question, with the quote that it rests on, or null."""
         wanted = server.ask(body)
         if body.stream:
-            return StreamingResponse(
-                _events(server, wanted, _client(request)),
-                media_type="text/event-stream",
-                headers={"x-accel-buffering": "no"},  # a proxy must not hold the events back
-            )
+            passages: asyncio.Queue[Sequence[Hit]] = asyncio.Queue()
+            task = await _begun(server.answer(wanted, _client(request), passages.put_nowait))
+            return _Stream(_events(task, passages), task)
         answer = await _while_there(request, server.answer(wanted, _client(request)))
         return Response(answer.model_dump_json(), media_type="application/json")
 
     @app.post("/v1/search", response_model=SearchReply, responses=_ERRORS)
-    async def search(body: SearchRequest) -> SearchReply:
+    async def search(request: Request, body: SearchRequest) -> SearchReply:
         """The passages for a question, best first, without asking the reader."""
         server.check_question(body.query)
         index = server.engine.index  # the hits and the fingerprint are of one state
         retriever = index.as_retriever(k=server.passages(body.k), where=body.where)
-        hits = await server.aside(lambda: retriever.retrieve(body.query.strip()))
+        hits = await _while_there(request, server.aside(lambda: retriever.retrieve(body.query.strip())))
         return SearchReply(hits=hits, index=index.fingerprint)
 
 
-async def _events(server: Server, ask: Ask, client: str) -> AsyncIterator[bytes]:
+async def _begun(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Work that a stream will tell about, under way. Raises what it is refused for at once: a status can say it still."""
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0)  # it has its place in the queue then, or has none
+    if task.done():
+        task.result()
+    return task
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events about a task, which is given up when the client goes."""
+
+    def __init__(self, events: AsyncIterator[bytes], task: asyncio.Task[Any]) -> None:
+        # A proxy must not hold the events back.
+        super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        self._task = task
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._task.cancel()
+
+
+async def _events(task: asyncio.Task[Answer], passages: asyncio.Queue[Sequence[Hit]]) -> AsyncIterator[bytes]:
     """`passages`, then `answer` or `error`; a comment now and then in between."""
-    passages: asyncio.Queue[Sequence[Hit]] = asyncio.Queue()
-    task = asyncio.ensure_future(server.answer(ask, client, passages.put_nowait))
+    found: asyncio.Future[Sequence[Hit]] | None = None
     try:
         told = False
         while not task.done():
@@ -388,7 +414,8 @@ async def _events(server: Server, ask: Ask, client: str) -> AsyncIterator[bytes]
         except Exception as error:
             yield format_sse_event(event="error", data_str=_json(problem_of(error).body))
     finally:
-        task.cancel()  # the client has gone
+        if found is not None:
+            found.cancel()
 
 
 def _passages_event(hits: Sequence[Hit]) -> bytes:
@@ -427,10 +454,10 @@ def _add_openai(app: FastAPI, server: Server) -> None:
         if not body.stream:
             answer, content = await _while_there(request, finished())
             return JSONResponse(openai.completion_of(answer, content, name=name, model=body.model, created=created))
+        task = await _begun(finished())
         with_usage = body.stream_options is not None and body.stream_options.include_usage
 
         async def pieces() -> AsyncIterator[bytes]:
-            task = asyncio.ensure_future(finished())
             try:
                 while not task.done():
                     await asyncio.wait({task}, timeout=_ALIVE_S)
@@ -443,11 +470,9 @@ def _add_openai(app: FastAPI, server: Server) -> None:
                     yield format_sse_event(data_str=_json(chunk))
             except Exception as error:
                 yield format_sse_event(data_str=_json(problem_of(error).body))
-            finally:
-                task.cancel()
             yield format_sse_event(data_str="[DONE]")
 
-        return StreamingResponse(pieces(), media_type="text/event-stream")
+        return _Stream(pieces(), task)
 
 
 def _add_documents(app: FastAPI, server: Server) -> None:
@@ -481,7 +506,7 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         )
 
     @app.post("/v1/documents", status_code=201, responses=_ERRORS)
-    async def upload(file: Annotated[UploadFile, File()], replace: bool = False) -> UploadReply:
+    async def upload(request: Request, file: Annotated[UploadFile, File()], replace: bool = False) -> UploadReply:
         """Take in a file (the types of `rag-ft index build`); it can be asked about when this returns."""
         may_change()
         config = server.config
@@ -507,7 +532,7 @@ def _add_documents(app: FastAPI, server: Server) -> None:
                 index=added.index,
             )
 
-        return await in_turn(take)
+        return await _while_there(request, in_turn(take))
 
     @app.get("/v1/documents/{document_id:path}", responses=_ERRORS)
     async def document(

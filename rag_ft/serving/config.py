@@ -36,14 +36,23 @@ class ServeConfig(BaseModel):
     parse_memory_bytes: Annotated[int, Field(ge=1)] = 1_500 * MEGABYTE
     max_text_chars: Annotated[int, Field(ge=1)] = 5_000_000
     """Of an uploaded document, after it was read."""
+    uploads: Annotated[int, Field(ge=1)] = 8
+    """Uploads that may be on their way at once, from the first byte to the reply: each holds up to its size in memory
+    and on disk."""
     queue: Annotated[int, Field(ge=1)] = 64
-    """Questions that may wait; one more is refused with 429."""
+    """Questions that may wait, and searches likewise; one more is refused with 429."""
     batch: Annotated[int, Field(ge=1)] = 8
     """Questions that are read together at most."""
     deadline_seconds: Annotated[float, Field(gt=0)] = 120.0
     """In which a question must be answered; later its client has the error 504 and its place is free."""
     report: Path | None = None
     """An evaluation report (HTML) that the page links to."""
+
+    @model_validator(mode="after")
+    def _k_within_its_own_limit(self) -> ServeConfig:
+        if self.k > self.max_k:
+            raise ValueError(f"k is {self.k}, more than the {self.max_k} passages that a question may have")
+        return self
 
     @model_validator(mode="after")
     def _open_address_needs_token(self) -> ServeConfig:

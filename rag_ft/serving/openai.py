@@ -8,10 +8,12 @@ that cannot be given (several choices, tools, log-probabilities) is an error.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend
 from pydantic import BaseModel, ConfigDict, Field
 from referencing.exceptions import Unresolvable
 
@@ -117,24 +119,61 @@ class ChatRequest(BaseModel):
             _refuse_reaching_out(schema)
             try:
                 Draft202012Validator.check_schema(schema)
+            except RecursionError as error:
+                raise UsageError("response_format's schema is nested too deeply: make it flatter") from error
             except SchemaError as error:
                 raise UsageError(f"response_format's schema is no JSON schema ({error.message[:120]})") from error
 
 
+_NOT_CHECKED = ("patternProperties", "unevaluatedProperties", "unevaluatedItems", "$dynamicRef")
+
+MOST_REFERENCES = 2_000
+"""Followed for one answer: a schema of 3 kB whose definitions refer to each other twice could ask for a billion."""
+
+
+class _References:
+    """Counts the references that are followed for one answer."""
+
+    def __init__(self) -> None:
+        self._left = MOST_REFERENCES
+
+    def follow(self) -> None:
+        """One more. Raises UsageError beyond the bound."""
+        self._left -= 1
+        if self._left < 0:
+            raise UsageError(
+                f"response_format's schema takes more than {MOST_REFERENCES:,} references to check one answer: make it"
+                " simpler"
+            )
+
+    def validator(self, schema: Any) -> Any:
+        """A validator that counts."""
+
+        def reference(validator: Any, target: Any, instance: Any, around: Any) -> Iterator[Any]:
+            self.follow()
+            yield from Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, around) or ()
+
+        return extend(Draft202012Validator, {"$ref": reference})(schema)  # type: ignore[no-untyped-call]
+
+
 def _refuse_reaching_out(schema: Any) -> None:
-    """Raise UsageError for what would fetch something or could run for ever: references elsewhere, and patterns."""
+    """Raise UsageError for what would fetch something, could run for ever, or evades the count of references."""
     waiting = [schema]
     while waiting:
         one = waiting.pop()
         if isinstance(one, list):
             waiting.extend(one)
         elif isinstance(one, dict):
-            for name in ("$ref", "$dynamicRef"):
-                target = one.get(name)
-                if isinstance(target, str) and not target.startswith("#/"):
-                    raise UsageError(f"response_format's schema refers to {target[:80]!r}: refer to its own $defs only")
-            if ("pattern" in one and isinstance(one["pattern"], str)) or "patternProperties" in one:
+            target = one.get("$ref")
+            if isinstance(target, str) and not target.startswith("#/"):
+                raise UsageError(f"response_format's schema refers to {target[:80]!r}: refer to its own $defs only")
+            if isinstance(one.get("pattern"), str):
                 raise UsageError("response_format's schema has a pattern, which is not checked here: leave it out")
+            for name in _NOT_CHECKED:
+                if name in one:
+                    raise UsageError(f"response_format's schema has {name}, which is not checked here: leave it out")
+            if isinstance(one.get("$schema"), str) and one is not schema:
+                raise UsageError("response_format's schema names another $schema inside: name it at the top only")
             waiting.extend(one.values())
 
 
@@ -146,9 +185,10 @@ def content_of(answer: Answer, wanted: ResponseFormat | None) -> str:
     if wanted.type == "json_object" or wanted.json_schema is None:
         return json.dumps(whole, ensure_ascii=False)
     schema = wanted.json_schema.schema_
+    references = _References()
     try:
-        part = _project(whole, schema, schema)
-        Draft202012Validator(schema).validate(part)
+        part = _project(whole, schema, schema, references)
+        references.validator(schema).validate(part)
     except (RecursionError, Unresolvable) as error:
         raise UsageError(
             "response_format's schema refers to nothing, or to itself without end: mend its $ref"
@@ -162,25 +202,32 @@ def content_of(answer: Answer, wanted: ResponseFormat | None) -> str:
     return json.dumps(part, ensure_ascii=False)
 
 
-def _project(value: Any, schema: Any, root: dict[str, Any], depth: int = 0) -> Any:
+def _project(value: Any, schema: Any, root: dict[str, Any], references: _References, depth: int = 0) -> Any:
     """The part of a value that a schema names: of an object the properties, of a list its items' parts."""
     if not isinstance(schema, dict) or depth > 20:
         return value
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith("#/"):
+        references.follow()
         target: Any = root
         for step in reference[2:].split("/"):
             target = target.get(step.replace("~1", "/").replace("~0", "~"), {}) if isinstance(target, dict) else {}
-        return _project(value, target, root, depth + 1)
+        return _project(value, target, root, references, depth + 1)
     for one in schema.get("anyOf") or schema.get("oneOf") or ():
-        part = _project(value, one, root, depth + 1)
-        if isinstance(one, dict) and Draft202012Validator({**one, "$defs": root.get("$defs", {})}).is_valid(part):
-            return part
+        part = _project(value, one, root, references, depth + 1)
+        if isinstance(one, dict):
+            option = references.validator({**one, "$defs": root.get("$defs", {})})
+            if option.is_valid(part):
+                return part
     properties = schema.get("properties")
     if isinstance(value, dict) and isinstance(properties, dict):
-        return {name: _project(value[name], one, root, depth + 1) for name, one in properties.items() if name in value}
+        return {
+            name: _project(value[name], one, root, references, depth + 1)
+            for name, one in properties.items()
+            if name in value
+        }
     if isinstance(value, list) and "items" in schema:
-        return [_project(item, schema["items"], root, depth + 1) for item in value]
+        return [_project(item, schema["items"], root, references, depth + 1) for item in value]
     return value
 
 

@@ -39,7 +39,8 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
     check_name(name)
     if not data.strip():
         raise DocumentError(name, "is empty")
-    command = [sys.executable, "-m", "rag_ft.serving.parsing", name, str(int(seconds) + 1), str(memory_bytes)]
+    limits = (int(seconds) + 1, memory_bytes, max_chars)
+    command = [sys.executable, "-m", "rag_ft.serving.parsing", name, *map(str, limits)]
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
@@ -51,12 +52,9 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
     if "error" in reply:
         raise DocumentError(name, str(reply["error"]))
     try:
-        document = Document.model_validate(reply)
+        return Document.model_validate(reply)
     except ValidationError as error:
         raise DocumentError(name, f"gives no document ({error.errors()[0]['msg']})") from error
-    if len(document.text) > max_chars:
-        raise DocumentError(name, f"has {len(document.text):,} characters of text, more than the {max_chars:,} allowed")
-    return document
 
 
 def _limit(seconds: int, memory_bytes: int) -> None:
@@ -69,7 +67,7 @@ def _limit(seconds: int, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def main(name: str, seconds: int, memory_bytes: int) -> None:
+def main(name: str, seconds: int, memory_bytes: int, max_chars: int) -> None:
     """The child: file on standard input, document or error as JSON on standard output."""
     _limit(seconds, memory_bytes)
     try:
@@ -85,13 +83,19 @@ def main(name: str, seconds: int, memory_bytes: int) -> None:
             headings=found.headings,
             page_starts=found.page_starts,
         )
+        if len(document.text) > max_chars:
+            many = f"{len(document.text):,} characters of text, more than the {max_chars:,} allowed"
+            raise Unreadable(f"has {many}")
         reply = document.model_dump_json()
     except Unreadable as error:
         reply = json.dumps({"error": str(error)})
+    except ValueError as error:  # pydantic's among them: a text with half a character, say
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        reply = json.dumps({"error": f"gives no document ({first[:200]})"})
     except MemoryError:
         reply = json.dumps({"error": "needs more memory than an upload may and was refused"})
     sys.stdout.buffer.write(reply.encode("utf-8", "replace"))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

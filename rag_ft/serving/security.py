@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_ft.serving.config import ServeConfig, is_loopback
+
+logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/", "/page.js", "/page.css", "/icon.svg", "/healthz", "/readyz"})
 """Served without a token: the page's own files hold no document, and a balancer has none."""
@@ -22,6 +26,8 @@ REPORT_PATH = "/report/"
 UPLOAD_PATH = "/v1/documents"
 _MULTIPART_BYTES = 10_000
 """Around the file in an upload's body."""
+
+_UPLOAD_RETRY_S = 10
 
 _DRAIN_S = 5.0
 _DRAIN_BYTES = 32_000_000
@@ -51,11 +57,12 @@ class Refused(Exception):
 
 
 class Guard:
-    """The outermost layer: refuses before anything is read, and puts the headers on whatever is replied."""
+    """The layer around the routes: refuses before anything is read, and puts the headers on whatever is replied."""
 
     def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
         self._app = app
         self._config = config
+        self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or reply to it."""
@@ -77,24 +84,47 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
+        uploading = self._uploads(scope)
         try:
             self._check(scope)
-            await self._app(scope, body.receive, dressed)
-        except Refused as refused:
+            if uploading and self._uploading >= self._config.uploads:
+                raise Refused(
+                    429,
+                    f"{self._uploading} uploads are on their way already: try again in {_UPLOAD_RETRY_S} s",
+                    {"retry-after": str(_UPLOAD_RETRY_S)},
+                )
+            self._uploading += uploading
+            try:
+                await self._app(scope, body.receive, dressed)
+            finally:
+                self._uploading -= uploading
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            refused = error if isinstance(error, Refused) else self._unexpected(error)
             if not started:
                 # A client that is still sending would take a closed connection for a fault of the network.
                 await body.drain()
                 body.refused = None
                 await _reply(dressed, refused)
 
+    @staticmethod
+    def _unexpected(error: Exception) -> Refused:
+        """What a mistake of ours is told as; replied here, so that such replies have the headers, too."""
+        logger.error("a request failed", exc_info=error)
+        return Refused(500, "the server failed on this request; its log says why")
+
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if is_loopback(self._config.host) and self._config.token is None and not is_loopback(_host_name(host)):
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            named, foreign = _host_name(host), origin is not None and urlsplit(origin).netloc != host
+        except ValueError:
+            raise Refused(400, "the Host or the Origin header is no address") from None
+        if is_loopback(self._config.host) and self._config.token is None and not is_loopback(named):
             # A page of another site whose name was made to point to this machine would come with its own name.
             raise Refused(403, f"this server answers to localhost only, not to {host[:80]!r}")
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if foreign:
             raise Refused(403, "requests from pages of another site are not answered")
         path = scope["path"]
         if self._config.token is not None and path not in OPEN_PATHS and not path.startswith(REPORT_PATH):
@@ -109,8 +139,12 @@ class Guard:
             raise Refused(413, _too_large(self._most(scope)))
 
     def _most(self, scope: Scope) -> int:
-        upload = scope["method"] == "POST" and scope["path"] == UPLOAD_PATH
-        return self._config.max_upload_bytes + _MULTIPART_BYTES if upload else self._config.max_body_bytes
+        limits = self._config
+        return limits.max_upload_bytes + _MULTIPART_BYTES if self._uploads(scope) else limits.max_body_bytes
+
+    @staticmethod
+    def _uploads(scope: Scope) -> bool:
+        return bool(scope["method"] == "POST" and scope["path"] == UPLOAD_PATH)
 
 
 class _Body:

@@ -28,6 +28,11 @@ class EndingThreadExecutor(Executor):
         self._busy = False
         self._closed = False
 
+    @property
+    def waiting(self) -> int:
+        """Calls that have not begun."""
+        return len(self._waiting)
+
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue a call. Raises RuntimeError after `shutdown`."""
         future: Future[T] = Future()

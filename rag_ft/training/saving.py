@@ -170,6 +170,11 @@ def model_card(record: Mapping[str, Any], base_name: str) -> str:
     return "\n".join(lines)
 
 
+def card_body(card: str) -> str:
+    """A card without its front matter, if it has one."""
+    return card.split("\n---", 1)[1].lstrip("-\n") if card.startswith("---") and "\n---" in card else card
+
+
 def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
     """The losses where the held-out one was measured, as a table; the training loss since the measurement before."""
     lines, since = [], []

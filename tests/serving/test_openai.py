@@ -1,6 +1,7 @@
 """The OpenAI-compatible endpoint, asked by the official client and by langchain's."""
 
 import json
+import time
 
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI, UnprocessableEntityError
@@ -116,6 +117,47 @@ def test_models_are_the_adapters(client):
 def test_what_cannot_be_given_is_an_error_and_not_ignored(client, fields):
     with pytest.raises((BadRequestError, UnprocessableEntityError)):
         client.chat.completions.create(**{"model": "rag-ft", "messages": MESSAGES, **fields})
+
+
+def _nested(levels):
+    return {"items": _nested(levels - 1)} if levels else {"type": "string"}
+
+
+def _doubling(levels, more=None):
+    """Three kilobytes that ask for 2^levels checks."""
+    names = [f"a{number}" for number in range(levels)]
+    twice = {
+        name: {**(more or {}), "allOf": [{"$ref": f"#/$defs/{after}"}] * 2}
+        for name, after in zip(names, [*names[1:], "end"], strict=True)
+    }
+    return {"allOf": [{"$ref": "#/$defs/a0"}], "$defs": {**twice, "end": {}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (_doubling(30), "more than 2,000 references"),
+        ({**_doubling(30), "anyOf": [{"$ref": "#/$defs/a0"}]}, "more than 2,000 references"),
+        (_doubling(30, {"$schema": "https://json-schema.org/draft/2020-12/schema"}), "another .schema inside"),
+        ({**_doubling(30), "unevaluatedProperties": False}, "unevaluatedProperties, which is not checked"),
+        ({"$dynamicRef": "#/$defs/a"}, "dynamicRef, which is not checked"),
+        (_nested(300), "nested too deeply"),
+    ],
+)
+def test_a_schema_that_would_take_for_ever_is_refused_and_the_server_goes_on(client, http, schema, said):
+    begin = time.monotonic()
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    with pytest.raises((BadRequestError, UnprocessableEntityError), match=said):
+        client.chat.completions.create(model="rag-ft", messages=MESSAGES, response_format=wanted)
+    assert time.monotonic() - begin < 20
+    assert http.get("/healthz").status_code == 200
+
+
+def test_a_schema_whose_definitions_are_used_many_times_is_followed(client):
+    schema = {"type": "object", "properties": {"answer": {"$ref": "#/$defs/a0"}}, "$defs": _doubling(6)["$defs"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    reply = client.chat.completions.create(model="rag-ft", messages=MESSAGES, response_format=wanted)
+    assert json.loads(reply.choices[0].message.content).keys() == {"answer"}
 
 
 def test_a_conversation_asks_its_last_user_message_and_reads_parts():

@@ -37,6 +37,7 @@ def test_a_file_becomes_a_document_named_as_it_was_sent():
         ("a.pdf", b"%PDF-1.4 nothing of a pdf", "cut off"),
         ("a.docx", b"PK\x03\x04 half a zip", "cut off"),
         ("a.md", b"x " * 60_000, "more than the 100,000"),
+        ("a.md", b'---\ntitle: "\\ud800"\n---\n\nSome text.\n', "gives no document"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_words(name, data, said):

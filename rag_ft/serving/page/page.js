@@ -300,7 +300,9 @@ async function upload(event) {
 }
 
 async function start() {
+  const first = about === null;
   about = await json("v1/about");
+  if (first) byId("k").value = about.k;
   byId("token-form").hidden = true;
   byId("about").textContent = `${about.documents} documents, ${about.passages} passages · ${about.model} on ${about.device}`;
   byId("report").hidden = !about.report;
