@@ -368,7 +368,7 @@ def _add_questions(app: FastAPI, server: Server) -> None:
 
 
 async def _begun(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Work that a stream will tell about, under way. Raises what it is refused for at once: a status can say it still."""
+    """Work that a stream will tell about, under way. Raises what it is refused for at once, while a status can."""
     task = asyncio.ensure_future(work)
     await asyncio.sleep(0)  # it has its place in the queue then, or has none
     if task.done():
