@@ -1,6 +1,7 @@
 import json
 import resource
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers.integrations import get_available_reporting_integrations
 
+from rag_ft import model
 from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError, WeightsError
 from rag_ft.schema import Question
+from rag_ft.training import trainer
 from rag_ft.training.examples import ExampleConfig
 from rag_ft.training.lora import LoraSettings
 from rag_ft.training.saving import clear_checkpoints, save_adapter
@@ -83,6 +86,32 @@ def test_a_full_disk_at_the_adapter_is_one_sentence_and_leaves_nothing_half_writ
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list((tmp_path / "copy").iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [LoraSettings(rank=4), LoraSettings(rank=4, dora=True, rslora=True, dropout=0.1)])
+def test_a_base_in_16_bits_stays_in_16_bits_from_training_to_answers(
+    tmp_path, world, tiny_llama_dir, monkeypatch, shape
+):
+    """On a CPU without bfloat16 products, too, where nobody would choose it."""
+    plan = model.compute_plan("cpu")
+    monkeypatch.setattr(model, "compute_plan", lambda *_given, **_more: replace(plan, dtype="bfloat16"))
+    held = {}
+    prepare = trainer.check_prepared
+
+    def looked_at(adapted, checkpointing):
+        held.update({name: one.dtype for name, one in adapted.named_parameters() if "lora_" not in name})
+        prepare(adapted, checkpointing)
+
+    monkeypatch.setattr(trainer, "check_prepared", looked_at)
+    index, questions = world
+    training = TrainConfig(bits=16, max_steps=6, evaluations=2, learning_rate=5e-3)
+    made = train_reader(questions, index, tmp_path / "made", reader=str(tiny_llama_dir), lora=shape, training=training)
+    assert {dtype for name, dtype in held.items() if "norm" in name} == {torch.float32}
+    assert {dtype for name, dtype in held.items() if "_proj" in name} == {torch.bfloat16}
+    assert made.verdict.train_loss > 0
+    records = [json.loads(line) for line in (made.path / "training" / "metrics.jsonl").read_text().splitlines()]
+    held_out = [one["eval_loss"] for one in records if "eval_loss" in one]
+    assert held_out[-1] < held_out[0]
 
 
 def test_peft_loads_the_adapter_as_it_is(adapter, tiny_llama_dir):

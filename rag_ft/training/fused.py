@@ -117,7 +117,7 @@ def fused(model: Any, dtype: torch.dtype) -> Iterator[Fused]:
     if next(model.parameters()).device.type != "cpu":
         yield Fused(0, 0, False)
         return
-    head = _plain_head(model)
+    head = _plain_head(model, dtype)
     changed = []
     lora = norms = 0
     for module in model.modules():
@@ -178,15 +178,17 @@ def _norm_forward(module: Any, dtype: torch.dtype) -> Any:
     return forward if torch.allclose(wanted, found, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5) else None
 
 
-def _plain_head(model: Any) -> bool:
+def _plain_head(model: Any, dtype: torch.dtype) -> bool:
     """Whether the logits are the frozen head's product with the last hidden states, and nothing more."""
     head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None or head.weight.requires_grad:
         return False
     seen: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    # A base in 16 bits has norms in 32, which only fit together as they do in training.
+    mixed = torch.autocast("cpu", dtype, enabled=head.weight.dtype != torch.float32)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), mixed:
             logits = model(input_ids=torch.tensor([[3, 4, 5, 6]], device=head.weight.device), use_cache=False).logits
             own = linear(seen[0].to(head.weight.dtype), head.weight)
     finally:

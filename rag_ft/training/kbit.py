@@ -14,6 +14,20 @@ from rag_ft.errors import TrainingError
 Bits: TypeAlias = Literal[4, 16, 32]
 
 
+def in_float32(parameter: str) -> bool:
+    """Whether a parameter of this name is held in float32 whatever the others are: norms and a head of its own."""
+    return "norm" in parameter or "lm_head" in parameter
+
+
+def freeze(model: Any) -> Any:
+    """A 16-bit base as training holds it: nothing learns, norms and head in float32, the rest as it is."""
+    for name, one in model.named_parameters():
+        one.requires_grad_(False)
+        if in_float32(name):
+            one.data = one.data.float()
+    return model
+
+
 def check_prepared(model: Any, checkpointing: bool) -> None:
     """Raise TrainingError unless the base is frozen, norms and head are float32, and something learns."""
     import torch
@@ -27,7 +41,7 @@ def check_prepared(model: Any, checkpointing: bool) -> None:
     if not learning:
         raise TrainingError("no parameter would be trained: check the target modules")
     for name, one in model.named_parameters():
-        if ("norm" in name or "lm_head" in name) and one.dtype != torch.float32 and one.is_floating_point():
+        if in_float32(name) and one.dtype != torch.float32 and one.is_floating_point():
             raise TrainingError(
                 f"{name} is {one.dtype} and must be float32 for a stable loss: load the base in float32"
             )

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from rag_ft.errors import TrainingError
 from rag_ft.training.collator import IGNORE_INDEX, Collator, Row
-from rag_ft.training.kbit import Bits, check_prepared
+from rag_ft.training.kbit import Bits, check_prepared, freeze, in_float32
 from rag_ft.training.lora import LoraPlan, LoraSettings
 from rag_ft.weights import ADAPTER_WEIGHTS
 
@@ -167,7 +167,10 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
     if checkpointing is None:
         checkpointing = memory_asks(plan, config.row_tokens, loaded.model.device)
     torch.manual_seed(config.seed)
-    model = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
+    if config.bits == 16:
+        model = freeze(loaded.model)  # PEFT's function would hold all of it in 32 bits
+    else:
+        model = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
     if checkpointing:
         # PEFT's function switches it on for quantised models alone.
         model.enable_input_require_grads()
@@ -411,14 +414,15 @@ def product_type(on_cpu: bool) -> Any:
 def autocasting(model: Any) -> Any:
     """A context in which a model held in float32 computes its products in the type that is fast here.
 
-    A model that is held in that type already is left to itself.
+    A model that is held in that type altogether is left to itself.
     """
     import torch
 
-    weight = model.get_input_embeddings().weight
-    device = weight.device.type
+    device = model.get_input_embeddings().weight.device.type
     half = autocast(device == "cpu")
-    enabled = half != "none" and weight.dtype == torch.float32
+    enabled = half != "none" and any(
+        in_float32(name) and one.dtype == torch.float32 for name, one in model.named_parameters()
+    )
     return torch.autocast(device, getattr(torch, half, None), enabled=enabled)
 
 

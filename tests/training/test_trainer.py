@@ -23,9 +23,9 @@ def rows(encoded):
     return pack(encoded, 500, 0)
 
 
-def _train(folder, tiny_llama_dir, rows, config=CONFIG, **more):
+def _train(folder, tiny_llama_dir, rows, config=CONFIG, dropout=0.1, **more):
     loaded = load_base(str(tiny_llama_dir), config)
-    model = adapt(loaded, LoraSettings(rank=4, dropout=0.1), config)
+    model = adapt(loaded, LoraSettings(rank=4, dropout=dropout), config)
     return run(model, loaded.tokenizer, rows, rows[:2], config, folder, **more), model
 
 
@@ -62,13 +62,14 @@ class _StopAt:
         return Stop()
 
 
-def test_a_run_killed_and_resumed_ends_with_the_weights_of_one_that_was_not(tmp_path, tiny_llama_dir, rows):
-    whole, model = _train(tmp_path / "whole", tiny_llama_dir, rows)
+@pytest.mark.parametrize("dropout", [0.1, 0.0], ids=["with dropout", "with the fused layers"])
+def test_a_run_killed_and_resumed_ends_with_the_weights_of_one_that_was_not(tmp_path, tiny_llama_dir, rows, dropout):
+    whole, model = _train(tmp_path / "whole", tiny_llama_dir, rows, dropout=dropout)
     wanted = _adapter(model)
     with pytest.raises(RuntimeError, match="killed"):
-        _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[_StopAt(5)])
+        _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[_StopAt(5)], dropout=dropout)
     torch.rand(7)  # another random state than the run's
-    resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows)
+    resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows, dropout=dropout)
     assert resumed[0]["step"] == 1 and [one["step"] for one in resumed] == [one["step"] for one in whole]
     for name, value in _adapter(model).items():
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
