@@ -25,7 +25,11 @@ def read_questions(path: str | Path) -> list[Question]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        if isinstance(error, OSError):
+            reason = error.strerror
+        else:
+            line = error.object[: error.start].count(b"\n") + 1
+            reason = f"it is not UTF-8: byte 0x{error.object[error.start]:02X} in line {line}"
         raise DatasetError(
             f"{path} cannot be read ({reason}): give a .jsonl of question records or a SQuAD .json"
         ) from error

@@ -174,7 +174,7 @@ def train_reader(
         start.check_bits(training.bits)
     loaded = trainer.load_base(reader, training)
     plan = model_plan(loaded.model, lora)
-    for line in plan_lines(plan, training):
+    for line in plan_lines(plan, training, loaded):
         tell(line)
     if start is not None:
         tell(f"starts from      {start.weights.path}")
@@ -453,10 +453,15 @@ def check_trackers(report_to: str) -> None:
     )
 
 
-def plan_lines(plan: LoraPlan, training: TrainConfig) -> list[str]:
+def plan_lines(plan: LoraPlan, training: TrainConfig, loaded: LoadedModel) -> list[str]:
     """The plan of a run as a person reads it."""
     lora = plan.settings
     held = {4: "4-bit NF4 (QLoRA)", 16: "16 bits", 32: "32 bits"}[training.bits]
+    on_cpu = loaded.plan.device == "cpu"
+    if training.bits == 4 and on_cpu and loaded.plan.quantisation == "nf4" and not training.keep_packed:
+        held += "; kept packed, which is slower, because unpacked they would take more than half of the free memory"
+    if training.bits == 16 and loaded.plan.dtype == "float32":
+        held = "in 32 bits, because 16-bit values compute slower here"
     return [
         f"adapter         rank {lora.rank} on {', '.join(sorted({one.name for one in plan.projections}))}",
         f"                {plan.trainable:,} parameters ({plan.share:.2%} of the model),"

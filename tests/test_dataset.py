@@ -178,7 +178,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path):
         read_questions(tmp_path / "latin.jsonl")
     lines = json.dumps(record, ensure_ascii=False).encode("utf-8") + b"\n" + b'{"id": "b", "question": "\xe9"}'
     (tmp_path / "mixed.jsonl").write_bytes(lines)
-    with pytest.raises(DatasetError, match="it is not UTF-8"):
+    with pytest.raises(DatasetError, match="it is not UTF-8: byte 0xE9 in line 2"):
         read_questions(tmp_path / "mixed.jsonl")
 
 

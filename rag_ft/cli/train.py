@@ -109,10 +109,13 @@ def train(
             lora = start.settings(lora)
         loaded = load_base(reader, training)
         ready = prepare(questions, found, loaded, examples, training)
-        for line in [*plan_lines(model_plan(loaded.model, lora), training), *ready.certificate.lines()]:
+        for line in [*plan_lines(model_plan(loaded.model, lora), training, loaded), *ready.certificate.lines()]:
             console.print(line, markup=False)
-        for row in ready.rows[:show_masks]:
-            _print_mask(row, loaded.tokenizer, console)
+        # One of each row first, for variety; then the second ones, and so on.
+        most = max((len(row.records) for row in ready.rows), default=0)
+        shown = [(row, place) for place in range(most) for row in ready.rows if place < len(row.records)]
+        for row, place in shown[:show_masks]:
+            _print_mask(row, place, loaded.tokenizer, console)
         return 1 if ready.certificate.red else 0
     from rag_ft.cli.render import TrainingLine
 
@@ -274,13 +277,13 @@ def _checked(kind: Any, **values: Any) -> Any:
         raise UsageError(f"--{name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
 
 
-def _print_mask(row: Any, tokenizer: Any, console: Any) -> None:
-    """A row's first example: prompt grey, completion coloured, a dot between tokens."""
+def _print_mask(row: Any, place: int, tokenizer: Any, console: Any) -> None:
+    """One of a row's examples: prompt grey, completion coloured, a dot between tokens."""
     from rich.text import Text
 
     from rag_ft.training.collator import IGNORE_INDEX, context_of
 
-    record, tokens, labels = context_of(row, 0)
+    record, tokens, labels = context_of(row, place)
     text = Text(f"\n{record}\n", style="bold")
     for token, label in zip(tokens, labels, strict=True):
         piece = tokenizer.decode([token])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -134,13 +135,15 @@ def _head_at(model: Any, wanted: Any, *, passed_by: bool) -> Iterator[Any]:
 
 
 def load_base(name: str, config: TrainConfig) -> LoadedModel:
-    """The base model as training holds it: NF4 values unpacked on a CPU, packed on a GPU; float32 otherwise."""
+    """The base model as training holds it: NF4 values unpacked on a CPU with memory to spare, packed on another one and
+    on a GPU; float32 otherwise.
+    """
     from dataclasses import replace
 
     from rag_ft.model import compute_plan, load_model, unpack_nf4
 
     plan = compute_plan(quantisation="nf4" if config.bits == 4 else "none")
-    packed = config.bits == 4 and (config.keep_packed or plan.device != "cpu")
+    packed = config.bits == 4 and (config.keep_packed or plan.device != "cpu" or not _unpacked_fits(name))
     if not packed:
         # The adapter's updates are small: the base stays float32 and bfloat16 is used inside products only.
         plan = replace(plan, quantisation="none", dtype="float32" if config.bits != 16 else plan.dtype)
@@ -150,6 +153,17 @@ def load_base(name: str, config: TrainConfig) -> LoadedModel:
     if config.bits == 4 and not packed:
         unpack_nf4(loaded.model)
     return loaded
+
+
+def _unpacked_fits(name: str) -> bool:
+    """Whether a model's weights in 32 bits take at most half of the memory that is free."""
+    import torch
+
+    from rag_ft.weights import resolve_reader, tensor_shapes
+
+    files = resolve_reader(name).path.glob("*.safetensors")
+    values = sum(math.prod(shape) for file in files for shape in tensor_shapes(file).values())
+    return 4 * values <= _free_bytes(torch.device("cpu")) / 2
 
 
 def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start: Weights | None = None) -> Any:

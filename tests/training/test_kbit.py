@@ -3,9 +3,11 @@ import torch
 
 from rag_ft.errors import TrainingError
 from rag_ft.model import unpack_nf4
+from rag_ft.training import trainer
 from rag_ft.training.kbit import check_gradients, check_prepared
-from rag_ft.training.lora import LoraSettings
+from rag_ft.training.lora import LoraSettings, model_plan
 from rag_ft.training.trainer import TrainConfig, adapt, load_base
+from rag_ft.tuning import plan_lines
 
 
 def test_unpacked_weights_compute_what_packed_nf4_layers_compute(tiny_llama_dir):
@@ -35,6 +37,18 @@ def test_four_bits_on_a_cpu_are_held_unpacked_and_keep_packed_packs_them(tiny_ll
         one, other = unpacked(tokens).logits, packed(tokens).logits
     # Where a CPU computes bfloat16, bitsandbytes does so in inference: equal but for that rounding.
     assert float((one - other).norm() / one.norm()) < 0.05
+
+
+def test_four_bits_stay_packed_where_memory_is_scarce_and_it_is_said(tiny_llama_dir, monkeypatch):
+    training, lora = TrainConfig(bits=4), LoraSettings(rank=4)
+    monkeypatch.setattr(trainer, "_free_bytes", lambda device: 100_000.0)
+    scarce = load_base(str(tiny_llama_dir), training)
+    assert scarce.model.model.layers[0].mlp.gate_proj.weight.dtype == torch.uint8
+    assert any("kept packed" in line for line in plan_lines(model_plan(scarce.model, lora), training, scarce))
+    monkeypatch.setattr(trainer, "_free_bytes", lambda device: 1e12)
+    plenty = load_base(str(tiny_llama_dir), training)
+    assert plenty.model.model.layers[0].mlp.gate_proj.weight.dtype == torch.float32
+    assert not any("packed" in line for line in plan_lines(model_plan(plenty.model, lora), training, plenty))
 
 
 def test_a_base_that_is_not_frozen_is_refused(tiny):
