@@ -123,8 +123,8 @@ def prepare(
 
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     split = split or split_by_document(records, examples.held_out, examples.seed)
-    train = make_examples(split.train, index, examples)
     held_out = make_examples(split.held_out, index, examples)
+    train = make_examples(split.train, index, examples, apart=held_out.documents)
     prompts = PromptBuilder(loaded.tokenizer, shots=False)
     budget = reader_budget(prompts, window_of(loaded.model), max_prompt_tokens, max_answer_tokens)
     encoded = encode(train.examples, prompts, budget)

@@ -7,7 +7,7 @@ meet. A passage that holds an accepted answer in other words is never a `null` e
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -125,10 +125,13 @@ def _documents(question: Question) -> list[str]:
     return [one.document_id for one in question.evidence]
 
 
-def make_examples(questions: Sequence[Question], index: Index, config: ExampleConfig) -> ExampleSet:
+def make_examples(
+    questions: Sequence[Question], index: Index, config: ExampleConfig, *, apart: Collection[str] = ()
+) -> ExampleSet:
     """Examples for one side of the split, in an order that keeps questions of the same passages together.
 
-    Equal arguments give equal examples. Raises DatasetError where nothing remains, naming the first reason.
+    `apart`: documents of the other side, whose passages are no hard negatives here. Equal arguments give equal
+    examples. Raises DatasetError where nothing remains, naming the first reason.
     """
     chooser = random.Random(config.seed)
     kept = _limited(questions, config.unanswerable_share, chooser)
@@ -141,7 +144,7 @@ def make_examples(questions: Sequence[Question], index: Index, config: ExampleCo
     dropped: dict[str, str] = {}
     distractors: dict[str, list[Passage]] = {}
     for question, hits in zip(kept, found, strict=True):
-        ranked = [hit.passage for hit in hits]
+        ranked = [hit.passage for hit in hits if hit.passage.document_id not in apart]
         gold = _gold(question, by_document)
         negatives = [one for one in ranked if not _holds(one, question) and (gold is None or one.id != gold.id)]
         if question.answerable and gold is None:

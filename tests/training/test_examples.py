@@ -20,6 +20,22 @@ def test_no_document_stands_on_both_sides_and_no_question_is_lost(share, seed):
     assert split == split_by_document(QUESTIONS, share, seed)
 
 
+@pytest.mark.parametrize("reading", ["separate", "joint"])
+def test_no_passage_of_a_document_that_is_held_out_stands_in_a_prompt_that_is_trained_on(world, reading):
+    index, questions = world
+    split = split_by_document(questions, 0.3, 0)
+    config = ExampleConfig(negatives=3.0, reading=reading)
+    held_out = make_examples(split.held_out, index, config)
+
+    def met(examples):
+        return {passage.document_id for example in examples for passage in example.passages}
+
+    assert met(make_examples(split.train, index, config).examples) & held_out.documents
+    apart = make_examples(split.train, index, config, apart=held_out.documents)
+    assert not met(apart.examples) & held_out.documents
+    assert {one.record_id for one in apart.examples} == {one.id for one in split.train}
+
+
 def test_documents_that_share_a_question_stay_together():
     both = Question(
         id="both",
