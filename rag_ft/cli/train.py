@@ -188,9 +188,10 @@ def plan(
     console = stdout()
     for one in made.projections:
         times = one.weights / one.adapter
+        magnitudes = f" + {one.outputs}" if dora else ""
         console.print(
             f"{one.name:<12} {one.count} x  {one.inputs} x {one.outputs} = {one.weights:>11,}   adapter"
-            f" {rank} x ({one.inputs} + {one.outputs}) = {one.adapter:,}: {times:.0f} times fewer",
+            f" {rank} x ({one.inputs} + {one.outputs}){magnitudes} = {one.adapter:,}: {times:.0f} times fewer",
             markup=False,
         )
     console.print(

@@ -1,10 +1,13 @@
+import re
+import types
+
 import pytest
 from data import little_world
 
 from rag_ft.counterfactual import answer_type
 from rag_ft.schema import Passage
 from rag_ft.training.examples import Example
-from rag_ft.training.overfitting import FIXES, Memorisation, judge, swapped
+from rag_ft.training.overfitting import FIXES, Memorisation, judge, probe_memory, swapped
 
 
 def _history(train, held_out):
@@ -88,3 +91,39 @@ def test_a_run_made_to_overfit_is_told_from_a_healthy_one(tmp_path, tiny_llama_d
         ).verdict
     assert made["overfit"].outcome == "overfitting" and made["overfit"].fixes
     assert made["short"].outcome in ("healthy", "still learning") and not made["short"].fixes
+
+
+class _FakeReader:
+    """Answers as told, so that the probe's counting can be checked."""
+
+    def __init__(self, answers, from_passage):
+        self._answers = answers
+        self._from_passage = from_passage
+
+    def closed_book(self, questions, must_answer):
+        assert must_answer
+        return [types.SimpleNamespace(answer=None if self._from_passage else self._answers[one]) for one in questions]
+
+    def read_batch(self, requests):
+        return [
+            types.SimpleNamespace(
+                answer=re.search(r"is (\S+) metres", one.passages[0].text).group(1)
+                if self._from_passage
+                else self._answers[one.question]
+            )
+            for one in requests
+        ]
+
+
+@pytest.mark.parametrize(("from_passage", "shares"), [(True, (0, 1, 0)), (False, (1, 0, 1))])
+def test_the_memory_probe_tells_a_reader_of_passages_from_one_that_recites(from_passage, shares):
+    examples, answers = [], {}
+    for number, metres in enumerate((120, 87, 45, 300)):
+        text = f"The tower of town {number} is {metres} metres high."
+        passage = Passage(id=str(number), document_id=str(number), text=text, start=0, end=len(text))
+        question = f"How high is the tower of town {number}?"
+        examples.append(Example(str(number), question, (passage,), str(metres), (1,)))
+        answers[question] = str(metres)
+    found = probe_memory(_FakeReader(answers, from_passage), examples)
+    assert (found.questions, found.swapped) == (4, 4)
+    assert (found.recited, found.followed, found.remembered) == shares
