@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tiny_adapters import make_adapter
 from typer.testing import CliRunner
 
 from rag_ft.bundled import handbook_path
@@ -69,6 +71,8 @@ def start(built: Path) -> Iterator:
         (["--host", "0.0.0.0"], "a token is required"),
         (["--port", "70000"], "port"),
         (["--with-adapter", "noname"], "NAME=FOLDER"),
+        (["--with-adapter", "one=a", "--with-adapter", "one=b"], "'one' twice"),
+        (["-k", "30"], "k is 30, more than the 20"),
         (["--report", "nothing.html"], "there is no report"),
     ],
 )
@@ -80,6 +84,16 @@ def test_wrong_calls_are_said_before_anything_is_loaded(tmp_path, arguments, sai
 def test_a_missing_index_is_said(tmp_path):
     result = CliRunner().invoke(app, ["serve", "--index", str(tmp_path / "none")])
     assert "there is no index" in str(result.exception)
+
+
+def test_an_adapter_of_another_base_is_said_before_it_listens(built, tiny_llama_dir, tmp_path):
+    folder = make_adapter(tmp_path / "adapter", tiny_llama_dir, 1)
+    record = json.loads((folder / "rag_ft.json").read_text())
+    record["base_model"] = {"name": "another", "identity": "f" * 64, "bits": 32}
+    (folder / "rag_ft.json").write_text(json.dumps(record))
+    call = ["serve", "--index", str(built), "--reader", str(tiny_llama_dir), "--with-adapter", f"mine={folder}"]
+    result = CliRunner().invoke(app, call)
+    assert "was trained on another" in str(result.exception) and str(folder) in str(result.exception)
 
 
 @pytest.mark.slow
