@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -156,3 +157,20 @@ def test_a_server_with_a_token_asks_for_it(serve, real_reader, browser):
     find(driver, "#token").send_keys("a-token-of-enough-letters\n")
     wait(driver, lambda d: "38 documents" in find(d, "#about").text)
     assert not find(driver, "#token-form").is_displayed()
+
+
+def test_an_adapter_is_chosen_other_passages_are_shown_and_the_report_is_opened(serve, real_reader, browser, tmp_path):
+    (tmp_path / "report.html").write_text("<!doctype html><title>Measured</title><p>figures</p>")
+    client: httpx.Client = serve(real_reader, report=tmp_path / "report.html")
+    driver = browser(400, 800, str(client.base_url))
+    wait(driver, lambda d: find(d, "#adapter option[value=none]")).click()
+    ask(driver, "What does gradient checkpointing cost?")
+    assert 'adapter="none"' in client.get("/metrics").text
+    if not find(driver, "#others").get_attribute("open"):  # where nothing was answered they are open already
+        find(driver, "#others summary").click()
+    others = driver.find_elements("css selector", "#others li")
+    assert 2 <= len(others) <= 3 and all(re.search(r"\d\.\d", one.text) for one in others)
+    find(driver, "#report").click()
+    wait(driver, lambda d: len(d.window_handles) == 2)
+    driver.switch_to.window(driver.window_handles[1])
+    wait(driver, lambda d: d.title == "Measured")
