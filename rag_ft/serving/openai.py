@@ -137,6 +137,13 @@ class _References:
     def __init__(self) -> None:
         self._left = MOST_REFERENCES
 
+        def reference(validator: Any, target: Any, instance: Any, around: Any) -> Iterator[Any]:
+            self.follow()
+            yield from Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, around) or ()
+
+        self.validator: Any = extend(Draft202012Validator, {"$ref": reference})  # type: ignore[no-untyped-call]
+        """Class of validators that count."""
+
     def follow(self) -> None:
         """One more. Raises UsageError beyond the bound."""
         self._left -= 1
@@ -145,15 +152,6 @@ class _References:
                 f"response_format's schema takes more than {MOST_REFERENCES:,} references to check one answer: make it"
                 " simpler"
             )
-
-    def validator(self, schema: Any) -> Any:
-        """A validator that counts."""
-
-        def reference(validator: Any, target: Any, instance: Any, around: Any) -> Iterator[Any]:
-            self.follow()
-            yield from Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, around) or ()
-
-        return extend(Draft202012Validator, {"$ref": reference})(schema)  # type: ignore[no-untyped-call]
 
 
 def _refuse_reaching_out(schema: Any) -> None:
