@@ -324,6 +324,8 @@ class _Run:
 
     def claim_folder(self) -> None:
         """A folder with checkpoints of a run with other data or settings is not gone on from. Raises TrainingError."""
+        if not trainer.main_process():
+            return
         identity = {
             "examples": fingerprint_examples(self.ready.train),
             "prompt": self.ready.prompts.fingerprint,
@@ -333,8 +335,6 @@ class _Run:
             "training": self.training.model_dump(mode="json"),
         }
         path = self.work / RUN_RECORD
-        if not trainer.main_process():
-            return
         if path.is_file() and any((self.work / trainer.CHECKPOINTS).glob("checkpoint-*")):
             before = json.loads(path.read_text(encoding="utf-8"))
             changed = sorted(name for name in identity if before.get(name) != identity[name])
