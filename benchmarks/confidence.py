@@ -1,10 +1,11 @@
-"""What a confidence should be the probability of: two definitions on the same readings.
+"""What a confidence should be the probability of: four definitions on the same readings.
 
     python benchmarks/confidence.py PATH/TO/dev.json [--questions 600]
 
 Questions of the four held-out articles, in an index of the whole file, and of two articles that the packaged adapter
-was not trained on, in an index of the other twelve. For each definition: F1 of the answerable questions where 65% of
-the unanswerable are recognised, and the expected calibration error of an answer's being right (F1 of at least half).
+was not trained on, in an index of the other twelve. For each definition: F1 of the answerable questions where 50, 65,
+80 and 90% of the unanswerable are recognised, and the expected calibration error of an answer's being right (F1 of at
+least half).
 """
 
 import argparse
@@ -20,9 +21,16 @@ from train_default import HELD_OUT, calibration_set
 from rag_ft.dataset import read_questions
 from rag_ft.evaluation.answer_metrics import calibration_error, token_f1
 from rag_ft.index import Index
-from rag_ft.reader import Reader, ReadRequest, _groups
+from rag_ft.reader import Reader, ReadRequest, _not_null
 
-RECOGNISED = 0.65
+RECOGNISED = (0.5, 0.65, 0.8, 0.9)
+
+NOT_NULL = {
+    "not null in the answering passage": slice(0, 1),
+    "not null in the answer's sentence alone": slice(1, 2),
+    "not null in both, mean of log-odds": slice(0, 2),
+}
+"""Which of the two probabilities of null."""
 
 
 def readings(reader: Reader, index: Index, questions) -> list[dict]:
@@ -30,25 +38,23 @@ def readings(reader: Reader, index: Index, questions) -> list[dict]:
     for start in range(0, len(questions), 16):
         batch = questions[start : start + 16]
         hits = index.as_retriever(k=3).retrieve_batch([one.question for one in batch])
-        rows = reader._rows(
-            [
-                ReadRequest(one.question, tuple(hit.passage for hit in some))
-                for one, some in zip(batch, hits, strict=True)
-            ]
-        )
-        for group in _groups(rows):
-            reader._run(group)
+        requests = [
+            ReadRequest(one.question, tuple(hit.passage for hit in some)) for one, some in zip(batch, hits, strict=True)
+        ]
+        rows = reader._rows(requests)
+        reader._run_all(requests, rows)
         for number, question in enumerate(batch):
             own = [row for row in rows if row.request == number and row.best is not None]
             best = max(own, key=lambda row: row.scored[row.best] - row.null)
             odds = [np.logaddexp.reduce(list(row.scored.values())) - row.null for row in own]
             everything = np.logaddexp.reduce([0.0, *odds])
+            nulls = [best.null, best.null if best.second_look is None else best.second_look.null]
             found.append(
                 {
                     "answerable": question.answerable,
                     "f1": token_f1(best.best, question.answers) if question.answerable else 0.0,
                     "share of all answers": math.exp(best.scored[best.best] - best.null - everything),
-                    "not null in the answering passage": -math.expm1(best.null),
+                    **{name: _not_null(nulls[part]) for name, part in NOT_NULL.items()},
                 }
             )
     return found
@@ -57,13 +63,16 @@ def readings(reader: Reader, index: Index, questions) -> list[dict]:
 def figures(found: list[dict], name: str) -> dict:
     yes = [one for one in found if one["answerable"]]
     null = sorted(one[name] for one in found if not one["answerable"])
-    threshold = null[math.ceil(RECOGNISED * len(null))]
+    at = {share: null[math.ceil(share * len(null))] for share in RECOGNISED}
     right = [one["f1"] >= 0.5 for one in found]
     return {
         "confidence": name,
         "questions": len(found),
         "f1_made_to_answer": round(100 * np.mean([one["f1"] for one in yes]), 1),
-        "f1_at_65_recognised": round(100 * np.mean([one["f1"] * (one[name] >= threshold) for one in yes]), 1),
+        "f1_where_recognised": {
+            f"{share:.0%}": round(100 * np.mean([one["f1"] * (one[name] >= threshold) for one in yes]), 1)
+            for share, threshold in at.items()
+        },
         "calibration_error": round(calibration_error([one[name] for one in found], right), 3),
     }
 
@@ -82,7 +91,7 @@ def main() -> None:
             index = Index.build(source, Path(folder) / part, progress=False)
             questions = random.Random(0).sample(records, min(given.questions, len(records)))
             found = readings(reader, index, questions)
-            for name in ("share of all answers", "not null in the answering passage"):
+            for name in ("share of all answers", *NOT_NULL):
                 print(json.dumps({"part": part, **figures(found, name)}), flush=True)
 
 

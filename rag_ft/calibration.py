@@ -41,6 +41,7 @@ def calibrate_adapter(
     reader: str = DEFAULT,
     most: int = MOST_ASKED,
     recognise: float | None = None,
+    margin: bool = True,
     dry_run: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> ReaderScore:
@@ -48,9 +49,10 @@ def calibrate_adapter(
 
     Questions about documents that the adapter was trained on are left out, and `say` is told how many: of those it
     knows by heart it is surer than it will be of others. `recognise` asks for the lowest threshold that recognises so
-    large a share of the unanswerable, instead of the one that serves both kinds of questions best. `dry_run` only
-    measures. Raises DatasetError where not both kinds of questions are there or too few unanswerable ones,
-    WeightsError for a folder without this project's record, UsageError for a share outside 0 to 1.
+    large a share of the unanswerable, instead of the one that serves both kinds of questions best; `margin`: so high
+    that other questions like these will probably not fall below that share. `dry_run` only measures. Raises
+    DatasetError where not both kinds of questions are there or too few unanswerable ones, WeightsError for a folder
+    without this project's record, UsageError for a share outside 0 to 1.
     """
     if recognise is not None and not 0 < recognise < 1:
         raise UsageError(f"recognise is the share of unanswerable questions to catch, between 0 and 1, not {recognise}")
@@ -75,11 +77,17 @@ def calibrate_adapter(
             + (f" ({left_out} more are about documents that the adapter was trained on)" if left_out else "")
         )
     asked = Reader.from_pretrained(reader, adapter=weights.path)
-    score = score_reader(asked, records, index, k, most=most, recognise=recognise)
+    score = score_reader(asked, records, index, k, most=most, recognise=recognise, margin=margin)
     if not dry_run:
         record["threshold"] = {
             **threshold_record(score.threshold, asked.reading),
-            "chosen_on": {**score.model_dump(mode="json"), "k": k, "recognise": recognise, "index": index.fingerprint},
+            "chosen_on": {
+                **score.model_dump(mode="json"),
+                "k": k,
+                "recognise": recognise,
+                "margin": margin,
+                "index": index.fingerprint,
+            },
         }
         if _CARD_NEEDS <= set(record):
             config = json.loads((weights.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from rag_ft import settings
 from rag_ft.checksums import sha256_of
-from rag_ft.errors import WeightsError
+from rag_ft.errors import WeightsError, first_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -353,7 +353,7 @@ def _write_folder(gguf: Path, folder: Path, progress: Progress) -> str:
         raise
     except Exception as error:  # gguf and transformers raise anything on a file that they cannot read
         raise WeightsError(
-            f"{gguf.name} cannot be converted by the installed transformers ({_first_line(error)}): "
+            f"{gguf.name} cannot be converted by the installed transformers ({first_line(error)}): "
             "use a GGUF of a Llama-like causal language model, or its safetensors"
         ) from error
     finally:
@@ -432,11 +432,6 @@ def drop_keys(path: Path, *keys: str) -> None:
     for key in keys:
         content.pop(key, None)
     path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]
 
 
 def _say_os_error(error: OSError, folder: Path) -> str:

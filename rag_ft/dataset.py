@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from rag_ft.errors import DatasetError
+from rag_ft.errors import DatasetError, first_line
 from rag_ft.schema import Document, Evidence, Question
 from rag_ft.squad import PARAGRAPH_GAP, SquadAnswer, SquadQuestion, parse_squad
 
@@ -56,7 +56,7 @@ def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document],
     try:
         rows = load_dataset(name, split=split)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)
         raise DatasetError(
             f"the data set {name!r} cannot be loaded ({reason}): check id, split and network, or give a file"
         ) from error

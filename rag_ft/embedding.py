@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_ft.errors import PromptTooLongError, UsageError, WeightsError
+from rag_ft.errors import PromptTooLongError, UsageError, WeightsError, first_line
 
 if TYPE_CHECKING:
     from rag_ft.weights import Weights
@@ -102,7 +102,7 @@ class SentenceEmbedder:
                     str(weights.path), device=device, local_files_only=True, trust_remote_code=False
                 )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise WeightsError(
                 f"{weights.path} cannot be loaded as a sentence-transformers model ({reason}): "
                 "give a folder that was saved by sentence-transformers"

@@ -130,3 +130,9 @@ class DeadlineError(ServingError):
 
 class ClosingError(ServingError):
     """The server is going down and takes no more questions."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough for a sentence of ours; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]

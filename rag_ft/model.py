@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from rag_ft.conversion import quiet_transformers
-from rag_ft.errors import UsageError, WeightsError
+from rag_ft.errors import UsageError, WeightsError, first_line
 from rag_ft.shared_base import SharedBase, loaded_into
 from rag_ft.tuning_record import adapter_record, check_base
 from rag_ft.weights import DEFAULT, Weights, resolve_adapter, resolve_reader
@@ -149,7 +149,7 @@ def load_model(
     except WeightsError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise WeightsError(
             f"{weights.path} cannot be loaded as a causal language model ({reason}): use another model"
         ) from error
@@ -187,7 +187,7 @@ def _tokenizer(weights: Weights) -> Any:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception on a broken file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise WeightsError(
             f"the tokenizer in {weights.path} cannot be loaded ({reason}): fetch the model again"
         ) from error

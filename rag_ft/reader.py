@@ -2,14 +2,15 @@
 
 Three modes. `quote`: the answer is a span of a passage, found by searching all spans at once (`span_search`).
 `schema`: any text in valid JSON (`grammar`). `free`: whatever the model writes, parsed strictly. Two ways of reading:
-`joint` (all passages in one prompt) and `separate` (each passage in a prompt of its own; answers and null compete).
+`joint` (all passages in one prompt) and `separate` (each passage in a prompt of its own; answers and null compete, and
+the sentence of the best answer is read once more on its own).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -22,6 +23,7 @@ from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_g
 from rag_ft.prefix_cache import PrefixCache
 from rag_ft.prompt import Prompt, PromptBuilder, reader_budget
 from rag_ft.schema import Passage
+from rag_ft.sentences import sentence_around
 from rag_ft.shared_base import Held, SharedBase, named_folder
 from rag_ft.span_search import SpanSearch, search_spans
 from rag_ft.spans import Span
@@ -80,7 +82,8 @@ class Reading:
     """That of the outcome given: `answer_confidence`, or the rest to 1 where it abstained."""
     answer_confidence: float
     """Probability that the passage of the best answer, given or not, answers the question at all: that the reader does
-    not say null there. What `threshold` is compared with; 0 where there is no answer."""
+    not say null there, nor to the answer's sentence alone. What `threshold` is compared with; 0 where there is no
+    answer."""
     abstained: bool
     complete: bool
     completion: str
@@ -122,6 +125,8 @@ class _Row:
     """The completion, where it is not to be rendered from the best answer."""
     completion_tokens: int = 0
     passes: int = 0
+    second_look: _Row | None = None
+    """The sentence of the best answer alone, where it was read."""
 
 
 class Reader:
@@ -286,8 +291,7 @@ class Reader:
     def read_batch(self, requests: Sequence[ReadRequest]) -> list[Reading]:
         """The same for many questions, in the order given; prompts are read sorted by length."""
         rows = self._rows(requests)
-        for group in _groups(rows):
-            self._run(group)
+        self._run_all(requests, rows)
         return [
             self._combine(request, [row for row in rows if row.request == number])
             for number, request in enumerate(requests)
@@ -302,8 +306,7 @@ class Reader:
         request = ReadRequest(question, tuple(passages))
         rows = self._rows([request])
         if self.mode == "quote" or len(rows) != 1:
-            for group in _groups(rows):
-                self._run(group)
+            self._run_all([request], rows)
         else:
             pending: list[int] = []
             if self.mode == "schema":
@@ -380,6 +383,36 @@ class Reader:
                     for prompt, numbers in prompts
                 )
         return rows
+
+    def _run_all(self, requests: Sequence[ReadRequest], rows: Sequence[_Row]) -> None:
+        for group in _groups(rows):
+            self._run(group)
+        if self.mode == "quote" and self.reading == "separate":
+            self._look_again(requests, rows)
+
+    def _look_again(self, requests: Sequence[ReadRequest], rows: Sequence[_Row]) -> None:
+        """Read the sentence of each request's best answer on its own: does it answer the question there, too?
+
+        What a passage says near an answer can make it look like one. A second look at the answer's sentence tells
+        unanswerable questions better (Hu et al., Read + Verify, 2019, whose verifier is a model of its own).
+        """
+        looks: list[_Row] = []
+        for number, request in enumerate(requests):
+            best = _winner([row for row in rows if row.request == number and row.complete])
+            passage, span = best.cited[0] if best is not None and best.cited else (None, None)
+            if best is None or passage is None or span is None:
+                continue
+            sentence = sentence_around(passage.text, span.start)
+            if (sentence.start, sentence.end) == (0, len(passage.text)):
+                continue
+            alone = passage.model_copy(update={"text": passage.text[sentence.start : sentence.end]})
+            with suppress(PromptTooLongError):  # a part can have more tokens than the whole, which filled the prompt
+                prompt = self.prompts.build(request.question, [alone], self.budget)
+                ids = [*prompt.context, *prompt.question, *self._lead]
+                best.second_look = _Row(number, prompt, (), ids, len(prompt.context))
+                looks.append(best.second_look)
+        for group in _groups(looks):
+            self._start(group)
 
     def _run(self, rows: list[_Row]) -> None:
         if self.mode == "quote" and self.decoding == "search":
@@ -533,15 +566,17 @@ class Reader:
         """One outcome from the rows of a request.
 
         The best answer is the one with the highest odds against its own row's null. Its confidence is the probability
-        that null is not what this row says: whether the passage answers the question, however unsure the reader is
-        which of several similar spans says it best. Shares of all rows' answers together tell unanswerable questions
-        worse and are far from calibrated (docs/answers.md).
+        that null is not what this row says, nor what it says to the answer's sentence alone (the mean of their
+        log-odds): whether the passage answers the question, however unsure the reader is which of several similar
+        spans says it best. Shares of all rows' answers together tell unanswerable questions worse and are far from
+        calibrated (docs/answers.md).
         """
         read = [False] * len(request.passages)
         for row in rows:
             for place in row.numbers:
                 read[place] = True
-        tokens = sum(len(row.prompt) for row in rows)
+        looks = [row.second_look for row in rows if row.second_look is not None]
+        tokens = sum(len(row.prompt) for row in (*rows, *looks))
         made = sum(row.completion_tokens for row in rows)
         passes = max((row.passes for row in rows), default=0)
 
@@ -568,23 +603,39 @@ class Reader:
 
         if not rows:
             return reading(None, (), 1.0, 0.0)
-        usable = [row for row in rows if row.complete]
-        if not usable:
+        winner = _winner([row for row in rows if row.complete])
+        if winner is None:
             return reading(None, (), 0.0, 0.0, text=rows[0].text, complete=False, abstained=False)
-
-        weights = [row.scored[row.best] - row.null if row.best is not None else -math.inf for row in usable]
-        winner = max(range(len(usable)), key=lambda i: (weights[i], -usable[i].null, -i))
-        best = usable[winner].best
-        confidence = -math.expm1(min(usable[winner].null, 0.0))
-        if best is None:
+        second = winner.second_look
+        confidence = _not_null([winner.null, *(() if second is None else (second.null,))])
+        if winner.best is None:
             return reading(None, (), 1 - confidence, 0.0)
         threshold = self.threshold if request.threshold is None else request.threshold
         # Free text that says an answer has chosen already, however unsure it is.
-        loses = weights[winner] < 0 and self.mode != "free" if threshold is None else confidence < threshold
+        loses = _odds(winner) < 0 and self.mode != "free" if threshold is None else confidence < threshold
         if loses:
             return reading(None, (), 1 - confidence, confidence)
-        text = usable[winner].text if len(rows) == 1 and usable[winner].text else None
-        return reading(best, usable[winner].cited, confidence, confidence, text=text)
+        text = winner.text if len(rows) == 1 and winner.text else None
+        return reading(winner.best, winner.cited, confidence, confidence, text=text)
+
+
+def _odds(row: _Row) -> float:
+    """Log-odds of a row's best answer against its null."""
+    return row.scored[row.best] - row.null if row.best is not None else -math.inf
+
+
+def _winner(rows: Sequence[_Row]) -> _Row | None:
+    """The row of the best answer; the first of equal ones, None where there is no row."""
+    return max(rows, key=lambda row: (_odds(row), -row.null), default=None)
+
+
+def _not_null(nulls: Sequence[float]) -> float:
+    """Probability that null is not said, by the mean of the log-odds of several log-probabilities of null."""
+    if len(nulls) == 1:
+        return -math.expm1(min(nulls[0], 0.0))
+    least = -1e-12  # a null that is certain has odds, too
+    odds = sum(math.log(-math.expm1(min(one, least))) - min(one, least) for one in nulls) / len(nulls)
+    return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
 
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -51,6 +51,17 @@ def sentence_spans(text: str) -> list[Sentence]:
     return spans
 
 
+def sentence_around(text: str, place: int) -> Sentence:
+    """The sentence that the character at `place` stands in; where that is white space between two, the one before it.
+
+    Raises ValueError for a text without a sentence up to there.
+    """
+    found = [one for one in sentence_spans(text) if one.start <= place]
+    if not found:
+        raise ValueError(f"no sentence of the text begins before character {place}")
+    return found[-1]
+
+
 def _append(spans: list[Sentence], text: str, start: int, end: int) -> None:
     while start < end and text[start].isspace():
         start += 1

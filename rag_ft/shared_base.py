@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rag_ft.errors import UsageError, WeightsError
+from rag_ft.errors import UsageError, WeightsError, first_line
 from rag_ft.tuning_record import adapter_record, check_base
 from rag_ft.weights import (
     ADAPTER_CONFIG,
@@ -197,7 +197,7 @@ def loaded_into(model: Any, tuned: Weights, slot: str) -> Any:
             _take_off(model)
         elif slot in model.peft_config:
             model.delete_adapter(slot)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise WeightsError(
             f"the adapter {tuned.path} does not fit the base model ({reason}):"
             " use the base model that it was trained on"

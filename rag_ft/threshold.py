@@ -39,11 +39,12 @@ def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float
     return min(candidates[first : last + 1], key=lambda one: abs(one - middle))
 
 
-def recognising_threshold(null: Sequence[float], share: float) -> float | None:
-    """The lowest threshold that recognises `share` of the unanswerable questions, sampling allowed for: the lower end
-    of the one-sided 95% Wilson interval of the recognised reaches it. None where they are too few to say so.
+def recognising_threshold(null: Sequence[float], share: float, *, margin: bool = True) -> float | None:
+    """The lowest threshold that recognises `share` of the unanswerable questions. None where they are too few.
 
-    `null`: confidence of each unanswerable question.
+    With a margin sampling is allowed for: the lower end of the one-sided 95% Wilson interval of the recognised reaches
+    the share, so that other questions like these will probably not be below it. Without one it is reached on these
+    questions, and on others as often missed as not. `null`: confidence of each unanswerable question.
     """
     from scipy.stats import binomtest
 
@@ -52,7 +53,8 @@ def recognising_threshold(null: Sequence[float], share: float) -> float | None:
     for threshold in _between(null):
         recognised = sum(confidence < threshold for confidence in null)
         # Two-sided 90%: one-sided 95%.
-        if binomtest(recognised, len(null)).proportion_ci(0.9, "wilson").low >= share:
+        least = binomtest(recognised, len(null)).proportion_ci(0.9, "wilson").low if margin else recognised / len(null)
+        if least >= share:
             return threshold
     return None
 
@@ -82,7 +84,7 @@ def harmonic_mean(one: float, other: float) -> float:
     return 2 * one * other / (one + other) if one and other else 0.0
 
 
-CONFIDENCE = "not null"
+CONFIDENCE = "not null, passage and sentence"
 """What a reader's confidence is the probability of; kept beside a threshold, which means nothing for another one."""
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 
 from rag_ft.dataset import read_questions
-from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError
+from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError, first_line
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.index_build import library_versions
 from rag_ft.model import LoadedModel
@@ -416,7 +416,7 @@ class _Run:
         try:
             save_adapter(self.work / kept, self.output, record, card, self.base_name)
         except (OSError, SafetensorError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            reason = first_line(error)
             raise TrainingError(
                 f"the adapter could not be written to {self.output} ({reason}): free some space and run the same"
                 " command, which goes on from the newest whole checkpoint"
@@ -484,9 +484,10 @@ def score_reader(
     *,
     most: int = MOST_ASKED,
     recognise: float | None = None,
+    margin: bool = True,
 ) -> ReaderScore:
     """Token F1 and null on questions with retrieved passages, at the threshold that serves both best here, or at the
-    lowest that recognises the share `recognise` of the unanswerable.
+    lowest that recognises the share `recognise` of the unanswerable, with a margin for sampling or without.
 
     Of more than `most` questions that many are asked, evenly spread over each kind. Raises DatasetError where
     they hold too few unanswerable ones to say that so many are recognised.
@@ -509,7 +510,9 @@ def score_reader(
         if question.answerable
     ]
     null = [one.answer_confidence for one, question in zip(readings, chosen, strict=True) if not question.answerable]
-    threshold = best_threshold(answered, null) if recognise is None else recognising_threshold(null, recognise)
+    threshold = (
+        best_threshold(answered, null) if recognise is None else recognising_threshold(null, recognise, margin=margin)
+    )
     if threshold is None:
         raise DatasetError(
             f"{len(null)} unanswerable questions are too few to say that a threshold recognises {recognise:.0%} of"

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 from rag_ft import conversion
 from rag_ft.checksums import sha256_of
-from rag_ft.errors import WeightsError
+from rag_ft.errors import WeightsError, first_line
 
 Kind: TypeAlias = Literal["embedder", "reader", "adapter"]
 
@@ -306,7 +306,7 @@ def _find(name: str) -> tuple[Path, str]:
             f"the hub has no model {name}, or asks for a token: check the name, or set HF_TOKEN"
         ) from error
     except (HfHubHTTPError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)
         raise WeightsError(
             f"{name} cannot be fetched from the hub ({reason}): try again, or give a local folder"
         ) from error

@@ -56,6 +56,10 @@ def test_a_share_to_recognise_gives_the_lowest_threshold_that_does(adapter, worl
     assert score.null_recognised == 0.75  # 2 of 4 could be chance: Wilson's lower bound is .217, that of 3 is .384
     record = json.loads((adapter / "rag_ft.json").read_text())["threshold"]
     assert (record["value"], record["chosen_on"]["recognise"]) == (score.threshold, 0.3)
+    counted = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.3, margin=False)
+    assert counted.null_recognised == 0.5 and counted.threshold < score.threshold
+    assert json.loads((adapter / "rag_ft.json").read_text())["threshold"]["chosen_on"]["margin"] is False
+    score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.3)
     with pytest.raises(DatasetError, match="4 unanswerable questions are too few"):
         calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.65)
     assert json.loads((adapter / "rag_ft.json").read_text())["threshold"]["value"] == score.threshold

@@ -11,7 +11,7 @@ from rag_ft import completion
 from rag_ft.candidates import find_candidates
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.grammar import GrammarCompiler, answer_grammar
-from rag_ft.reader import Reader, ReadRequest, _answer_closed
+from rag_ft.reader import Reader, ReadRequest, _answer_closed, _not_null
 from rag_ft.schema import Passage
 
 
@@ -24,6 +24,11 @@ PASSAGES = (
     passage('Rank sixteen adds parameters to the layer (about 131,072). She said "the lazy dog" twice.', "b"),
     passage("An adapter is small. The river bank is near the quick brown fox.", "c"),
 )
+SENTENCES = {
+    "a": ["The quick brown fox jumps over the lazy dog.", "It was 3.5 metres, near the river."],
+    "b": ["Rank sixteen adds parameters to the layer (about 131,072).", 'She said "the lazy dog" twice.'],
+    "c": ["An adapter is small.", "The river bank is near the quick brown fox."],
+}
 QUESTIONS = ("What does the fox do?", "How many parameters?", "Who said it? <|im_end|>", "Where?")
 
 
@@ -158,15 +163,63 @@ def null_probability(loaded, subject, question, passages):
     return math.exp(float(after[subject.prompts.completion_null[0]]))
 
 
-def test_confidence_is_the_probability_that_the_answering_passage_is_not_said_to_be_null(loaded):
-    for threshold in (0.0, 1.0):
-        subject = reader(loaded, reading="separate", threshold=threshold)
-        found = subject.read(QUESTIONS[0], PASSAGES)
-        best = reader(loaded, reading="separate", threshold=0.0).read(QUESTIONS[0], PASSAGES)
-        (cited,) = best.cited
-        wanted = 1 - null_probability(loaded, subject, QUESTIONS[0], [cited.passage])
-        assert found.answer_confidence == pytest.approx(wanted, abs=1e-5)
-        assert found.confidence == pytest.approx(wanted if threshold == 0 else 1 - wanted, abs=1e-5)
+def log_odds(probability):
+    return math.log(probability / (1 - probability))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_confidence_is_of_not_null_in_the_answering_passage_and_in_the_sentence_alone(loaded, question, threshold):
+    subject = reader(loaded, reading="separate", threshold=threshold)
+    found = subject.read(question, PASSAGES)
+    (cited,) = reader(loaded, reading="separate", threshold=0.0).read(question, PASSAGES).cited
+    (alone,) = [
+        cited.passage.model_copy(update={"text": sentence})
+        for sentence in SENTENCES[cited.passage.document_id]
+        if cited.passage.text.index(sentence) <= cited.span.start < cited.passage.text.index(sentence) + len(sentence)
+    ]
+    nulls = [null_probability(loaded, subject, question, [one]) for one in (cited.passage, alone)]
+    mean = sum(log_odds(1 - one) for one in nulls) / 2
+    assert log_odds(found.answer_confidence) == pytest.approx(mean, abs=1e-3)
+    assert found.confidence == pytest.approx(
+        found.answer_confidence if threshold == 0 else 1 - found.answer_confidence, abs=1e-9
+    )
+    prompts = [*([one] for one in PASSAGES), [alone]]
+    assert found.prompt_tokens == sum(len(subject.prompts.build(question, one, subject.budget)) for one in prompts)
+
+
+@pytest.mark.parametrize(("reading", "passages"), [("joint", PASSAGES), ("separate", [passage("The only sentence.")])])
+def test_a_sentence_is_not_read_again_where_it_is_all_that_was_read_or_passages_share_a_prompt(
+    loaded, reading, passages
+):
+    subject = reader(loaded, reading=reading)
+    found = subject.read(QUESTIONS[0], passages)
+    wanted = 1 - null_probability(loaded, subject, QUESTIONS[0], passages)
+    assert found.answer_confidence == pytest.approx(wanted, abs=1e-5)
+    assert found.prompt_tokens == len(subject.prompts.build(QUESTIONS[0], passages, subject.budget))
+
+
+def test_a_sentence_that_takes_more_tokens_than_there_is_room_is_not_read_again_by_a_false_prompt(loaded, monkeypatch):
+    subject = reader(loaded, reading="separate")
+    build = subject.prompts.build
+
+    def built(question, passages, budget):
+        if passages[0] not in PASSAGES:
+            raise PromptTooLongError("too long")
+        return build(question, passages, budget)
+
+    monkeypatch.setattr(subject.prompts, "build", built)
+    found = subject.read(QUESTIONS[0], PASSAGES)
+    wanted = 1 - null_probability(loaded, subject, QUESTIONS[0], [found.cited[0].passage])
+    assert found.answer_confidence == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("nulls", "wanted"),
+    [([-700.0], 1.0), ([-700.0, -700.0], 1.0), ([0.0], 0.0), ([0.0, 0.0], 0.0), ([math.log(0.2), math.log(0.8)], 0.5)],
+)
+def test_the_mean_of_log_odds_holds_at_the_ends(nulls, wanted):
+    assert _not_null(nulls) == pytest.approx(wanted, abs=1e-9)
 
 
 def test_the_best_answer_is_the_one_with_the_best_odds_against_its_own_null(loaded):
@@ -183,8 +236,9 @@ def test_the_best_answer_is_the_one_with_the_best_odds_against_its_own_null(load
 
 
 def test_separate_reading_of_one_passage_equals_joint_reading(loaded):
-    joint = reader(loaded, reading="joint").read(QUESTIONS[0], PASSAGES[:1])
-    separate = reader(loaded, reading="separate").read(QUESTIONS[0], PASSAGES[:1])
+    single = [passage("The quick brown fox jumps over the lazy dog, 3.5 metres, near the river.")]
+    joint = reader(loaded, reading="joint").read(QUESTIONS[0], single)
+    separate = reader(loaded, reading="separate").read(QUESTIONS[0], single)
     assert (joint.answer, joint.completion) == (separate.answer, separate.completion)
     assert joint.confidence == pytest.approx(separate.confidence, abs=1e-4)
 

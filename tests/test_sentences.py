@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.sentences import sentence_spans
+from rag_ft.sentences import sentence_around, sentence_spans
 
 
 def split(text: str) -> list[str]:
@@ -47,3 +47,13 @@ def test_a_megabyte_of_anything_takes_linear_time(run):
     text = run * (1_000_000 // len(run)) + "x"
     spans = sentence_spans(text)
     assert spans[-1].end == len(text)
+
+
+@given(st.text(st.sampled_from("aB1.!? \n-é日。"), max_size=60))
+def test_the_sentence_around_a_character_is_the_one_that_holds_it(text):
+    spans = sentence_spans(text)
+    for span in spans:
+        assert all(sentence_around(text, place) == span for place in range(span.start, span.end))
+    if not spans or spans[0].start > 0:
+        with pytest.raises(ValueError, match="no sentence"):
+            sentence_around(text, 0)

@@ -61,6 +61,8 @@ def test_the_lowest_threshold_that_recognises_a_share_allows_for_sampling():
     few = null[::100]
     assert recognising_threshold(few, 0.5) == pytest.approx(0.75, abs=0.01)
     assert recognising_threshold(few, 0.9) is None and recognising_threshold([], 0.5) is None
+    assert recognising_threshold(few, 0.9, margin=False) == pytest.approx(0.85)
+    assert recognising_threshold(few, 0.5, margin=False) == pytest.approx(0.45)
 
 
 def test_without_unanswerable_questions_the_threshold_is_zero():

@@ -53,7 +53,12 @@ def test_a_folder_with_files_of_somebody_else_is_left_as_it_is(tmp_path, world, 
 
 def test_a_second_run_into_a_finished_one_replaces_it(adapter, world, tiny_llama_dir):
     index, questions = world
-    train_reader(questions, index, adapter, reader=str(tiny_llama_dir), compare=False, **SMALL)
+    before = load_file(adapter / "adapter_model.safetensors")
+    other = {**SMALL, "training": SMALL["training"].model_copy(update={"learning_rate": 1e-2})}
+    train_reader(questions, index, adapter, reader=str(tiny_llama_dir), compare=False, **other)
+    after = load_file(adapter / "adapter_model.safetensors")
+    assert before.keys() == after.keys() and any(not torch.equal(before[name], after[name]) for name in before)
+    assert json.loads((adapter / "rag_ft.json").read_text())["training"]["learning_rate"] == 1e-2
 
 
 @pytest.mark.parametrize(("name", "said"), [("tensorbord", "is no experiment tracker"), ("wandb", "is not installed")])

@@ -80,6 +80,12 @@ def calibrate(
             " the one that serves both kinds of questions best."
         ),
     ] = None,
+    margin: Annotated[
+        bool,
+        typer.Option(
+            help="With --recognise: so high that other questions like these will probably not fall below that share."
+        ),
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -98,6 +104,7 @@ def calibrate(
         k=k,
         reader=reader,
         recognise=recognise,
+        margin=margin,
         dry_run=dry_run,
         say=lambda line: typer.echo(line, err=True),
     )

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from rag_ft import completion
 from rag_ft.citation import Claim, verify
-from rag_ft.errors import AnswerParseError, WeightsError
+from rag_ft.errors import AnswerParseError, WeightsError, first_line
 from rag_ft.evaluation.arms import Asked, cited_places, failure, place_of
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.prompt import SYSTEM, passage_block
@@ -124,7 +124,7 @@ class ExtractiveArm:
                 weights.path, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            reason = first_line(error)
             raise WeightsError(
                 f"{source} cannot be loaded as a question-answering encoder ({reason}): give a model with a span head"
             ) from error

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_ft.errors import UsageError
+from rag_ft.errors import UsageError, first_line
 
 DEFAULT_RANK = 16
 MAX_RANK = 1024
@@ -149,7 +149,7 @@ def read_config(name: str) -> Any:
     try:
         return AutoConfig.from_pretrained(folder if folder.exists() else name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)
         raise WeightsError(
             f"there is no model config at {name!r} ({reason}): give 'default', a model folder, or a hub id"
         ) from error

@@ -149,7 +149,8 @@ def model_card(record: Mapping[str, Any], base_name: str) -> str:
     chosen = record.get("threshold", {}).get("chosen_on")
     if chosen:
         wanted = chosen.get("recognise")
-        rule = "" if wanted is None else f" as the lowest that is sure to recognise {wanted:.0%} of the unanswerable"
+        how = "is sure to recognise" if chosen.get("margin", True) else "recognises"
+        rule = "" if wanted is None else f" as the lowest that {how} {wanted:.0%} of the unanswerable"
         lines += [
             "## Threshold",
             "",

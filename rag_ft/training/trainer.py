@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 
-from rag_ft.errors import TrainingError
+from rag_ft.errors import TrainingError, first_line
 from rag_ft.training.collator import IGNORE_INDEX, Collator, Row
 from rag_ft.training.kbit import Bits, check_prepared, freeze, in_float32
 from rag_ft.training.lora import LoraPlan, LoraSettings
@@ -319,7 +319,7 @@ def run(
         if checkpoints.stopped:
             raise KeyboardInterrupt  # the step in hand is done and kept
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)
         if isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in reason:
             raise TrainingError(
                 f"step {trainer.state.global_step} could not be kept in {output} ({reason}): free some space and run"
