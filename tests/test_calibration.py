@@ -9,7 +9,11 @@ from rag_ft.calibration import calibrate_adapter
 from rag_ft.errors import DatasetError, UsageError, WeightsError
 from rag_ft.index import Index
 from rag_ft.reader import Reader
+from rag_ft.shared_base import named_folder
 from rag_ft.threshold import best_threshold
+from rag_ft.training.saving import model_card
+from rag_ft.tuning_record import adapter_record
+from rag_ft.weights import resolve_adapter
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +98,13 @@ def test_an_adapter_without_a_record_has_no_place_for_a_threshold(adapter, world
     (adapter / "rag_ft.json").unlink()
     with pytest.raises(WeightsError, match="no place for a threshold"):
         calibrate_adapter(adapter, *world, reader=str(tiny_llama_dir))
+
+
+def test_the_card_of_the_packaged_adapter_says_what_its_record_says():
+    packaged = resolve_adapter(named_folder("packaged"))
+    base = json.loads((packaged.path / "adapter_config.json").read_text())["base_model_name_or_path"]
+    record = adapter_record(packaged)
+    assert (packaged.path / "README.md").read_text() == model_card(record, base)
+    assert "as the lowest that recognises 65% of the unanswerable on 741 questions" in model_card(record, base)
+    record["threshold"]["chosen_on"]["margin"] = True
+    assert "as the lowest that is sure to recognise 65% of the unanswerable" in model_card(record, base)
