@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rag_ft.schema import Citation, Passage, Verdict
-from rag_ft.sentences import sentence_spans
+from rag_ft.sentences import sentences_around
 from rag_ft.spans import Span
 
 
@@ -41,7 +41,7 @@ def _citation(answer: str, claim: Claim, retrieved: Sequence[Passage]) -> Citati
     supported_by = None
     quote = Span(0, len(passage.text))
     if span is not None:
-        quote = _sentences_around(passage.text, span)
+        quote = Span(*sentences_around(passage.text, *span))
     else:
         other = next((one for one in retrieved if one is not passage and find_answer(answer, one.text)), None)
         verdict = "misattributed" if other else "unfounded"
@@ -94,11 +94,3 @@ def _fold(text: str) -> tuple[str, list[int]]:
             folded.append(part)
             places.append(place)
     return "".join(folded), places
-
-
-def _sentences_around(text: str, span: Span) -> Span:
-    """The sentence, or the run of sentences, that holds a span."""
-    touched = [one for one in sentence_spans(text) if one.start < span.end and one.end > span.start]
-    if not touched:
-        return span
-    return Span(min(span.start, touched[0].start), max(span.end, touched[-1].end))

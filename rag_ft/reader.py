@@ -23,7 +23,7 @@ from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_g
 from rag_ft.prefix_cache import PrefixCache
 from rag_ft.prompt import Prompt, PromptBuilder, reader_budget
 from rag_ft.schema import Passage
-from rag_ft.sentences import sentence_around
+from rag_ft.sentences import sentences_around
 from rag_ft.shared_base import Held, SharedBase, named_folder
 from rag_ft.span_search import SpanSearch, search_spans
 from rag_ft.spans import Span
@@ -402,8 +402,8 @@ class Reader:
             passage, span = best.cited[0] if best is not None and best.cited else (None, None)
             if best is None or passage is None or span is None:
                 continue
-            sentence = sentence_around(passage.text, span.start)
-            if (sentence.start, sentence.end) == (0, len(passage.text)):
+            sentence = sentences_around(passage.text, *span)
+            if sentence == (0, len(passage.text)):
                 continue
             alone = passage.model_copy(update={"text": passage.text[sentence.start : sentence.end]})
             with suppress(PromptTooLongError):  # a part can have more tokens than the whole, which filled the prompt

@@ -51,15 +51,14 @@ def sentence_spans(text: str) -> list[Sentence]:
     return spans
 
 
-def sentence_around(text: str, place: int) -> Sentence:
-    """The sentence that the character at `place` stands in; where that is white space between two, the one before it.
-
-    Raises ValueError for a text without a sentence up to there.
+def sentences_around(text: str, start: int, end: int) -> Sentence:
+    """The sentence, or the run of sentences, that holds the characters from `start` to `end`; these themselves where no
+    sentence does.
     """
-    found = [one for one in sentence_spans(text) if one.start <= place]
-    if not found:
-        raise ValueError(f"no sentence of the text begins before character {place}")
-    return found[-1]
+    touched = [one for one in sentence_spans(text) if one.start < end and one.end > start]
+    if not touched:
+        return Sentence(start, end)
+    return Sentence(min(start, touched[0].start), max(end, touched[-1].end))
 
 
 def _append(spans: list[Sentence], text: str, start: int, end: int) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.sentences import sentence_around, sentence_spans
+from rag_ft.sentences import sentence_spans, sentences_around
 
 
 def split(text: str) -> list[str]:
@@ -49,11 +49,15 @@ def test_a_megabyte_of_anything_takes_linear_time(run):
     assert spans[-1].end == len(text)
 
 
-@given(st.text(st.sampled_from("aB1.!? \n-é日。"), max_size=60))
-def test_the_sentence_around_a_character_is_the_one_that_holds_it(text):
+@given(st.text(st.sampled_from("aB1.!? \n-é日。"), max_size=60), st.data())
+def test_the_sentences_around_a_span_are_those_that_it_touches_and_no_others(text, data):
     spans = sentence_spans(text)
     for span in spans:
-        assert all(sentence_around(text, place) == span for place in range(span.start, span.end))
-    if not spans or spans[0].start > 0:
-        with pytest.raises(ValueError, match="no sentence"):
-            sentence_around(text, 0)
+        assert all(sentences_around(text, place, place + 1) == span for place in range(span.start, span.end))
+    if spans:
+        first = data.draw(st.integers(0, len(spans) - 1))
+        last = data.draw(st.integers(first, len(spans) - 1))
+        begin = spans[first].end - 1
+        end = max(begin, spans[last].start) + 1
+        assert sentences_around(text, begin, end) == (spans[first].start, spans[last].end)
+    assert sentences_around(" " + text, 0, 1) == (0, 1)
