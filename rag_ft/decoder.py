@@ -10,7 +10,7 @@ tokens is made here: `span_search` and `grammar` do that.
 from __future__ import annotations
 
 import inspect
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -96,7 +96,7 @@ class Decoder:
     ) -> AnySession:
         """Read prompts: a head shared by all, then one run of at least `keep` token ids for each row.
 
-        `contexts`: how many tokens of each run, from its beginning, later prompts may begin with too.
+        `contexts`: how many tokens of each run, from its beginning, other prompts may begin with too, here or later.
         """
         if self._flat:
             return self._start_rows(head, rows, keep, contexts or [0] * len(rows))
@@ -120,29 +120,46 @@ class Decoder:
 
         begin = [self._head(head, self._read_head_row)] if head else []
         layers = int(self._config.num_hidden_layers)
+        own = [
+            tuple(row[:length]) if 0 < length <= len(row) - keep else ()
+            for row, length in zip(rows, contexts, strict=True)
+        ]
+        """For each row what it begins with; nothing where no other row may begin with it."""
+        parts = {context: self._prefixes.get((self._owner, head, context)) for context in own if context}
+        # One pass more, where it saves one: a context that several rows begin with is read once for all of them.
+        several = [one for one, count in Counter(own).items() if count > 1 and one and parts[one] is None]
+        for context, part in zip(several, self._read_contexts(head, begin, several), strict=True):
+            parts[context] = part
+            self._prefixes.put((self._owner, head, context), part)
         caches: list[RowCache] = []
-        names: list[Hashable | None] = []
-        """For each row what its context is to be kept as; None where there is none or it is known."""
         unread: list[Sequence[int]] = []
-        for row, length in zip(rows, contexts, strict=True):
-            shared = self._prefixes.max_bytes and 0 < length <= len(row) - keep
-            name: Hashable = (self._owner, head, tuple(row[:length])) if shared else None
-            known = self._prefixes.get(name) if name is not None else None
+        for row, context in zip(rows, own, strict=True):
+            known = parts.get(context)
             caches.append(RowCache(layers, len(head) + len(row) + _ROOM, [*begin, *([] if known is None else [known])]))
-            unread.append(row if known is None else row[length:])
-            names.append(name if known is None else None)
+            unread.append(row if known is None else row[len(context) :])
         session = self._row_session(caches, unread, keep)
-        for name, cache, length in zip(names, caches, contexts, strict=True):
-            if name is not None:
-                self._prefixes.put(name, cache.part(len(head), len(head) + length))
+        if self._prefixes.max_bytes:
+            for context, cache in zip(own, caches, strict=True):
+                if context and parts[context] is None:
+                    part = cache.part(len(head), len(head) + len(context))
+                    self._prefixes.put((self._owner, head, context), part)
         return session
 
-    def _read_head_row(self, head: tuple[int, ...]) -> Tensor:
+    def _read_contexts(
+        self, head: tuple[int, ...], begin: Sequence[Tensor], contexts: Sequence[tuple[int, ...]]
+    ) -> list[Tensor]:
+        """What each of these leaves in the caches after a head that is read already."""
         from rag_ft.row_attention import RowCache
 
-        cache = RowCache(int(self._config.num_hidden_layers), len(head))
-        self._row_session([cache], [head], 1)
-        return cache.part(0, len(head))
+        if not contexts:
+            return []
+        layers = int(self._config.num_hidden_layers)
+        caches = [RowCache(layers, len(head) + len(one), begin) for one in contexts]
+        self._row_session(caches, contexts, 1)
+        return [cache.part(len(head), cache.length) for cache in caches]
+
+    def _read_head_row(self, head: tuple[int, ...]) -> Tensor:
+        return self._read_contexts((), (), [head])[0]
 
     def _row_session(self, caches: Sequence[RowCache], rows: Sequence[Sequence[int]], keep: int) -> RowSession:
         from rag_ft.row_session import RowSession, rows_forward

@@ -107,7 +107,6 @@ class StreamEvent(NamedTuple):
 class _Row:
     """One prompt of a batch and what came of it; log-probabilities are those after the completion's head."""
 
-    request: int
     prompt: Prompt
     numbers: tuple[int, ...]
     """The prompt's passages as indices into the request's."""
@@ -289,13 +288,15 @@ class Reader:
         return self.read_batch([ReadRequest(question, tuple(passages), threshold)])[0]
 
     def read_batch(self, requests: Sequence[ReadRequest]) -> list[Reading]:
-        """The same for many questions, in the order given; prompts are read sorted by length."""
-        rows = self._rows(requests)
-        self._run_all(requests, rows)
-        return [
-            self._combine(request, [row for row in rows if row.request == number])
-            for number, request in enumerate(requests)
-        ]
+        """The same for many questions, in the order given.
+
+        A passage that several of them are asked of is read once where the model is on a CPU: many questions about few
+        passages are best asked together.
+        """
+        rows = [self._rows(request) for request in requests]
+        self._run_all(rows)
+        self._look_again(requests, rows)
+        return [self._combine(request, own) for request, own in zip(requests, rows, strict=True)]
 
     def stream(self, question: str, passages: Sequence[Passage]) -> Iterator[StreamEvent]:
         """The completion piece by piece, then the reading.
@@ -304,9 +305,10 @@ class Reader:
         several prompts know nothing before they know all, and give the completion in one piece.
         """
         request = ReadRequest(question, tuple(passages))
-        rows = self._rows([request])
+        rows = self._rows(request)
         if self.mode == "quote" or len(rows) != 1:
-            self._run_all([request], rows)
+            self._run_all([rows])
+            self._look_again([request], [rows])
         else:
             pending: list[int] = []
             if self.mode == "schema":
@@ -346,59 +348,59 @@ class Reader:
         """
         if self.mode == "quote":
             raise UsageError("closed_book needs a reader in mode 'schema' or 'free': a quote needs a passage")
-        rows = []
-        for number, question in enumerate(questions):
-            prompt = self.prompts.build(question, (), self.budget)
-            rows.append(_Row(number, prompt, (), [*prompt.question, *self._lead], 0))
-        for group in _groups(rows):
-            self._run(group)
-        before, self.threshold = self.threshold, 0.0 if must_answer else self.threshold
-        try:
-            return [self._combine(ReadRequest(questions[row.request], ()), [row]) for row in rows]
-        finally:
-            self.threshold = before
+        threshold = 0.0 if must_answer else None
+        prompts = [self.prompts.build(question, (), self.budget) for question in questions]
+        rows = [self._row(prompt, ()) for prompt in prompts]
+        self._run_all([[row] for row in rows])
+        return [
+            self._combine(ReadRequest(question, (), threshold), [row])
+            for question, row in zip(questions, rows, strict=True)
+        ]
 
-    def _rows(self, requests: Sequence[ReadRequest]) -> list[_Row]:
-        """The prompts of all requests: one each for joint reading, one for each passage for separate reading."""
-        rows: list[_Row] = []
-        for number, request in enumerate(requests):
-            _check_threshold(request.threshold)
-            prompts: list[tuple[Prompt, tuple[int, ...]]] = []
-            if self.reading == "joint" or not request.passages:
-                prompt = self.prompts.build(request.question, request.passages, self.budget)
-                left_out = {id(passage) for passage in prompt.left_out}
-                prompts.append((prompt, tuple(i for i, p in enumerate(request.passages) if id(p) not in left_out)))
-            else:
-                too_long = None
-                for place, passage in enumerate(request.passages):
-                    try:
-                        prompts.append((self.prompts.build(request.question, [passage], self.budget), (place,)))
-                    except PromptTooLongError as error:  # the other passages may fit
-                        too_long = error
-                if not prompts and too_long is not None:
-                    raise too_long
-            if request.passages:
-                rows.extend(
-                    _Row(number, prompt, numbers, [*prompt.context, *prompt.question, *self._lead], len(prompt.context))
-                    for prompt, numbers in prompts
-                )
+    def _row(self, prompt: Prompt, numbers: tuple[int, ...]) -> _Row:
+        return _Row(prompt, numbers, [*prompt.context, *prompt.question, *self._lead], len(prompt.context))
+
+    def _rows(self, request: ReadRequest) -> list[_Row]:
+        """A request's prompts: one for joint reading, one for each passage for separate reading; none without passages.
+
+        Raises PromptTooLongError where none of them fits.
+        """
+        _check_threshold(request.threshold)
+        if self.reading == "joint" or not request.passages:
+            prompt = self.prompts.build(request.question, request.passages, self.budget)
+            left_out = {id(passage) for passage in prompt.left_out}
+            read = tuple(i for i, passage in enumerate(request.passages) if id(passage) not in left_out)
+            return [self._row(prompt, read)] if request.passages else []
+        rows, too_long = [], None
+        for place, passage in enumerate(request.passages):
+            try:
+                rows.append(self._row(self.prompts.build(request.question, [passage], self.budget), (place,)))
+            except PromptTooLongError as error:  # the other passages may fit
+                too_long = error
+        if not rows and too_long is not None:
+            raise too_long
         return rows
 
-    def _run_all(self, requests: Sequence[ReadRequest], rows: Sequence[_Row]) -> None:
+    def _run_all(self, rows: Sequence[Sequence[_Row]]) -> None:
+        """Read all prompts, and search them or decode; `rows` has those of each request."""
         for group in _groups(rows):
-            self._run(group)
-        if self.mode == "quote" and self.reading == "separate":
-            self._look_again(requests, rows)
+            if self.mode == "quote" and self.decoding == "search":
+                self._search(group)
+            else:
+                for _ in self._steps([row for own in group for row in own]):
+                    pass
 
-    def _look_again(self, requests: Sequence[ReadRequest], rows: Sequence[_Row]) -> None:
+    def _look_again(self, requests: Sequence[ReadRequest], rows: Sequence[Sequence[_Row]]) -> None:
         """Read the sentence of each request's best answer on its own: does it answer the question there, too?
 
         What a passage says near an answer can make it look like one. A second look at the answer's sentence tells
         unanswerable questions better (Hu et al., Read + Verify, 2019, whose verifier is a model of its own).
         """
+        if self.mode != "quote" or self.reading != "separate":
+            return
         looks: list[_Row] = []
-        for number, request in enumerate(requests):
-            best = _winner([row for row in rows if row.request == number and row.complete])
+        for request, own in zip(requests, rows, strict=True):
+            best = _winner([row for row in own if row.complete])
             passage, span = best.cited[0] if best is not None and best.cited else (None, None)
             if best is None or passage is None or span is None:
                 continue
@@ -407,19 +409,10 @@ class Reader:
                 continue
             alone = passage.model_copy(update={"text": passage.text[sentence.start : sentence.end]})
             with suppress(PromptTooLongError):  # a part can have more tokens than the whole, which filled the prompt
-                prompt = self.prompts.build(request.question, [alone], self.budget)
-                ids = [*prompt.context, *prompt.question, *self._lead]
-                best.second_look = _Row(number, prompt, (), ids, len(prompt.context))
+                best.second_look = self._row(self.prompts.build(request.question, [alone], self.budget), ())
                 looks.append(best.second_look)
-        for group in _groups(looks):
-            self._start(group)
-
-    def _run(self, rows: list[_Row]) -> None:
-        if self.mode == "quote" and self.decoding == "search":
-            self._search(rows)
-        else:
-            for _ in self._steps(rows):
-                pass
+        for group in _groups([[row] for row in looks]):
+            self._start([row for own in group for row in own])
 
     def _read(self, rows: list[_Row], keep: int = 1) -> AnySession:
         return self._decoder.start(self.prompts.head, [row.ids for row in rows], keep, [row.context for row in rows])
@@ -434,7 +427,11 @@ class Reader:
         opened = logprobs[:, range(len(opening)), list(opening)].sum(1)  # (B,)
         return session, opened
 
-    def _search(self, rows: list[_Row]) -> None:
+    def _search(self, group: Sequence[Sequence[_Row]]) -> None:
+        """Find the likeliest answer of each request, whose prompts compete; a prompt that cannot win is not searched
+        to the end.
+        """
+        rows = [row for own in group for row in own]
         session, opened = self._start(rows)
         close = self.prompts.close_ids((1,))[0]
         found = [self._candidates(row.prompt.passages) for row in rows]
@@ -443,8 +440,9 @@ class Reader:
         for number, candidates in enumerate(found):
             starts = sorted(candidates.trie.children[0])
             after = dict(zip(starts, first[number, starts].tolist(), strict=True)) if starts else {}
-            searches.append(SpanSearch(candidates.trie, float(opened[number]), after, close))
-        results = search_spans(session, searches)
+            searches.append(SpanSearch(candidates.trie, float(opened[number]), after, close, rows[number].null))
+        waiting = iter(searches)
+        results = search_spans(session, [[next(waiting) for _ in own] for own in group])
         for number, (row, candidates, result) in enumerate(zip(rows, found, results, strict=True)):
             row.scored = {candidates.texts[i]: value for i, value in result.logprobs.items()}
             row.passes = result.passes
@@ -659,14 +657,27 @@ def _check_prompt(record: dict[str, Any], prompts: PromptBuilder, loaded: Loaded
         )
 
 
-def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-    """Rows sorted by length, longest first, in groups that one pass can read."""
-    group: list[_Row] = []
-    for row in sorted(rows, key=lambda one: -len(one.ids)):
-        if group and len(group[0].ids) * (len(group) + 1) > _TOKENS_PER_PASS:
-            yield group
-            group = []
-        group.append(row)
+def _groups(rows: Sequence[Sequence[_Row]]) -> Iterator[list[Sequence[_Row]]]:
+    """The rows of requests in groups that one pass can read, requests about one passage together, long passages first;
+    a request whose rows are too many for a pass is cut.
+    """
+
+    def begins(own: Sequence[_Row]) -> tuple[int, list[int], int]:
+        first = own[0]
+        return -first.context, first.ids[: first.context], -len(first.ids)
+
+    group: list[Sequence[_Row]] = []
+    count = longest = 0
+    for own in sorted((own for own in rows if own), key=begins):
+        most = max(1, _TOKENS_PER_PASS // max(len(row.ids) for row in own))
+        for begin in range(0, len(own), most):
+            part = own[begin : begin + most]
+            longest = max(longest, *(len(row.ids) for row in part))
+            if group and longest * (count + len(part)) > _TOKENS_PER_PASS:
+                yield group
+                group, count, longest = [], 0, max(len(row.ids) for row in part)
+            group.append(part)
+            count += len(part)
     if group:
         yield group
 

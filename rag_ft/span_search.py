@@ -4,6 +4,9 @@ All candidate spans of a prompt form a trie of token ids. The model scores whole
 pass; a span's probability is the product over its tokens and the closing quote. A subtree whose first probability is
 below the best span found cannot hold a better one, so the search stops with a proof that its answer is the likeliest
 of all candidates. Often the first pass proves it; a reader with flat probabilities needs two or three.
+
+Several prompts may compete for one answer, each span against the null of its own prompt. Then the most promising prompt
+is searched first, and those that cannot beat what it found any more are left: most passages are never searched at all.
 """
 
 from __future__ import annotations
@@ -27,6 +30,10 @@ MOST_NODES_PER_PASS = 128
 
 _GUESSED_LOG_STEP = -0.9
 """Guess at the log-probability of a token not scored yet: only orders the work, never the result."""
+
+TOGETHER = 1.0
+"""Prompts of one contest share a pass where their hopes differ by no more log-probability than this: the others
+probably need no search at all."""
 
 
 class TreeScorer(Protocol):
@@ -77,11 +84,22 @@ class SearchResult(NamedTuple):
 
 
 class SpanSearch:
-    """The search over one prompt's trie; `search_spans` drives many of them in step."""
+    """The search over one prompt's trie; `search_spans` drives many of them in step.
 
-    def __init__(self, trie: SpanTrie, open_logprob: float, first_logprobs: dict[int, float], close: int) -> None:
+    `null_logprob`: what its spans are measured against where several prompts compete.
+    """
+
+    def __init__(
+        self,
+        trie: SpanTrie,
+        open_logprob: float,
+        first_logprobs: dict[int, float],
+        close: int,
+        null_logprob: float = 0.0,
+    ) -> None:
         self.trie = trie
         self._close = close
+        self._null = null_logprob
         self._logprob: dict[int, float] = {0: open_logprob}  # up to and including the node's token
         self._scored: dict[int, float] = {}  # candidates
         self._frontier: set[int] = set()  # nodes whose own probability is known and what follows them is not
@@ -99,14 +117,24 @@ class SpanSearch:
             self._frontier.add(child)
 
     @property
-    def _best(self) -> float:
-        return max(self._scored.values(), default=-math.inf)
+    def passes(self) -> int:
+        """Passes through the model that it took part in."""
+        return self._passes
 
-    def finished(self) -> bool:
-        """Proved: no candidate that was not scored can beat the best one."""
-        if not self._frontier:
-            return True
-        return max(self._logprob[node] for node in self._frontier) <= self._best
+    @property
+    def found(self) -> float:
+        """Log-odds against null of the best candidate that was scored."""
+        return max(self._scored.values(), default=-math.inf) - self._null
+
+    @property
+    def hope(self) -> float:
+        """More than this no candidate that was not scored can have."""
+        return max((self._logprob[node] for node in self._frontier), default=-math.inf) - self._null
+
+    def finished(self, rival: float = -math.inf) -> bool:
+        """Proved: no candidate that was not scored can beat the best one, or reach the log-odds of a rival prompt's."""
+        hope = self.hope
+        return hope <= self.found or hope < rival
 
     def next_nodes(self, limit: int) -> list[int]:
         """Nodes to score next, parents before children: the frontier by likelihood, and below it by a guess."""
@@ -162,15 +190,30 @@ class SpanSearch:
 
 
 def search_spans(
-    scorer: TreeScorer, searches: Sequence[SpanSearch], nodes_in_first_pass: int = NODES_IN_FIRST_PASS
+    scorer: TreeScorer, contests: Sequence[Sequence[SpanSearch]], nodes_in_first_pass: int = NODES_IN_FIRST_PASS
 ) -> list[SearchResult]:
-    """Run the searches of a batch in step, each until it is finished."""
-    nodes = nodes_in_first_pass
-    while any(not search.finished() for search in searches):
-        requests = [search.request(nodes) if not search.finished() else ([], [], []) for search in searches]
+    """Run the searches of a batch in step, and give the result of each in the scorer's order of rows.
+
+    `contests`: the searches that compete for one answer stand together. The winner, the one whose best span has the
+    highest odds against its null, is searched until it is finished. The others are left as soon as it is certain that
+    they lose: of those `best` is what was found till then.
+    """
+    searches = [search for contest in contests for search in contest]
+    while busy := {id(search) for contest in contests for search in _promising(contest)}:
+        requests = []
+        for search in searches:
+            nodes = max(nodes_in_first_pass, min(nodes_in_first_pass << search.passes, MOST_NODES_PER_PASS))
+            requests.append(search.request(nodes) if id(search) in busy else ([], [], []))
         found = scorer.score_trees([tree for _, tree, _ in requests], [wanted for _, _, wanted in requests])
         for search, (order, _, wanted), values in zip(searches, requests, found, strict=True):
             if order:
                 search.receive(order, wanted, values)
-        nodes = max(nodes, min(2 * nodes, MOST_NODES_PER_PASS))
     return [search.result() for search in searches]
+
+
+def _promising(contest: Sequence[SpanSearch]) -> list[SpanSearch]:
+    """The searches of a contest that are worth a pass now; none where it is decided."""
+    best = max((search.found for search in contest), default=-math.inf)
+    waiting = [search for search in contest if not search.finished(best)]
+    hopes = max((search.hope for search in waiting), default=-math.inf)
+    return [search for search in waiting if search.hope >= hopes - TOGETHER]

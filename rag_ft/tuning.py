@@ -494,16 +494,13 @@ def score_reader(
     """
     chosen = _spread(questions, most)
     found = index.as_retriever(k=k).retrieve_batch([one.question for one in chosen])
-    before, reader.threshold = reader.threshold, 0.0
     requests = [
-        ReadRequest(one.question, tuple(hit.passage for hit in hits)) for one, hits in zip(chosen, found, strict=True)
+        ReadRequest(one.question, tuple(hit.passage for hit in hits), 0.0)
+        for one, hits in zip(chosen, found, strict=True)
     ]
-    try:
-        # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
-        with trainer.autocasting(reader.loaded.model):
-            readings = reader.read_batch(requests)
-    finally:
-        reader.threshold = before
+    # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
+    with trainer.autocasting(reader.loaded.model):
+        readings = reader.read_batch(requests)
     answered = [
         (one.answer_confidence, token_f1(one.answer, question.answers))
         for one, question in zip(readings, chosen, strict=True)

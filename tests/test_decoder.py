@@ -3,6 +3,8 @@ import types
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rag_ft.decoder import Decoder, Session, TreeNode
 from rag_ft.prefix_cache import PrefixCache
@@ -69,7 +71,9 @@ def test_a_trees_branches_read_as_separate_sequences_and_leave_no_trace(loaded, 
         )
 
 
-def test_a_context_read_before_is_not_read_again_and_changes_no_number(loaded, monkeypatch):
+@pytest.fixture
+def counted_tokens(monkeypatch):
+    """How many tokens each pass read."""
     from rag_ft import row_session
 
     read = []
@@ -80,13 +84,17 @@ def test_a_context_read_before_is_not_read_again_and_changes_no_number(loaded, m
         return forward(model, rows, ids, *given)
 
     monkeypatch.setattr(row_session, "rows_forward", counted)
+    return read
+
+
+def test_a_context_read_before_is_not_read_again_and_changes_no_number(loaded, counted_tokens):
     head, context, other = (5, 6), [10, 11, 12, 13], [20, 21]
     first, second = [*context, 30, 31], [*context, 40, 41, 42]
     decoder = Decoder(loaded, prefixes=PrefixCache(1 << 20), owner="a")
     decoder.start(head, [first], keep=2, contexts=[4])
-    assert read == [2, 6]
+    assert counted_tokens == [2, 6]
     session = decoder.start(head, [second, other], keep=2, contexts=[4, 0])
-    assert read == [2, 6, 3 + 2]
+    assert counted_tokens == [2, 6, 3 + 2]
     again = Decoder(loaded).start(head, [second, other], keep=2, contexts=[4, 0])
     torch.testing.assert_close(session.logits, again.logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(session.extend([[50], []]), again.extend([[50], []]), atol=1e-5, rtol=1e-5)
@@ -130,3 +138,35 @@ def test_a_model_with_a_sliding_window_or_a_cap_on_its_scores_is_padded(loaded, 
     assert takes_rows(MistralForCausalLM(MistralConfig(**shape, sliding_window=None)).eval())
     capped = Gemma2Config(**shape, layer_types=["full_attention"] * 2, attn_logit_softcapping=50.0)
     assert not takes_rows(Gemma2ForCausalLM(capped).eval())
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 20])
+def test_a_context_that_several_rows_begin_with_is_read_once(loaded, counted_tokens, kept):
+    head, context = (5, 6), [10, 11, 12, 13]
+    rows = [[*context, 30, 31], [20, 21, 22], [*context, 40, 41, 42], [*context, 30, 32]]
+    contexts = [4, 2, 4, 4]
+    decoder = Decoder(loaded, prefixes=PrefixCache(kept), owner="a")
+    session = decoder.start(head, rows, contexts=contexts)
+    assert counted_tokens == [2, 4, 2 + 3 + 3 + 2]
+    alone = [Decoder(loaded).start(head, [row]).logits[0] for row in rows]
+    torch.testing.assert_close(session.logits, torch.stack(alone), atol=1e-5, rtol=1e-5)
+    counted_tokens.clear()
+    decoder.start(head, rows[:1], contexts=contexts[:1])
+    assert counted_tokens == ([2] if kept else [6])
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_rows_that_share_contexts_read_as_alone(loaded, data):
+    ids = st.lists(st.integers(10, 90), min_size=1, max_size=5)
+    contexts = data.draw(st.lists(ids, min_size=1, max_size=3))
+    rows, lengths = [], []
+    for _ in range(data.draw(st.integers(1, 6))):
+        context = data.draw(st.sampled_from(contexts))
+        rows.append([*context, *data.draw(ids)])
+        lengths.append(data.draw(st.sampled_from([0, len(context)])))
+    decoder = Decoder(loaded, prefixes=PrefixCache(data.draw(st.sampled_from([0, 2000, 1 << 20]))), owner="a")
+    for _ in range(2):
+        session = decoder.start((5, 6), rows, contexts=lengths)
+        alone = [Decoder(loaded).start((5, 6), [row]).logits[0] for row in rows]
+        torch.testing.assert_close(session.logits, torch.stack(alone), atol=1e-4, rtol=1e-4)

@@ -63,8 +63,8 @@ def exact_logprob(loaded, reader, request, answer):
 def test_quote_mode_finds_the_likeliest_of_all_spans(loaded, question):
     subject = reader(loaded, reading="joint")
     request = ReadRequest(question, PASSAGES)
-    rows = subject._rows([request])
-    subject._run(rows)
+    rows = subject._rows(request)
+    subject._run_all([rows])
     texts = list(subject._candidates(PASSAGES).places)
     exact = {text: exact_logprob(loaded, subject, request, text) for text in texts}
     assert rows[0].scored[rows[0].best] == pytest.approx(max(exact.values()), abs=1e-3)
@@ -227,8 +227,8 @@ def test_the_best_answer_is_the_one_with_the_best_odds_against_its_own_null(load
     for question in QUESTIONS:
         alone = {}
         for passage_ in PASSAGES:
-            rows = subject._rows([ReadRequest(question, (passage_,))])
-            subject._run(rows)
+            rows = subject._rows(ReadRequest(question, (passage_,)))
+            subject._run_all([rows])
             if rows[0].best is not None:
                 alone[passage_.id] = (rows[0].scored[rows[0].best] - rows[0].null, rows[0].best)
         found = subject.read(question, PASSAGES)
@@ -353,12 +353,13 @@ class SaidBefore:
     def install(self, subject: Reader, monkeypatch) -> Reader:
         from rag_ft.grammar import Generated
 
-        def run(rows):
+        def steps(rows):
             for row, text in zip(rows, self.texts, strict=True):
                 ids = subject.loaded.tokenizer.encode(text, add_special_tokens=False)
                 subject._settle(row, Generated(ids, [self.logprob / len(ids)] * len(ids), True), None)
+            return iter(())
 
-        monkeypatch.setattr(subject, "_run", run)
+        monkeypatch.setattr(subject, "_steps", steps)
         return subject
 
 

@@ -40,7 +40,7 @@ class TableModel:
     def search(self, bodies, **settings):
         trie = SpanTrie(bodies)
         first = dict(enumerate(self.logprobs(()).tolist()))
-        return search_spans(self, [SpanSearch(trie, 0.0, first, CLOSE)], **settings)[0]
+        return search_spans(self, [[SpanSearch(trie, 0.0, first, CLOSE)]], **settings)[0]
 
 
 bodies_of = st.lists(
@@ -72,8 +72,38 @@ def test_searches_of_a_batch_do_not_touch_each_other():
     model = TableModel(5)
     sets = [[(1,), (1, 2), (3, 4, 5)], [(2, 2)], [(0, 1, 2, 3, 4)]]
     first = dict(enumerate(model.logprobs(()).tolist()))
-    together = search_spans(model, [SpanSearch(SpanTrie(b), 0.0, first, CLOSE) for b in sets])
+    together = search_spans(model, [[SpanSearch(SpanTrie(b), 0.0, first, CLOSE)] for b in sets])
     assert [r.best_logprob for r in together] == [model.search(b).best_logprob for b in sets]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(bodies_of, st.floats(-12, 0)), min_size=1, max_size=5), st.integers(0, 1000))
+def test_of_prompts_that_compete_the_one_with_the_best_odds_is_searched_to_the_end(prompts, seed):
+    model = TableModel(seed)
+    first = dict(enumerate(model.logprobs(()).tolist()))
+    contest = [SpanSearch(SpanTrie(bodies), 0.0, first, CLOSE, null) for bodies, null in prompts]
+    results = search_spans(model, [contest], nodes_in_first_pass=4)
+    exact = [max(model.probability(body) for body in bodies) - null for bodies, null in prompts]
+    found = [result.best_logprob - null for result, (_, null) in zip(results, prompts, strict=True)]
+    assert max(found) == pytest.approx(max(exact))
+    assert exact[found.index(max(found))] == pytest.approx(max(exact))
+    assert all(one <= wanted + 1e-9 for one, wanted in zip(found, exact, strict=True))
+
+
+def test_prompts_that_cannot_win_are_not_searched():
+    model = TableModel(3)
+    bodies = [(1, 2, 3), (4, 5), (6,), (7, 8)]
+    first = dict(enumerate(model.logprobs(()).tolist()))
+
+    def contest(*nulls: float) -> list[SpanSearch]:
+        return [SpanSearch(SpanTrie(bodies), 0.0, first, CLOSE, null) for null in nulls]
+
+    alone = search_spans(model, [contest(-9.0)])[0]
+    before, model.nodes = model.nodes, 0
+    won, *lost = search_spans(model, [contest(-9.0, 0.0, 0.0)])
+    assert model.nodes == before
+    assert won == alone
+    assert [one.best for one in lost] == [-1, -1]
 
 
 def test_no_candidate_means_no_answer():

@@ -148,11 +148,13 @@ def _alike(asked: Sequence[Asked]) -> dict[tuple[str, ...], list[Asked]]:
 
 
 def _batches(asked: Sequence[Asked]) -> list[list[Asked]]:
-    """Fixed by the questions alone: by the length of what is read, then by id."""
-    ordered = sorted(
-        asked,
-        key=lambda one: (sum(len(hit.passage.text) for hit in one.hits), len(one.question.question), one.question.id),
-    )
+    """Fixed by the questions alone: those about one place together, whose passages are then read once; then by id."""
+
+    def place(one: Asked) -> tuple[str, int, str]:
+        first = one.hits[0].passage if one.hits else None
+        return (first.document_id if first else "", first.start if first else 0, one.question.id)
+
+    ordered = sorted(asked, key=place)
     return [ordered[begin : begin + BATCH] for begin in range(0, len(ordered), BATCH)]
 
 
