@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--wide", type=float, default=1.0, help="share of the SQuAD 1.1 questions")
     parser.add_argument("--questions", type=int, help="train on so many, drawn at random, for a small run")
+    parser.add_argument("--documents", type=int, help="train on so many documents, drawn at random, for a small run")
     parser.add_argument("--negatives", type=float, default=0.35, help="hard negatives for each answerable question")
     parser.add_argument("--repeats", type=int, default=2, help="times that an unanswerable question is an example")
     parser.add_argument("--epochs", type=float, default=1.0)
@@ -120,6 +121,11 @@ def main() -> None:
     ]
     train = [one for one in kept if one.evidence[0].document_id not in CHOSEN_ON]
     held_out = [one for one in kept if one.evidence[0].document_id in CHOSEN_ON]
+    if given.documents is not None:
+        drawn = set(
+            random.Random(given.seed).sample(sorted({one.evidence[0].document_id for one in train}), given.documents)
+        )
+        train = [one for one in train if one.evidence[0].document_id in drawn]
     if given.questions is not None:
         train = chooser.sample(train, given.questions)
     made = train_reader(

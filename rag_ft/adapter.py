@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.errors import WeightsError
 from rag_ft.shared_base import named_folder
-from rag_ft.tuning_record import adapter_record
-from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, resolve_adapter
+from rag_ft.tuning_record import adapter_record, lora_config
+from rag_ft.weights import ADAPTER_WEIGHTS, resolve_adapter
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 
@@ -74,7 +72,7 @@ def adapter_info(adapter: str | Path) -> AdapterInfo:
     Raises WeightsError where it is no LoRA adapter in safetensors, UsageError.
     """
     weights = resolve_adapter(named_folder(adapter))
-    config = _lora_config(weights.path)
+    config = lora_config(weights)
     record = adapter_record(weights)
     tensors = _tensors(weights.path)
     data, base = record.get("data", {}), record.get("base_model", {})
@@ -105,13 +103,6 @@ def adapter_info(adapter: str | Path) -> AdapterInfo:
         layers=_layers(config, tensors),
         card=card.read_text(encoding="utf-8") if card.is_file() else "",
     )
-
-
-def _lora_config(folder: Path) -> dict[str, Any]:
-    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    if config.get("peft_type") != "LORA" or not {"r", "lora_alpha"} <= config.keys():
-        raise WeightsError(f"{folder} is an adapter of the kind {config.get('peft_type')}: give a LoRA adapter")
-    return dict(config)
 
 
 def _tensors(folder: Path) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from rag_ft.dataset import read_questions
 from rag_ft.errors import DatasetError, UsageError, WeightsError
 from rag_ft.evaluation.recipe import trained_documents
 from rag_ft.reader import Reader
+from rag_ft.shared_base import named_folder
 from rag_ft.threshold import threshold_record
 from rag_ft.training.saving import model_card, write_text
 from rag_ft.tuning import ReaderScore, score_reader
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record
-from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, resolve_adapter
+from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, PACKAGED, resolve_adapter
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
@@ -56,7 +57,12 @@ def calibrate_adapter(
     """
     if recognise is not None and not 0 < recognise < 1:
         raise UsageError(f"recognise is the share of unanswerable questions to catch, between 0 and 1, not {recognise}")
-    weights = resolve_adapter(adapter)
+    if str(adapter) == PACKAGED and not dry_run:
+        raise UsageError(
+            "the threshold is written into a folder, and the adapter that ships is not yours to change: make a folder"
+            " of it first (rag-ft adapter export packaged mine --to peft), or only measure (--dry-run)"
+        )
+    weights = resolve_adapter(named_folder(adapter))
     record = adapter_record(weights)
     if "prompt_fingerprint" not in record:
         raise WeightsError(
@@ -69,6 +75,9 @@ def calibrate_adapter(
     left_out = len(given) - len(records)
     if left_out and say is not None:
         say(f"{left_out} of {len(given)} questions are left out: the adapter was trained on their documents")
+    homeless = sum(not one.evidence for one in records)
+    if known and homeless and say is not None:
+        say(f"{homeless} questions name no evidence: whether the adapter was trained on them cannot be told")
     answerable = sum(one.answerable for one in records)
     if not answerable or answerable == len(records):
         lacking = "answerable" if not answerable else "unanswerable"

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rag_ft.errors import AnswerParseError
+from rag_ft.errors import AnswerParseError, first_problem
 
 HEAD = '{"answer":'
 NULL = ' null, "citations": []}'
@@ -65,11 +65,9 @@ def parse(text: str, passage_count: int) -> Completion:
     try:
         parsed = Completion.model_validate_json(text.strip())
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise AnswerParseError(
-            f"the completion {text[:80]!r} is not the JSON of an answer"
-            f" ({where + ': ' if where else ''}{first['msg']}): use mode 'quote' or 'schema', or tune the reader"
+            f"the completion {text[:80]!r} is not the JSON of an answer ({first_problem(error)}): use mode 'quote' or"
+            " 'schema', or tune the reader"
         ) from error
     beyond = [number for number in parsed.citations if number > passage_count]
     if beyond:

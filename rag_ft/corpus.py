@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
-from rag_ft.errors import CorpusError, UsageError
+from rag_ft.errors import CorpusError, UsageError, first_problem
 from rag_ft.formats import MAX_FILE_BYTES, READERS, Unreadable, extract, json_value
 from rag_ft.schema import Document, Metadata
 from rag_ft.squad import parse_squad
@@ -232,7 +232,7 @@ def _json_lines(path: Path, name: str, corpus: Corpus) -> Iterator[Document]:
                     metadata=metadata,
                 )
             except ValidationError as error:
-                corpus.fail(where, str(error.errors(include_url=False)[0]["msg"]))
+                corpus.fail(where, first_problem(error))
 
 
 def _squad(path: Path, corpus: Corpus, asked_for: bool) -> Iterator[Document]:

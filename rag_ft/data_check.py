@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rag_ft.dataset import check_evidence, question_key, read_questions
 from rag_ft.errors import DatasetError
-from rag_ft.training.examples import split_by_document
+from rag_ft.training.examples import ExampleConfig, left_out, split_by_document
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
@@ -31,6 +31,10 @@ class DataReport(BaseModel):
     answer_words_max: int
     train: int
     held_out: int
+    no_evidence: tuple[str, ...] = ()
+    """Ids of unanswerable questions without evidence, which no split by document can place."""
+    left_out: dict[str, str] = {}
+    """Ids of answerable questions that give nothing to train on, with the reason."""
     evidence_missing: tuple[str, ...]
     """A sentence for each piece of evidence that is not in the index as the record says."""
     not_found: tuple[str, ...]
@@ -60,6 +64,16 @@ class DataReport(BaseModel):
             found.append(f"STOP        {self.split_error}")
         for name, ones, meaning in (
             ("evidence", self.evidence_missing, "pieces of evidence are not in the index as the records say"),
+            (
+                "left out",
+                tuple(f"{record}: {reason}" for record, reason in self.left_out.items()),
+                "answerable questions give nothing to train on",
+            ),
+            *(
+                [("homeless", self.no_evidence, "unanswerable questions without evidence are held out by chance alone")]
+                if self.no_evidence
+                else []
+            ),
             ("retrieval", self.not_found, "answerable questions do not find their evidence among ten passages"),
             ("duplicates", self.duplicates, "questions were asked before in almost the same words"),
             ("leaks", self.leaks, "held-out questions are training questions too"),
@@ -72,9 +86,13 @@ class DataReport(BaseModel):
 
 
 def check_questions(
-    path: str | Path, index: Index, *, held_out: float = 0.15, seed: int = 0, k: int = 10
+    path: str | Path, index: Index, examples: ExampleConfig | None = None, *, k: int = 10
 ) -> DataReport:
-    """The report on a file's records against the index that they will be trained with. Raises DatasetError."""
+    """The report on a file's records against the index that they will be trained with. Raises DatasetError.
+
+    `examples`: of a run with these settings.
+    """
+    examples = examples or ExampleConfig()
     records = read_questions(path)
     lengths = [len(answer.split()) for one in records for answer in one.answers]
     wanted = sorted({one.document_id for record in records for one in record.evidence})
@@ -103,7 +121,7 @@ def check_questions(
         keys[key] += 1
     train, held, leaks, wrong = len(records), 0, (), ""
     try:
-        split = split_by_document(records, held_out, seed)
+        split = split_by_document(records, examples.held_out, examples.seed)
         train, held = len(split.train), len(split.held_out)
         known = {question_key(one.question) for one in split.train}
         leaks = tuple(one.id for one in split.held_out if question_key(one.question) in known)  # type: ignore[assignment]
@@ -117,6 +135,8 @@ def check_questions(
         answer_words_max=max(lengths, default=0),
         train=train,
         held_out=held,
+        no_evidence=tuple(one.id for one in records if not one.answerable and not one.evidence),
+        left_out=left_out(records, index),
         evidence_missing=tuple(check_evidence(records, documents)),
         not_found=tuple(not_found),
         duplicates=tuple(duplicates),

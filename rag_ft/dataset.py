@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from rag_ft.errors import DatasetError, first_line
+from rag_ft.errors import DatasetError, UsageError, first_line, first_problem
 from rag_ft.schema import Document, Evidence, Question
-from rag_ft.squad import PARAGRAPH_GAP, SquadAnswer, SquadQuestion, parse_squad
+from rag_ft.squad import PARAGRAPH_GAP, SquadAnswer, SquadParagraph, SquadQuestion, parse_squad
 
 
 def read_questions(path: str | Path) -> list[Question]:
@@ -36,12 +36,16 @@ def read_questions(path: str | Path) -> list[Question]:
     questions = list(_from_squad(text, path) if path.suffix.lower() == ".json" else _from_lines(text, path))
     if not questions:
         raise DatasetError(f"{path} holds no question: give a .jsonl of question records or a SQuAD .json")
+    _refuse_repeated_ids(questions, str(path))
+    return questions
+
+
+def _refuse_repeated_ids(questions: Iterable[Question], where: str) -> None:
     seen: set[str] = set()
     for question in questions:
         if question.id in seen:
-            raise DatasetError(f"{path} holds the question id {question.id!r} twice: make the ids unique")
+            raise DatasetError(f"{where} holds the question id {question.id!r} twice: make the ids unique")
         seen.add(question.id)
-    return questions
 
 
 def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document], list[Question]]:
@@ -51,11 +55,13 @@ def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document],
     as paragraphs of an article do. A record whose answers are empty is unanswerable. Honours `HF_HUB_OFFLINE`. Raises
     DatasetError where it cannot be loaded or a column is missing, naming it.
     """
+    from datasets.exceptions import DatasetsError
+
     from datasets import load_dataset
 
     try:
         rows = load_dataset(name, split=split)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError, StopIteration, IndexError) as error:
         reason = first_line(error)
         raise DatasetError(
             f"the data set {name!r} cannot be loaded ({reason}): check id, split and network, or give a file"
@@ -71,28 +77,43 @@ def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document],
     lengths: dict[str, int] = {}
     questions: list[Question] = []
     for number, row in enumerate(rows):
+        record, context = _hub_record(row, number, name)
         # Without titles each context is a document: a split by document then never has it on both sides.
-        untitled = nameless.setdefault(row["context"], f"document-{len(nameless) + 1}")
+        untitled = nameless.setdefault(context, f"document-{len(nameless) + 1}")
         title = str(row.get("title") or untitled)
         places = contexts.setdefault(title, {})
-        if row["context"] not in places:
-            places[row["context"]] = lengths.get(title, 0)
-            lengths[title] = lengths.get(title, 0) + len(row["context"]) + len(PARAGRAPH_GAP)
-        record = SquadQuestion(
-            id=row.get("id") or f"row-{number}",
-            question=row["question"],
-            answers=[
-                SquadAnswer(text=text, answer_start=start)
-                for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
-            ],
-            is_impossible=not row["answers"]["text"],
-        )
-        questions.append(_squad_question(record, row["context"], title, places[row["context"]], Path(name)))
+        if context not in places:
+            places[context] = lengths.get(title, 0)
+            lengths[title] = lengths.get(title, 0) + len(context) + len(PARAGRAPH_GAP)
+        questions.append(_squad_question(record, context, title, places[context], Path(name)))
+    _refuse_repeated_ids(questions, f"the data set {name!r}")
     documents = [
         Document(id=title, title=title.replace("_", " "), text=PARAGRAPH_GAP.join(places))
         for title, places in contexts.items()
     ]
     return documents, questions
+
+
+def _hub_record(row: dict[str, Any], number: int, name: str) -> tuple[SquadQuestion, str]:
+    """A row's question and its context. Raises DatasetError naming the row."""
+    try:
+        answers = row["answers"] or {"text": [], "answer_start": []}
+        record = SquadQuestion(
+            id=row.get("id") or f"row-{number}",
+            question=row["question"],
+            answers=[
+                SquadAnswer(text=text, answer_start=start)
+                for text, start in zip(answers["text"], answers["answer_start"], strict=True)
+            ],
+            is_impossible=not answers["text"],
+        )
+        return record, SquadParagraph(context=row["context"]).context
+    except (KeyError, TypeError, ValueError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else first_line(error)
+        raise DatasetError(
+            f"row {number} of the data set {name!r} is not in SQuAD's form ({reason}): give a context, a question and"
+            " answers with equally long lists text and answer_start"
+        ) from error
 
 
 def write_questions(questions: Iterable[Question], path: str | Path) -> None:
@@ -113,10 +134,16 @@ class Fetched(NamedTuple):
 
 
 def fetch_hub_questions(name: str, folder: str | Path, split: str = "train") -> Fetched:
-    """Write a hub data set as `documents.jsonl` and `questions.jsonl` into a folder. Raises DatasetError."""
+    """Write a hub data set as `documents.jsonl` and `questions.jsonl` into a folder.
+
+    Raises DatasetError, and UsageError where there can be no such folder.
+    """
     documents, questions = read_hub_questions(name, split)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be a folder ({error.strerror}): give another one to write to") from error
     found = Fetched(folder / "documents.jsonl", folder / "questions.jsonl", len(documents), len(questions))
     lines = [
         json.dumps({"id": one.id, "title": one.title, "text": one.text}, ensure_ascii=False) + "\n" for one in documents
@@ -164,14 +191,14 @@ def _from_lines(text: str, path: Path) -> Iterator[Question]:
         try:
             yield Question.model_validate_json(line)
         except ValidationError as error:
-            raise DatasetError(f"{path}, line {number}: {_first(error)}: correct the record") from error
+            raise DatasetError(f"{path}, line {number}: {first_problem(error)}: correct the record") from error
 
 
 def _from_squad(text: str, path: Path) -> Iterator[Question]:
     try:
         articles = parse_squad(text)
-    except (ValidationError, json.JSONDecodeError) as error:
-        reason = _first(error) if isinstance(error, ValidationError) else str(error)
+    except (ValueError, RecursionError) as error:  # json's are ValueErrors, also that of a number of 5,000 digits
+        reason = first_problem(error) if isinstance(error, ValidationError) else first_line(error)
         raise DatasetError(f"{path} is not SQuAD's format ({reason}): give a SQuAD .json or a .jsonl") from error
     for title, article in articles:
         offset = 0
@@ -192,6 +219,8 @@ def _squad_question(record: SquadQuestion, context: str, document: str, offset: 
                 " answer_start"
             )
         evidence[start, end] = Evidence(document_id=document, start=offset + start, end=offset + end, quote=answer.text)
+    if record.is_impossible and not evidence:
+        evidence[0, 0] = Evidence(document_id=document, start=offset, end=offset + len(context), quote=context)
     try:
         return Question(
             id=str(record.id),
@@ -201,10 +230,4 @@ def _squad_question(record: SquadQuestion, context: str, document: str, offset: 
             answerable=not record.is_impossible,
         )
     except ValidationError as error:
-        raise DatasetError(f"{path}, question {record.id}: {_first(error)}: correct the record") from error
-
-
-def _first(error: ValidationError) -> str:
-    first: Any = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where + ': ' if where else ''}{first['msg']}"
+        raise DatasetError(f"{path}, question {record.id}: {first_problem(error)}: correct the record") from error

@@ -26,6 +26,13 @@ RagFtError
     - ClosingError           the server is going down
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class RagFtError(Exception):
     """Base of every error raised on purpose; the command line prints it as one line, exit code 1."""
@@ -130,6 +137,13 @@ class DeadlineError(ServingError):
 
 class ClosingError(ServingError):
     """The server is going down and takes no more questions."""
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that pydantic found, as `field: what is wrong`."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
 
 
 def first_line(error: BaseException) -> str:

@@ -181,10 +181,16 @@ class Evidence(Record):
     """Where the answer to a question stands."""
 
     document_id: str
-    start: int
-    end: int
+    start: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=0)]
     quote: str
     """Equals `document.text[start:end]`."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Evidence:
+        if self.end < self.start:
+            raise ValueError(f"evidence in {self.document_id!r} ends at {self.end}, before its start at {self.start}")
+        return self
 
 
 class Question(Record):
@@ -195,12 +201,17 @@ class Question(Record):
     answers: tuple[str, ...] = ()
     """Accepted answers; empty exactly where the question is unanswerable."""
     evidence: tuple[Evidence, ...] = ()
-    """Where the answers stand. For an unanswerable question: the text that makes it look answerable, if known."""
+    """Where the answers stand. For an unanswerable question: the text that makes it look answerable, or the paragraph
+    that it was asked about, if known; without any, nothing tells which side of a split by document it belongs to."""
     answerable: bool = True
     tags: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _answers_match_answerable(self) -> Question:
+        if not self.question.strip():
+            raise ValueError(f"question {self.id!r} has blank text")
+        if any(not answer.strip() for answer in self.answers):
+            raise ValueError(f"question {self.id!r} has a blank answer among its accepted ones")
         if self.answerable and not self.answers:
             raise ValueError(f"question {self.id!r} is answerable but has no accepted answer")
         if not self.answerable and self.answers:

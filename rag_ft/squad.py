@@ -56,10 +56,13 @@ class SquadFile(BaseModel):
 
 def parse_squad(text: str) -> list[tuple[str, SquadArticle]]:
     """The articles of a file with the ids of their documents: the title; `article-<n>` where it is missing;
-    `<title>-<n>` where it repeats. Raises ValueError (pydantic's or json's) where it is not the format.
+    `<title>-<n>` where it repeats, longer where another article is called that. Raises ValueError (pydantic's or
+    json's) where it is not the format.
     """
     named: dict[str, SquadArticle] = {}
     for number, article in enumerate(SquadFile.model_validate(json.loads(text)).data, start=1):
         name = article.title or f"article-{number}"
-        named[name if name not in named else f"{name}-{number}"] = article
+        while name in named:
+            name = f"{name}-{number}"
+        named[name] = article
     return list(named.items())

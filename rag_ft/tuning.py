@@ -24,7 +24,7 @@ from rag_ft.shared_base import named_folder
 from rag_ft.threshold import best_threshold, harmonic_mean, recognising_threshold, threshold_record
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
-from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, make_examples, split_by_document
+from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, documents_of, make_examples, split_by_document
 from rag_ft.training.lora import LoraPlan, LoraSettings, model_plan
 from rag_ft.training.overfitting import Verdict, judge, probe_memory
 from rag_ft.training.preflight import Certificate, certify, fingerprint_examples
@@ -37,14 +37,17 @@ from rag_ft.training.saving import (
     write_text,
 )
 from rag_ft.training.trainer import TrainConfig
-from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record, documents_trained_on
-from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, Weights, resolve_adapter, weights_identity
+from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record, check_base, documents_trained_on, lora_config
+from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, DEFAULT, Weights, resolve_adapter, weights_identity
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
 
 RUN = "training"
 """Folder inside the adapter's with what the run left: curves, measurements, the certificate."""
+
+_OURS = (ADAPTER_WEIGHTS, ADAPTER_CONFIG, "README.md")
+"""What a run writes beside its record."""
 
 RUN_RECORD = "run.json"
 """In that folder: what the run's data and settings are."""
@@ -70,6 +73,11 @@ class ReaderScore(BaseModel):
     threshold: float
 
     @property
+    def weighed(self) -> bool:
+        """Whether both kinds of questions were there and got right now and then: else its threshold means nothing."""
+        return self.null_recognised is not None and self.worth > 0
+
+    @property
     def worth(self) -> float:
         """One number to choose by: the harmonic mean of answerable F1 and null recognised, or the one that there is."""
         f1, null = self.answerable_f1, self.null_recognised
@@ -92,6 +100,11 @@ class Prepared:
     prompts: PromptBuilder
     shared: bool
     """False where the model takes no tree mask, so that every example has a sequence of its own."""
+
+    def lines(self) -> list[str]:
+        """The certificate as a person reads it, and how the rows are made where that is not the fast way."""
+        apart = "sequences       one for each example: this model's attention does not share a context exactly"
+        return [*self.certificate.lines(), *([] if self.shared else [apart])]
 
 
 @dataclass(frozen=True)
@@ -124,7 +137,8 @@ def prepare(
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     split = split or split_by_document(records, examples.held_out, examples.seed)
     held_out = make_examples(split.held_out, index, examples)
-    train = make_examples(split.train, index, examples, apart=held_out.documents)
+    train = make_examples(split.train, index, examples, apart=documents_of(split.held_out))
+    measured = tuple(one for one in split.held_out if one.id not in held_out.dropped)
     prompts = PromptBuilder(loaded.tokenizer, shots=False)
     budget = reader_budget(prompts, window_of(loaded.model), max_prompt_tokens, max_answer_tokens)
     encoded = encode(train.examples, prompts, budget)
@@ -132,7 +146,7 @@ def prepare(
     rows = pack(encoded, training.row_tokens, training.seed, shared=shared)
     held_out_rows = pack(encode(held_out.examples, prompts, budget), training.row_tokens, training.seed, shared=shared)
     certificate = certify(train, held_out, encoded, rows, prompts)
-    return Prepared(certificate, train, held_out, split.held_out, encoded, rows, held_out_rows, prompts, shared)
+    return Prepared(certificate, train, held_out, measured, encoded, rows, held_out_rows, prompts, shared)
 
 
 def train_reader(
@@ -164,15 +178,14 @@ def train_reader(
     run fails, DatasetError, UsageError, WeightsError.
     """
     output = Path(output)
-    check_output(output)
     examples, training = examples or ExampleConfig(), training or TrainConfig()
-    check_trackers(training.report_to)
     tell = say or (lambda line: None)
     start = None if start_from is None else read_start(start_from)
+    check_run(output, training, start)
     lora = start.settings(lora) if start is not None else lora or LoraSettings()
-    if start is not None:
-        start.check_bits(training.bits)
     loaded = trainer.load_base(reader, training)
+    if start is not None:
+        check_base(adapter_record(start.weights), loaded.weights, start.weights)
     plan = model_plan(loaded.model, lora)
     for line in plan_lines(plan, training, loaded):
         tell(line)
@@ -181,10 +194,8 @@ def train_reader(
     ready = prepare(questions, index, loaded, examples, training, split=split, max_answer_tokens=max_answer_tokens)
     if start is not None:
         start.check_prompt(ready.prompts)
-    for line in ready.certificate.lines():
+    for line in ready.lines():
         tell(line)
-    if not ready.shared:
-        tell("sequences       one for each example: this model's attention does not share a context exactly")
     if ready.certificate.red:
         raise TrainingError(f"the run does not start: {ready.certificate.red[0]}")
     run = _Run(output, reader, index, loaded, ready, examples, lora, training, start, licence, data_note)
@@ -226,13 +237,19 @@ def train_reader(
     if trainer.main_process():
         draw_curves(history, step, run.work / "curves.png")
     record["verdict"] = verdict.model_dump(mode="json")
-    record["threshold"] = threshold_record(tuned.threshold, examples.reading)
+    if tuned.weighed:
+        record["threshold"] = threshold_record(tuned.threshold, examples.reading)
     record["results"] = {name: one.model_dump(mode="json") for name, one in scores.items()}
     run.save(record, kept)
     if trainer.main_process():
         clear_checkpoints(run.work / trainer.CHECKPOINTS)
     for line in [*verdict.lines(), _score_line("tuned", tuned)]:
         tell(line)
+    if not tuned.weighed:
+        tell(
+            "threshold       none is chosen: no held-out question is unanswerable, or nothing was got right; null"
+            " competes with the answer until 'rag-ft adapter calibrate' has chosen one"
+        )
     return TrainedAdapter(output, ready.certificate, plan, verdict, scores.get("untuned"), tuned)
 
 
@@ -250,10 +267,16 @@ class Start:
 
     def settings(self, given: LoraSettings | None) -> LoraSettings:
         """Its shape, with the dropout that was asked for. Raises UsageError where another shape was asked for."""
+        modules = self.config.get("target_modules")
+        if not isinstance(modules, list) or not modules:
+            raise UsageError(
+                f"the adapter {self.weights.path} names the modules that it changes by {modules!r} and not one by one:"
+                " start from another adapter, or from nothing"
+            )
         own = LoraSettings(
             rank=self.config["r"],
             alpha=self.config["lora_alpha"],
-            target_modules=tuple(sorted(self.config["target_modules"])),
+            target_modules=tuple(sorted(modules)),
             rslora=self.config.get("use_rslora", False),
             dora=self.config.get("use_dora", False),
         )
@@ -286,9 +309,10 @@ class Start:
 def read_start(name: str | Path) -> Start:
     """The adapter to go on from: a folder, or `packaged`. Raises WeightsError, UsageError."""
     weights = resolve_adapter(named_folder(name))
-    config = json.loads((weights.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     record = adapter_record(weights)
-    return Start(weights, config, record.get("base_model", {}).get("bits"), record.get("prompt_fingerprint"))
+    return Start(
+        weights, lora_config(weights), record.get("base_model", {}).get("bits"), record.get("prompt_fingerprint")
+    )
 
 
 @dataclass(frozen=True)
@@ -326,6 +350,7 @@ class _Run:
         """A folder with checkpoints of a run with other data or settings is not gone on from. Raises TrainingError."""
         if not trainer.main_process():
             return
+        make_folder(self.output)
         identity = {
             "examples": fingerprint_examples(self.ready.train),
             "prompt": self.ready.prompts.fingerprint,
@@ -336,8 +361,14 @@ class _Run:
         }
         path = self.work / RUN_RECORD
         if path.is_file() and any((self.work / trainer.CHECKPOINTS).glob("checkpoint-*")):
-            before = json.loads(path.read_text(encoding="utf-8"))
-            changed = sorted(name for name in identity if before.get(name) != identity[name])
+            try:
+                before = json.loads(path.read_text(encoding="utf-8"))
+                changed = sorted(name for name in identity if before.get(name) != identity[name])
+            except (ValueError, AttributeError) as error:
+                raise TrainingError(
+                    f"{path} is damaged, so that nobody can say what run the checkpoints beside it are of: remove"
+                    f" {self.work} to start anew"
+                ) from error
             if changed:
                 raise TrainingError(
                     f"{self.work} holds checkpoints of a run with other {', '.join(changed)}: remove the folder to"
@@ -423,20 +454,41 @@ class _Run:
             ) from error
 
 
+def check_run(output: Path, training: TrainConfig, start: Start | None) -> None:
+    """All that can be checked before anything is loaded. Raises UsageError."""
+    check_output(output)
+    check_trackers(training.report_to)
+    if start is not None:
+        start.check_bits(training.bits)
+
+
 def check_output(output: Path) -> None:
     """Raise UsageError where a run in this folder would remove or replace what no run has written there."""
-    if output.is_file():
-        raise UsageError(f"{output} is a file: give a folder for the adapter (--output)")
+    there = next(one for one in (output, *output.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file: give a folder for the adapter (--output)")
     if (output / RUN).exists() and not (output / RUN / RUN_RECORD).is_file():
         theirs = output / RUN
-    elif (output / "README.md").exists() and not (output / ADAPTER_RECORD).is_file():
-        theirs = output / "README.md"
+    elif not any((output / one).is_file() for one in (ADAPTER_RECORD, f"{RUN}/{RUN_RECORD}")) and (
+        found := [one for one in _OURS if (output / one).exists()]
+    ):
+        theirs = output / found[0]
     else:
         return
     raise UsageError(
         f"{theirs} is not from a run of rag_ft, and training would write over it: give another folder for the adapter"
         " (--output)"
     )
+
+
+def make_folder(output: Path) -> None:
+    """Raise UsageError where there can be no such folder."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{output} cannot be a folder ({error.strerror}): give another one for the adapter (--output)"
+        ) from error
 
 
 def check_trackers(report_to: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rag_ft.conversion import TUNING_NAME
 from rag_ft.errors import WeightsError
 from rag_ft.schema import FINGERPRINT
-from rag_ft.weights import Weights, weights_identity
+from rag_ft.weights import ADAPTER_CONFIG, Weights, weights_identity
 
 if TYPE_CHECKING:
     from rag_ft.model import LoadedModel
@@ -45,14 +45,30 @@ def reading_record(loaded: LoadedModel) -> dict[str, Any]:
     return adapter_record(loaded.adapter) if loaded.adapter is not None else base_record(loaded.weights)
 
 
+def lora_config(adapter: Weights) -> dict[str, Any]:
+    """PEFT's own settings of a LoRA adapter. Raises WeightsError for an adapter of another kind."""
+    config = json.loads((Path(adapter.path) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    if config.get("peft_type") != "LORA" or not {"r", "lora_alpha"} <= config.keys():
+        raise WeightsError(f"{adapter.path} is an adapter of the kind {config.get('peft_type')}: give a LoRA adapter")
+    return dict(config)
+
+
+_TABLES = ("base_model", "data", "threshold", "examples", "training", "lora", "certificate", "verdict", "results")
+
+
 def _read(path: Path, remedy: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not JSON: {remedy}") from error
-    return record if isinstance(record, dict) else {}
+    if not isinstance(record, dict):
+        raise WeightsError(f"{path} is not a record of rag_ft, but {type(record).__name__} in JSON: {remedy}")
+    odd = [name for name in _TABLES if not isinstance(record.get(name) or {}, dict)]
+    if odd:
+        raise WeightsError(f"{path} is not a record of rag_ft ({odd[0]} is no JSON object): {remedy}")
+    return {name: one for name, one in record.items() if one is not None or name not in _TABLES}
 
 
 def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None:

@@ -116,6 +116,8 @@ def test_data_check_reports_what_would_spoil_ainvoke(files, index):
         (("--dropout", 1.5), "--dropout is 1.5"),
         (("--epochs", 0), "--epochs is 0"),
         (("--held-out", 0.9), "--held-out is 0.9"),
+        (("--seed", -1), "--seed is -1"),
+        (("--alpha", "inf"), "--alpha is inf"),
     ],
 )
 def test_settings_out_of_range_are_usage_errors_that_name_the_option(tmp_path, arguments, words):
@@ -124,3 +126,25 @@ def test_settings_out_of_range_are_usage_errors_that_name_the_option(tmp_path, a
     done = invoke("train", tmp_path / "qa.jsonl", "--index", tmp_path, *arguments)
     assert isinstance(done.exception, UsageError)
     assert words in str(done.exception)
+
+
+def test_data_check_takes_the_share_that_train_takes(tmp_path):
+    from rag_ft.errors import UsageError
+
+    done = invoke("data", "check", tmp_path / "qa.jsonl", "--index", tmp_path, "--held-out", 5)
+    assert isinstance(done.exception, UsageError) and "--held-out is 5.0" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--report-to", "nosuch"), "no experiment tracker"),
+        (("--output", "pyproject.toml"), "pyproject.toml is a file"),
+    ],
+)
+def test_check_refuses_what_the_run_would_refuse(files, index, tiny_llama_dir, arguments, said):
+    done = invoke(
+        "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--rank", 4, "--bits", 32, "--check",
+        *arguments,
+    )  # fmt: skip
+    assert said in str(done.exception)

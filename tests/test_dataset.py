@@ -78,6 +78,17 @@ def test_evidence_that_moved_is_told():
         ("q.jsonl", '{"id": "a", "question": "q", "answers": ["x"], "typo": 1}', "typo"),
         ("q.json", "[]", "not SQuAD's format"),
         ("q.json", "{", "not SQuAD's format"),
+        ("q.json", "[" * 100_000, "not SQuAD's format"),
+        ("q.json", '{"data": ' + "9" * 5000 + "}", "not SQuAD's format"),
+        ("q.json", json.dumps(SQUAD).replace(" Which rank? ", " "), "at least 1 character"),
+        ("q.jsonl", '{"id": "a", "question": " ", "answers": ["x"]}', "blank text"),
+        ("q.jsonl", '{"id": "a", "question": "q", "answers": ["x", " "]}', "blank answer"),
+        (
+            "q.jsonl",
+            '{"id": "a", "question": "q", "answers": ["x"], "evidence":'
+            ' [{"document_id": "d", "start": 5, "end": 2, "quote": "x"}]}',
+            "before its start",
+        ),
         ("q.json", json.dumps(SQUAD).replace('"answer_start": 5', '"answer_start": 6'), "answer_start"),
     ],
 )
@@ -130,6 +141,7 @@ def test_a_hub_data_set_in_squads_columns_becomes_documents_and_records(tmp_path
     documents, questions = read_hub_questions(str(tmp_path))
     assert [one.text for one in documents] == ["Oslo is old.\n\nIt has a tower."]
     assert [one.answerable for one in questions] == [True, True, False]
+    assert questions[2].evidence[0].quote == "Oslo is old."  # so that a split by document knows its side
     assert check_evidence(questions, documents) == []
 
 

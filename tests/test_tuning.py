@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers.integrations import get_available_reporting_integrations
 
 from rag_ft import model
 from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError, WeightsError
 from rag_ft.schema import Question
 from rag_ft.training import trainer
-from rag_ft.training.examples import ExampleConfig
+from rag_ft.training.examples import ExampleConfig, Split
 from rag_ft.training.lora import LoraSettings
 from rag_ft.training.saving import clear_checkpoints, save_adapter
 from rag_ft.training.trainer import TrainConfig
@@ -40,7 +40,7 @@ def adapter(tmp_path, tiny_llama_dir, world):
     return tmp_path / "made"
 
 
-@pytest.mark.parametrize("theirs", ["training/notes.txt", "README.md"])
+@pytest.mark.parametrize("theirs", ["training/notes.txt", "README.md", "adapter_model.safetensors"])
 def test_a_folder_with_files_of_somebody_else_is_left_as_it_is(tmp_path, world, tiny_llama_dir, theirs):
     index, questions = world
     path = tmp_path / theirs
@@ -82,7 +82,7 @@ def test_what_a_tracker_has_written_outlives_the_checkpoints(tmp_path):
     assert not tmp_path.exists()
 
 
-def test_a_full_disk_at_the_adapter_is_one_sentence_and_leaves_nothing_half_written(adapter, tmp_path):
+def test_a_full_disk_at_the_adapter_leaves_nothing_half_written(adapter, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
@@ -91,6 +91,16 @@ def test_a_full_disk_at_the_adapter_is_one_sentence_and_leaves_nothing_half_writ
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list((tmp_path / "copy").iterdir()) == []
+
+
+def test_a_simulated_full_disk_at_the_adapter_is_one_sentence(tmp_path, tiny_llama_dir, world, monkeypatch):
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    index, questions = world
+    monkeypatch.setattr("rag_ft.tuning.save_adapter", full)
+    with pytest.raises(TrainingError, match=r"could not be written to .*No space left on device.*goes on from the"):
+        train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
 
 
 @pytest.mark.parametrize("shape", [LoraSettings(rank=4), LoraSettings(rank=4, dora=True, rslora=True, dropout=0.1)])
@@ -197,7 +207,7 @@ def test_one_record_and_foreign_documents_are_told(tmp_path, tiny_llama_dir, wor
         for one in questions
         if one.answerable
     ]
-    with pytest.raises(DatasetError, match="the index has no document 'no-"):
+    with pytest.raises(DatasetError, match="the index lacks the document of its evidence"):
         train_reader(moved, index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
 
 
@@ -284,6 +294,93 @@ def test_another_shape_or_other_bits_than_the_adapters_are_refused(adapter, tmp_
         train_reader(questions, index, tmp_path / "out", lora=LoraSettings(rank=9), training=SMALL["training"], **given)
     with pytest.raises(UsageError, match=r"held in 32 bits .* give bits=32"):
         train_reader(questions, index, tmp_path / "out", training=TrainConfig(bits=4), **given)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    for odd, said in (
+        ({"target_modules": ".*q_proj"}, "not one by one"),
+        ({"target_modules": None}, "not one by one"),
+        ({"peft_type": "IA3"}, "of the kind IA3"),
+    ):
+        (adapter / "adapter_config.json").write_text(json.dumps({**config, **odd}))
+        with pytest.raises((UsageError, WeightsError), match=said):
+            train_reader(questions, index, tmp_path / "out", training=SMALL["training"], **given)
+
+
+def test_an_adapter_of_another_base_is_refused_before_a_finished_run_is_touched(
+    adapter, tmp_path, tiny_llama_dir, world
+):
+    index, questions = world
+    train_reader(questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, **SMALL)
+    before = sorted(one.name for one in (tmp_path / "out" / "training").iterdir())
+    other = tmp_path / "other"
+    shutil.copytree(tiny_llama_dir, other)
+    weights = load_file(other / "model.safetensors")
+    save_file({name: one + 1e-3 for name, one in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WeightsError, match="and the base model here is other"):
+        train_reader(
+            questions,
+            index,
+            tmp_path / "out",
+            reader=str(other),
+            start_from=adapter,
+            training=SMALL["training"].model_copy(update={"learning_rate": 1e-4}),
+        )
+    assert sorted(one.name for one in (tmp_path / "out" / "training").iterdir()) == before
+
+
+def test_without_unanswerable_questions_held_out_no_threshold_is_written(tmp_path, tiny_llama_dir, world):
+    """Such a threshold would be 0: an adapter that answers always, whatever it was trained to say."""
+    index, questions = world
+    said = []
+    some = [one for one in questions if one.answerable]
+    made = train_reader(some, index, tmp_path, reader=str(tiny_llama_dir), compare=False, say=said.append, **SMALL)
+    assert made.tuned.null_recognised is None
+    assert "threshold" not in json.loads((tmp_path / "rag_ft.json").read_text())
+    assert any(line.startswith("threshold") and "none is chosen" in line for line in said)
+    assert any("no held-out question is unanswerable" in line for line in said)
+
+
+def test_records_that_give_no_example_are_not_counted_and_not_asked(tmp_path, tiny_llama_dir, world):
+    index, questions = world
+    lost = [
+        one.model_copy(
+            update={
+                "id": f"lost-{one.id}",
+                "question": f"{one.question} Really?",
+                "evidence": tuple(e.model_copy(update={"document_id": "no-" + e.document_id}) for e in one.evidence),
+            }
+        )
+        for one in questions
+        if one.answerable
+    ]
+    given = {"reader": str(tiny_llama_dir), "compare": False, **SMALL}
+    some = Split((*questions[3:], *lost[:4]), (*questions[:3], *lost[4:6]))
+    made = train_reader(questions, index, tmp_path, split=some, **given)
+    seen = made.certificate
+    assert seen.questions + seen.held_out_questions == len(questions)
+    assert seen.documents + seen.held_out_documents == 8
+    assert seen.dropped == {"the index lacks the document of its evidence": 6}
+    assert made.tuned.questions == seen.held_out_questions
+    assert any("20% of the records" in note for note in seen.amber)
+    most = Split((*questions[:6], *lost[:12]), tuple(questions[9:12]))
+    with pytest.raises(TrainingError, match="57% of the records give nothing to train on"):
+        train_reader(questions, index, tmp_path, split=most, **given)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "5"])
+def test_a_damaged_record_of_a_run_beside_its_checkpoints_is_told(tmp_path, tiny_llama_dir, world, content):
+    index, questions = world
+    (tmp_path / "training" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    (tmp_path / "training" / "run.json").write_text(content)
+    with pytest.raises(TrainingError, match=r"run.json is damaged"):
+        train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_that_can_be_no_folder_is_told_before_the_model_is_loaded(tmp_path, world, place):
+    index, questions = world
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"file is a file"):
+        train_reader(questions, index, tmp_path / place, reader="no such model", **SMALL)
 
 
 def test_an_adapter_of_another_prompt_is_not_gone_on_from(adapter, tmp_path, tiny_llama_dir, world, monkeypatch):

@@ -68,7 +68,9 @@ def info(
 
 @adapter_app.command()
 def calibrate(
-    adapter: Annotated[Path, typer.Argument(help="Folder of a LoRA adapter; its threshold is written there.")],
+    adapter: Annotated[
+        str, typer.Argument(help="Folder of a LoRA adapter, where the threshold goes. With --dry-run also packaged.")
+    ],
     questions: Annotated[Path, typer.Argument(help="Question records, some of them unanswerable.")],
     index: IndexPath,
     k: K = 3,

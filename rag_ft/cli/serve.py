@@ -56,7 +56,7 @@ def serve(
     from pydantic import ValidationError
 
     from rag_ft.cli.render import stderr
-    from rag_ft.errors import UsageError
+    from rag_ft.errors import UsageError, first_problem
 
     try:
         import uvicorn
@@ -82,7 +82,7 @@ def serve(
             report=report,
         )
     except ValidationError as error:
-        raise UsageError(_first(error)) from error
+        raise UsageError(first_problem(error)) from error
     if report is not None and not report.is_file():
         raise UsageError(f"there is no report at {report}: give the report.html of an evaluation")
     keep_memory()
@@ -178,9 +178,3 @@ def _announce(server: Any, notes: Any) -> None:
                 notes.print(f"serving at http://{shown}:{port}", style="bold", highlight=False, markup=False)
 
     server.startup = announced
-
-
-def _first(error: Any) -> str:
-    one = error.errors()[0]
-    where = ".".join(str(step) for step in one["loc"])
-    return f"{where}: {one['msg']}" if where else str(one["msg"]).removeprefix("Value error, ")

@@ -64,7 +64,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Of split, order and adapter.")] = 0,
     report_to: Annotated[str, typer.Option(help="A tracker: tensorboard, wandb, mlflow, trackio.")] = "none",
     check: Annotated[bool, typer.Option("--check", help="Print plan and certificate, then stop.")] = False,
-    show_masks: Annotated[int, typer.Option("--show-masks", help="Print this many examples token by token.")] = 0,
+    show_masks: Annotated[
+        int, typer.Option("--show-masks", min=0, help="Print this many examples token by token.")
+    ] = 0,
     compare: Annotated[bool, typer.Option(help="Measure the untuned reader too.")] = True,
     curve: Annotated[
         int,
@@ -103,13 +105,19 @@ def train(
     console = stdout()
     if check or show_masks:
         from rag_ft.training.lora import model_plan
-        from rag_ft.tuning import plan_lines
+        from rag_ft.tuning import check_run, plan_lines
+        from rag_ft.tuning_record import adapter_record, check_base
 
+        check_run(output, training, start)
         if start is not None:
             lora = start.settings(lora)
         loaded = load_base(reader, training)
+        if start is not None:
+            check_base(adapter_record(start.weights), loaded.weights, start.weights)
         ready = prepare(questions, found, loaded, examples, training)
-        for line in [*plan_lines(model_plan(loaded.model, lora), training, loaded), *ready.certificate.lines()]:
+        if start is not None:
+            start.check_prompt(ready.prompts)
+        for line in [*plan_lines(model_plan(loaded.model, lora), training, loaded), *ready.lines()]:
             console.print(line, markup=False)
         # One of each row first, for variety; then the second ones, and so on.
         most = max((len(row.records) for row in ready.rows), default=0)
@@ -148,7 +156,7 @@ def plan(
     target_modules: Targets = "",
     rslora: Annotated[bool, typer.Option("--rslora", help="Scale by alpha/sqrt(rank).")] = False,
     dora: Annotated[bool, typer.Option("--dora", help="Learn magnitude and direction apart.")] = False,
-    tokens: Annotated[int, typer.Option(help="Tokens computed at once.")] = 1280,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens computed at once.")] = 1280,
     probe: Annotated[bool, typer.Option(help="Time a few steps here (10 s; loads the weights).")] = False,
     as_json: Json = False,
 ) -> int:
@@ -227,8 +235,10 @@ def check_data(
     from rag_ft.cli.render import stdout
     from rag_ft.data_check import check_questions
     from rag_ft.index import Index
+    from rag_ft.training.examples import ExampleConfig
 
-    report = check_questions(questions, Index.load(index), held_out=held_out, seed=seed)
+    examples = _checked(ExampleConfig, held_out=held_out, seed=seed)
+    report = check_questions(questions, Index.load(index), examples)
     if as_json:
         typer.echo(report.model_dump_json())
     else:

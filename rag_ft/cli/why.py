@@ -28,7 +28,7 @@ def why(
     from pydantic import ValidationError
 
     from rag_ft.cli.render import stdout
-    from rag_ft.errors import UsageError
+    from rag_ft.errors import UsageError, first_problem
     from rag_ft.provenance import trace
     from rag_ft.schema import Answer
 
@@ -40,9 +40,8 @@ def why(
             f"{answer} cannot be read ({error.strerror}): give a file made by 'rag-ft ask --json'"
         ) from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
         raise UsageError(
-            f"{answer} is not one answer's JSON ({first['msg']}): make it by 'rag-ft ask --json'"
+            f"{answer} is not one answer's JSON ({first_problem(error)}): make it by 'rag-ft ask --json'"
         ) from error
     links = trace(given, index_path=index, reader=reader)
     if as_json:

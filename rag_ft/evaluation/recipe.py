@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rag_ft.errors import EvaluationError
+from rag_ft.errors import EvaluationError, first_problem
 from rag_ft.evaluation.arms import Arm, ClosedBookArm, FunctionArm, PassageArm, ReaderArm, SentenceArm
 from rag_ft.evaluation.learning_curve import WORTH
 from rag_ft.schema import FINGERPRINT, Question
@@ -307,11 +307,9 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        line = _line_of(text, first["loc"])
+        line = _line_of(text, error.errors(include_url=False)[0]["loc"])
         place = f"{path}, line {line}" if line else str(path)
-        raise EvaluationError(f"{place}: {where + ': ' if where else ''}{first['msg']}: correct the recipe") from error
+        raise EvaluationError(f"{place}: {first_problem(error)}: correct the recipe") from error
 
 
 def _resolve_adapter(table: Any, name: str, folder: Path) -> None:

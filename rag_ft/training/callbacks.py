@@ -45,6 +45,14 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
             self._last = time.monotonic()
         return control
 
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """After a held-out measurement, which takes a while: also that of the last step."""
+        if self.stopped:
+            control.should_save = control.should_training_stop = True
+        return control
+
 
 class Pace(NamedTuple):
     """What one step computes, on average."""

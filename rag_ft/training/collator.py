@@ -86,6 +86,7 @@ def encode(examples: Sequence[Example], prompts: PromptBuilder, budget: TokenBud
 def _fitting(example: Example, prompts: PromptBuilder, budget: TokenBudget) -> list[Any]:
     """The example's passages without those that do not fit, in the example's order."""
     kept = list(example.passages)
+    by_rank = [example.passages[place] for place in example.by_rank] or kept[:]
     cited = {example.passages[number - 1].id for number in example.numbers}
     while kept:
         try:
@@ -94,7 +95,7 @@ def _fitting(example: Example, prompts: PromptBuilder, budget: TokenBudget) -> l
         except PromptTooLongError as error:
             if len(kept) <= max(len(cited), 1):
                 raise DatasetError(f"record {example.record_id} does not fit the prompt: {error}") from error
-        others = [one for one in kept if one.id not in cited]
+        others = [one for one in by_rank if one in kept and one.id not in cited]
         if not others:
             raise DatasetError(
                 f"record {example.record_id}: its question and gold passage do not fit {budget.window:,} tokens:"

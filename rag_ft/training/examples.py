@@ -42,7 +42,7 @@ class ExampleConfig(BaseModel):
     """Largest share of unanswerable questions; None keeps all."""
     held_out: Annotated[float, Field(ge=0.02, le=0.5)] = 0.15
     """Share of documents (by their questions) that are never trained on."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class Example(NamedTuple):
@@ -55,6 +55,8 @@ class Example(NamedTuple):
     """Words of one of the passages; None for null."""
     numbers: tuple[int, ...]
     """Passages that the completion cites, counted from 1."""
+    by_rank: tuple[int, ...] = ()
+    """The passages' places in the order of their rank, where the prompt has another order."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class ExampleSet:
 
     examples: tuple[Example, ...]
     documents: frozenset[str]
+    """Those that the questions of the examples are about."""
     questions: int
+    """Those that are in the examples."""
     dropped: dict[str, str] = field(default_factory=dict)
     """Record id → reason."""
 
@@ -78,8 +82,9 @@ class Split(NamedTuple):
 def split_by_document(questions: Sequence[Question], share: float, seed: int) -> Split:
     """Whole documents held out until they hold about `share` of the questions; questions keep their order.
 
-    Documents that share a question (evidence in both) stay together. Questions without evidence train. Raises
-    DatasetError where fewer than two independent groups of documents have questions.
+    Documents that share a question (evidence in both) stay together. Of questions without evidence, which belong to no
+    document, the same share is held out, drawn by the seed. Raises DatasetError where fewer than two independent groups
+    of documents have questions.
     """
     parent: dict[str, str] = {}
 
@@ -114,15 +119,22 @@ def split_by_document(questions: Sequence[Question], share: float, seed: int) ->
             held.add(name)
     if not held:
         held.add(min(order, key=lambda one: (counts[one], one)))
+    homeless = [one.id for one in questions if not one.evidence]
+    drawn = set(random.Random(f"{seed} without evidence").sample(homeless, round(share * len(homeless))))
     sides: tuple[list[Question], list[Question]] = ([], [])
     for question in questions:
         documents = _documents(question)
-        sides[bool(documents) and root(documents[0]) in held].append(question)
+        sides[root(documents[0]) in held if documents else question.id in drawn].append(question)
     return Split(tuple(sides[0]), tuple(sides[1]))
 
 
 def _documents(question: Question) -> list[str]:
     return [one.document_id for one in question.evidence]
+
+
+def documents_of(questions: Iterable[Question]) -> frozenset[str]:
+    """The documents that questions have evidence in."""
+    return frozenset(document for one in questions for document in _documents(one))
 
 
 def make_examples(
@@ -135,10 +147,7 @@ def make_examples(
     """
     chooser = random.Random(config.seed)
     kept = _limited(questions, config.unanswerable_share, chooser)
-    by_document: dict[str, list[Passage]] = {}
-    for number in range(len(index)):
-        passage = index.passage(number)
-        by_document.setdefault(passage.document_id, []).append(passage)
+    by_document = _by_document(index)
     found = index.as_retriever(k=_RETRIEVED).retrieve_batch([one.question for one in kept])
     examples: list[Example] = []
     dropped: dict[str, str] = {}
@@ -147,25 +156,38 @@ def make_examples(
         ranked = [hit.passage for hit in hits if hit.passage.document_id not in apart]
         gold = _gold(question, by_document)
         negatives = [one for one in ranked if not _holds(one, question) and (gold is None or one.id != gold.id)]
-        if question.answerable and gold is None:
-            dropped[question.id] = _why_no_gold(question, by_document)
+        reason = _why_left_out(question, gold, by_document)
+        if reason:
+            dropped[question.id] = reason
             continue
         target = _target(question, gold) if gold is not None and question.answerable else None
-        if question.answerable and target is None:
-            dropped[question.id] = "no accepted answer stands in its evidence, word for word"
-            continue
         times = 1 if question.answerable else config.unanswerable_repeats
         if config.reading == "separate":
             examples.extend([*_separate(question, gold, target, negatives, config, chooser)] * times)
         else:
             examples.extend([_joint(question, gold, target, negatives, config, chooser, distractors)] * times)
     if not examples:
-        reason = next(iter(dropped.items()), ("", "there are no question records"))
+        record, why = next(iter(dropped.items()), ("", "there are no question records"))
         raise DatasetError(
-            f"no question record could become an example (record {reason[0]}: {reason[1]}): run 'rag-ft data check'"
+            f"no question record could become an example (record {record}: {why}): run 'rag-ft data check'"
         )
-    documents = frozenset(document for one in kept for document in _documents(one))
-    return ExampleSet(tuple(examples), documents, len(kept), dropped)
+    used = [one for one in kept if one.id not in dropped]
+    return ExampleSet(tuple(examples), documents_of(used), len(used), dropped)
+
+
+def left_out(questions: Iterable[Question], index: Index) -> dict[str, str]:
+    """Record id → reason, of the answerable questions that would give no example with this index."""
+    by_document = _by_document(index)
+    reasons = {one.id: _why_left_out(one, _gold(one, by_document), by_document) for one in questions}
+    return {record: reason for record, reason in reasons.items() if reason}
+
+
+def _by_document(index: Index) -> dict[str, list[Passage]]:
+    passages: dict[str, list[Passage]] = {}
+    for number in range(len(index)):
+        passage = index.passage(number)
+        passages.setdefault(passage.document_id, []).append(passage)
+    return passages
 
 
 def _limited(questions: Sequence[Question], share: float | None, chooser: random.Random) -> list[Question]:
@@ -195,13 +217,17 @@ def _gold(question: Question, by_document: dict[str, list[Passage]]) -> Passage 
     return None
 
 
-def _why_no_gold(question: Question, by_document: dict[str, list[Passage]]) -> str:
+def _why_left_out(question: Question, gold: Passage | None, by_document: dict[str, list[Passage]]) -> str:
+    """Why a question gives no example, in the same words for equal reasons; nothing where it gives one."""
+    if not question.answerable:
+        return ""
     if not question.evidence:
-        return "it is answerable and names no evidence"
-    missing = [one for one in _documents(question) if one not in by_document]
-    if missing:
-        return f"the index has no document {missing[0]!r}"
-    return "no passage of the index holds its evidence whole"
+        return "answerable, but without evidence"
+    if gold is None and any(one not in by_document for one in _documents(question)):
+        return "the index lacks the document of its evidence"
+    if gold is None:
+        return "no passage of the index holds its evidence whole"
+    return "" if _target(question, gold) is not None else "no accepted answer stands in its evidence, word for word"
 
 
 def _target(question: Question, gold: Passage) -> str | None:
@@ -254,9 +280,10 @@ def _joint(
     chosen = (usable if len(usable) >= wanted else list(negatives))[:wanted]
     if not absent and gold is not None:
         chosen = [*chosen, gold]
+    ranked = list(chosen)
     # The order depends on the passages alone, so that equal sets are equal contexts.
     chosen.sort(key=lambda one: one.id)
     random.Random(f"{config.seed} {' '.join(one.id for one in chosen)}").shuffle(chosen)
-    if target is None or absent or gold is None:
-        return Example(question.id, question.question, tuple(chosen), None, ())
-    return Example(question.id, question.question, tuple(chosen), target, (chosen.index(gold) + 1,))
+    numbers = (chosen.index(gold) + 1,) if target is not None and not absent and gold is not None else ()
+    by_rank = tuple(chosen.index(one) for one in ranked)
+    return Example(question.id, question.question, tuple(chosen), target if numbers else None, numbers, by_rank)

@@ -7,13 +7,14 @@ LoRA (Hu et al., 2021): a frozen weight W of shape (out, in) becomes W + (alpha 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_ft.errors import UsageError, first_line
+from rag_ft.errors import UsageError, WeightsError, first_line
 
 DEFAULT_RANK = 16
 MAX_RANK = 1024
@@ -32,7 +33,7 @@ class LoraSettings(BaseModel):
 
     rank: Annotated[int, Field(ge=1, le=MAX_RANK)] = DEFAULT_RANK
     """Width of the bottleneck: how much the adapter can say. 8 to 64 is usual."""
-    alpha: Annotated[float, Field(gt=0)] | None = None
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Numerator of the scale; None means twice the rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the adapter's inputs dropped while training; .05 to .15 against overfitting."""
@@ -97,6 +98,8 @@ class LoraPlan:
     hidden: int
     layers: int
     vocabulary: int
+    linear_parameters: int
+    """Of the base's linear layers, adapted or not, the output head apart: what is quantised."""
 
     @property
     def trainable(self) -> int:
@@ -116,9 +119,8 @@ class LoraPlan:
         """Memory for the base weights; 4 and 8 bits quantise the linear layers and leave the rest at 16."""
         if bits >= 16:
             return self.base_parameters * bits // 8
-        linear = sum(one.count * one.weights for one in self.projections)
         each = _NF4_BYTES if bits == 4 else 1.0
-        return int(linear * each + (self.base_parameters - linear) * 2)
+        return int(self.linear_parameters * each + (self.base_parameters - self.linear_parameters) * 2)
 
     def optimiser_bytes(self) -> int:
         """Memory for the adapter's values, gradients and AdamW moments, all float32."""
@@ -140,7 +142,6 @@ def read_config(name: str) -> Any:
     """A model's config by name, without its weights: `default`, a folder, or a hub id. Raises WeightsError."""
     from transformers import AutoConfig
 
-    from rag_ft.errors import WeightsError
     from rag_ft.weights import DEFAULT, resolve_reader
 
     folder = Path(name).expanduser()
@@ -148,7 +149,7 @@ def read_config(name: str) -> Any:
         folder = resolve_reader(name).path
     try:
         return AutoConfig.from_pretrained(folder if folder.exists() else name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a config is anybody's: transformers raises what its values happen to break
         reason = first_line(error)
         raise WeightsError(
             f"there is no model config at {name!r} ({reason}): give 'default', a model folder, or a hub id"
@@ -167,13 +168,20 @@ def _parameters(model: Any) -> int:
 def lora_plan(config: Any, settings: LoraSettings) -> LoraPlan:
     """The plan for a transformers config: the model is built without weights (on torch's `meta` device).
 
-    Raises UsageError for target modules that the model does not have, naming those that it has.
+    Raises UsageError for target modules that the model does not have, naming those that it has, and WeightsError for a
+    config that makes no causal language model.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # what a config with values that do not go together happens to break
+        raise WeightsError(
+            f"no causal language model can be made from this config ({first_line(error)}): give a decoder such as"
+            " Llama's, Qwen's or Mistral's, with a whole config.json"
+        ) from error
     return model_plan(model, settings)
 
 
@@ -183,20 +191,13 @@ def model_plan(model: Any, settings: LoraSettings) -> LoraPlan:
 
     config = model.config.get_text_config(decoder=True)
     head = model.get_output_embeddings()
-    found: dict[tuple[str, int, int], int] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and module is not head:
-            last = name.rsplit(".", 1)[-1]
-            if not settings.target_modules or last in settings.target_modules:
-                key = (last, module.in_features, module.out_features)
-                found[key] = found.get(key, 0) + 1
-    there = sorted(
-        {
-            name.rsplit(".", 1)[-1]
-            for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear) and module is not head
-        }
+    linear = Counter(
+        (name.rsplit(".", 1)[-1], module.in_features, module.out_features)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
     )
+    there = sorted({name for name, _, _ in linear})
+    found = {key: count for key, count in linear.items() if key[0] in (settings.target_modules or there)}
     if not there:
         raise UsageError(
             "the model has no linear layers (torch.nn.Linear), which is what adapters are made for here: choose a model"
@@ -212,7 +213,7 @@ def model_plan(model: Any, settings: LoraSettings) -> LoraPlan:
     if settings.rank > smallest:
         raise UsageError(
             f"rank {settings.rank} is larger than the narrowest adapted layer ({smallest}), where it could not add"
-            f" anything to a rank of {smallest}: choose 8 to 64"
+            f" anything to a rank of {smallest}: choose at most {smallest}"
         )
     projections = tuple(
         Projection(
@@ -231,4 +232,5 @@ def model_plan(model: Any, settings: LoraSettings) -> LoraPlan:
         hidden=int(config.hidden_size),
         layers=int(config.num_hidden_layers),
         vocabulary=int(config.vocab_size),
+        linear_parameters=sum(count * inputs * outputs for (_, inputs, outputs), count in linear.items()),
     )

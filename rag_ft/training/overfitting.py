@@ -26,6 +26,9 @@ FIXES = (
 _TURN = 0.05
 """The held-out loss has turned where it ends this share above its lowest."""
 
+_FALL = 0.05
+"""A held-out loss that fell by more than this share in the last third of a run is still falling."""
+
 _GAP = 0.5
 """A training loss this share below the held-out loss at the end is a gap worth naming."""
 
@@ -113,6 +116,8 @@ def judge(
     best_step, best_loss = min(measured, key=lambda one: one[1])
     last_step, last = measured[-1]
     turned = last > best_loss * (1 + _TURN) and best_step < last_step
+    # Over the last third: the cosine's small steps at the very end would make any loss look settled.
+    before = [loss for step, loss in measured[:-1] if step <= last_step * 2 / 3 or step == measured[0][0]][-1]
     gap = train < last * (1 - _GAP)
     fixes = ()
     if turned:
@@ -126,11 +131,11 @@ def judge(
     elif recites:
         outcome, fixes = "overfitting", FIXES
         sentence = f"the held-out loss ({last:.3f}) has not turned, but the reader gives training answers from memory"
-    elif measured[-2][1] > last * 1.03 and best_step == last_step:
+    elif before > last * (1 + _FALL) and best_step == last_step:
         outcome = "still learning"
         sentence = (
-            f"the held-out loss was still falling at the end ({measured[-2][1]:.3f} to {last:.3f}): more epochs,"
-            " or more data, would pay before anything else"
+            f"the held-out loss was still falling at the end ({before:.3f} to {last:.3f} in the last third): more"
+            " epochs, or more data, would pay before anything else"
         )
     else:
         outcome = "healthy"
@@ -168,7 +173,8 @@ def probe_memory(reader: Reader, examples: Sequence[Example], count: int = 40) -
     """
     from rag_ft.reader import ReadRequest
 
-    chosen = [example for example in examples if example.answer is not None][:count]
+    answered = [example for example in examples if example.answer is not None]
+    chosen = answered[:: max(1, len(answered) // count)][:count]  # of all documents, not of the first ones
     answers = [example.answer for example in chosen if example.answer is not None]
     closed = reader.closed_book([example.question for example in chosen], must_answer=True)
     recited = sum(_same(given.answer, example.answer) for given, example in zip(closed, chosen, strict=True))

@@ -16,6 +16,10 @@ from rag_ft.prompt import PromptBuilder
 from rag_ft.training.collator import IGNORE_INDEX, Encoded, Row, branches_of
 from rag_ft.training.examples import ExampleSet
 
+_MOST_LOST = 0.5
+_MANY_LOST = 0.1
+"""Shares of the records that gave no example: above the first the run does not start, above the second it is noted."""
+
 _MANY = 10**6
 """Citation numbers are checked where the examples are made; here the JSON is."""
 
@@ -48,6 +52,8 @@ class Certificate(BaseModel):
     """Examples that lost lower-ranked passages to the budget."""
     dropped: dict[str, int]
     """Reason → question records that gave no example."""
+    dropped_first: dict[str, str] = {}
+    """Reason → id of the first of them."""
     near_duplicates: int
     """Held-out questions that, but for word order and little words, are training questions too."""
     red: tuple[str, ...]
@@ -57,7 +63,10 @@ class Certificate(BaseModel):
 
     def lines(self) -> list[str]:
         """As a person reads it."""
-        lost = ", ".join(f"{count} records left out: {reason}" for reason, count in self.dropped.items())
+        lost = [
+            f"{count:,} records, such as {self.dropped_first.get(reason, '?')}: {reason}"
+            for reason, count in self.dropped.items()
+        ]
         return [
             f"examples        {self.examples:,} from {self.questions:,} questions about {self.documents:,} documents;"
             f" held out: {self.held_out_questions:,} questions about {self.held_out_documents:,} other documents",
@@ -70,7 +79,7 @@ class Certificate(BaseModel):
             f" {self.shortened:,} examples lost a lower-ranked passage",
             f"rows            {self.rows:,}, {self.tokens:,} tokens an epoch:"
             f" {self.tokens_apart / max(self.tokens, 1):.1f} times fewer than one sequence an example",
-            *([f"left out        {lost}"] if lost else []),
+            *(f"left out        {one}" for one in lost),
             *(f"note            {one}" for one in self.amber),
             *(f"STOP            {one}" for one in self.red),
         ]
@@ -122,6 +131,19 @@ def certify(
         amber.append(f"{null:.0%} of the targets are null: expect a reader that seldom answers")
     if train.questions < 50:
         amber.append(f"{train.questions} questions are few: the verdict on overfitting will be a rough one")
+    dropped = {**train.dropped, **held_out.dropped}
+    lost = len(dropped) / (train.questions + held_out.questions + len(dropped))
+    if lost > _MOST_LOST:
+        red.append(
+            f"{lost:.0%} of the records give nothing to train on, for the reasons above: 'rag-ft data check' names them"
+        )
+    elif lost > _MANY_LOST:
+        amber.append(f"{lost:.0%} of the records give nothing to train on: 'rag-ft data check' names them")
+    with_answer = {example.record_id for example in held_out.examples if example.answer is not None}
+    if not with_answer:
+        red.append("no held-out question has an answer to measure by: add documents with answerable questions")
+    if not any(example.record_id not in with_answer for example in held_out.examples):
+        amber.append("no held-out question is unanswerable: no threshold will be chosen; add some about more documents")
     duplicates = _near_duplicates(train, held_out)
     if duplicates:
         amber.append(f"{duplicates} held-out questions are training questions in other words: results look too good")
@@ -146,7 +168,8 @@ def certify(
         null_share=null,
         gold_surviving=sum(bool(example.numbers) for example in answered) / max(len(answered), 1),
         shortened=len(encoded.left_out),
-        dropped=dict(Counter(train.dropped.values()) + Counter(held_out.dropped.values())),
+        dropped=dict(Counter(dropped.values())),
+        dropped_first={reason: record for record, reason in reversed(dropped.items())},
         near_duplicates=duplicates,
         red=tuple(red),
         amber=tuple(amber),

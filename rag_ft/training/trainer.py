@@ -68,7 +68,7 @@ class TrainConfig(BaseModel):
     """Stop after this many measurements without a better held-out loss; 0: never."""
     max_steps: int = -1
     """Stop after this many updates; -1: by epochs."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     report_to: str = "none"
     """A tracker that transformers knows: tensorboard, wandb, mlflow, trackio."""
 
@@ -174,7 +174,6 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     from rag_ft.training.lora import model_plan
-    from rag_ft.tuning_record import adapter_record, check_base
 
     plan = model_plan(loaded.model, lora)
     checkpointing = config.checkpointing
@@ -201,9 +200,10 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
         bias="none",
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(model, shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers 5.24 by names that it deprecates
+        model = get_peft_model(model, shape)
     if start is not None:
-        check_base(adapter_record(start), loaded.weights, start)
         load_adapter(model, start.path)
     check_prepared(model, checkpointing)
     return model
@@ -316,8 +316,9 @@ def run(
         ):
             trainer.head_dtype = dtype if parts.head else None
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-        if checkpoints.stopped:
-            raise KeyboardInterrupt  # the step in hand is done and kept
+        kept = newest_checkpoint(output / CHECKPOINTS)
+        if checkpoints.stopped and kept is not None and _step_of_checkpoint(kept) == trainer.state.global_step:
+            raise KeyboardInterrupt  # the step in hand is done and kept; asked later than that, the run is over anyway
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = first_line(error)
         if isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in reason:
@@ -442,15 +443,25 @@ def autocasting(model: Any) -> Any:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that can be read whole; broken ones are removed and told. None where there is none."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rsplit("-", 1)[1]), reverse=True)
-    for one in found:
-        if _whole(one):
-            return one
-        import logging
+    import logging
 
-        logging.getLogger(__name__).warning("the checkpoint %s is damaged: going on from the one before it", one)
+    log = logging.getLogger(__name__)
+    numbered = [one for one in folder.glob("checkpoint-*") if one.name.rsplit("-", 1)[1].isdecimal()]
+    damaged = None
+    for one in sorted(numbered, key=_step_of_checkpoint, reverse=True):
+        if _whole(one):
+            if damaged is not None:
+                log.warning("the checkpoint %s is damaged: going on from %s", damaged, one.name)
+            return one
+        damaged = damaged or one
         shutil.rmtree(one, ignore_errors=True)
+    if damaged is not None:
+        log.warning("the checkpoint %s is damaged and there is none before it: starting from the beginning", damaged)
     return None
+
+
+def _step_of_checkpoint(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 def _whole(checkpoint: Path) -> bool:

@@ -233,6 +233,16 @@ def _passage(number, text):
     return Passage(id=f"d#{number}", document_id="d", text=text, start=0, end=len(text))
 
 
+def test_where_the_order_is_shuffled_the_rank_decides_what_goes(tiny):
+    prompts = PromptBuilder(tiny.tokenizer, shots=False)
+    passages = tuple(_passage(number, f"Fact {number} is here. " * 6) for number in range(3))
+    example = Example("r1", "Which fact?", passages, None, (), by_rank=(1, 2, 0))
+    whole = prompts.build("Which fact?", passages, TokenBudget(4000, 60))
+    encoded = encode([example], prompts, TokenBudget(len(whole) + 60 - 1, 60))
+    text = tiny.tokenizer.decode(encoded.groups[0].context)
+    assert "Fact 0" not in text and text.index("Fact 1") < text.index("Fact 2")
+
+
 def test_the_lowest_ranked_passage_goes_first_and_never_the_gold_one(tiny):
     prompts = PromptBuilder(tiny.tokenizer, shots=False)
     passages = tuple(_passage(number, f"Fact {number} is here. " * 6) for number in range(3))

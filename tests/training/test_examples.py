@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from rag_ft.errors import DatasetError
 from rag_ft.schema import Evidence, Question
-from rag_ft.training.examples import ExampleConfig, make_examples, split_by_document
+from rag_ft.training.examples import ExampleConfig, documents_of, left_out, make_examples, split_by_document
 
 _, QUESTIONS = little_world()
 
@@ -48,6 +48,14 @@ def test_documents_that_share_a_question_stay_together():
         held = {one.document_id for record in split.held_out for one in record.evidence}
         train = {one.document_id for record in split.train for one in record.evidence}
         assert not held & train
+
+
+def test_of_questions_without_evidence_the_same_share_is_held_out():
+    homeless = [one.model_copy(update={"evidence": ()}) if not one.answerable else one for one in QUESTIONS]
+    split = split_by_document(homeless, 0.25, 0)
+    without = [sum(not one.evidence for one in side) for side in split]
+    assert without == [6, 2]
+    assert split == split_by_document(homeless, 0.25, 0)
 
 
 def test_one_document_cannot_be_split():
@@ -116,9 +124,11 @@ def test_records_that_the_index_cannot_serve_are_dropped_with_their_reason(world
     ]
     made = make_examples([*questions, *odd], index, ExampleConfig())
     assert made.dropped == {
-        "a": "the index has no document 'Rome.txt'",
+        "a": "the index lacks the document of its evidence",
         "b": "no accepted answer stands in its evidence, word for word",
-        "c": "it is answerable and names no evidence",
+        "c": "answerable, but without evidence",
     }
-    with pytest.raises(DatasetError, match=r"record a: the index has no document 'Rome.txt'"):
+    assert (made.questions, made.documents) == (len(questions), documents_of(questions))
+    assert left_out([*questions, *odd], index) == made.dropped
+    with pytest.raises(DatasetError, match=r"record a: the index lacks the document"):
         make_examples(odd[:1], index, ExampleConfig())

@@ -1,11 +1,12 @@
 import importlib.util
+import json
 
 import pytest
 from pydantic import ValidationError
 from transformers import GPT2Config, LlamaConfig
 
-from rag_ft.errors import UsageError
-from rag_ft.training.lora import LoraSettings, lora_plan, model_plan
+from rag_ft.errors import UsageError, WeightsError
+from rag_ft.training.lora import LoraSettings, lora_plan, model_plan, read_config
 
 CONFIG = LlamaConfig(
     vocab_size=1000,
@@ -76,6 +77,23 @@ def test_a_rank_wider_than_a_layer_and_an_unknown_module_are_told(tiny):
         lora_plan(tiny.model.config, LoraSettings(rank=200))
     with pytest.raises(UsageError, match=r"no linear layer named 'query'.*q_proj"):
         lora_plan(tiny.model.config, LoraSettings(target_modules=("query",)))
+
+
+def test_all_linear_layers_are_quantised_whichever_of_them_are_adapted(tiny):
+    every, some = (
+        model_plan(tiny.model, LoraSettings(rank=4, target_modules=names)) for names in ((), ("q_proj", "v_proj"))
+    )
+    assert some.trainable < every.trainable
+    assert [some.weight_bytes(bits) for bits in (4, 8)] == [every.weight_bytes(bits) for bits in (4, 8)]
+
+
+@pytest.mark.parametrize(
+    "values", [{"model_type": "t5"}, {"model_type": "llama", "num_attention_heads": 0}, {"hidden_act": "nonsense"}]
+)
+def test_a_config_that_makes_no_language_model_is_one_sentence(tmp_path, values):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **values}))
+    with pytest.raises(WeightsError, match=r"(there is no model config|no causal language model can be made)"):
+        lora_plan(read_config(str(tmp_path)), LoraSettings())
 
 
 def test_memory_falls_with_the_bits():

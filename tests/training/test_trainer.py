@@ -98,8 +98,12 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_told(tmp_path, 
     newest = tmp_path / CHECKPOINTS / "checkpoint-6"
     damage(newest)
     assert newest_checkpoint(tmp_path / CHECKPOINTS) == tmp_path / CHECKPOINTS / "checkpoint-3"
-    assert "checkpoint-6 is damaged" in caplog.text
+    assert "checkpoint-6 is damaged: going on from checkpoint-3" in caplog.text
     assert not newest.exists()
+    (tmp_path / CHECKPOINTS / "checkpoint-old").mkdir()  # somebody's copy is none of ours
+    damage(tmp_path / CHECKPOINTS / "checkpoint-3")
+    assert newest_checkpoint(tmp_path / CHECKPOINTS) is None
+    assert "there is none before it: starting from the beginning" in caplog.text
 
 
 def _poison(model):
@@ -215,6 +219,28 @@ def test_a_file_that_cannot_grow_is_one_sentence_and_leaves_nothing_half_written
     assert not list(tmp_path.glob(".best*"))
 
 
+def test_an_interruption_in_the_last_measurement_keeps_the_last_step(tmp_path, tiny_llama_dir, rows):
+    from transformers import TrainerCallback
+
+    class Interrupted(TrainerCallback):
+        sent = False
+
+        def on_prediction_step(self, args, state, control, **kwargs):
+            if state.global_step == state.max_steps and not self.sent:
+                self.sent = True  # a second one stops at once
+                os.kill(os.getpid(), signal.SIGINT)
+
+    whole, model = _train(tmp_path / "whole", tiny_llama_dir, rows)
+    wanted = _adapter(model)
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[Interrupted()])
+    last = f"checkpoint-{whole[-1]['step']:.0f}"
+    assert newest_checkpoint(tmp_path / "cut" / CHECKPOINTS).name == last
+    _, model = _train(tmp_path / "cut", tiny_llama_dir, rows)
+    for name, value in _adapter(model).items():
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+
+
 def test_an_interrupted_run_saves_and_goes_on(tmp_path, tiny_llama_dir, rows):
     whole, model = _train(tmp_path / "whole", tiny_llama_dir, rows)
     wanted = _adapter(model)
@@ -224,7 +250,7 @@ def test_an_interrupted_run_saves_and_goes_on(tmp_path, tiny_llama_dir, rows):
 
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[_At(4, interrupt)])
-    assert newest_checkpoint(tmp_path / "cut" / CHECKPOINTS).name == "checkpoint-5"
+    assert newest_checkpoint(tmp_path / "cut" / CHECKPOINTS).name == "checkpoint-4"
     resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows)
     assert resumed[-1]["step"] == whole[-1]["step"]
     for name, value in _adapter(model).items():
