@@ -16,6 +16,12 @@ TITLE_SHARE = 3
 """A title may take one third of a passage's tokens; a longer one is left off (`Passage.title` is then empty)."""
 
 
+_UNBROKEN = re.compile(r"[^\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\u4e00-\u9fff\uff00-\uff0f]{101,}")
+"""Longer than the longest word that BERT's tokenizer takes; it ends a word at blanks, punctuation and ideographs."""
+
+_CHARACTERS_A_TOKEN = 4
+
+
 class ChunkingConfig(BaseModel):
     """How documents are cut."""
 
@@ -43,7 +49,16 @@ class Chunker:
 
     def __init__(self, config: ChunkingConfig, count_tokens: Callable[[str], int]) -> None:
         self.config = config
-        self._count = count_tokens
+        self._count_tokens = count_tokens
+
+    def _count(self, text: str) -> int:
+        """Tokens, or what an unbroken run of characters would take where the tokenizer gives up on it.
+
+        BERT's makes one unknown token of any word of more than 100 characters: a passage could grow without end in
+        Thai, which has no spaces, or in what was not meant as text.
+        """
+        unbroken = sum(found.end() - found.start() for found in _UNBROKEN.finditer(text))
+        return max(self._count_tokens(text), -(-unbroken // _CHARACTERS_A_TOKEN))
 
     def passages(self, document: Document) -> list[Passage]:
         """The document's passages in order.
@@ -89,7 +104,11 @@ class Chunker:
     def _longest_part(self, text: str, start: int, end: int, room: int) -> tuple[int, int]:
         """Where to cut a sentence from `start` so that the part fits, and the part's tokens."""
         # A token has at least one character in all known vocabularies but byte-level ones, and rarely more than 40.
-        window = min(end, start + room * 40)
+        # Most have four: what is counted again and again should be no longer than it must.
+        length = room * 2
+        while length < room * 40 and start + length < end and self._count(text[start : start + length]) <= room:
+            length *= 2
+        window = min(end, start + min(length, room * 40))
         for cuts in (_after_clauses, _after_words, _after_characters):
             places = cuts(text, start, window)
             if window == end:

@@ -114,6 +114,19 @@ def test_a_line_of_a_megabyte_is_cut_in_seconds(piece):
     check(document, passages, 96, lambda text: len(text.encode()) // 4 + 1)
 
 
+@pytest.mark.parametrize("piece", ["b", "ไม่มีช่องว่างระหว่างคำ", "ж"])
+def test_a_run_that_the_tokenizer_gives_up_on_is_cut(piece):
+    """BERT's takes every word of more than 100 characters for one unknown token."""
+
+    def count_words(text: str) -> int:
+        return sum(1 if len(word) > 100 else -(-len(word) // 4) for word in text.split())
+
+    document = Document(id="d", text=piece * (50_000 // len(piece)) + " and some words after it")
+    passages = Chunker(ChunkingConfig(), count_words).passages(document)
+    assert max(len(one.text) for one in passages) <= 96 * 4
+    check(document, passages, 96, count_words)
+
+
 @pytest.mark.slow
 def test_the_real_tokenizers_window_is_kept():
     from rag_ft.embedding import load_embedder

@@ -74,11 +74,23 @@ def start(built: Path) -> Iterator:
         (["--with-adapter", "one=a", "--with-adapter", "one=b"], "'one' twice"),
         (["-k", "30"], "k is 30, more than the 20"),
         (["--report", "nothing.html"], "there is no report"),
+        (["--max-upload-mb", "inf"], "--max-upload-mb is inf"),
+        (["--max-upload-mb", "nan"], "--max-upload-mb is nan"),
+        (["--deadline", "inf"], "finite"),
     ],
 )
 def test_wrong_calls_are_said_before_anything_is_loaded(tmp_path, arguments, said):
     result = CliRunner().invoke(app, ["serve", "--index", str(tmp_path / "none"), *arguments])
     assert said in str(result.exception)
+
+
+def test_a_port_in_use_is_one_sentence_before_anything_is_loaded(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = CliRunner().invoke(app, ["serve", "--index", str(tmp_path / "none"), "--port", str(port)])
+    assert f"cannot listen at 127.0.0.1:{port}" in str(result.exception) and "--port" in str(result.exception)
 
 
 def test_a_missing_index_is_said(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,6 +69,8 @@ def serve(
         from rag_ft.serving.threads import in_ending_thread
     except ImportError as error:
         raise UsageError(f"serving needs {error.name}, which is not installed: pip install 'rag-ft[serve]'") from error
+    if not math.isfinite(max_upload_mb):
+        raise UsageError(f"--max-upload-mb is {max_upload_mb}: give a number of megabytes")
     try:
         config = ServeConfig(
             host=host,
@@ -85,33 +88,59 @@ def serve(
         raise UsageError(first_problem(error)) from error
     if report is not None and not report.is_file():
         raise UsageError(f"there is no report at {report}: give the report.html of an evaluation")
-    keep_memory()
-    found, answering = in_ending_thread(
-        lambda: _load(index, reader, adapter, with_adapter, threshold, passage_cache_mb=passage_cache_mb)
-    )
-    notes = stderr()
-    notes.print(f"index: {found.manifest.counts.documents} documents, {len(found)} passages", style="dim")
-    notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
-    notes.print(f"adapters: {', '.join((*answering.adapters, 'none'))}", style="dim")
-    app = create_app(found, answering, config)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            http=TimedHeadProtocol,
-            server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=15,
-            # What was asked before the end is still answered.
-            timeout_graceful_shutdown=int(deadline) + 1,
+    with _bound(host, port) as socket:  # before the models are loaded, which takes a while
+        keep_memory()
+        found, answering = in_ending_thread(
+            lambda: _load(index, reader, adapter, with_adapter, threshold, passage_cache_mb=passage_cache_mb)
         )
-    )
-    server.config.load()
-    _announce(server, notes)
-    server.run()
+        notes = stderr()
+        notes.print(f"index: {found.manifest.counts.documents} documents, {len(found)} passages", style="dim")
+        notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
+        notes.print(f"adapters: {', '.join((*answering.adapters, 'none'))}", style="dim")
+        app = create_app(found, answering, config)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                log_level="warning",
+                http=TimedHeadProtocol,
+                server_header=False,
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_keep_alive=15,
+                # What was asked before the end is still answered.
+                timeout_graceful_shutdown=int(deadline) + 1,
+            )
+        )
+        server.config.load()
+        _announce(server, notes)
+        server.run(sockets=[socket])
     return 0
+
+
+def _bound(host: str, port: int) -> Any:
+    """A socket at the address, not listening yet. Raises RagFtError where it cannot be had."""
+    import socket
+
+    from rag_ft.errors import RagFtError
+
+    def refuse(error: OSError) -> RagFtError:
+        return RagFtError(
+            f"the server cannot listen at {host}:{port} ({error.strerror}): give another --port or --host"
+        )
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise refuse(error) from error
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        made.close()
+        raise refuse(error) from error
+    return made
 
 
 MOST_CONNECTIONS = 1000

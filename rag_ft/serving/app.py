@@ -35,10 +35,11 @@ from rag_ft.schema import Answer, Hit
 from rag_ft.serving import openai
 from rag_ft.serving.batching import Ask, Batcher
 from rag_ft.serving.config import ServeConfig
-from rag_ft.serving.engine import Engine
+from rag_ft.serving.described import describe
+from rag_ft.serving.engine import Engine, Removed
 from rag_ft.serving.metrics import Measured, Metrics
 from rag_ft.serving.parsing import check_name, parse_upload
-from rag_ft.serving.security import REPORT_PATH, Guard, error_body
+from rag_ft.serving.security import REPORT_PATH, UPLOAD_PATH, Guard, error_body
 from rag_ft.serving.threads import EndingThreadExecutor
 from rag_ft.weights import NO_ADAPTER
 
@@ -58,6 +59,9 @@ _ALIVE_S = 10.0
 """Between two comments in a stream that has nothing else to say, so that nobody between takes it for dead."""
 
 _TICKET_S = 60.0
+
+_GRACE_S = 5.0
+"""That changes of the index are waited for at the end."""
 
 T = TypeVar("T")
 
@@ -197,17 +201,17 @@ class Server:
             request.where,
         )
 
-    def check_question(self, question: str) -> None:
-        """Raise Problem for a question that is too long or empty."""
+    def check_question(self, question: str, field: str = "question") -> None:
+        """Raise Problem for a question that is too long or empty; `field`: what its client calls it."""
         if len(question) > self.config.max_question_chars:
             raise Problem(
                 413,
-                f"the question has {len(question):,} characters, more than the {self.config.max_question_chars:,}"
+                f"the {field} has {len(question):,} characters, more than the {self.config.max_question_chars:,}"
                 " allowed: shorten it",
-                "question",
+                field,
             )
         if not question.strip():
-            raise Problem(422, "the question is empty", "question")
+            raise Problem(422, f"the {field} is empty", field)
 
     def passages(self, k: int | None) -> int:
         """How many to read. Raises Problem."""
@@ -274,8 +278,9 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
         server.batcher.start()
         yield
         await server.batcher.close()
-        server.changes.shutdown()
-        server.searches.shutdown()
+        # The server has waited for requests already. What still writes an index leaves the old one whole when it ends.
+        server.changes.shutdown(cancel_futures=True, seconds=_GRACE_S)
+        server.searches.shutdown(cancel_futures=True, seconds=_GRACE_S)
 
     app = FastAPI(
         title="rag_ft",
@@ -292,6 +297,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     _add_documents(app, server)
     _add_state(app, server)
     _add_page(app, config)
+    describe(app, token=config.token is not None)
     app.add_middleware(Guard, config=config)
     app.add_middleware(Measured, metrics=server.metrics)  # the last one is the outermost
     return app
@@ -309,10 +315,16 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if request.url.path != UPLOAD_PATH and first["loc"] == ("body",) and kind != "application/json":
+            said = "send the body as JSON, with 'Content-Type: application/json'"
+            return JSONResponse({"error": error_body(415, said)}, 415)
         if first["type"] == "json_invalid":
             return JSONResponse({"error": error_body(400, "the body is not JSON")}, 400)
-        where = ".".join(str(step) for step in first["loc"] if step != "body")
-        message = f"{where or 'the body'}: {first['msg'][:200]}"
+        where = ".".join(str(step) for step in first["loc"] if step != "body")[:80]
+        message = f"{where or 'the body'}: {first['msg'].removeprefix('Value error, ')[:200]}"
+        if request.url.path == UPLOAD_PATH and where == "file":
+            message = "send a file: a multipart form with one field 'file', which has a file name"
         return JSONResponse({"error": error_body(422, message, where or None)}, 422)
 
     @app.exception_handler(HTTPException)
@@ -360,7 +372,7 @@ def _add_questions(app: FastAPI, server: Server) -> None:
     @app.post("/v1/search", response_model=SearchReply, responses=_ERRORS)
     async def search(request: Request, body: SearchRequest) -> SearchReply:
         """The passages for a question, best first, without asking the reader."""
-        server.check_question(body.query)
+        server.check_question(body.query, "query")
         index = server.engine.index  # the hits and the fingerprint are of one state
         retriever = index.as_retriever(k=server.passages(body.k), where=body.where)
         hits = await _while_there(request, server.aside(lambda: retriever.retrieve(body.query.strip())))
@@ -427,21 +439,27 @@ def _json(value: Any) -> str:
 
 
 def _add_openai(app: FastAPI, server: Server) -> None:
+    def entry(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": 0, "owned_by": "rag_ft"}
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The adapters, as OpenAI lists models; `rag-ft` is the one that the server started with."""
-        names = [openai.DEFAULT_MODEL, *server.models()]
-        return {
-            "object": "list",
-            "data": [{"id": name, "object": "model", "created": 0, "owned_by": "rag_ft"} for name in names],
-        }
+        return {"object": "list", "data": [entry(name) for name in (openai.DEFAULT_MODEL, *server.models())]}
+
+    @app.get("/v1/models/{name:path}", responses=_ERRORS)
+    async def model(name: str) -> dict[str, Any]:
+        """One of them."""
+        if name not in (openai.DEFAULT_MODEL, *server.models()):
+            raise Problem(404, f"there is no model {name[:80]!r}: GET /v1/models lists them", "model")
+        return entry(name)
 
     @app.post("/v1/chat/completions", responses=_ERRORS)
     async def chat(request: Request, body: openai.ChatRequest) -> Any:
         """OpenAI's chat completions: the last user message is asked of the documents, `model` names an adapter."""
         body.check()
         question = body.question
-        server.check_question(question)
+        server.check_question(question, "messages")
         if body.model not in (openai.DEFAULT_MODEL, *server.models()):
             raise Problem(404, f"there is no model {body.model[:80]!r}: GET /v1/models lists them", "model")
         ask = Ask(question, server.config.k, server.adapter(body.model))
@@ -455,7 +473,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
             answer, content = await _while_there(request, finished())
             return JSONResponse(openai.completion_of(answer, content, name=name, model=body.model, created=created))
         task = await _begun(finished())
-        with_usage = body.stream_options is not None and body.stream_options.include_usage
+        with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
 
         async def pieces() -> AsyncIterator[bytes]:
             try:
@@ -510,6 +528,8 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         """Take in a file (the types of `rag-ft index build`); it can be asked about when this returns."""
         may_change()
         config = server.config
+        if len((await request.form()).getlist("file")) != 1:
+            raise Problem(422, "send one file at a time: the form has several fields 'file'", "file")
         name = check_name(file.filename or "")
         data = await file.read()
         if len(data) > config.max_upload_bytes:
@@ -523,6 +543,9 @@ def _add_documents(app: FastAPI, server: Server) -> None:
                 memory_bytes=config.parse_memory_bytes,
                 max_chars=config.max_text_chars,
             )
+            if not replace and document.id in set(server.engine.index.documents()):
+                said = f"there is a document {document.id!r} already: give another file name, or replace=true"
+                raise Problem(409, said, "file")
             added = server.engine.add(document, replace=replace)
             return UploadReply(
                 id=document.id,
@@ -559,18 +582,24 @@ def _add_documents(app: FastAPI, server: Server) -> None:
     async def remove(document_id: str) -> RemovalReply:
         """Erase a document from the index: vectors, passages, words and text."""
         may_change()
-        if document_id not in set(server.engine.index.documents()):
-            raise Problem(404, f"there is no document {document_id[:80]!r}")
-        gone = await in_turn(lambda: server.engine.remove(document_id))
+
+        def erase() -> Removed:  # looked up in its turn: the change before it may have erased it
+            if document_id not in set(server.engine.index.documents()):
+                raise Problem(404, f"there is no document {document_id[:80]!r}")
+            return server.engine.remove(document_id)
+
+        gone = await in_turn(erase)
         return RemovalReply(removed=document_id, index=gone.index, trained_adapters=gone.trained)
 
 
 def _add_state(app: FastAPI, server: Server) -> None:
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Whether the process answers at all."""
         return {"status": "ok"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
         """Whether questions are taken, and from a whole index."""
@@ -613,7 +642,7 @@ def _add_page(app: FastAPI, config: ServeConfig) -> None:
         async def page(content: bytes = content, media_type: str = media_type) -> Response:
             return Response(content, media_type=media_type)
 
-        app.add_api_route(path, page, include_in_schema=False)
+        app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
 
     tickets: dict[str, float] = {}
 
@@ -629,7 +658,7 @@ def _add_page(app: FastAPI, config: ServeConfig) -> None:
         tickets[ticket] = now + _TICKET_S
         return {"path": f"{REPORT_PATH}{ticket}"}
 
-    @app.get(REPORT_PATH + "{ticket}", include_in_schema=False)
+    @app.api_route(REPORT_PATH + "{ticket}", methods=["GET", "HEAD"], include_in_schema=False)
     async def report(ticket: str) -> Response:
         if tickets.get(ticket, 0.0) < time.monotonic() or config.report is None or not config.report.is_file():
             raise Problem(404, "this link to the report has expired: open it from the page again")
@@ -660,7 +689,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in (
         (401, "No token, or a wrong one"),
         (404, "No such adapter or document"),
+        (409, "There is a document of this name already"),
         (413, "Too large"),
+        (415, "The body is not JSON"),
         (422, "The request is wrong"),
         (429, "Too many questions wait: see Retry-After"),
         (503, "Going down, or the index is gone"),

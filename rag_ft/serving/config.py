@@ -29,9 +29,9 @@ class ServeConfig(BaseModel):
     max_body_bytes: Annotated[int, Field(ge=1)] = 256_000
     """Of any request but an upload."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 25 * MEGABYTE
-    body_seconds: Annotated[float, Field(gt=0)] = 60.0
+    body_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """In which a request's body must have arrived."""
-    parse_seconds: Annotated[float, Field(gt=0)] = 60.0
+    parse_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """In which an uploaded file must have been read, in wall time and in processor time."""
     parse_memory_bytes: Annotated[int, Field(ge=1)] = 1_500 * MEGABYTE
     max_text_chars: Annotated[int, Field(ge=1)] = 5_000_000
@@ -43,7 +43,7 @@ class ServeConfig(BaseModel):
     """Questions that may wait, and searches likewise; one more is refused with 429."""
     batch: Annotated[int, Field(ge=1)] = 8
     """Questions that are read together at most."""
-    deadline_seconds: Annotated[float, Field(gt=0)] = 120.0
+    deadline_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
     """In which a question must be answered; later its client has the error 504 and its place is free."""
     report: Path | None = None
     """An evaluation report (HTML) that the page links to."""

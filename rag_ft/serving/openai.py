@@ -8,16 +8,17 @@ that cannot be given (several choices, tools, log-probabilities) is an error.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from referencing.exceptions import Unresolvable
 
-from rag_ft.errors import UsageError
+from rag_ft.errors import UsageError, first_line
 from rag_ft.schema import Answer
 
 DEFAULT_MODEL = "rag-ft"
@@ -38,6 +39,15 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart] | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _text_alone(cls, content: Any) -> Any:
+        kinds = [part.get("type") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+        other = [kind for kind in kinds if kind != "text"]
+        if other:
+            raise ValueError(f"a part of the message is {str(other[0])[:40]!r}, and only text parts are read here")
+        return content
 
     @property
     def text(self) -> str:
@@ -67,7 +77,7 @@ class ResponseFormat(BaseModel):
 class StreamOptions(BaseModel):
     """Options of a stream."""
 
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class ChatRequest(BaseModel):
@@ -85,11 +95,13 @@ class ChatRequest(BaseModel):
 
     model: str = DEFAULT_MODEL
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     n: int | None = 1
     tools: list[Any] | None = None
+    functions: list[Any] | None = None
+    tool_choice: Any = None
     logprobs: bool | None = None
 
     @property
@@ -106,8 +118,8 @@ class ChatRequest(BaseModel):
         """Raise UsageError for what cannot be given."""
         if self.n not in (None, 1):
             raise UsageError(f"n is {self.n}: there is one answer to a question")
-        if self.tools:
-            raise UsageError("tools are not called here: leave them out")
+        if self.tools or self.functions or self.tool_choice not in (None, "none", "auto"):
+            raise UsageError("tools and functions are not called here: leave them out")
         if self.logprobs:
             raise UsageError(
                 "log-probabilities are not given; the answer's confidence is, in choices[0].message.rag_ft"
@@ -116,7 +128,7 @@ class ChatRequest(BaseModel):
             if self.response_format.json_schema is None:
                 raise UsageError("response_format json_schema lacks its json_schema")
             schema = self.response_format.json_schema.schema_
-            _refuse_reaching_out(schema)
+            _refuse_reaching_out(schema)  # first, because the check takes a while for a large one
             try:
                 Draft202012Validator.check_schema(schema)
             except RecursionError as error:
@@ -126,6 +138,9 @@ class ChatRequest(BaseModel):
 
 
 _NOT_CHECKED = ("patternProperties", "unevaluatedProperties", "unevaluatedItems", "$dynamicRef")
+
+MOST_PARTS = 1_000
+"""Objects and lists in a schema: the check takes half a millisecond for each, and an answer's own has 300."""
 
 MOST_REFERENCES = 2_000
 """Followed for one answer: a schema of 3 kB whose definitions refer to each other twice could ask for a billion."""
@@ -155,16 +170,25 @@ class _References:
 
 
 def _refuse_reaching_out(schema: Any) -> None:
-    """Raise UsageError for what would fetch something, could run for ever, or evades the count of references."""
-    waiting = [schema]
+    """Raise UsageError for what would fetch something, could run for ever, evades the count of references, or refers to
+    what is no schema.
+    """
+    waiting, parts = [schema], 0
     while waiting:
         one = waiting.pop()
+        parts += isinstance(one, list | dict)
+        if parts > MOST_PARTS:
+            raise UsageError(f"response_format's schema has more than {MOST_PARTS:,} parts: make it smaller")
+        if isinstance(one, float) and not math.isfinite(one):
+            raise UsageError(f"response_format's schema holds {one}, which is no JSON number: leave it out")
         if isinstance(one, list):
             waiting.extend(one)
         elif isinstance(one, dict):
             target = one.get("$ref")
-            if isinstance(target, str) and not target.startswith("#/"):
-                raise UsageError(f"response_format's schema refers to {target[:80]!r}: refer to its own $defs only")
+            if isinstance(target, str) and _definition(schema, target) is None:
+                raise UsageError(
+                    f"response_format's schema refers to {target[:80]!r}: refer to a schema in its own $defs only"
+                )
             if isinstance(one.get("pattern"), str):
                 raise UsageError("response_format's schema has a pattern, which is not checked here: leave it out")
             for name in _NOT_CHECKED:
@@ -173,6 +197,17 @@ def _refuse_reaching_out(schema: Any) -> None:
             if isinstance(one.get("$schema"), str) and one is not schema:
                 raise UsageError("response_format's schema names another $schema inside: name it at the top only")
             waiting.extend(one.values())
+
+
+def _definition(schema: dict[str, Any], reference: str) -> Any:
+    """What a reference names, in the places that a schema's own check has looked at; None where it names nothing."""
+    where, _, name = reference.removeprefix("#/").partition("/")
+    known = schema.get(where) if where in _DEFINITIONS and reference.startswith("#/") else None
+    found = known.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(known, dict) else None
+    return found if isinstance(found, dict | bool) else None
+
+
+_DEFINITIONS = ("$defs", "definitions")
 
 
 def content_of(answer: Answer, wanted: ResponseFormat | None) -> str:
@@ -197,6 +232,12 @@ def content_of(answer: Answer, wanted: ResponseFormat | None) -> str:
             f"an answer cannot follow the schema {wanted.json_schema.name!r}: {where}: {error.message[:200]};"
             " take fields and types from docs/answer.schema.json"
         ) from error
+    except UsageError:
+        raise
+    except Exception as error:  # whatever else a validator stumbles over is the schema's fault, too
+        raise UsageError(
+            f"response_format's schema cannot be checked ({first_line(error)}): make it simpler"
+        ) from error
     return json.dumps(part, ensure_ascii=False)
 
 
@@ -205,16 +246,13 @@ def _project(value: Any, schema: Any, root: dict[str, Any], references: _Referen
     if not isinstance(schema, dict) or depth > 20:
         return value
     reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
+    if isinstance(reference, str):
         references.follow()
-        target: Any = root
-        for step in reference[2:].split("/"):
-            target = target.get(step.replace("~1", "/").replace("~0", "~"), {}) if isinstance(target, dict) else {}
-        return _project(value, target, root, references, depth + 1)
+        return _project(value, _definition(root, reference), root, references, depth + 1)
     for one in schema.get("anyOf") or schema.get("oneOf") or ():
         part = _project(value, one, root, references, depth + 1)
         if isinstance(one, dict):
-            option = references.validator({**one, "$defs": root.get("$defs", {})})
+            option = references.validator({**one, **{name: root.get(name, {}) for name in _DEFINITIONS}})
             if option.is_valid(part):
                 return part
     properties = schema.get("properties")

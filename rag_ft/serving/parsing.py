@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import unicodedata
 from pathlib import PurePosixPath
 
 from pydantic import ValidationError
@@ -25,13 +26,23 @@ _REPLY_BYTES = 64_000_000
 def check_name(name: str) -> str:
     """The file name, if it is one and of a kind that can be read. Raises DocumentError."""
     shown = name[:80]
-    if not name or len(name) > _MAX_NAME or not name.isprintable():
-        raise DocumentError(repr(shown), f"is no file name of 1 to {_MAX_NAME} printable characters")
+    if not name or len(name) > _MAX_NAME or any(_hides(one) for one in name):
+        raise DocumentError(repr(shown), f"is no file name of 1 to {_MAX_NAME} visible characters")
     if "/" in name or "\\" in name or name.startswith(".") or ":" in name:
         raise DocumentError(repr(shown), "is a path or hidden: send the file's own name")
     if PurePosixPath(name).suffix.lower() not in READERS:
         raise DocumentError(repr(shown), f"is of a kind that is not read here: send one of {', '.join(READERS)}")
     return name
+
+
+def _hides(character: str) -> bool:
+    """Controls, halves of characters, line ends, and what turns the direction of writing. Joiners and blanks of all
+    kinds stand in real names: emoji and Persian words are made with the former, and macOS writes the latter.
+    """
+    return unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") or character in _TURNING
+
+
+_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, max_chars: int) -> Document:
@@ -77,7 +88,7 @@ def main(name: str, seconds: int, memory_bytes: int, max_chars: int) -> None:
         document = Document(
             id=name,
             text=found.text,
-            title=found.title.strip() or PurePosixPath(name).stem,
+            title=found.title.strip() or PurePosixPath(name).stem.strip() or name,
             source=name,
             metadata={**found.metadata, "uploaded": True},
             headings=found.headings,

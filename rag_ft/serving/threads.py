@@ -45,14 +45,14 @@ class EndingThreadExecutor(Executor):
                 self._start()
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take nothing more; wait for what was given, or cancel what has not begun."""
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, seconds: float | None = None) -> None:
+        """Take nothing more; wait for what was given (so many seconds at most), or cancel what has not begun."""
         with self._state:
             self._closed = True
             while cancel_futures and self._waiting:
                 self._waiting.popleft()[0].cancel()
-            while wait and self._busy:
-                self._state.wait()
+            if wait:
+                self._state.wait_for(lambda: not self._busy, seconds)
 
     def _start(self) -> None:
         future, call = self._waiting.popleft()

@@ -14,6 +14,7 @@ from fakes import HashingEmbedder, bomb_pdf
 from pydantic import ValidationError
 from tiny_adapters import make_adapter
 
+import rag_ft.serving.app
 from rag_ft.errors import UsageError
 from rag_ft.index import Index
 from rag_ft.model import compute_plan, load_model
@@ -21,6 +22,7 @@ from rag_ft.pipeline import Pipeline
 from rag_ft.reader import Reader
 from rag_ft.schema import Answer, Document
 from rag_ft.serving.config import ServeConfig
+from rag_ft.serving.described import ANSWER
 
 QUESTION = "How high is the tower of Oslo?"
 TOKEN = "a-token-of-enough-letters"
@@ -111,6 +113,60 @@ def test_bad_requests_get_one_clear_error_and_the_server_goes_on(serve, body, st
         message = error(reply)
         assert any(word in message for word in said.split("|")), message
     assert asked(client).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_a_body_of_another_type_is_told_which_one_to_send(serve, kind):
+    headers = {} if kind is None else {"content-type": kind}
+    reply = serve().post("/v1/ask", content=b'{"question": "What?"}', headers=headers)
+    assert reply.status_code == 415 and "Content-Type: application/json" in error(reply)
+
+
+def test_a_filter_nested_deeply_gets_a_short_error(serve):
+    where = "x"
+    for _ in range(400):
+        where = {"a": where}
+    reply = asked(serve(), where=where)
+    assert reply.status_code == 422 and len(error(reply)) < 300
+
+
+def test_a_search_is_told_about_its_query(serve):
+    reply = serve().post("/v1/search", json={"query": "  "})
+    assert error(reply) == "the query is empty" and reply.json()["error"]["param"] == "query"
+
+
+@pytest.mark.parametrize("path", ["/", "/page.js", "/healthz", "/readyz"])
+def test_monitors_may_send_head(serve, path):
+    reply = serve().head(path)
+    assert reply.status_code == 200 and reply.content == b""
+
+
+def test_a_wrong_method_is_the_clients_mistake(serve):
+    reply = serve().put("/v1/ask", json={})
+    assert reply.status_code == 405 and reply.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_of_two_deletions_at_once_one_finds_nothing(serve):
+    client = serve()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        replies = list(pool.map(lambda _: client.delete("/v1/documents/Oslo.txt"), range(4)))
+    assert sorted(reply.status_code for reply in replies) == [200, 404, 404, 404]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [("file", ("one.txt", b"first text")), ("file", ("two.txt", b"second text"))],
+        [("file", (None, b"a field and no file"))],
+        [("other", ("one.txt", b"first text"))],
+    ],
+)
+def test_one_file_is_taken_at_a_time_and_none_is_dropped(serve, files):
+    client = serve()
+    before = client.get("/v1/documents").json()
+    reply = client.post("/v1/documents", files=files)
+    assert reply.status_code == 422 and "file" in error(reply) and "UploadFile" not in error(reply)
+    assert client.get("/v1/documents").json() == before
 
 
 def test_a_body_of_unknown_length_is_stopped_at_the_limit(serve):
@@ -348,7 +404,7 @@ def test_an_uploaded_document_can_be_asked_listed_read_and_deleted(serve, index)
     assert "199 metres" in client.get(f"/v1/documents/{name}").json()["text"]
     assert client.get(f"/v1/documents/{name}", params={"start": 2, "end": 5}).json()["start"] == 2
     again = client.post("/v1/documents", files=sent)
-    assert again.status_code == 422 and "already" in error(again)
+    assert again.status_code == 409 and "already" in error(again)
     assert client.post("/v1/documents?replace=true", files=sent).status_code == 201
     gone = client.delete(f"/v1/documents/{name}")
     assert gone.status_code == 200 and gone.json()["trained_adapters"] == []
@@ -492,7 +548,29 @@ def test_the_description_names_every_route_with_an_example(serve):
     found = serve().get("/openapi.json").json()
     for path in ("/v1/ask", "/v1/search", "/v1/documents", "/v1/chat/completions", "/v1/models", "/healthz", "/readyz"):
         assert path in found["paths"]
-    assert found["components"]["schemas"]["AskRequest"]["examples"]
+    for name in ("AskRequest", "SearchRequest", "ChatRequest"):
+        assert {"example", "examples"} & found["components"]["schemas"][name].keys()
+    assert "security" not in found
+    Answer.model_validate(ANSWER)
+    text, (citation,) = ANSWER["passages"][0]["passage"]["text"], ANSWER["citations"]
+    begin = ANSWER["passages"][0]["passage"]["start"]
+    assert text[citation["answer_start"] - begin : citation["answer_end"] - begin] == ANSWER["answer"]
+    assert text[citation["start"] - begin : citation["end"] - begin] == citation["quote"]
+    for path, methods in found["paths"].items():
+        for method, route in methods.items():
+            if path.startswith("/v1/") and path != "/v1/about":
+                (reply,) = (one for status, one in route["responses"].items() if status.startswith("2"))
+                example = reply["content"]["application/json"]["example"]
+                kind = reply["content"]["application/json"]["schema"].get("$ref", "").rpartition("/")[2]
+                model = {"Answer": Answer, **vars(rag_ft.serving.app)}.get(kind)
+                assert model is None or model.model_validate(example), (method, path)
+
+
+def test_the_description_names_the_token_where_one_is_needed(serve):
+    client = serve(token=TOKEN)
+    found = client.get("/openapi.json", headers={"authorization": f"Bearer {TOKEN}"}).json()
+    assert found["security"] == [{"token": []}]
+    assert found["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
 
 def test_the_report_opens_by_a_ticket_and_can_run_nothing(serve, tmp_path):

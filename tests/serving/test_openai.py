@@ -8,6 +8,7 @@ from openai import BadRequestError, NotFoundError, OpenAI, UnprocessableEntityEr
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.errors import UsageError
+from rag_ft.schema import Answer
 from rag_ft.serving.openai import NO_ANSWER, ChatRequest, ResponseFormat, content_of
 
 QUESTION = "How high is the tower of Oslo?"
@@ -100,6 +101,8 @@ def test_models_are_the_adapters(client):
     [
         {"n": 2},
         {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
+        {"functions": [{"name": "f", "parameters": {}}]},
+        {"tool_choice": "required"},
         {"logprobs": True},
         {"messages": [{"role": "system", "content": "no question"}]},
         {"messages": [{"role": "user", "content": "  "}]},
@@ -151,6 +154,70 @@ def test_a_schema_that_would_take_for_ever_is_refused_and_the_server_goes_on(cli
         client.chat.completions.create(model="rag-ft", messages=MESSAGES, response_format=wanted)
     assert time.monotonic() - begin < 20
     assert http.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "target",
+    [5, None, [1], {"type": "nonsense"}, {"anyOf": 5}, {"minimum": "a"}, {"required": 5}, {"$ref": 5}],
+    ids=str,
+)
+@pytest.mark.parametrize("place", ["#/x", "#/$defs/x", "#/definitions/x", "#/properties/answer/x", "#/anyOf/z"])
+def test_a_reference_to_what_is_no_schema_is_refused_before_the_question_is_asked(target, place):
+    schema = {
+        "x": target,
+        "$defs": {"x": target},
+        "definitions": {"x": target},
+        "properties": {"answer": {"$ref": place, "x": target}},
+        "anyOf": [{}],
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    with pytest.raises(UsageError, match="response_format's schema"):
+        ChatRequest(messages=MESSAGES, response_format=wanted).check()
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"anyOf": [{}] * 4000}, "more than 1,000 parts"),
+        ({"properties": {"confidence": {"multipleOf": float("nan")}}}, "no JSON number"),
+    ],
+)
+def test_a_schema_that_is_too_large_or_no_json_is_refused_at_once(schema, said):
+    begin = time.monotonic()
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    with pytest.raises(UsageError, match=said):
+        ChatRequest(messages=MESSAGES, response_format=wanted).check()
+    assert time.monotonic() - begin < 1
+
+
+def test_the_answers_own_schema_is_one_that_may_be_asked_for(client):
+    made = client.chat.completions.parse(model="rag-ft", messages=MESSAGES, response_format=Answer)
+    assert made.choices[0].message.parsed == Answer.model_validate_json(made.choices[0].message.content)
+
+
+def test_definitions_by_their_old_name_are_followed(client):
+    schema = {
+        "type": "object",
+        "properties": {"answer": {"anyOf": [{"$ref": "#/definitions/words"}, {"type": "null"}]}},
+        "definitions": {"words": {"type": "string"}},
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    made = client.chat.completions.create(model="rag-ft", messages=MESSAGES, response_format=wanted)
+    assert json.loads(made.choices[0].message.content).keys() == {"answer"}
+
+
+def test_what_the_clients_types_allow_is_taken(client):
+    made = client.chat.completions.create(model="rag-ft", messages=MESSAGES, stream=None, tool_choice="none")
+    assert made.choices[0].message.content
+    assert client.models.retrieve("none").id == "none"
+    with pytest.raises(NotFoundError, match="no model 'gpt-5'"):
+        client.models.retrieve("gpt-5")
+
+
+def test_a_picture_is_named_as_what_is_not_read(client):
+    parts = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+    with pytest.raises(UnprocessableEntityError, match="is 'image_url', and only text parts are read here"):
+        client.chat.completions.create(model="rag-ft", messages=[{"role": "user", "content": parts}])
 
 
 def test_a_schema_whose_definitions_are_used_many_times_is_followed(client):

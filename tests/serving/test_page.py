@@ -151,6 +151,23 @@ def test_the_page_can_be_used_with_a_keyboard_and_names_its_parts(serve, real_re
     assert nameless == []
 
 
+def test_enter_asks_once_and_not_in_the_middle_of_a_word(serve, real_reader, browser):
+    driver = browser(900, 700, str(serve(real_reader).base_url))
+    wait(driver, lambda d: find(d, "#adapter option"))
+    find(driver, "#question").send_keys("What does gradient checkpointing cost?")
+    # What an input method sends while a word is being put together.
+    driver.execute_script(
+        "document.getElementById('question').dispatchEvent(new KeyboardEvent('keydown',"
+        " {key: 'Enter', isComposing: true, bubbles: true, cancelable: true}))"
+    )
+    assert find(driver, "#status").text == ""
+    find(driver, "#question").send_keys("\n\n\n")
+    wait(driver, lambda d: find(d, "#answer-title").text)
+    wait(driver, lambda d: find(d, "#send").is_enabled())
+    assert len(driver.find_elements("css selector", "#history li")) == 1
+    assert find(driver, "#status").text == ""
+
+
 def test_a_server_with_a_token_asks_for_it(serve, real_reader, browser):
     driver = browser(400, 800, str(serve(real_reader, token="a-token-of-enough-letters").base_url))
     wait(driver, lambda d: find(d, "#token-form").is_displayed())

@@ -15,12 +15,23 @@ LIMITS = {"seconds": 20.0, "memory_bytes": 1_000_000_000, "max_chars": 100_000}
     "name",
     [
         *("../../etc/passwd", "..\\x.txt", "/etc/passwd.txt", "a/b.txt", ".hidden.txt", "", "x\0.txt", "c:x.txt"),
-        *("x" * 200, "..", "x.exe", "no-suffix", "line\nbreak.txt"),
+        *("x" * 200, "..", "x.exe", "no-suffix", "line\nbreak.txt", "x\u202etxt.md", "x\u2028.txt", "x\ud800.txt"),
     ],
 )
 def test_what_is_no_plain_file_name_of_a_known_kind_is_refused(name):
     with pytest.raises(DocumentError):
         check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["👩\u200d💻.txt", "3.15\u202fPM.md", "メモ\u3000一.txt", "نمی\u200cشود.txt", "a\u00a0b.md"]
+)
+def test_names_of_all_languages_are_taken(name):
+    assert check_name(name) == name
+
+
+def test_a_name_of_blanks_alone_is_still_a_title():
+    assert parse_upload("\u3000.txt", b"Some text.", **LIMITS).title == "\u3000.txt"
 
 
 def test_a_file_becomes_a_document_named_as_it_was_sent():

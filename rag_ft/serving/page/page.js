@@ -18,6 +18,7 @@ function make(tag, text, className) {
 function fail(message) {
   byId("failure").textContent = message;
   byId("failure").hidden = !message;
+  if (message) byId("failure").scrollIntoView({ block: "nearest" });
 }
 
 async function call(path, options = {}) {
@@ -196,7 +197,7 @@ async function* events(response) {
 async function ask(event) {
   event.preventDefault();
   const question = byId("question").value.trim();
-  if (!question) return;
+  if (!question || byId("send").disabled) return; // Enter again, while one is on its way
   fail("");
   byId("send").disabled = true;
   byId("status").textContent = "Looking for passages …";
@@ -324,7 +325,8 @@ async function start() {
 
 byId("ask").addEventListener("submit", ask);
 byId("question").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey) {
+  // Enter also ends the composition of a Japanese, Chinese or Korean word.
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
     byId("ask").requestSubmit();
   }

@@ -1,0 +1,157 @@
+"""What `/openapi.json` says beyond the types: an example of every reply, and the token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+_TEXT = (
+    "Gradient checkpointing keeps only some activations and computes the others again in the backward pass. It costs"
+    " one more forward pass, which is about a third more computation in full fine-tuning."
+)
+_QUOTE = _TEXT[_TEXT.index("It costs") :]
+_START = 1197
+_PASSAGE = {
+    "id": f"kbit-preparation.md#{_START}-{_START + len(_TEXT)}",
+    "document_id": "kbit-preparation.md",
+    "text": _TEXT,
+    "start": _START,
+    "end": _START + len(_TEXT),
+    "title": "K-bit preparation",
+    "source": "datasets/handbook/kbit-preparation.md",
+    "headings": ["K-bit preparation", "Why gradient checkpointing is part of it"],
+    "page": None,
+    "metadata": {"topic": "tuning"},
+}
+_FINGERPRINT = "1f1b15f559cae2423f57f95ea142e679655e00a56508e3d202db4cb07c4e289c"
+
+ANSWER: dict[str, Any] = {
+    "schema_version": 1,
+    "question": "What does gradient checkpointing cost?",
+    "answer": "one more forward pass",
+    "citations": [
+        {
+            "passage_id": _PASSAGE["id"],
+            "document_id": "kbit-preparation.md",
+            "source": "datasets/handbook/kbit-preparation.md",
+            "title": "K-bit preparation",
+            "page": None,
+            "quote": _QUOTE,
+            "start": _START + _TEXT.index(_QUOTE),
+            "end": _START + len(_TEXT),
+            "answer_start": _START + _TEXT.index("one more"),
+            "answer_end": _START + _TEXT.index("one more") + len("one more forward pass"),
+            "verdict": "supported",
+            "supported_by": None,
+        }
+    ],
+    "confidence": 0.67,
+    "abstained": False,
+    "complete": True,
+    "completion": '{"answer": "one more forward pass", "citations": [1]}',
+    "passages": [{"passage": _PASSAGE, "score": 1.0, "rank": 1, "read": True}],
+    "usage": {
+        "prompt_tokens": 274,
+        "completion_tokens": 17,
+        "retrieve_seconds": 0.01,
+        "read_seconds": 0.31,
+        "verify_seconds": 0.0003,
+    },
+    "provenance": {
+        "index": _FINGERPRINT,
+        "embedder": "ad79a20dffac5785d00d4d9b8557e8adcbad45fd348c8cb77fb10d0e542d0e87",
+        "base_model": "f8cd52ea38076756435f5146cfcbb1705b6d64528c480a8599414e678322a9d0",
+        "adapter": "51ee1a873345015ca73dbfcaa340a2c1902ae32c1adf2dc97749e0d57ba41d22",
+        "prompt": "b853b0d2b312919e7ed352af9d1925528f188a9c84a8073bcecc049dfa873896",
+        "mode": "quote",
+        "reading": "separate",
+        "index_path": "indexes/handbook",
+    },
+}
+"""A whole one; a test has the library read it."""
+
+_MODEL = {"id": "rag-ft", "object": "model", "created": 0, "owned_by": "rag_ft"}
+
+REPLIES: dict[tuple[str, str], tuple[str, Any]] = {
+    ("post", "/v1/ask"): ("200", ANSWER),
+    ("post", "/v1/search"): ("200", {"hits": [{"passage": _PASSAGE, "score": 0.83, "rank": 1}], "index": _FINGERPRINT}),
+    ("get", "/v1/documents"): (
+        "200",
+        {
+            "documents": [
+                {
+                    "id": "kbit-preparation.md",
+                    "title": "K-bit preparation",
+                    "source": "datasets/handbook/kbit-preparation.md",
+                    "passages": 12,
+                    "uploaded": False,
+                }
+            ],
+            "total": 38,
+            "index": _FINGERPRINT,
+        },
+    ),
+    ("post", "/v1/documents"): (
+        "201",
+        {"id": "crane.txt", "title": "crane", "passages": 1, "characters": 42, "index": _FINGERPRINT},
+    ),
+    ("get", "/v1/documents/{document_id}"): (
+        "200",
+        {
+            "id": "kbit-preparation.md",
+            "title": "K-bit preparation",
+            "source": "datasets/handbook/kbit-preparation.md",
+            "text": _TEXT,
+            "start": _START,
+            "length": 4210,
+        },
+    ),
+    ("delete", "/v1/documents/{document_id}"): (
+        "200",
+        {"removed": "crane.txt", "index": _FINGERPRINT, "trained_adapters": []},
+    ),
+    ("get", "/v1/models"): ("200", {"object": "list", "data": [_MODEL]}),
+    ("get", "/v1/models/{name}"): ("200", _MODEL),
+    ("post", "/v1/chat/completions"): (
+        "200",
+        {
+            "id": "chatcmpl-5f0c6a1e9b7d4c2f8a3e1d00",
+            "object": "chat.completion",
+            "created": 1790000000,
+            "model": "rag-ft",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {
+                        "role": "assistant",
+                        "content": "one more forward pass",
+                        "refusal": None,
+                        "rag_ft": ANSWER,
+                    },
+                    "finish_reason": "stop",
+                    "logprobs": None,
+                }
+            ],
+            "usage": {"prompt_tokens": 274, "completion_tokens": 17, "total_tokens": 291},
+        },
+    ),
+}
+
+
+def describe(app: FastAPI, *, token: bool) -> None:
+    """Add the examples to what the application says of itself and, where one is needed, the token."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = plain()
+            for (method, path), (status, example) in REPLIES.items():
+                content = made["paths"][path][method]["responses"][status].setdefault("content", {})
+                content.setdefault("application/json", {})["example"] = example
+            if token:
+                made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+                made["security"] = [{"token": []}]
+        return plain()
+
+    app.openapi = openapi  # type: ignore[method-assign]
