@@ -18,7 +18,7 @@ from rag_ft.reader import Reader
 from rag_ft.shared_base import named_folder
 from rag_ft.threshold import threshold_record
 from rag_ft.training.saving import model_card, write_text
-from rag_ft.tuning import ReaderScore, score_reader
+from rag_ft.tuning import ReaderScore, always_answered
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record
 from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, PACKAGED, resolve_adapter
 
@@ -86,7 +86,10 @@ def calibrate_adapter(
             + (f" ({left_out} more are about documents that the adapter was trained on)" if left_out else "")
         )
     asked = Reader.from_pretrained(reader, adapter=weights.path)
-    score = score_reader(asked, records, index, k, most=most, recognise=recognise, margin=margin)
+    found = always_answered(asked, records, index, k, most)
+    score = found.score(found.best() if recognise is None else found.recognising(recognise, margin=margin))
+    if asked.threshold is not None and say is not None:
+        say(f"now       {found.score(asked.threshold).line()}")
     if not dry_run:
         record["threshold"] = {
             **threshold_record(score.threshold, asked.reading),

@@ -188,6 +188,11 @@ def _from_lines(text: str, path: Path) -> Iterator[Question]:
     for number, line in enumerate(text.split("\n"), start=1):  # JSON strings may hold other line ends
         if not line.strip():
             continue
+        if not line.lstrip().startswith("{"):
+            raise DatasetError(
+                f"{path}, line {number}: {line.strip()[:40]!r} is no JSON object: give a .jsonl of question records,"
+                " one a line, or a SQuAD .json"
+            )
         try:
             yield Question.model_validate_json(line)
         except ValidationError as error:

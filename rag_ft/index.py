@@ -249,7 +249,7 @@ class Index:
         number = self._generation.row_of.get(document_id)
         if number is None:
             raise UsageError(
-                f"the index at {self.path} has no document {document_id!r}: 'rag-ft index info' lists them"
+                f"the index at {self.path} has no document {document_id!r}: 'rag-ft index info --documents' lists them"
             )
         return number
 
@@ -408,7 +408,7 @@ class Index:
             for name in ids:
                 if name not in generation.row_of:
                     raise UsageError(
-                        f"the index at {self.path} has no document {name!r}: 'rag-ft index info' lists them"
+                        f"the index at {self.path} has no document {name!r}: 'rag-ft index info --documents' lists them"
                     )
             return {generation.row_of[name] for name in ids}
         assert where is not None

@@ -20,8 +20,15 @@ class Span(NamedTuple):
 _WORD = re.compile(r"\w+(?:[-'’‐‑._]\w+|(?<=\d)[,:]\d+)*")
 """A word is not cut at hyphens, apostrophes, inner full stops (3.5, e.g, faiss.Index) or commas between digits."""
 
-_NEVER_FIRST = frozenset(",.;:!?)]}%°”’»")
-_NEVER_LAST = frozenset(",;:!?([{“‘«¿¡$£€#@")
+_UNITS = frozenset("%‰°")
+_CURRENCIES = frozenset("$£€¥")
+"""Belong to the number beside them also where a blank stands between: `99.95 %`, `€ 140`."""
+
+_LABEL = re.compile(r"(?:[QAF]|Question|Answer|Frage|Antwort)[:.)](?=\s)")
+"""What a list of questions and answers begins its lines with: no part of an answer."""
+
+_NEVER_FIRST = frozenset(",.;:!?)]}%‰°”’»")
+_NEVER_LAST = frozenset(",;:!?([{“‘«¿¡$£€¥#@")
 _PAIRS = {")": "(", "]": "[", "}": "{", "”": "“", "»": "«"}
 _OPENERS = frozenset(_PAIRS.values())
 
@@ -70,26 +77,31 @@ def _pieces(text: str, start: int, end: int) -> list[_Piece]:
     """Words and single symbols of a sentence, in order."""
     pieces: list[_Piece] = []
     position = start
+    label = _LABEL.match(text, start, end)
+    begin = label.end() if label else start
     while position < end:
         if text[position].isspace():
             position += 1
             continue
         word = _WORD.match(text, position, end)
         if word:
-            pieces.append(_Piece(position, word.end(), True, True))
+            pieces.append(_Piece(position, word.end(), position >= begin, True))
             position = word.end()
             continue
         symbol = text[position]
         after_space = position == start or text[position - 1].isspace()
         before_space = position + 1 >= end or text[position + 1].isspace()
+        amount = symbol in _CURRENCIES and text[position + 2 : min(position + 3, end)].isdigit()
+        before = text[max(start, position - 2) : position]
+        share = symbol in _UNITS | _CURRENCIES and (before[-1:].isdigit() or (after_space and before[:1].isdigit()))
         # A full stop ends an answer only where it belongs to an abbreviation: "U.S.", "Inc." inside a sentence.
         dot = symbol == "." and position + 1 < end and not after_space
         pieces.append(
             _Piece(
                 position,
                 position + 1,
-                first=symbol not in _NEVER_FIRST and not before_space,
-                last=dot or (symbol != "." and symbol not in _NEVER_LAST and not after_space),
+                first=symbol not in _NEVER_FIRST and position >= begin and (not before_space or amount),
+                last=dot or share or (symbol != "." and symbol not in _NEVER_LAST and not after_space),
             )
         )
         position += 1

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
@@ -71,6 +71,14 @@ class ReaderScore(BaseModel):
     null_recognised: float | None
     """Share of unanswerable questions that get null at the threshold."""
     threshold: float
+
+    def line(self) -> str:
+        """As a person reads it."""
+        f1, made = 100 * (self.answerable_f1 or 0.0), 100 * (self.must_answer_f1 or 0.0)
+        return (
+            f"threshold {self.threshold:.3f}: on {self.questions} questions F1 {f1:.1f} of the answerable ({made:.1f}"
+            f" made to answer), {self.null_recognised or 0.0:.0%} of the unanswerable recognised"
+        )
 
     @property
     def weighed(self) -> bool:
@@ -528,22 +536,52 @@ def _thinned(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
     return [one for number, one in enumerate(history) if "eval_loss" in one or number % every == 0]
 
 
-def score_reader(
-    reader: Reader,
-    questions: Sequence[Question],
-    index: Index,
-    k: int = 3,
-    *,
-    most: int = MOST_ASKED,
-    recognise: float | None = None,
-    margin: bool = True,
-) -> ReaderScore:
-    """Token F1 and null on questions with retrieved passages, at the threshold that serves both best here, or at the
-    lowest that recognises the share `recognise` of the unanswerable, with a margin for sampling or without.
+class AlwaysAnswered(NamedTuple):
+    """What a reader answered when it had to, question by question: what thresholds are weighed on."""
 
-    Of more than `most` questions that many are asked, evenly spread over each kind. Raises DatasetError where
-    they hold too few unanswerable ones to say that so many are recognised.
-    """
+    answered: tuple[tuple[float, float], ...]
+    """Confidence and token F1 of each answerable question."""
+    null: tuple[float, ...]
+    """Confidence of each unanswerable one."""
+
+    def best(self) -> float:
+        """The threshold that serves both kinds of questions best here."""
+        return best_threshold(self.answered, self.null)
+
+    def recognising(self, share: float, *, margin: bool) -> float:
+        """The lowest threshold that recognises so large a share of the unanswerable, with a margin for sampling or
+        without. Raises DatasetError where they are too few to say.
+        """
+        found = recognising_threshold(self.null, share, margin=margin)
+        if found is None:
+            raise DatasetError(
+                f"{len(self.null)} unanswerable questions are too few to say that a threshold recognises {share:.0%} of"
+                " such: ask for a lower share, or bring more of them"
+            )
+        return found
+
+    def score(self, threshold: float) -> ReaderScore:
+        """The figures at a threshold."""
+        return ReaderScore(
+            questions=len(self.answered) + len(self.null),
+            answerable=len(self.answered),
+            must_answer_f1=_mean([f1 for _, f1 in self.answered]),
+            answerable_f1=_mean([f1 if confidence >= threshold else 0.0 for confidence, f1 in self.answered]),
+            null_recognised=_mean([float(confidence < threshold) for confidence in self.null]),
+            threshold=threshold,
+        )
+
+
+def score_reader(reader: Reader, questions: Sequence[Question], index: Index) -> ReaderScore:
+    """Token F1 and null on questions with three retrieved passages, at the threshold that serves both best here."""
+    found = always_answered(reader, questions, index)
+    return found.score(found.best())
+
+
+def always_answered(
+    reader: Reader, questions: Sequence[Question], index: Index, k: int = 3, most: int = MOST_ASKED
+) -> AlwaysAnswered:
+    """Ask questions with retrieved passages; of more than `most` that many, evenly spread over each kind."""
     chosen = _spread(questions, most)
     found = index.as_retriever(k=k).retrieve_batch([one.question for one in chosen])
     requests = [
@@ -553,27 +591,10 @@ def score_reader(
     # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
     with trainer.autocasting(reader.loaded.model):
         readings = reader.read_batch(requests)
-    answered = [
-        (one.answer_confidence, token_f1(one.answer, question.answers))
-        for one, question in zip(readings, chosen, strict=True)
-        if question.answerable
-    ]
-    null = [one.answer_confidence for one, question in zip(readings, chosen, strict=True) if not question.answerable]
-    threshold = (
-        best_threshold(answered, null) if recognise is None else recognising_threshold(null, recognise, margin=margin)
-    )
-    if threshold is None:
-        raise DatasetError(
-            f"{len(null)} unanswerable questions are too few to say that a threshold recognises {recognise:.0%} of"
-            " such: ask for a lower share, or bring more of them"
-        )
-    return ReaderScore(
-        questions=len(chosen),
-        answerable=len(answered),
-        must_answer_f1=_mean([f1 for _, f1 in answered]),
-        answerable_f1=_mean([f1 if confidence >= threshold else 0.0 for confidence, f1 in answered]),
-        null_recognised=_mean([float(confidence < threshold) for confidence in null]),
-        threshold=threshold,
+    pairs = list(zip(readings, chosen, strict=True))
+    return AlwaysAnswered(
+        tuple((one.answer_confidence, token_f1(one.answer, asked.answers)) for one, asked in pairs if asked.answerable),
+        tuple(one.answer_confidence for one, asked in pairs if not asked.answerable),
     )
 
 

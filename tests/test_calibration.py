@@ -54,6 +54,21 @@ def test_a_dry_run_only_measures(adapter, world, tiny_llama_dir):
     assert (adapter / "rag_ft.json").read_bytes() == before
 
 
+def test_the_packaged_adapter_can_be_measured_and_not_changed(world):
+    with pytest.raises(UsageError, match="export packaged mine --to peft"):
+        calibrate_adapter("packaged", *world)
+
+
+def test_questions_without_evidence_are_told_where_the_adapter_may_know_them(adapter, world, tiny_llama_dir):
+    questions, index = world
+    record = json.loads((adapter / "rag_ft.json").read_text())
+    (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": ["Oslo.txt"]}}))
+    some = [one if one.answerable else one.model_copy(update={"evidence": ()}) for one in questions]
+    said = []
+    calibrate_adapter(adapter, some, index, reader=str(tiny_llama_dir), say=said.append, dry_run=True)
+    assert "4 questions name no evidence: whether the adapter was trained on them cannot be told" in said
+
+
 def test_a_share_to_recognise_gives_the_lowest_threshold_that_does(adapter, world, tiny_llama_dir):
     questions, index = world
     score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.3)
@@ -80,7 +95,9 @@ def test_questions_about_documents_that_it_was_trained_on_are_left_out_and_told(
     said = []
     score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), say=said.append)
     assert score.questions == len(questions) - about < len(questions)
-    assert said == [f"{about} of 12 questions are left out: the adapter was trained on their documents"]
+    assert said[0] == f"{about} of 12 questions are left out: the adapter was trained on their documents"
+    assert said[1].startswith("now       threshold 0.900: on 9 questions F1 0.0 of the answerable")
+    assert said[1].endswith("of the unanswerable recognised") and len(said) == 2
     (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": names}}))
     with pytest.raises(DatasetError, match="are about documents that the adapter was trained on"):
         calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir))

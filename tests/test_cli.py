@@ -170,8 +170,41 @@ def test_removal_is_shown_first_done_and_proved(folder, tmp_path):
     assert "basalt.txt removed" in told and "may recite it" in told
     proof = run("index", "verify", path, "--absent", folder / "basalt.txt")
     assert proof.returncode == 0 and "FAILED" not in proof.stdout
-    fails(run("index", "remove", path, "basalt.txt"), 2, "has no document 'basalt.txt'")
+    fails(run("index", "remove", path, "basalt.txt"), 2, "has no document 'basalt.txt'", "index info --documents")
+    assert "its file is still at" in told and "takes it in again" in told
     assert "kenya.md" in run("index", "info", path, "--documents").stdout
+
+
+@pytest.mark.slow
+def test_square_brackets_in_names_are_text(tmp_path):
+    folder = tmp_path / "d [x]"
+    folder.mkdir()
+    (folder / "plan [draft].md").write_text("The plan is to paint the fence green.")
+    (folder / "b [bold].txt").write_text("The fence was built in 1990.")
+    path = tmp_path / "i [z]"
+    built = run("index", "build", folder, path)
+    assert built.returncode == 0 and "[z]" in built.stdout and "plan [draft].md" in built.stderr
+    listed = run("index", "info", path, "--documents").stdout
+    assert "plan [draft].md" in listed and "b [bold].txt" in listed
+    gone = run("index", "remove", path, "plan [draft].md")
+    assert "plan [draft].md removed" in gone.stdout
+    again = run("index", "add", folder / "b [bold].txt", path)
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.slow
+def test_one_file_taken_in_twice_is_told(tmp_path):
+    (tmp_path / "docs" / "deep").mkdir(parents=True)
+    (tmp_path / "docs" / "deep" / "leave.md").write_text("Leave is twenty-eight days a year.")
+    (tmp_path / "docs" / "travel.md").write_text("Trains are booked in second class.")
+    run("index", "build", tmp_path / "docs", tmp_path / "i")
+    told = run("index", "add", tmp_path / "docs" / "deep" / "leave.md", tmp_path / "i").stderr
+    assert "from one file: deep/leave.md, leave.md" in told
+
+
+@pytest.mark.slow
+def test_a_filter_that_nothing_matches_is_a_wrong_call(index):
+    fails(run("ask", "Q?", "--index", index, "--where", "topic=nothing"), 2, "no document", "its fields are", "title")
 
 
 @pytest.mark.slow

@@ -24,6 +24,19 @@ def test_symbols_that_belong_to_a_word_may_begin_and_end_a_span():
     assert not {"$", "%"} & set(found)
 
 
+def test_a_unit_belongs_to_its_number_also_with_a_blank_between():
+    assert {"99.95 %", "25 °", "€ 140", "140 €", "20€", "5 ¥"} <= set(
+        texts("99.95 % and 25 ° or € 140 or 140 € or 20€ or 5 ¥ here")
+    )
+    assert not {"%", "€", "and 25 ° or €", "or €"} & set(texts("99.95 % and 25 ° or € 140"))
+    assert "more %" not in texts("more % of it") and "$ more" not in texts("$ more of it")
+
+
+def test_the_label_of_a_question_or_an_answer_is_no_part_of_one():
+    assert texts("A: After three years.") == ["After", "After three", "After three years", *texts("three years.")]
+    assert "A" in texts("A or B")
+
+
 def test_brackets_and_quotes_are_balanced():
     found = texts('the rank (r) of "A and B" here')
     assert {"rank (r)", "(r)", '"A and B"', "r", "A and B"} <= set(found)

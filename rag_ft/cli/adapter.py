@@ -113,12 +113,8 @@ def calibrate(
     if as_json:
         typer.echo(score.model_dump_json())
         return 0
-    f1, null = score.answerable_f1 or 0.0, score.null_recognised or 0.0
-    typer.echo(
-        f"threshold {score.threshold:.3f}: on {score.questions} questions F1 {100 * f1:.1f} of the answerable"
-        f" ({100 * (score.must_answer_f1 or 0.0):.1f} when made to answer), {null:.0%} of the unanswerable recognised"
-    )
-    typer.echo(f"{'not written' if dry_run else 'written to'} {adapter}", err=True)
+    typer.echo(score.line())
+    typer.echo("not written (--dry-run)" if dry_run else f"written to {adapter}", err=True)
     return 0
 
 
@@ -151,13 +147,13 @@ def merge(
         bound=bound,
         probes=_probes(questions, index),
         overwrite=overwrite,
-        say=lambda line: (stderr() if as_json else stdout()).print(line, markup=False),
+        say=lambda line: (stderr() if as_json else stdout()).print(line),
     )
     if as_json:
         candidates = [one.model_dump() for one in made.candidates]
         typer.echo(json.dumps({"path": str(made.path), "base": made.base, "candidates": candidates}))
     else:
-        stdout().print(f"ask it: rag-ft ask QUESTION --index DIR --reader {made.path}", style="dim", markup=False)
+        stdout().print(f"ask it: rag-ft ask QUESTION --index DIR --reader {made.path}", style="dim")
     return 0
 
 
@@ -181,7 +177,7 @@ def export(
     from rag_ft.exporting import export_to
 
     def say(line: str) -> None:
-        stdout().print(line, markup=False)
+        stdout().print(line)
 
     made = export_to(
         to.value, source, output, base=reader, probes=_probes(questions, index), overwrite=overwrite, say=say
@@ -226,14 +222,12 @@ def bench(
     from rag_ft.adapter_bench import bench_adapter
     from rag_ft.cli.render import stderr, stdout
 
-    found = bench_adapter(
-        adapter, base=reader, merged=merged, rounds=rounds, say=lambda line: stderr().print(line, markup=False)
-    )
+    found = bench_adapter(adapter, base=reader, merged=merged, rounds=rounds, say=lambda line: stderr().print(line))
     if as_json:
         typer.echo(found.model_dump_json())
         return 0
     for line in (found.plan, "", *found.lines()):
-        stdout().print(line, markup=False)
+        stdout().print(line)
     return 0
 
 

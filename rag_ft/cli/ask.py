@@ -53,12 +53,20 @@ def ask(
     rag-ft ask --index indexes/handbook < questions.txt > answers.jsonl
     """
     from rag_ft.cli.render import stdout
+    from rag_ft.errors import UsageError
     from rag_ft.index import Index
     from rag_ft.pipeline import Pipeline
     from rag_ft.reader import Reader
 
     found = Index.load(index)
-    chosen: Any = found.as_retriever(k=k, mode=retrieval.value if retrieval else None, where=parse_where(where))  # type: ignore[arg-type]
+    filters: Any = parse_where(where)
+    rows = found.rows_where(filters)
+    if rows is not None and not len(rows):
+        fields = sorted({"id", "title", "source", *(name for one in found.entries() for name in one.metadata)})
+        raise UsageError(
+            f"no document of the index at {found.path} matches {filters}: its fields are {', '.join(fields)}"
+        )
+    chosen: Any = found.as_retriever(k=k, mode=retrieval.value if retrieval else None, where=filters)
     settings: dict[str, Any] = {"mode": mode.value, "threshold": threshold}
     if reading is not None:
         settings["reading"] = reading.value
@@ -123,6 +131,8 @@ def _lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
 
 def _converse(pipeline: Pipeline) -> int:
     """Questions at a prompt until an empty line or end of file."""
+    from rich.text import Text
+
     from rag_ft.cli.render import stdout
     from rag_ft.errors import RagFtError
 
@@ -130,7 +140,7 @@ def _converse(pipeline: Pipeline) -> int:
     console.print("Ask about the documents; an empty line ends.", style="dim")
     while True:
         try:
-            asked = console.input("[bold]?[/] ").strip()
+            asked = console.input(Text("? ", style="bold")).strip()
         except EOFError:
             break
         if not asked:
@@ -140,5 +150,5 @@ def _converse(pipeline: Pipeline) -> int:
             _print(answer, console)
             _hint(answer, pipeline)
         except RagFtError as error:
-            console.print(f"error: {error}", style="red", markup=False)
+            console.print(f"error: {error}", style="red")
     return 0

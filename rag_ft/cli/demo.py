@@ -53,7 +53,7 @@ def demo(
             typer.echo(answer.model_dump_json())
             continue
         console.print()
-        console.print(f"? {answer.question}", style="bold cyan", markup=False)
+        console.print(f"? {answer.question}", style="bold cyan")
         print_answer(answer, console)
     return 0
 

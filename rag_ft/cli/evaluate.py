@@ -49,12 +49,12 @@ def run(
             read_recipe(recipe).model_copy(update=places),
             folder,
             limit=limit,
-            say=lambda line: console.print(line, markup=False),
+            say=lambda line: console.print(line),
             on_progress=live.update,
         )
     for line in verdict(report):
-        console.print(line, markup=False)
-    console.print(f"report: {folder / 'report.html'}", markup=False)
+        console.print(line)
+    console.print(f"report: {folder / 'report.html'}")
     return 1 if any(arm.failed for arm in report.results.arms) else 0
 
 
@@ -74,9 +74,9 @@ def compare(
     found = differences(read_results(first), read_results(second))
     found += [one.line for one in changed_answers(first, second)]
     for line in found or ["no difference"]:
-        stdout().print(line, markup=False)
+        stdout().print(line)
     if output is not None:
-        stdout().print(f"page: {compare_page(first, second, output)}", markup=False)
+        stdout().print(f"page: {compare_page(first, second, output)}")
     return 0
 
 
@@ -95,5 +95,5 @@ def reproduce(
         again = evaluate(recipe, output, on_progress=live.update)
     found = differences(before, again.results)
     for line in found or ["every figure is the same"]:
-        stdout().print(line, markup=False)
+        stdout().print(line)
     return 1 if found else 0

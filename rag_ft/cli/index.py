@@ -11,7 +11,10 @@ import typer
 from rag_ft.cli.options import EmbedderName, Json, Where, parse_where
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rag_ft.chunking import ChunkingConfig
+    from rag_ft.index import Index
 
 index_app = typer.Typer(help="Make and look after an index.", no_args_is_help=True)
 
@@ -65,7 +68,9 @@ def add(
 @index_app.command()
 def remove(
     index: Folder,
-    document: Annotated[list[str] | None, typer.Argument(help="Ids of documents ('rag-ft index info').")] = None,
+    document: Annotated[
+        list[str] | None, typer.Argument(help="Ids of documents ('rag-ft index info --documents').")
+    ] = None,
     where: Where = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     adapters: Annotated[
@@ -82,7 +87,9 @@ def remove(
 
     found = Index.load(index)
     chosen: Any = (document or None, parse_where(where))
-    prints = [found.document_fingerprint(name) for name in found.remove(*chosen, dry_run=True).documents]
+    going = found.remove(*chosen, dry_run=True).documents
+    prints = [found.document_fingerprint(name) for name in going]
+    files = {name: source for name in going if Path(source := found.document(name).source).is_file()}
     report = found.remove(*chosen, dry_run=dry_run)
     trained = adapters_trained_on(adapters, prints)
     if as_json:
@@ -97,10 +104,13 @@ def remove(
         f"{len(report.documents)} documents with {report.passages} passages {verb},"
         f" {report.remaining_documents} documents {'would remain' if dry_run else 'remain'}"
     )
+    for name, source in files.items():
+        console.print(
+            f"{name}: its file is still at {source}, and a build from there takes it in again", style="yellow"
+        )
     for one in trained:
         console.print(
             f"{one} was trained on what {'would go' if dry_run else 'went'} and may recite it: train it again without",
-            markup=False,
             style="yellow",
         )
 
@@ -157,9 +167,8 @@ def verify(
         return 0 if report.ok else 1
     console = stdout()
     for check in report.checks:
-        mark = "[green]ok[/]    " if check.ok else "[red]FAILED[/]"
-        console.print(mark, end=" ")
-        console.print(f"{check.name}: {check.detail}", markup=False)
+        console.print("ok    " if check.ok else "FAILED", style="green" if check.ok else "red", end=" ")
+        console.print(f"{check.name}: {check.detail}")
     return 0 if report.ok else 1
 
 
@@ -173,6 +182,23 @@ def _chunking(max_tokens: int) -> ChunkingConfig:
         return ChunkingConfig(max_tokens=max_tokens)
     except ValidationError as error:
         raise UsageError(f"--max-tokens is {max_tokens}: {error.errors()[0]['msg']}") from error
+
+
+_NAMED = 5
+"""Documents that a build names; of more it gives the number."""
+
+
+_MANY_IN_ONE = (".json", ".jsonl")
+"""Files that hold many documents."""
+
+
+def _from_one_file(index: Index, new: Collection[str]) -> list[list[str]]:
+    """Ids of documents that were read from the same file as a new one, which is among them."""
+    places: dict[str, list[str]] = {}
+    for one in index.entries():
+        if Path(one.source).is_file() and Path(one.source).suffix not in _MANY_IN_ONE:
+            places.setdefault(str(Path(one.source).resolve()), []).append(one.id)
+    return [ids for ids in places.values() if len(ids) > 1 and any(name in new for name in ids)]
 
 
 def _report(index: object, as_json: bool) -> int:
@@ -189,6 +215,12 @@ def _report(index: object, as_json: bool) -> int:
             f" ({len(report.added)} added, {len(report.changed)} changed, {len(report.removed)} removed,"
             f" {report.unchanged} unchanged; {report.passages_embedded} passages embedded) in {report.seconds:.1f} s"
         )
+        for word, names in (("added", report.added), ("changed", report.changed), ("removed", report.removed)):
+            if 0 < len(names) <= _NAMED:
+                stderr().print(f"{word}: {', '.join(names)}", style="dim")
+        new = {*report.added, *report.changed}
+        for copies in _from_one_file(index, new):
+            stderr().print(f"from one file: {', '.join(copies)}; 'rag-ft index remove' takes one out", style="yellow")
         print_failures(report, stderr())
         if report.skipped:
             stderr().print(f"left out: {len(report.skipped)} files of other kinds, hidden or read already", style="dim")

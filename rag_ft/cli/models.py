@@ -25,12 +25,14 @@ def models(as_json: Json = False) -> None:
         return
     console = stdout()
     for one in known:
-        console.print(f"[bold]{one.name}[/]  {one.kind}, {one.licence}, {one.size_bytes / 1e6:,.0f} MB, {one.source}")
-        console.print(f"  sha256 {one.sha256}", style="dim", markup=False)
+        console.print(one.name, style="bold", end="")
+        console.print(f"  {one.kind}, {one.licence}, {one.size_bytes / 1e6:,.0f} MB, {one.source}")
+        console.print(f"  sha256 {one.sha256}", style="dim")
         place = str(one.path) if one.path else "not fetched yet: the first use fetches it"
-        console.print(f"  {place}", style="dim", markup=False)
+        console.print(f"  {place}", style="dim")
     console.print()
-    console.print(f"[bold]This machine[/]  {plan.line}")
+    console.print("This machine", style="bold", end="")
+    console.print(f"  {plan.line}")
     for reason in plan.reasons:
-        console.print(f"  {reason}", style="dim", markup=False)
-    console.print(f"  kept in {settings.home()} (RAG_FT_HOME changes it)", style="dim", markup=False)
+        console.print(f"  {reason}", style="dim")
+    console.print(f"  kept in {settings.home()} (RAG_FT_HOME changes it)", style="dim")

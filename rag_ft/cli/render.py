@@ -21,13 +21,13 @@ _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"
 
 
 def stdout() -> Console:
-    """The console for results."""
-    return Console(highlight=False, soft_wrap=True)
+    """The console for results. Square brackets are text: names of documents have them."""
+    return Console(markup=False, highlight=False, soft_wrap=True)
 
 
 def stderr() -> Console:
     """The console for notes, so that stdout holds results alone."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
 def short(path: str | Path) -> str:
@@ -47,6 +47,8 @@ def print_answer(answer: Answer, console: Console) -> None:
     elif not answer.complete:
         console.print(Text("no usable answer: the completion is not whole", style="red"))
         console.print(Text(f"  {answer.completion[:200]}", style="dim"))
+    elif not answer.passages:
+        console.print(Text("no passage was found to read", style="bold yellow"))
     else:
         console.print(Text("no answer in the passages", style="bold yellow"))
     for number, citation in enumerate(answer.citations, start=1):
@@ -145,7 +147,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
             console.print(Text(f"  {name:<8}  ").append(_said(side), style=style))
         console.print()
     counts = found.summary
-    console.print(f"first: {found.first}\nsecond: {found.second}", markup=False)
+    console.print(f"first: {found.first}\nsecond: {found.second}")
     console.print(f"{counts.same} of {counts.questions} questions answered alike")
     console.print(
         f"only the first answers {counts.only_first_answers}, only the second {counts.only_second_answers}, both in"
@@ -204,10 +206,10 @@ class TrainingLine(_LiveLine):
             line += f"  held out {self._held_out:.3f}"
         line += "".join(f"  {one}" for one in speeds) + f"  {_minutes(left)} left"
         if self._status is not None:
-            self._status.update(line)
+            self._status.update(Text(line))
         elif "eval_loss" in record or seconds - self._printed > 30:
             self._printed = seconds
-            self._console.print(line, markup=False)
+            self._console.print(line)
 
 
 class EvaluationLine(_LiveLine):
@@ -221,9 +223,9 @@ class EvaluationLine(_LiveLine):
         left = "" if progress.seconds_left is None else f"  {_minutes(progress.seconds_left)} left for this arm"
         line = f"{progress.arm}: {progress.done} of {progress.questions}{left}"
         if self._status is not None:
-            self._status.update(line)
+            self._status.update(Text(line))
         elif progress.done == progress.questions:
-            self._console.print(f"{progress.arm}: {progress.questions} questions", markup=False)
+            self._console.print(f"{progress.arm}: {progress.questions} questions")
 
 
 _SPEEDS = (("examples_per_second", "examples/s", 1), ("tokens_per_second", "tokens/s", 0))

@@ -204,6 +204,6 @@ def _announce(server: Any, notes: Any) -> None:
             for socket in one.sockets:
                 host, port = socket.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
-                notes.print(f"serving at http://{shown}:{port}", style="bold", highlight=False, markup=False)
+                notes.print(f"serving at http://{shown}:{port}", style="bold", highlight=False)
 
     server.startup = announced

@@ -118,7 +118,7 @@ def train(
         if start is not None:
             start.check_prompt(ready.prompts)
         for line in [*plan_lines(model_plan(loaded.model, lora), training, loaded), *ready.lines()]:
-            console.print(line, markup=False)
+            console.print(line)
         # One of each row first, for variety; then the second ones, and so on.
         most = max((len(row.records) for row in ready.rows), default=0)
         shown = [(row, place) for place in range(most) for row in ready.rows if place < len(row.records)]
@@ -135,7 +135,7 @@ def train(
             "lora": lora,
             "training": training,
             "compare": compare,
-            "say": lambda line: console.print(line, markup=False),
+            "say": lambda line: console.print(line),
             "on_progress": live.update,
         }
         made: TrainedAdapter | TrainedCurve
@@ -144,8 +144,8 @@ def train(
         else:
             made = train_reader(questions, found, output, **given)
     console.print()
-    console.print(f"adapter: {made.path}", markup=False)
-    console.print(f"ask with it: rag-ft ask QUESTION --index {index} --adapter {made.path}", style="dim", markup=False)
+    console.print(f"adapter: {made.path}")
+    console.print(f"ask with it: rag-ft ask QUESTION --index {index} --adapter {made.path}", style="dim")
     return 0
 
 
@@ -200,17 +200,15 @@ def plan(
         console.print(
             f"{one.name:<12} {one.count} x  {one.inputs} x {one.outputs} = {one.weights:>11,}   adapter"
             f" {rank} x ({one.inputs} + {one.outputs}){magnitudes} = {one.adapter:,}: {times:.0f} times fewer",
-            markup=False,
         )
     console.print(
         f"\n{made.trainable:,} parameters to train, {made.share:.2%} of the model;"
         f" {made.adapter_bytes() / 1e6:.1f} MB on disk at 16 bits",
-        markup=False,
     )
-    console.print(settings.scale_note(), markup=False)
+    console.print(settings.scale_note())
     console.print("\nmemory (estimates)")
     for name, size in memory.items():
-        console.print(f"  {name:<40} {size / 1e6:>9,.0f} MB", markup=False)
+        console.print(f"  {name:<40} {size / 1e6:>9,.0f} MB")
     if speed:
         console.print(
             f"\nspeed here: {speed:,.0f} tokens a second, {1000 * 70 / speed:,.0f} s for 1,000 examples of 70"
@@ -243,7 +241,7 @@ def check_data(
         typer.echo(report.model_dump_json())
     else:
         for line in report.lines():
-            stdout().print(line, markup=False)
+            stdout().print(line)
     return 1 if report.wrong else 0
 
 
@@ -262,8 +260,8 @@ def fetch_data(
     from rag_ft.dataset import fetch_hub_questions
 
     found = fetch_hub_questions(name, output, split)
-    stdout().print(f"{found.document_count:,} documents: {found.documents}", markup=False)
-    stdout().print(f"{found.question_count:,} question records: {found.questions}", markup=False)
+    stdout().print(f"{found.document_count:,} documents: {found.documents}")
+    stdout().print(f"{found.question_count:,} question records: {found.questions}")
     return 0
 
 
@@ -296,10 +294,16 @@ def _print_mask(row: Any, place: int, tokenizer: Any, console: Any) -> None:
 
     record, tokens, labels = context_of(row, place)
     text = Text(f"\n{record}\n", style="bold")
+    learned = False
     for token, label in zip(tokens, labels, strict=True):
         piece = tokenizer.decode([token])
-        text.append(piece, style="bright_black" if label == IGNORE_INDEX else "bold green")
+        if console.color_system is None and learned != (label != IGNORE_INDEX):
+            text.append("⟧" if learned else "⟦")  # without colours, in a file or a pipe
+        learned = label != IGNORE_INDEX
+        text.append(piece, style="bold green" if learned else "bright_black")
         text.append("·" if not piece.endswith("\n") else "", style="bright_black")
+    if console.color_system is None and learned:
+        text.append("⟧")
     counted = sum(label != IGNORE_INDEX for label in labels)
     text.append(f"\n{counted} of {len(labels)} tokens are learned", style="dim")
     console.print(text)

@@ -48,9 +48,9 @@ def why(
         typer.echo(json.dumps([link._asdict() for link in links]))
     else:
         console = stdout()
-        console.print(f"{given.question} → {given.answer}", style="bold", markup=False)
+        console.print(f"{given.question} → {given.answer}", style="bold")
         for link in links:
-            mark = {True: "[green]ok[/]     ", False: "[red]differs[/]", None: "[dim]-[/]      "}[link.ok]
-            console.print(mark, end=" ")
-            console.print(f"{link.name}: {link.detail}", markup=False)
+            mark, style = {True: ("ok", "green"), False: ("differs", "red"), None: ("-", "dim")}[link.ok]
+            console.print(f"{mark:<7}", style=style, end=" ")
+            console.print(f"{link.name}: {link.detail}")
     return 1 if any(link.ok is False for link in links) else 0
