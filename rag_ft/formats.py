@@ -10,7 +10,7 @@ import datetime
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -288,7 +288,7 @@ def _tei_blocks(root: Any, blocks: _Blocks) -> None:
             rend = element.get("rend", "h2")
             blocks.add("".join(element.itertext()), int(rend[1:]) if rend[1:].isdigit() else 2)
         elif element.tag == "list":
-            blocks.add("\n".join("- " + _flat(item) for item in element.iter("item")))
+            blocks.add("\n".join(_listed(map(_flat, element.iter("item")), numbered=element.get("rend") == "ol")))
         elif element.tag == "table":
             rows = (" | ".join(_flat(cell) for cell in row.iter("cell")) for row in element.iter("row"))
             blocks.add("\n".join(rows))
@@ -298,11 +298,17 @@ def _tei_blocks(root: Any, blocks: _Blocks) -> None:
             blocks.add(_flat(element))
 
 
+def _listed(items: Iterable[str], *, numbered: bool) -> Iterator[str]:
+    for number, item in enumerate(items, start=1):
+        yield f"{number}. {item}" if numbered else f"- {item}"
+
+
 def _flat(element: Any) -> str:
     return " ".join("".join(element.itertext()).split())
 
 
 _BLOCK_TAGS = frozenset("h1 h2 h3 h4 h5 h6 p li tr pre blockquote dt dd figcaption div section article body".split())
+_NUMBERED = "li of an ol"
 _NO_TEXT = "script, style, noscript, template, head, svg"
 
 
@@ -313,19 +319,23 @@ def _dom_blocks(tree: Any, blocks: _Blocks) -> None:
             node.decompose()
     run: list[str] = []
     kind = ""
+
+    def add() -> None:
+        blocks.add("\n".join(run if kind == "tr" else _listed(run, numbered=kind == _NUMBERED)))
+        run.clear()
+
     for tag, text in _dom_texts(tree.body):
-        group = tag if tag in ("li", "tr") else ""
+        group = tag if tag in ("li", _NUMBERED, "tr") else ""
         if run and group != kind:
-            blocks.add("\n".join(run))
-            run = []
+            add()
         kind = group
         if group:
-            run.append(f"- {text}" if tag == "li" else text)
+            run.append(text)
         elif tag in ("h1", "h2", "h3", "h4", "h5", "h6"):
             blocks.add(text, int(tag[1]))
         else:
             blocks.add(text)
-    blocks.add("\n".join(run))
+    add()
 
 
 def _dom_texts(node: Any) -> Iterator[tuple[str, str]]:
@@ -367,7 +377,8 @@ def _dom_texts(node: Any) -> Iterator[tuple[str, str]]:
         if current.tag in _BLOCK_TAGS:
             stack.append("p")
             stack.extend(reversed(children))
-            stack.append(current.tag)
+            numbered = current.tag == "li" and current.parent is not None and current.parent.tag == "ol"
+            stack.append(_NUMBERED if numbered else current.tag)
         else:
             stack.extend(reversed(children))
     text = " ".join("".join(loose).split())
@@ -467,23 +478,30 @@ def _docx(data: bytes) -> Extracted:
     document = docx.Document(io.BytesIO(data))
     blocks = _Blocks()
     items: list[str] = []
+    numbered = False
+
+    def add() -> None:
+        blocks.add("\n".join(_listed(items, numbered=numbered)))
+        items.clear()
+
     for part in document.iter_inner_content():
         if isinstance(part, Table):
-            blocks.add("\n".join(items))
-            items = []
+            add()
             blocks.add("\n".join(" | ".join(" ".join(cell.text.split()) for cell in row.cells) for row in part.rows))
             continue
         style = (part.style.name if part.style is not None else "") or ""
         if style.startswith("List"):
+            if items and style.startswith("List Number") != numbered:
+                add()
+            numbered = style.startswith("List Number")
             if part.text.strip():
-                items.append("- " + " ".join(part.text.split()))
+                items.append(" ".join(part.text.split()))
             continue
-        blocks.add("\n".join(items))
-        items = []
+        add()
         found = _DOCX_HEADING.match(style)
         level = int(found[1]) if found else 1 if style == "Title" else 0
         blocks.add(part.text, level)
-    blocks.add("\n".join(items))
+    add()
     said = document.core_properties
     metadata: Metadata = {"author": said.author} if said.author and said.author != "python-docx" else {}
     return blocks.extracted(said.title or "", metadata)

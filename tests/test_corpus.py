@@ -85,6 +85,17 @@ PAGE = (
 )
 
 
+@pytest.mark.parametrize("length", [1, 60], ids=["a short page", "a long one"])
+def test_numbered_lists_of_a_page_keep_their_numbers(tmp_path, length):
+    filler = "".join(
+        f"<p>Paragraph {n} says what the team does when a machine fails at night.</p>" for n in range(length)
+    )
+    steps = "<ol><li>Open the valve.</li><li>Read the <b>gauge</b>.</li></ol><ul><li>Wear gloves.</li></ul>"
+    (tmp_path / "a.html").write_text(f"<html><body><main><h1>Steps</h1>{filler}{steps}{filler}</main></body></html>")
+    text = one(tmp_path / "a.html").text
+    assert "1. Open the valve.\n2. Read the gauge." in text and "- Wear gloves." in text
+
+
 def test_html_gives_its_main_text_title_and_headings(tmp_path):
     (tmp_path / "a.html").write_bytes(PAGE.encode("latin-1"))
     document = one(tmp_path / "a.html")
@@ -131,6 +142,8 @@ def make_docx(path):
     file.add_paragraph("First paragraph.")
     file.add_paragraph("item one", style="List Bullet")
     file.add_paragraph("item two", style="List Bullet")
+    file.add_paragraph("step one", style="List Number")
+    file.add_paragraph("step two", style="List Number")
     table = file.add_table(1, 2)
     table.cell(0, 0).text, table.cell(0, 1).text = "a", "b"
     file.add_paragraph("Last.")
@@ -141,7 +154,10 @@ def make_docx(path):
 def test_docx_keeps_the_order_of_paragraphs_and_tables(tmp_path):
     make_docx(tmp_path / "a.docx")
     document = one(tmp_path / "a.docx")
-    assert document.text == "Guide\n\nFirst paragraph.\n\n- item one\n- item two\n\na | b\n\nLast."
+    assert (
+        document.text
+        == "Guide\n\nFirst paragraph.\n\n- item one\n- item two\n\n1. step one\n2. step two\n\na | b\n\nLast."
+    )
     assert (document.title, document.headings[0].text) == ("Guide title", "Guide")
 
 

@@ -4,8 +4,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rag_ft.dataset import check_evidence, question_key, read_questions, write_questions
-from rag_ft.errors import DatasetError
+from rag_ft.dataset import (
+    check_evidence,
+    fetch_hub_questions,
+    question_key,
+    read_hub_questions,
+    read_questions,
+    write_questions,
+)
+from rag_ft.errors import DatasetError, UsageError
 from rag_ft.schema import Document, Evidence, Question
 from rag_ft.squad import PARAGRAPH_GAP
 
@@ -112,8 +119,6 @@ def test_the_development_set_is_read_whole(shared_data):
 
 def test_a_hub_data_set_in_squads_columns_becomes_documents_and_records(tmp_path):
     """A local folder stands for the hub, which the tests cannot reach."""
-    from rag_ft.dataset import check_evidence, read_hub_questions
-
     rows = [
         {
             "id": "a",
@@ -146,8 +151,6 @@ def test_a_hub_data_set_in_squads_columns_becomes_documents_and_records(tmp_path
 
 
 def test_contexts_without_a_title_are_documents_each_once(tmp_path):
-    from rag_ft.dataset import read_hub_questions
-
     rows = [
         {"id": one, "context": context, "question": "Is it?", "answers": {"text": ["old"], "answer_start": [place]}}
         for one, context, place in (("a", "Oslo is old.", 8), ("b", "So old.", 3), ("c", "Oslo is old.", 8))
@@ -170,7 +173,6 @@ def test_records_are_read_back_whatever_characters_they_hold(tmp_path_factory, t
 
 def test_a_fetched_data_set_is_read_back_as_documents_and_records(tmp_path):
     from rag_ft.corpus import read_corpus
-    from rag_ft.dataset import check_evidence, fetch_hub_questions
 
     answers = {"text": ["old – so old"], "answer_start": [8]}
     row = {"id": "a", "title": "Old_Oslo", "context": "Oslo is old – so old.", "question": "Is it?", "answers": answers}
@@ -195,8 +197,6 @@ def test_a_file_in_another_encoding_is_refused(tmp_path):
 
 
 def test_a_hub_data_set_with_other_columns_is_refused(tmp_path):
-    from rag_ft.dataset import read_hub_questions
-
     (tmp_path / "train.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
     with pytest.raises(DatasetError, match=r"no column 'context' \(it has text\)"):
         read_hub_questions(str(tmp_path))
@@ -205,3 +205,56 @@ def test_a_hub_data_set_with_other_columns_is_refused(tmp_path):
 def test_questions_in_other_words_are_near_duplicates():
     assert question_key("How high is the tower?") == question_key("the TOWER is how high")
     assert question_key("How high is the tower?") != question_key("How old is the tower?")
+
+
+GOOD_ROW = {
+    "id": "a",
+    "title": "Oslo",
+    "context": "Oslo is old.",
+    "question": "Is it?",
+    "answers": {"text": ["old"], "answer_start": [8]},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"answers": {"text": ["old"], "answer_start": [-4]}}, "row 1 "),
+        ({"answers": {"text": ["old"], "answer_start": [3]}}, "stands at 3"),
+        ({"answers": {"text": ["old", "Oslo"], "answer_start": [8]}}, "row 1 "),
+        ({"answers": {"text": [" "], "answer_start": [4]}}, "blank answer"),
+        ({"context": None}, "row 1 "),
+        ({"question": None}, "row 1 "),
+        ({"id": "a"}, "'a' twice"),
+    ],
+)
+def test_a_bad_row_of_a_hub_data_set_is_one_sentence(tmp_path, change, said):
+    rows = [GOOD_ROW, {**GOOD_ROW, "id": "b", **change}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DatasetError) as caught:
+        read_hub_questions(str(tmp_path))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "no JSON at all\n"])
+def test_a_hub_data_set_that_cannot_be_read_is_one_sentence(tmp_path, content):
+    (tmp_path / "train.jsonl").write_text(content)
+    with pytest.raises(DatasetError, match="cannot be loaded"):
+        read_hub_questions(str(tmp_path))
+
+
+def test_a_place_that_can_be_no_folder_is_told(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text(json.dumps(GOOD_ROW) + "\n")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be a folder"):
+        fetch_hub_questions(str(tmp_path / "set"), tmp_path / "file")
+
+
+def test_articles_of_one_title_keep_their_questions(tmp_path):
+    article = SQUAD["data"][0]
+    renamed = json.dumps([{**article, "title": title} for title in ("A-3", "A", "A")])
+    text = f'{{"data": {renamed}}}'
+    from rag_ft.squad import parse_squad
+
+    assert [name for name, _ in parse_squad(text)] == ["A-3", "A", "A-3-3"]
