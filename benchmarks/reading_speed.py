@@ -1,5 +1,6 @@
-"""Seconds a question takes to be read, without retrieval: prompts padded to one length, flat rows, and flat rows whose
-passages were read before; one question after another and in batches of eight.
+"""Seconds a question takes to be read, without retrieval: prompts padded to one length, flat rows with every passage
+searched to the end, flat rows, and flat rows whose passages were read before; one question after another and in batches
+of eight.
 
     python benchmarks/reading_speed.py [--questions 24]
 
@@ -8,6 +9,7 @@ see the same machine. The answers are compared: each way must give the same ones
 """
 
 import argparse
+import contextlib
 import json
 import random
 import statistics
@@ -15,12 +17,31 @@ import tempfile
 import time
 from pathlib import Path
 
+import rag_ft.reader as reader_module
+from rag_ft import span_search
 from rag_ft.bundled import handbook_path
 from rag_ft.dataset import read_questions
 from rag_ft.index import Index
 from rag_ft.reader import Reader, ReadRequest
 
 BATCHES = (1, 8)
+
+
+@contextlib.contextmanager
+def searching_all(wanted: bool):
+    """While this lasts, if wanted, passages do not compete: each is searched until its own best span is proved."""
+    if not wanted:
+        yield
+        return
+
+    def apart(scorer, contests):
+        return span_search.search_spans(scorer, [[search] for contest in contests for search in contest])
+
+    reader_module.search_spans = apart
+    try:
+        yield
+    finally:
+        reader_module.search_spans = span_search.search_spans
 
 
 def main() -> None:
@@ -39,15 +60,19 @@ def main() -> None:
     loaded = Reader.from_pretrained().loaded
     padded, flat, cached = (Reader(loaded, passage_cache_mb=size) for size in (0, 0, 512))
     padded._decoder.__dict__["_flat"] = False
-    readers = {"padded": padded, "flat": flat, "flat, passages read before": cached}
+    readers = {"padded": padded, "flat, all searched": flat, "flat": flat, "flat, passages read before": cached}
     seconds: dict[tuple[str, int], list[float]] = {}
-    answers = {name: [reading.answer for reading in reader.read_batch(requests)] for name, reader in readers.items()}
+    answers = {}
+    for name, reader in readers.items():
+        with searching_all(name == "flat, all searched"):
+            answers[name] = [reading.answer for reading in reader.read_batch(requests)]
     for _ in range(given.repeats):
         for batch in BATCHES:
             for name, reader in readers.items():
-                begin = time.perf_counter()
-                for start in range(0, len(requests), batch):
-                    reader.read_batch(requests[start : start + batch])
+                with searching_all(name == "flat, all searched"):
+                    begin = time.perf_counter()
+                    for start in range(0, len(requests), batch):
+                        reader.read_batch(requests[start : start + batch])
                 seconds.setdefault((name, batch), []).append((time.perf_counter() - begin) / len(requests))
     base = {batch: statistics.median(seconds["padded", batch]) for batch in BATCHES}
     for (name, batch), values in seconds.items():
