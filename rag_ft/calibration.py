@@ -15,10 +15,10 @@ from rag_ft.dataset import read_questions
 from rag_ft.errors import DatasetError, UsageError, WeightsError
 from rag_ft.evaluation.recipe import trained_documents
 from rag_ft.reader import Reader
+from rag_ft.reader_score import ReaderScore, always_answered
 from rag_ft.shared_base import named_folder
 from rag_ft.threshold import threshold_record
 from rag_ft.training.saving import model_card, write_text
-from rag_ft.tuning import ReaderScore, always_answered
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record
 from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, PACKAGED, resolve_adapter
 

@@ -7,21 +7,20 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 
 from rag_ft.dataset import read_questions
-from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError, first_line
-from rag_ft.evaluation.answer_metrics import token_f1
+from rag_ft.errors import PromptMismatchError, TrainingError, UsageError, first_line
 from rag_ft.index_build import library_versions
 from rag_ft.model import LoadedModel
 from rag_ft.prompt import PromptBuilder, reader_budget
-from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Mode, Reader, ReadRequest
+from rag_ft.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Mode, Reader
+from rag_ft.reader_score import ReaderScore, score_reader
 from rag_ft.schema import FINGERPRINT, Question
 from rag_ft.shared_base import named_folder
-from rag_ft.threshold import best_threshold, harmonic_mean, recognising_threshold, threshold_record
+from rag_ft.threshold import threshold_record
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
 from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, documents_of, make_examples, split_by_document
@@ -53,45 +52,6 @@ RUN_RECORD = "run.json"
 """In that folder: what the run's data and settings are."""
 
 _DEFAULT_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-MOST_ASKED = 200
-"""Held-out questions that the figures and the threshold come from."""
-
-
-class ReaderScore(BaseModel):
-    """A reader on held-out questions with retrieved passages."""
-
-    model_config = ConfigDict(frozen=True)
-
-    questions: int
-    answerable: int
-    must_answer_f1: float | None
-    """Token F1 over answerable questions when null is not allowed."""
-    answerable_f1: float | None
-    """The same at the threshold."""
-    null_recognised: float | None
-    """Share of unanswerable questions that get null at the threshold."""
-    threshold: float
-
-    def line(self) -> str:
-        """As a person reads it."""
-        f1, made = 100 * (self.answerable_f1 or 0.0), 100 * (self.must_answer_f1 or 0.0)
-        return (
-            f"threshold {self.threshold:.3f}: on {self.questions} questions F1 {f1:.1f} of the answerable ({made:.1f}"
-            f" made to answer), {self.null_recognised or 0.0:.0%} of the unanswerable recognised"
-        )
-
-    @property
-    def weighed(self) -> bool:
-        """Whether both kinds of questions were there and got right now and then: else its threshold means nothing."""
-        return self.null_recognised is not None and self.worth > 0
-
-    @property
-    def worth(self) -> float:
-        """One number to choose by: the harmonic mean of answerable F1 and null recognised, or the one that there is."""
-        f1, null = self.answerable_f1, self.null_recognised
-        if f1 is None or null is None:
-            return f1 if f1 is not None else null or 0.0
-        return harmonic_mean(f1, null)
 
 
 @dataclass(frozen=True)
@@ -534,84 +494,6 @@ def _thinned(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
     """Every held-out measurement, and some two hundred of the others."""
     every = max(1, len(history) // 200)
     return [one for number, one in enumerate(history) if "eval_loss" in one or number % every == 0]
-
-
-class AlwaysAnswered(NamedTuple):
-    """What a reader answered when it had to, question by question: what thresholds are weighed on."""
-
-    answered: tuple[tuple[float, float], ...]
-    """Confidence and token F1 of each answerable question."""
-    null: tuple[float, ...]
-    """Confidence of each unanswerable one."""
-
-    def best(self) -> float:
-        """The threshold that serves both kinds of questions best here."""
-        return best_threshold(self.answered, self.null)
-
-    def recognising(self, share: float, *, margin: bool) -> float:
-        """The lowest threshold that recognises so large a share of the unanswerable, with a margin for sampling or
-        without. Raises DatasetError where they are too few to say.
-        """
-        found = recognising_threshold(self.null, share, margin=margin)
-        if found is None:
-            raise DatasetError(
-                f"{len(self.null)} unanswerable questions are too few to say that a threshold recognises {share:.0%} of"
-                " such: ask for a lower share, or bring more of them"
-            )
-        return found
-
-    def score(self, threshold: float) -> ReaderScore:
-        """The figures at a threshold."""
-        return ReaderScore(
-            questions=len(self.answered) + len(self.null),
-            answerable=len(self.answered),
-            must_answer_f1=_mean([f1 for _, f1 in self.answered]),
-            answerable_f1=_mean([f1 if confidence >= threshold else 0.0 for confidence, f1 in self.answered]),
-            null_recognised=_mean([float(confidence < threshold) for confidence in self.null]),
-            threshold=threshold,
-        )
-
-
-def score_reader(reader: Reader, questions: Sequence[Question], index: Index) -> ReaderScore:
-    """Token F1 and null on questions with three retrieved passages, at the threshold that serves both best here."""
-    found = always_answered(reader, questions, index)
-    return found.score(found.best())
-
-
-def always_answered(
-    reader: Reader, questions: Sequence[Question], index: Index, k: int = 3, most: int = MOST_ASKED
-) -> AlwaysAnswered:
-    """Ask questions with retrieved passages; of more than `most` that many, evenly spread over each kind."""
-    chosen = _spread(questions, most)
-    found = index.as_retriever(k=k).retrieve_batch([one.question for one in chosen])
-    requests = [
-        ReadRequest(one.question, tuple(hit.passage for hit in hits), 0.0)
-        for one, hits in zip(chosen, found, strict=True)
-    ]
-    # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
-    with trainer.autocasting(reader.loaded.model):
-        readings = reader.read_batch(requests)
-    pairs = list(zip(readings, chosen, strict=True))
-    return AlwaysAnswered(
-        tuple((one.answer_confidence, token_f1(one.answer, asked.answers)) for one, asked in pairs if asked.answerable),
-        tuple(one.answer_confidence for one, asked in pairs if not asked.answerable),
-    )
-
-
-def _spread(questions: Sequence[Question], most: int) -> list[Question]:
-    """At most so many, in their order, evenly spread over the answerable and over the unanswerable ones."""
-    kinds = [[place for place, one in enumerate(questions) if one.answerable is kind] for kind in (True, False)]
-    share = min(1.0, most / max(1, len(questions)))
-    kept: set[int] = set()
-    for places in kinds:
-        # Rounded down, but of each kind that is there one: a threshold weighs both.
-        count = min(len(places), max(1, int(len(places) * share)))
-        kept.update(places[number * len(places) // count] for number in range(count))
-    return [questions[place] for place in sorted(kept)]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def _score_line(name: str, score: ReaderScore) -> str:

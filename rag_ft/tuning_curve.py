@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from rag_ft.checksums import sha256_of
 from rag_ft.dataset import read_questions
 from rag_ft.errors import TrainingError, UsageError
+from rag_ft.reader_score import ReaderScore
 from rag_ft.schema import Question
 from rag_ft.training.examples import ExampleConfig, Split, split_by_document
 from rag_ft.training.saving import FILES, write_text
-from rag_ft.tuning import RUN, ReaderScore, check_output, train_reader
+from rag_ft.tuning import RUN, check_output, train_reader
 
 if TYPE_CHECKING:
     from rag_ft.index import Index

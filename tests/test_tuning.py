@@ -17,7 +17,7 @@ from rag_ft.training.examples import ExampleConfig, Split
 from rag_ft.training.lora import LoraSettings
 from rag_ft.training.saving import clear_checkpoints, save_adapter
 from rag_ft.training.trainer import TrainConfig
-from rag_ft.tuning import _spread, train_reader
+from rag_ft.tuning import train_reader
 
 SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
 
@@ -274,19 +274,6 @@ def test_documents_learned_before_the_start_stay_in_the_record(adapter, tmp_path
     assert set(data["document_fingerprints"]) == own | {"0123456789abcdef"}
 
 
-@pytest.mark.parametrize("most", [1, 3, 7, 12, 40])
-def test_of_many_questions_some_of_each_kind_are_asked(most):
-    """Every second one is unanswerable: each other one alone would be of one kind."""
-    questions = [
-        Question(id=f"q{number}", question="Q?", answers=("a",) if number % 2 else (), answerable=bool(number % 2))
-        for number in range(24)
-    ]
-    asked = _spread(questions, most)
-    assert [one.id for one in questions if one in asked] == [one.id for one in asked]
-    assert len(asked) == (24 if most >= 24 else max(2, 2 * (most // 2)))
-    assert sum(one.answerable for one in asked) * 2 == len(asked)
-
-
 def test_another_shape_or_other_bits_than_the_adapters_are_refused(adapter, tmp_path, tiny_llama_dir, world):
     index, questions = world
     given = {"reader": str(tiny_llama_dir), "start_from": adapter}
@@ -408,7 +395,7 @@ def test_a_context_longer_than_the_window_names_the_record(tmp_path, tiny_llama_
 
     from rag_ft.chunking import ChunkingConfig
     from rag_ft.index import Index
-    from rag_ft.schema import Document, Evidence, Question
+    from rag_ft.schema import Document, Evidence
 
     small = tmp_path / "small"
     shutil.copytree(tiny_llama_dir, small)
