@@ -37,7 +37,8 @@ def sentence_spans(text: str) -> list[Sentence]:
     """The sentences of a text in order; together they hold every character that is not white space.
 
     A sentence ends at `.`, `!`, `?` before white space, except after abbreviations (`Dr.`, `e.g.`), initials
-    (`J. Smith`) and before a lower-case letter; also at an empty line, before a list item and between table rows.
+    (`J. Smith`) and before a lower-case letter; also at an empty line, before a list item, between table rows and
+    between lines that are divided alike (comma-separated values).
     """
     spans: list[Sentence] = []
     start = 0
@@ -48,7 +49,27 @@ def sentence_spans(text: str) -> list[Sentence]:
         _append(spans, text, start, end)
         start = end
     _append(spans, text, start, len(text))
-    return spans
+    return [row for one in spans for row in _rows(text, one)]
+
+
+_FEWEST_ROWS = 3
+_FEWEST_SEPARATORS = 2
+
+
+def _rows(text: str, span: Sentence) -> list[Sentence]:
+    """A run of lines that are divided in the same way, as in comma-separated values, line by line; else the span."""
+    lines = text[span.start : span.end].split("\n")
+    if len(lines) < _FEWEST_ROWS:
+        return [span]
+    alike = [counts for mark in ",;\t" if len(counts := {line.count(mark) for line in lines}) == 1]
+    if max((min(counts) for counts in alike), default=0) < _FEWEST_SEPARATORS:
+        return [span]
+    rows: list[Sentence] = []
+    start = span.start
+    for line in lines:
+        _append(rows, text, start, start + len(line))
+        start += len(line) + 1
+    return rows
 
 
 def sentences_around(text: str, start: int, end: int) -> Sentence:

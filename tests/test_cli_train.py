@@ -47,6 +47,18 @@ def test_show_masks_prints_every_token_of_an_example(files, index, tiny_llama_di
     assert shown.output.count("tokens are learned") == 9
     plain = shown.output.replace("·", "").replace("\n", "")
     assert '{"answer":' in plain and "<|im_end|>" in plain
+    # Without colours brackets say what is learned: the completion and the end of the turn.
+    learned = [one.split("⟧")[0] for one in plain.split("⟦")[1:]]
+    assert len(learned) == 9 and plain.count("⟧") == 9
+    assert all(one.startswith('{"answer":') and one.endswith("<|im_end|>") for one in learned)
+
+
+@pytest.mark.slow
+def test_check_ends_with_1_where_the_run_would_not_start(files, index, tiny_llama_dir):
+    never = [one for one in read_questions(files / "qa.jsonl") if not one.answerable]
+    write_questions(never, files / "never.jsonl")
+    shown = invoke("train", files / "never.jsonl", "--index", index, "--reader", tiny_llama_dir, "--check", "--rank", 4)
+    assert shown.return_value == 1 and "STOP            every target is null" in shown.output
 
 
 @pytest.mark.slow

@@ -61,3 +61,11 @@ def test_the_sentences_around_a_span_are_those_that_it_touches_and_no_others(tex
         end = max(begin, spans[last].start) + 1
         assert sentences_around(text, begin, end) == (spans[first].start, spans[last].end)
     assert sentences_around(" " + text, 0, 1) == (0, 1)
+
+
+def test_lines_of_comma_separated_values_are_sentences_of_their_own():
+    rows = ["name,use,site,cores", "atlas,build server,Berlin,64", "cygnus,archive,Oslo,8"]
+    text = "Our servers are these.\n\n" + "\n".join(rows)
+    assert [text[one.start : one.end] for one in sentence_spans(text)] == ["Our servers are these.", *rows]
+    prose = "It rained, it snowed, and\nthe wind, cold and wet, went\nround the house."
+    assert len(sentence_spans(prose)) == 1

@@ -191,8 +191,9 @@ def _made(report: Report) -> list[str]:
 
 
 TAKING = (
-    "On the machine of the run. Memory is the peak of the whole process, which holds the models of all arms. Energy is"
-    " an estimate: seconds times the watts of the recipe's price table."
+    "On the machine of the run, many questions at a time: what several share is read once. Memory is the peak of the"
+    " whole process, which holds the models of all arms. Energy is an estimate: seconds times the watts of the recipe's"
+    " price table."
 )
 
 
