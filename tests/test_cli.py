@@ -56,6 +56,7 @@ def test_help_and_version():
         (["why", "{tmp}/none.json"], 2, "cannot be read"),
         (["why", "-"], 2, "not one answer's JSON"),
         (["nonsense"], 2, "nonsense"),
+        (["ask", "Q?", "--index", "{tmp}/none", "--retrieval", "foo"], 2, "'--retrieval': 'foo' is not one of"),
     ],
 )
 def test_wrong_calls_are_one_sentence(tmp_path, arguments, code, says):

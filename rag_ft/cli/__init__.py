@@ -87,7 +87,8 @@ def main() -> None:
         sys.exit(141)
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
-            _fail(f"{error.format_message()} (rag-ft --help)", error.exit_code)
+            # Typer lets pydantic check values, and repeats the words that it puts first.
+            _fail(f"{error.format_message().replace('Value error, ', '')} (rag-ft --help)", error.exit_code)
         if "--debug" in sys.argv:
             raise
         reason = (str(error).strip().splitlines() or [""])[0]
