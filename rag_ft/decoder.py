@@ -125,12 +125,16 @@ class Decoder:
             for row, length in zip(rows, contexts, strict=True)
         ]
         """For each row what it begins with; nothing where no other row may begin with it."""
-        parts = {context: self._prefixes.get((self._owner, head, context)) for context in own if context}
+
+        def name(context: tuple[int, ...]) -> Hashable:
+            return self._owner, head, context
+
+        parts = {context: self._prefixes.get(name(context)) for context in own if context}
         # One pass more, where it saves one: a context that several rows begin with is read once for all of them.
         several = [one for one, count in Counter(own).items() if count > 1 and one and parts[one] is None]
         for context, part in zip(several, self._read_contexts(head, begin, several), strict=True):
             parts[context] = part
-            self._prefixes.put((self._owner, head, context), part)
+            self._prefixes.put(name(context), part)
         caches: list[RowCache] = []
         unread: list[Sequence[int]] = []
         for row, context in zip(rows, own, strict=True):
@@ -141,8 +145,7 @@ class Decoder:
         if self._prefixes.max_bytes:
             for context, cache in zip(own, caches, strict=True):
                 if context and parts[context] is None:
-                    part = cache.part(len(head), len(head) + len(context))
-                    self._prefixes.put((self._owner, head, context), part)
+                    self._prefixes.put(name(context), cache.part(len(head), len(head) + len(context)))
         return session
 
     def _read_contexts(

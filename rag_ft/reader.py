@@ -294,8 +294,7 @@ class Reader:
         passages are best asked together.
         """
         rows = [self._rows(request) for request in requests]
-        self._run_all(rows)
-        self._look_again(requests, rows)
+        self._run_all(requests, rows)
         return [self._combine(request, own) for request, own in zip(requests, rows, strict=True)]
 
     def stream(self, question: str, passages: Sequence[Passage]) -> Iterator[StreamEvent]:
@@ -307,8 +306,7 @@ class Reader:
         request = ReadRequest(question, tuple(passages))
         rows = self._rows(request)
         if self.mode == "quote" or len(rows) != 1:
-            self._run_all([rows])
-            self._look_again([request], [rows])
+            self._run_all([request], [rows])
         else:
             pending: list[int] = []
             if self.mode == "schema":
@@ -348,14 +346,10 @@ class Reader:
         """
         if self.mode == "quote":
             raise UsageError("closed_book needs a reader in mode 'schema' or 'free': a quote needs a passage")
-        threshold = 0.0 if must_answer else None
-        prompts = [self.prompts.build(question, (), self.budget) for question in questions]
-        rows = [self._row(prompt, ()) for prompt in prompts]
-        self._run_all([[row] for row in rows])
-        return [
-            self._combine(ReadRequest(question, (), threshold), [row])
-            for question, row in zip(questions, rows, strict=True)
-        ]
+        requests = [ReadRequest(question, (), 0.0 if must_answer else None) for question in questions]
+        rows = [[self._row(self.prompts.build(question, (), self.budget), ())] for question in questions]
+        self._run_all(requests, rows)
+        return [self._combine(request, own) for request, own in zip(requests, rows, strict=True)]
 
     def _row(self, prompt: Prompt, numbers: tuple[int, ...]) -> _Row:
         return _Row(prompt, numbers, [*prompt.context, *prompt.question, *self._lead], len(prompt.context))
@@ -381,7 +375,7 @@ class Reader:
             raise too_long
         return rows
 
-    def _run_all(self, rows: Sequence[Sequence[_Row]]) -> None:
+    def _run_all(self, requests: Sequence[ReadRequest], rows: Sequence[Sequence[_Row]]) -> None:
         """Read all prompts, and search them or decode; `rows` has those of each request."""
         for group in _groups(rows):
             if self.mode == "quote" and self.decoding == "search":
@@ -389,6 +383,8 @@ class Reader:
             else:
                 for _ in self._steps([row for own in group for row in own]):
                     pass
+        if self.mode == "quote" and self.reading == "separate":
+            self._look_again(requests, rows)
 
     def _look_again(self, requests: Sequence[ReadRequest], rows: Sequence[Sequence[_Row]]) -> None:
         """Read the sentence of each request's best answer on its own: does it answer the question there, too?
@@ -396,8 +392,6 @@ class Reader:
         What a passage says near an answer can make it look like one. A second look at the answer's sentence tells
         unanswerable questions better (Hu et al., Read + Verify, 2019, whose verifier is a model of its own).
         """
-        if self.mode != "quote" or self.reading != "separate":
-            return
         looks: list[_Row] = []
         for request, own in zip(requests, rows, strict=True):
             best = _winner([row for row in own if row.complete])

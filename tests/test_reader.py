@@ -64,7 +64,7 @@ def test_quote_mode_finds_the_likeliest_of_all_spans(loaded, question):
     subject = reader(loaded, reading="joint")
     request = ReadRequest(question, PASSAGES)
     rows = subject._rows(request)
-    subject._run_all([rows])
+    subject._run_all([request], [rows])
     texts = list(subject._candidates(PASSAGES).places)
     exact = {text: exact_logprob(loaded, subject, request, text) for text in texts}
     assert rows[0].scored[rows[0].best] == pytest.approx(max(exact.values()), abs=1e-3)
@@ -227,8 +227,9 @@ def test_the_best_answer_is_the_one_with_the_best_odds_against_its_own_null(load
     for question in QUESTIONS:
         alone = {}
         for passage_ in PASSAGES:
-            rows = subject._rows(ReadRequest(question, (passage_,)))
-            subject._run_all([rows])
+            request = ReadRequest(question, (passage_,))
+            rows = subject._rows(request)
+            subject._run_all([request], [rows])
             if rows[0].best is not None:
                 alone[passage_.id] = (rows[0].scored[rows[0].best] - rows[0].null, rows[0].best)
         found = subject.read(question, PASSAGES)

@@ -58,10 +58,14 @@ def add(
     as_json: Json = False,
 ) -> int:
     """Take more documents into an index; one with an id that is there already replaces it."""
+    from rag_ft.cli.render import stderr
     from rag_ft.index import Index
 
     found = Index.load(index)
-    found.add(source)
+    report = found.add(source)
+    if not as_json:
+        for copies in _from_one_file(found, {*report.added, *report.changed}):
+            stderr().print(f"from one file: {', '.join(copies)}; 'rag-ft index remove' takes one out", style="yellow")
     return _report(found, as_json)
 
 
@@ -89,7 +93,7 @@ def remove(
     chosen: Any = (document or None, parse_where(where))
     going = found.remove(*chosen, dry_run=True).documents
     prints = [found.document_fingerprint(name) for name in going]
-    files = {name: source for name in going if Path(source := found.document(name).source).is_file()}
+    files = {one.id: one.source for one in found.entries() if one.id in going and Path(one.source).is_file()}
     report = found.remove(*chosen, dry_run=dry_run)
     trained = adapters_trained_on(adapters, prints)
     if as_json:
@@ -187,17 +191,18 @@ def _chunking(max_tokens: int) -> ChunkingConfig:
 _NAMED = 5
 """Documents that a build names; of more it gives the number."""
 
-
 _MANY_IN_ONE = (".json", ".jsonl")
 """Files that hold many documents."""
 
 
 def _from_one_file(index: Index, new: Collection[str]) -> list[list[str]]:
     """Ids of documents that were read from the same file as a new one, which is among them."""
-    places: dict[str, list[str]] = {}
+    names = {Path(one.source).name for one in index.entries() if one.id in new}
+    places: dict[Path, list[str]] = {}
     for one in index.entries():
-        if Path(one.source).is_file() and Path(one.source).suffix not in _MANY_IN_ONE:
-            places.setdefault(str(Path(one.source).resolve()), []).append(one.id)
+        path = Path(one.source)
+        if path.name in names and path.suffix not in _MANY_IN_ONE and path.is_file():
+            places.setdefault(path.resolve(), []).append(one.id)
     return [ids for ids in places.values() if len(ids) > 1 and any(name in new for name in ids)]
 
 
@@ -218,9 +223,6 @@ def _report(index: object, as_json: bool) -> int:
         for word, names in (("added", report.added), ("changed", report.changed), ("removed", report.removed)):
             if 0 < len(names) <= _NAMED:
                 stderr().print(f"{word}: {', '.join(names)}", style="dim")
-        new = {*report.added, *report.changed}
-        for copies in _from_one_file(index, new):
-            stderr().print(f"from one file: {', '.join(copies)}; 'rag-ft index remove' takes one out", style="yellow")
         print_failures(report, stderr())
         if report.skipped:
             stderr().print(f"left out: {len(report.skipped)} files of other kinds, hidden or read already", style="dim")

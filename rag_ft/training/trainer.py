@@ -168,7 +168,7 @@ def _unpacked_fits(name: str) -> bool:
 
 def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start: Weights | None = None) -> Any:
     """The base model with a fresh adapter, prepared and checked; with `start`, whose shape `lora` must be, with the
-    values of that adapter. Raises TrainingError, UsageError, WeightsError.
+    values of that adapter, which must be of this base. Raises TrainingError, UsageError.
     """
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -316,9 +316,10 @@ def run(
         ):
             trainer.head_dtype = dtype if parts.head else None
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-        kept = newest_checkpoint(output / CHECKPOINTS)
-        if checkpoints.stopped and kept is not None and _step_of_checkpoint(kept) == trainer.state.global_step:
-            raise KeyboardInterrupt  # the step in hand is done and kept; asked later than that, the run is over anyway
+        if checkpoints.stopped:
+            kept = newest_checkpoint(output / CHECKPOINTS)
+            if kept is not None and _step_of_checkpoint(kept) == trainer.state.global_step:
+                raise KeyboardInterrupt  # the step in hand is done and kept; asked later, the run is over anyway
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = first_line(error)
         if isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in reason:
