@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetensors import SafetensorError
 
@@ -117,6 +117,51 @@ def prepare(
     return Prepared(certificate, train, held_out, measured, encoded, rows, held_out_rows, prompts, shared)
 
 
+class Preflight(NamedTuple):
+    """A run that could start, if its certificate has no red line."""
+
+    lora: LoraSettings
+    loaded: LoadedModel
+    plan: LoraPlan
+    ready: Prepared
+
+
+def preflight(
+    questions: str | Path | Sequence[Question],
+    index: Index,
+    output: Path,
+    *,
+    reader: str,
+    start: Start | None,
+    examples: ExampleConfig,
+    lora: LoraSettings | None,
+    training: TrainConfig,
+    split: Split | None = None,
+    max_answer_tokens: int = MAX_ANSWER_TOKENS,
+    say: Callable[[str], None],
+) -> Preflight:
+    """All that a run does before it writes or trains anything; `say` gets plan and certificate line by line.
+
+    Raises DatasetError, UsageError, WeightsError, PromptMismatchError; red lines of the certificate are not raised.
+    """
+    check_run(output, training, start)
+    lora = start.settings(lora) if start is not None else lora or LoraSettings()
+    loaded = trainer.load_base(reader, training)
+    if start is not None:
+        check_base(adapter_record(start.weights), loaded.weights, start.weights)
+    plan = model_plan(loaded.model, lora)
+    for line in plan_lines(plan, training, loaded):
+        say(line)
+    if start is not None:
+        say(f"starts from      {start.weights.path}")
+    ready = prepare(questions, index, loaded, examples, training, split=split, max_answer_tokens=max_answer_tokens)
+    if start is not None:
+        start.check_prompt(ready.prompts)
+    for line in ready.lines():
+        say(line)
+    return Preflight(lora, loaded, plan, ready)
+
+
 def train_reader(
     questions: str | Path | Sequence[Question],
     index: Index,
@@ -149,21 +194,19 @@ def train_reader(
     examples, training = examples or ExampleConfig(), training or TrainConfig()
     tell = say or (lambda line: None)
     start = None if start_from is None else read_start(start_from)
-    check_run(output, training, start)
-    lora = start.settings(lora) if start is not None else lora or LoraSettings()
-    loaded = trainer.load_base(reader, training)
-    if start is not None:
-        check_base(adapter_record(start.weights), loaded.weights, start.weights)
-    plan = model_plan(loaded.model, lora)
-    for line in plan_lines(plan, training, loaded):
-        tell(line)
-    if start is not None:
-        tell(f"starts from      {start.weights.path}")
-    ready = prepare(questions, index, loaded, examples, training, split=split, max_answer_tokens=max_answer_tokens)
-    if start is not None:
-        start.check_prompt(ready.prompts)
-    for line in ready.lines():
-        tell(line)
+    lora, loaded, plan, ready = preflight(
+        questions,
+        index,
+        output,
+        reader=reader,
+        start=start,
+        examples=examples,
+        lora=lora,
+        training=training,
+        split=split,
+        max_answer_tokens=max_answer_tokens,
+        say=tell,
+    )
     if ready.certificate.red:
         raise TrainingError(f"the run does not start: {ready.certificate.red[0]}")
     run = _Run(output, reader, index, loaded, ready, examples, lora, training, start, licence, data_note)

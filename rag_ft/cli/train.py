@@ -83,8 +83,8 @@ def train(
     from rag_ft.cli.render import stderr, stdout
     from rag_ft.index import Index
     from rag_ft.training.examples import ExampleConfig
-    from rag_ft.training.trainer import TrainConfig, load_base
-    from rag_ft.tuning import prepare, read_start, train_reader
+    from rag_ft.training.trainer import TrainConfig
+    from rag_ft.tuning import preflight, read_start, train_reader
     from rag_ft.tuning_curve import train_curve
 
     lora = _lora(rank, alpha, target_modules, dropout=dropout, rslora=rslora, dora=dora)
@@ -104,21 +104,17 @@ def train(
     found = Index.load(index)
     console = stdout()
     if check or show_masks:
-        from rag_ft.training.lora import model_plan
-        from rag_ft.tuning import check_run, plan_lines
-        from rag_ft.tuning_record import adapter_record, check_base
-
-        check_run(output, training, start)
-        if start is not None:
-            lora = start.settings(lora)
-        loaded = load_base(reader, training)
-        if start is not None:
-            check_base(adapter_record(start.weights), loaded.weights, start.weights)
-        ready = prepare(questions, found, loaded, examples, training)
-        if start is not None:
-            start.check_prompt(ready.prompts)
-        for line in [*plan_lines(model_plan(loaded.model, lora), training, loaded), *ready.lines()]:
-            console.print(line)
+        _, loaded, _, ready = preflight(
+            questions,
+            found,
+            output,
+            reader=reader,
+            start=start,
+            examples=examples,
+            lora=lora,
+            training=training,
+            say=lambda line: console.print(line),
+        )
         # One of each row first, for variety; then the second ones, and so on.
         most = max((len(row.records) for row in ready.rows), default=0)
         shown = [(row, place) for place in range(most) for row in ready.rows if place < len(row.records)]
