@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ def read_questions(path: str | Path) -> list[Question]:
     """The question records of a `.jsonl` file of ours or a SQuAD `.json` file, in the file's order.
 
     Evidence offsets of a SQuAD file count in its articles as `corpus.read_corpus` makes documents of them. Repeated
-    accepted answers are kept once. Raises DatasetError naming the line or question, also for a repeated id.
+    accepted answers are kept once. Raises DatasetError naming the line or question, also for a repeated id; its
+    `problems` name every record that is wrong.
     """
     path = Path(path)
     try:
@@ -33,19 +35,29 @@ def read_questions(path: str | Path) -> list[Question]:
         raise DatasetError(
             f"{path} cannot be read ({reason}): give a .jsonl of question records or a SQuAD .json"
         ) from error
-    questions = list(_from_squad(text, path) if path.suffix.lower() == ".json" else _from_lines(text, path))
+    found = _from_squad(text, path) if path.suffix.lower() == ".json" else _from_lines(text, path)
+    return _sound(found, str(path))
+
+
+def _sound(found: Iterable[Question | DatasetError], where: str) -> list[Question]:
+    """The records, where all that was found are records and each has an id of its own. Raises DatasetError."""
+    questions: list[Question] = []
+    wrong: list[str] = []
+    seen: Counter[str] = Counter()
+    for one in found:
+        if isinstance(one, DatasetError):
+            wrong.append(str(one))
+            continue
+        seen[one.id] += 1
+        if seen[one.id] == 2:
+            wrong.append(f"{where} holds the question id {one.id!r} twice: make the ids unique")
+        questions.append(one)
+    if wrong:
+        more = f" ({len(wrong) - 1:,} more are wrong: rag-ft data check names them)" if len(wrong) > 1 else ""
+        raise DatasetError(wrong[0] + more, wrong)
     if not questions:
-        raise DatasetError(f"{path} holds no question: give a .jsonl of question records or a SQuAD .json")
-    _refuse_repeated_ids(questions, str(path))
+        raise DatasetError(f"{where} holds no question: give a .jsonl of question records or a SQuAD .json")
     return questions
-
-
-def _refuse_repeated_ids(questions: Iterable[Question], where: str) -> None:
-    seen: set[str] = set()
-    for question in questions:
-        if question.id in seen:
-            raise DatasetError(f"{where} holds the question id {question.id!r} twice: make the ids unique")
-        seen.add(question.id)
 
 
 def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document], list[Question]]:
@@ -86,7 +98,7 @@ def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document],
             places[context] = lengths.get(title, 0)
             lengths[title] = lengths.get(title, 0) + len(context) + len(PARAGRAPH_GAP)
         questions.append(_squad_question(record, context, title, places[context], Path(name)))
-    _refuse_repeated_ids(questions, f"the data set {name!r}")
+    questions = _sound(questions, f"the data set {name!r}")
     documents = [
         Document(id=title, title=title.replace("_", " "), text=PARAGRAPH_GAP.join(places))
         for title, places in contexts.items()
@@ -184,22 +196,25 @@ def check_evidence(questions: Iterable[Question], documents: Iterable[Document])
     return wrong
 
 
-def _from_lines(text: str, path: Path) -> Iterator[Question]:
+def _from_lines(text: str, path: Path) -> Iterator[Question | DatasetError]:
+    """The records of each line, or what is wrong with it."""
     for number, line in enumerate(text.split("\n"), start=1):  # JSON strings may hold other line ends
         if not line.strip():
             continue
         if not line.lstrip().startswith("{"):
-            raise DatasetError(
+            yield DatasetError(
                 f"{path}, line {number}: {line.strip()[:40]!r} is no JSON object: give a .jsonl of question records,"
                 " one a line, or a SQuAD .json"
             )
+            continue
         try:
             yield Question.model_validate_json(line)
         except ValidationError as error:
-            raise DatasetError(f"{path}, line {number}: {first_problem(error)}: correct the record") from error
+            yield DatasetError(f"{path}, line {number}: {first_problem(error)}: correct the record")
 
 
-def _from_squad(text: str, path: Path) -> Iterator[Question]:
+def _from_squad(text: str, path: Path) -> Iterator[Question | DatasetError]:
+    """The records of each question, or what is wrong with it. Raises DatasetError where the file has another form."""
     try:
         articles = parse_squad(text)
     except (ValueError, RecursionError) as error:  # json's are ValueErrors, also that of a number of 5,000 digits
@@ -209,7 +224,10 @@ def _from_squad(text: str, path: Path) -> Iterator[Question]:
         offset = 0
         for paragraph in article.paragraphs:
             for record in paragraph.qas:
-                yield _squad_question(record, paragraph.context, title, offset, path)
+                try:
+                    yield _squad_question(record, paragraph.context, title, offset, path)
+                except DatasetError as error:
+                    yield error
             offset += len(paragraph.context) + len(PARAGRAPH_GAP)
 
 

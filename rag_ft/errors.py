@@ -31,6 +31,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import ValidationError
 
 
@@ -104,7 +106,14 @@ class AnswerParseError(ReaderError):
 
 
 class DatasetError(RagFtError):
-    """Question records cannot be read or contradict themselves."""
+    """Question records cannot be read or contradict themselves.
+
+    `problems`: a sentence for each record that is wrong, where several are and the message names the first.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (message,)
 
 
 class TrainingError(RagFtError):

@@ -61,13 +61,20 @@ def test_check_ends_with_1_where_the_run_would_not_start(files, index, tiny_llam
     assert shown.return_value == 1 and "STOP            every target is null" in shown.output
 
 
-@pytest.mark.slow
-def test_train_makes_an_adapter_that_ask_takes(files, index, tiny_llama_dir):
+@pytest.fixture(scope="module")
+def adapter(files, index, tiny_llama_dir):
+    """A folder that `train` has written."""
     out = files / "adapter"
     made = invoke(
         "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", out, "--epochs", 1, "--rank", 4
     )
     assert made.exit_code == 0, made.output
+    return out
+
+
+@pytest.mark.slow
+def test_train_makes_an_adapter_that_ask_takes(adapter, index, tiny_llama_dir):
+    out = adapter
     for name in ("adapter_config.json", "adapter_model.safetensors", "rag_ft.json", "README.md", "training/curves.png"):
         assert (out / name).is_file()
     config = json.loads((out / "adapter_config.json").read_text())
@@ -94,16 +101,16 @@ def test_a_curve_leaves_an_adapter_for_every_size(files, index, tiny_llama_dir, 
 
 
 @pytest.mark.slow
-def test_an_adapter_on_another_base_is_refused(files, index, tiny_llama_dir):
+def test_an_adapter_on_another_base_is_refused(adapter):
     from rag_ft.errors import WeightsError
     from rag_ft.model import load_model
 
     with pytest.raises(WeightsError, match=r"was trained on .* use the base model"):
-        load_model(adapter=files / "adapter")
+        load_model(adapter=adapter)
 
 
 @pytest.mark.slow
-def test_data_check_reports_what_would_spoil_ainvoke(files, index):
+def test_data_check_reports_what_would_spoil_a_run(files, index):
     sound = invoke("data", "check", files / "qa.jsonl", "--index", index)
     assert sound.return_value == 0, sound.output
     assert "24 about 8 documents; 8 unanswerable (33%)" in sound.output
@@ -138,6 +145,15 @@ def test_settings_out_of_range_are_usage_errors_that_name_the_option(tmp_path, a
     done = invoke("train", tmp_path / "qa.jsonl", "--index", tmp_path, *arguments)
     assert isinstance(done.exception, UsageError)
     assert words in str(done.exception)
+
+
+def test_data_check_names_every_wrong_record(files, index, tmp_path):
+    (tmp_path / "qa.jsonl").write_text("{\n" * 102 + (files / "qa.jsonl").read_text())
+    done = invoke("data", "check", tmp_path / "qa.jsonl", "--index", index)
+    assert done.exit_code == 1
+    lines = " ".join(done.output.split())
+    assert all(f"qa.jsonl, line {number}:" in lines for number in range(1, 101)) and "line 101:" not in lines
+    assert "holds 102 wrong records, 2 of them not shown: correct them" in lines
 
 
 def test_data_check_takes_the_share_that_train_takes(tmp_path):

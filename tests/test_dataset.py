@@ -107,6 +107,15 @@ def test_a_broken_file_is_refused_in_one_sentence(tmp_path, name, content, says)
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_every_wrong_record_of_a_file_is_named(tmp_path):
+    good = '{"id": "a", "question": "q", "answers": ["x"]}'
+    (tmp_path / "q.jsonl").write_text("\n".join([good, "{", '{"id": "b", "question": "q", "answers": []}', good, good]))
+    with pytest.raises(DatasetError, match=r"line 2: .*\(2 more are wrong: rag-ft data check names them\)$") as caught:
+        read_questions(tmp_path / "q.jsonl")
+    places = ["line 2", "line 3", "'a' twice"]
+    assert all(place in problem for place, problem in zip(places, caught.value.problems, strict=True))
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="cannot be read"):
         read_questions(tmp_path / "none.jsonl")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from rag_ft.cli.options import IndexPath, Json, ReaderName, ReadingChoice
+from rag_ft.errors import DatasetError
 
 if TYPE_CHECKING:
     from rag_ft.training.lora import LoraSettings
@@ -214,6 +215,9 @@ def plan(
     return 0
 
 
+_PROBLEMS_SHOWN = 100
+"""Wrong records that are named; a file with more of them is probably of another kind."""
+
 data_app = typer.Typer(help="Question records.", no_args_is_help=True)
 
 
@@ -232,7 +236,17 @@ def check_data(
     from rag_ft.training.examples import ExampleConfig
 
     examples = _checked(ExampleConfig, held_out=held_out, seed=seed)
-    report = check_questions(questions, Index.load(index), examples)
+    loaded = Index.load(index)
+    try:
+        report = check_questions(questions, loaded, examples)
+    except DatasetError as error:
+        if len(error.problems) == 1:
+            raise
+        for problem in error.problems[:_PROBLEMS_SHOWN]:
+            stdout().print(problem)
+        more = len(error.problems) - _PROBLEMS_SHOWN
+        left = f", {more:,} of them not shown" if more > 0 else ""
+        raise DatasetError(f"{questions} holds {len(error.problems):,} wrong records{left}: correct them") from error
     if as_json:
         typer.echo(report.model_dump_json())
     else:
