@@ -1,6 +1,7 @@
 """What a reader may answer from the passages of a prompt: candidate spans as texts, token ids and a trie of them.
 
-They depend on the passages alone, not on the question, and take as long to find as a short pass through the model.
+They depend on the passages alone and take as long to find as a short pass through the model. The question only bars
+those that say it again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from rag_ft.schema import Passage
 from rag_ft.sentences import sentence_spans
 from rag_ft.span_search import SpanTrie
 from rag_ft.spans import Span, candidate_spans
+from rag_ft.wording import repeats_question
 
 _BYTES_A_NODE = 280
 _BYTES_A_TEXT = 650
@@ -38,6 +40,11 @@ class Candidates:
     def nbytes(self) -> int:
         """Memory that all of it takes, about."""
         return _BYTES_A_NODE * len(self.trie.tokens) + _BYTES_A_TEXT * len(self.places)
+
+    def repeating(self, question: str) -> frozenset[int]:
+        """Numbers of the texts that only say the question again, and so are no answers to it."""
+        repeats = repeats_question(question)
+        return frozenset(number for number, text in enumerate(self.texts) if repeats(text))
 
     def first_places(self, text: str) -> dict[int, Span]:
         """The first place of a text in each passage that holds it."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.dataset import check_evidence, question_key, read_questions
+from rag_ft.dataset import check_evidence, read_questions
 from rag_ft.errors import DatasetError
 from rag_ft.training.examples import ExampleConfig, left_out, split_by_document
+from rag_ft.wording import question_key
 
 if TYPE_CHECKING:
     from rag_ft.index import Index

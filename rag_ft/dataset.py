@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -163,15 +162,6 @@ def fetch_hub_questions(name: str, folder: str | Path, split: str = "train") -> 
     found.documents.write_text("".join(lines), encoding="utf-8")
     write_questions(questions, found.questions)
     return found
-
-
-_LITTLE = frozenset("a an the of in on at to is are was were do does did what which who how when where why".split())
-
-
-def question_key(question: str) -> str:
-    """Equal for questions that differ in word order, case, punctuation and little words alone."""
-    words = re.findall(r"\w+", question.casefold())
-    return " ".join(sorted(word for word in words if word not in _LITTLE)) or " ".join(words)
 
 
 def check_evidence(questions: Iterable[Question], documents: Iterable[Document]) -> list[str]:

@@ -107,6 +107,7 @@ class StreamEvent(NamedTuple):
 class _Row:
     """One prompt of a batch and what came of it; log-probabilities are those after the completion's head."""
 
+    question: str
     prompt: Prompt
     numbers: tuple[int, ...]
     """The prompt's passages as indices into the request's."""
@@ -347,12 +348,16 @@ class Reader:
         if self.mode == "quote":
             raise UsageError("closed_book needs a reader in mode 'schema' or 'free': a quote needs a passage")
         requests = [ReadRequest(question, (), 0.0 if must_answer else None) for question in questions]
-        rows = [[self._row(self.prompts.build(question, (), self.budget), ())] for question in questions]
+        rows = [[self._row(question, (), ())] for question in questions]
         self._run_all(requests, rows)
         return [self._combine(request, own) for request, own in zip(requests, rows, strict=True)]
 
-    def _row(self, prompt: Prompt, numbers: tuple[int, ...]) -> _Row:
-        return _Row(prompt, numbers, [*prompt.context, *prompt.question, *self._lead], len(prompt.context))
+    def _row(self, question: str, passages: Sequence[Passage], numbers: Sequence[int]) -> _Row:
+        """A prompt of passages, whose numbers in their request are given. Raises PromptTooLongError."""
+        prompt = self.prompts.build(question, passages, self.budget)
+        left_out = {id(passage) for passage in prompt.left_out}
+        read = tuple(number for number, one in zip(numbers, passages, strict=False) if id(one) not in left_out)
+        return _Row(question, prompt, read, [*prompt.context, *prompt.question, *self._lead], len(prompt.context))
 
     def _rows(self, request: ReadRequest) -> list[_Row]:
         """A request's prompts: one for joint reading, one for each passage for separate reading; none without passages.
@@ -361,14 +366,12 @@ class Reader:
         """
         _check_threshold(request.threshold)
         if self.reading == "joint" or not request.passages:
-            prompt = self.prompts.build(request.question, request.passages, self.budget)
-            left_out = {id(passage) for passage in prompt.left_out}
-            read = tuple(i for i, passage in enumerate(request.passages) if id(passage) not in left_out)
-            return [self._row(prompt, read)] if request.passages else []
+            row = self._row(request.question, request.passages, range(len(request.passages)))
+            return [row] if request.passages else []
         rows, too_long = [], None
         for place, passage in enumerate(request.passages):
             try:
-                rows.append(self._row(self.prompts.build(request.question, [passage], self.budget), (place,)))
+                rows.append(self._row(request.question, [passage], [place]))
             except PromptTooLongError as error:  # the other passages may fit
                 too_long = error
         if not rows and too_long is not None:
@@ -403,7 +406,7 @@ class Reader:
                 continue
             alone = passage.model_copy(update={"text": passage.text[sentence.start : sentence.end]})
             with suppress(PromptTooLongError):  # a part can have more tokens than the whole, which filled the prompt
-                best.second_look = self._row(self.prompts.build(request.question, [alone], self.budget), ())
+                best.second_look = self._row(request.question, [alone], ())
                 looks.append(best.second_look)
         for group in _groups([[row] for row in looks]):
             self._start([row for own in group for row in own])
@@ -434,7 +437,8 @@ class Reader:
         for number, candidates in enumerate(found):
             starts = sorted(candidates.trie.children[0])
             after = dict(zip(starts, first[number, starts].tolist(), strict=True)) if starts else {}
-            searches.append(SpanSearch(candidates.trie, float(opened[number]), after, close, rows[number].null))
+            barred = candidates.repeating(rows[number].question)
+            searches.append(SpanSearch(candidates.trie, float(opened[number]), after, close, rows[number].null, barred))
         waiting = iter(searches)
         results = search_spans(session, [[next(waiting) for _ in own] for own in group])
         for number, (row, candidates, result) in enumerate(zip(rows, found, results, strict=True)):
@@ -541,7 +545,9 @@ class Reader:
         if self.mode == "schema":
             return answer_grammar(max(len(row.prompt.passages), 1), self.max_answer_tokens)
         found = self._candidates(row.prompt.passages)
-        return quote_grammar([(text, sorted({place + 1 for place, _ in found.places[text]})) for text in found.texts])
+        barred = found.repeating(row.question)
+        texts = [text for number, text in enumerate(found.texts) if number not in barred]
+        return quote_grammar([(text, sorted({place + 1 for place, _ in found.places[text]})) for text in texts])
 
     def _compiler(self) -> GrammarCompiler:
         if self._grammars is None:

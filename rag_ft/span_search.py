@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -86,7 +86,8 @@ class SearchResult(NamedTuple):
 class SpanSearch:
     """The search over one prompt's trie; `search_spans` drives many of them in step.
 
-    `null_logprob`: what its spans are measured against where several prompts compete.
+    `null_logprob`: what its spans are measured against where several prompts compete. `barred`: numbers of candidates
+    that cannot be the answer; others may go on from them.
     """
 
     def __init__(
@@ -96,8 +97,10 @@ class SpanSearch:
         first_logprobs: dict[int, float],
         close: int,
         null_logprob: float = 0.0,
+        barred: Collection[int] = (),
     ) -> None:
         self.trie = trie
+        self._barred = barred
         self._close = close
         self._null = null_logprob
         self._logprob: dict[int, float] = {0: open_logprob}  # up to and including the node's token
@@ -110,7 +113,7 @@ class SpanSearch:
         """The log-probabilities after `node` have come in."""
         self._frontier.discard(node)
         base = self._logprob[node]
-        if self.trie.ends[node] >= 0:
+        if self.trie.ends[node] >= 0 and self.trie.ends[node] not in self._barred:
             self._scored[self.trie.ends[node]] = base + after[self._close]
         for token, child in self.trie.children[node].items():
             self._logprob[child] = base + after[token]

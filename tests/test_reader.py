@@ -13,6 +13,7 @@ from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.grammar import GrammarCompiler, answer_grammar
 from rag_ft.reader import Reader, ReadRequest, _answer_closed, _not_null
 from rag_ft.schema import Passage
+from rag_ft.wording import repeats_question
 
 
 def passage(text: str, name: str = "d", title: str = "Notes") -> Passage:
@@ -65,11 +66,22 @@ def test_quote_mode_finds_the_likeliest_of_all_spans(loaded, question):
     request = ReadRequest(question, PASSAGES)
     rows = subject._rows(request)
     subject._run_all([request], [rows])
-    texts = list(subject._candidates(PASSAGES).places)
+    repeats = repeats_question(question)
+    texts = [text for text in subject._candidates(PASSAGES).places if not repeats(text)]
     exact = {text: exact_logprob(loaded, subject, request, text) for text in texts}
     assert rows[0].scored[rows[0].best] == pytest.approx(max(exact.values()), abs=1e-3)
     for text, value in rows[0].scored.items():
         assert value == pytest.approx(exact[text], abs=1e-3)
+
+
+@pytest.mark.parametrize("decoding", ["search", "greedy"])
+@pytest.mark.parametrize("reading", ["joint", "separate"])
+def test_an_answer_never_only_says_the_question_again(loaded, decoding, reading):
+    subject = reader(loaded, reading=reading, decoding=decoding)
+    said = "What is it that the quick brown fox jumps over, the lazy dog, near the river"
+    answers = [subject.read(question, [PASSAGES[0]]).answer for question in (said, f"{said} or not")]
+    assert not repeats_question(said)(answers[0])
+    assert repeats_question(said)(answers[1])  # what it would have said
 
 
 @pytest.mark.parametrize(("cache_mb", "times"), [(64, len(PASSAGES)), (0, 2 * len(PASSAGES))])

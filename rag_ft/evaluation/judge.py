@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from rag_ft.dataset import question_key, read_questions
+from rag_ft.dataset import read_questions
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.advice import Advice, advise, best_of_roles, role_of
 from rag_ft.evaluation.arms import Asked, ReaderArm, place_of
@@ -41,6 +41,7 @@ from rag_ft.evaluation.runner import Progress, read_memory, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
 from rag_ft.schema import Question
 from rag_ft.tuning_record import adapter_record, reading_record
+from rag_ft.wording import question_key
 
 if TYPE_CHECKING:
     from rag_ft.evaluation.arms import Arm

@@ -10,11 +10,11 @@ from statistics import median
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft import completion
-from rag_ft.dataset import question_key
 from rag_ft.errors import AnswerParseError
 from rag_ft.prompt import PromptBuilder
 from rag_ft.training.collator import IGNORE_INDEX, Encoded, Row, branches_of
 from rag_ft.training.examples import ExampleSet
+from rag_ft.wording import question_key
 
 _MOST_LOST = 0.5
 _MANY_LOST = 0.1
