@@ -39,7 +39,12 @@ class ComputePlan:
     @property
     def line(self) -> str:
         """All of it in one line."""
-        return f"{self.device}, {self.dtype}, quantisation {self.quantisation}, {self.threads} threads"
+        return f"{self.arithmetic}, {self.threads} threads"
+
+    @property
+    def arithmetic(self) -> str:
+        """The part that results depend on."""
+        return f"{self.device}, {self.dtype}, quantisation {self.quantisation}"
 
 
 @dataclass(frozen=True)

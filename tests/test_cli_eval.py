@@ -43,6 +43,10 @@ def test_a_recipe_is_run_compared_and_reproduced(recipe, tmp_path):
     assert "compare.html" in paged.output
     again = invoke("eval", "reproduce", recipe.parent / "little", recipe, "--output", tmp_path / "again")
     assert again.return_value == 0 and "every figure is the same" in again.output
+    twice = invoke("eval", "reproduce", recipe.parent / "little", recipe, "--output", tmp_path / "again")
+    assert "a run that goes on repeats nothing" in str(twice.exception)
+    other = invoke("eval", "reproduce", recipe.parent / "little-6", recipe, "--limit", 6)
+    assert other.return_value == 0 and "every figure is the same" in other.output
 
 
 def test_a_recipe_with_a_typo_is_one_sentence(tmp_path):

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperGroup
+
+from rag_ft.errors import UsageError
+
+if TYPE_CHECKING:
+    from rag_ft.evaluation.recipe import Recipe
+
+
+Limit: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Ask so many questions only, for a quick look.")]
+Questions: TypeAlias = Annotated[Path | None, typer.Option(help="Question records, instead of the recipe's.")]
+Documents: TypeAlias = Annotated[Path | None, typer.Option(help="Documents, instead of the recipe's.")]
 
 
 class _RunByDefault(TyperGroup):
@@ -31,22 +42,20 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the results; left out: beside the recipe.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask so many questions only, for a quick look.")] = None,
-    questions: Annotated[Path | None, typer.Option(help="Question records, instead of the recipe's.")] = None,
-    documents: Annotated[Path | None, typer.Option(help="Documents, instead of the recipe's.")] = None,
+    limit: Limit = None,
+    questions: Questions = None,
+    documents: Documents = None,
 ) -> int:
     """Ask every arm every question and write the report; run again, it goes on where it stopped."""
     from rag_ft.cli.render import EvaluationLine, stderr, stdout
     from rag_ft.evaluation.judge import evaluate
-    from rag_ft.evaluation.recipe import read_recipe
     from rag_ft.evaluation.report import verdict
 
-    places = {name: str(path.resolve()) for name, path in (("questions", questions), ("documents", documents)) if path}
     folder = output or recipe.with_suffix("") if limit is None else output or Path(f"{recipe.with_suffix('')}-{limit}")
     console = stdout()
     with EvaluationLine(stderr()) as live:
         report = evaluate(
-            read_recipe(recipe).model_copy(update=places),
+            _recipe(recipe, questions, documents),
             folder,
             limit=limit,
             say=lambda line: console.print(line),
@@ -84,16 +93,35 @@ def compare(
 def reproduce(
     report: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     recipe: Annotated[Path, typer.Argument(help="The recipe that it was made by.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the new run.")] = Path("reproduced"),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the new run; left out: one that is thrown away.")
+    ] = None,
+    limit: Limit = None,
+    questions: Questions = None,
+    documents: Documents = None,
 ) -> int:
-    """Run a recipe again and say which figure moved; exit code 1 where one did."""
+    """Run a recipe anew and say what it is made from otherwise and which figure moved; exit code 1 where one did."""
     from rag_ft.cli.render import EvaluationLine, stderr, stdout
-    from rag_ft.evaluation.judge import differences, evaluate, read_results
+    from rag_ft.evaluation.judge import evaluate, made_differently, moved_figures, read_results
+    from rag_ft.evaluation.runner import PREDICTIONS
 
     before = read_results(report)
-    with EvaluationLine(stderr()) as live:
-        again = evaluate(recipe, output, on_progress=live.update)
-    found = differences(before, again.results)
-    for line in found or ["every figure is the same"]:
+    if output is not None and (output / PREDICTIONS).exists():
+        raise UsageError(f"{output} holds a run already, and a run that goes on repeats nothing: give a new folder")
+    with tempfile.TemporaryDirectory() as scratch, EvaluationLine(stderr()) as live:
+        again = evaluate(
+            _recipe(recipe, questions, documents), output or Path(scratch), limit=limit, on_progress=live.update
+        )
+    moved = moved_figures(before, again.results)
+    for line in [*made_differently(before, again.results), *(moved or ["every figure is the same"])]:
         stdout().print(line)
-    return 1 if found else 0
+    return 1 if moved else 0
+
+
+def _recipe(path: Path, questions: Path | None, documents: Path | None) -> Recipe:
+    from rag_ft.evaluation.recipe import read_recipe
+
+    given = {"questions": questions, "documents": documents}
+    return read_recipe(path).model_copy(
+        update={name: str(place.resolve()) for name, place in given.items() if place is not None}
+    )

@@ -1,7 +1,7 @@
 """From measured figures to a piece of advice, by written rules; each cites the figures that it rests on.
 
-A difference counts where its interval leaves zero out and Holm's p is under .05; else the data cannot tell, and the
-smallest difference that they would have shown is said.
+A difference counts where its interval leaves zero out and its p, by Holm's method for the ways compared, is under .05;
+else the data cannot tell, and the smallest difference that they would have shown is said.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from rag_ft.evaluation.figures import ArmFigures, Contrast
 from rag_ft.evaluation.learning_curve import FEWEST_SIZES, LearningCurve
+from rag_ft.evaluation.statistics import holm
 
 Role: TypeAlias = Literal["prompt", "retrieve", "retrieve and prompt", "tune", "both", "both, perfect retrieval"]
 Choice: TypeAlias = Literal["prompt", "retrieve", "tune", "both", "cannot tell"]
 
 _LEVEL = 0.05
+
+_OUTSIDE = ("chat", "extractive", "function")
+"""Kinds of arms that stand beside prompting, retrieval and tuning of the reader."""
 
 STANDING = (
     "What changes often or must be cited belongs into retrieval: an index is brought up to date in seconds, an adapter"
@@ -66,6 +70,7 @@ def advise(
     best = best_of_roles(figures, settings)
     reasons: list[str] = []
     choice = _choose(best, contrasts, reasons)
+    _outside(best, figures, settings, reasons)
     _where_to_work(best, contrasts, reasons)
     _declining(best, reasons)
     if curve is not None:
@@ -98,18 +103,45 @@ def _choose(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast], reas
         reasons.append(f"{said}, on different questions: they cannot be compared.")
         return "cannot tell"
     contrast, sign = found
-    if contrast.p_holm < _LEVEL and _apart(contrast):
+    p = _adjusted(contrast, [arm.name for arm in ways.values()], contrasts)
+    if p < _LEVEL and contrast.apart:
         low, high = sorted((sign * (contrast.difference.low or 0), sign * (contrast.difference.high or 0)))
         reasons.append(
-            f"{said}: a difference of {sign * contrast.difference.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
-            f" (Holm's p {contrast.p_holm:.3g}), ahead of every other way measured."
+            f"{said}, the next best of {len(ways)} ways: a difference of {sign * contrast.difference.mean:+.3f}"
+            f" [{low:+.3f}, {high:+.3f}] (Holm's p {p:.3g})."
         )
         return {"retrieve and prompt": "retrieve"}.get(role, role)  # type: ignore[return-value]
     reasons.append(
-        f"{said}: the data cannot tell “{role}” from “{next_role}” (Holm's p {contrast.p_holm:.2g}); "
-        f"{_would_have_shown(contrast)}. Take the cheaper one, or ask more questions."
+        f"{said}: the data cannot tell “{role}” from “{next_role}” (Holm's p {p:.2g}); "
+        f"{contrast.would_have_shown}. Take the cheaper one, or ask more questions."
     )
     return "cannot tell"
+
+
+def _adjusted(contrast: Contrast, ways: Sequence[str], contrasts: Sequence[Contrast]) -> float:
+    """A contrast's p by Holm's method among the pairs of ways that the advice chooses from, and no others: arms that
+    were only added to be looked at do not make it blinder.
+    """
+    among = [one for one in contrasts if one.first in ways and one.second in ways]
+    return holm({f"{one.first}\n{one.second}": one.p for one in among})[f"{contrast.first}\n{contrast.second}"]
+
+
+def _outside(
+    best: Mapping[Role, ArmFigures],
+    figures: Sequence[ArmFigures],
+    settings: Mapping[str, Mapping[str, JsonValue]],
+    reasons: list[str],
+) -> None:
+    """Models and functions that are no way of using this reader are not chosen from, but never passed over."""
+    ways = [arm for role, arm in best.items() if role != "both, perfect retrieval"]
+    others = [one for one in figures if settings[one.name].get("kind") in _OUTSIDE and "f1" in one.figures]
+    if not ways or not others:
+        return
+    top, other = max(ways, key=_f1), max(others, key=_f1)
+    if _f1(other) > _f1(top):
+        reasons.append(
+            f"{_said(other)} and is ahead of “{top.name}”: it is no way of using this reader, but look at it."
+        )
 
 
 def _where_to_work(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast], reasons: list[str]) -> None:
@@ -118,7 +150,7 @@ def _where_to_work(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast
         return
     gain, rest = _f1(perfect) - _f1(both), 1 - _f1(perfect)
     found = _between(perfect.name, both.name, contrasts)
-    sure = found is not None and _apart(found[0])
+    sure = found is not None and found[0].apart
     where = "retriever" if gain > rest else "reader"
     more = "" if sure else ", which cannot be told from zero,"
     reasons.append(
@@ -128,16 +160,25 @@ def _where_to_work(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast
 
 
 def _declining(best: Mapping[Role, ArmFigures], reasons: list[str]) -> None:
+    """Each kind of mistake as a share of the questions that it can be made on, as the threshold was chosen."""
+    from scipy.stats import fisher_exact
+
     both = best.get("both")
-    if both is None or not sum(both.budget.values()):
+    if both is None:
         return
-    total = sum(both.budget.values())
-    wrongly, answered = both.budget["abstained wrongly"] / total, both.budget["answered what has no answer"] / total
-    if max(wrongly, answered) >= 0.1 and max(wrongly, answered) >= 2 * min(wrongly, answered):
-        step = ("lower", "declines") if wrongly > answered else ("raise", "answers")
+    counts = both.budget
+    none = counts["declined rightly"] + counts["answered what has no answer"]
+    some = sum(counts.values()) - none
+    if not none or not some:
+        return
+    declined, answered = counts["abstained wrongly"], counts["answered what has no answer"]
+    wrongly, wrong = declined / some, answered / none
+    sure = fisher_exact([[declined, some - declined], [answered, none - answered]]).pvalue < _LEVEL
+    if sure and max(wrongly, wrong) >= 0.1 and max(wrongly, wrong) >= 2 * min(wrongly, wrong):
+        step = ("lower", "declines") if wrongly > wrong else ("raise", "answers")
         reasons.append(
-            f"“{both.name}” {step[1]} too much ({wrongly:.0%} of all questions declined wrongly, {answered:.0%}"
-            f" answered that have no answer): {step[0]} its threshold."
+            f"“{both.name}” {step[1]} too much ({wrongly:.0%} of what has an answer declined though it was found,"
+            f" {wrong:.0%} of what has none answered): {step[0]} its threshold, chosen on other questions than these."
         )
 
 
@@ -190,17 +231,6 @@ def _between(first: str, second: str, contrasts: Sequence[Contrast]) -> tuple[Co
         if (one.first, one.second) == (second, first):
             return one, -1
     return None
-
-
-def _would_have_shown(contrast: Contrast) -> str:
-    if contrast.detectable is None:
-        return "questions about one document show no difference of any size"
-    return f"these questions would have shown a difference of {contrast.detectable:.3f}"
-
-
-def _apart(contrast: Contrast) -> bool:
-    low, high = contrast.difference.low, contrast.difference.high
-    return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def _f1(arm: ArmFigures) -> float:

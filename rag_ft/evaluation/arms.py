@@ -329,5 +329,6 @@ def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, Any]:
         "confidence": CONFIDENCE,
         **chosen,
         "longest answer": reader.max_answer_tokens,
-        "compute": loaded.plan.line,
+        "compute": loaded.plan.arithmetic,
+        "threads": loaded.plan.threads,
     }

@@ -51,14 +51,22 @@ class Changed(NamedTuple):
 
 def changed_answers(first: str | Path, second: str | Path) -> list[Changed]:
     """What arms of both runs answer differently, by arm and question. Raises EvaluationError where one is no run."""
-    questions = {**_questions(Path(second)), **_questions(Path(first))}
+    asked, questions = (_questions(Path(folder)) for folder in (second, first))
+    # The same id may name another question in another file; by its words each is found again.
+    renamed = {_words(one): name for name, one in asked.items()}
+    same = {name: renamed.get(_words(one), "") if asked else name for name, one in questions.items()}
     one, other = (_last_predictions(Path(folder) / PREDICTIONS) for folder in (first, second))
-    return [
-        Changed(arm, question, questions.get(question), one[arm, question], other[arm, question])
-        for arm, question in sorted(one.keys() & other.keys())
-        if (one[arm, question].answer, one[arm, question].failed)
-        != (other[arm, question].answer, other[arm, question].failed)
-    ]
+    found = []
+    for arm, question in sorted(one):
+        before, after = one[arm, question], other.get((arm, same.get(question, question)))
+        if after is not None and (before.answer, before.failed) != (after.answer, after.failed):
+            found.append(Changed(arm, question, questions.get(question) or asked.get(question), before, after))
+    return found
+
+
+def _words(question: Question) -> tuple[str, tuple[str, ...]]:
+    """What makes two questions the same: their words and the places that they are about."""
+    return question.question, tuple(f"{one.document_id} {one.start} {one.end}" for one in question.evidence)
 
 
 def compare_page(first: str | Path, second: str | Path, output: str | Path) -> Path:

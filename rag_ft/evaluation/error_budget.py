@@ -44,8 +44,12 @@ def is_correct(answer: str | None, question: Question) -> bool:
     )
 
 
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
 def _numbers(text: str) -> list[str]:
-    return sorted(re.findall(r"\d+(?:[.,]\d+)*", text))
+    """Those of a text, sorted; 1,000 is 1000, as exact match has it."""
+    return sorted(re.findall(r"\d+(?:[.,]\d+)*", _THOUSANDS.sub("", text)))
 
 
 def bin_of(prediction: Prediction, question: Question, *, closed_book: str | None = None) -> Bin:

@@ -71,10 +71,26 @@ class Contrast(_Model):
     p_holm: float
     """Adjusted for all contrasts of the report."""
     flipped: str
+    """What the p flips: "documents", or "nothing" where they are too few and it is Student's t's."""
     p_mcnemar: float
     """Of right against wrong, where right is an F1 of a half or more."""
     detectable: float | None
-    """None with one document."""
+    """None with one document, or where all differences are equal."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether the interval leaves zero out."""
+        low, high = self.difference.low, self.difference.high
+        return low is not None and high is not None and (low > 0 or high < 0)
+
+    @property
+    def would_have_shown(self) -> str:
+        """What difference these questions would have shown, where this one is none: a sentence's end."""
+        if self.detectable is None:
+            return "questions about so few documents, or with such equal scores, do not say what would have shown"
+        if self.detectable <= abs(self.difference.mean):
+            return "so few documents, in so many comparisons, show no difference of this size for certain"
+        return f"these questions would have shown a difference of {self.detectable:.3f}"
 
     def turned(self) -> Contrast:
         """The same contrast, second minus first."""
@@ -173,16 +189,14 @@ def contrasts(
         documents = [document_of(questions[name]) for name in common]
         paired = statistics.compare(one, other, documents, seed=seed)
         found[first, second] = paired, statistics.mcnemar(one, other)
-    adjusted = statistics.holm(
-        {f"{first}\n{second}": test.p_permutation for (first, second), (test, _) in found.items()}
-    )
+    adjusted = statistics.holm({f"{first}\n{second}": test.p for (first, second), (test, _) in found.items()})
     return [
         Contrast(
             first=first,
             second=second,
             metric=metric,
             difference=Figure(**test.difference._asdict()),
-            p=test.p_permutation,
+            p=test.p,
             p_holm=adjusted[f"{first}\n{second}"],
             flipped=test.flipped,
             p_mcnemar=p_mcnemar,
@@ -207,12 +221,12 @@ def figure_of(
 
 
 def f1_of(one: Prediction, question: Question) -> float:
-    """Token F1 of a prediction; a reply that cannot be read is no null that was right."""
-    return token_f1(one.answer if one.usable else "", question.answers)
+    """Token F1 of a prediction; a reply that cannot be read is wrong, and no null that was right."""
+    return token_f1(one.answer, question.answers) if one.usable else 0.0
 
 
 def _exact(one: Prediction, question: Question) -> float:
-    return exact_match(one.answer if one.usable else "", question.answers)
+    return exact_match(one.answer, question.answers) if one.usable else 0.0
 
 
 def _gold_share(one: Prediction, question: Question) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from rag_ft.evaluation.recipe import (
     read_recipe,
     trained_documents,
 )
-from rag_ft.evaluation.retrieval_metrics import retrieval_metrics
+from rag_ft.evaluation.retrieval_metrics import CUTOFFS, retrieval_metrics
 from rag_ft.evaluation.robustness import COUNTS, Cell, robustness
 from rag_ft.evaluation.runner import Progress, read_memory, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
@@ -105,6 +106,7 @@ class Results(BaseModel):
     learning_curve: LearningCurve | None = None
     """F1 by records that the reader was trained on, where the recipe names adapters."""
     leaks: dict[str, int]
+    chosen_on: dict[str, int] = {}
     """Arm → questions about documents that its adapter was trained on, where there are any."""
     development: dict[str, ChosenThreshold] = {}
     """Arm → the threshold that was chosen for it on questions that are not judged."""
@@ -180,6 +182,7 @@ def evaluate(
     if limit is not None and limit < len(chosen):
         chosen = choose_questions(recipe.limited(limit), records, trained)
     foreign = _foreign(chosen, index)
+    _refuse_moved(chosen, index)
     documents = len({document_of(one) for one in chosen})
     before = detectable_before(len(chosen), documents)
     tell(
@@ -200,7 +203,7 @@ def evaluate(
     settings = {arm.name: dict(arm.settings) for arm in made}
     closed = _closed_book(found, settings)
     figures = tuple(
-        arm_figures(ones, by_id, closed.get(str(settings[name].get("adapter"))), seed=recipe.seed)
+        arm_figures(ones, by_id, closed.get(_model_of(settings[name])), seed=recipe.seed)
         for name, ones in found.items()
     )
     pairs = tuple(contrasts(found, by_id, recipe.primary.metric, seed=recipe.seed))
@@ -234,6 +237,7 @@ def evaluate(
         flow=_flow(figures, settings, found, by_id, closed),
         learning_curve=curved,
         leaks=leaks,
+        chosen_on=_chosen_on(made, chosen),
         development=thresholds,
         settings=settings,
         contrasts=pairs,
@@ -264,6 +268,11 @@ def read_results(folder: str | Path) -> Results:
 
 def differences(first: Results, second: Results) -> list[str]:
     """What two results disagree on, a sentence each: first of what they were made from, then figure by figure."""
+    return [*made_differently(first, second), *moved_figures(first, second)]
+
+
+def made_differently(first: Results, second: Results) -> list[str]:
+    """What two results were made from that is not the same: index, questions, libraries, arms and their settings."""
     found = [
         f"made from another {name}: {str(one)[:12]} and {str(other)[:12]}"
         for name, one, other in _both(first.fingerprints, second.fingerprints)
@@ -274,18 +283,41 @@ def differences(first: Results, second: Results) -> list[str]:
         for name, one, other in _both(first.versions, second.versions)
         if one != other
     ]
+    for name, one, other in _both(first.settings, second.settings):
+        if one is None or other is None:
+            found.append(f"arm {name!r} is in one of the two only")
+        elif one != other:
+            keys = ", ".join(key for key, was, now in _both(one, other) if was != now)
+            found.append(f"arm {name!r} has other settings: {keys}")
+    return found
+
+
+def moved_figures(first: Results, second: Results) -> list[str]:
+    """Figures that differ between two results, a sentence each."""
+    found = [
+        f"retrieval, {name}: {_shown(was)} and {_shown(now)}"
+        for name, was, now in _both(first.retrieval, second.retrieval)
+        if was != now
+    ]
     arms, others = ({arm.name: arm for arm in results.arms} for results in (first, second))
     for name, one, other in _both(arms, others):
         if one is None or other is None:
-            found.append(f"arm {name!r} is in one of the two only")
             continue
-        if first.settings.get(name) != second.settings.get(name):
-            found.append(f"arm {name!r} has other settings")
-        for figure, value, changed in _both(one.figures, other.figures):
-            if value is None or changed is None or value.mean != changed.mean:
-                was, now = ("–" if x is None else f"{x.mean:.4f}" for x in (value, changed))
-                found.append(f"arm {name!r}, {figure.replace('_', ' ')}: {was} and {now}")
+        means = ({key: value.mean for key, value in arm.figures.items()} for arm in (one, other))
+        plain = ({key: getattr(arm, key) for key in _PLAIN_FIGURES} for arm in (one, other))
+        bins = (dict(arm.budget) for arm in (one, other))
+        for pair in (means, plain, bins):
+            for figure, was, now in _both(*pair):
+                if was != now:
+                    found.append(f"arm {name!r}, {figure.replace('_', ' ')}: {_shown(was)} and {_shown(now)}")
     return found
+
+
+_PLAIN_FIGURES = ("replied", "failed", "abstention_precision", "abstention_recall", "risk_area", "calibration_error")
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -309,12 +341,22 @@ def _trained(recipe: Recipe, index: Index) -> frozenset[str]:
 def _closed_book(
     found: Mapping[str, Sequence[Prediction]], settings: Mapping[str, Mapping[str, JsonValue]]
 ) -> dict[str, dict[str, str | None]]:
-    """Adapter → question id → what the same model says without passages, where a closed-book arm was run."""
+    """Model → question id → what the same model says without passages, where a closed-book arm was run."""
     return {
-        str(settings[name].get("adapter")): {one.question_id: one.answer for one in ones if not one.failed}
+        _model_of(settings[name]): {one.question_id: one.answer for one in ones if not one.failed}
         for name, ones in found.items()
-        if role_of(settings[name]) in ("prompt", "tune")
+        if settings[name].get("kind") == "closed book"
     }
+
+
+def _model_of(settings: Mapping[str, JsonValue]) -> str:
+    """What knows by heart what an arm's model knows; empty for one that is no reader's model. A tuned one is asked in
+    one way only, an untuned one with worked examples or without.
+    """
+    if settings.get("kind") not in ("reader", "closed book"):
+        return ""
+    adapter = settings.get("adapter fingerprint") or settings.get("adapter")
+    return f"{settings.get('base fingerprint')} {adapter} {'' if adapter else settings.get('shots')}"
 
 
 def _flow(
@@ -328,7 +370,7 @@ def _flow(
     if "retrieve and prompt" not in best or "both" not in best:
         return None
     first, second = (best[role].name for role in ("retrieve and prompt", "both"))
-    known = tuple(closed.get(str(settings[name].get("adapter"))) for name in (first, second))
+    known = tuple(closed.get(_model_of(settings[name])) for name in (first, second))
     return flow(found[first], found[second], questions, (known[0], known[1]))
 
 
@@ -367,7 +409,8 @@ def _robustness(
     on_progress: Callable[[Progress], None] | None,
 ) -> list[Cell]:
     tuned = next((arm for arm in arms if isinstance(arm, ReaderArm) and role_of(arm.settings) == "both"), None)
-    few = [one for one in questions if one.answerable][: recipe.robustness]
+    some = [one for one in questions if one.answerable]
+    few = random.Random(recipe.seed).sample(some, min(recipe.robustness, len(some)))
     if tuned is None or not few:
         return []
     asked = retrieved(few, index.as_retriever(k=max(COUNTS) + 3, mode=recipe.retrieval))
@@ -408,6 +451,44 @@ def _foreign(questions: Sequence[Question], index: Index) -> int:
     return len(foreign)
 
 
+def _refuse_moved(questions: Sequence[Question], index: Index) -> None:
+    """Raises EvaluationError where evidence is not at its offsets: then nothing found or cited would count as right."""
+    there = set(index.documents())
+    texts: dict[str, str] = {}
+    moved = []
+    for question in questions:
+        for piece in question.evidence:
+            if piece.document_id not in there:
+                continue
+            if piece.document_id not in texts:
+                texts[piece.document_id] = index.document(piece.document_id).text
+            if texts[piece.document_id][piece.start : piece.end] != piece.quote:
+                moved.append((question, piece))
+    if moved:
+        question, piece = moved[0]
+        found = texts[piece.document_id][piece.start : piece.end]
+        raise EvaluationError(
+            f"{len(moved):,} pieces of evidence are not where the questions say (question {question.id}:"
+            f" {piece.document_id} holds {found[:40]!r} at {piece.start}-{piece.end}, not {piece.quote[:40]!r}): the"
+            " documents have changed since; correct the offsets (rag-ft data check names them all), or give the former"
+            " documents"
+        )
+
+
+def _chosen_on(arms: Sequence[Arm], questions: Sequence[Question]) -> dict[str, int]:
+    """Questions about the documents that an arm's adapter was held out on: its step, and the threshold that it comes
+    with, were chosen by such.
+    """
+    found = {}
+    for arm in arms:
+        reader = getattr(arm, "reader", None)
+        held = set() if reader is None else {*(reading_record(reader.loaded).get("data") or {}).get("held_out", ())}
+        count = sum(any(piece.document_id in held for piece in one.evidence) for one in questions)
+        if count:
+            found[arm.name] = count
+    return found
+
+
 def _leaks(arms: Sequence[Arm], questions: Sequence[Question], index: Index) -> dict[str, int]:
     """Questions about documents that an arm was tuned on, by their names and, where written down, fingerprints."""
     found = {}
@@ -424,7 +505,9 @@ def _leaks(arms: Sequence[Arm], questions: Sequence[Question], index: Index) -> 
 
 def _retrieval(asked: Sequence[Asked]) -> dict[str, float]:
     rankings = {one.question.id: [place_of(hit.passage) for hit in one.hits] for one in asked}
-    values = retrieval_metrics(rankings, {one.question.id: one.question for one in asked})
+    values = retrieval_metrics(
+        rankings, {one.question.id: one.question for one in asked}, sorted({*CUTOFFS, max(map(len, rankings.values()))})
+    )
     return {name: round(sum(each.values()) / len(each), 6) for name, each in values.items() if each}
 
 

@@ -35,8 +35,8 @@ class ChatArm:
     """A langchain-core chat model with passages: the large model that a small one is to replace.
 
     It gets the reader's own system text and passage blocks, and its reply is read as strictly, but for a code fence
-    around the JSON. A call that fails is tried again with growing pauses, then it is that question's failure; so is a
-    reply that is not the JSON asked for.
+    around the JSON: one that is not the JSON asked for is wrong, as a reader's is. A call that fails is tried again
+    with growing pauses, then it is that question's failure.
     """
 
     name: str
@@ -45,6 +45,7 @@ class ChatArm:
     attempts: int = 4
     at_once: int = 4
     more_settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Where it is asked, say: what else decides its replies."""
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
@@ -79,15 +80,16 @@ class ChatArm:
         try:
             parsed = completion.parse(fenced[1] if fenced else text, len(passages))
         except AnswerParseError:
-            return failure(self.name, one, "a reply is not the JSON asked for", seconds)
-        claims = [Claim(passages[number - 1], None) for number in parsed.citations]
+            parsed = None
+        answer = None if parsed is None else parsed.answer
+        claims = [Claim(passages[number - 1], None) for number in (parsed.citations if parsed is not None else ())]
         return Prediction(
             arm=self.name,
             question_id=one.question.id,
-            answer=parsed.answer,
-            citations=cited_places(verify(parsed.answer, claims, passages), passages) if parsed.answer else (),
+            answer=answer,
+            citations=cited_places(verify(answer, claims, passages), passages) if answer else (),
             passages=tuple(place_of(passage) for passage in passages),
-            parses=True,
+            parses=parsed is not None,
             prompt_tokens=int(usage.get("input_tokens", 0)),
             completion_tokens=int(usage.get("output_tokens", 0)),
             seconds=seconds,

@@ -11,9 +11,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from rag_ft.errors import EvaluationError, first_problem
+from rag_ft.errors import EvaluationError, first_line, first_problem
 from rag_ft.evaluation.arms import Arm, ClosedBookArm, FunctionArm, PassageArm, ReaderArm, SentenceArm
 from rag_ft.evaluation.learning_curve import WORTH
 from rag_ft.schema import FINGERPRINT, Question
@@ -225,10 +225,10 @@ class Recipe(_Model):
     faithfulness: bool = False
     """Also ask the arms that read with the answer swapped in the gold passage."""
     robustness: Annotated[int, Field(ge=0)] = 0
-    """Ask so many questions under twelve conditions of retrieval, for a heat map; 0: none."""
+    """Ask so many questions, drawn by `seed`, under each condition of retrieval, for a heat map; 0: none."""
     show_questions: bool = True
     """Whether the report shows questions with their text; off where the text may not be passed on."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     primary: Primary
     development: Development | None = None
     learning_curve: LearningCurveChoice | None = None
@@ -288,7 +288,7 @@ def read_recipe(path: str | Path) -> Recipe:
     """A recipe file, its paths made absolute. Raises EvaluationError naming the line."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
     except OSError as error:
         raise EvaluationError(f"{path} cannot be read ({error.strerror}): give a recipe, a .toml file") from error
@@ -346,10 +346,15 @@ def choose_questions(recipe: Recipe, records: Sequence[Question], trained_on: fr
     chosen = [
         one for one in records if not recipe.only or any(piece.document_id in recipe.only for piece in one.evidence)
     ]
-    if recipe.only and not chosen:
-        raise EvaluationError(
-            f"none of {len(records)} questions is about {', '.join(recipe.only[:3])}: correct 'only', or leave it out"
-        )
+    about = frozenset[str]().union(*(_documents(one) for one in records))
+    named = {"only": recipe.only, "[development] documents": recipe.development.documents if recipe.development else ()}
+    for where, names in named.items():
+        unknown = [name for name in names if name not in about]
+        if unknown:
+            raise EvaluationError(
+                f"none of {len(records)} questions is about {', '.join(unknown[:3])}: correct '{where}', or leave it"
+                " out"
+            )
     chosen = _held_out(recipe, chosen, trained_on)
     apart = _development_documents(recipe, records, trained_on)
     judged = [one for one in chosen if not _documents(one) & apart]
@@ -471,7 +476,8 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
         case ChatChoice():
             from rag_ft.evaluation.outside_arms import ChatArm
 
-            return ChatArm(choice.name, _chat_model(choice), recipe.k, choice.attempts, choice.at_once)
+            where: dict[str, JsonValue] = {"factory": choice.factory} if choice.factory else {"url": choice.url}
+            return ChatArm(choice.name, _chat_model(choice), recipe.k, choice.attempts, choice.at_once, where)
         case ClosedBookChoice():
             model = load(choice.adapter)
             # A tuned reader keeps the prompt that it was trained on; an untuned one is asked for what it knows.
@@ -533,8 +539,11 @@ def _function(arm: str, path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
     try:
         found = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise EvaluationError(f"the arm {arm!r}: {path} cannot be imported ({error}): check module and name") from error
+    except Exception as error:  # the module is its writer's, and may raise anything
+        reason = first_line(error)
+        raise EvaluationError(
+            f"the arm {arm!r}: {path} cannot be imported ({reason}): check module and name"
+        ) from error
     if not callable(found):
         raise EvaluationError(f"the arm {arm!r}: {path} is no function")
     return found  # type: ignore[no-any-return]

@@ -112,22 +112,26 @@ def html(report: Report) -> str:
 def verdict(report: Report) -> list[str]:
     """What a person should take away, a sentence each, the advice first."""
     results = report.results
+    roles = {role_of(one) for one in results.settings.values()}
+    tuned, retrieved = bool(roles & {"tune", "both"}), bool(roles & {"retrieve", "retrieve and prompt", "both"})
     said = {
         "both": "Tune and retrieve.",
-        "retrieve": "Retrieve; tuning was not worth it here.",
-        "tune": "Tune; retrieval was not worth it here.",
-        "prompt": "Prompt; neither retrieval nor tuning was worth it here.",
+        "retrieve": f"Retrieve; tuning was not {'worth it here' if tuned else 'measured'}.",
+        "tune": f"Tune; retrieval was not {'worth it here' if retrieved else 'measured'}.",
+        "prompt": "Prompt; "
+        + (
+            "neither retrieval nor tuning was worth it here."
+            if tuned and retrieved
+            else f"{'tuning' if tuned else 'retrieval'} was not worth it here, and the other was not measured."
+        ),
         "cannot tell": "These questions cannot tell.",
     }
     first = said[results.advice.choice]
     primary = results.primary
     declared = []
     if primary is not None:
-        clear = primary.p < 0.05 and primary.difference.low is not None
-        ends = "." if clear else ": no difference shown"
-        if not clear:
-            known = primary.detectable is not None
-            ends += f"; from {primary.detectable:.3f} it would have." if known else ", as with any one document."
+        clear = primary.p < 0.05 and primary.apart
+        ends = "." if clear else f": no difference shown; {primary.would_have_shown}."
         declared = [
             f"Declared beforehand: “{primary.first}” against “{primary.second}” differ by"
             f" {_signed(primary.difference)} {primary.metric.replace('_', ' ')} (p {primary.p:.3g}){ends}"
@@ -172,6 +176,13 @@ def _notes(report: Report) -> list[str]:
         notes.append(
             f"{count:,} questions are about documents that the adapter of “{name}” was trained on: on them its figures"
             " measure memory too."
+        )
+    for name, count in results.chosen_on.items():
+        own = "development" not in str(results.settings[name].get("threshold chosen on", ""))
+        notes.append(
+            f"{count:,} questions are about documents that the adapter of “{name}” was held out on: the step that was"
+            f" kept{' and the threshold' if own else ''} were chosen by such questions, so that its figures are the"
+            " better end."
         )
     for arm in results.arms:
         for reason, count in arm.failures.items():

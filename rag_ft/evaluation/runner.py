@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import Arm, Asked, failure
@@ -96,7 +96,11 @@ def _run_arm(
     broken = ""
     begin, answered = time.monotonic(), 0
     for batch in _batches([group[0] for group in groups]):
-        if all(one.question.id in found for first in batch for one in (first, *copies[first.question.id])):
+        # A reply that there is stays, also where another one of its batch failed: it may have been paid for.
+        batch = [
+            first for first in batch if any(one.question.id not in found for one in (first, *copies[first.question.id]))
+        ]
+        if not batch:
             continue
         start = time.perf_counter()
         try:
@@ -170,11 +174,29 @@ def run_fingerprint(arms: Sequence[Arm], asked: Sequence[Asked]) -> str:
     """SHA-256 over all that decides the predictions: the arms' settings, questions, and the passages found."""
     digest = hashlib.sha256()
     for arm in arms:
-        digest.update(json.dumps([arm.name, dict(arm.settings)], sort_keys=True).encode())
+        digest.update(json.dumps([arm.name, _deciding(arm.settings)], sort_keys=True).encode())
     for one in asked:
         digest.update(one.question.model_dump_json().encode())
         digest.update(json.dumps([(hit.passage.id, hit.passage.text) for hit in one.hits]).encode())
     return digest.hexdigest()
+
+
+def _deciding(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Settings without what changes no reply: a run may go on with another number of threads."""
+    return {name: value for name, value in settings.items() if name != "threads"}
+
+
+def _other_settings(arms: Sequence[Arm], before: Mapping[str, Any]) -> str:
+    """The first setting in which a run differs from the one on disk, in words; that they differ otherwise, else."""
+    here = {arm.name: _deciding(arm.settings) for arm in arms}
+    for name in dict.fromkeys((*before, *here)):
+        if name not in before or name not in here:
+            return f"the arm {name!r} is in one of the two only"
+        was = _deciding(before[name])
+        for key in dict.fromkeys((*was, *here[name])):
+            if was.get(key) != here[name].get(key):
+                return f"{key} of the arm {name!r} was {was.get(key)!r} and is {here[name].get(key)!r}"
+    return "other questions, or other passages were found for them"
 
 
 def _claim(output: Path, arms: Sequence[Arm], asked: Sequence[Asked]) -> None:
@@ -186,11 +208,13 @@ def _claim(output: Path, arms: Sequence[Arm], asked: Sequence[Asked]) -> None:
     path = output / RUN
     fingerprint = run_fingerprint(arms, asked)
     if path.is_file():
-        before = _json(path).get("fingerprint")
-        if before != fingerprint:
+        before = _json(path)
+        if before.get("fingerprint") != fingerprint:
+            arms_before = before.get("arms")
+            differs = _other_settings(arms, arms_before if isinstance(arms_before, dict) else {})
             raise EvaluationError(
-                f"{output} holds the predictions of another run ({str(before)[:12]}, this one is {fingerprint[:12]}):"
-                " give another output folder, or remove this one to start anew"
+                f"{output} holds the predictions of another run ({differs}): give another output folder, or remove"
+                " this one to start anew"
             )
         return
     if (output / PREDICTIONS).exists():

@@ -25,6 +25,10 @@ again are mostly the same two."""
 _MOST_ALIKE = 0.005
 """Share of draws without an error of their own, from which on Student's t takes their place."""
 
+_WIDEST = 1.5
+"""Times as wide as Student's t's, from which on an interval by bootstrap-t is not believed: where few questions of few
+documents score, draws with next to no error of their own make its ends (simulated: twice as wide, covering no more)."""
+
 _BLOCK = 2_000_000
 """Weights drawn at once: 16 MB."""
 
@@ -49,15 +53,16 @@ class PairedTest(NamedTuple):
 
     difference: Interval
     """Mean of first minus second."""
-    p_permutation: float
-    """Two-sided, by flipping the signs of the differences at random."""
+    p: float
+    """Two-sided: by flipping the signs of documents' differences at random; with fewer than ten documents by Student's
+    t over documents. 1 with one document, about which nothing can be said."""
     flipped: str
-    """What was flipped together: "documents", or "questions" where there are too few documents."""
+    """"documents", or "nothing" where they are too few."""
     p_mcnemar: float | None
     """Two-sided and exact, of right against wrong; None where neither arm's scores are all 0 or 1."""
     detectable: float | None
-    """Smallest true difference that this many questions would show in 80 of 100 such evaluations; None with one
-    document."""
+    """Smallest true difference that these questions would show in 80 of 100 such evaluations, one pair alone; None
+    with one document, or where all differences are equal."""
 
 
 def mean_interval(
@@ -74,9 +79,11 @@ def mean_interval(
     Bootstrap-t (Efron, 1981), studentised by the cluster-robust error of a ratio of sums; Cameron, Gelbach and Miller
     (2008) find it closer to its confidence with few clusters than percentiles. With fewer than ten documents, or
     where nearly all questions score alike, Student's t with one degree of freedom less than documents takes the place
-    of the draws. The interval is cut at `bounds`, and
-    None with fewer than two documents. `documents` None: every question is its own. Raises ValueError for no scores,
-    a score that is not finite, or lists of different lengths.
+    of the draws. The interval is never narrower than that of as many independent questions, however alike a few
+    documents happen to be; where all scores are equal it is what a share of the documents so large that it could have
+    been missed by chance would change. It is cut at `bounds`, and None with fewer than two documents. `documents`
+    None: every question is its own. Raises ValueError for no scores, a score that is not finite, or lists of different
+    lengths.
     """
     values, names = _checked(scores, documents)
     return _interval(_Grouped.of(values, names), bounds, confidence, resamples, seed)
@@ -90,32 +97,47 @@ class _Grouped(NamedTuple):
     mean: float
     error: float
     """NaN with one document."""
+    independent: float
+    """The error if every question stood for itself."""
+    alike: bool
+    """Whether all scores are equal."""
 
     @classmethod
     def of(cls, values: NDArray[np.float64], names: Sequence[Hashable]) -> _Grouped:
         """Each document's sum and number of questions, in order of first use."""
         sums, counts = _by_document(values, names)
         error = float(_error(np.ones((1, len(sums))), sums, counts)[0]) if len(sums) > 1 else math.nan
-        return cls(sums, counts, float(values.mean()), error)
+        independent = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return cls(sums, counts, float(values.mean()), error, independent, bool((values == values[0]).all()))
+
+    def quantile(self, share: float) -> float:
+        """Of the mean's error: Student's t with few documents, else the normal distribution."""
+        from scipy.stats import norm, t
+
+        few = len(self.sums) < _FEWEST_DRAWN
+        return float(t.ppf(share, len(self.sums) - 1) if few else norm.ppf(share))
 
 
 def _interval(grouped: _Grouped, bounds: tuple[float, float], confidence: float, resamples: int, seed: int) -> Interval:
     questions, clusters, mean = int(grouped.counts.sum()), len(grouped.sums), grouped.mean
     if clusters < 2:
         return Interval(mean, None, None, questions, clusters)
-    if grouped.error == 0.0:
-        return Interval(mean, mean, mean, questions, clusters)
-    ends = None if clusters < _FEWEST_DRAWN else _studentised_quantiles(grouped, confidence, resamples, seed)
-    if ends is None:
-        from scipy.stats import t
+    if grouped.alike:
+        # What a share of all documents does is seen in none of these by chance as rarely as the confidence allows.
+        missed = 1 - ((1 - confidence) / 2) ** (1 / clusters)
+        low, high = mean - missed * (mean - bounds[0]), mean + missed * (bounds[1] - mean)
+        return Interval(mean, low, high, questions, clusters)
+    from scipy.stats import norm, t
 
-        high = float(t.ppf((1 + confidence) / 2, clusters - 1))
-        ends = -high, high
-    low, high = ends
+    plain = float(t.ppf((1 + confidence) / 2, clusters - 1))
+    ends = None if clusters < _FEWEST_DRAWN else _studentised_quantiles(grouped, confidence, resamples, seed)
+    if ends is None or ends[1] - ends[0] > _WIDEST * 2 * plain:
+        ends = -plain, plain
+    least = float(norm.ppf((1 + confidence) / 2)) * grouped.independent
     return Interval(
         mean,
-        max(bounds[0], mean - high * grouped.error),
-        min(bounds[1], mean - low * grouped.error),
+        max(bounds[0], mean - max(ends[1] * grouped.error, least)),
+        min(bounds[1], mean + max(-ends[0] * grouped.error, least)),
         questions,
         clusters,
     )
@@ -125,7 +147,7 @@ def _studentised_quantiles(
     grouped: _Grouped, confidence: float, resamples: int, seed: int
 ) -> tuple[float, float] | None:
     """Quantiles of (drawn mean - mean) / drawn error; None where too often all documents drawn are alike."""
-    sums, counts, mean, _ = grouped
+    sums, counts, mean = grouped[:3]
     clusters = len(sums)
     chooser = np.random.default_rng(seed)
     found: list[NDArray[np.float64]] = []
@@ -160,15 +182,31 @@ def compare(
     difference = one - other
     grouped = _Grouped.of(difference, names)
     by_documents = len(grouped.sums) >= _FEWEST_DRAWN
-    p = _sign_flips(grouped.sums if by_documents else difference, resamples, seed)
+    p = _sign_flips(grouped.sums, resamples, seed) if by_documents else _p_of_few(grouped)
     right = np.isin(one, (0.0, 1.0)).all() and np.isin(other, (0.0, 1.0)).all()
     return PairedTest(
         _interval(grouped, (-1.0, 1.0), confidence, resamples, seed),
         p,
-        "documents" if by_documents else "questions",
+        "documents" if by_documents else "nothing",
         mcnemar(one, other) if right else None,
-        None if math.isnan(grouped.error) else _detectable(grouped.error),
+        None if grouped.alike or math.isnan(grouped.error) else _detectable(grouped),
     )
+
+
+def _p_of_few(grouped: _Grouped) -> float:
+    """Two-sided p of a mean of zero over too few documents to flip, in step with their interval: by Student's t over
+    documents or by the normal distribution over questions, whichever is less sure.
+    """
+    from scipy.stats import norm, t
+
+    clusters, mean = len(grouped.sums), abs(grouped.mean)
+    if clusters < 2 or mean == 0.0:
+        return 1.0
+    if grouped.alike:
+        return float(2.0 ** (1 - clusters))  # every document on one side, as the sign test counts it
+    by_questions = 2 * norm.sf(mean / grouped.independent)
+    by_documents = 2 * t.sf(mean / grouped.error, clusters - 1) if grouped.error > 0 else 0.0
+    return float(max(by_questions, by_documents))
 
 
 def mcnemar(first: Sequence[float] | NDArray[np.float64], second: Sequence[float] | NDArray[np.float64]) -> float:
@@ -196,7 +234,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def detectable_before(questions: int, documents: int, *, spread: float = 0.5, correlation: float = 0.05) -> float:
-    """Smallest difference that so many questions can be expected to show, said before a run.
+    """Smallest difference that so many questions can be expected to show, said before a run; 1 at most.
 
     `spread`: standard deviation of a question's difference between two arms (F1 of two readers here: .4 to .55);
     `correlation`: of differences within a document (Kish's design effect). Raises ValueError without questions.
@@ -204,13 +242,17 @@ def detectable_before(questions: int, documents: int, *, spread: float = 0.5, co
     if questions < 1 or documents < 1:
         raise ValueError(f"{questions} questions about {documents} documents show nothing: give at least one of each")
     design = 1 + (questions / documents - 1) * correlation
-    return _detectable(spread * math.sqrt(design / questions))
+    each = np.ones(max(2, documents))  # with one document nothing shows: two, with one degree of freedom, is near it
+    shaped = _Grouped(each, each, 0.0, spread * math.sqrt(design / questions), 0.0, False)
+    return min(1.0, _detectable(shaped))
 
 
-def _detectable(error: float) -> float:
+def _detectable(grouped: _Grouped) -> float:
     from scipy.stats import norm
 
-    return float((norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(POWER)) * error)
+    by_questions = (norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(POWER)) * grouped.independent
+    by_documents = (grouped.quantile((1 + CONFIDENCE) / 2) + grouped.quantile(POWER)) * grouped.error
+    return float(max(by_questions, by_documents))
 
 
 def _checked(

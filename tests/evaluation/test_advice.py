@@ -12,7 +12,9 @@ SETTINGS = {
     "tuned": {"kind": "reader", "adapter": "a", "gold first": False},
     "perfect": {"kind": "reader", "adapter": "a", "gold first": True},
     "passage": {"kind": "passage"},
+    "large": {"kind": "chat"},
 }
+ANSWERED_WRONGLY = {"answered_what_has_no_answer": 5}
 
 
 def _questions(count=40):
@@ -57,6 +59,7 @@ def test_roles_follow_from_settings():
         "both",
         "both, perfect retrieval",
         None,
+        None,
     ]
 
 
@@ -87,8 +90,54 @@ def test_the_loss_is_split_between_retriever_and_reader():
     assert reader.endswith("work on the reader next.") and "cannot be told from zero" in reader
 
 
-def test_a_reader_that_declines_too_much_is_told():
-    assert _advice(prompted=5, tuned=(20, 15)).reasons[-1].endswith("lower its threshold.")
+def _with_budget(**counts):
+    """The last reason for a tuned reader with so many questions in its bins."""
+    questions = _questions()
+    figures = [arm_figures(_arm("tuned", questions, 20), questions)]
+    budget = dict.fromkeys(figures[0].budget, 0) | {name.replace("_", " "): count for name, count in counts.items()}
+    return advise([figures[0].model_copy(update={"budget": budget})], SETTINGS, []).reasons[-1]
+
+
+def test_each_kind_of_mistake_is_weighed_on_the_questions_that_it_can_be_made_on():
+    lower = _with_budget(correct_and_supported=50, abstained_wrongly=40, declined_rightly=55, **ANSWERED_WRONGLY)
+    assert "declines too much (44% of what has an answer" in lower and "8% of what has none" in lower
+    assert lower.endswith("lower its threshold, chosen on other questions than these.")
+    raised = _with_budget(correct_and_supported=90, abstained_wrongly=2, declined_rightly=3, **ANSWERED_WRONGLY)
+    assert "answers too much" in raised and "raise its threshold" in raised
+    # Many more questions with an answer than without: as counts these look lopsided, as shares they are alike.
+    even = _with_budget(
+        correct_and_supported=37, abstained_wrongly=5, declined_rightly=7, answered_what_has_no_answer=1
+    )
+    assert "threshold" not in even
+
+
+def test_a_better_model_beside_the_reader_is_never_passed_over():
+    found = _advice(prompted=4, tuned=20, large=36)
+    assert found.choice == "both"
+    assert "“large” has F1 0.900" in found.reasons[1] and "is ahead of “tuned”" in found.reasons[1]
+    assert not any("large" in reason for reason in _advice(prompted=4, tuned=20, large=9).reasons)
+
+
+def test_arms_that_are_not_chosen_from_do_not_make_the_advice_blinder():
+    questions = _questions(12)
+    arms = {"prompted": _arm("prompted", questions, 1), "tuned": _arm("tuned", questions, 11)}
+    settings = dict(SETTINGS)
+    for number in range(12):
+        name = f"other {number}"
+        settings[name] = SETTINGS["passage"]
+        arms[name] = [one.model_copy(update={"arm": name}) for one in _arm("tuned", questions, 6)]
+    pairs = contrasts(arms, questions)
+    between = next(one for one in pairs if {one.first, one.second} == {"prompted", "tuned"})
+    assert between.p_holm > 0.05  # among all pairs of fourteen arms
+    assert advise([arm_figures(made, questions) for made in arms.values()], settings, pairs).choice == "both"
+
+
+def test_what_would_have_shown_is_never_less_than_what_was_seen():
+    said = _advice(prompted=20, tuned=21)
+    assert "these questions would have shown a difference of 0." in said.reasons[0]
+    questions = _questions(4)
+    pairs = contrasts({"prompted": _arm("prompted", questions, 0), "tuned": _arm("tuned", questions, 3)}, questions)
+    assert pairs[0].detectable > abs(pairs[0].difference.mean) or "would have shown" not in pairs[0].would_have_shown
 
 
 def test_one_way_of_answering_is_no_choice():

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from data import little_world
 from fakes import HashingEmbedder
 
-from rag_ft.dataset import write_questions
+from rag_ft.dataset import read_questions, write_questions
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import FunctionArm, PassageArm
 from rag_ft.evaluation.comparison import changed_answers, compare_page
@@ -56,6 +58,20 @@ def test_answers_that_changed_are_found_with_what_the_change_is_worth(runs):
     assert found["Cairo-2"].line == "mine, question Cairo-2: no answer and “1906” (F1 +1.00)"
     assert found["Quito-3"].line.endswith("no answer and failed: TimeoutError: no reply")
     assert changed_answers(runs / "a-True", runs / "a-True") == []
+
+
+def test_the_same_question_is_found_under_another_id(runs, tmp_path):
+    """Ids that moved by one: every id names another question in the second run."""
+    import shutil
+
+    shutil.copytree(runs / "a-True", tmp_path / "moved")
+    names = [one.id for one in read_questions(runs / "a-True" / "questions.jsonl")]
+    moved = dict(zip(names, names[1:] + names[:1], strict=True))
+    for file, key in (("questions.jsonl", "id"), ("predictions.jsonl", "question_id")):
+        lines = [json.loads(line) for line in (tmp_path / "moved" / file).read_text().splitlines()]
+        text = "".join(json.dumps({**line, key: moved[line[key]]}) + "\n" for line in lines)
+        (tmp_path / "moved" / file).write_text(text)
+    assert changed_answers(runs / "a-True", tmp_path / "moved") == []
 
 
 def test_the_page_shows_every_change_worse_first_escaped_and_alone(runs, tmp_path):

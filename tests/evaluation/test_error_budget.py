@@ -52,6 +52,14 @@ def test_another_number_is_a_wrong_answer_however_many_words_it_shares():
     assert not is_correct(None, high) and is_correct(None, NOT) and not is_correct("x", NOT)
 
 
+@pytest.mark.parametrize(
+    ("answer", "accepted", "right"),
+    [("1,000", "1000", True), ("1,000,000 people", "1000000 people", True), ("1,5 m", "15 m", False)],
+)
+def test_a_number_is_the_same_with_its_thousands_divided_or_not(answer, accepted, right):
+    assert is_correct(answer, ANSWERABLE.model_copy(update={"answers": (accepted,)})) is right
+
+
 replies = st.builds(
     _said,
     st.sampled_from([None, "1905", "1906"]),

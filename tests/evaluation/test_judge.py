@@ -12,6 +12,7 @@ from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import FunctionArm, PassageArm, SentenceArm
 from rag_ft.evaluation.judge import differences, evaluate, read_results
 from rag_ft.evaluation.recipe import Recipe
+from rag_ft.evaluation.report import markdown
 from rag_ft.index import Index
 
 
@@ -311,7 +312,7 @@ def test_one_question_has_a_report_without_intervals_that_cannot_tell(made, tmp_
     assert report.results.questions == 1 and report.results.arms[0].figures["f1"].low is None
     assert report.results.advice.choice == "cannot tell"
     assert report.results.primary.detectable is None
-    assert "no difference shown, as with any one document" in (tmp_path / "out" / "report.md").read_text()
+    assert "no difference shown; questions about so few documents" in (tmp_path / "out" / "report.md").read_text()
     assert "NaN" not in (tmp_path / "out" / "results.json").read_text()  # which is not JSON
     assert read_results(tmp_path / "out") == report.results
 
@@ -354,6 +355,68 @@ def test_questions_about_other_documents_than_the_index_has_are_told(made, tmp_p
         EvaluationError, match=r"none of the 24 questions is about a document of the index.*'Rome\.txt'"
     ):
         evaluate(none, tmp_path / "none", arms=_arms, index=index)
+
+
+def test_documents_that_were_edited_since_the_questions_were_written_stop_the_run(made, tmp_path):
+    documents, _ = little_world()
+    edited = [one.model_copy(update={"text": "Preface. " + one.text}) for one in documents]
+    index = Index.build(edited, tmp_path / "index", embedder=HashingEmbedder())
+    with pytest.raises(
+        EvaluationError, match=r"24 pieces of evidence are not where the questions say \(question Oslo-"
+    ):
+        evaluate(made[1], tmp_path / "out", arms=_arms, index=index)
+    assert not (tmp_path / "out" / "predictions.jsonl").exists()
+
+
+def test_a_document_that_no_question_is_about_cannot_be_asked_for(made, tmp_path):
+    index, recipe = made
+    for changes in ({"only": ("Oslo.txt", "Osol.txt")}, {"development": {"documents": ("Osol.txt",)}}):
+        typo = Recipe.model_validate(recipe.model_dump() | changes)
+        with pytest.raises(EvaluationError, match=r"is about Osol\.txt: correct '"):
+            evaluate(typo, tmp_path, arms=_arms, index=index)
+
+
+def test_the_depth_of_the_run_is_among_the_cutoffs(made, tmp_path):
+    index, recipe = made
+    deep = Recipe.model_validate(recipe.model_dump() | {"k": 4})
+    found = evaluate(deep, tmp_path, arms=_arms, index=index).results.retrieval
+    assert set(found) == {"hit@1", "hit@3", "hit@4", "MRR", "nDCG"}
+
+
+def test_what_a_model_knows_by_heart_is_looked_up_for_that_model_alone():
+    from rag_ft.evaluation.judge import _closed_book, _model_of
+    from rag_ft.evaluation.predictions import Prediction
+
+    asked = {"kind": "closed book", "base fingerprint": "b", "adapter": None, "shots": True}
+    settings = {
+        "by heart": asked,
+        "by heart, zero-shot": {**asked, "shots": False},
+        "prompted": {**asked, "kind": "reader"},
+        "tuned": {**asked, "kind": "reader", "adapter": "a", "adapter fingerprint": "f"},
+        "large": {"kind": "chat", "model": "m"},
+    }
+    said = {name: [Prediction(arm=name, question_id="q", answer=name)] for name in ("by heart", "by heart, zero-shot")}
+    closed = _closed_book(said, settings)
+    found = {name: closed.get(_model_of(settings[name])) for name in ("prompted", "tuned", "large")}
+    assert found == {"prompted": {"q": "by heart"}, "tuned": None, "large": None}
+
+
+def test_questions_that_an_adapter_was_chosen_on_are_counted_and_told(made, tmp_path):
+    from types import SimpleNamespace
+
+    from rag_ft.evaluation.judge import _chosen_on
+
+    (tmp_path / "tuning.json").write_text(json.dumps({"data": {"held_out": ["Oslo.txt"]}}))
+    loaded = SimpleNamespace(adapter=None, weights=SimpleNamespace(path=tmp_path))
+    arm = SimpleNamespace(name="tuned", reader=SimpleNamespace(loaded=loaded))
+    questions = little_world()[1]
+    about = sum(any(one.document_id == "Oslo.txt" for one in question.evidence) for question in questions)
+    assert about and _chosen_on([arm, PassageArm("top")], questions) == {"tuned": about}
+    index, recipe = made
+    report = evaluate(recipe, tmp_path / "out", arms=_arms, index=index)
+    results = report.results.model_copy(update={"chosen_on": {"reads": about}})
+    notes = markdown(report.model_copy(update={"results": results}))
+    assert f"{about} questions are about documents that the adapter of “reads” was held out on" in notes
 
 
 def test_the_folder_of_another_recipe_is_refused(made, tmp_path):

@@ -117,7 +117,7 @@ def test_pauses_between_attempts_grow(monkeypatch):
 def test_garbage_from_a_fake_server_and_a_server_that_is_down_are_failures_with_their_reason():
     with _Server(["Well, I think it is 107 metres."]) as server:
         made = _arm(server.url).reply(ASKED[:1])
-    assert made[0].failed == "a reply is not the JSON asked for" and made[0].answer is None
+    assert made[0].parses is False and not made[0].failed and not made[0].usable  # wrong, as a reader's is
     down = _arm(server.url, attempts=1).reply(ASKED[:1])
     assert "Connection error" in down[0].failed
     with _Server([(500, "on fire")]) as server:

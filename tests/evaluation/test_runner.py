@@ -108,9 +108,11 @@ def test_an_exception_of_a_users_function_is_that_questions_failure(world, tmp_p
 def test_the_folder_of_another_run_is_refused(world, tmp_path):
     index, questions = world
     run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
-    with pytest.raises(EvaluationError, match="predictions of another run"):
+    with pytest.raises(EvaluationError, match=r"another run \(pick of the arm 'top' was 'top' and is 'random'\)"):
         run_arms([PassageArm("top", pick="random")], retrieved(questions, index.as_retriever()), tmp_path)
-    with pytest.raises(EvaluationError, match="predictions of another run"):
+    with pytest.raises(EvaluationError, match=r"another run \(the arm 'top' is in one of the two only\)"):
+        run_arms([PassageArm("low")], retrieved(questions, index.as_retriever()), tmp_path)
+    with pytest.raises(EvaluationError, match=r"another run \(other questions, or other passages"):
         run_arms([PassageArm("top")], retrieved(questions[1:], index.as_retriever()), tmp_path)
     (tmp_path / RUN).unlink()
     with pytest.raises(EvaluationError, match=r"without the run\.json"):
@@ -153,6 +155,42 @@ def test_what_failed_is_asked_again_and_what_did_not_is_not(world, tmp_path):
     down = False
     found = run_arms([FunctionArm("mine", flaky)], retrieved(questions, index.as_retriever()), tmp_path)["mine"]
     assert not any(one.failed for one in found) and any("high" in one for one in asked)
+
+
+def test_a_reply_that_there_is_stays_also_where_another_one_of_its_batch_failed(world, tmp_path):
+    index, questions = world
+    asked = retrieved(questions[:6], index.as_retriever())
+    said: list[str] = []
+
+    def first(question, passages):
+        if question == asked[0].question.question:
+            raise ConnectionError("down")
+        return "x"
+
+    def second(question, passages):
+        said.append(question)
+        raise ConnectionError("down for all")
+
+    run_arms([FunctionArm("mine", first)], asked, tmp_path)
+    second.__module__, second.__qualname__ = first.__module__, first.__qualname__
+    found = run_arms([FunctionArm("mine", second)], asked, tmp_path)["mine"]
+    assert said == [asked[0].question.question]
+    assert [bool(one.failed) for one in found] == [True, False, False, False, False, False]
+
+
+def test_a_run_goes_on_with_another_number_of_threads(world, tmp_path):
+    class Counting(PassageArm):
+        threads = 1
+
+        @property
+        def settings(self):
+            return {**super().settings, "threads": self.threads}
+
+    index, questions = world
+    asked = retrieved(questions, index.as_retriever())
+    whole = run_arms([Counting("top")], asked, tmp_path)
+    Counting.threads = 2
+    assert run_arms([Counting("top")], asked, tmp_path) == whole
 
 
 @pytest.mark.parametrize("changes", [{"confidence": float("nan")}, {"seconds": float("inf")}])
