@@ -29,6 +29,9 @@ _WIDEST = 1.5
 """Times as wide as Student's t's, from which on an interval by bootstrap-t is not believed: where few questions of few
 documents score, draws with next to no error of their own make its ends (simulated: twice as wide, covering no more)."""
 
+_CORRELATION = 0.05
+"""Of scores within a document, where it has to be guessed."""
+
 _BLOCK = 2_000_000
 """Weights drawn at once: 16 MB."""
 
@@ -80,7 +83,7 @@ def mean_interval(
     (2008) find it closer to its confidence with few clusters than percentiles. With fewer than ten documents, or
     where nearly all questions score alike, Student's t with one degree of freedom less than documents takes the place
     of the draws. The interval is never narrower than that of as many independent questions, however alike a few
-    documents happen to be; where all scores are equal it is what a share of the documents so large that it could have
+    documents happen to be; where all scores are equal it is what a share of the questions so large that it could have
     been missed by chance would change. It is cut at `bounds`, and None with fewer than two documents. `documents`
     None: every question is its own. Raises ValueError for no scores, a score that is not finite, or lists of different
     lengths.
@@ -123,8 +126,9 @@ def _interval(grouped: _Grouped, bounds: tuple[float, float], confidence: float,
     if clusters < 2:
         return Interval(mean, None, None, questions, clusters)
     if grouped.alike:
-        # What a share of all documents does is seen in none of these by chance as rarely as the confidence allows.
-        missed = 1 - ((1 - confidence) / 2) ** (1 / clusters)
+        # So large a share could score otherwise and be seen in none of these by chance, as rarely as the confidence
+        # allows. How much questions of a document go together cannot be told where none differs: what is usual counts.
+        missed = 1 - ((1 - confidence) / 2) ** (_design(questions, clusters, _CORRELATION) / questions)
         low, high = mean - missed * (mean - bounds[0]), mean + missed * (bounds[1] - mean)
         return Interval(mean, low, high, questions, clusters)
     from scipy.stats import norm, t
@@ -233,18 +237,25 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-def detectable_before(questions: int, documents: int, *, spread: float = 0.5, correlation: float = 0.05) -> float:
+def detectable_before(
+    questions: int, documents: int, *, spread: float = 0.5, correlation: float = _CORRELATION
+) -> float:
     """Smallest difference that so many questions can be expected to show, said before a run; 1 at most.
 
     `spread`: standard deviation of a question's difference between two arms (F1 of two readers here: .4 to .55);
-    `correlation`: of differences within a document (Kish's design effect). Raises ValueError without questions.
+    `correlation`: of differences within a document. Raises ValueError without questions.
     """
     if questions < 1 or documents < 1:
         raise ValueError(f"{questions} questions about {documents} documents show nothing: give at least one of each")
-    design = 1 + (questions / documents - 1) * correlation
+    design = _design(questions, documents, correlation)
     each = np.ones(max(2, documents))  # with one document nothing shows: two, with one degree of freedom, is near it
     shaped = _Grouped(each, each, 0.0, spread * math.sqrt(design / questions), 0.0, False)
     return min(1.0, _detectable(shaped))
+
+
+def _design(questions: int, documents: int, correlation: float) -> float:
+    """Kish's design effect: how many questions that go together so much are worth one that stands for itself."""
+    return 1 + (questions / documents - 1) * correlation
 
 
 def _detectable(grouped: _Grouped) -> float:
