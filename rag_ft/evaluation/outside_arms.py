@@ -54,16 +54,22 @@ class ChatArm:
         return {"kind": "chat", "class": type(self.model).__name__, "model": name, "k": self.k, **self.more_settings}
 
     def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
-        """The batch at once, `at_once` calls at a time."""
+        """The batch, `at_once` calls at a time; a reply's seconds are those of its own call, pauses counted."""
+        from langchain_core.runnables import RunnableLambda
+
         patient = self.model.with_retry(stop_after_attempt=self.attempts, wait_exponential_jitter=True)
-        begin = time.perf_counter()
-        said = patient.batch(
-            [self._messages(one) for one in asked],
-            config={"max_concurrency": self.at_once},
-            return_exceptions=True,
+
+        def call(messages: list[tuple[str, str]]) -> tuple[BaseMessage | Exception, float]:
+            begin = time.perf_counter()
+            try:
+                return patient.invoke(messages), time.perf_counter() - begin
+            except Exception as error:  # a server may be gone in any way
+                return error, time.perf_counter() - begin
+
+        said = RunnableLambda(call).batch(
+            [self._messages(one) for one in asked], config={"max_concurrency": self.at_once}
         )
-        share = (time.perf_counter() - begin) / max(len(asked), 1)
-        return [self._prediction(one, reply, share) for one, reply in zip(asked, said, strict=True)]
+        return [self._prediction(one, *reply) for one, reply in zip(asked, said, strict=True)]
 
     def _messages(self, one: Asked) -> list[tuple[str, str]]:
         blocks = [passage_block(number, hit.passage) for number, hit in enumerate(one.hits[: self.k], start=1)]

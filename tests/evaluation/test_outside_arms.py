@@ -103,6 +103,12 @@ def test_a_fake_server_that_is_slow_is_given_up_on_tried_again_and_then_a_failur
     assert never[0].answer is None and never[0].declined is False
 
 
+def test_each_reply_of_a_fake_server_has_the_seconds_of_its_own_call():
+    with _Server([("slow", ""), '{"answer": null, "citations": []}']) as server:
+        late, soon = _arm(server.url, attempts=1, timeout_s=0.6).reply([ASKED[0], ASKED[0]])
+    assert late.failed and 0.5 < late.seconds < 5 and soon.seconds < late.seconds / 2
+
+
 def test_pauses_between_attempts_grow(monkeypatch):
     import time
 
