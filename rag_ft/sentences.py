@@ -15,7 +15,7 @@ class Sentence(NamedTuple):
 
 # The look-behinds keep a run of a million stops or blanks from being tried again from each of its places.
 _BREAK = re.compile(
-    r"(?P<stop>(?<![.!?…])[.!?…]+[\"'”’»)\]]*)(?P<gap>\s+)"  # a stop, what closes with it, and white space
+    r"(?P<stop>(?<![.!?…؟۔।॥])[.!?…؟۔।॥]+[\"'”’»)\]]*)(?P<gap>\s+)"  # a stop, what closes with it, and white space
     r"|(?P<wide>(?<![。！？])[。！？]+[」』）]*)"  # full-width stops need no white space
     r"|(?P<block>(?<![ \t\r])[ \t\r]*\n[ \t\r]*\n\s*)"  # an empty line
     r"|(?P<line>(?<![ \t\r])[ \t\r]*\n[ \t]*(?=(?:[-*•–]|\d{1,3}[.)])\s))"  # a line that begins a list item
@@ -25,12 +25,23 @@ _BREAK = re.compile(
 _ABBREVIATIONS = frozenset(
     "e.g i.e cf etc al vs dr mr mrs ms prof st no nos fig figs eq eqs sec ch chap vol vols pp p ed eds ca approx"
     " dept univ inc ltd co corp jr sr jan feb mar apr jun jul aug sep sept oct nov dec viz resp lt col gen sgt capt rev"
-    " hon gov sen rep".split()
+    " hon gov sen rep max min art arts para paras tel est gem incl excl"
+    " abs abb kap ziff nr bzw usw ggf vgl inkl evtl bzgl zzgl mär okt dez"
+    " z.b d.h u.a v.a s.o s.u i.d.r i.v.m i.s.d i.s.v".split()
 )
-_BEFORE_A_CAPITAL = frozenset("etc al inc ltd co corp jr sr p pp".split())
+_BEFORE_A_CAPITAL = frozenset("etc al inc ltd co corp jr sr p pp usw".split())
 """Abbreviations after which a capital does begin a new sentence more often than not."""
 
+_BEFORE_A_NUMBER = frozenset(
+    "no nos fig figs eq eqs sec ch chap vol vols max min art arts para paras tel est gem abs abb kap ziff".split()
+)
+"""Abbreviations that are whole words, too: "No. 5" goes on; "The answer is no." ends."""
+
+_NUMBER = re.compile(r"[+#~<>≤≥±]?\d|\(0|[IVX]{2,8}\b|§|(?:Art|Abs|Nr|Ziff)\.")
+
 _LAST_WORD = re.compile(r"(?:[^\W\d_]\.)*[^\W_]+$")
+_SPACED_LETTERS = re.compile(r"(?<!\w)(?:[^\W\d_]\.\s){1,2}[^\W\d_]$")  # z. B., i. d. R.
+_CAPITAL_LETTER = re.compile(r"(?:[A-ZÄÖÜ]|Chr|Zt)\.")
 
 
 def sentence_spans(text: str) -> list[Sentence]:
@@ -105,6 +116,11 @@ def _ends_sentence(text: str, found: re.Match[str]) -> bool:
     if word is None:
         return True
     last = word[0]
+    if len(last) == 1 and last.islower() and _CAPITAL_LETTER.match(text, found.end()):  # z. B., 44 v. Chr. geboren
+        return False
+    letters = _SPACED_LETTERS.search(text, max(0, found.start() - 24), found.start())
+    if letters is not None and "".join(letters[0].split()).lower() in _ABBREVIATIONS:
+        return False
     if len(last) == 1 and last.isupper():  # an initial: J. Smith; "vitamin C." at a sentence's end loses here
         return False
     known = last.lower()
@@ -112,6 +128,8 @@ def _ends_sentence(text: str, found: re.Match[str]) -> bool:
         return after.isupper() and not last.isupper()  # U.S. Army goes on
     if known in _BEFORE_A_CAPITAL:
         return after.isupper()
-    if known in {"no", "nos", "fig", "figs", "eq", "eqs", "sec", "ch", "chap", "vol", "vols"}:
-        return not after.isdigit()  # "No. 5" goes on; "The answer is no." ends
+    if known == "mt":  # Mt. Everest; tonnes and megatons stand after a number
+        return last != "Mt" or text[max(0, word.start() - 2) : word.start()].strip().isdigit()
+    if known in _BEFORE_A_NUMBER or known.endswith("str"):  # Hauptstr. 5
+        return _NUMBER.match(text, found.end()) is None
     return known not in _ABBREVIATIONS

@@ -33,6 +33,53 @@ def test_sentences(text, sentences):
     assert split(text) == sentences
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The upload limit is max. 10 MB, min. 2 KB.",
+        "See Art. 6 GDPR and para. 4.",
+        "Mt. Everest is 8,849 m high.",
+        "The price is 20 € incl. VAT, excl. Freight.",
+        "Founded est. 1950 (Tel. 030 1234, tel. +49 30 1234, Tel. (030) 1234).",
+        "See Vol. II of it.",
+        "Die Frist beträgt z. B. 28 Tage gem. § 3 Abs. 2 BUrlG.",
+        "Die Frist beträgt z.B. 28 Tage, z.B. Montag, d.h. Anfang und u.a. Ende.",
+        "Siehe Nr. 5 und Art. 6 DSGVO.",
+        "Das gilt d. h. Montag, u. a. Dienstag, i. d. R. Mittwoch i. V. m. § 9.",
+        "Es kostet ca. 5 € bzw. Punkte, ggf. Rabatt inkl. Versand, vgl. Anhang, evtl. Spesen, usw. 28 Tage.",
+        "Er wurde 44 v. Chr. ermordet.",
+        "Das Büro ist in der Hauptstr. 5, nicht in der Berliner Str. 7.",
+    ],
+)
+def test_an_abbreviation_does_not_end_a_sentence(text):
+    assert split(text) == [text]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("She likes the art.", "It is new."),
+        ("It takes two min.", "Then it stops."),
+        ("This is the max.", "See below."),
+        ("It is a hidden gem.", "Go there."),
+        ("He jumped over para.", "Nobody saw it."),
+        ("It weighs 5 mt.", "The other is lighter."),
+        ("The bomb had 15 Mt.", "It fell."),
+        ("Es gibt Tee, Kaffee usw.", "Die Küche ist offen."),
+        ("Wir sitzen in der Hauptstr.", "Kommen Sie vorbei."),
+        ("Das war 44 v. Chr.", "Rom trauerte."),
+        ("It is in column a.", "The rest is in b."),
+    ],
+)
+def test_what_is_an_abbreviation_elsewhere_may_end_a_sentence(first, second):
+    assert split(f"{first} {second}") == [first, second]
+
+
+@pytest.mark.parametrize("text", ["ما هذا؟ هذا كتاب.", "यह एक किताब है। वह घर है।", "یہ کیا ہے؟ یہ کتاب ہے۔"])
+def test_stops_of_arabic_hindi_and_urdu_end_sentences(text):
+    assert len(split(text)) == 2
+
+
 @given(st.text(st.sampled_from("aB1.!?\n \r\t|-é日。\"'e.g"), max_size=80))
 def test_sentences_hold_every_visible_character_once_and_in_order(text):
     spans = sentence_spans(text)
@@ -42,7 +89,9 @@ def test_sentences_hold_every_visible_character_once_and_in_order(text):
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("run", ["word ", "X", ".", " ", "\t", "?!", "\n", " \n", "。", "a|b ", "\r\n- "])
+@pytest.mark.parametrize(
+    "run", ["word ", "X", ".", " ", "\t", "?!", "\n", " \n", "。", "a|b ", "\r\n- ", "z. B. ", "3. Mai", "؟", "। "]
+)
 def test_a_megabyte_of_anything_takes_linear_time(run):
     text = run * (1_000_000 // len(run)) + "x"
     spans = sentence_spans(text)
