@@ -42,14 +42,21 @@ _NUMBER = re.compile(r"[+#~<>≤≥±]?\d|\(0|[IVX]{2,8}\b|§|(?:Art|Abs|Nr|Ziff
 _LAST_WORD = re.compile(r"(?:[^\W\d_]\.)*[^\W_]+$")
 _SPACED_LETTERS = re.compile(r"(?<!\w)(?:[^\W\d_]\.\s){1,2}[^\W\d_]$")  # z. B., i. d. R.
 _CAPITAL_LETTER = re.compile(r"(?:[A-ZÄÖÜ]|Chr|Zt)\.")
+_LIST_NUMBER = re.compile(r"[ \t]*(?:(?:[-*•–>]|#{1,6})[ \t]+)?\d{1,3}(?:\.\d{1,3}){0,3}")
+_MONTH = re.compile(
+    r"(?:Januar|Jänner|Februar|Feber|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember"
+    r"|January|February|June|July|October|December|(?:March|May)(?=\s\d))\b"  # "May I?" begins a sentence
+    r"|(?:Jan|Feb|Mär|Mrz|Apr|Jun|Jul|Aug|Sept?|Okt|Oct|Nov|Dez|Dec)\."
+)
+_BEFORE_AN_ORDINAL = frozenset("am im der die das des dem den vom zum zur beim".split())
 
 
 def sentence_spans(text: str) -> list[Sentence]:
     """The sentences of a text in order; together they hold every character that is not white space.
 
     A sentence ends at `.`, `!`, `?` before white space, except after abbreviations (`Dr.`, `e.g.`), initials
-    (`J. Smith`) and before a lower-case letter; also at an empty line, before a list item, between table rows and
-    between lines that are divided alike (comma-separated values).
+    (`J. Smith`), the number of a list's item or a day (`3. Oktober`) and before a lower-case letter; also at an empty
+    line, before a list item, between table rows and between lines that are divided alike (comma-separated values).
     """
     spans: list[Sentence] = []
     start = 0
@@ -112,17 +119,20 @@ def _ends_sentence(text: str, found: re.Match[str]) -> bool:
         return False
     if found["stop"] != ".":
         return True
+    if text[found.start() - 1 : found.start()].isdigit():
+        return not _is_ordinal(text, found.start(), found.end())
     word = _LAST_WORD.search(text, max(0, found.start() - 24), found.start())
     if word is None:
         return True
     last = word[0]
-    if len(last) == 1 and last.islower() and _CAPITAL_LETTER.match(text, found.end()):  # z. B., 44 v. Chr. geboren
-        return False
-    letters = _SPACED_LETTERS.search(text, max(0, found.start() - 24), found.start())
-    if letters is not None and "".join(letters[0].split()).lower() in _ABBREVIATIONS:
-        return False
-    if len(last) == 1 and last.isupper():  # an initial: J. Smith; "vitamin C." at a sentence's end loses here
-        return False
+    if len(last) == 1:
+        if last.isupper():  # an initial: J. Smith; "vitamin C." at a sentence's end loses here
+            return False
+        if _CAPITAL_LETTER.match(text, found.end()):  # z. B., 44 v. Chr. geboren
+            return False
+        letters = _SPACED_LETTERS.search(text, max(0, found.start() - 24), found.start())
+        if letters is not None and "".join(letters[0].split()).lower() in _ABBREVIATIONS:
+            return False
     known = last.lower()
     if re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]", last) and known not in _ABBREVIATIONS:
         return after.isupper() and not last.isupper()  # U.S. Army goes on
@@ -133,3 +143,18 @@ def _ends_sentence(text: str, found: re.Match[str]) -> bool:
     if known in _BEFORE_A_NUMBER or known.endswith("str"):  # Hauptstr. 5
         return _NUMBER.match(text, found.end()) is None
     return known not in _ABBREVIATIONS
+
+
+def _is_ordinal(text: str, stop: int, after: int) -> bool:
+    """Whether a stop makes its number that of a list's item, a day (3. Oktober) or a German ordinal (im 19. Jahr)."""
+    before = text[max(0, stop - 24) : stop]
+    _, newline, line = before.rpartition("\n")
+    if (newline or stop <= 24) and _LIST_NUMBER.fullmatch(line):
+        return True
+    *words, number = before.split()
+    number = number.lstrip("([\"'“„")
+    if not number.isdecimal() or not 0 < int(number) < 100:
+        return False
+    if int(number) <= 31 and _MONTH.match(text, after):
+        return True
+    return bool(words) and words[-1].lower() in _BEFORE_AN_ORDINAL and words[-2:] != ["I", "am"]

@@ -56,8 +56,31 @@ def test_an_abbreviation_does_not_end_a_sentence(text):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "1. Install the package.",
+        "  12. Install the package.",
+        "## 3. Training",
+        "1.2. Install the package.",
+        "Deutschland wurde am 3. Oktober 1990 wiedervereinigt.",
+        "Vom 1. Mai bis 31. Dez. 2024, nicht vom 3. bis 7. März.",
+        "It opened on 3. October 1990 and closed on 4. May 2001.",
+        "Im 19. Jahrhundert galt die 2. Auflage.",
+    ],
+)
+def test_the_number_of_an_item_or_a_day_does_not_end_a_sentence(text):
+    assert split(text) == [text.strip()]
+    assert split(f"Before.\n{text}") == ["Before.", text.strip()]
+
+
+@pytest.mark.parametrize(
     ("first", "second"),
     [
+        ("It has rank 16.", "Then it stops."),
+        ("I am 35.", "My name is Ann."),
+        ("You may have 3.", "May I ask why?"),
+        ("It was released in 1990.", "October was cold."),
+        ("We use version 2.3.", "August brings the next."),
         ("She likes the art.", "It is new."),
         ("It takes two min.", "Then it stops."),
         ("This is the max.", "See below."),
@@ -90,7 +113,26 @@ def test_sentences_hold_every_visible_character_once_and_in_order(text):
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
-    "run", ["word ", "X", ".", " ", "\t", "?!", "\n", " \n", "。", "a|b ", "\r\n- ", "z. B. ", "3. Mai", "؟", "। "]
+    "run",
+    [
+        "word ",
+        "X",
+        ".",
+        " ",
+        "\t",
+        "?!",
+        "\n",
+        " \n",
+        "。",
+        "a|b ",
+        "\r\n- ",
+        "z. B. ",
+        "3. Mai",
+        "1. ",
+        "\n1. ",
+        "؟",
+        "। ",
+    ],
 )
 def test_a_megabyte_of_anything_takes_linear_time(run):
     text = run * (1_000_000 // len(run)) + "x"
