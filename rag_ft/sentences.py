@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -56,7 +59,8 @@ def sentence_spans(text: str) -> list[Sentence]:
 
     A sentence ends at `.`, `!`, `?` before white space, except after abbreviations (`Dr.`, `e.g.`), initials
     (`J. Smith`), the number of a list's item or a day (`3. Oktober`) and before a lower-case letter; also at an empty
-    line, before a list item, between table rows and between lines that are divided alike (comma-separated values).
+    line, before a list item, between table rows and between lines that are divided alike (comma-separated values) or
+    of the form `key: value`.
     """
     spans: list[Sentence] = []
     start = 0
@@ -67,11 +71,35 @@ def sentence_spans(text: str) -> list[Sentence]:
         _append(spans, text, start, end)
         start = end
     _append(spans, text, start, len(text))
-    return [row for one in spans for row in _rows(text, one)]
+    return [row for one in _lines_apart(text, spans) for row in _rows(text, one)]
 
 
 _FEWEST_ROWS = 3
 _FEWEST_SEPARATORS = 2
+
+_PAIR = re.compile(r"^[ \t]*[*_]{0,2}[^\W_][^\n:：.!?;,，]{0,39}(?::[*_]{0,2}(?=\s)|：)[^\n]*", re.MULTILINE)
+"""A line of `key: value`; a short key, so that prose with a colon is none."""
+
+
+def _lines_apart(text: str, spans: list[Sentence]) -> Iterator[Sentence]:
+    """The spans, cut before every line of `key: value` where three or more of them follow one another."""
+    starts: list[int] = []
+    run: list[re.Match[str]] = []
+    for pair in _PAIR.finditer(text):
+        if run and pair.start() != run[-1].end() + 1:
+            run = []
+        run.append(pair)
+        if len(run) >= _FEWEST_ROWS:
+            starts += [one.start() for one in (run if len(run) == _FEWEST_ROWS else [pair])]
+    if not starts:
+        yield from spans
+        return
+    for start, end in spans:
+        cuts = starts[bisect.bisect_right(starts, start) : bisect.bisect_left(starts, end)]
+        pieces: list[Sentence] = []
+        for first, last in itertools.pairwise([start, *cuts, end]):
+            _append(pieces, text, first, last)
+        yield from pieces
 
 
 def _rows(text: str, span: Sentence) -> list[Sentence]:
@@ -151,7 +179,7 @@ def _is_ordinal(text: str, stop: int, after: int) -> bool:
     _, newline, line = before.rpartition("\n")
     if (newline or stop <= 24) and _LIST_NUMBER.fullmatch(line):
         return True
-    *words, number = before.split()
+    *words, number = before.rsplit(maxsplit=3)
     number = number.lstrip("([\"'“„")
     if not number.isdecimal() or not 0 < int(number) < 100:
         return False

@@ -130,6 +130,8 @@ def test_sentences_hold_every_visible_character_once_and_in_order(text):
         "3. Mai",
         "1. ",
         "\n1. ",
+        "a: b\n",
+        "a: ",
         "؟",
         "। ",
     ],
@@ -160,3 +162,38 @@ def test_lines_of_comma_separated_values_are_sentences_of_their_own():
     assert [text[one.start : one.end] for one in sentence_spans(text)] == ["Our servers are these.", *rows]
     prose = "It rained, it snowed, and\nthe wind, cold and wet, went\nround the house."
     assert len(sentence_spans(prose)) == 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Name: Ann Lee", "Phone: +49 30 1234", "Email: ann@example.org"],
+        [
+            "Our desk",
+            "Name: Lee, J.",
+            "  Phone number: 5",
+            "**Email:** ann@example.org",
+            "Fax:",
+            "Status: open at 10:30",
+        ],
+        ["Q: How long", "A: Three years", "Q: How much", "A: 5 €"],
+        ["姓名：张三", "电话：123", "地址：北京"],
+        ["Name: Ann", "Team: red", "Note: Call first.", "Then write.", "Phone: 5", "Fax: 6", "Email: a@b.org"],
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_lines_of_key_and_value_are_sentences_of_their_own(lines, newline):
+    assert split(newline.join(lines)) == [line.strip() for line in lines]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Name: Ann\nPhone: 5",
+        "Name: Ann\nwho is new\nPhone: 5\nand old\nEmail: a@b.org",
+        "It rained in the morning, and there was one thing that we knew: we\nhad to go; and this we said, too: it\n"
+        "is cold, so: no",
+    ],
+)
+def test_few_lines_with_colons_are_prose(text):
+    assert split(text) == [text]
