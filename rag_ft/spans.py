@@ -27,9 +27,12 @@ _CURRENCIES = frozenset("$£€¥")
 _LABEL = re.compile(r"(?:[QAF]|Question|Answer|Frage|Antwort)[:.)](?=\s)")
 """What a list of questions and answers begins its lines with: no part of an answer."""
 
-_NEVER_FIRST = frozenset(",.;:!?)]}%‰°”’»")
-_NEVER_LAST = frozenset(",;:!?([{“‘«¿¡$£€¥#@")
-_PAIRS = {")": "(", "]": "[", "}": "{", "”": "“", "»": "«"}
+_STOPS = "，、；：。！？،؛؟۔।॥"
+"""Stops and commas of Chinese, Japanese, Arabic and Hindi."""
+
+_NEVER_FIRST = frozenset(",.;:!?)]}%‰°”’»）」』》〉】" + _STOPS)
+_NEVER_LAST = frozenset(",;:!?([{“‘«¿¡$£€¥#@（「『《〈【" + _STOPS)
+_PAIRS = dict(zip(")]}”»）」』》〉】", "([{“«（「『《〈【", strict=True))
 _OPENERS = frozenset(_PAIRS.values())
 
 

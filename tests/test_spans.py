@@ -56,6 +56,17 @@ def test_an_abbreviations_full_stop_may_end_a_span():
     assert "the U.S." in texts("in the U.S. today.")
 
 
+def test_chinese_punctuation_neither_begins_nor_ends_a_span():
+    assert texts("他生于1998年，现在住在北京。") == ["他生于1998年", "他生于1998年，现在住在北京", "现在住在北京"]
+    assert texts("《红楼梦》：「好」！") == ["《红楼梦》", "《红楼梦》：「好」", "红楼梦", "「好」", "好"]
+    assert texts("（三）、【四】？") == ["（三）", "（三）、【四】", "三", "【四】", "四"]
+
+
+def test_commas_and_stops_of_arabic_and_hindi_neither_begin_nor_end_a_span():
+    assert texts("نعم، لا؟") == ["نعم", "نعم، لا", "لا"]
+    assert texts("यह घर। वह") == ["यह", "यह घर", "यह घर। वह", "घर", "घर। वह", "वह"]
+
+
 @given(st.text(st.sampled_from("ab1.,-(\"')é日$% \n"), max_size=60))
 def test_spans_are_ordered_unique_and_begin_and_end_on_visible_characters(text):
     spans = candidate_spans(text, [(0, len(text))])
