@@ -17,7 +17,14 @@ class Span(NamedTuple):
     end: int
 
 
-_WORD = re.compile(r"\w+(?:[-'’‐‑._]\w+|(?<=\d)[,:]\d+)*")
+_LETTERS = (
+    r"[\w\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
+    r"\u0900-\u0963\u0966-\u0dff\u0e31-\u0e3a\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ece\u1000-\u1049\u1050-\u109f"
+    r"\u1780-\u17d3\u200c\u200d]+"
+)
+"""Words, with accents and vowel signs that `\\w` lacks: Hebrew, Arabic, the scripts of India, Thai, Burmese, Khmer."""
+
+_WORD = re.compile(rf"{_LETTERS}(?:[-'’‐‑._]{_LETTERS}|(?<=\d)[,:]\d+)*")
 """A word is not cut at hyphens, apostrophes, inner full stops (3.5, e.g, faiss.Index) or commas between digits."""
 
 _UNITS = frozenset("%‰°")

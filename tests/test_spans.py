@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,11 @@ def test_numbers_hyphens_and_dotted_names_are_not_cut():
     found = texts("low-rank 131,072 and 3.5 or faiss.Index")
     assert {"low-rank", "131,072", "3.5", "faiss.Index"} <= set(found)
     assert not {"low", "131", "072", "3", "faiss", "Index"} & set(found)
+
+
+@pytest.mark.parametrize("word", ["हिन्दी", "தமிழ்", "cafe\u0301s", "كِتَاب", "می\u200cخواهم", "שָׁלוֹם", "ที่นี่", "မြန်မာ"])
+def test_a_word_is_not_cut_at_its_vowel_signs(word):
+    assert texts(f"{word} 5") == [word, f"{word} 5", "5"]
 
 
 def test_symbols_that_belong_to_a_word_may_begin_and_end_a_span():
