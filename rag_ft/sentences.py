@@ -29,14 +29,14 @@ _ABBREVIATIONS = frozenset(
     "e.g i.e cf etc al vs dr mr mrs ms prof st no nos fig figs eq eqs sec ch chap vol vols pp p ed eds ca approx"
     " dept univ inc ltd co corp jr sr jan feb mar apr jun jul aug sep sept oct nov dec viz resp lt col gen sgt capt rev"
     " hon gov sen rep max min art arts para paras tel est gem incl excl"
-    " abs abb kap ziff nr bzw usw ggf vgl inkl evtl bzgl zzgl mär okt dez"
+    " abs abb kap tab ziff nr mio mrd bzw usw ggf vgl inkl evtl bzgl zzgl mär okt dez"
     " z.b d.h u.a v.a s.o s.u i.d.r i.v.m i.s.d i.s.v".split()
 )
 _BEFORE_A_CAPITAL = frozenset("etc al inc ltd co corp jr sr p pp usw".split())
 """Abbreviations after which a capital does begin a new sentence more often than not."""
 
 _BEFORE_A_NUMBER = frozenset(
-    "no nos fig figs eq eqs sec ch chap vol vols max min art arts para paras tel est gem abs abb kap ziff".split()
+    "no nos fig figs eq eqs sec ch chap vol vols max min art arts para paras tel est gem abs abb kap tab ziff".split()
 )
 """Abbreviations that are whole words, too: "No. 5" goes on; "The answer is no." ends."""
 
@@ -50,7 +50,11 @@ _MONTH = re.compile(
     r"(?:Januar|Jänner|Februar|Feber|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember"
     r"|January|February|June|July|October|December|(?:March|May)(?=\s\d))\b"  # "May I?" begins a sentence
     r"|(?:Jan|Feb|Mär|Mrz|Apr|Jun|Jul|Aug|Sept?|Okt|Oct|Nov|Dez|Dec)\."
+    r"|(?:0?[1-9]|1[0-2])\.\s\d{4}\b"  # 3. 10. 1990
 )
+_DAY_AND_MONTH = re.compile(r"(?:0?[1-9]|[12]\d|3[01])\.\s(?:0?[1-9]|1[0-2])\Z")
+_YEAR = re.compile(r"\d{4}\b")
+_VERSUS = re.compile(r"\b[A-Z][\w.]* v$")
 _BEFORE_AN_ORDINAL = frozenset("am im der die das des dem den vom zum zur beim".split())
 
 
@@ -158,6 +162,8 @@ def _ends_sentence(text: str, found: re.Match[str]) -> bool:
             return False
         if _CAPITAL_LETTER.match(text, found.end()):  # z. B., 44 v. Chr. geboren
             return False
+        if last == "v" and _VERSUS.search(text, max(0, found.start() - 24), found.start()):  # Roe v. Wade
+            return False
         letters = _SPACED_LETTERS.search(text, max(0, found.start() - 24), found.start())
         if letters is not None and "".join(letters[0].split()).lower() in _ABBREVIATIONS:
             return False
@@ -184,5 +190,7 @@ def _is_ordinal(text: str, stop: int, after: int) -> bool:
     if not number.isdecimal() or not 0 < int(number) < 100:
         return False
     if int(number) <= 31 and _MONTH.match(text, after):
+        return True
+    if words and _YEAR.match(text, after) and _DAY_AND_MONTH.fullmatch(f"{words[-1]} {number}"):
         return True
     return bool(words) and words[-1].lower() in _BEFORE_AN_ORDINAL and words[-2:] != ["I", "am"]

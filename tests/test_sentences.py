@@ -42,6 +42,8 @@ def test_sentences(text, sentences):
         "The price is 20 € incl. VAT, excl. Freight.",
         "Founded est. 1950 (Tel. 030 1234, tel. +49 30 1234, Tel. (030) 1234).",
         "See Vol. II of it.",
+        "In Roe v. Wade and Apple Inc. v. Pepper it was so.",
+        "Kap. 3, Abb. 4 und Tab. 5 nennen 5 Mio. Euro und 2 Mrd. Euro.",
         "Die Frist beträgt z. B. 28 Tage gem. § 3 Abs. 2 BUrlG.",
         "Die Frist beträgt z.B. 28 Tage, z.B. Montag, d.h. Anfang und u.a. Ende.",
         "Siehe Nr. 5 und Art. 6 DSGVO.",
@@ -64,6 +66,7 @@ def test_an_abbreviation_does_not_end_a_sentence(text):
         "1.2. Install the package.",
         "Deutschland wurde am 3. Oktober 1990 wiedervereinigt.",
         "Vom 1. Mai bis 31. Dez. 2024, nicht vom 3. bis 7. März.",
+        "Am 3. 10. 1990 oder am 01. 01. 2024.",
         "It opened on 3. October 1990 and closed on 4. May 2001.",
         "Im 19. Jahrhundert galt die 2. Auflage.",
     ],
@@ -91,6 +94,8 @@ def test_the_number_of_an_item_or_a_day_does_not_end_a_sentence(text):
         ("Es gibt Tee, Kaffee usw.", "Die Küche ist offen."),
         ("Wir sitzen in der Hauptstr.", "Kommen Sie vorbei."),
         ("Das war 44 v. Chr.", "Rom trauerte."),
+        ("It has the speed v.", "The other is faster."),
+        ("He scored 7.", "1990 was better."),
         ("It is in column a.", "The rest is in b."),
     ],
 )
@@ -133,7 +138,6 @@ def test_sentences_hold_every_visible_character_once_and_in_order(text):
         "a: b\n",
         "a: ",
         "؟",
-        "। ",
     ],
 )
 def test_a_megabyte_of_anything_takes_linear_time(run):
