@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -62,11 +63,11 @@ class Corpus:
 
     def fail(self, source: str | Path, reason: str) -> None:
         """Note a failure."""
-        self.failures.append(CorpusFailure(str(source), reason))
+        self.failures.append(CorpusFailure(_printable(source), reason))
 
     def skip(self, source: str | Path, reason: str) -> None:
         """Note what is left out on purpose."""
-        self.skipped.append(CorpusFailure(str(source), reason))
+        self.skipped.append(CorpusFailure(_printable(source), reason))
 
 
 def read_corpus(source: Source, *, exclude: Sequence[Path] = ()) -> Corpus:
@@ -140,9 +141,16 @@ def _holds_index(folder: Path) -> bool:
     return (folder / "manifest.json").is_file() and (folder / "generations").is_dir()
 
 
+def _printable(source: str | Path) -> str:
+    """A path as any terminal and any JSON takes it: bytes that are not UTF-8, and halves of pairs, as escapes."""
+    return str(source).encode("utf-8", "backslashreplace").decode()
+
+
 def _file(path: Path, name: str, corpus: Corpus, *, asked_for: bool) -> Iterator[Document]:
     suffix = path.suffix.lower()
     try:
+        if _printable(path) != str(path):
+            raise Unreadable("has a name that is not UTF-8: rename it")
         if suffix == _LINES:
             yield from _json_lines(path, name, corpus)
         elif suffix == _JSON:
@@ -157,11 +165,24 @@ def _file(path: Path, name: str, corpus: Corpus, *, asked_for: bool) -> Iterator
         corpus.fail(path, str(error))
     except OSError as error:
         corpus.fail(path, f"cannot be opened ({error.strerror or error})")
+    except (ValidationError, RecursionError) as error:
+        corpus.fail(path, _why_no_document(error))
+
+
+def _why_no_document(error: ValidationError | RecursionError) -> str:
+    if isinstance(error, RecursionError) or error.errors()[0]["type"].startswith("recursion"):
+        return "is nested too deeply"
+    return first_problem(error)
+
+
+def _check_ordinary(path: Path) -> None:
+    """A pipe would be waited for without end."""
+    if not path.is_file():
+        raise Unreadable("is not an ordinary file")
 
 
 def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise Unreadable("is not an ordinary file")
+    _check_ordinary(path)
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise Unreadable(
@@ -189,50 +210,52 @@ def _document(path: Path, name: str) -> Document:
 
 
 def _json_lines(path: Path, name: str, corpus: Corpus) -> Iterator[Document]:
-    with path.open(encoding="utf-8-sig") as file:
-        number = 0
-        while True:
-            number += 1
-            try:
-                line = file.readline()
-            except UnicodeDecodeError as error:
-                raise Unreadable(f"is not UTF-8 at line {number} or below") from error
-            if not line:
-                break
+    _check_ordinary(path)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise Unreadable("is not UTF-8 but UTF-16: save it as UTF-8")
             if not line.strip():
                 continue
             where = f"{path}:{number}"
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                if not isinstance(record, dict):
+                    raise Unreadable("is not a JSON object")
+                if "question" in record and "answers" in record and not {"text", "page_content"} & record.keys():
+                    corpus.skip(path, "holds question records, not documents")
+                    return
+                document = _json_line(record, f"{name}:{number}", where)
+            except UnicodeDecodeError:
+                corpus.fail(where, "is not UTF-8")
+            except (ValidationError, RecursionError) as error:  # before ValueError, which pydantic's is too
+                corpus.fail(where, _why_no_document(error))
+            except Unreadable as error:
+                corpus.fail(where, str(error))
             except ValueError as error:
                 corpus.fail(where, f"is not JSON ({error})")
-                continue
-            if not isinstance(record, dict):
-                corpus.fail(where, "is not a JSON object")
-                continue
-            text = record.pop("text", None) or record.pop("page_content", None)
-            if text is None and "question" in record and "answers" in record:
-                corpus.skip(path, "holds question records, not documents")
-                return
-            if not isinstance(text, str) or not text.strip():
-                corpus.fail(where, "has no text: put it in the field 'text' or 'page_content'")
-                continue
-            given = record.pop("metadata", None)
-            title, link = record.pop("title", None), record.pop("source", None) or record.pop("url", None)
-            metadata: Metadata = {
-                **({str(key): json_value(value) for key, value in given.items()} if isinstance(given, dict) else {}),
-                **{key: json_value(value) for key, value in record.items() if key != "id"},
-            }
-            try:
-                yield Document(
-                    id=str(record.get("id") or f"{name}:{number}"),
-                    text=text,
-                    title=str(title or metadata.get("title") or ""),
-                    source=str(link or metadata.get("source") or where),
-                    metadata=metadata,
-                )
-            except ValidationError as error:
-                corpus.fail(where, first_problem(error))
+            else:
+                yield document
+
+
+def _json_line(record: dict[str, Any], name: str, where: str) -> Document:
+    """The document of one record; `name` and `where` where it has no id and no source of its own."""
+    text = record.pop("text", None) or record.pop("page_content", None)
+    if not isinstance(text, str) or not text.strip():
+        raise Unreadable("has no text: put it in the field 'text' or 'page_content'")
+    given = record.pop("metadata", None)
+    title, link = record.pop("title", None), record.pop("source", None) or record.pop("url", None)
+    metadata: Metadata = {
+        **({str(key): json_value(value) for key, value in given.items()} if isinstance(given, dict) else {}),
+        **{key: json_value(value) for key, value in record.items() if key != "id"},
+    }
+    return Document(
+        id=str(record.get("id") or name),
+        text=text,
+        title=str(title or metadata.get("title") or ""),
+        source=str(link or metadata.get("source") or where),
+        metadata=metadata,
+    )
 
 
 def _squad(path: Path, corpus: Corpus, asked_for: bool) -> Iterator[Document]:
@@ -259,7 +282,12 @@ def _in_memory(documents: Iterable[Any], corpus: Corpus) -> Iterator[Document]:
                     str(document.id or document.metadata.get("source") or f"document {number}"), "holds no text"
                 )
                 continue
-            yield _from_langchain(document, number)
+            try:
+                made = _from_langchain(document, number)
+            except (ValidationError, RecursionError) as error:
+                corpus.fail(str(document.id or f"document {number}"), _why_no_document(error))
+                continue
+            yield made
         else:
             corpus.fail(f"document {number}", f"is a {type(document).__name__}, not a langchain document")
 

@@ -202,7 +202,8 @@ class GenerationBuilder:
             return
         broken = _invalid_unicode(document)
         if broken is not None:
-            self.failures.append(Failure(document.source or document.id, broken))
+            source = (document.source or document.id).encode("utf-8", "backslashreplace").decode()
+            self.failures.append(Failure(source, broken))
             return
         (self.added if before is None else self.changed).append(document.id)
         self.chosen[document.id] = self._stage(document, fingerprint)
@@ -451,9 +452,7 @@ def _slice(file: Any, span: tuple[int, int]) -> bytes:
 def _invalid_unicode(document: Document) -> str | None:
     """Why a document cannot be stored as UTF-8, or None."""
     try:
-        document.model_dump_json().encode("utf-8")
-        document.text.encode("utf-8")
-    except ValueError as error:  # pydantic's own and UnicodeEncodeError
-        where = f" at character {error.start}" if isinstance(error, UnicodeEncodeError) else ""
-        return f"the text holds half of a surrogate pair{where}: save it as valid UTF-8"
+        json_line(document.model_dump(mode="json"))
+    except UnicodeEncodeError:
+        return "the text holds half of a surrogate pair: save it as valid UTF-8"
     return None

@@ -328,6 +328,40 @@ def test_each_damaged_file_is_told_and_the_others_go_on(tmp_path):
     reasons(corpus)
 
 
+def test_names_pipes_and_depths_that_no_reader_takes_are_failures_of_their_own(tmp_path):
+    (tmp_path / "good.txt").write_text("A good text.")
+    with open(os.fsencode(tmp_path) + b"/m\xfcller.md", "wb") as file:
+        file.write(b"Text.")
+    for name in ("p.jsonl", "p.txt", "p.json"):
+        os.mkfifo(tmp_path / name)
+
+    def nested(depth):
+        return '{"text": "t", "x": ' + "[" * depth + "]" * depth + "}\n"
+
+    (tmp_path / "deep.jsonl").write_text(nested(300) + nested(700) + nested(100_000) + nested(9))
+    (tmp_path / "deep.md").write_text("---\nx: " + "[" * 150 + "]" * 150 + "\n---\nText.\n")
+    documents, corpus = read(tmp_path)
+    assert {"good.txt", "deep.jsonl:4"} <= set(documents)
+    told = {os.path.basename(failure.source): failure.reason for failure in corpus.failures}
+    assert told.pop("m\\udcfcller.md") == "has a name that is not UTF-8: rename it"
+    for name in ("p.jsonl", "p.txt", "p.json"):
+        assert told.pop(name) == "is not an ordinary file"
+    assert told == {f"deep.jsonl:{line}": "is nested too deeply" for line in (1, 2, 3)}
+    deep = json.loads(nested(400))["x"]
+    documents, corpus = read(
+        [LangchainDocument(page_content="x", id="i", metadata={"x": deep}), Document(id="a", text="x")]
+    )
+    assert [*documents] == ["a"] and reasons(corpus) == ["is nested too deeply"]
+
+
+def test_one_line_that_is_not_utf_8_does_not_lose_the_others(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "One."}\n{"text": "caf\xe9"}\n{"text": "Three."}\n')
+    documents, corpus = read(tmp_path / "a.jsonl")
+    assert [*documents] == ["a.jsonl:1", "a.jsonl:3"] and reasons(corpus) == ["is not UTF-8"]
+    (tmp_path / "a.jsonl").write_text('{"text": "One."}\n' * 9, encoding="utf-16")
+    assert reasons(read(tmp_path / "a.jsonl")[1]) == ["is not UTF-8 but UTF-16: save it as UTF-8"]
+
+
 def test_files_that_are_not_documents(tmp_path):
     (tmp_path / "q.jsonl").write_text('{"id": "1", "question": "Q?", "answers": ["x"]}\n')
     (tmp_path / "package.json").write_text("{}")

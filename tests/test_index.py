@@ -205,9 +205,11 @@ def test_a_source_without_documents_is_an_error(path):
 
 def test_half_a_surrogate_pair_is_a_failure_that_names_the_document(path):
     broken = Document(id="x", text="abc \ud800 def", source="x.txt")
-    index = build([broken, DOCUMENTS[0]], path)
+    named = Document(id="y", text="abc", source="\ud800.txt")
+    index = build([broken, named, DOCUMENTS[0]], path)
     assert [*index.documents()] == ["a.md"]
-    assert index.last_report.failures[0].source == "x.txt"
+    assert [failure.source for failure in index.last_report.failures] == ["x.txt", "\\ud800.txt"]
+    assert index.last_report.model_dump_json()
     assert "half of a surrogate pair" in index.last_report.failures[0].reason
 
 
@@ -570,3 +572,12 @@ def test_a_file_that_cannot_be_read_any_more_stays_as_it_was_indexed(tmp_path):
     assert index.last_report.removed == ("sub/b.txt",)
     assert [failure.source for failure in index.last_report.failures] == [str(folder / "a.txt")]
     assert index.document("a.txt").text == "The fox is quick."
+
+
+def test_the_deepest_metadata_that_a_document_takes_is_stored_and_read_again(path):
+    deep: list[object] = []
+    for _ in range(254):
+        deep = [deep]
+    index = build([Document(id="deep", text="x", metadata={"x": deep})], path)
+    assert index.last_report.failures == ()
+    assert index.document("deep").metadata == {"x": deep}
