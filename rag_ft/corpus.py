@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -32,6 +32,10 @@ class CorpusFailure(NamedTuple):
 
     source: str
     reason: str
+    file: str = ""
+    """The file or folder, named from the corpus folder as an id is: all that was in it may be what cannot be read."""
+    document: str | None = None
+    """Id of the one document that cannot be read, where that is known."""
 
 
 class Corpus:
@@ -48,42 +52,47 @@ class Corpus:
         """What should have been read and could not."""
         self.skipped: list[CorpusFailure] = []
         """What was never tried: hidden files, other kinds of files."""
+        self.file = ""
+        """The file of the last document, named from the corpus folder; empty for documents in memory."""
         self._read = read
 
     def __iter__(self) -> Iterator[Document]:
         self.failures.clear()
         self.skipped.clear()
+        self.file = ""
         seen: set[str] = set()
         for document in self._read(self):
             if document.id in seen:
-                self.fail(document.source or document.id, f"has the id {document.id!r} of an earlier document")
+                reason = f"has the id {document.id!r} of an earlier document"
+                self.fail(document.source or document.id, reason, document=document.id)
                 continue
             seen.add(document.id)
             yield document
 
-    def fail(self, source: str | Path, reason: str) -> None:
-        """Note a failure."""
-        self.failures.append(CorpusFailure(_printable(source), reason))
+    def fail(self, source: str | Path, reason: str, *, document: str | None = None) -> None:
+        """Note a failure, where it is known that of one document."""
+        self.failures.append(CorpusFailure(_printable(source), reason, self.file, document))
 
     def skip(self, source: str | Path, reason: str) -> None:
         """Note what is left out on purpose."""
         self.skipped.append(CorpusFailure(_printable(source), reason))
 
 
-def read_corpus(source: Source, *, exclude: Sequence[Path] = ()) -> Corpus:
+def read_corpus(source: Source, *, exclude: Sequence[Path] = (), known: Set[str] = frozenset()) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
     Folders are read in sorted order, links followed, no file twice; hidden files, folders named by `exclude` and
     folders that hold an index are left out. Ids: the path below the folder with forward slashes; a single file's
-    name; `id` of a JSON line, else `<file>:<line>`; the title of a SQuAD article. Raises CorpusError where nothing
-    is at the path.
+    name; `id` of a JSON line, else `<file>:<line>`; the title of a SQuAD article. `known`: files that gave documents
+    before (`Corpus.file`), so that a `.json` among them that gives none is a failure. Raises CorpusError where
+    nothing is at the path.
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if not path.exists():
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
         if path.is_dir():
-            return Corpus(str(path), lambda corpus: _folder(path, corpus, exclude))
+            return Corpus(str(path), lambda corpus: _folder(path, corpus, exclude, known))
         return Corpus(str(path), lambda corpus: _file(path, path.name, corpus, asked_for=True))
     if hasattr(source, "lazy_load"):
         loader = source
@@ -100,13 +109,15 @@ def document_fingerprint(document: Document) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path]) -> Iterator[Document]:
+def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path], known: Set[str]) -> Iterator[Document]:
     excluded = {Path(path).resolve() for path in exclude}
     seen_folders: set[Path] = set()
     seen_files: set[Path] = set()
 
     def unreadable(error: OSError) -> None:
-        corpus.fail(error.filename or root, f"cannot be listed ({error.strerror})")
+        folder = Path(error.filename or root)
+        corpus.file = folder.relative_to(root).as_posix()
+        corpus.fail(folder, f"cannot be listed ({error.strerror})")
 
     for name, folders, files in os.walk(root, followlinks=True, onerror=unreadable):
         here = Path(name)
@@ -122,6 +133,7 @@ def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path]) -> Iterator[Doc
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for file in sorted(files):
             path = here / file
+            corpus.file = path.relative_to(root).as_posix()
             if file.startswith("."):
                 corpus.skip(path, "is hidden")
                 continue
@@ -134,7 +146,7 @@ def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path]) -> Iterator[Doc
                 corpus.skip(path, f"was read already as {target}")
                 continue
             seen_files.add(target)
-            yield from _file(path, path.relative_to(root).as_posix(), corpus, asked_for=False)
+            yield from _file(path, corpus.file, corpus, asked_for=not known.isdisjoint((corpus.file, str(path))))
 
 
 def _holds_index(folder: Path) -> bool:
@@ -147,9 +159,11 @@ def _printable(source: str | Path) -> str:
 
 
 def _file(path: Path, name: str, corpus: Corpus, *, asked_for: bool) -> Iterator[Document]:
+    """The documents of one file; `asked_for`: that it holds none is a failure, and not left out in silence."""
+    corpus.file = name
     suffix = path.suffix.lower()
     try:
-        if _printable(path) != str(path):
+        if _printable(path) != str(path) and suffix in (_LINES, _JSON, *READERS):
             raise Unreadable("has a name that is not UTF-8: rename it")
         if suffix == _LINES:
             yield from _json_lines(path, name, corpus)
@@ -211,46 +225,57 @@ def _document(path: Path, name: str) -> Document:
 
 def _json_lines(path: Path, name: str, corpus: Corpus) -> Iterator[Document]:
     _check_ordinary(path)
+    documents, empty = False, True
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise Unreadable("is not UTF-8 but UTF-16: save it as UTF-8")
             if not line.strip():
                 continue
-            where = f"{path}:{number}"
+            empty = False
+            where, own = f"{path}:{number}", f"{name}:{number}"
+            known: str | None = None
             try:
                 record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 if not isinstance(record, dict):
                     raise Unreadable("is not a JSON object")
-                if "question" in record and "answers" in record and not {"text", "page_content"} & record.keys():
+                if not documents and record.keys() >= {"question", "answers"} and not _text_of(record):
                     corpus.skip(path, "holds question records, not documents")
                     return
-                document = _json_line(record, f"{name}:{number}", where)
+                known = str(record.get("id") or own)
+                document = _json_line(record, known, where)
             except UnicodeDecodeError:
                 corpus.fail(where, "is not UTF-8")
             except (ValidationError, RecursionError) as error:  # before ValueError, which pydantic's is too
-                corpus.fail(where, _why_no_document(error))
+                corpus.fail(where, _why_no_document(error), document=known)
             except Unreadable as error:
-                corpus.fail(where, str(error))
+                corpus.fail(where, str(error), document=known)
             except ValueError as error:
                 corpus.fail(where, f"is not JSON ({error})")
             else:
+                documents = True
                 yield document
+    if empty:
+        raise Unreadable("is empty")
+
+
+def _text_of(record: dict[str, Any]) -> Any:
+    return record.get("text") or record.get("page_content")
 
 
 def _json_line(record: dict[str, Any], name: str, where: str) -> Document:
-    """The document of one record; `name` and `where` where it has no id and no source of its own."""
-    text = record.pop("text", None) or record.pop("page_content", None)
+    """The document of one record; `where` is its source if it names none."""
+    text = _text_of(record)
     if not isinstance(text, str) or not text.strip():
         raise Unreadable("has no text: put it in the field 'text' or 'page_content'")
     given = record.pop("metadata", None)
     title, link = record.pop("title", None), record.pop("source", None) or record.pop("url", None)
     metadata: Metadata = {
         **({str(key): json_value(value) for key, value in given.items()} if isinstance(given, dict) else {}),
-        **{key: json_value(value) for key, value in record.items() if key != "id"},
+        **{key: json_value(value) for key, value in record.items() if key not in ("id", "text", "page_content")},
     }
     return Document(
-        id=str(record.get("id") or name),
+        id=name,
         text=text,
         title=str(title or metadata.get("title") or ""),
         source=str(link or metadata.get("source") or where),
@@ -267,7 +292,7 @@ def _squad(path: Path, corpus: Corpus, asked_for: bool) -> Iterator[Document]:
         return
     for name, article in articles:
         if not article.text.strip():
-            corpus.fail(f"{path}, {name}", "holds no text")
+            corpus.fail(f"{path}, {name}", "holds no text", document=name)
             continue
         yield Document(id=name, text=article.text, title=article.title.replace("_", " "), source=str(path))
 
@@ -278,9 +303,8 @@ def _in_memory(documents: Iterable[Any], corpus: Corpus) -> Iterator[Document]:
             yield document
         elif isinstance(getattr(document, "page_content", None), str):
             if not document.page_content.strip():
-                corpus.fail(
-                    str(document.id or document.metadata.get("source") or f"document {number}"), "holds no text"
-                )
+                source = str(document.id or document.metadata.get("source") or f"document {number}")
+                corpus.fail(source, "holds no text", document=document.id)
                 continue
             try:
                 made = _from_langchain(document, number)

@@ -112,11 +112,11 @@ class Index:
             committed = store.committed_generation()
             if committed is not None:
                 store.sweep(committed, journal=False)
-            corpus = _read(source, store.path)
+            corpus = _read(source, store.path, base)
             builder = _builder(store, base, embedder, chunking)
             try:
                 _take_all(builder, corpus, progress=progress)
-                builder.keep_unreadable(failure.source for failure in corpus.failures)
+                builder.keep_unreadable(corpus.failures)
                 removed = tuple(sorted(set(base.row_of if base else ()) - set(builder.chosen)))
                 _refuse_nothing(builder, corpus)
                 _commit(store, builder, base, kind)
@@ -344,7 +344,7 @@ class Index:
             base = open_generation(self._store, verify="full")
             check_sentinels(base, embedder, self.path)
             self._store.sweep(base.manifest.generation, journal=False)
-            corpus = _read(source, self.path)
+            corpus = _read(source, self.path, base)
             builder = _builder(self._store, base, embedder, ChunkingConfig.model_validate(base.manifest.chunking))
             try:
                 _take_all(builder, corpus, progress=progress)
@@ -508,10 +508,14 @@ def _base_to_reuse(store: IndexStore, embedder: Embedder) -> Generation | None:
     return base
 
 
-def _read(source: Source, path: Path) -> Corpus:
+def _read(source: Source, path: Path, base: Generation | None) -> Corpus:
     from rag_ft.corpus import read_corpus
 
-    return read_corpus(source, exclude=[path])
+    rows = base.table if base is not None else []
+    # Format 1 did not say which file a document came from; the source of SQuAD's articles does.
+    return read_corpus(
+        source, exclude=[path], known={name for row in rows for name in (row.file or row.id, row.source)}
+    )
 
 
 def _builder(
@@ -549,7 +553,7 @@ def _take_all(builder: GenerationBuilder, corpus: Corpus, *, progress: bool) -> 
         bar.stage("embedding passages")
         builder.show = bar.at
         for document in corpus:
-            builder.take(document, document_fingerprint(document))
+            builder.take(document, document_fingerprint(document), corpus.file)
         builder.embed_pending()
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +50,7 @@ from rag_ft.vectors import KindChoice, build_vectors, choose_kind, stored_vector
 
 if TYPE_CHECKING:
     from rag_ft.chunking import Chunker
+    from rag_ft.corpus import CorpusFailure
     from rag_ft.embedding import Embedder
 
 logger = logging.getLogger(__name__)
@@ -161,6 +161,8 @@ class GenerationBuilder:
         self._staged_passages = (self.folder / _STAGED_PASSAGES).open("w+b")
         self.chosen: dict[str, int | _Staged] = {}
         """By document id: its number in the base, or what was staged."""
+        self._files: dict[str, str] = {}
+        """By id of a document that was taken: its `TableRow.file`."""
         self._known_rows: dict[bytes, int] | None = None
         self._pending: dict[bytes, str] = {}
         self.added: list[str] = []
@@ -181,20 +183,27 @@ class GenerationBuilder:
             if row.id not in self.chosen:
                 self.chosen[row.id] = number
 
-    def keep_unreadable(self, sources: Iterable[str]) -> None:
-        """Carry over documents whose file, or a folder above it, cannot be read now: unreadable is not gone."""
-        if self._rows_of is None:
+    def keep_unreadable(self, failures: Sequence[CorpusFailure]) -> None:
+        """Carry over documents that, or whose file or a folder above it, cannot be read now: unreadable is not gone.
+
+        Of a line that is no JSON nobody knows which document it was: every one of its file that was not found stays.
+        """
+        if self._rows_of is None or not failures:
             return
-        places = tuple(sources)
+        ids = {one.document for one in failures if one.document is not None}
+        places = [one for one in failures if one.document is None]
+        files, sources = {one.file for one in places}, {one.source for one in places}
         for number, row in enumerate(self._rows_of.table):
-            if row.id not in self.chosen and any(
-                row.source == place or row.source.startswith(place.rstrip(os.sep) + os.sep) for place in places
+            path = PurePosixPath(row.file or row.id)
+            if row.id not in self.chosen and (
+                row.id in ids or row.source in sources or not files.isdisjoint(map(str, (path, *path.parents)))
             ):
                 self.chosen[row.id] = number
                 self.kept.append(row.id)
 
-    def take(self, document: Document, fingerprint: str) -> None:
-        """Take a document in; one that the base has unchanged is carried over."""
+    def take(self, document: Document, fingerprint: str, file: str = "") -> None:
+        """Take a document of a file in; one that the base has unchanged is carried over."""
+        self._files[document.id] = file if file != document.id else ""
         before = self._base.row_of.get(document.id) if self._base is not None else None
         if self._rows_of is not None and before is not None and self._rows_of.table[before].fingerprint == fingerprint:
             self.chosen[document.id] = before
@@ -204,6 +213,9 @@ class GenerationBuilder:
         if broken is not None:
             source = (document.source or document.id).encode("utf-8", "backslashreplace").decode()
             self.failures.append(Failure(source, broken))
+            if self._rows_of is not None and before is not None:
+                self.chosen[document.id] = before
+                self.kept.append(document.id)
             return
         (self.added if before is None else self.changed).append(document.id)
         self.chosen[document.id] = self._stage(document, fingerprint)
@@ -271,6 +283,7 @@ class GenerationBuilder:
             self._rows_of is not None
             and all(isinstance(place, int) for place in self.chosen.values())
             and len(self.chosen) == len(self._rows_of.table)
+            and all(self._files.get(row.id, row.file) == row.file for row in self._rows_of.table)
         )
 
     def write(self, kind_choice: KindChoice) -> Manifest:
@@ -338,7 +351,7 @@ class GenerationBuilder:
                 line = _slice(self._staged_documents, place.document)
                 documents.write(line, [len(line)])
                 passages.write(_slice(self._staged_passages, place.passages), place.lengths)
-            table.append(row)
+            table.append(replace(row, file=self._files.get(row.id, row.file)))
         documents.close()
         passages.close()
         with (self.folder / TABLE).open("wb") as file:

@@ -11,8 +11,8 @@ from pydantic import Field, JsonValue
 from rag_ft.schema import Record
 from rag_ft.vectors import Kind, KindChoice
 
-FORMAT = 1
-"""Version of the files on disk; a reader refuses a higher one."""
+FORMAT = 2
+"""Version of the files on disk; a reader refuses a higher one. 1 knew no `TableRow.file`, and is read."""
 
 METRIC = "inner product of normalised vectors (cosine)"
 

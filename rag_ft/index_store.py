@@ -336,10 +336,13 @@ class TableRow:
     source: str
     metadata: Metadata
     passages: int
+    file: str = ""
+    """The file that it was read from, as `Corpus.file`; empty where that is its id, or where it was in memory."""
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the table file."""
         return {
+            **({"file": self.file} if self.file else {}),
             "id": self.id,
             "fingerprint": self.fingerprint,
             "title": self.title,

@@ -307,6 +307,7 @@ def damaged(tmp_path):
         "secret.pdf": (encrypted.getvalue(), "is encrypted: save a copy without a password"),
         "no.pdf": (b"%PDF-1.4 nothing", "is not a PDF that can be read"),
         "lines.jsonl": (b'{"text": "ok"}\n{broken\n[1]\n{"title": "x"}\n', "is not JSON"),
+        "empty.jsonl": (b" \n", "is empty"),
         "latin.jsonl": (b'{"text": "caf\xe9"}\n', "is not UTF-8"),
     }
 

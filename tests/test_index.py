@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from rag_ft.errors import (
     UsageError,
 )
 from rag_ft.index import Index
+from rag_ft.index_manifest import content_checksum
+from rag_ft.index_store import json_line
 from rag_ft.schema import Document
 
 CHUNKING = ChunkingConfig(max_tokens=24)
@@ -58,6 +62,23 @@ def same(one: Index, other: Index) -> None:
     assert [*one.documents()] == [*other.documents()]
     assert one.fingerprint == other.fingerprint
     assert rankings(one) == rankings(other)
+
+
+def lines(*records: object) -> bytes:
+    return b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in records)
+
+
+def as_format_1(path: Path) -> None:
+    """Rewrite an index as version 1 of the format had it: no document says which file it came from."""
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    table = path / "generations" / manifest["generation"] / "table.jsonl"
+    rows = [json.loads(line) for line in table.read_bytes().splitlines()]
+    table.write_bytes(b"".join(json_line({key: row[key] for key in row if key != "file"}) for row in rows))
+    data = table.read_bytes()
+    manifest["files"]["table.jsonl"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest["format"] = 1
+    manifest["checksum"] = content_checksum(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
 
 
 # Building
@@ -581,3 +602,68 @@ def test_the_deepest_metadata_that_a_document_takes_is_stored_and_read_again(pat
     index = build([Document(id="deep", text="x", metadata={"x": deep})], path)
     assert index.last_report.failures == ()
     assert index.document("deep").metadata == {"x": deep}
+
+
+def squad(*titles: str) -> str:
+    articles = [{"title": name, "paragraphs": [{"context": f"{name} is a town."}]} for name in titles]
+    return json.dumps({"data": articles})
+
+
+LINES = [
+    {"id": "fox", "text": "The fox is quick.", "url": "https://x.org/fox"},
+    {"id": "dog", "text": "The dog is lazy."},
+    {"text": "The owl is wise."},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kept", "removed"),
+    [
+        ("d.jsonl", b"\xff\xfe", ["d.jsonl:3", "dog", "fox"], []),
+        ("d.jsonl", b"", ["d.jsonl:3", "dog", "fox"], []),
+        ("d.jsonl", lines(LINES[0], b"{broken", LINES[2]), ["dog"], []),
+        ("d.jsonl", lines(b"{broken", LINES[1], LINES[2]), ["fox"], []),
+        (
+            "d.jsonl",
+            lines(LINES[0], {"id": "dog", "text": "caf\xe9"}).replace(b"\\u00e9", b"\xe9"),
+            ["d.jsonl:3", "dog"],
+            [],
+        ),
+        ("d.jsonl", lines({"id": "fox", "text": ""}, LINES[2]), ["fox"], ["d.jsonl:3", "dog"]),
+        ("d.jsonl", lines({"id": "fox", "text": "\ud800"}, LINES[1]), ["fox"], ["d.jsonl:3"]),
+        ("d.jsonl", lines(LINES[0]), [], ["d.jsonl:3", "dog"]),
+        ("s.json", squad("Rome", "Bonn").encode()[:-9], ["Bonn", "Rome"], []),
+        ("s.json", squad("Rome").encode(), [], ["Bonn"]),
+        ("sub/t.jsonl", b"{", ["sub/t.jsonl:1"], []),
+    ],
+)
+def test_documents_of_a_file_that_cannot_be_read_any_more_stay(tmp_path, name, content, kept, removed):
+    folder = tmp_path / "docs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "d.jsonl").write_bytes(lines(*LINES))
+    (folder / "s.json").write_text(squad("Rome", "Bonn"))
+    (folder / "sub" / "t.jsonl").write_bytes(lines({"text": "The cat is sly."}))
+    (folder / "package.json").write_text("{}")
+    (folder / "a.txt").write_text("One.")
+    Index.build(folder, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
+    (folder / "a.txt").write_text("Two.")
+    # Carried over unread in between, and the folder is named in another way afterwards.
+    Index.build(folder, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
+    (folder / name).write_bytes(content)
+    report = Index.build(folder / "sub" / "..", tmp_path / "i", embedder=HashingEmbedder(), progress=False).last_report
+    assert (sorted(report.kept), sorted(report.removed)) == (kept, removed)
+    assert bool(report.failures) == bool(kept)
+
+
+def test_an_index_that_does_not_say_where_documents_came_from_learns_it_when_it_is_built_again(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(lines(*LINES))
+    Index.build(path, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
+    as_format_1(tmp_path / "i")
+    assert [row.file for row in Index.load(tmp_path / "i").entries()] == ["", "", ""]
+    index = Index.build(path, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
+    assert (index.last_report.unchanged, index.last_report.passages_embedded) == (3, 0)
+    assert [row.file for row in index.entries()] == ["d.jsonl"] * 3
+    assert index.manifest.format == 2 and index.verify().ok
+    index.remove("fox")
+    assert [row.file for row in Index.load(tmp_path / "i").entries()] == ["d.jsonl"] * 2
