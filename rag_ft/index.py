@@ -6,13 +6,12 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from rag_ft.errors import (
     CorpusError,
@@ -23,6 +22,7 @@ from rag_ft.errors import (
     UsageError,
     WeightsError,
 )
+from rag_ft.filters import Where, as_filter, matches
 from rag_ft.index_build import GenerationBuilder, check_sentinels
 from rag_ft.index_manifest import BuildReport, EmbedderEntry, Failure, Manifest, RemovalReport, VerifyReport
 from rag_ft.index_store import (
@@ -49,13 +49,6 @@ if TYPE_CHECKING:
     Source: TypeAlias = str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document]
 
 logger = logging.getLogger(__name__)
-
-Where: TypeAlias = Mapping[str, JsonValue]
-"""A filter: every key must match.
-
-A list of values means any of them; a key whose stored value is a list matches if it holds the value.
-`document_id`, `source` and `title` name the document's own fields, other keys its metadata.
-"""
 
 LOCK_TIMEOUT_S = 10.0
 
@@ -315,9 +308,10 @@ class Index:
         ]
 
     def rows_where(self, where: Where | None) -> NDArray[np.int64] | None:
-        """Rows of the passages whose documents match a filter, ascending; None for no filter."""
+        """Rows of the passages whose documents match a filter, ascending; None for no filter. Raises UsageError."""
         if where is None:
             return None
+        where = as_filter(where)
         firsts = self._generation.firsts
         spans = [
             np.arange(firsts[number], firsts[number + 1], dtype=np.int64)
@@ -330,7 +324,7 @@ class Index:
         """A langchain retriever over this index; `mode` None: the default, chosen by measurement."""
         from rag_ft.retriever import DEFAULT_MODE, Retriever
 
-        return Retriever(index=self, k=k, mode=mode or DEFAULT_MODE, where=dict(where) if where is not None else None)
+        return Retriever(index=self, k=k, mode=mode or DEFAULT_MODE, where=where)
 
     # Changing
 
@@ -374,6 +368,7 @@ class Index:
         if (ids is None) == (where is None):
             raise UsageError("say what to remove: either ids or where")
         wanted = [ids] if isinstance(ids, str) else list(ids) if ids is not None else None
+        where = as_filter(where) if where is not None else None
         if wanted == [] or where == {}:
             raise UsageError("say what to remove: an empty list or filter would mean nothing or everything")
         if dry_run:
@@ -414,7 +409,7 @@ class Index:
         assert where is not None
         found = {number for number, row in enumerate(generation.table) if matches(row, where)}
         if not found:
-            raise UsageError(f"no document of the index at {self.path} matches {dict(where)}: nothing was removed")
+            raise UsageError(f"no document of the index at {self.path} matches {where}: nothing was removed")
         return found
 
     def save(self, path: str | Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
@@ -463,27 +458,6 @@ def check_k(k: int) -> None:
     """Raise UsageError unless k is a positive whole number."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise UsageError(f"k is {k!r}: it must be a whole number from 1")
-
-
-def matches(row: TableRow, where: Where) -> bool:
-    """Whether a document matches every key of a filter."""
-    own = {"document_id": row.id, "source": row.source, "title": row.title}
-    for key, wanted in where.items():
-        if key in own:
-            value: JsonValue = own[key]
-        elif key in row.metadata:
-            value = row.metadata[key]
-        else:
-            return False
-        values = value if isinstance(value, list) else [value]
-        anyone = wanted if isinstance(wanted, list) else [wanted]
-        if not any(_same(one, other) for one in values for other in anyone):
-            return False
-    return True
-
-
-def _same(one: JsonValue, other: JsonValue) -> bool:
-    return one == other and isinstance(one, bool) == isinstance(other, bool)  # True == 1 in Python, not in JSON
 
 
 def _check_kind(kind: str) -> None:

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from rag_ft.embedding import check_question
 from rag_ft.errors import UsageError
+from rag_ft.filters import as_filter
 from rag_ft.index import Index, check_k
 from rag_ft.schema import Hit
 from rag_ft.vectors import SCORE_DECIMALS, Scored
@@ -47,7 +48,7 @@ class Retriever(BaseRetriever):
     """Passages for a question; more than there are gives all."""
     mode: Mode = DEFAULT_MODE
     where: dict[str, JsonValue] | None = None
-    """Only passages of documents that match: see `rag_ft.index.Where`."""
+    """Only passages of documents that match: see `rag_ft.filters.Where`."""
     rrf_k: Annotated[int, Field(ge=0)] = 60
     """Constant of the reciprocal rank fusion; 60 as in the paper."""
     word_weight: Annotated[float, Field(ge=0, le=1)] = WORD_WEIGHT
@@ -57,6 +58,8 @@ class Retriever(BaseRetriever):
         # Before pydantic, which would turn a UsageError into its own.
         check_k(fields.get("k", 3))
         _check_mode(fields.get("mode", DEFAULT_MODE))
+        if fields.get("where") is not None:
+            fields["where"] = as_filter(fields["where"])
         super().__init__(**fields)
 
     def retrieve(self, query: str, k: int | None = None) -> list[Hit]:

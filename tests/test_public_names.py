@@ -34,7 +34,7 @@ def test_importing_the_package_or_the_command_line_loads_nothing_heavy():
 ORDER = (
     "errors settings schema threshold counterfactual checksums conversion weights tuning_record shared_base model"
     " completion sentences spans wording squad formats corpus bundled chunking embedding vectors bm25 index_manifest"
-    " index_store index_build index_verify index retriever row_attention prefix_cache row_session decoder"
+    " index_store filters index_build index_verify index retriever row_attention prefix_cache row_session decoder"
     " span_search candidates grammar prompt reader citation pipeline dataset provenance evaluation training"
     " data_check reader_score tuning calibration tuning_curve probing merging exporting adapter comparison"
     " adapter_bench serving cli"

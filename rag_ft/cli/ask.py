@@ -54,6 +54,7 @@ def ask(
     """
     from rag_ft.cli.render import stdout
     from rag_ft.errors import UsageError
+    from rag_ft.filters import OWN_FIELDS
     from rag_ft.index import Index
     from rag_ft.pipeline import Pipeline
     from rag_ft.reader import Reader
@@ -62,9 +63,10 @@ def ask(
     filters: Any = parse_where(where)
     rows = found.rows_where(filters)
     if rows is not None and not len(rows):
-        fields = sorted({"id", "title", "source", *(name for one in found.entries() for name in one.metadata)})
+        fields = sorted({*OWN_FIELDS, *(name for one in found.entries() for name in one.metadata)})
         raise UsageError(
-            f"no document of the index at {found.path} matches {filters}: its fields are {', '.join(fields)}"
+            f"no document of the index at {found.path} matches {' and '.join(where or ())}: its fields are"
+            f" {', '.join(fields)}"
         )
     chosen: Any = found.as_retriever(k=k, mode=retrieval.value if retrieval else None, where=filters)
     settings: dict[str, Any] = {"mode": mode.value, "threshold": threshold}

@@ -62,7 +62,10 @@ Where: TypeAlias = Annotated[
 
 
 def parse_where(pairs: list[str] | None) -> dict[str, object] | None:
-    """`FIELD=VALUE` pairs as a filter; a repeated field means any of its values; numbers and booleans are JSON."""
+    """`FIELD=VALUE` pairs as a filter; a repeated field means any of its values.
+
+    A value is both its text and what that says as JSON: `2.0` finds the number and the version "2.0".
+    """
     import json
 
     from rag_ft.errors import UsageError
@@ -72,9 +75,12 @@ def parse_where(pairs: list[str] | None) -> dict[str, object] | None:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"--where is {pair!r} but must be FIELD=VALUE, for example topic=tuning")
+        values = found.setdefault(name, [])
+        values.append(value)
         try:
             parsed = json.loads(value)
         except ValueError:
-            parsed = value
-        found.setdefault(name, []).append(parsed if isinstance(parsed, bool | int | float) else value)
+            continue
+        if parsed is None or isinstance(parsed, str | bool | int | float):
+            values.append(parsed)
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()} or None
