@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -298,40 +298,63 @@ def _squad(path: Path, corpus: Corpus, asked_for: bool) -> Iterator[Document]:
 
 
 def _in_memory(documents: Iterable[Any], corpus: Corpus) -> Iterator[Document]:
+    pieces: dict[str, int] = {}
     for number, document in enumerate(documents, start=1):
         if isinstance(document, Document):
             yield document
         elif isinstance(getattr(document, "page_content", None), str):
+            name = document.id or _piece_name(document, number, pieces)
+            shown = str(document.id or document.metadata.get("source") or f"document {number}")
             if not document.page_content.strip():
-                source = str(document.id or document.metadata.get("source") or f"document {number}")
-                corpus.fail(source, "holds no text", document=document.id)
+                corpus.fail(shown, "holds no text", document=name)
                 continue
             try:
-                made = _from_langchain(document, number)
+                made = _from_langchain(document, name)
             except (ValidationError, RecursionError) as error:
-                corpus.fail(str(document.id or f"document {number}"), _why_no_document(error))
+                corpus.fail(shown, _why_no_document(error), document=name)
                 continue
             yield made
         else:
             corpus.fail(f"document {number}", f"is a {type(document).__name__}, not a langchain document")
 
 
-def _from_langchain(document: LangchainDocument, number: int) -> Document:
-    metadata: Metadata = {str(key): json_value(value) for key, value in document.metadata.items()}
-    source = str(metadata.get("source") or "")
-    page, start = metadata.get("page"), metadata.get("start_index")
+def _piece_name(document: LangchainDocument, number: int, pieces: dict[str, int]) -> str:
+    """An id for a document without one: loaders give one for each page or row of a file, splitters one for each piece,
+    all with the file's source. Where nothing tells them apart, from the second on they are counted, in `pieces`.
+    """
+    said = said_of(document.metadata)
+    name = said.source or f"document-{number}"
+    name += f"#page={said.page}" if said.page is not None else ""
+    for field, word in (("row", "row"), ("start_index", "start")):
+        place = document.metadata.get(field)
+        name += f"#{word}={place}" if isinstance(place, int) and not isinstance(place, bool) else ""
+    pieces[name] = pieces.get(name, 0) + 1
+    return name if pieces[name] == 1 else f"{name}#{pieces[name]}"
+
+
+class Said(NamedTuple):
+    """What a langchain document's metadata says of the document itself; empty where it says nothing, or None."""
+
+    title: str
+    source: str
+    page: int | None
+    """Counted from 1; langchain's loaders count from 0."""
+
+
+def said_of(metadata: Mapping[str, Any]) -> Said:
+    """Title, source and page of a langchain document."""
+    page: Any = metadata.get("page")
     paged = isinstance(page, int) and not isinstance(page, bool) and page >= 0
-    name = document.id or source or f"document-{number}"
-    if not document.id:
-        # Loaders give a document for each page, splitters one for each piece, all with the file's source.
-        name += f"#page={page + 1}" if paged and isinstance(page, int) else ""
-        name += f"#start={start}" if isinstance(start, int) else ""
+    return Said(str(metadata.get("title") or ""), str(metadata.get("source") or ""), page + 1 if paged else None)
+
+
+def _from_langchain(document: LangchainDocument, name: str) -> Document:
+    said = said_of(document.metadata)
     return Document(
         id=name,
         text=document.page_content,
-        title=str(metadata.get("title") or ""),
-        source=source,
-        metadata=metadata,
-        # langchain counts pages from 0; all of this text is on the one page.
-        page_starts=(0,) * (page + 1) if paged and isinstance(page, int) else (),
+        title=said.title,
+        source=said.source,
+        metadata={str(key): json_value(value) for key, value in document.metadata.items()},
+        page_starts=(0,) * (said.page or 0),  # all of this text is on the one page
     )

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from typing_extensions import TypedDict  # pydantic, which makes the input's schema, refuses typing's before Python 3.12
 
 from rag_ft.citation import Claim, verify
+from rag_ft.corpus import said_of
 from rag_ft.errors import UsageError
 from rag_ft.reader import Reader, Reading, ReadRequest
 from rag_ft.retriever import Retriever
 from rag_ft.schema import Answer, Hit, Passage, Provenance, RetrievedPassage, Usage
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+    from pydantic import BaseModel
 
 
 class PipelineInput(TypedDict):
@@ -159,6 +165,19 @@ class Pipeline(Runnable[Question, Answer]):
 
         return self._batch_with_config(together, inputs, config, return_exceptions=return_exceptions, **kwargs)
 
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """A langchain tool whose argument is the question: langchain cannot tell from an input that may be a string."""
+        if args_schema is None and arg_types is None:
+            arg_types = {"question": str}
+        return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
+
     def _ask_or_error(self, asked: Question, **options: Any) -> Answer | Exception:
         try:
             return self.ask(_text(asked), **options)
@@ -230,20 +249,18 @@ def _text(asked: Question) -> str:
 
 def _hit(document: Any, rank: int) -> Hit:
     """A passage from another retriever's langchain document: its text is all there is of its document."""
-    metadata = dict(document.metadata)
-    source = str(metadata.get("source", ""))
+    said = said_of(document.metadata)
     text = document.page_content
-    name = str(metadata.get("document_id") or document.id or source or f"passage-{rank}")
-    page = metadata.get("page")
+    name = str(document.metadata.get("document_id") or document.id or said.source or f"passage-{rank}")
     passage = Passage(
         id=str(document.id or f"{name}#{rank}"),
         document_id=name,
         text=text,
         start=0,
         end=len(text),
-        title=str(metadata.get("title", "")),
-        source=source,
-        page=page + 1 if isinstance(page, int) and page >= 0 else None,
+        title=said.title,
+        source=said.source,
+        page=said.page,
     )
-    score = metadata.get("score")
+    score = document.metadata.get("score")
     return Hit(passage=passage, score=float(score) if isinstance(score, int | float) else 1.0 / rank, rank=rank)

@@ -222,6 +222,19 @@ def test_langchain_loaders_and_documents_are_taken():
         read_corpus(3)
 
 
+def test_rows_and_pieces_of_one_source_are_documents_of_their_own():
+    def pieces(*metadata):
+        return read([LangchainDocument(page_content="x", metadata=one) for one in metadata])
+
+    # As langchain's CSVLoader gives rows, and its splitters, without add_start_index, pieces of pages.
+    documents, corpus = pieces({"source": "a.csv", "row": 0}, {"source": "a.csv", "row": 1})
+    assert corpus.failures == [] and [*documents] == ["a.csv#row=0", "a.csv#row=1"]
+    page = {"source": "a.pdf", "page": 0}
+    documents, corpus = pieces({"source": "a.md"}, page, {"source": "a.md"}, page, {"source": "a.md"}, {}, {})
+    assert corpus.failures == []
+    assert [*documents] == ["a.md", "a.pdf#page=1", "a.md#2", "a.pdf#page=1#2", "a.md#3", "document-6", "document-7"]
+
+
 # Folders
 
 

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableLambda
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.index import Index
 from rag_ft.model import ComputePlan, load_model
-from rag_ft.pipeline import Pipeline
+from rag_ft.pipeline import Pipeline, _hit
 from rag_ft.reader import Reader
 from rag_ft.schema import Answer, Document
 
@@ -123,6 +123,22 @@ def test_another_langchain_retriever_will_do(reader):
     (citation,) = answer.citations
     assert (citation.passage_id, citation.source, citation.page) == ("x", "r.pdf", 5)
     assert answer.provenance.index == ""
+
+
+@pytest.mark.filterwarnings("ignore:This API is in beta")
+def test_its_input_has_a_schema_as_other_runnables_have(index):
+    # Without a reader: none of these reads.
+    pipeline = Pipeline(index.as_retriever(), reader=None)
+    assert {"type": "string"} in pipeline.get_input_jsonschema()["anyOf"]
+    assert "question" in str(pipeline.input_schema.model_json_schema())
+    assert pipeline.get_graph().nodes
+    assert pipeline.as_tool(name="ask", description="Asks the documents.").args["question"]["type"] == "string"
+
+
+def test_metadata_that_says_none_is_as_if_it_said_nothing():
+    found = _hit(LangchainDocument(page_content="x", metadata={"title": None, "source": None, "page": True}), 2)
+    assert (found.passage.title, found.passage.source, found.passage.page) == ("", "", None)
+    assert found.passage.document_id == "passage-2"
 
 
 def test_a_passage_that_gives_orders_breaks_neither_json_nor_quoting(tmp_path, reader):
