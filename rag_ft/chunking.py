@@ -74,6 +74,7 @@ class Chunker:
             title, title_tokens = "", 0
         room = self.config.max_tokens - title_tokens
         passages: list[Passage] = []
+        paths = _Paths.of(document.headings)
         for start, end in _sections(document):
             units = [
                 unit
@@ -81,7 +82,7 @@ class Chunker:
                 for unit in self._fit(document.text, *sentence, room)
             ]
             for first, last in self._pack(document.text, units, room):
-                passages.append(_passage(document, title, first, last))
+                passages.append(_passage(document, title, paths, first, last))
         return passages
 
     def _fit(self, text: str, start: int, end: int, room: int) -> Iterator[_Unit]:
@@ -200,7 +201,30 @@ def _after_characters(text: str, start: int, end: int) -> list[int]:
     ]
 
 
-def _passage(document: Document, title: str, start: int, end: int) -> Passage:
+class _Paths(NamedTuple):
+    """The headings above every place of a document, made once: a manual has thousands of headings and of passages."""
+
+    starts: list[int]
+    paths: list[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, headings: tuple[Heading, ...]) -> _Paths:
+        stack: list[Heading] = []
+        paths: list[tuple[str, ...]] = []
+        for heading in headings:
+            while stack and stack[-1].level >= heading.level:
+                stack.pop()
+            stack.append(heading)
+            paths.append(tuple(one.text for one in stack))
+        return cls([one.start for one in headings], paths)
+
+    def at(self, start: int) -> tuple[str, ...]:
+        """The headings above an offset, outermost first."""
+        above = bisect.bisect_right(self.starts, start)
+        return self.paths[above - 1] if above else ()
+
+
+def _passage(document: Document, title: str, paths: _Paths, start: int, end: int) -> Passage:
     page = bisect.bisect_right(document.page_starts, start) if document.page_starts else None
     return Passage(
         id=f"{document.id}#{start}-{end}",
@@ -210,17 +234,7 @@ def _passage(document: Document, title: str, start: int, end: int) -> Passage:
         end=end,
         title=title,
         source=document.source,
-        headings=_path(document.headings, start),
+        headings=paths.at(start),
         page=page,
         metadata=document.metadata,
     )
-
-
-def _path(headings: tuple[Heading, ...], start: int) -> tuple[str, ...]:
-    """The headings above an offset, outermost first."""
-    path: list[Heading] = []
-    for heading in headings[: bisect.bisect_right([one.start for one in headings], start)]:
-        while path and path[-1].level >= heading.level:
-            path.pop()
-        path.append(heading)
-    return tuple(one.text for one in path)

@@ -1,5 +1,6 @@
 import itertools
 import re
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -136,3 +137,23 @@ def test_the_real_tokenizers_window_is_kept():
     document = Document(id="d", text=text, title="A title")
     passages = Chunker(ChunkingConfig(max_tokens=64), embedder.count_tokens).passages(document)
     check(document, passages, 64, embedder.count_tokens)
+
+
+def test_the_headings_of_a_passage_are_not_looked_through_for_every_passage():
+    class Counted(Heading):
+        looked_at: ClassVar[int] = 0
+
+        def __getattribute__(self, name):
+            if name == "start":
+                Counted.looked_at += 1
+            return super().__getattribute__(name)
+
+    part = "Part\n\nOne sentence.\n\n"
+    headings = tuple(
+        Counted.model_construct(start=number * len(part), level=1 + number % 3, text=f"H{number}")
+        for number in range(300)
+    )
+    document = Document(id="m", text=part * 300).model_copy(update={"headings": headings})
+    passages = Chunker(ChunkingConfig(max_tokens=8), lambda text: len(WORDS.findall(text))).passages(document)
+    assert len(passages) == 300 and Counted.looked_at < 20 * 300
+    assert [passage.headings for passage in passages[3:6]] == [("H3",), ("H3", "H4"), ("H3", "H4", "H5")]
