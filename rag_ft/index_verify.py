@@ -6,9 +6,8 @@ Reads everything, changes nothing.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,11 +18,11 @@ from rag_ft.index_build import check_sentinels, index_fingerprint, passage_texts
 from rag_ft.index_manifest import Check, VerifyReport
 from rag_ft.index_store import PASSAGES, Generation, IndexStore, open_generation, passage_key
 from rag_ft.schema import Document, Passage
+from rag_ft.sentences import sentence_spans
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 SENTENCE_CHARACTERS = 25
 """Shorter sentences are not searched for: they stand in many texts."""
 _BLOCK = 8 * 1024 * 1024
@@ -153,33 +152,53 @@ def _leftovers(store: IndexStore, generation: Generation) -> list[Path]:
 
 def _check_absent(index: Index, store: IndexStore, generation: Generation, absent: str) -> Iterator[Check]:
     """The checks for one document: by id always, by its sentences and vectors where its file is at hand."""
-    documents = _documents_at(absent)
+    documents, why_none = _documents_at(absent)
     names = {absent, *(document.id for document in documents)}
     yield _absent_from_records(generation, names)
     yield _absent_from_files(store, names)
     if documents:
         yield _sentences_absent(store, generation, documents)
         yield _vectors_absent(index, generation, documents)
+        return
+    yield Check(name="absent: sentences", ok=True, detail=f"not searched: {why_none}")
+    if absent not in generation.row_of:
+        yield _no_namesake(generation, absent)
 
 
-def _documents_at(absent: str) -> list[Document]:
+def _documents_at(absent: str) -> tuple[list[Document], str]:
+    """The documents of the original, else why there are none."""
     from rag_ft.corpus import read_corpus
 
     try:
         if not Path(absent).is_file():
-            return []
+            return [], f"no file at {absent}"
     except (OSError, ValueError):  # a name that no file system takes
-        return []
-    return list(read_corpus(absent))
+        return [], f"no file at {absent}"
+    corpus = read_corpus(absent)
+    documents = list(corpus)
+    told = [*corpus.failures, *corpus.skipped]
+    return documents, f"{told[0].source} {told[0].reason}" if told else ""
+
+
+def _no_namesake(generation: Generation, absent: str) -> Check:
+    """A name that is no document's may be a slip: a document whose id ends in the same file name is shown."""
+    name = PurePath(absent).name
+    namesakes = [row.id for row in generation.table if name and PurePosixPath(row.id).name == name]
+    if not namesakes:
+        return Check(name="absent: name", ok=True, detail=f"no document's id ends in {name!r}")
+    shown = ", ".join(map(repr, namesakes[:3]))
+    detail = f"{shown} ends in the same file name: give that if it is meant, else the path of the original"
+    return Check(name="absent: name", ok=False, detail=detail)
 
 
 def _absent_from_records(generation: Generation, names: set[str]) -> Check:
     for row in generation.table:
-        for name in names & {row.id, row.source}:
+        for name in names & {row.id, row.source, row.file}:
             return Check(
                 name="absent: records",
                 ok=False,
-                detail=f"{name!r} is a document with {row.passages} passages",
+                detail=f"{name!r} is {'a document' if name != row.file else f'the file of {row.id!r}'},"
+                f" with {row.passages} passages",
             )
     shown = " and ".join(repr(name) for name in sorted(names))
     return Check(name="absent: records", ok=True, detail=f"no document, passage, vector or posting of {shown}")
@@ -190,7 +209,8 @@ def _absent_from_files(store: IndexStore, names: set[str]) -> Check:
     needles: list[bytes] = []
     for name in names:
         quoted = json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        needles += [b'"id":' + quoted, b'"document_id":' + quoted, b'"source":' + quoted, quoted[:-1] + b"#"]
+        needles += [b'"id":' + quoted, b'"document_id":' + quoted, b'"source":' + quoted]
+        needles += [b'"file":' + quoted, quoted[:-1] + b"#"]
     for path in _all_files(store):
         for needle in needles:
             if _holds(path, needle):
@@ -206,10 +226,12 @@ def _absent_from_files(store: IndexStore, names: set[str]) -> Check:
 def _sentences_absent(store: IndexStore, generation: Generation, documents: list[Document]) -> Check:
     sentences = sorted(
         {
-            sentence.strip()
+            line.strip()
             for document in documents
-            for sentence in _SENTENCE_END.split(document.text)
-            if len(sentence.strip()) >= SENTENCE_CHARACTERS
+            for start, end in sentence_spans(document.text)
+            # A copy in another format may break its lines elsewhere.
+            for line in document.text[start:end].splitlines()
+            if len(line.strip()) >= SENTENCE_CHARACTERS
         }
     )
     shared: dict[str, str] = {}

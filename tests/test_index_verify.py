@@ -11,6 +11,7 @@ from rag_ft.chunking import ChunkingConfig
 from rag_ft.index import Index
 from rag_ft.index_manifest import VerifyReport
 from rag_ft.index_store import IndexStore, open_generation
+from rag_ft.schema import Document
 
 FOOTER = "This page is the property of the company and is not to be copied."
 
@@ -97,6 +98,41 @@ def test_its_words_no_longer_find_anything(index):
 
 def test_a_document_that_was_never_there_is_absent(index):
     assert failed(index.verify("no-such.md")) == []
+
+
+def test_a_name_that_is_neither_a_document_nor_a_file_is_not_proven_in_silence(index, folder):
+    def told(absent):
+        return {check.name: (check.ok, check.detail) for check in index.verify(absent).checks[-4:]}
+
+    assert told("pey.md")["absent: sentences"] == (True, "not searched: no file at pey.md")
+    assert told("pey.md")["absent: name"] == (True, "no document's id ends in 'pey.md'")
+    for slip in ("pay.md", "docs/hr/pay.md"):
+        ok, detail = told(slip)["absent: name"]
+        assert not ok and detail.startswith("'hr/pay.md' ends in the same file name: give that if it is meant")
+    (folder / "picture.png").write_bytes(b"x")
+    assert "is of a kind that is not read" in told(str(folder / "picture.png"))["absent: sentences"][1]
+
+
+def test_the_file_of_documents_with_ids_of_their_own_is_known_where_it_is_gone(tmp_path):
+    (tmp_path / "d.jsonl").write_text('{"id": "fox", "text": "The fox is quick."}\n{"id": "dog", "text": "A dog."}\n')
+    index = Index.build(tmp_path / "d.jsonl", tmp_path / "i", embedder=HashingEmbedder(), progress=False)
+    (tmp_path / "d.jsonl").unlink()
+    index.remove("fox")
+    assert failed(index.verify("d.jsonl")) == ["absent: records", "absent: files"]
+    details = {check.name: check.detail for check in index.verify("d.jsonl").checks}
+    assert details["absent: records"] == "'d.jsonl' is the file of 'dog', with 1 passages"
+    index.remove("dog")
+    assert failed(index.verify("d.jsonl")) == []
+
+
+def test_sentences_are_searched_for_in_a_text_without_spaces(index, folder):
+    text = (
+        "第一条规定员工必须在每天早上九点以前到达办公室并且在系统里登记。"
+        "第二条规定经理每个月要检查一次所有登记并且写一份报告。"
+    )
+    (folder / "zh.txt").write_text(text, encoding="utf-8")
+    index.add([Document(id="other", text=text.replace("第一条", "首条"))], progress=False)
+    assert "absent: sentences" in failed(index.verify(str(folder / "zh.txt")))
 
 
 def test_a_copy_under_another_name_is_found_by_its_sentences_and_named(index, folder):
