@@ -103,7 +103,8 @@ class Index:
             base = _base_to_reuse(store, embedder)
             # What is committed stays until the new generation is, also where nothing of it can be reused.
             committed = store.committed_generation()
-            if committed is not None:
+            # Without any manifest there is only what killed builds left; a damaged one may still be restored.
+            if committed is not None or not store.manifest_path.exists():
                 store.sweep(committed, journal=False)
             corpus = _read(source, store.path, base)
             builder = _builder(store, base, embedder, chunking)

@@ -6,6 +6,7 @@ former generation or in a build that was killed, is not embedded again, wherever
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -329,11 +330,14 @@ class GenerationBuilder:
 
     def abandon(self) -> None:
         """Delete the unfinished generation; the journal stays, so that another try need not embed again."""
-        self._staged_documents.close()
-        self._staged_passages.close()
-        if self._store.committed_generation() == self.folder.name:
-            return  # the commit was through when something after it failed
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            for file in (self._staged_documents, self._staged_passages):
+                with contextlib.suppress(OSError):  # a full disk takes no more of what they still hold
+                    file.close()
+        finally:
+            # Unless the commit was through when something after it failed.
+            if self._store.committed_generation() != self.folder.name:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write_lines(self, order: Sequence[int | _Staged]) -> list[TableRow]:
         table: list[TableRow] = []

@@ -21,6 +21,7 @@ from rag_ft.errors import (
     UsageError,
 )
 from rag_ft.index import Index
+from rag_ft.index_build import GenerationBuilder
 from rag_ft.index_manifest import content_checksum
 from rag_ft.index_store import json_line
 from rag_ft.schema import Document
@@ -667,3 +668,59 @@ def test_an_index_that_does_not_say_where_documents_came_from_learns_it_when_it_
     assert index.manifest.format == 2 and index.verify().ok
     index.remove("fox")
     assert [row.file for row in Index.load(tmp_path / "i").entries()] == ["d.jsonl"] * 2
+
+
+@pytest.mark.parametrize("before", [[], DOCUMENTS[:2]], ids=["nothing", "an index"])
+def test_a_full_disk_while_staging_leaves_no_unfinished_generation(path, monkeypatch, before):
+    import errno
+
+    class Full:
+        """A file whose disk is full: also what it still holds cannot be written when it is closed."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def tell(self):
+            return 0
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self):
+            self.file.close()
+            self.write(b"")
+
+    if before:
+        build(before, path)
+    made = GenerationBuilder.__init__
+
+    def full(self, *arguments, **options):
+        made(self, *arguments, **options)
+        self._staged_documents, self._staged_passages = Full(self._staged_documents), Full(self._staged_passages)
+
+    monkeypatch.setattr(GenerationBuilder, "__init__", full)
+    with pytest.raises(IndexStoreError, match=r"the disk of .*index is full"):
+        build(DOCUMENTS, path)
+    assert len([*(path / "generations").iterdir()]) == bool(before)
+
+
+def test_what_a_killed_first_build_staged_is_swept_by_the_next(path, monkeypatch):
+    staged = path / "generations" / "ffffffffffffffff"
+    staged.mkdir(parents=True)
+    (staged / "staged-documents.tmp").write_text("Text.")
+    monkeypatch.setattr(GenerationBuilder, "embed_pending", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        build(DOCUMENTS, path)
+    assert [*(path / "generations").iterdir()] == []
+
+
+def test_a_damaged_manifest_can_be_restored_after_a_build_that_failed(path, monkeypatch):
+    before = build(DOCUMENTS, path)
+    manifest = path / "manifest.json"
+    content = manifest.read_bytes()
+    manifest.write_bytes(content[:-9])
+    monkeypatch.setattr(GenerationBuilder, "embed_pending", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        build(DOCUMENTS, path)
+    manifest.write_bytes(content)
+    same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
