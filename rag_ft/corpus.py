@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -25,6 +26,7 @@ Source: TypeAlias = "str | Path | BaseLoader | Iterable[LangchainDocument] | Ite
 
 _LINES = ".jsonl"
 _JSON = ".json"
+_READ = (_LINES, _JSON, *READERS)
 
 
 class CorpusFailure(NamedTuple):
@@ -81,11 +83,11 @@ class Corpus:
 def read_corpus(source: Source, *, exclude: Sequence[Path] = (), known: Set[str] = frozenset()) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
-    Folders are read in sorted order, links followed, no file twice; hidden files, folders named by `exclude` and
-    folders that hold an index are left out. Ids: the path below the folder with forward slashes; a single file's
-    name; `id` of a JSON line, else `<file>:<line>`; the title of a SQuAD article. `known`: files that gave documents
-    before (`Corpus.file`), so that a `.json` among them that gives none is a failure. Raises CorpusError where
-    nothing is at the path.
+    Folders are read in sorted order, links followed, no file twice, and a file by its own name where it has one there;
+    hidden files and folders, folders named by `exclude` and folders that hold an index are left out. Ids: the path
+    below the folder with forward slashes; a single file's name; `id` of a JSON line, else `<file>:<line>`; the title
+    of a SQuAD article. `known`: files that gave documents before (`Corpus.file`), so that a `.json` among them that
+    gives none is a failure. Raises CorpusError where nothing is at the path.
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
@@ -111,6 +113,7 @@ def document_fingerprint(document: Document) -> str:
 
 def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path], known: Set[str]) -> Iterator[Document]:
     excluded = {Path(path).resolve() for path in exclude}
+    top = root.resolve()
     seen_folders: set[Path] = set()
     seen_files: set[Path] = set()
 
@@ -119,17 +122,37 @@ def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path], known: Set[str]
         corpus.file = folder.relative_to(root).as_posix()
         corpus.fail(folder, f"cannot be listed ({error.strerror})")
 
+    def is_index(folder: Path) -> bool:
+        return folder.resolve() in excluded or (folder != root and _holds_index(folder))
+
+    @cache  # asked for only where there are links
+    def own_folders() -> set[Path]:
+        """The folders that are reached without a link: what they hold has its own name, not that of a link to it."""
+        found: set[Path] = set()
+        for name, folders, _ in os.walk(top):
+            folders[:] = [one for one in folders if not one.startswith(".") and not is_index(Path(name, one))]
+            found.add(Path(name))
+        return found
+
     for name, folders, files in os.walk(root, followlinks=True, onerror=unreadable):
         here = Path(name)
         real = here.resolve()
-        if real in seen_folders:  # a link that leads back up, or a second way to the same folder
+        if real != top / here.relative_to(root) and real in own_folders():
             folders.clear()
+            corpus.skip(here, f"is a link to {real}, which is read itself")
+            continue
+        if real in seen_folders:  # a second way to a folder elsewhere
+            folders.clear()
+            corpus.skip(here, f"was read already as {real}")
             continue
         seen_folders.add(real)
-        if real in excluded or (here != root and _holds_index(here)):
+        if is_index(here):
             folders.clear()
             corpus.skip(here, "is an index")
             continue
+        for folder in sorted(folders):
+            if folder.startswith("."):
+                corpus.skip(here / folder, "is hidden")
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for file in sorted(files):
             path = here / file
@@ -141,6 +164,10 @@ def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path], known: Set[str]
                 target = path.resolve(strict=True)
             except (OSError, RuntimeError):
                 corpus.fail(path, "is a link that leads nowhere")
+                continue
+            readable = target.suffix.lower() in _READ and not target.name.startswith(".")
+            if target != top / corpus.file and readable and target.parent in own_folders():
+                corpus.skip(path, f"is a link to {target}, which is read itself")
                 continue
             if target in seen_files:
                 corpus.skip(path, f"was read already as {target}")
@@ -163,7 +190,7 @@ def _file(path: Path, name: str, corpus: Corpus, *, asked_for: bool) -> Iterator
     corpus.file = name
     suffix = path.suffix.lower()
     try:
-        if _printable(path) != str(path) and suffix in (_LINES, _JSON, *READERS):
+        if _printable(path) != str(path) and suffix in _READ:
             raise Unreadable("has a name that is not UTF-8: rename it")
         if suffix == _LINES:
             yield from _json_lines(path, name, corpus)
@@ -242,7 +269,7 @@ def _json_lines(path: Path, name: str, corpus: Corpus) -> Iterator[Document]:
                 if not documents and record.keys() >= {"question", "answers"} and not _text_of(record):
                     corpus.skip(path, "holds question records, not documents")
                     return
-                known = str(record.get("id") or own)
+                known = own if record.get("id") in (None, "") else str(record["id"])
                 document = _json_line(record, known, where)
             except UnicodeDecodeError:
                 corpus.fail(where, "is not UTF-8")

@@ -190,10 +190,11 @@ def test_epub_is_read_in_the_order_of_its_spine(tmp_path):
 def test_json_lines_have_ids_titles_and_metadata(tmp_path):
     (tmp_path / "a.jsonl").write_text(
         '{"id": "x", "text": "One.", "title": "T", "url": "http://u", "year": 3}\n\n{"page_content": "Two."}\n'
+        '{"id": 0, "text": "Three."}\n{"id": "", "text": "Four."}\n'
     )
     documents, corpus = read(tmp_path / "a.jsonl")
     assert corpus.failures == []
-    assert list(documents) == ["x", "a.jsonl:3"]
+    assert list(documents) == ["x", "a.jsonl:3", "0", "a.jsonl:5"]
     first = documents["x"]
     assert (first.title, first.source, first.metadata) == ("T", "http://u", {"year": 3})
 
@@ -244,7 +245,7 @@ def test_a_folder_is_read_in_order_and_says_what_it_leaves_out(tmp_path):
         (tmp_path / name).write_text("Text.")
     documents, corpus = read(tmp_path)
     assert list(documents) == ["b.txt", "a/z.md"]
-    assert {os.path.basename(skip.source) for skip in corpus.skipped} == {"picture.png", ".hidden.txt"}
+    assert {os.path.basename(skip.source) for skip in corpus.skipped} == {"picture.png", ".hidden.txt", ".git"}
 
 
 def test_an_index_inside_the_folder_is_not_read(tmp_path):
@@ -262,8 +263,36 @@ def test_symlink_loops_end_and_no_file_is_read_twice(tmp_path):
     (tmp_path / "again.txt").symlink_to(tmp_path / "a" / "x.txt")
     (tmp_path / "self.txt").symlink_to(tmp_path / "self.txt")
     documents, corpus = read(tmp_path)
-    assert len(documents) == 1
+    assert [*documents] == ["a/x.txt"]
     assert reasons(corpus) == ["is a link that leads nowhere"]
+    assert {skip.source: skip.reason for skip in corpus.skipped} == {
+        str(tmp_path / "a" / "up"): f"is a link to {tmp_path}, which is read itself",
+        str(tmp_path / "again.txt"): f"is a link to {tmp_path / 'a' / 'x.txt'}, which is read itself",
+    }
+
+
+def test_a_file_has_its_own_name_and_that_of_a_link_only_where_its_own_is_not_read(tmp_path):
+    root, outside = tmp_path / "docs", tmp_path / "outside"
+    for file in (root / "z" / "real.txt", root / ".data" / "page.md", root / "page.bin", outside / "far.txt"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("Text.")
+    (root / "a.txt").symlink_to("z/real.txt")
+    (root / "b").symlink_to("z", target_is_directory=True)
+    (root / "c").symlink_to(outside, target_is_directory=True)
+    (root / "d").symlink_to(outside, target_is_directory=True)
+    (root / "page.md").symlink_to(".data/page.md")  # as Kubernetes mounts configuration
+    (root / "other.md").symlink_to("page.bin")
+    documents, corpus = read(root)
+    assert [*documents] == ["other.md", "page.md", "c/far.txt", "z/real.txt"] and corpus.failures == []
+    assert sorted(os.path.relpath(skip.source, root) for skip in corpus.skipped) == [
+        ".data",
+        "a.txt",
+        "b",
+        "d",
+        "page.bin",
+    ]
+    (tmp_path / "way").symlink_to(root, target_is_directory=True)
+    assert [*read(tmp_path / "way")[0]] == [*documents]
 
 
 def test_an_iteration_can_be_repeated(tmp_path):

@@ -39,7 +39,7 @@ def build(
     embedder: EmbedderName = "default",
     as_json: Json = False,
 ) -> int:
-    """Make an index of documents, or bring it up to date: only what changed is read and embedded.
+    """Make an index of documents, or bring it up to date: all are read, and only what changed is embedded.
 
     Example: rag-ft index build docs/ indexes/docs
     """
