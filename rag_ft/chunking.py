@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from rag_ft.schema import Document, Heading, Passage
 from rag_ft.sentences import sentence_spans
@@ -22,6 +22,9 @@ _UNBROKEN = re.compile(r"[^\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\u4e00-\u9ff
 _CHARACTERS_A_TOKEN = 4
 
 
+RULES = 2
+
+
 class ChunkingConfig(BaseModel):
     """How documents are cut."""
 
@@ -29,6 +32,14 @@ class ChunkingConfig(BaseModel):
 
     max_tokens: Annotated[int, Field(ge=8)] = 96
     """Most tokens of a passage, counted by the embedder's tokenizer, its title included."""
+    rules: Annotated[int, Field(ge=1)] = RULES
+    """Version of the rules by which sentences end: an index that was cut by others is cut anew when it is built again,
+    so that no index holds a mixture."""
+
+    @classmethod
+    def stored(cls, content: Mapping[str, JsonValue]) -> ChunkingConfig:
+        """As a manifest holds it; the first ones did not say by which rules."""
+        return cls.model_validate({"rules": 1} | dict(content))
 
 
 class _Unit(NamedTuple):

@@ -174,7 +174,7 @@ class Index:
         """How the documents were cut."""
         from rag_ft.chunking import ChunkingConfig
 
-        return ChunkingConfig.model_validate(self.manifest.chunking)
+        return ChunkingConfig.stored(self.manifest.chunking)
 
     @property
     def embedder(self) -> Embedder:
@@ -340,7 +340,7 @@ class Index:
             check_sentinels(base, embedder, self.path)
             self._store.sweep(base.manifest.generation, journal=False)
             corpus = _read(source, self.path, base)
-            builder = _builder(self._store, base, embedder, ChunkingConfig.model_validate(base.manifest.chunking))
+            builder = _builder(self._store, base, embedder, ChunkingConfig.stored(base.manifest.chunking))
             try:
                 _take_all(builder, corpus, progress=progress)
                 _refuse_nothing(builder, corpus)
@@ -496,13 +496,12 @@ def _read(source: Source, path: Path, base: Generation | None) -> Corpus:
 def _builder(
     store: IndexStore, base: Generation | None, embedder: Embedder, chunking: ChunkingConfig
 ) -> GenerationBuilder:
-    from rag_ft.chunking import Chunker
+    from rag_ft.chunking import Chunker, ChunkingConfig
 
     if chunking.max_tokens > embedder.max_tokens:
         raise UsageError(
-            f"chunks of {chunking.max_tokens} tokens do not fit the embedder {embedder.name}, which reads "
-            "at most "
-            f"{embedder.max_tokens}: lower max_tokens"
+            f"chunks of {chunking.max_tokens} tokens do not fit the embedder {embedder.name}, which reads at most"
+            f" {embedder.max_tokens}: lower max_tokens"
         )
     entry = EmbedderEntry(
         name=embedder.name,
@@ -510,12 +509,16 @@ def _builder(
         dimension=embedder.dimension,
         max_tokens=embedder.max_tokens,
     )
+    # As it is stored where it is the same: what an old manifest does not say must not look like a change.
+    before = None if base is None else base.manifest.chunking
+    if before is None or ChunkingConfig.stored(before) != chunking:
+        before = chunking.model_dump(mode="json")
     return GenerationBuilder(
         store,
         base,
         embedder=embedder,
         chunker=Chunker(chunking, embedder.count_tokens),
-        chunking=chunking.model_dump(mode="json"),
+        chunking=before,
         entry=entry,
     )
 

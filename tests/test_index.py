@@ -174,6 +174,21 @@ def test_another_chunking_cuts_everything_anew(path):
     assert index.last_report.changed == tuple(f"{name}.md" for name in "abcdef")
 
 
+def test_an_index_that_was_cut_by_older_rules_is_cut_anew_when_it_is_built_again_and_not_by_a_change(path):
+    build(DOCUMENTS, path)
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    assert manifest["chunking"].pop("rules") > 1  # the first indexes did not say by which
+    manifest["checksum"] = content_checksum(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    old = Index.load(path, embedder=HashingEmbedder())
+    assert old.chunking.rules == 1
+    assert old.add([document("new.md")], progress=False).unchanged == 0  # the others are not looked at
+    assert "rules" not in old.manifest.chunking and len(list(old.documents())) == len(DOCUMENTS) + 1
+    again = build(DOCUMENTS, path)
+    assert again.last_report.unchanged == 0 and again.chunking == CHUNKING
+    assert build(DOCUMENTS, path).last_report.unchanged == len(DOCUMENTS)
+
+
 def test_another_embedder_embeds_everything_anew(path, caplog):
     build(DOCUMENTS, path)
     index = build(DOCUMENTS, path, HashingEmbedder(salt="other"))
