@@ -10,7 +10,7 @@ import datetime
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class _Blocks:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self._length = 0
+        self.count = 0
+        self.length = 0
         self.headings: list[Heading] = []
         self.page_starts: list[int] = []
 
@@ -59,15 +60,16 @@ class _Blocks:
             return
         if self._parts:
             self._parts.append("\n\n")
-            self._length += 2
+            self.length += 2
         if level:
-            self.headings.append(Heading(start=self._length, level=min(level, 6), text=text))
+            self.headings.append(Heading(start=self.length, level=min(level, 6), text=text))
         self._parts.append(text)
-        self._length += len(text)
+        self.count += 1
+        self.length += len(text)
 
     def begin_page(self) -> None:
         # The gap before the page's first block belongs to the page before.
-        self.page_starts.append(self._length + 2 if self._parts else 0)
+        self.page_starts.append(self.length + 2 if self._parts else 0)
 
     def extracted(self, title: str = "", metadata: Metadata | None = None) -> Extracted:
         first = next((one.text for one in self.headings if one.level == 1), "")
@@ -254,15 +256,15 @@ def _decode_html(data: bytes) -> str:
 
 
 def _html(data: bytes) -> Extracted:
-    """The main text of a page by trafilatura; all its text where trafilatura finds less than half of a short page."""
+    """The main text of a page by trafilatura; the page's own content where trafilatura finds less than half of it (nine
+    tenths of what the page says is its <main>) or of its headings, or its words without their structure.
+    """
     html = _decode_html(data)
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
     from trafilatura import extract as main_text
 
     tree = LexborHTMLParser(html)
-    whole = _Blocks()
-    _dom_blocks(tree, whole)
     head = tree.css_first("title")
     title = " ".join(head.text().split()) if head is not None else ""
     metadata: Metadata = {}
@@ -270,120 +272,204 @@ def _html(data: bytes) -> Extracted:
         name = (node.attributes.get("name") or "").lower()
         if name in ("author", "description", "keywords", "date"):
             metadata[name] = node.attributes.get("content") or ""
-    everything = whole.extracted(title, metadata)
+    mains = tree.css("main")
+    root = mains[0] if len(mains) == 1 else tree.body
+    content = _dom_blocks(root, skip=_FRAME)
+    if not content.length:
+        content = _dom_blocks(tree.body)
     xml = main_text(html, output_format="xml", include_comments=False, include_tables=True, include_formatting=True)
-    if not xml:
-        return everything
-    main = _Blocks()
-    _tei_blocks(ElementTree.fromstring(xml), main)
-    found = main.extracted(title, metadata)
-    short = len(everything.text) < 4000
-    return everything if short and len(found.text) * 2 < len(everything.text) else found
+    main = _tei_blocks(ElementTree.fromstring(xml)) if xml else _Blocks()
+    # Much of a long page is links to others, which trafilatura leaves out rightly; a short page is kept whole.
+    expected = content if content.length < 4000 else _dom_blocks(root, skip=_FRAME | {"a"})
+    share = 0.9 if len(mains) == 1 else 0.5
+    missed = main.length < expected.length * share or len(main.headings) * 2 < len(expected.headings)
+    # trafilatura's last resort is one paragraph of all the words, without headings, lists and tables.
+    shapeless = main.count == 1 < content.count and main.length > content.length * 0.8
+    return (content if not main.length or missed or shapeless else main).extracted(title, metadata)
 
 
-def _tei_blocks(root: Any, blocks: _Blocks) -> None:
-    """Blocks of trafilatura's XML: head, p, list/item, table/row/cell, code, quote."""
-    for element in root.iter():
-        if element.tag == "head":
-            rend = element.get("rend", "h2")
-            blocks.add("".join(element.itertext()), int(rend[1:]) if rend[1:].isdigit() else 2)
-        elif element.tag == "list":
-            blocks.add("\n".join(_listed(map(_flat, element.iter("item")), numbered=element.get("rend") == "ol")))
-        elif element.tag == "table":
-            rows = (" | ".join(_flat(cell) for cell in row.iter("cell")) for row in element.iter("row"))
-            blocks.add("\n".join(rows))
-        elif element.tag == "code" and (element.text or "").count("\n"):
-            blocks.add("".join(element.itertext()))
-        elif element.tag in ("p", "quote") and not any(child.tag in ("p", "list", "table") for child in element):
-            blocks.add(_flat(element))
+class _Flow:
+    """Blocks from the parts of a document in reading order. A list or table is one block with a line for each item or
+    row, and what stands inside an item or a cell stays in its line, further tables and lists too.
+    """
 
+    def __init__(self, blocks: _Blocks) -> None:
+        self._blocks = blocks
+        self._text: list[list[str]] = [[]]  # running text not yet put, by line
+        self._lines: list[str] = []  # of the outermost open list or table
+        self._depth = 0  # open lists and tables
+        self._marker = ""  # of the item whose first line is still to come
+        self._numbers: list[int | None] = []  # of the next item of each open list; None: not numbered
+        self._rows: list[list[list[str]]] = []  # open rows, each the parts of its cells
 
-def _listed(items: Iterable[str], *, numbered: bool) -> Iterator[str]:
-    for number, item in enumerate(items, start=1):
-        yield f"{number}. {item}" if numbered else f"- {item}"
+    def text(self, text: str) -> None:
+        """Running text; any white space in it is a blank."""
+        self._text[-1].append(text)
 
+    def line_break(self) -> None:
+        """A new line within the running text."""
+        self._text.append([])
 
-def _flat(element: Any) -> str:
-    return " ".join("".join(element.itertext()).split())
+    def put(self, text: str, level: int = 0) -> None:
+        """A whole paragraph, or with a level a heading, as it stands."""
+        self._end_text()
+        self._put(text, level)
 
+    def open(self, kind: str, first: int | None = None, marker: str = "") -> None:
+        """A "list" (first: its first number), "item" (marker: where it is not counted here), "table", "row", "cell";
+        any other kind is a paragraph or what holds some.
+        """
+        self._end_text()
+        if kind in ("list", "table"):
+            self._depth += 1
+        if kind == "list":
+            self._numbers.append(first)
+        elif kind == "item":
+            number = self._numbers[-1] if self._numbers else None
+            self._marker = marker or ("- " if number is None else f"{number}. ")
+            if number is not None:
+                self._numbers[-1] = number + 1
+        elif kind == "row":
+            self._rows.append([])
+        elif kind == "cell" and self._rows:
+            self._rows[-1].append([])
 
-_BLOCK_TAGS = frozenset("h1 h2 h3 h4 h5 h6 p li tr pre blockquote dt dd figcaption div section article body".split())
-_NUMBERED = "li of an ol"
-_NO_TEXT = "script, style, noscript, template, head, svg"
+    def close(self, kind: str) -> None:
+        """The end of what was opened last; a kind "h1" to "h6" makes the text since a heading."""
+        self._end_text(int(kind[1]) if kind in _HEADING_TAGS else 0)
+        if kind == "item":
+            self._marker = ""
+        elif kind == "row":
+            self._put(" | ".join(" ".join(parts) for parts in self._rows.pop()))
+        elif kind in ("list", "table"):
+            if kind == "list":
+                self._numbers.pop()
+            self._depth -= 1
+            if self._depth == 0:
+                self._end_lines()
 
+    def end(self) -> None:
+        """The end of the document."""
+        self._end_text()
+        self._end_lines()
 
-def _dom_blocks(tree: Any, blocks: _Blocks) -> None:
-    """All visible text of a page: each innermost block element is a block; runs of list items and rows are one."""
-    for node in tree.css(_NO_TEXT):
-        if node.tag != "head":
-            node.decompose()
-    run: list[str] = []
-    kind = ""
-
-    def add() -> None:
-        blocks.add("\n".join(run if kind == "tr" else _listed(run, numbered=kind == _NUMBERED)))
-        run.clear()
-
-    for tag, text in _dom_texts(tree.body):
-        group = tag if tag in ("li", _NUMBERED, "tr") else ""
-        if run and group != kind:
-            add()
-        kind = group
-        if group:
-            run.append(text)
-        elif tag in ("h1", "h2", "h3", "h4", "h5", "h6"):
-            blocks.add(text, int(tag[1]))
+    def _put(self, text: str, level: int = 0) -> None:
+        if not text.strip():
+            return
+        if self._rows and self._rows[-1]:
+            self._rows[-1][-1].append(self._marker + text.strip("\n").replace("\n", " "))
+        elif level:
+            self._end_lines()
+            self._blocks.add(text, level)
+        elif self._depth:
+            self._lines.append(self._marker + text)
         else:
-            blocks.add(text)
-    add()
+            self._blocks.add(self._marker + text)
+        self._marker = ""
+
+    def _end_text(self, level: int = 0) -> None:
+        text = "\n".join(" ".join("".join(line).split()) for line in self._text)
+        self._text = [[]]
+        self._put(_GAPS.sub("\n\n", text.strip()), level)
+
+    def _end_lines(self) -> None:
+        self._blocks.add("\n".join(self._lines))
+        self._lines = []
 
 
-def _dom_texts(node: Any) -> Iterator[tuple[str, str]]:
-    """(tag, text) of the innermost blocks, in order; text directly inside an outer block comes as its own."""
-    if node is None:
-        return
-    stack: list[Any] = [node]
-    loose: list[str] = []
-    loose_tag = "p"
+_GAPS = re.compile(r"\n{3,}")
+_HEADING_TAGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+_BLOCK_TAGS = _HEADING_TAGS | frozenset(
+    "p blockquote dl dt dd figure figcaption caption summary details div section article header footer nav main aside"
+    " address form fieldset legend option hr body".split()
+)
+_KINDS = {"ul": "list", "ol": "list", "menu": "list", "li": "item", "table": "table", "tr": "row"}
+_KINDS |= {"td": "cell", "th": "cell"}
+_FRAME = frozenset({"nav", "footer"})
+_NO_TEXT = frozenset({"script", "style", "noscript", "template", "head", "svg", "-comment"})
+
+
+def _dom_blocks(root: Any, blocks: _Blocks | None = None, *, skip: Set[str] = frozenset()) -> _Blocks:
+    """All visible text of a page or of a part of it, less the elements to skip, added to the blocks."""
+    blocks = _Blocks() if blocks is None else blocks
+    flow = _Flow(blocks)
+    if root is not None:
+        _dom_flow(root, flow, skip)
+    flow.end()
+    return blocks
+
+
+def _dom_flow(root: Any, flow: _Flow, skip: Set[str] = frozenset()) -> None:
+    stack: list[Any] = [root]  # elements to read, and the kinds to close on the way; pages nest too deep to recurse
+    layouts: list[bool] = []  # for each open table: are its cells the columns of the page, not data?
     while stack:
-        current = stack.pop()
-        if isinstance(current, str):
-            text = " ".join("".join(loose).split())
-            loose.clear()
-            if text:
-                yield loose_tag, text
-            loose_tag = current
+        node = stack.pop()
+        if isinstance(node, str):
+            flow.close(node)
+            if node in ("table", "layout"):
+                layouts.pop()
             continue
-        if current.tag == "-text":
-            loose.append(current.text())
+        tag = node.tag
+        if tag == "-text":
+            flow.text(node.text())
+        elif tag == "br":
+            flow.line_break()
+        elif tag == "pre":
+            flow.put(node.text())
+        elif tag not in _NO_TEXT and tag not in skip:
+            kind = _KINDS.get(tag, tag if tag in _BLOCK_TAGS else "")
+            if kind == "table":
+                inside = (one for one in node.traverse() if one.tag in ("table", "h1", "h2"))
+                layouts.append(any(one.mem_id != node.mem_id for one in inside))
+            if kind in ("table", "row", "cell") and layouts and layouts[-1]:
+                kind = "layout" if kind == "table" else "p"
+            if kind:
+                flow.open(kind, _first_number(node) if tag == "ol" else None)
+                stack.append(kind)
+            stack.extend(reversed(list(node.iter(include_text=True))))
+
+
+def _first_number(node: Any) -> int:
+    start = node.attributes.get("start") or ""
+    return int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 1
+
+
+_TEI_KINDS = {tag: tag for tag in ("list", "item", "table", "row", "cell")}
+_TEI_KINDS |= {"head": "h2", "p": "p", "quote": "p", "div": "p", "ab": "p", "main": "p"}
+
+
+def _tei_blocks(root: Any) -> _Blocks:
+    """Blocks of trafilatura's XML: head, p, list/item, table/row/cell, code, quote, lb; text between them too."""
+    blocks = _Blocks()
+    flow = _Flow(blocks)
+    stack: list[Any] = [root]  # elements to read, their tails as (text,), and the kinds to close
+    while stack:
+        element = stack.pop()
+        if isinstance(element, str):
+            flow.close(element)
             continue
-        if current.tag == "br":
-            loose.append(" ")
+        if isinstance(element, tuple):
+            flow.text(element[0])
             continue
-        if current.tag == "pre" or current.tag == "tr":
-            text = (
-                current.text().strip("\n")
-                if current.tag == "pre"
-                else " | ".join(" ".join(cell.text(separator=" ").split()) for cell in current.css("td, th"))
-            )
-            before = " ".join("".join(loose).split())
-            loose.clear()
-            if before:
-                yield loose_tag, before
-            if text.strip():
-                yield current.tag, text
+        if element.tag == "lb":
+            flow.line_break()
             continue
-        children = list(current.iter(include_text=True))
-        if current.tag in _BLOCK_TAGS:
-            stack.append("p")
-            stack.extend(reversed(children))
-            numbered = current.tag == "li" and current.parent is not None and current.parent.tag == "ol"
-            stack.append(_NUMBERED if numbered else current.tag)
-        else:
-            stack.extend(reversed(children))
-    text = " ".join("".join(loose).split())
-    if text:
-        yield loose_tag, text
+        code = "".join(element.itertext()) if element.tag == "code" else ""
+        if "\n" in code:
+            flow.put(code)
+            continue
+        kind = _TEI_KINDS.get(element.tag, "")
+        if element.tag == "head" and element.get("rend", "")[1:].isdecimal():
+            kind = element.get("rend")
+        if kind:
+            flow.open(kind, 1 if element.get("rend") == "ol" else None)
+            stack.append(kind)
+        for child in reversed(element):
+            stack.append((child.tail or "",))
+            stack.append(child)
+        flow.text(element.text or "")
+    flow.end()
+    return blocks
 
 
 def _pdf(data: bytes) -> Extracted:
@@ -445,6 +531,11 @@ def _paragraphs(text: str) -> Iterator[str]:
             current = ""
     if current:
         yield current.rstrip("\ufffe\x02")
+
+
+def _listed(items: Iterable[str], *, numbered: bool) -> Iterator[str]:
+    for number, item in enumerate(items, start=1):
+        yield f"{number}. {item}" if numbered else f"- {item}"
 
 
 def _open_zip(data: bytes) -> zipfile.ZipFile:
@@ -527,7 +618,7 @@ def _epub(data: bytes) -> Extracted:
             from urllib.parse import unquote
 
             part = normpath(f"{folder}/{unquote(href.partition('#')[0])}").lstrip("/")
-            _dom_blocks(LexborHTMLParser(_decode_html(archive.read(part))), blocks)
+            _dom_blocks(LexborHTMLParser(_decode_html(archive.read(part))).body, blocks)
     metadata: Metadata = {key: said[key] for key in ("creator", "language", "publisher", "date") if said.get(key)}
     return blocks.extracted(said.get("title", ""), metadata)
 
