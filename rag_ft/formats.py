@@ -231,15 +231,31 @@ def _markdown(data: bytes) -> Extracted:
     return blocks.extracted(title if isinstance(title, str) else "", metadata)
 
 
+_MAX_ALIASES = 10
+"""In front matter: n of them let a text grow to e^(n/e) times its size, here 40; 80 of them fill the memory."""
+
+
 def _front_matter(text: str) -> Metadata:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        def date_or_text(self, node: yaml.ScalarNode) -> Any:
+            try:
+                return self.construct_yaml_timestamp(node)
+            except ValueError:  # a day that no calendar has
+                return self.construct_scalar(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:timestamp", Loader.date_or_text)
     try:
-        loaded = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _MAX_ALIASES:
+            return {"front_matter_error": f"more than {_MAX_ALIASES} aliases"}
+        loaded = yaml.load(text, Loader)
+        return {str(key): json_value(value) for key, value in loaded.items()} if isinstance(loaded, dict) else {}
+    except RecursionError:
+        return {"front_matter_error": "nested too deeply, or within itself"}
+    except Exception as error:  # beside YAMLError what the constructors raise: ValueError, KeyError, AttributeError
         # Broken front matter is no reason to lose the page below it.
         return {"front_matter_error": (str(error).splitlines() or ["unreadable"])[0]}
-    return {str(key): json_value(value) for key, value in loaded.items()} if isinstance(loaded, dict) else {}
 
 
 def json_value(value: Any) -> JsonValue:
@@ -257,73 +273,68 @@ def json_value(value: Any) -> JsonValue:
     return str(value)
 
 
+_MARKDOWN_KINDS = {"bullet_list": "list", "ordered_list": "list", "list_item": "item"}
+_MARKDOWN_KINDS |= {"table": "table", "tr": "row", "th": "cell", "td": "cell"}
+
+
 def _markdown_blocks(text: str, blocks: _Blocks) -> None:
     from markdown_it import MarkdownIt
 
-    lines: list[str] = []  # of the list or table being read
-    cells: list[str] = []
-    depth = level = 0
-    in_cell = False
-    marker = ""
+    flow = _Flow(blocks)
+    level = 0
     for token in MarkdownIt("commonmark").enable("table").parse(text):
-        kind = token.type
-        if kind == "heading_open":
+        name, _, end = token.type.rpartition("_")
+        if token.type == "heading_open":
             level = int(token.tag[1:])
-        elif kind in ("bullet_list_open", "ordered_list_open", "table_open"):
-            depth += 1
-        elif kind in ("bullet_list_close", "ordered_list_close", "table_close"):
-            depth -= 1
-            if depth == 0:
-                blocks.add("\n".join(lines))
-                lines = []
-        elif kind == "list_item_open":
-            marker = f"{token.info}. " if token.info else "- "
-        elif kind == "tr_open":
-            cells = []
-        elif kind == "tr_close":
-            lines.append(" | ".join(cells))
-        elif kind in ("th_open", "td_open", "th_close", "td_close"):
-            in_cell = kind.endswith("open")
-        elif kind == "inline":
-            content = _inline(token.children or [])
-            if level:
-                blocks.add(content, level)
-                level = 0
-            elif in_cell:
-                cells.append(content)
-            elif depth:
-                lines.append(marker + content)
-                marker = ""
+        elif name in _MARKDOWN_KINDS:
+            kind = _MARKDOWN_KINDS[name]
+            if end == "open":
+                flow.open(kind, marker=f"{token.info}. " if kind == "item" and token.info else "")
             else:
-                blocks.add(content)
-        elif kind in ("fence", "code_block"):
-            if depth:
-                lines.append(token.content.rstrip("\n"))
-            else:
-                blocks.add(token.content)
-        elif kind == "html_block":
-            blocks.add(_html_text(token.content))
+                flow.close(kind)
+        elif token.type == "inline":
+            flow.put(_inline(token.children or []), level)
+            level = 0
+        elif token.type in ("fence", "code_block"):
+            flow.put(token.content)
+        elif token.type == "html_block":
+            _html_fragment(token.content, flow)
+    flow.end()
 
 
 def _inline(tokens: list[Any]) -> str:
     parts = []
+    hidden = ""  # the script or style being passed over
     for token in tokens:
-        if token.type in ("text", "code_inline"):
+        if token.type == "html_inline":
+            tag = _HTML_TAG.match(token.content)
+            name = tag[2].lower() if tag else ""
+            if name == "br":
+                parts.append("\n")
+            elif name in ("script", "style"):
+                hidden = "" if tag and tag[1] else name
+        elif hidden:
+            continue
+        elif token.type in ("text", "code_inline", "image"):
             parts.append(token.content)
         elif token.type == "softbreak":
             parts.append(" ")
         elif token.type == "hardbreak":
             parts.append("\n")
-        elif token.type == "image":
-            parts.append(token.content)
-    return "".join(parts)
+    return re.sub(" *\n *", "\n", "".join(parts))
 
 
-def _html_text(html: str) -> str:
+_HTML_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
+_PART_OF_TABLE = re.compile(r"\s*</?(?:t[rdh]|tbody|thead|tfoot)\b", re.IGNORECASE)
+
+
+def _html_fragment(html: str, flow: _Flow) -> None:
     from selectolax.lexbor import LexborHTMLParser
 
-    body = LexborHTMLParser(html).body
-    return " ".join(body.text(separator=" ").split()) if body is not None else ""
+    # An empty line ends Markdown's HTML, within a table too, and outside of one its rows and cells are no tags.
+    body = LexborHTMLParser("<table>" + html if _PART_OF_TABLE.match(html) else html).body
+    if body is not None:
+        _dom_flow(body, flow)
 
 
 _HTML_CHARSET = re.compile(rb"<(?:meta[^>]+charset|\?xml[^>]+encoding)=[\"']?\s*([\w-]+)", re.IGNORECASE)
@@ -452,8 +463,9 @@ class _Flow:
     def _put(self, text: str, level: int = 0) -> None:
         if not text.strip():
             return
+        text = text.strip("\n")
         if self._rows and self._rows[-1]:
-            self._rows[-1][-1].append(self._marker + text.strip("\n").replace("\n", " "))
+            self._rows[-1][-1].append(self._marker + text.replace("\n", " "))
         elif level:
             self._end_lines()
             self._blocks.add(text, level)
