@@ -641,11 +641,6 @@ def _paragraphs(text: str) -> Iterator[str]:
         yield current.rstrip("\ufffe\x02")
 
 
-def _listed(items: Iterable[str], *, numbered: bool) -> Iterator[str]:
-    for number, item in enumerate(items, start=1):
-        yield f"{number}. {item}" if numbered else f"- {item}"
-
-
 def _open_zip(data: bytes) -> zipfile.ZipFile:
     """A zip file whose declared sizes are within the limits; reading a part still stops at its declared size."""
     try:
@@ -665,6 +660,11 @@ def _open_zip(data: bytes) -> zipfile.ZipFile:
 
 
 _DOCX_HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
+_WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_TRANSPARENT = frozenset(_WORD + name for name in ("sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo"))
+# Moved away, the pronunciation of ruby text, and text boxes, which come after their paragraph.
+_NOT_IN_LINE = frozenset(_WORD + name for name in ("moveFrom", "del", "rt", "pPr", "txbxContent", "sdtPr"))
+_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 
 
 def _docx(data: bytes) -> Extracted:
@@ -672,38 +672,115 @@ def _docx(data: bytes) -> Extracted:
         raise Unreadable("is encrypted, or an old .doc: save a copy as .docx without a password")
     _open_zip(data).close()
     import docx
-    from docx.table import Table
+    from docx.text.paragraph import Paragraph
 
     document = docx.Document(io.BytesIO(data))
+
+    def style_of(paragraph: Any) -> str:
+        style = Paragraph(paragraph, document).style
+        return (style.name if style is not None else "") or ""
+
     blocks = _Blocks()
-    items: list[str] = []
-    numbered = False
-
-    def add() -> None:
-        blocks.add("\n".join(_listed(items, numbered=numbered)))
-        items.clear()
-
-    for part in document.iter_inner_content():
-        if isinstance(part, Table):
-            add()
-            blocks.add("\n".join(" | ".join(" ".join(cell.text.split()) for cell in row.cells) for row in part.rows))
-            continue
-        style = (part.style.name if part.style is not None else "") or ""
-        if style.startswith("List"):
-            if items and style.startswith("List Number") != numbered:
-                add()
-            numbered = style.startswith("List Number")
-            if part.text.strip():
-                items.append(" ".join(part.text.split()))
-            continue
-        add()
-        found = _DOCX_HEADING.match(style)
-        level = int(found[1]) if found else 1 if style == "Title" else 0
-        blocks.add(part.text, level)
-    add()
+    flow = _Flow(blocks)
+    _docx_flow(document.element.body, flow, style_of)
+    flow.end()
     said = document.core_properties
     metadata: Metadata = {"author": said.author} if said.author and said.author != "python-docx" else {}
     return blocks.extracted(said.title or "", metadata)
+
+
+def _docx_flow(element: Any, flow: _Flow, style_of: Callable[[Any], str]) -> None:
+    """The paragraphs and tables of a body, cell or text box, as all tracked changes leave them. python-docx passes over
+    what stands in content controls and insertions.
+    """
+    open_list = ""  # the kind of the list whose items are being read
+    for part in _docx_parts(element):
+        paragraph = part.tag == _WORD + "p"
+        if not paragraph and part.tag != _WORD + "tbl":
+            continue
+        style = style_of(part) if paragraph else ""
+        kind = "" if not style.startswith("List") else "ol" if style.startswith("List Number") else "ul"
+        if kind != open_list:
+            if open_list:
+                flow.close("list")
+            if kind:
+                flow.open("list", 1 if kind == "ol" else None)
+            open_list = kind
+        if not paragraph:
+            _docx_table(part, flow, style_of)
+            continue
+        text = _docx_line(part)
+        if kind and text.strip():
+            flow.open("item")
+            flow.put(" ".join(text.split()))
+            flow.close("item")
+        elif not kind:
+            found = _DOCX_HEADING.match(style)
+            flow.put(text, int(found[1]) if found else 1 if style == "Title" else 0)
+        for box in part.iter(_WORD + "txbxContent"):
+            if next(box.iterancestors(_FALLBACK, _WORD + "txbxContent"), None) is None:
+                _docx_flow(box, flow, style_of)
+    if open_list:
+        flow.close("list")
+
+
+def _docx_parts(element: Any) -> Iterator[Any]:
+    for child in element:
+        if child.tag in _TRANSPARENT:
+            if child.find(f"{_WORD}sdtPr/{_WORD}showingPlcHdr") is None:  # "Click here to enter text"
+                yield from _docx_parts(child)
+        else:
+            yield child
+
+
+def _docx_table(table: Any, flow: _Flow, style_of: Callable[[Any], str]) -> None:
+    """A cell that goes over several columns is one, its text once; over several rows its text is said in each."""
+    flow.open("table")
+    above: dict[int, str] = {}  # by column, the paragraphs of the cell that goes on in the rows below
+    for row in _docx_parts(table):
+        if row.tag != _WORD + "tr":
+            continue
+        flow.open("row")
+        column = _docx_number(row, "trPr/gridBefore", 0)
+        for cell in _docx_parts(row):
+            if cell.tag != _WORD + "tc":
+                continue
+            merged = cell.find(f"{_WORD}tcPr/{_WORD}vMerge")
+            flow.open("cell")
+            if merged is None or merged.get(_WORD + "val") == "restart":
+                above[column] = " ".join(_docx_line(part) for part in _docx_parts(cell) if part.tag == _WORD + "p")
+                _docx_flow(cell, flow, style_of)
+            else:
+                flow.put(" ".join(above.get(column, "").split()))
+            flow.close("cell")
+            column += _docx_number(cell, "tcPr/gridSpan", 1)
+        flow.close("row")
+    flow.close("table")
+
+
+def _docx_number(element: Any, path: str, default: int) -> int:
+    found = element.find("/".join(_WORD + name for name in path.split("/")))
+    value = found.get(_WORD + "val", "") if found is not None else ""
+    return int(value) if value.isdecimal() else default
+
+
+def _docx_line(paragraph: Any) -> str:
+    parts = []
+    stack = list(reversed(paragraph))
+    while stack:
+        element = stack.pop()
+        if element.tag == _WORD + "t":
+            parts.append(element.text or "")
+        elif element.tag == _WORD + "tab":
+            parts.append("\t")
+        elif element.tag in (_WORD + "br", _WORD + "cr"):
+            parts.append("\n" if element.get(_WORD + "type", "textWrapping") == "textWrapping" else "")
+        elif element.tag == _WORD + "noBreakHyphen":
+            parts.append("-")
+        elif element.tag not in _NOT_IN_LINE and element.tag != _FALLBACK:
+            if element.find(f"{_WORD}sdtPr/{_WORD}showingPlcHdr") is None:
+                stack.extend(reversed(element))
+    return "".join(parts)
 
 
 def _epub(data: bytes) -> Extracted:
