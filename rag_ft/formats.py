@@ -69,9 +69,10 @@ class _Blocks:
         self.count += 1
         self.length += len(text)
 
-    def begin_page(self) -> None:
+    def begin_page(self, offset: int = 0) -> None:
+        """A page begins with the next block, or at an offset in it."""
         # The gap before the page's first block belongs to the page before.
-        self.page_starts.append(self.length + 2 if self._parts else 0)
+        self.page_starts.append((self.length + 2 if self._parts else 0) + offset)
 
     def extracted(self, title: str = "", metadata: Metadata | None = None) -> Extracted:
         first = next((one.text for one in self.headings if one.level == 1), "")
@@ -590,14 +591,15 @@ def _pdf(data: bytes) -> Extracted:
             raise Unreadable("is encrypted: save a copy without a password") from error
         raise Unreadable("is not a PDF that can be read, or is cut off") from error
     try:
-        blocks = _Blocks()
+        pages: list[list[str]] = []
         labels: list[JsonValue] = []
         for number in range(len(document)):
             page = document[number]
             content = page.get_textpage()
-            blocks.begin_page()
-            for paragraph in _paragraphs(content.get_text_bounded()):
-                blocks.add(paragraph)
+            text = content.get_text_bounded().replace("\r\n", "\n").replace("\r", "\n")
+            # After a hyphen pdfium goes on in the same line, with the page's footer too.
+            text = re.sub(f"([{_LINE_HYPHENS}])\n?", r"\1\n", text)
+            pages.append([line.rstrip() for line in text.split("\n")])
             labels.append(document.get_page_label(number) or str(number + 1))
             content.close()
             page.close()
@@ -607,7 +609,7 @@ def _pdf(data: bytes) -> Extracted:
         }
         if labels != [str(number + 1) for number in range(len(labels))]:
             metadata["page_labels"] = labels
-        found = blocks.extracted(str(said.get("Title", "")), metadata)
+        found = _page_blocks(_without_running_lines(pages)).extracted(str(said.get("Title", "")), metadata)
     finally:
         document.close()
     if not found.text:
@@ -615,9 +617,102 @@ def _pdf(data: bytes) -> Extracted:
     return found
 
 
-def _paragraphs(text: str) -> Iterator[str]:
+_EDGE_LINES = 3
+_NUMBER = re.compile(r"\d+")
+
+
+def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
+    """Pages less their running headers and footers: lines at the edges of at least 40% of the pages (left and right
+    pages may differ) and of three, alike but for a page number. The first lines of "Step 1" and "Step 3" are none.
+    """
+    places: dict[str, dict[int, list[int]]] = {}  # by line without its numbers: page → the numbers there
+    for page, lines in enumerate(pages):
+        kept = [line for line in lines if line.strip()]
+        for line in kept[:_EDGE_LINES] + kept[-_EDGE_LINES:]:
+            numbers = [int(number) for number in _NUMBER.findall(line)[:9]]
+            places.setdefault(_unnumbered(line), {}).setdefault(page, numbers)
+    least = max(3, 0.4 * sum(any(map(str.strip, lines)) for lines in pages))
+    running = {line for line, found in places.items() if len(found) >= least and _counts_pages(found)}
+    trimmed = [_trimmed(_trimmed(lines, running)[::-1], running)[::-1] for lines in pages]
+    # Pages alike from top to bottom are no frames around nothing.
+    left = sum(any(map(str.strip, lines)) for lines in trimmed)
+    return trimmed if left * 2 > sum(any(map(str.strip, lines)) for lines in pages) else pages
+
+
+def _unnumbered(line: str) -> str:
+    return _NUMBER.sub("0", " ".join(line.split()))
+
+
+def _counts_pages(found: dict[int, list[int]]) -> bool:
+    """Whether each number of a line is on all pages the same, or goes up with the pages."""
+    columns = zip(*found.values(), strict=True)
+    return all(
+        len(set(column)) == 1 or len({value - page for value, page in zip(column, found, strict=True)}) == 1
+        for column in columns
+    )
+
+
+def _trimmed(lines: list[str], running: Set[str]) -> list[str]:
+    """Lines less the running ones among the first."""
+    first = seen = 0
+    for number, line in enumerate(lines):
+        if seen == _EDGE_LINES or (line.strip() and _unnumbered(line) not in running):
+            break
+        seen += bool(line.strip())
+        first = number + 1
+    return lines[first:]
+
+
+_SENTENCE_END = re.compile(r"[.!?:;\u2026][\"'”’»)\]]*$")
+_LIST_MARK = re.compile(r"\w{1,4}[.)]")
+
+
+def _page_blocks(pages: list[list[str]]) -> _Blocks:
+    """The paragraphs of pages; one that a page's end cuts in the middle of a sentence is one block."""
+    blocks = _Blocks()
+    paragraph = ""
+    begins: list[int] = []  # where in the paragraph a page begins
+
+    def add() -> None:
+        for offset in begins:
+            blocks.begin_page(offset)
+        blocks.add(paragraph.rstrip(_LINE_HYPHENS))
+        begins.clear()
+
+    for number, lines in enumerate(pages):
+        found = list(_paragraphs(lines))
+        goes_on = found and found[0][:1].islower() and not _LIST_MARK.match(found[0])
+        if paragraph and goes_on and not _SENTENCE_END.search(paragraph):
+            first = found.pop(0)
+            paragraph = _joined(paragraph, first)
+            begins.append(len(paragraph) - len(first))
+        else:
+            if number:
+                add()
+            paragraph = ""
+            begins.append(0)
+        for one in found:
+            if paragraph:
+                add()
+            paragraph = one
+    add()
+    return blocks
+
+
+# pdfium writes these for a hyphen that the layout put at a line's end.
+_LINE_HYPHENS = "\ufffe\x02"
+
+
+def _joined(before: str, after: str) -> str:
+    if before.endswith(tuple(_LINE_HYPHENS)):
+        return before[:-1] + after
+    if before.endswith("-") and after[:1].islower() and before[-2:-1].isalpha():
+        return before[:-1] + after
+    return f"{before} {after}" if before else after
+
+
+def _paragraphs(lines: list[str]) -> Iterator[str]:
     """Lines of a PDF page as paragraphs: a line that ends a sentence well short of the others ends a paragraph."""
-    lines = [line.rstrip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     widths = sorted(len(line) for line in lines if line)
     usual = widths[len(widths) * 3 // 4] if widths else 0
     current = ""
@@ -627,18 +722,12 @@ def _paragraphs(text: str) -> Iterator[str]:
                 yield current
             current = ""
             continue
-        # pdfium writes U+FFFE (or U+0002) for a hyphen that the layout put at a line's end.
-        if current.endswith(("\ufffe", "\x02")):
-            current = current[:-1] + line.lstrip()
-        elif current.endswith("-") and line.lstrip()[:1].islower() and current[-2:-1].isalpha():
-            current = current[:-1] + line.lstrip()
-        else:
-            current = f"{current} {line.lstrip()}" if current else line.lstrip()
+        current = _joined(current, line.lstrip())
         if len(line) < usual * 0.8 and line.endswith((".", "!", "?", ":")):
             yield current
             current = ""
     if current:
-        yield current.rstrip("\ufffe\x02")
+        yield current
 
 
 def _open_zip(data: bytes) -> zipfile.ZipFile:
