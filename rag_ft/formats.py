@@ -51,7 +51,6 @@ class _Blocks:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self.count = 0
         self.length = 0
         self.headings: list[Heading] = []
         self.page_starts: list[int] = []
@@ -66,7 +65,6 @@ class _Blocks:
         if level:
             self.headings.append(Heading(start=self.length, level=min(level, 6), text=text))
         self._parts.append(text)
-        self.count += 1
         self.length += len(text)
 
     def begin_page(self, offset: int = 0) -> None:
@@ -365,7 +363,7 @@ def _decode_html(data: bytes) -> tuple[str, str]:
 
 def _html(data: bytes) -> Extracted:
     """The main text of a page by trafilatura; the page's own content where trafilatura finds less than half of it (nine
-    tenths of what the page says is its <main>) or of its headings, or its words without their structure.
+    tenths of a short page, or of a <main>) or of its headings: its last resort is one paragraph of all words.
     """
     html, encoding = _decode_html(data)
     from defusedxml import ElementTree
@@ -388,12 +386,11 @@ def _html(data: bytes) -> Extracted:
     xml = main_text(html, output_format="xml", include_comments=False, include_tables=True, include_formatting=True)
     main = _tei_blocks(ElementTree.fromstring(xml)) if xml else _Blocks()
     # Much of a long page is links to others, which trafilatura leaves out rightly; a short page is kept whole.
-    expected = content if content.length < 4000 else _dom_blocks(root, skip=_FRAME | {"a"})
-    share = 0.9 if len(mains) == 1 else 0.5
+    short = content.length < 4000
+    expected = content if short else _dom_blocks(root, skip=_FRAME | {"a"})
+    share = 0.9 if short or len(mains) == 1 else 0.5
     missed = main.length < expected.length * share or len(main.headings) * 2 < len(expected.headings)
-    # trafilatura's last resort is one paragraph of all the words, without headings, lists and tables.
-    shapeless = main.count == 1 < content.count and main.length > content.length * 0.8
-    return (content if not main.length or missed or shapeless else main).extracted(title, metadata)
+    return (content if not main.length or missed else main).extracted(title, metadata)
 
 
 class _Flow:

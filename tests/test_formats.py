@@ -54,9 +54,16 @@ def test_a_long_page_of_which_little_is_found_is_kept_whole():
 
 
 def test_the_structure_of_a_page_outlives_the_last_resort_of_the_main_text():
-    body = "<h1>Parts</h1><p>What it is made of.</p><ul><li>pump</li><li>valve</li></ul>"
-    found = page(body)
-    assert found.text == "Parts\n\nWhat it is made of.\n\n- pump\n- valve" and found.headings
+    # Of a page like this trafilatura returns one paragraph of all words.
+    items = "<li>One thing<ul><li>inner a</li><li>inner b</li></ul>after</li><li><p>Two para</p><p>second</p></li>"
+    cells = "<tr><td><p>x para</p><p>y para</p></td><td>b<br>c</td></tr>"
+    cells += "<tr><td><ul><li>in cell</li></ul></td><td>q</td></tr>"
+    found = page(f"<h1>L</h1><p>Intro of this list, long enough.</p><ol>{items}</ol><table>{cells}</table>")
+    assert found.text == (
+        "L\n\nIntro of this list, long enough.\n\n1. One thing\n- inner a\n- inner b\nafter\n2. Two para\nsecond\n\n"
+        "x para y para | b c\n- in cell | q"
+    )
+    assert [heading.text for heading in found.headings] == ["L"]
 
 
 def test_a_page_laid_out_by_a_table_is_no_row():
