@@ -620,7 +620,7 @@ _NUMBER = re.compile(r"\d+")
 
 def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
     """Pages less their running headers and footers: lines at the edges of at least 40% of the pages (left and right
-    pages may differ) and of three, alike but for a page number. The first lines of "Step 1" and "Step 3" are none.
+    pages may differ) and of three, alike but for a page number. The first lines of "Step 1", "Step 2" are none.
     """
     places: dict[str, dict[int, list[int]]] = {}  # by line without its numbers: page → the numbers there
     for page, lines in enumerate(pages):
@@ -629,7 +629,7 @@ def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
             numbers = [int(number) for number in _NUMBER.findall(line)[:9]]
             places.setdefault(_unnumbered(line), {}).setdefault(page, numbers)
     least = max(3, 0.4 * sum(any(map(str.strip, lines)) for lines in pages))
-    running = {line for line, found in places.items() if len(found) >= least and _counts_pages(found)}
+    running = {line for line, found in places.items() if len(found) >= least and _is_frame(line, found)}
     trimmed = [_trimmed(_trimmed(lines, running)[::-1], running)[::-1] for lines in pages]
     # Pages alike from top to bottom are no frames around nothing.
     left = sum(any(map(str.strip, lines)) for lines in trimmed)
@@ -640,13 +640,20 @@ def _unnumbered(line: str) -> str:
     return _NUMBER.sub("0", " ".join(line.split()))
 
 
-def _counts_pages(found: dict[int, list[int]]) -> bool:
-    """Whether each number of a line is on all pages the same, or goes up with the pages."""
-    columns = zip(*found.values(), strict=True)
-    return all(
-        len(set(column)) == 1 or len({value - page for value, page in zip(column, found, strict=True)}) == 1
-        for column in columns
-    )
+_LETTERS = re.compile(r"[^\W\d_]+")
+_PAGE_WORDS = frozenset("page pages pg p seite seiten s página pagina pág pag folio sida side strona".split())
+
+
+def _is_frame(line: str, found: dict[int, list[int]]) -> bool:
+    """Whether each number of a line is on all pages the same, or goes up with the pages. A single word that does so
+    must be one for a page: "Step 1" and "Chapter 1" are titles.
+    """
+    columns = [*zip(*found.values(), strict=True)]
+    changing = [column for column in columns if len(set(column)) > 1]
+    words = _LETTERS.findall(line.lower())
+    if changing and len(words) == 1 and words[0] not in _PAGE_WORDS:
+        return False
+    return all(len({value - page for value, page in zip(column, found, strict=True)}) == 1 for column in changing)
 
 
 def _trimmed(lines: list[str], running: Set[str]) -> list[str]:

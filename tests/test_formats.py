@@ -336,6 +336,8 @@ def test_first_lines_that_differ_by_more_than_the_page_number_stay():
         [[f"Device {n}", f"It weighs {n * n} kg and is {name}."] for n, name in ((1, "red"), (4, "blue"), (9, "new"))]
     )
     assert [f"Device {n}" in found.text for n in (1, 4, 9)] == [True] * 3
+    steps = pdf([[f"Step {n}", f"Turn the {name} key."] for n, name in ((1, "red"), (2, "blue"), (3, "new"))])
+    assert [f"Step {n}" in steps.text for n in (1, 2, 3)] == [True] * 3
 
 
 @pytest.mark.parametrize("pages", [[["Title", "Text a."], ["Title", "Text b."]], [["Form", "Name", "Date"]] * 4])
