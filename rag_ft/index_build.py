@@ -189,18 +189,27 @@ class GenerationBuilder:
 
         Of a line that is no JSON nobody knows which document it was: every one of its file that was not found stays.
         """
-        if self._rows_of is None or not failures:
+        if self._base is None or not failures:
             return
         ids = {one.document for one in failures if one.document is not None}
         places = [one for one in failures if one.document is None]
         files, sources = {one.file for one in places}, {one.source for one in places}
-        for number, row in enumerate(self._rows_of.table):
+        for number, row in enumerate(self._base.table):
             path = PurePosixPath(row.file or row.id)
             if row.id not in self.chosen and (
                 row.id in ids or row.source in sources or not files.isdisjoint(map(str, (path, *path.parents)))
             ):
-                self.chosen[row.id] = number
-                self.kept.append(row.id)
+                self._carry_over(self._base, number)
+        self.embed_pending()
+
+    def _carry_over(self, base: Generation, number: int) -> None:
+        """Keep a document as it was indexed; cut and embedded anew where the others are."""
+        row = base.table[number]
+        self.kept.append(row.id)
+        self._files[row.id] = row.file
+        self.chosen[row.id] = (
+            number if self._rows_of is not None else self._stage(base.document(number), row.fingerprint)
+        )
 
     def take(self, document: Document, fingerprint: str, file: str = "") -> None:
         """Take a document of a file in; one that the base has unchanged is carried over."""
@@ -214,9 +223,8 @@ class GenerationBuilder:
         if broken is not None:
             source = (document.source or document.id).encode("utf-8", "backslashreplace").decode()
             self.failures.append(Failure(source, broken))
-            if self._rows_of is not None and before is not None:
-                self.chosen[document.id] = before
-                self.kept.append(document.id)
+            if self._base is not None and before is not None:
+                self._carry_over(self._base, before)
             return
         (self.added if before is None else self.changed).append(document.id)
         self.chosen[document.id] = self._stage(document, fingerprint)

@@ -671,6 +671,26 @@ def test_documents_of_a_file_that_cannot_be_read_any_more_stay(tmp_path, name, c
     assert bool(report.failures) == bool(kept)
 
 
+def test_what_cannot_be_read_stays_where_everything_is_cut_or_embedded_anew_too(tmp_path):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.txt").write_text("The tower is high. " * 9)
+    (folder / "d.jsonl").write_bytes(lines(*LINES))
+
+    def made(**options):
+        return Index.build(folder, tmp_path / "i", **{"embedder": HashingEmbedder(), "progress": False, **options})
+
+    made()
+    (folder / "a.txt").write_bytes(b"\0" * 9)
+    (folder / "d.jsonl").write_bytes(lines({"id": "fox", "text": "\ud800"}, LINES[1], LINES[2]))
+    for options in ({"chunking": CHUNKING}, {"chunking": CHUNKING, "embedder": HashingEmbedder(salt="other")}):
+        index = made(**options)
+        assert sorted(index.last_report.kept) == ["a.txt", "fox"] and not index.last_report.removed
+        assert index.document("a.txt").text.startswith("The tower") and len(index.passages_of("a.txt")) > 1
+        assert index.as_retriever(k=1).retrieve("the quick fox")[0].passage.document_id == "fox"
+        assert index.verify().ok
+
+
 def test_an_index_that_does_not_say_where_documents_came_from_learns_it_when_it_is_built_again(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_bytes(lines(*LINES))
