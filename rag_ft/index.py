@@ -479,7 +479,8 @@ def _base_to_reuse(store: IndexStore, embedder: Embedder) -> Generation | None:
         check_sentinels(base, embedder, store.path)
     except IndexMismatchError as error:
         logger.warning("%s; everything is embedded again", error)
-        return None
+        # Of another embedder's index no vector is used, and documents that cannot be read now are still in it.
+        return base if base.manifest.embedder.fingerprint != embedder.fingerprint else None
     return base
 
 
