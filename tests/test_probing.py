@@ -7,7 +7,8 @@ from rag_ft.probing import difference, handbook_probes, observe, retrieved_probe
 
 
 def test_a_reader_differs_from_itself_in_nothing_and_from_another_in_something(tiny_llama_dir, tmp_path):
-    reader = fresh(tiny_llama_dir, make_adapter(tmp_path / "a", tiny_llama_dir, 1), threshold=0.0)
+    # An adapter whose completions differ from the base's; those of some other seeds do not.
+    reader = fresh(tiny_llama_dir, make_adapter(tmp_path / "a", tiny_llama_dir, 2), threshold=0.0)
     one = observe(reader, REQUESTS)
     found = difference(one, observe(reader, REQUESTS, one))
     assert (found.probes, found.identical, found.identical_share) == (4, 4, 1.0)
