@@ -54,22 +54,34 @@ class Arm(Protocol):
         ...
 
 
+def cut(asked: Sequence[Asked], k: int | None) -> list[Asked]:
+    """The questions with the first k of their passages: what is retrieved is as deep as the deepest arm needs."""
+    return [one._replace(hits=one.hits[:k]) for one in asked]
+
+
+def _depth(k: int | None) -> dict[str, JsonValue]:
+    return {} if k is None else {"k": k}
+
+
 @dataclass(frozen=True)
 class FunctionArm:
     """Any function of a question and its passages that gives an answer's text, None to decline, or an `Answer`."""
 
     name: str
     function: Callable[[str, Sequence[Passage]], str | Answer | None]
+    k: int | None = None
+    """Passages that it is given; None: all that were retrieved, for whichever arm."""
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
         """The function's name; what it does is its writer's to record."""
-        return {"kind": "function", "function": f"{self.function.__module__}.{self.function.__qualname__}"}
+        name = f"{self.function.__module__}.{self.function.__qualname__}"
+        return {"kind": "function", "function": name, **_depth(self.k)}
 
     def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
         """One call a question; an exception is that question's failure, not the arm's."""
         made = []
-        for one in asked:
+        for one in cut(asked, self.k):
             passages = [hit.passage for hit in one.hits]
             begin = time.perf_counter()
             try:
@@ -93,16 +105,18 @@ class PassageArm:
     pick: str = "top"
     """`top`, or `random`: any of those retrieved."""
     seed: int = 0
+    k: int | None = None
+    """Passages to pick from; None: all that were retrieved."""
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
         """Which passage."""
-        return {"kind": "passage", "pick": self.pick, "seed": self.seed}
+        return {"kind": "passage", "pick": self.pick, "seed": self.seed, **_depth(self.k)}
 
     def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
         """Never declines, unless nothing was retrieved."""
         made = []
-        for one in asked:
+        for one in cut(asked, self.k):
             chooser = random.Random(f"{self.seed} {one.question.id}")  # the same whatever else is asked
             hit = (chooser.choice(one.hits) if self.pick == "random" else one.hits[0]) if one.hits else None
             claims = [Claim(hit.passage, None)] if hit else []

@@ -183,6 +183,7 @@ def evaluate(
         chosen = choose_questions(recipe.limited(limit), records, trained)
     foreign = _foreign(chosen, index)
     _refuse_moved(chosen, index)
+    curve_parts = curve(recipe, index)
     documents = len({document_of(one) for one in chosen})
     before = detectable_before(len(chosen), documents)
     tell(
@@ -213,7 +214,7 @@ def evaluate(
         None,
     )
     leaks = _leaks(made, chosen, index)
-    curved = _learning_curve(recipe, curve(recipe, index), chosen, asked, index, output, leaks, on_progress)
+    curved = _learning_curve(recipe, curve_parts, chosen, asked, index, output, leaks, on_progress)
     results = Results(
         title=recipe.title,
         recipe=_portable(recipe),

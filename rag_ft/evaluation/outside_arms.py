@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from rag_ft import completion
 from rag_ft.citation import Claim, verify
 from rag_ft.errors import AnswerParseError, WeightsError, first_line
-from rag_ft.evaluation.arms import Asked, cited_places, failure, place_of
+from rag_ft.evaluation.arms import Asked, cited_places, cut, failure, place_of
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.prompt import SYSTEM, passage_block
 from rag_ft.spans import Span
@@ -76,7 +76,7 @@ class ChatArm:
         return [("system", SYSTEM), ("user", f"{''.join(blocks)}\nQuestion: {one.question.question}")]
 
     def _prediction(self, one: Asked, reply: BaseMessage | BaseException, seconds: float) -> Prediction:
-        one = one._replace(hits=one.hits[: self.k])
+        (one,) = cut([one], self.k)
         if isinstance(reply, BaseException):
             return failure(self.name, one, f"{type(reply).__name__}: {reply}", seconds)
         text = reply.content if isinstance(reply.content, str) else str(reply.content)
@@ -117,9 +117,11 @@ class ExtractiveArm:
     fingerprint: str
     threshold: float = 0.0
     """How much better than null a span must be, in log-odds."""
+    k: int | None = None
+    """Passages that it reads; None: all that were retrieved."""
 
     @classmethod
-    def from_pretrained(cls, name: str, source: str, *, threshold: float = 0.0) -> ExtractiveArm:
+    def from_pretrained(cls, name: str, source: str, *, threshold: float = 0.0, k: int | None = None) -> ExtractiveArm:
         """The arm `name` with a model by hub id or folder. Raises WeightsError."""
         from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
@@ -138,7 +140,7 @@ class ExtractiveArm:
             ) from error
         if not getattr(tokenizer, "is_fast", False):
             raise WeightsError(f"{source} has no fast tokenizer, and offsets need one: give another encoder")
-        return cls(name, model.eval(), tokenizer, weights.name, weights.fingerprint, threshold)
+        return cls(name, model.eval(), tokenizer, weights.name, weights.fingerprint, threshold, k)
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
@@ -148,6 +150,7 @@ class ExtractiveArm:
             "model": self.source,
             "fingerprint": self.fingerprint,
             "threshold": self.threshold,
+            **({} if self.k is None else {"k": self.k}),
         }
 
     def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
@@ -155,6 +158,7 @@ class ExtractiveArm:
         import torch
 
         begin = time.perf_counter()
+        asked = cut(asked, self.k)
         pairs = [(one.question.question, hit.passage.text) for one in asked for hit in one.hits]
         best: list[tuple[float, Span | None]] = []
         tokens: list[int] = []

@@ -438,12 +438,16 @@ def curve_arms(recipe: Recipe, index: Index, reader: str = "default") -> Iterato
     """
     like, curve = recipe.curve_arm, recipe.learning_curve
     if like is None or curve is None:
-        return
+        return iter(())
     adapters = {one.records: one.adapter for one in curve.adapter} or _curve_folder(Path(curve.folder))
     threshold = None if like.threshold == "development" else like.threshold  # else the adapter's own
-    for records, adapter in sorted(adapters.items()):
+
+    def arm(records: int, adapter: str) -> tuple[int, Arm]:
         choice = like.model_copy(update={"name": f"{records} records", "adapter": adapter, "threshold": threshold})
-        yield records, _build(choice, recipe, index, lambda name: _loaded(reader, name, {}))
+        return records, _build(choice, recipe, index, lambda name: _loaded(reader, name, {}))
+
+    # That there is no curve is told at once, not when all other arms were asked.
+    return (arm(records, adapter) for records, adapter in sorted(adapters.items()))
 
 
 def _curve_folder(folder: Path) -> dict[int, str]:
@@ -466,13 +470,13 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
         case SentenceChoice():
             return SentenceArm(choice.name, index.embedder)
         case PassageChoice():
-            return PassageArm(choice.name, choice.pick, recipe.seed)
+            return PassageArm(choice.name, choice.pick, recipe.seed, recipe.k)
         case FunctionChoice():
-            return FunctionArm(choice.name, _function(choice.name, choice.function))
+            return FunctionArm(choice.name, _function(choice.name, choice.function), recipe.k)
         case ExtractiveChoice():
             from rag_ft.evaluation.outside_arms import ExtractiveArm
 
-            return ExtractiveArm.from_pretrained(choice.name, choice.model, threshold=choice.threshold)
+            return ExtractiveArm.from_pretrained(choice.name, choice.model, threshold=choice.threshold, k=recipe.k)
         case ChatChoice():
             from rag_ft.evaluation.outside_arms import ChatArm
 

@@ -272,6 +272,17 @@ def test_a_learning_curve_is_measured_advised_on_and_drawn(made, tmp_path):
     assert evaluate(recipe, tmp_path, **given).results == report.results and len(asked) == count
 
 
+def test_a_folder_without_a_curve_is_told_before_anything_is_asked(made, tmp_path):
+    index, recipe = made
+    arm = [*recipe.model_dump()["arm"], {"name": "tuned", "kind": "reader"}]
+    curved = Recipe.model_validate(
+        {**recipe.model_dump(), "arm": arm, "learning_curve": {"folder": str(tmp_path), "arm": "tuned"}}
+    )
+    with pytest.raises(EvaluationError, match="holds no learning curve"):
+        evaluate(curved, tmp_path / "out", arms=_arms, index=index)
+    assert not (tmp_path / "out" / "predictions.jsonl").exists()
+
+
 def _asking(recipe, tmp_path, questions):
     write_questions(questions, tmp_path / "some.jsonl")
     return recipe.model_copy(update={"questions": str(tmp_path / "some.jsonl"), "faithfulness": True})

@@ -178,6 +178,20 @@ def test_a_reply_that_there_is_stays_also_where_another_one_of_its_batch_failed(
     assert [bool(one.failed) for one in found] == [True, False, False, False, False, False]
 
 
+def test_every_arm_is_given_the_depth_of_the_run_however_deep_another_one_goes(world):
+    index, questions = world
+    asked = retrieved(questions[:4], index.as_retriever(k=5))
+    seen = []
+
+    def counts(question, passages):
+        seen.append(len(passages))
+
+    arms = [FunctionArm("mine", counts, 2), PassageArm("any", "random", k=2)]
+    made = [arm.reply(asked) for arm in arms]
+    assert seen == [2, 2, 2, 2] and all(len(one.passages) == 2 for ones in made for one in ones)
+    assert all(arm.settings["k"] == 2 for arm in arms)
+
+
 def test_a_run_goes_on_with_another_number_of_threads(world, tmp_path):
     class Counting(PassageArm):
         threads = 1
