@@ -164,6 +164,17 @@ def fetch_hub_questions(name: str, folder: str | Path, split: str = "train") -> 
     return found
 
 
+def moved_evidence(question: Question, piece: Evidence, text: str) -> str:
+    """What stands in a document's text instead of a piece of evidence, in words; empty where it is there."""
+    found = text[piece.start : piece.end]
+    if found == piece.quote:
+        return ""
+    return (
+        f"question {question.id}: {piece.document_id} holds {found[:60]!r} at {piece.start}-{piece.end},"
+        f" not {piece.quote[:60]!r}"
+    )
+
+
 def check_evidence(questions: Iterable[Question], documents: Iterable[Document]) -> list[str]:
     """What is wrong with the evidence, a sentence each: quotes not at their offsets, answers not in their quotes."""
     texts = {document.id: document.text for document in documents}
@@ -173,12 +184,8 @@ def check_evidence(questions: Iterable[Question], documents: Iterable[Document])
             text = texts.get(one.document_id)
             if text is None:
                 wrong.append(f"question {question.id}: there is no document {one.document_id!r}")
-            elif text[one.start : one.end] != one.quote:
-                found = text[one.start : one.end]
-                wrong.append(
-                    f"question {question.id}: {one.document_id} holds {found[:60]!r} at {one.start}-{one.end},"
-                    f" not {one.quote[:60]!r}"
-                )
+            elif moved := moved_evidence(question, one, text):
+                wrong.append(moved)
         if question.answerable and question.evidence:
             quotes = " ".join(one.quote for one in question.evidence)
             if not any(answer in quotes for answer in question.answers):

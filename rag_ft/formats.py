@@ -628,12 +628,15 @@ def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
         for line in kept[:_EDGE_LINES] + kept[-_EDGE_LINES:]:
             numbers = [int(number) for number in _NUMBER.findall(line)[:9]]
             places.setdefault(_unnumbered(line), {}).setdefault(page, numbers)
-    least = max(3, 0.4 * sum(any(map(str.strip, lines)) for lines in pages))
+    least = max(3, 0.4 * _with_text(pages))
     running = {line for line, found in places.items() if len(found) >= least and _is_frame(line, found)}
     trimmed = [_trimmed(_trimmed(lines, running)[::-1], running)[::-1] for lines in pages]
     # Pages alike from top to bottom are no frames around nothing.
-    left = sum(any(map(str.strip, lines)) for lines in trimmed)
-    return trimmed if left * 2 > sum(any(map(str.strip, lines)) for lines in pages) else pages
+    return trimmed if _with_text(trimmed) * 2 > _with_text(pages) else pages
+
+
+def _with_text(pages: list[list[str]]) -> int:
+    return sum(any(map(str.strip, lines)) for lines in pages)
 
 
 def _unnumbered(line: str) -> str:
@@ -820,10 +823,15 @@ def _docx_flow(element: Any, flow: _Flow, style_of: Callable[[Any], str]) -> Non
 def _docx_parts(element: Any) -> Iterator[Any]:
     for child in element:
         if child.tag in _TRANSPARENT:
-            if child.find(f"{_WORD}sdtPr/{_WORD}showingPlcHdr") is None:  # "Click here to enter text"
+            if not _is_placeholder(child):
                 yield from _docx_parts(child)
         else:
             yield child
+
+
+def _is_placeholder(control: Any) -> bool:
+    """Whether a content control says "Click here to enter text" and nothing of its own."""
+    return control.find(f"{_WORD}sdtPr/{_WORD}showingPlcHdr") is not None
 
 
 def _docx_table(table: Any, flow: _Flow, style_of: Callable[[Any], str]) -> None:
@@ -871,7 +879,7 @@ def _docx_line(paragraph: Any) -> str:
         elif element.tag == _WORD + "noBreakHyphen":
             parts.append("-")
         elif element.tag not in _NOT_IN_LINE and element.tag != _FALLBACK:
-            if element.find(f"{_WORD}sdtPr/{_WORD}showingPlcHdr") is None:
+            if not _is_placeholder(element):
                 stack.extend(reversed(element))
     return "".join(parts)
 

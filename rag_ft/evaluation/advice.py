@@ -90,8 +90,13 @@ def best_of_roles(
     return best
 
 
+def _ways(best: Mapping[Role, ArmFigures]) -> dict[Role, ArmFigures]:
+    """What can be chosen: perfect retrieval is nobody's to have."""
+    return {role: arm for role, arm in best.items() if role != "both, perfect retrieval"}
+
+
 def _choose(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast], reasons: list[str]) -> Choice:
-    ways = {role: arm for role, arm in best.items() if role != "both, perfect retrieval"}
+    ways = _ways(best)
     if len(ways) < 2:
         reasons.append("There are not two ways of answering among the arms to choose between.")
         return "cannot tell"
@@ -133,7 +138,7 @@ def _outside(
     reasons: list[str],
 ) -> None:
     """Models and functions that are no way of using this reader are not chosen from, but never passed over."""
-    ways = [arm for role, arm in best.items() if role != "both, perfect retrieval"]
+    ways = _ways(best).values()
     others = [one for one in figures if settings[one.name].get("kind") in _OUTSIDE and "f1" in one.figures]
     if not ways or not others:
         return

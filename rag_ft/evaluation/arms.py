@@ -59,7 +59,8 @@ def cut(asked: Sequence[Asked], k: int | None) -> list[Asked]:
     return [one._replace(hits=one.hits[:k]) for one in asked]
 
 
-def _depth(k: int | None) -> dict[str, JsonValue]:
+def depth(k: int | None) -> dict[str, JsonValue]:
+    """An arm's k as a setting, where it has one of its own."""
     return {} if k is None else {"k": k}
 
 
@@ -76,7 +77,7 @@ class FunctionArm:
     def settings(self) -> Mapping[str, JsonValue]:
         """The function's name; what it does is its writer's to record."""
         name = f"{self.function.__module__}.{self.function.__qualname__}"
-        return {"kind": "function", "function": name, **_depth(self.k)}
+        return {"kind": "function", "function": name, **depth(self.k)}
 
     def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
         """One call a question; an exception is that question's failure, not the arm's."""
@@ -111,7 +112,7 @@ class PassageArm:
     @property
     def settings(self) -> Mapping[str, JsonValue]:
         """Which passage."""
-        return {"kind": "passage", "pick": self.pick, "seed": self.seed, **_depth(self.k)}
+        return {"kind": "passage", "pick": self.pick, "seed": self.seed, **depth(self.k)}
 
     def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
         """Never declines, unless nothing was retrieved."""

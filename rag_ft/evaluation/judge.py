@@ -6,14 +6,14 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from rag_ft.dataset import read_questions
+from rag_ft.dataset import moved_evidence, read_questions
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.advice import Advice, advise, best_of_roles, role_of
 from rag_ft.evaluation.arms import Asked, ReaderArm, place_of
@@ -106,8 +106,9 @@ class Results(BaseModel):
     learning_curve: LearningCurve | None = None
     """F1 by records that the reader was trained on, where the recipe names adapters."""
     leaks: dict[str, int]
-    chosen_on: dict[str, int] = {}
     """Arm → questions about documents that its adapter was trained on, where there are any."""
+    chosen_on: dict[str, int] = {}
+    """The same of documents that it was held out on, by which its step and its own threshold were chosen."""
     development: dict[str, ChosenThreshold] = {}
     """Arm → the threshold that was chosen for it on questions that are not judged."""
     settings: dict[str, dict[str, JsonValue]]
@@ -454,25 +455,18 @@ def _foreign(questions: Sequence[Question], index: Index) -> int:
 
 def _refuse_moved(questions: Sequence[Question], index: Index) -> None:
     """Raises EvaluationError where evidence is not at its offsets: then nothing found or cited would count as right."""
-    there = set(index.documents())
-    texts: dict[str, str] = {}
-    moved = []
-    for question in questions:
-        for piece in question.evidence:
-            if piece.document_id not in there:
-                continue
-            if piece.document_id not in texts:
-                texts[piece.document_id] = index.document(piece.document_id).text
-            if texts[piece.document_id][piece.start : piece.end] != piece.quote:
-                moved.append((question, piece))
+    named = {piece.document_id for question in questions for piece in question.evidence}
+    texts = {name: index.document(name).text for name in named & set(index.documents())}
+    moved = [
+        wrong
+        for question in questions
+        for piece in question.evidence
+        if piece.document_id in texts and (wrong := moved_evidence(question, piece, texts[piece.document_id]))
+    ]
     if moved:
-        question, piece = moved[0]
-        found = texts[piece.document_id][piece.start : piece.end]
         raise EvaluationError(
-            f"{len(moved):,} pieces of evidence are not where the questions say (question {question.id}:"
-            f" {piece.document_id} holds {found[:40]!r} at {piece.start}-{piece.end}, not {piece.quote[:40]!r}): the"
-            " documents have changed since; correct the offsets (rag-ft data check names them all), or give the former"
-            " documents"
+            f"{len(moved):,} pieces of evidence are not where the questions say ({moved[0]}): the documents have"
+            " changed since; correct the offsets (rag-ft data check names them all), or give the former documents"
         )
 
 
@@ -480,25 +474,25 @@ def _chosen_on(arms: Sequence[Arm], questions: Sequence[Question]) -> dict[str, 
     """Questions about the documents that an arm's adapter was held out on: its step, and the threshold that it comes
     with, were chosen by such.
     """
-    found = {}
-    for arm in arms:
-        reader = getattr(arm, "reader", None)
-        held = set() if reader is None else {*(reading_record(reader.loaded).get("data") or {}).get("held_out", ())}
-        count = sum(any(piece.document_id in held for piece in one.evidence) for one in questions)
-        if count:
-            found[arm.name] = count
-    return found
+    return _questions_about(arms, questions, lambda record: (record.get("data") or {}).get("held_out", ()))
 
 
 def _leaks(arms: Sequence[Arm], questions: Sequence[Question], index: Index) -> dict[str, int]:
     """Questions about documents that an arm was tuned on, by their names and, where written down, fingerprints."""
+    return _questions_about(arms, questions, lambda record: trained_documents(record, index))
+
+
+def _questions_about(
+    arms: Sequence[Arm], questions: Sequence[Question], documents: Callable[[Mapping[str, Any]], Collection[str]]
+) -> dict[str, int]:
+    """Arm → questions about the documents that its reader's record gives, where there are any."""
     found = {}
     for arm in arms:
         reader = getattr(arm, "reader", None)
         if reader is None:
             continue
-        trained = trained_documents(reading_record(reader.loaded), index)
-        count = sum(any(piece.document_id in trained for piece in one.evidence) for one in questions)
+        names = documents(reading_record(reader.loaded))
+        count = sum(any(piece.document_id in names for piece in one.evidence) for one in questions)
         if count:
             found[arm.name] = count
     return found

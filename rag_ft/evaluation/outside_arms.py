@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from rag_ft import completion
 from rag_ft.citation import Claim, verify
 from rag_ft.errors import AnswerParseError, WeightsError, first_line
-from rag_ft.evaluation.arms import Asked, cited_places, cut, failure, place_of
+from rag_ft.evaluation.arms import Asked, cited_places, cut, depth, failure, place_of
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.prompt import SYSTEM, passage_block
 from rag_ft.spans import Span
@@ -150,7 +150,7 @@ class ExtractiveArm:
             "model": self.source,
             "fingerprint": self.fingerprint,
             "threshold": self.threshold,
-            **({} if self.k is None else {"k": self.k}),
+            **depth(self.k),
         }
 
     def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
