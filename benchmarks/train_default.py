@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=-1, help="stop after so many updates, for a small run")
     parser.add_argument("--learning-rate", type=float, default=8e-4)
+    parser.add_argument("--row-tokens", type=int, default=1280, help="tokens of a step; more of them suit a GPU")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--start-from", help="an adapter's folder, or packaged, to go on learning from")
     parser.add_argument("--calibrate-only", action="store_true", help="choose the threshold of OUTPUT/adapter anew")
@@ -140,6 +141,7 @@ def main() -> None:
         # The packaged weights are 4-bit values already: quantising them once more would only add an error.
         training=TrainConfig(
             bits=32,
+            row_tokens=given.row_tokens,
             epochs=given.epochs,
             max_steps=given.steps,
             learning_rate=given.learning_rate,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,23 @@ STOPWORDS = frozenset(
     "they this to was will with".split()
 )
 """Lucene's English list: question words stay out of it, since passages hold them too seldom to mislead."""
+
+
+_IMPORTING = threading.Lock()
+
+
+def _bm25s() -> ModuleType:
+    """bm25s without JAX: where JAX is installed it would be started by the import, for a choice of the best that is not
+    used here, and started on a GPU it takes three quarters of the memory, which the reader then lacks.
+    """
+    with _IMPORTING:
+        if "bm25s" in sys.modules or "jax" in sys.modules:
+            return importlib.import_module("bm25s")
+        sys.modules["jax"] = None  # type: ignore[assignment]  # its import then fails as if it were not installed
+        try:
+            return importlib.import_module("bm25s")
+        finally:
+            del sys.modules["jax"]
 
 
 class Words:
@@ -68,8 +88,7 @@ class Bm25Index:
     @classmethod
     def build(cls, texts: Iterable[str]) -> Bm25Index:
         """Postings of the texts, numbered from 0; the same texts always give the same bytes."""
-        import bm25s
-
+        bm25s = _bm25s()
         words = Words()
         vocabulary: dict[str, int] = {"": 0}  # never empty, which bm25s could not store
         numbered: list[list[int]] = [
@@ -102,8 +121,7 @@ class Bm25Index:
 
         Raises IndexCorruptError.
         """
-        import bm25s
-
+        bm25s = _bm25s()
         try:
             if (folder / _EMPTY_PARAMS).exists():
                 return cls(None, int(json.loads((folder / _EMPTY_PARAMS).read_text(encoding="utf-8"))["num_docs"]))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,18 @@ def test_the_same_texts_give_the_same_bytes(tmp_path: Path):
 def test_other_postings_are_not_equal():
     assert not Bm25Index.build(TEXTS).equals(Bm25Index.build(TEXTS[::-1]))
     assert not Bm25Index.build(TEXTS).equals(Bm25Index.build([]))
+
+
+def test_a_simulated_jax_is_not_started_by_looking_for_words(tmp_path: Path):
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").write_text("raise RuntimeError('a GPU would be taken')")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from rag_ft.bm25 import Bm25Index;"
+        " Bm25Index.build(['one two']); assert 'jax' not in sys.modules;"
+        " import importlib.util; assert importlib.util.find_spec('jax')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_pickle_in_place_of_an_array_is_refused(tmp_path: Path):

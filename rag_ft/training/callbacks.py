@@ -163,19 +163,32 @@ class BestAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         return control
 
 
+_OVERFLOWS = 25
+"""Steps in a row that may overflow in float16: torch begins by multiplying the loss by 65,536, leaves a step out whose
+gradients overflow, and halves the factor each time."""
+
+
 class Checks(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """After the first backward pass of a run: every gradient is finite."""
+    """After the first backward pass of a run: every gradient is finite. In float16: after the first that can be."""
 
     def __init__(self) -> None:
         self._done = False
+        self._overflows = 0
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Before the optimiser moves anything."""
-        if not self._done:
-            self._done = True
+        if self._done:
+            return
+        try:
             check_gradients(model, state.global_step + 1)
+        except TrainingError:
+            self._overflows += 1
+            if not args.fp16 or self._overflows > _OVERFLOWS:
+                raise
+        else:
+            self._done = True
 
 
 def write_adapter(model: Any, folder: Path, record: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""The same arithmetic in fewer passes over memory, for training on a CPU: LoRA layers, norms, the loss at the head.
+"""The same arithmetic in fewer passes over memory, for training: LoRA layers, norms, the loss at the head.
 
 Each piece has its backward pass written out, computes the products in the type of the run (`half`) and is left out
 where it would not give what the model's own code gives: a base layer that is quantised or has dropout, DoRA, a norm
@@ -90,7 +90,7 @@ class _HeadLoss(torch.autograd.Function):
             total += (whole - logits.gather(1, wanted[:, None])).sum()
             if ctx.needs_input_grad[0]:
                 shares = logits.sub_(whole).exp_()  # (n, V); minus 1 at the target: the slope of the loss
-                shares[torch.arange(len(wanted)), wanted] -= 1
+                shares[torch.arange(len(wanted), device=wanted.device), wanted] -= 1
                 slopes.append(shares.to(weight.dtype) @ weight)
         ctx.save_for_backward(torch.cat(slopes) if slopes else hidden.new_zeros(hidden.shape))
         return total
@@ -110,13 +110,10 @@ def head_loss(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtyp
 
 @contextmanager
 def fused(model: Any, dtype: torch.dtype) -> Iterator[Fused]:
-    """While this lasts, the model's LoRA layers and norms compute in `dtype` with the code above, on a CPU.
+    """While this lasts, the model's LoRA layers and norms compute in `dtype` with the code above.
 
     `model` is PEFT's. A second copy of the adapted weights is held in `dtype` where that is not their own.
     """
-    if next(model.parameters()).device.type != "cpu":
-        yield Fused(0, 0, False)
-        return
     head = _plain_head(model, dtype)
     changed = []
     lora = norms = 0
@@ -157,7 +154,7 @@ def _lora_forward(module: Any, dtype: torch.dtype) -> Any:
     bias = None if base.bias is None else base.bias.detach().to(dtype)
 
     def forward(given: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(weight.device.type, enabled=False):
             return _LoraLinear.apply(given, weight, bias, a, b, scale)  # type: ignore[no-any-return, no-untyped-call]
 
     return forward
@@ -172,7 +169,7 @@ def _norm_forward(module: Any, dtype: torch.dtype) -> Any:
         return _RmsNorm.apply(given, weight, eps, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
     # Families write their norms in other ways under names alike: what this one gives decides.
-    sample = torch.linspace(-2, 2, weight.numel()).reshape(1, -1)
+    sample = torch.linspace(-2, 2, weight.numel(), device=weight.device).reshape(1, -1)
     with torch.no_grad():
         wanted, found = module(sample).float(), forward(sample).float()
     return forward if torch.allclose(wanted, found, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5) else None
@@ -186,7 +183,7 @@ def _plain_head(model: Any, dtype: torch.dtype) -> bool:
     seen: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
     # A base in 16 bits has norms in 32, which only fit together as they do in training.
-    mixed = torch.autocast("cpu", dtype, enabled=head.weight.dtype != torch.float32)
+    mixed = torch.autocast(head.weight.device.type, dtype, enabled=head.weight.dtype != torch.float32)
     try:
         with torch.no_grad(), mixed:
             logits = model(input_ids=torch.tensor([[3, 4, 5, 6]], device=head.weight.device), use_cache=False).logits

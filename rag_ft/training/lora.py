@@ -129,11 +129,13 @@ class LoraPlan:
     def activation_bytes(self, tokens: int, labelled: int, *, checkpointing: bool, bits: Literal[16, 32] = 32) -> int:
         """Memory for one batch of `tokens` tokens, `labelled` of which reach the output head.
 
-        About 34 values of the hidden width a layer and token are kept for the backward pass (Korthikanti et al.,
-        2022, counted in bytes at 16 bits; attention scores are recomputed), one with gradient checkpointing.
+        About 22 values of the hidden width a layer and token are kept for the backward pass, one with gradient
+        checkpointing. Korthikanti et al. (2022) count 17 where attention scores are recomputed; a gated MLP, whose
+        inner width is 2.7 times the hidden one, keeps four of its inner values instead of two. Measured with the
+        default model: 20 in float32 on a CPU, 24 in bfloat16 on an H100.
         """
         each = bits // 8
-        a_layer = 17 * self.hidden * each
+        a_layer = 22 * self.hidden * each
         kept = self.layers * self.hidden * each + a_layer if checkpointing else self.layers * a_layer
         return tokens * kept + labelled * self.vocabulary * 4 * 3
 

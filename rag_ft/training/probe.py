@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rag_ft.training.kbit import Bits
     from rag_ft.training.lora import LoraSettings
 
 _SECONDS = 10.0
@@ -14,10 +15,12 @@ _ROW = 384
 _BRANCH, _LABELLED = 40, 16
 
 
-def tokens_per_second(model: str, settings: LoraSettings, tokens: int, seconds: float = _SECONDS) -> float:
+def tokens_per_second(
+    model: str, settings: LoraSettings, tokens: int, seconds: float = _SECONDS, *, bits: Bits = 32
+) -> float:
     """Tokens a second of forward and backward passes over `tokens` tokens at once, for about `seconds`.
 
-    Loads the model as training would, in 32 bits. The first pass, which also sets things up, is not counted.
+    Loads the model as training would, in so many bits. The first pass, which also sets things up, is not counted.
     """
     from accelerate.utils import send_to_device
 
@@ -26,14 +29,14 @@ def tokens_per_second(model: str, settings: LoraSettings, tokens: int, seconds: 
     from rag_ft.training.trainer import TrainConfig, adapt, autocasting, labelled_loss, load_base, product_type
     from rag_ft.training.tree_attention import takes_trees, trees
 
-    config = TrainConfig(bits=32)
+    config = TrainConfig(bits=bits)
     loaded = load_base(model, config)
+    shared = takes_trees(loaded.model)  # as a run asks it: of the base alone
     made = adapt(loaded, settings, config).train()
     question, completion = tuple(range(3, 3 + _BRANCH - _LABELLED)), tuple(range(3, 3 + _LABELLED))
     branches = tuple(Branch(str(number), question, completion) for number in range(_ROW // _BRANCH - 3))
     row = flatten((), [Group(tuple(range(3, 3 + 3 * _BRANCH)), branches)])
     rows = max(1, tokens // len(row.input_ids))
-    shared = takes_trees(loaded.model)
     dtype = product_type(loaded.model.device.type == "cpu")
     collator = Collator(0, shared=shared, dtype=str(dtype).removeprefix("torch."))
     batch = send_to_device(collator([row._asdict()] * rows), loaded.model.device)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+from typing_extensions import NotRequired, TypedDict
 
 from rag_ft.row_attention import close_enough, plain_attention, refuse_additions
 
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
 NAME = "rag_ft_tree"
 
 
+class _Padded(NamedTuple):
+    """A tree's pieces, the head and the groups, as one batch of G pieces of L places, for devices with many cores."""
+
+    places: Tensor
+    """(G * L,) position of each place's token in the flat sequence; of an empty place the one behind the last."""
+    mask: Tensor
+    """(G, 1, L, h + L): what a place sees of the head, then of its own piece. An empty place sees the first key, for
+    a softmax over nothing is not a number."""
+    back: Tensor
+    """(T,) the place of each position."""
+
+
 class Tree(TypedDict):
     """Who sees whom in a flat sequence. Plain lists and tensors, so that trainers move it between devices."""
 
@@ -33,6 +46,8 @@ class Tree(TypedDict):
     """Tokens of the head (0 where there is none), then of each group, in their order."""
     masks: list[Tensor]
     """For the head (1, h, h), for a group of L tokens (1, L, h + L): 0 where the key is seen, else minus infinity."""
+    padded: NotRequired[_Padded]
+    """Made by the first layer that needs it."""
 
 
 def tree_attention(
@@ -50,7 +65,7 @@ def tree_attention(
 
     query (1, H, T, D), key and value (1, K, T, D), H a multiple of K; gives (1, T, H, D). On a CPU the products are
     plain batched matrix products, which run at some three times the speed of the fused kernel there, forward and
-    backward together (benchmarks/training_speed.py); on other devices each group goes through the fused kernel.
+    backward together (benchmarks/training_speed.py); on other devices all groups go through the fused kernel at once.
     """
     if tree is None:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
@@ -66,17 +81,47 @@ def tree_attention(
                 query.to(dtype), key.to(dtype), value.to(dtype), scale, tree["sizes"], masks
             )
         return out, None
-    repeats = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    parts = zip(*(torch.split(one, tree["sizes"], 2) for one in (query, key, value)), masks, strict=True)
-    _, head_key, head_value, _ = head = next(parts)
-    pieces = [head, *((q, torch.cat((head_key, k), 2), torch.cat((head_value, v), 2), mask) for q, k, v, mask in parts)]
-    outs = [
-        scaled_dot_product_attention(q, k, v, attn_mask=mask[None].to(q.dtype), dropout_p=dropout, scale=scale)
-        for q, k, v, mask in pieces
-        if q.shape[2]
-    ]
-    return torch.cat(outs, 2).transpose(1, 2).contiguous(), None
+    if "padded" not in tree:
+        tree["padded"] = _padded(tree["sizes"], masks)
+    return _batched(query, key, value, tree["sizes"][0], tree["padded"], dropout, scale), None
+
+
+def _padded(sizes: Sequence[int], masks: Sequence[Tensor]) -> _Padded:
+    head, total, longest = sizes[0], sum(sizes), max(sizes)
+    longest += -(head + longest) % 8  # the fused kernels take masks whose rows begin at multiples of 16 bytes
+    pieces = sum(size > 0 for size in sizes)
+    places = torch.full((pieces, longest), total)
+    back = torch.empty(total, dtype=torch.long)
+    mask = masks[0].new_full((pieces, 1, longest, head + longest), -torch.inf)
+    for number, (begin, end, own) in enumerate(_spans(sizes, masks)):
+        size, seen = end - begin, own.shape[2] - (end - begin)  # the head's own piece has no keys before it
+        places[number, :size] = torch.arange(begin, end)
+        back[begin:end] = torch.arange(number * longest, number * longest + size)
+        mask[number, 0, :size, :seen] = own[0, :, :seen]
+        mask[number, 0, :size, head : head + size] = own[0, :, seen:]
+        mask[number, 0, size:, 0] = 0
+    device = masks[0].device
+    return _Padded(places.flatten().to(device), mask, back.to(device))
+
+
+def _batched(
+    query: Tensor, key: Tensor, value: Tensor, head: int, padded: _Padded, dropout: float, scale: float
+) -> Tensor:
+    pieces, repeats = padded.mask.shape[0], query.shape[1] // key.shape[1]
+
+    def own(one: Tensor) -> Tensor:
+        """(1, H, T, D) → (G, H, L, D); zeros at empty places."""
+        filled = pad(one[0], (0, 0, 0, 1)).index_select(1, padded.places)
+        return torch.unflatten(filled, 1, (pieces, -1)).transpose(0, 1)
+
+    def seen(one: Tensor) -> Tensor:
+        """(1, K, T, D) → (G, H, h + L, D)."""
+        whole = torch.cat((one[:, :, :head].expand(pieces, -1, -1, -1), own(one)), 2)
+        return whole.repeat_interleave(repeats, 1) if repeats > 1 else whole
+
+    mask = padded.mask.to(query.dtype)
+    out = scaled_dot_product_attention(own(query), seen(key), seen(value), mask, dropout_p=dropout, scale=scale)
+    return out.transpose(1, 2).flatten(0, 1).index_select(0, padded.back)[None]
 
 
 class _TreeAttention(torch.autograd.Function):

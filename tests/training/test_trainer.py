@@ -45,6 +45,36 @@ def test_training_lowers_the_loss_and_keeps_the_best_adapter(tmp_path, tiny_llam
     assert lines == history
 
 
+def test_over_packed_weights_the_adapter_learns_in_32_bits_what_it_learns_over_their_values(
+    tmp_path, tiny_llama_dir, rows
+):
+    from transformers import TrainerCallback
+
+    class Types(TrainerCallback):
+        def __init__(self):
+            self.seen = set()
+
+        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+            self.seen |= {one.dtype for one in model.parameters() if one.requires_grad}
+
+    config = CONFIG.model_copy(update={"bits": 4, "epochs": 1})
+    made = {}
+    for packed in (True, False):
+        types = Types()
+        _, model = _train(
+            tmp_path / str(packed),
+            tiny_llama_dir,
+            rows,
+            config.model_copy(update={"keep_packed": packed}),
+            callbacks=[types],
+            dropout=0.0,
+        )
+        assert types.seen == {torch.float32}
+        made[packed] = _adapter(model)
+    for name, value in made[True].items():
+        torch.testing.assert_close(value, made[False][name], rtol=1e-2, atol=1e-3)
+
+
 class _StopAt:
     """Saves at one step and dies right after it, as a killed process would."""
 
@@ -104,6 +134,48 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_told(tmp_path, 
     damage(tmp_path / CHECKPOINTS / "checkpoint-3")
     assert newest_checkpoint(tmp_path / CHECKPOINTS) is None
     assert "there is none before it: starting from the beginning" in caplog.text
+
+
+def _overflow(steps, half):
+    """The checks of a run whose gradients are infinite for so many steps, in float16 or not."""
+    from types import SimpleNamespace
+
+    from rag_ft.training.callbacks import Checks
+
+    checks, learned = Checks(), torch.nn.Linear(1, 1)
+    for step in range(steps + 1):
+        learned.weight.grad = torch.full((1, 1), torch.inf if step < steps else 1.0)
+        checks.on_pre_optimizer_step(
+            SimpleNamespace(fp16=half), SimpleNamespace(global_step=step), SimpleNamespace(), model=learned
+        )
+    learned.weight.grad = torch.full((1, 1), torch.inf)  # once it went well, later steps are the optimiser's business
+    checks.on_pre_optimizer_step(
+        SimpleNamespace(fp16=half), SimpleNamespace(global_step=steps), SimpleNamespace(), model=learned
+    )
+
+
+def test_the_first_steps_in_float16_may_overflow_and_no_others():
+    _overflow(16, half=True)
+    _overflow(0, half=False)
+    with pytest.raises(TrainingError, match="not finite in step 1"):
+        _overflow(1, half=False)
+    with pytest.raises(TrainingError, match="not finite in step 26"):
+        _overflow(40, half=True)
+
+
+def test_on_simulated_several_gpus_one_is_used_and_told(tmp_path, tiny_llama_dir, rows, monkeypatch, caplog):
+    import rag_ft.training.trainer as room
+
+    plain = room._arguments
+
+    def several(*given):
+        arguments = plain(*given)
+        arguments._n_gpu = 2
+        return arguments
+
+    monkeypatch.setattr(room, "_arguments", several)
+    history, _ = _train(tmp_path, tiny_llama_dir, rows, CONFIG.model_copy(update={"max_steps": 2}))
+    assert "one of 2 GPUs is used" in caplog.text and len(history) > 2
 
 
 def _poison(model):
