@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from pydantic import ValidationError
 
 from rag_ft.errors import CorpusError, UsageError, first_problem
-from rag_ft.formats import MAX_FILE_BYTES, READERS, Unreadable, extract, json_value
+from rag_ft.formats import MAX_FILE_BYTES, READERS, Unreadable, extract
+from rag_ft.metadata import json_value
 from rag_ft.schema import Document, Metadata
 from rag_ft.squad import parse_squad
 

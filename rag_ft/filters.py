@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from pydantic import JsonValue
 
 from rag_ft.errors import UsageError
-from rag_ft.formats import json_value
 from rag_ft.index_store import TableRow
+from rag_ft.metadata import json_value
 
 Where: TypeAlias = Mapping[str, JsonValue]
 """A filter: every key must match.
