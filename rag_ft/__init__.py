@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rag_ft.adapter import adapter_info
+    from rag_ft.averaging import average_adapters
     from rag_ft.chunking import ChunkingConfig
     from rag_ft.comparison import compare_adapters
     from rag_ft.corpus import read_corpus
@@ -96,6 +97,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "adapter_info",
+    "average_adapters",
     "calibrate_adapter",
     "compare_adapters",
     "compute_plan",
@@ -131,6 +133,7 @@ _ROOMS = {
     "compare_adapters": "comparison",
     "export_to": "exporting",
     "merge_adapter": "merging",
+    "average_adapters": "averaging",
     "compute_plan": "model",
     "load_embedder": "embedding",
     "read_corpus": "corpus",

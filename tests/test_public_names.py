@@ -36,8 +36,8 @@ ORDER = (
     " completion sentences spans wording squad metadata formats corpus bundled chunking embedding vectors bm25"
     " index_manifest index_store filters index_build index_verify index retriever row_attention prefix_cache"
     " row_session decoder span_search candidates grammar prompt reader citation pipeline dataset provenance"
-    " evaluation training data_check reader_score tuning calibration tuning_curve probing merging exporting adapter"
-    " comparison adapter_bench serving cli"
+    " evaluation training data_check reader_score tuning calibration tuning_curve probing merging averaging exporting"
+    " adapter comparison adapter_bench serving cli"
 ).split()
 """Each module may import those before it only."""
 

@@ -1,4 +1,4 @@
-"""`rag-ft adapter`: info, calibrate, merge, export, compare, bench."""
+"""`rag-ft adapter`: info, calibrate, average, merge, export, compare, bench."""
 
 from __future__ import annotations
 
@@ -115,6 +115,25 @@ def calibrate(
         return 0
     typer.echo(score.line())
     typer.echo("not written (--dry-run)" if dry_run else f"written to {adapter}", err=True)
+    return 0
+
+
+@adapter_app.command()
+def average(
+    adapters: Annotated[
+        list[str], typer.Argument(help="Two adapters or more that started from the same one.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for their mean.")],
+    overwrite: Overwrite = False,
+) -> int:
+    """Make one adapter of several that went on from the same one (--start-from): the mean of their weights.
+
+    It is often better than each of them and costs no more than one. It has no threshold: calibrate it.
+    """
+    from rag_ft.averaging import average_adapters
+
+    made = average_adapters(adapters, output, overwrite=overwrite)
+    typer.echo(f"written: {made}, without a threshold: rag-ft adapter calibrate {made} QUESTIONS --index INDEX")
     return 0
 
 

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rag_ft.errors import TrainingError
 from rag_ft.training.kbit import check_gradients
+from rag_ft.training.trainer import KEPT_STEP
 
 
 class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -197,7 +198,7 @@ def write_adapter(model: Any, folder: Path, record: dict[str, float]) -> None:
     shutil.rmtree(work, ignore_errors=True)
     try:
         model.save_pretrained(work)
-        (work / "best.json").write_text(json.dumps(record), encoding="utf-8")
+        (work / KEPT_STEP).write_text(json.dumps(record), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(work, folder)
     finally:

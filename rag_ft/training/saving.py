@@ -99,7 +99,7 @@ def draw_curves(history: Sequence[Mapping[str, float]], best_step: int | None, p
 def model_card(record: Mapping[str, Any], base_name: str) -> str:
     """The README of an adapter folder, with the front matter that model hubs read."""
     lora, training, data = record["lora"], record["training"], record["data"]
-    certificate, verdict = record["certificate"], record["verdict"]
+    certificate, verdict, averaged = record["certificate"], record["verdict"], record.get("averaged", ())
     lines = [
         "---",
         f"base_model: {base_name}",
@@ -127,13 +127,14 @@ def model_card(record: Mapping[str, Any], base_name: str) -> str:
         "",
         "| setting | value |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in {**lora, **training}.items()),
+        *(f"| {name} | {value} |" for name, value in {**lora, **({} if averaged else training)}.items()),
         "",
         "## Verdict",
         "",
         f"{verdict['outcome']}: {verdict['sentence']}.",
         "",
         *_curves(record["history"]),
+        *(_averaged(averaged) if averaged else ()),
     ]
     if record.get("results"):
         lines += [
@@ -187,6 +188,24 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
             lines.append(f"| {one['step']:.0f} | {train} | {one['eval_loss']:.3f} |")
             since = []
     return ["| step | training loss | held-out loss |", "|---|---|---|", *lines, ""] if lines else []
+
+
+_MEMBER_SETTINGS = ("epochs", "learning_rate", "row_tokens", "rows_per_step", "bits", "seed")
+
+
+def _averaged(members: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The adapters that one is the mean of, as a table."""
+    return [
+        f"| adapter | {' | '.join(_MEMBER_SETTINGS)} | step | verdict |",
+        "|---" * (len(_MEMBER_SETTINGS) + 3) + "|",
+        *(
+            f"| {one['fingerprint'][:12]} | "
+            + " | ".join(str(one["training"].get(name, "")) for name in _MEMBER_SETTINGS)
+            + f" | {one['kept_step']} | {one['verdict']['outcome']} |"
+            for one in members
+        ),
+        "",
+    ]
 
 
 def _percent(value: float | None) -> str:

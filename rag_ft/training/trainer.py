@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 """The adapter of the lowest held-out loss."""
+KEPT_STEP = "best.json"
+"""In the folder of an adapter that a run keeps: the step that it is of."""
 LAST = "last"
 """The adapter of the last step, where that is another one."""
 METRICS = "metrics.jsonl"
@@ -359,7 +361,7 @@ def main_process() -> bool:
 
 def step_of(adapter: Path) -> int:
     """The step that a kept adapter is of."""
-    return int(json.loads((adapter / "best.json").read_text(encoding="utf-8"))["step"])
+    return int(json.loads((adapter / KEPT_STEP).read_text(encoding="utf-8"))["step"])
 
 
 @contextmanager
