@@ -132,12 +132,16 @@ _HTML_CHARSET = re.compile(rb"<(?:meta[^>]+charset|\?xml[^>]+encoding)=[\"']?\s*
 # As browsers do (https://encoding.spec.whatwg.org/#names-and-labels): the older name stands for the larger set.
 _LARGER = {"iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "gb2312": "gb18030"}
 _LARGER |= {"gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "iso-8859-9": "cp1254"}
+_OF_PYTHON_ALONE = frozenset({"unicode-escape", "raw-unicode-escape", "punycode", "idna", "undefined"})
+"""Encodings that Python knows and no browser: a page's words would be read as something else."""
 
 
 def decode_html(data: bytes) -> tuple[str, str]:
     """The text of a page, and its encoding; "utf-8" too where the page itself says which."""
     declared = _HTML_CHARSET.search(data[:4096])
     name = declared[1].decode("ascii").lower() if declared else ""
+    if name.replace("_", "-") in _OF_PYTHON_ALONE:
+        name = ""
     if not name.startswith("utf") and name and not data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         try:
             if not data.isascii():
@@ -146,7 +150,7 @@ def decode_html(data: bytes) -> tuple[str, str]:
             pass
         try:
             return data.decode(_LARGER.get(name, name)), "utf-8"
-        except (LookupError, UnicodeDecodeError):
+        except (LookupError, UnicodeError):
             pass  # the page's own word is wrong often enough: look at the bytes instead
     text, encoding = decode(data)
     return text, encoding

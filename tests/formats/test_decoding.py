@@ -67,6 +67,12 @@ def test_the_encoding_that_a_page_says_is_read_as_browsers_do(declared, real):
     assert (found.text, found.metadata) == ("Only €5 – “für alle”", {})
 
 
+@pytest.mark.parametrize("declared", ["undefined", "punycode", "unicode_escape", "no-such-one"])
+def test_an_encoding_that_no_browser_knows_is_left_aside(declared):
+    found = extract("a.html", f"<meta charset={declared}><p>C:\\new only €5</p>".encode())
+    assert found.text == "C:\\new only €5"
+
+
 def test_a_wrong_byte_in_utf8_does_not_turn_all_letters_into_others():
     found = extract("a.txt", ("Müller fährt über die Brücke. " * 20).encode() + b"\xff")
     assert found.text.startswith("Müller fährt über die Brücke. ") and found.metadata == {
