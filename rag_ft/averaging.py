@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 from rag_ft.errors import UsageError, WeightsError
 from rag_ft.merging import RESULT, staged
 from rag_ft.shared_base import named_folder
-from rag_ft.training.saving import model_card, save_adapter
-from rag_ft.training.trainer import KEPT_STEP, step_of
+from rag_ft.training.saving import KEPT_STEP, model_card, save_adapter, step_of
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record, lora_config
 from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Weights, resolve_adapter
 

@@ -33,6 +33,7 @@ from rag_ft.training.saving import (
     draw_curves,
     model_card,
     save_adapter,
+    step_of,
     write_text,
 )
 from rag_ft.training.trainer import TrainConfig
@@ -237,7 +238,7 @@ def train_reader(
     kept, tuned = run.better(model)
     with trainer.autocasting(model):
         memory = probe_memory(run.reader_of(model, mode="schema"), ready.train.examples)
-    step = trainer.step_of(run.work / kept)
+    step = step_of(run.work / kept)
     verdict = judge(history, memory, step)
     scores["tuned"] = tuned
     if kept == trainer.LAST:

@@ -62,6 +62,18 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """Index and question records of eight little documents."""
+    from data import little_world
+    from fakes import HashingEmbedder
+
+    from rag_ft.index import Index
+
+    documents, questions = little_world()
+    return Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder()), questions
+
+
 @pytest.fixture(scope="session")
 def tiny_llama_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a two-layer random Llama with a byte-level BPE tokenizer trained here; pad is eos, as in SmolLM2."""

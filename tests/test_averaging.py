@@ -16,17 +16,6 @@ STEPS = TrainConfig(bits=32, max_steps=2, evaluations=1, learning_rate=5e-3)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    from data import little_world
-    from fakes import HashingEmbedder
-
-    from rag_ft.index import Index
-
-    documents, questions = little_world()
-    return Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder()), questions
-
-
-@pytest.fixture(scope="module")
 def members(tmp_path_factory, tiny_llama_dir, world):
     """A start, and two adapters that went on from it in another order."""
     index, questions = world

@@ -90,6 +90,11 @@ def _unpacked():
     return loaded
 
 
+def _losses(made):
+    lines = [json.loads(line) for line in (made.path / "training" / "metrics.jsonl").read_text().splitlines()]
+    return [one["loss"] for one in lines if "loss" in one]
+
+
 @pytest.mark.parametrize("bits", [4, 16, 32])
 def test_tuning_learns_and_what_it_made_answers_on_gpu_and_cpu(tmp_path, index, requests, bits):
     from rag_ft.training.trainer import TrainConfig
@@ -102,8 +107,7 @@ def test_tuning_learns_and_what_it_made_answers_on_gpu_and_cpu(tmp_path, index, 
         training=TrainConfig(bits=bits, max_steps=24, evaluations=2),
         compare=False,
     )
-    lines = [json.loads(line) for line in (made.path / "training" / "metrics.jsonl").read_text().splitlines()]
-    losses = [one["loss"] for one in lines if "loss" in one]
+    losses = _losses(made)
     assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
     values = None
     for plan in (
@@ -214,6 +218,5 @@ def test_float16_for_gpus_without_bfloat16_trains_and_answers(tmp_path, index, r
         training=TrainConfig(bits=4, max_steps=24, evaluations=2),
         compare=False,
     )
-    lines = [json.loads(line) for line in (made.path / "training" / "metrics.jsonl").read_text().splitlines()]
-    losses = [one["loss"] for one in lines if "loss" in one]
+    losses = _losses(made)
     assert sum(losses[-4:]) < 0.7 * sum(losses[:4])

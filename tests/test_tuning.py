@@ -22,17 +22,6 @@ from rag_ft.tuning import train_reader
 SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    from data import little_world
-    from fakes import HashingEmbedder
-
-    from rag_ft.index import Index
-
-    documents, questions = little_world()
-    return Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder()), questions
-
-
 @pytest.fixture
 def adapter(tmp_path, tiny_llama_dir, world):
     index, questions = world

@@ -11,17 +11,6 @@ SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_step
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    from data import little_world
-    from fakes import HashingEmbedder
-
-    from rag_ft.index import Index
-
-    documents, questions = little_world()
-    return Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder()), questions
-
-
-@pytest.fixture(scope="module")
 def made(world, tiny_llama_dir, tmp_path_factory):
     index, questions = world
     folder, said = tmp_path_factory.mktemp("curve"), []

@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rag_ft.errors import TrainingError
 from rag_ft.training.kbit import check_gradients
-from rag_ft.training.trainer import KEPT_STEP
+from rag_ft.training.saving import KEPT_STEP
 
 
 class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here

@@ -16,6 +16,13 @@ from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_RECORD, "README.md")
 PACKAGES = ("rag-ft", "torch", "transformers", "peft", "trl", "bitsandbytes")
 """Whose versions decide a run's outcome."""
+KEPT_STEP = "best.json"
+"""In the folder of an adapter that a run keeps: the step that it is of."""
+
+
+def step_of(adapter: Path) -> int:
+    """The step that a kept adapter is of."""
+    return int(json.loads((adapter / KEPT_STEP).read_text(encoding="utf-8"))["step"])
 
 
 def save_adapter(source: Path, target: Path, record: Mapping[str, Any], card: str, base_name: str) -> None:
@@ -134,7 +141,7 @@ def model_card(record: Mapping[str, Any], base_name: str) -> str:
         f"{verdict['outcome']}: {verdict['sentence']}.",
         "",
         *_curves(record["history"]),
-        *(_averaged(averaged) if averaged else ()),
+        *_averaged(averaged),
     ]
     if record.get("results"):
         lines += [
@@ -194,8 +201,8 @@ _MEMBER_SETTINGS = ("epochs", "learning_rate", "row_tokens", "rows_per_step", "b
 
 
 def _averaged(members: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The adapters that one is the mean of, as a table."""
-    return [
+    """The adapters that one is the mean of, as a table; nothing where there are none."""
+    lines = [
         f"| adapter | {' | '.join(_MEMBER_SETTINGS)} | step | verdict |",
         "|---" * (len(_MEMBER_SETTINGS) + 3) + "|",
         *(
@@ -206,6 +213,7 @@ def _averaged(members: Sequence[Mapping[str, Any]]) -> list[str]:
         ),
         "",
     ]
+    return lines if members else []
 
 
 def _percent(value: float | None) -> str:

@@ -23,6 +23,7 @@ from rag_ft.errors import TrainingError, first_line
 from rag_ft.training.collator import IGNORE_INDEX, Collator, Row
 from rag_ft.training.kbit import Bits, check_prepared, freeze, in_float32
 from rag_ft.training.lora import LoraPlan, LoraSettings
+from rag_ft.training.saving import step_of
 from rag_ft.weights import ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 """The adapter of the lowest held-out loss."""
-KEPT_STEP = "best.json"
-"""In the folder of an adapter that a run keeps: the step that it is of."""
 LAST = "last"
 """The adapter of the last step, where that is another one."""
 METRICS = "metrics.jsonl"
@@ -357,11 +356,6 @@ def run(
 def main_process() -> bool:
     """Whether this process writes the files: under `accelerate launch` one does it for all."""
     return int(os.environ.get("RANK", "0")) == 0
-
-
-def step_of(adapter: Path) -> int:
-    """The step that a kept adapter is of."""
-    return int(json.loads((adapter / KEPT_STEP).read_text(encoding="utf-8"))["step"])
 
 
 @contextmanager

@@ -1,18 +1,6 @@
-"""What training tests share: an index of little documents, and a tiny base model."""
+"""What training tests share: a tiny base model, and rows of little documents."""
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    """Index and question records of eight little documents."""
-    from data import little_world
-    from fakes import HashingEmbedder
-
-    from rag_ft.index import Index
-
-    documents, questions = little_world()
-    return Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder()), questions
 
 
 @pytest.fixture
