@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rag_ft.dataset import read_questions
 from rag_ft.errors import DatasetError, UsageError, WeightsError
 from rag_ft.evaluation.recipe import trained_documents
+from rag_ft.platt import PlattScale
 from rag_ft.reader import Reader
 from rag_ft.reader_score import ReaderScore, always_answered
 from rag_ft.shared_base import named_folder
@@ -89,12 +90,18 @@ def calibrate_adapter(
     found = always_answered(asked, records, index, k, most)
     score = found.score(found.best() if recognise is None else found.recognising(recognise, margin=margin))
     if asked.threshold is not None and say is not None:
-        say(f"now       {found.score(asked.threshold).line()}")
+        now = found.score(found.scale.scaled(asked.scale.unscaled(asked.threshold)))
+        say(f"now       {now.model_copy(update={'threshold': asked.threshold}).line()}")
+    if found.scale != PlattScale() and say is not None:
+        say(
+            f"scale     how often such an answer is right, instead of how sure the reader is: calibration error"
+            f" {found.off_before:.2f} before, {found.off:.2f} on these questions after"
+        )
     if not dry_run:
         record["threshold"] = {
-            **threshold_record(score.threshold, asked.reading),
+            **threshold_record(score.threshold, asked.reading, score.platt),
             "chosen_on": {
-                **score.model_dump(mode="json"),
+                **score.model_dump(mode="json", exclude={"platt"}),
                 "k": k,
                 "recognise": recognise,
                 "margin": margin,

@@ -20,6 +20,7 @@ from rag_ft.candidates import Candidates, find_candidates
 from rag_ft.decoder import AnySession, Decoder, TreeNode
 from rag_ft.errors import AnswerParseError, PromptMismatchError, PromptTooLongError, UsageError
 from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_grammar, generate, quote_grammar
+from rag_ft.platt import probability_of
 from rag_ft.prefix_cache import PrefixCache
 from rag_ft.prompt import Prompt, PromptBuilder, reader_budget
 from rag_ft.schema import Passage
@@ -81,9 +82,11 @@ class Reading:
     confidence: float
     """That of the outcome given: `answer_confidence`, or the rest to 1 where it abstained."""
     answer_confidence: float
-    """Probability that the passage of the best answer, given or not, answers the question at all: that the reader does
-    not say null there, nor to the answer's sentence alone. What `threshold` is compared with; 0 where there is no
-    answer."""
+    """Probability that the best answer, given or not, is right: `not_null` on the adapter's scale. What `threshold` is
+    compared with; 0 where there is no answer."""
+    not_null: float
+    """Probability that the reader does not say null to the passage of the best answer, nor to the answer's sentence
+    alone; 0 where there is no answer. A tuned reader is surer of that than it is right."""
     abstained: bool
     complete: bool
     completion: str
@@ -178,7 +181,8 @@ class Reader:
             raise UsageError(f"temperature is {temperature}: it must be 0 in mode 'quote' and 0 or more in the others")
         self.mode: Mode = mode
         self.reading: ReadingWay = reading
-        self.trained_threshold = trained_threshold(record, mode, reading)
+        self.trained_threshold, self.scale = trained_threshold(record, mode, reading)
+        """What turns the reader's own probability of an answer into that of its being right; measured on questions."""
         self.threshold = threshold if threshold is not None else self.trained_threshold
         self.max_answer_tokens = max_answer_tokens
         self.decoding: Decoding = decoding
@@ -565,9 +569,9 @@ class Reader:
 
         The best answer is the one with the highest odds against its own row's null. Its confidence is the probability
         that null is not what this row says, nor what it says to the answer's sentence alone (the mean of their
-        log-odds): whether the passage answers the question, however unsure the reader is which of several similar
-        spans says it best. Shares of all rows' answers together tell unanswerable questions worse and are far from
-        calibrated (docs/answers.md).
+        log-odds), on the adapter's scale: whether the passage answers the question, however unsure the reader is which
+        of several similar spans says it best. Shares of all rows' answers together tell unanswerable questions worse
+        (docs/answers.md).
         """
         read = [False] * len(request.passages)
         for row in rows:
@@ -579,7 +583,7 @@ class Reader:
         passes = max((row.passes for row in rows), default=0)
 
         def reading(
-            answer: str | None, cited: tuple[Cited, ...], confidence: float, best: float, **more: Any
+            answer: str | None, cited: tuple[Cited, ...], confidence: float, best: float, own: float, **more: Any
         ) -> Reading:
             text = more.pop("text", None)
             if text is None:
@@ -590,6 +594,7 @@ class Reader:
                 cited=cited,
                 confidence=confidence,
                 answer_confidence=best,
+                not_null=own,
                 abstained=more.pop("abstained", answer is None),
                 complete=more.pop("complete", True),
                 completion=text,
@@ -600,21 +605,22 @@ class Reader:
             )
 
         if not rows:
-            return reading(None, (), 1.0, 0.0)
+            return reading(None, (), 1.0, 0.0, 0.0)
         winner = _winner([row for row in rows if row.complete])
         if winner is None:
-            return reading(None, (), 0.0, 0.0, text=rows[0].text, complete=False, abstained=False)
+            return reading(None, (), 0.0, 0.0, 0.0, text=rows[0].text, complete=False, abstained=False)
         second = winner.second_look
-        confidence = _not_null([winner.null, *(() if second is None else (second.null,))])
+        own = _not_null([winner.null, *(() if second is None else (second.null,))])
+        confidence = self.scale.scaled(own)
         if winner.best is None:
-            return reading(None, (), 1 - confidence, 0.0)
+            return reading(None, (), 1 - confidence, 0.0, 0.0)
         threshold = self.threshold if request.threshold is None else request.threshold
         # Free text that says an answer has chosen already, however unsure it is.
         loses = _odds(winner) < 0 and self.mode != "free" if threshold is None else confidence < threshold
         if loses:
-            return reading(None, (), 1 - confidence, confidence)
+            return reading(None, (), 1 - confidence, confidence, own)
         text = winner.text if len(rows) == 1 and winner.text else None
-        return reading(winner.best, winner.cited, confidence, confidence, text=text)
+        return reading(winner.best, winner.cited, confidence, confidence, own, text=text)
 
 
 def _odds(row: _Row) -> float:
@@ -633,7 +639,7 @@ def _not_null(nulls: Sequence[float]) -> float:
         return -math.expm1(min(nulls[0], 0.0))
     least = -1e-12  # a null that is certain has odds, too
     odds = sum(math.log(-math.expm1(min(one, least))) - min(one, least) for one in nulls) / len(nulls)
-    return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
+    return probability_of(odds)
 
 
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.errors import DatasetError
-from rag_ft.evaluation.answer_metrics import token_f1
+from rag_ft.evaluation.answer_metrics import calibration_error, token_f1
+from rag_ft.evaluation.error_budget import is_correct
+from rag_ft.platt import PlattScale, fit_platt
 from rag_ft.reader import Reader, ReadRequest
 from rag_ft.schema import Question
 from rag_ft.threshold import best_threshold, harmonic_mean, recognising_threshold
@@ -35,6 +37,8 @@ class ReaderScore(BaseModel):
     null_recognised: float | None
     """Share of unanswerable questions that get null at the threshold."""
     threshold: float
+    platt: PlattScale = PlattScale()
+    """The scale of the confidences that the threshold is compared with."""
 
     def line(self) -> str:
         """As a person reads it."""
@@ -65,6 +69,11 @@ class AlwaysAnswered(NamedTuple):
     """Confidence and token F1 of each answerable question."""
     null: tuple[float, ...]
     """Confidence of each unanswerable one."""
+    scale: PlattScale
+    """Fitted on these answers; the confidences are on it."""
+    off_before: float
+    off: float
+    """Expected calibration error of an answer's being right, of the reader's own confidences and on the scale."""
 
     def best(self) -> float:
         """The threshold that serves both kinds of questions best here."""
@@ -91,6 +100,7 @@ class AlwaysAnswered(NamedTuple):
             answerable_f1=_mean([f1 if confidence >= threshold else 0.0 for confidence, f1 in self.answered]),
             null_recognised=_mean([float(confidence < threshold) for confidence in self.null]),
             threshold=threshold,
+            platt=self.scale,
         )
 
 
@@ -113,11 +123,18 @@ def always_answered(
     # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
     with autocasting(reader.loaded.model):
         readings = reader.read_batch(requests)
-    pairs = list(zip(readings, chosen, strict=True))
-    return AlwaysAnswered(
-        tuple((one.answer_confidence, token_f1(one.answer, asked.answers)) for one, asked in pairs if asked.answerable),
-        tuple(one.answer_confidence for one, asked in pairs if not asked.answerable),
-    )
+    right = [asked.answerable and is_correct(one.answer, asked) for one, asked in zip(readings, chosen, strict=True)]
+    own = [one.not_null for one in readings]
+    scale = fit_platt(own, right)
+    scaled = [scale.scaled(one) for one in own]
+    answered = [
+        (confidence, token_f1(one.answer, asked.answers))
+        for confidence, one, asked in zip(scaled, readings, chosen, strict=True)
+        if asked.answerable
+    ]
+    null = [confidence for confidence, asked in zip(scaled, chosen, strict=True) if not asked.answerable]
+    off_before, off = (calibration_error(some, right) if some else 0.0 for some in (own, scaled))
+    return AlwaysAnswered(tuple(answered), tuple(null), scale, off_before, off)
 
 
 def _spread(questions: Sequence[Question], most: int) -> list[Question]:

@@ -162,9 +162,9 @@ class Answer(Record):
     """None where the reader abstained or produced nothing usable: see `abstained` and `complete`."""
     citations: tuple[Citation, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1)]
-    """Of an answer, in mode `quote`: the probability that the reader does not say null to the passage it comes from,
-    nor to the answer's sentence alone; where it abstained, the rest to 1. In the other modes the completion's.
-    Calibrated only for a tuned reader."""
+    """Of an answer, in mode `quote`: the probability that it is right, as far as the questions say on which the
+    adapter's threshold was chosen; where it abstained, the rest to 1. Of an untuned reader, and in the other modes, the
+    model's own probability of the outcome, which is not calibrated."""
     abstained: bool
     """True where null won, or the answer's confidence was under the threshold."""
     complete: bool

@@ -6,9 +6,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
+
+from rag_ft.errors import WeightsError, first_problem
+from rag_ft.platt import PlattScale
 
 
 def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float]) -> float:
@@ -85,24 +89,44 @@ def harmonic_mean(one: float, other: float) -> float:
 
 
 CONFIDENCE = "not null, passage and sentence"
-"""What a reader's confidence is the probability of; kept beside a threshold, which means nothing for another one."""
+"""What a reader's confidence is made of, before its scale; kept beside a threshold, which means nothing for another."""
 
 
-def threshold_record(value: float, reading: str) -> dict[str, Any]:
-    """A threshold as an adapter's record keeps it, for answers in mode `quote`."""
-    return {"value": value, "mode": "quote", "reading": reading, "confidence": CONFIDENCE}
+def threshold_record(value: float, reading: str, scale: PlattScale | None = None) -> dict[str, Any]:
+    """A threshold as an adapter's record keeps it, for answers in mode `quote`, and the scale of the confidences that
+    it is compared with.
+    """
+    kept = (scale or PlattScale()).model_dump()
+    return {"value": value, "mode": "quote", "reading": reading, "confidence": CONFIDENCE, "platt": kept}
 
 
-def trained_threshold(record: dict[str, Any], mode: str, reading: str) -> float | None:
-    """The threshold that an adapter's record has for this way of answering; None where it was chosen for another."""
+class TrainedThreshold(NamedTuple):
+    """What an adapter's record says of confidences."""
+
+    value: float | None
+    scale: PlattScale
+
+
+def trained_threshold(record: dict[str, Any], mode: str, reading: str) -> TrainedThreshold:
+    """The threshold that an adapter's record has for this way of answering, and the scale of its confidences; none and
+    the plain one where it was chosen for another. Raises WeightsError where the record has no scale but something else.
+    """
+    nothing = TrainedThreshold(None, PlattScale())
     chosen = record.get("threshold")
     if not isinstance(chosen, dict) or (chosen.get("mode"), chosen.get("reading")) != (mode, reading):
-        return None
+        return nothing
     if chosen.get("confidence") != CONFIDENCE:
         warnings.warn(
             "the adapter's threshold was chosen for what an earlier version called confidence and is left aside, so"
             " that null must lose: choose one anew with rag-ft adapter calibrate",
             stacklevel=3,
         )
-        return None
-    return float(chosen["value"])
+        return nothing
+    try:
+        scale = PlattScale.model_validate(chosen.get("platt", {}))
+    except ValidationError as error:
+        raise WeightsError(
+            f"the adapter's record has a damaged scale of confidences ({first_problem(error)}): choose its threshold"
+            " anew with rag-ft adapter calibrate, or fetch the adapter again"
+        ) from error
+    return TrainedThreshold(float(chosen["value"]), scale)

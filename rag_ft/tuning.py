@@ -250,7 +250,7 @@ def train_reader(
         draw_curves(history, step, run.work / "curves.png")
     record["verdict"] = verdict.model_dump(mode="json")
     if tuned.weighed:
-        record["threshold"] = threshold_record(tuned.threshold, examples.reading)
+        record["threshold"] = threshold_record(tuned.threshold, examples.reading, tuned.platt)
     record["results"] = {name: one.model_dump(mode="json") for name, one in scores.items()}
     run.save(record, kept)
     if trainer.main_process():

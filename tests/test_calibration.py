@@ -5,9 +5,11 @@ from data import little_world
 from fakes import HashingEmbedder
 from tiny_adapters import make_adapter
 
+from rag_ft import platt, reader_score
 from rag_ft.calibration import calibrate_adapter
 from rag_ft.errors import DatasetError, UsageError, WeightsError
 from rag_ft.index import Index
+from rag_ft.platt import PlattScale, fit_platt
 from rag_ft.reader import Reader
 from rag_ft.shared_base import named_folder
 from rag_ft.threshold import best_threshold
@@ -46,6 +48,33 @@ def test_the_threshold_is_chosen_by_the_one_rule_and_the_reader_uses_it(adapter,
     null = [one.answer_confidence for one, asked in pairs if not asked.answerable]
     if score.must_answer_f1 == 0:
         assert best_threshold(answered, null) == pytest.approx(score.threshold, abs=1e-6)
+
+
+def test_the_scale_is_fitted_on_the_readers_own_confidences_however_often(adapter, world, tiny_llama_dir, monkeypatch):
+    """The tiny reader is never right: here it is said to be, of half of the answers."""
+    questions, index = world
+    monkeypatch.setattr(platt, "FEWEST", len(questions))
+    monkeypatch.setattr(reader_score, "is_correct", lambda answer, asked: len(answer) % 2 == 0)
+    found, said = [], []
+    for _ in range(2):
+        score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.3, say=said.append)
+        found.append(json.loads((adapter / "rag_ft.json").read_text())["threshold"])
+    assert found[0] == found[1]
+    scale = PlattScale.model_validate(found[0]["platt"])
+    reader = Reader.from_pretrained(str(tiny_llama_dir), adapter=adapter, threshold=0.0)
+    assert reader.scale == scale != PlattScale()
+    hits = index.as_retriever(k=3).retrieve_batch([one.question for one in questions])
+    readings = [
+        reader.read(one.question, [hit.passage for hit in some]) for one, some in zip(questions, hits, strict=True)
+    ]
+    right = [asked.answerable and len(one.answer) % 2 == 0 for one, asked in zip(readings, questions, strict=True)]
+    wanted = fit_platt([one.not_null for one in readings], right)
+    assert (scale.slope, scale.intercept) == pytest.approx((wanted.slope, wanted.intercept), rel=1e-3)
+    null = [one.answer_confidence for one, asked in zip(readings, questions, strict=True) if not asked.answerable]
+    assert sum(one < found[0]["value"] for one in null) / len(null) == score.null_recognised == 0.75
+    assert any(line.startswith("scale     how often such an answer is right") for line in said)
+    # What was chosen before is measured on the scale that it was chosen on.
+    assert said[-2] == f"now       {score.line()}"
 
 
 def test_a_dry_run_only_measures(adapter, world, tiny_llama_dir):

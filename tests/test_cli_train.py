@@ -40,6 +40,22 @@ def test_check_prints_the_certificate_and_trains_nothing(files, index, tiny_llam
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--negatives", 0), "33% of the examples"),
+        (("--negatives", 0, "--unanswerable-share", 0), "0% of the examples"),
+        (("--reading", "joint", "--unanswerable-share", 0, "--gold-probability", 1), "0% of the examples"),
+    ],
+)
+def test_the_share_of_null_is_chosen(files, index, tiny_llama_dir, arguments, said):
+    shown = invoke(
+        "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--check", "--rank", 4, *arguments
+    )
+    assert f"null targets    {said}" in shown.output
+
+
+@pytest.mark.slow
 def test_show_masks_prints_every_token_of_an_example(files, index, tiny_llama_dir):
     shown = invoke(
         "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--show-masks", 9, "--rank", 4
@@ -136,6 +152,9 @@ def test_data_check_reports_what_would_spoil_a_run(files, index):
         (("--epochs", 0), "--epochs is 0"),
         (("--held-out", 0.9), "--held-out is 0.9"),
         (("--seed", -1), "--seed is -1"),
+        (("--unanswerable-share", 1), "--unanswerable-share is 1"),
+        (("--reading", "joint", "--gold-probability", 2), "--gold-probability is 2"),
+        (("--gold-probability", 0.5), "give it with --reading joint"),
         (("--alpha", "inf"), "--alpha is inf"),
     ],
 )

@@ -11,6 +11,7 @@ from rag_ft import completion
 from rag_ft.candidates import find_candidates
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.grammar import GrammarCompiler, answer_grammar
+from rag_ft.platt import PlattScale
 from rag_ft.reader import Reader, ReadRequest, _answer_closed, _not_null
 from rag_ft.schema import Passage
 from rag_ft.wording import repeats_question
@@ -198,6 +199,22 @@ def test_confidence_is_of_not_null_in_the_answering_passage_and_in_the_sentence_
     )
     prompts = [*([one] for one in PASSAGES), [alone]]
     assert found.prompt_tokens == sum(len(subject.prompts.build(question, one, subject.budget)) for one in prompts)
+
+
+def test_confidence_is_on_the_adapters_scale_and_a_threshold_scaled_with_it_declines_the_same(loaded):
+    scale = PlattScale(slope=0.4, intercept=-0.8)
+    requests = [ReadRequest(question, PASSAGES) for question in QUESTIONS]
+    own = sorted(one.not_null for one in reader(loaded).read_batch(requests))
+    threshold = (own[1] + own[2]) / 2
+    plain, scaled = reader(loaded, threshold=threshold), reader(loaded, threshold=scale.scaled(threshold))
+    scaled.scale = scale
+    pairs = list(zip(plain.read_batch(requests), scaled.read_batch(requests), strict=True))
+    assert [one.answer for one, _ in pairs] == [other.answer for _, other in pairs]
+    assert {one.abstained for one, _ in pairs} == {True, False}
+    for one, other in pairs:
+        assert one.answer_confidence == one.not_null == other.not_null
+        assert other.answer_confidence == pytest.approx(scale.scaled(one.not_null), abs=1e-12)
+        assert other.confidence == (1 - other.answer_confidence if other.abstained else other.answer_confidence)
 
 
 @pytest.mark.parametrize(("reading", "passages"), [("joint", PASSAGES), ("separate", [passage("The only sentence.")])])

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag_ft.errors import WeightsError
+from rag_ft.platt import PlattScale
 from rag_ft.threshold import (
     best_threshold,
     harmonic_mean,
@@ -74,13 +76,28 @@ def test_the_harmonic_mean_of_a_case_worked_by_hand():
 
 
 def test_a_threshold_counts_for_the_way_of_answering_that_it_was_chosen_for():
+    scale = PlattScale(slope=0.5, intercept=-1)
+    record = {"threshold": threshold_record(0.4, "separate", scale)}
+    assert trained_threshold(record, "quote", "separate") == (0.4, scale)
+    nothing = (None, PlattScale())
+    assert trained_threshold(record, "quote", "joint") == trained_threshold(record, "schema", "separate") == nothing
+    assert trained_threshold({}, "quote", "separate") == nothing
+
+
+def test_a_record_from_before_there_were_scales_has_the_plain_one():
     record = {"threshold": threshold_record(0.4, "separate")}
-    assert trained_threshold(record, "quote", "separate") == 0.4
-    assert trained_threshold(record, "quote", "joint") is trained_threshold(record, "schema", "separate") is None
-    assert trained_threshold({}, "quote", "separate") is None
+    del record["threshold"]["platt"]
+    assert trained_threshold(record, "quote", "separate") == (0.4, PlattScale())
+
+
+@pytest.mark.parametrize("damaged", [{"slope": -1, "intercept": 0}, {"slope": "steep"}, [1, 2], None])
+def test_a_damaged_scale_is_an_error_that_says_what_to_do(damaged):
+    record = {"threshold": {**threshold_record(0.4, "separate"), "platt": damaged}}
+    with pytest.raises(WeightsError, match=r"damaged scale of confidences \(.*rag-ft adapter calibrate"):
+        trained_threshold(record, "quote", "separate")
 
 
 def test_a_threshold_for_what_was_once_called_confidence_is_left_aside_and_said():
     record = {"threshold": {"value": 0.1, "mode": "quote", "reading": "separate"}}
     with pytest.warns(UserWarning, match="rag-ft adapter calibrate"):
-        assert trained_threshold(record, "quote", "separate") is None
+        assert trained_threshold(record, "quote", "separate").value is None

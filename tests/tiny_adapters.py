@@ -20,7 +20,7 @@ PASSAGES = (
 REQUESTS = [ReadRequest(f"What does the {word} do?", PASSAGES) for word in ("fox", "dog", "layer", "river")]
 
 
-def make_adapter(folder, base, seed, bits=32, modules=("q_proj", "v_proj"), threshold=None):
+def make_adapter(folder, base, seed, bits=32, modules=("q_proj", "v_proj"), threshold=None, scale=None):
     """A random adapter, loud enough to change answers, with a record as training writes it."""
     from peft import LoraConfig, get_peft_model
 
@@ -35,7 +35,7 @@ def make_adapter(folder, base, seed, bits=32, modules=("q_proj", "v_proj"), thre
                 "shots": False,
                 "base_model": {"name": "tiny", "identity": weights_identity(loaded.weights), "bits": bits},
                 "examples": {"reading": "separate"},
-                **({} if threshold is None else {"threshold": threshold_record(threshold, "separate")}),
+                **({} if threshold is None else {"threshold": threshold_record(threshold, "separate", scale)}),
             }
         )
     )

@@ -45,8 +45,8 @@ Reading: TypeAlias = Annotated[
 Threshold: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        help="Answer only with at least this confidence: 0 always, 1 never. Left out: the adapter's own, else null must"
-        " lose."
+        help="Answer only what is right with at least this probability: 0 always, 1 never. Left out: the adapter's own,"
+        " else null must lose."
     ),
 ]
 ReaderName: TypeAlias = Annotated[str, typer.Option("--reader", help="default, a model folder, a .gguf, or a hub id.")]

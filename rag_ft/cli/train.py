@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from rag_ft.cli.options import IndexPath, Json, ReaderName, ReadingChoice
-from rag_ft.errors import DatasetError
+from rag_ft.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
     from rag_ft.training.lora import LoraSettings
@@ -61,6 +61,13 @@ def train(
     ] = 1280,
     reading: Annotated[ReadingChoice, typer.Option(help="How the reader will take passages.")] = ReadingChoice.separate,
     negatives: Annotated[float, typer.Option(help="Passages without the answer for each question, target null.")] = 1.0,
+    gold_probability: Annotated[
+        float | None,
+        typer.Option(help="With --reading joint: share of prompts with the gold passage; else null. [default: .8]"),
+    ] = None,
+    unanswerable_share: Annotated[
+        float | None, typer.Option(help="Largest share of unanswerable questions. [default: all are kept]")
+    ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the documents to hold out.")] = 0.15,
     patience: Annotated[
         int, typer.Option(help="Stop after so many measurements without a better held-out loss; 0: never.")
@@ -94,7 +101,17 @@ def train(
     lora = _lora(rank, alpha, target_modules, dropout=dropout, rslora=rslora, dora=dora)
     start = None if start_from is None else read_start(start_from)
     held = int(bits.value) if bits is not None else (start.bits if start is not None else None) or 4
-    examples = _checked(ExampleConfig, reading=reading.value, negatives=negatives, held_out=held_out, seed=seed)
+    if gold_probability is not None and reading is not ReadingChoice.joint:
+        raise UsageError("--gold-probability is about passages that share a prompt: give it with --reading joint")
+    examples = _checked(
+        ExampleConfig,
+        reading=reading.value,
+        negatives=negatives,
+        unanswerable_share=unanswerable_share,
+        held_out=held_out,
+        seed=seed,
+        **({} if gold_probability is None else {"gold_probability": gold_probability}),
+    )
     training = _checked(
         TrainConfig,
         epochs=epochs,
@@ -289,8 +306,6 @@ def _lora(rank: int, alpha: float | None, targets: str, **more: Any) -> LoraSett
 def _checked(kind: Any, **values: Any) -> Any:
     """A settings object; a value out of range is a usage error that names the option."""
     from pydantic import ValidationError
-
-    from rag_ft.errors import UsageError
 
     try:
         return kind(**values)

@@ -342,6 +342,7 @@ def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, Any]:
         "reading": reader.reading,
         "threshold": reader.threshold,
         "confidence": CONFIDENCE,
+        "scale of confidence": f"{reader.scale.slope:.4g} x log-odds {reader.scale.intercept:+.4g}",
         **chosen,
         "longest answer": reader.max_answer_tokens,
         "compute": loaded.plan.arithmetic,
