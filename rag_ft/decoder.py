@@ -2,9 +2,8 @@
 
 On a CPU prompts are read as flat rows (`row_session`), and passages that were read before come from a cache. Elsewhere,
 and for models whose attention is not the ordinary one, they are padded to one length, with explicit position ids and
-4-D additive masks (0 or the type's minimum). Either way a row's numbers do not depend
-on its neighbours, up to rounding. No choice of
-tokens is made here: `span_search` and `grammar` do that.
+4-D additive masks (0 or the type's minimum). Either way a row's numbers do not depend on its neighbours, up to
+rounding. No choice of tokens is made here: `span_search` and `grammar` do that.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from rag_ft.errors import UsageError
 from rag_ft.prefix_cache import PrefixCache
+from rag_ft.token_tree import NODES_PER_PASS, TreeNode, logprobs_of, tree_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,14 +39,6 @@ _ROOM = 64
 
 _HEADS_KEPT = 4
 """Prompt heads whose keys and values are kept; a reader has one."""
-
-
-class TreeNode(NamedTuple):
-    """A token to score after a parent token of the same row's tree."""
-
-    token: int
-    parent: int
-    """Index of the parent in the row's list, before this one; -1 for a child of the row's last token."""
 
 
 class Decoder:
@@ -309,8 +301,6 @@ class Session:
 
         `wanted[row][node]` lists token ids. The session is left as it was: the trees are not kept.
         """
-        from rag_ft.row_session import NODES_PER_PASS
-
         found: list[list[NDArray[np.float64]]] = [[] for _ in trees]
         # Rows without a tree cost nothing, and a few rows at a time keep the logits small: (rows, nodes, vocabulary).
         waiting = sorted((row for row in range(len(trees)) if trees[row]), key=lambda row: len(trees[row]))
@@ -327,8 +317,6 @@ class Session:
     ) -> list[list[NDArray[np.float64]]]:
         import numpy as np
         import torch
-
-        from rag_ft.row_session import logprobs_of, tree_shape
 
         device = self._valid.device
         count, longest = len(trees), max(len(tree) for tree in trees)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rag_ft import completion
 from rag_ft.candidates import Candidates, find_candidates
-from rag_ft.decoder import AnySession, Decoder, TreeNode
+from rag_ft.decoder import AnySession, Decoder
 from rag_ft.errors import AnswerParseError, PromptMismatchError, PromptTooLongError, UsageError
 from rag_ft.grammar import Generated, GeneratedTokens, GrammarCompiler, answer_grammar, generate, quote_grammar
 from rag_ft.platt import probability_of
@@ -29,6 +29,7 @@ from rag_ft.shared_base import Held, SharedBase, named_folder
 from rag_ft.span_search import SpanSearch, search_spans
 from rag_ft.spans import Span
 from rag_ft.threshold import trained_threshold
+from rag_ft.token_tree import TreeNode
 from rag_ft.tuning_record import reading_record
 from rag_ft.weights import PACKAGED, chosen_adapter
 

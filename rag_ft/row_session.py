@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rag_ft.row_attention import RowCache, RowPiece, attending_rows, close_enough, plain_attention
+from rag_ft.token_tree import NODES_PER_PASS, logprobs_of, tree_shape
 
 logger = logging.getLogger(__name__)
 
@@ -18,13 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from rag_ft.decoder import TreeNode
-
-NODES_PER_PASS = 256
-"""Tree nodes that one pass scores: their logits take 25 MB in 16 bits at a vocabulary of 49,152."""
-
-_PLACES_AT_ONCE = 32
-"""Places whose logits are held in 32 bits at once: 6 MB."""
+    from rag_ft.token_tree import TreeNode
 
 Forward = Callable[[Sequence[RowPiece], Sequence[int], Sequence[int], Sequence[int]], "Tensor"]
 """Rows, token ids, positions, and the places whose logits are wanted → logits (places, V) in the model's type."""
@@ -126,30 +121,6 @@ class RowSession:
     def _mask(self, seen: NDArray[np.bool_]) -> Tensor:
         hidden = torch.from_numpy(~seen)
         return torch.zeros(hidden.shape, dtype=self._dtype).masked_fill_(hidden, torch.finfo(self._dtype).min)
-
-
-def tree_shape(tree: Sequence[TreeNode]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Depth of each node (N,), and which nodes each one sees (N, N): its ancestors and itself."""
-    depth = np.zeros(len(tree), dtype=np.int64)
-    sees = np.zeros((len(tree), len(tree)), dtype=bool)
-    for node, (_, parent) in enumerate(tree):
-        if parent >= 0:
-            depth[node] = depth[parent] + 1
-            sees[node] = sees[parent]
-        sees[node, node] = True
-    return depth, sees
-
-
-def logprobs_of(logits: Tensor, places: Sequence[int], wanted: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
-    """Log-probabilities of the tokens wanted at each place of (T, V) logits."""
-    sizes = [len(tokens) for tokens in wanted]
-    at = torch.from_numpy(np.repeat(np.array(places, dtype=np.int64), sizes)).to(logits.device)
-    tokens = torch.tensor([token for some in wanted for token in some], dtype=torch.long, device=logits.device)
-    # A few places at a time: in 32 bits all of them would take memory that the system has to clear for every pass. One
-    # gather for all that is wanted, too: thousands of small ones would take as long as the layers.
-    normaliser = torch.cat([some.float().logsumexp(-1) for some in torch.split(logits, _PLACES_AT_ONCE)])
-    flat = (logits[at, tokens].float() - normaliser[at]).double().cpu().numpy()
-    return np.split(flat, np.cumsum(sizes)[:-1])
 
 
 _TAKES_ROWS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()

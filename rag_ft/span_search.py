@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_ft.decoder import TreeNode
+from rag_ft.token_tree import TreeNode
 
 NODES_IN_FIRST_PASS = 16
 """Trie nodes that the first pass scores for one prompt; each later one scores twice as many as the one before. A tuned

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_ft.decoder import Decoder, Session, TreeNode
+from rag_ft.decoder import Decoder, Session
 from rag_ft.prefix_cache import PrefixCache
 from rag_ft.row_session import RowSession
+from rag_ft.token_tree import TreeNode
 
 
 @pytest.fixture(params=["flat", "padded"])
