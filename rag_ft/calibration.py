@@ -95,7 +95,7 @@ def calibrate_adapter(
     if found.scale != PlattScale() and say is not None:
         say(
             f"scale     how often such an answer is right, instead of how sure the reader is: calibration error"
-            f" {found.off_before:.2f} before, {found.off:.2f} on these questions after"
+            f" {found.unscaled_error:.2f} before, {found.scaled_error:.2f} on these questions after"
         )
     if not dry_run:
         record["threshold"] = {

@@ -69,11 +69,11 @@ class AlwaysAnswered(NamedTuple):
     """Confidence and token F1 of each answerable question."""
     null: tuple[float, ...]
     """Confidence of each unanswerable one."""
-    scale: PlattScale
+    scale: PlattScale = PlattScale()
     """Fitted on these answers; the confidences are on it."""
-    off_before: float
-    off: float
-    """Expected calibration error of an answer's being right, of the reader's own confidences and on the scale."""
+    unscaled_error: float = 0.0
+    scaled_error: float = 0.0
+    """Expected calibration error of an answer's being right: of the reader's own confidences, and on the scale."""
 
     def best(self) -> float:
         """The threshold that serves both kinds of questions best here."""
@@ -133,8 +133,8 @@ def always_answered(
         if asked.answerable
     ]
     null = [confidence for confidence, asked in zip(scaled, chosen, strict=True) if not asked.answerable]
-    off_before, off = (calibration_error(some, right) if some else 0.0 for some in (own, scaled))
-    return AlwaysAnswered(tuple(answered), tuple(null), scale, off_before, off)
+    errors = (calibration_error(some, right) if some else 0.0 for some in (own, scaled))
+    return AlwaysAnswered(tuple(answered), tuple(null), scale, *errors)
 
 
 def _spread(questions: Sequence[Question], most: int) -> list[Question]:
