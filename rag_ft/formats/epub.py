@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from posixpath import normpath
+from typing import Any
+from urllib.parse import unquote
+
 from rag_ft.formats.blocks import Blocks
 from rag_ft.formats.decoding import decode_html
 from rag_ft.formats.dom import dom_blocks
-from rag_ft.formats.extracted import Extracted
+from rag_ft.formats.extracted import Extracted, Unreadable
+from rag_ft.formats.xhtml import as_html
 from rag_ft.formats.zip_container import open_zip
 from rag_ft.schema import Metadata
 
 
 def read_epub(data: bytes) -> Extracted:
-    """The pages of a book one after another, with its title and what it says of itself."""
+    """The pages of a book one after another, with its title and what it says of itself.
+
+    Raises Unreadable for a book whose pages are encrypted, or that names a page which is not in it.
+    """
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
 
@@ -20,17 +28,37 @@ def read_epub(data: bytes) -> Extracted:
         package = next(one.get("full-path") or "" for one in container.iter() if one.tag.endswith("}rootfile"))
         root = ElementTree.fromstring(archive.read(package))
         folder = package.rpartition("/")[0]
+        parts, encrypted = set(archive.namelist()), _encrypted(archive)
         items = {one.get("id"): one.get("href") for one in root.iter() if one.tag.endswith("}item")}
-        said = {one.tag.rpartition("}")[2]: (one.text or "").strip() for one in root.iter() if "purl.org/dc" in one.tag}
+        said: dict[str, list[str]] = {}
+        for one in root.iter():
+            words = " ".join((one.text or "").split())
+            if "purl.org/dc" in one.tag and words:
+                said.setdefault(one.tag.rpartition("}")[2], []).append(words)
         blocks = Blocks()
         for reference in (one.get("idref") for one in root.iter() if one.tag.endswith("}itemref")):
             href = items.get(reference)
             if href is None:
                 continue
-            from posixpath import normpath
-            from urllib.parse import unquote
-
             part = normpath(f"{folder}/{unquote(href.partition('#')[0])}").lstrip("/")
-            dom_blocks(LexborHTMLParser(decode_html(archive.read(part))[0]).body, blocks)
-    metadata: Metadata = {key: said[key] for key in ("creator", "language", "publisher", "date") if said.get(key)}
-    return blocks.extracted(said.get("title", ""), metadata)
+            if part in encrypted:
+                raise Unreadable("is encrypted (its pages are locked to a reading program): give a copy without it")
+            if part not in parts:
+                raise Unreadable(f"is damaged (its page {part} is not in the file): give a whole copy")
+            page, _ = decode_html(archive.read(part))
+            dom_blocks(LexborHTMLParser(as_html(page)).body, blocks)
+    metadata: Metadata = {key: ", ".join(said[key]) for key in _KEPT if key in said}
+    return blocks.extracted(said.get("title", [""])[0], metadata)
+
+
+_KEPT = ("creator", "language", "publisher", "date")
+
+
+def _encrypted(archive: Any) -> set[str]:
+    """Parts that cannot be read without a key; fonts are among them often, which does no harm."""
+    from defusedxml import ElementTree
+
+    if "META-INF/encryption.xml" not in archive.namelist():
+        return set()
+    root = ElementTree.fromstring(archive.read("META-INF/encryption.xml"))
+    return {unquote(one.get("URI") or "") for one in root.iter() if one.tag.endswith("}CipherReference")}

@@ -8,6 +8,7 @@ from rag_ft.formats.blocks import Blocks, Flow
 from rag_ft.formats.decoding import decode_html, noted
 from rag_ft.formats.dom import dom_blocks
 from rag_ft.formats.extracted import Extracted
+from rag_ft.formats.xhtml import as_html, is_xhtml
 
 _FRAME = frozenset({"nav", "footer"})
 
@@ -17,6 +18,8 @@ def read_html(data: bytes) -> Extracted:
     tenths of a short page, or of a <main>) or of its headings: its last resort is one paragraph of all words.
     """
     html, encoding = decode_html(data)
+    if is_xhtml(html):
+        html = as_html(html)
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
     from trafilatura import extract as main_text

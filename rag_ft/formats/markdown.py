@@ -32,6 +32,11 @@ def read_markdown(data: bytes) -> Extracted:
 _MAX_ALIASES = 10
 """In front matter: n of them let a text grow to e^(n/e) times its size, here 40; 80 of them fill the memory."""
 
+_DEEPEST = 50
+"""Levels of front matter: the parser's time grows with their square."""
+
+_TOO_DEEP = "nested too deeply, or within itself"
+
 
 def _front_matter(text: str) -> Metadata:
     import yaml
@@ -45,12 +50,18 @@ def _front_matter(text: str) -> Metadata:
 
     Loader.add_constructor("tag:yaml.org,2002:timestamp", Loader.date_or_text)
     try:
-        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _MAX_ALIASES:
-            return {"front_matter_error": f"more than {_MAX_ALIASES} aliases"}
+        aliases = depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):  # read as it is asked for: what is too much ends it
+            aliases += isinstance(event, yaml.AliasEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if aliases > _MAX_ALIASES:
+                return {"front_matter_error": f"more than {_MAX_ALIASES} aliases"}
+            if depth > _DEEPEST:
+                return {"front_matter_error": _TOO_DEEP}
         loaded = yaml.load(text, Loader)
         return {str(key): json_value(value) for key, value in loaded.items()} if isinstance(loaded, dict) else {}
     except RecursionError:
-        return {"front_matter_error": "nested too deeply, or within itself"}
+        return {"front_matter_error": _TOO_DEEP}
     except Exception as error:  # beside YAMLError what the constructors raise: ValueError, KeyError, AttributeError
         # Broken front matter is no reason to lose the page below it.
         return {"front_matter_error": (str(error).splitlines() or ["unreadable"])[0]}
