@@ -21,7 +21,8 @@ from train_default import HELD_OUT, calibration_set
 from rag_ft.dataset import read_questions
 from rag_ft.evaluation.answer_metrics import calibration_error, token_f1
 from rag_ft.index import Index
-from rag_ft.reader import Reader, ReadRequest, _not_null
+from rag_ft.reader import Reader, _not_null
+from rag_ft.reader_score import retrieved_requests
 
 RECOGNISED = (0.5, 0.65, 0.8, 0.9)
 
@@ -37,10 +38,7 @@ def readings(reader: Reader, index: Index, questions) -> list[dict]:
     found = []
     for start in range(0, len(questions), 16):
         batch = questions[start : start + 16]
-        hits = index.as_retriever(k=3).retrieve_batch([one.question for one in batch])
-        requests = [
-            ReadRequest(one.question, tuple(hit.passage for hit in some)) for one, some in zip(batch, hits, strict=True)
-        ]
+        requests = retrieved_requests([one.question for one in batch], index)
         rows = reader._rows(requests)
         reader._run_all(requests, rows)
         for number, question in enumerate(batch):

@@ -19,7 +19,8 @@ import torch
 from rag_ft.bundled import handbook_path, handbook_questions_path
 from rag_ft.dataset import read_questions
 from rag_ft.index import Index
-from rag_ft.reader import Reader, ReadRequest
+from rag_ft.reader import Reader
+from rag_ft.reader_score import retrieved_requests
 from rag_ft.training.lora import LoraSettings
 from rag_ft.training.probe import tokens_per_second
 
@@ -29,8 +30,7 @@ def reading(batches=(1, 8, 64), most=64) -> list[dict]:
     asked = random.Random(0).sample(asked, most)
     with tempfile.TemporaryDirectory() as folder:
         index = Index.build(handbook_path(), Path(folder) / "index", progress=False)
-        found = index.as_retriever(k=3).retrieve_batch(asked)
-    requests = [ReadRequest(one, tuple(hit.passage for hit in hits)) for one, hits in zip(asked, found, strict=True)]
+        requests = retrieved_requests(asked, index)
     reader = Reader.from_pretrained()
     reader.read_batch(requests[:8])  # sets things up
     rows = []

@@ -22,7 +22,8 @@ from rag_ft import span_search
 from rag_ft.bundled import handbook_path
 from rag_ft.dataset import read_questions
 from rag_ft.index import Index
-from rag_ft.reader import Reader, ReadRequest
+from rag_ft.reader import Reader
+from rag_ft.reader_score import retrieved_requests
 
 BATCHES = (1, 8)
 
@@ -53,10 +54,7 @@ def main() -> None:
     asked = random.Random(0).sample(asked, given.questions)
     with tempfile.TemporaryDirectory() as folder:
         index = Index.build(handbook_path(), Path(folder) / "index", progress=False)
-        hits = index.as_retriever(k=3).retrieve_batch(asked)
-    requests = [
-        ReadRequest(question, tuple(hit.passage for hit in found)) for question, found in zip(asked, hits, strict=True)
-    ]
+        requests = retrieved_requests(asked, index)
     loaded = Reader.from_pretrained().loaded
     padded, flat, cached = (Reader(loaded, passage_cache_mb=size) for size in (0, 0, 512))
     padded._decoder.__dict__["_flat"] = False

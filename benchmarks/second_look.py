@@ -16,7 +16,8 @@ from pathlib import Path
 from rag_ft.bundled import handbook_path
 from rag_ft.dataset import read_questions
 from rag_ft.index import Index
-from rag_ft.reader import Reader, ReadRequest
+from rag_ft.reader import Reader
+from rag_ft.reader_score import retrieved_requests
 
 ROUNDS = 2
 
@@ -28,9 +29,7 @@ def main() -> None:
     questions = [one.question for one in read_questions(handbook_path() / "questions.jsonl")]
     questions = random.Random(1).sample(questions, given.questions)
     with tempfile.TemporaryDirectory() as folder:
-        retriever = Index.build(handbook_path(), Path(folder) / "index", progress=False).as_retriever(k=3)
-        found = retriever.retrieve_batch(questions)
-    asked = [ReadRequest(one, tuple(hit.passage for hit in hits)) for one, hits in zip(questions, found, strict=True)]
+        asked = retrieved_requests(questions, Index.build(handbook_path(), Path(folder) / "index", progress=False))
     for kept, megabytes in (("kept", 2000), ("not kept", 0)):
         reader = Reader.from_pretrained(passage_cache_mb=megabytes)
         reader.read_batch(asked)

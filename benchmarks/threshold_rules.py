@@ -20,7 +20,8 @@ from train_default import calibration_set
 
 from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.index import Index
-from rag_ft.reader import Reader, ReadRequest
+from rag_ft.reader import Reader
+from rag_ft.reader_score import retrieved_requests
 from rag_ft.threshold import best_threshold, harmonic_mean
 
 SIZES = (20, 40, 80, 200, 400)
@@ -33,17 +34,13 @@ def readings(path: Path) -> list[dict]:
     reader = Reader.from_pretrained(threshold=0.0)
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        retriever = Index.build(documents, Path(folder) / "index", progress=False).as_retriever(k=3)
+        index = Index.build(documents, Path(folder) / "index", progress=False)
         for start in range(0, len(questions), TOGETHER):
             batch = questions[start : start + TOGETHER]
-            hits = retriever.retrieve_batch([one.question for one in batch])
-            asked = [
-                ReadRequest(one.question, tuple(hit.passage for hit in some))
-                for one, some in zip(batch, hits, strict=True)
-            ]
+            asked = retrieved_requests([one.question for one in batch], index)
             for question, reading in zip(batch, reader.read_batch(asked), strict=True):
                 f1 = token_f1(reading.answer, question.answers) if question.answerable else 0.0
-                found.append({"answerable": question.answerable, "confidence": reading.answer_confidence, "f1": f1})
+                found.append({"answerable": question.answerable, "confidence": reading.not_null, "f1": f1})
     return found
 
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from rag_ft.errors import UsageError, WeightsError
 from rag_ft.merging import RESULT, staged
 from rag_ft.shared_base import named_folder
-from rag_ft.training.saving import KEPT_STEP, model_card, save_adapter, step_of
+from rag_ft.training.saving import KEPT_STEP, model_card, step_of, write_adapter
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record, lora_config
-from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Weights, resolve_adapter
+from rag_ft.weights import ADAPTER_WEIGHTS, Weights, resolve_adapter
 
 _SHAPE = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora")
 
@@ -37,7 +37,7 @@ def average_adapters(adapters: Sequence[str | Path], output: str | Path, *, over
     that it has none: `rag-ft adapter calibrate` chooses it. Raises UsageError for fewer than two, an output that exists
     (unless `overwrite` and it is an adapter), and adapters that did not start from one and the same, WeightsError.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     members = [_member(one) for one in adapters]
     first = _alike(members)
@@ -47,12 +47,7 @@ def average_adapters(adapters: Sequence[str | Path], output: str | Path, *, over
     base = str(first.config["base_model_name_or_path"])
     output = Path(output)
     with staged(output, overwrite=overwrite, mark=ADAPTER_RECORD) as work:
-        source = work / "mean"
-        source.mkdir()
-        save_file(mean, source / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-        config = (first.weights.path / ADAPTER_CONFIG).read_text(encoding="utf-8")
-        (source / ADAPTER_CONFIG).write_text(config, encoding="utf-8")
-        save_adapter(source, work / RESULT, record, model_card(record, base), base)
+        write_adapter(mean, first.config, work / RESULT, record, model_card(record, base), base)
     return output
 
 

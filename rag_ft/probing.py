@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.reader import Reader, ReadRequest
+from rag_ft.reader_score import retrieved_requests
 from rag_ft.schema import Passage, Question
 
 if TYPE_CHECKING:
@@ -106,12 +107,7 @@ def retrieved_probes(questions: str | Path | Sequence[Question], index: Index, c
 
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     chosen = [one.question for one in _spread(records, count)]
-    found = index.as_retriever(k=1).retrieve_batch(chosen)
-    return [
-        ReadRequest(question, tuple(hit.passage for hit in hits))
-        for question, hits in zip(chosen, found, strict=True)
-        if hits
-    ]
+    return [one for one in retrieved_requests(chosen, index, k=1) if one.passages]
 
 
 def _spread(records: Sequence[Question], count: int) -> list[Question]:

@@ -115,11 +115,7 @@ def always_answered(
 ) -> AlwaysAnswered:
     """Ask questions with retrieved passages; of more than `most` that many, evenly spread over each kind."""
     chosen = _spread(questions, most)
-    found = index.as_retriever(k=k).retrieve_batch([one.question for one in chosen])
-    requests = [
-        ReadRequest(one.question, tuple(hit.passage for hit in hits), 0.0)
-        for one, hits in zip(chosen, found, strict=True)
-    ]
+    requests = retrieved_requests([one.question for one in chosen], index, k, threshold=0.0)
     # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
     with autocasting(reader.loaded.model):
         readings = reader.read_batch(requests)
@@ -135,6 +131,17 @@ def always_answered(
     null = [confidence for confidence, asked in zip(scaled, chosen, strict=True) if not asked.answerable]
     errors = (calibration_error(some, right) if some else 0.0 for some in (own, scaled))
     return AlwaysAnswered(tuple(answered), tuple(null), scale, *errors)
+
+
+def retrieved_requests(
+    questions: Sequence[str], index: Index, k: int = 3, threshold: float | None = None
+) -> list[ReadRequest]:
+    """Questions with the passages that an index has for each."""
+    found = index.as_retriever(k=k).retrieve_batch(questions)
+    return [
+        ReadRequest(question, tuple(hit.passage for hit in hits), threshold)
+        for question, hits in zip(questions, found, strict=True)
+    ]
 
 
 def _spread(questions: Sequence[Question], most: int) -> list[Question]:

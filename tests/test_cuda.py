@@ -12,7 +12,8 @@ from rag_ft.bundled import handbook_path, handbook_questions_path
 from rag_ft.dataset import read_questions
 from rag_ft.index import Index
 from rag_ft.model import compute_plan, load_model
-from rag_ft.reader import Reader, ReadRequest
+from rag_ft.reader import Reader
+from rag_ft.reader_score import retrieved_requests
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,8 +31,7 @@ def index(tmp_path_factory):
 def requests(index):
     asked = [one.question for one in read_questions(handbook_questions_path())]
     asked = random.Random(3).sample(asked, 24)
-    found = index.as_retriever(k=3).retrieve_batch(asked)
-    return [ReadRequest(one, tuple(hit.passage for hit in hits)) for one, hits in zip(asked, found, strict=True)]
+    return retrieved_requests(asked, index)
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag_ft.tuning_record import ADAPTER_RECORD
 from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_RECORD, "README.md")
 PACKAGES = ("rag-ft", "torch", "transformers", "peft", "trl", "bitsandbytes")
@@ -26,27 +29,41 @@ def step_of(adapter: Path) -> int:
 
 
 def save_adapter(source: Path, target: Path, record: Mapping[str, Any], card: str, base_name: str) -> None:
-    """Write the adapter in `source` to `target` at 16 bits, with its record and its card.
+    """Write the adapter in `source` to `target` as `write_adapter` does."""
+    from safetensors.torch import load_file
+
+    config = json.loads((source / FILES[0]).read_text(encoding="utf-8"))
+    write_adapter(load_file(source / FILES[1]), config, target, record, card, base_name)
+
+
+def write_adapter(
+    weights: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    target: Path,
+    record: Mapping[str, Any],
+    card: str,
+    base_name: str,
+) -> None:
+    """Write an adapter at 16 bits, with PEFT's configuration, its record and its card.
 
     The weights come first and every file is renamed into place, so that what was trained is never lost to what
     follows. `base_name` is a hub id or a folder's name: never a path of this machine.
     """
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     target.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.to(torch.float16).contiguous() for name, value in load_file(source / FILES[1]).items()}
+    halves = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
     work = target / f".{FILES[1]}.{os.getpid()}"
     try:
-        save_file(weights, work, metadata={"format": "pt"})
+        save_file(halves, work, metadata={"format": "pt"})
         work.chmod(0o644)  # safetensors makes files that only their owner can read
         _put(work, target / FILES[1])
     finally:
         work.unlink(missing_ok=True)
-    config = json.loads((source / FILES[0]).read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base_name
-    config["target_modules"] = sorted(config["target_modules"])  # a set: its order would change with every run
-    write_text(target / FILES[0], json.dumps(config, indent=2, sort_keys=True) + "\n")
+    # Modules are a set: their order would change with every run.
+    kept = {**config, "base_model_name_or_path": base_name, "target_modules": sorted(config["target_modules"])}
+    write_text(target / FILES[0], json.dumps(kept, indent=2, sort_keys=True) + "\n")
     write_text(target / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
     write_text(target / "README.md", card)
 
