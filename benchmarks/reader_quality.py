@@ -20,7 +20,8 @@ from pathlib import Path
 from rag_ft import completion
 from rag_ft.dataset import read_questions
 from rag_ft.errors import AnswerParseError
-from rag_ft.evaluation.answer_metrics import exact_match, token_f1
+from rag_ft.evaluation.answer_metrics import calibration_error, exact_match, token_f1
+from rag_ft.evaluation.error_budget import CORRECT_FROM
 from rag_ft.index import Index
 from rag_ft.pipeline import Pipeline
 from rag_ft.reader import Reader
@@ -93,6 +94,18 @@ def recognising(records: list[dict], share: float) -> float:
     return null[math.ceil(share * len(null))]
 
 
+def right(record: dict) -> bool:
+    return record["answerable"] and record["f1"] >= CORRECT_FROM
+
+
+def reliability(records: list[dict]) -> dict:
+    """Of answers with a confidence in each tenth: how many there are, and what share is right."""
+    bins: dict[int, list[bool]] = {}
+    for one in records:
+        bins.setdefault(min(9, int(10 * one["confidence"])), []).append(right(one))
+    return {f"{ten / 10} to {(ten + 1) / 10}": [len(bins[ten]), mean(bins[ten])] for ten in sorted(bins)}
+
+
 def mean(values) -> float | None:
     values = [float(one) for one in values if one is not None]
     return round(sum(values) / len(values), 4) if values else None
@@ -101,6 +114,8 @@ def mean(values) -> float | None:
 def summary(records: list[dict], seconds: float) -> dict:
     yes = [one for one in records if one["answerable"]]
     no = [one for one in records if not one["answerable"]]
+    given = [one for one in records if one["answered"]]
+    error = calibration_error([one["confidence"] for one in given], [right(one) for one in given]) if given else None
     return {
         "questions": len(records),
         "answerable": len(yes),
@@ -114,6 +129,7 @@ def summary(records: list[dict], seconds: float) -> dict:
         "f1_all": mean(one["f1"] for one in records),
         "completions_that_parse": mean(one["parses"] for one in records),
         "quotes_at_their_offsets": mean(one["quote_at_offsets"] for one in records),
+        "calibration_error_of_answered": error if error is None else round(error, 4),
         "seconds_per_question": round(seconds, 3),
     }
 
@@ -161,6 +177,7 @@ def main() -> None:
                     f"{share:.0%}": summary(at_threshold(records, recognising(records, share)), 0.0)["f1_answerable"]
                     for share in (0.5, 0.65, 0.8, 0.9)
                 }
+                results[f"{run}, questions and share of right answers by confidence"] = reliability(records)
             name = run.replace("/", "-")
             lines = "".join(json.dumps(one) + "\n" for one in records)
             (given.output / f"records-{name}.jsonl").write_text(lines, encoding="utf-8")
