@@ -1,0 +1,60 @@
+"""How many answers a scale of confidences wants, and what it is worth.
+
+    python benchmarks/platt_size.py [evals/tuned/records-quote-separate-0.jsonl]
+
+From answers of the packaged adapter that were made without a threshold (`reader_quality.py` wrote them): so many are
+drawn at random, a scale is fitted on them, and the others say how far it is off: expected calibration error and
+log-loss of an answer's being right, means of 50 draws, beside the reader's own confidences and the packaged scale.
+"""
+
+import argparse
+import json
+import math
+import random
+import statistics
+from pathlib import Path
+
+from rag_ft.evaluation.answer_metrics import calibration_error
+from rag_ft.evaluation.error_budget import CORRECT_FROM
+from rag_ft.platt import PlattScale, fit_platt
+from rag_ft.shared_base import named_folder
+from rag_ft.threshold import trained_threshold
+from rag_ft.tuning_record import adapter_record
+from rag_ft.weights import resolve_adapter
+
+SIZES = (20, 40, 80, 200, 400)
+DRAWS = 50
+
+
+def off(confidences: list[float], right: list[bool]) -> tuple[float, float]:
+    """Calibration error and log-loss."""
+    sure = [min(max(one, 1e-9), 1 - 1e-9) for one in confidences]
+    losses = [-math.log(one if was else 1 - one) for one, was in zip(sure, right, strict=True)]
+    return calibration_error(confidences, right), statistics.fmean(losses)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("records", type=Path, nargs="?", default=Path("evals/tuned/records-quote-separate-0.jsonl"))
+    given = parser.parse_args()
+    packaged = trained_threshold(adapter_record(resolve_adapter(named_folder("packaged"))), "quote", "separate").scale
+    records = [json.loads(line) for line in given.records.read_text(encoding="utf-8").splitlines()]
+    own = [packaged.unscaled(one["confidence"]) for one in records]
+    right = [one["answerable"] and one["f1"] >= CORRECT_FROM for one in records]
+    print(f"{len(records)} answers\n\n| scale | calibration error | log-loss |\n|---|---|---|")
+    for name, scale in (("none", PlattScale()), ("packaged", packaged)):
+        error, loss = off([scale.scaled(one) for one in own], right)
+        print(f"| {name} | {error:.3f} | {loss:.3f} |")
+    for size in SIZES:
+        found = []
+        for draw in range(DRAWS):
+            places = random.Random(f"{size} {draw}").sample(range(len(own)), len(own))
+            fitted, judged = places[:size], places[size:]
+            scale = fit_platt([own[one] for one in fitted], [right[one] for one in fitted])
+            found.append(off([scale.scaled(own[one]) for one in judged], [right[one] for one in judged]))
+        error, loss = (statistics.fmean(one) for one in zip(*found, strict=True))
+        print(f"| fitted on {size} | {error:.3f} | {loss:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
