@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from rag_ft.platt import PlattScale
 from rag_ft.shared_base import named_folder
+from rag_ft.threshold import recorded_scale
 from rag_ft.tuning_record import adapter_record, lora_config
 from rag_ft.weights import ADAPTER_WEIGHTS, resolve_adapter
 
@@ -55,6 +57,8 @@ class AdapterInfo(BaseModel):
     prompt_fingerprint: str | None
     shots: bool | None
     threshold: float | None
+    platt: PlattScale
+    """What turns the reader's own confidence into the probability of being right; plain where none was fitted."""
     data_fingerprint: str | None
     index_fingerprint: str | None
     documents: int | None
@@ -96,6 +100,7 @@ def adapter_info(adapter: str | Path) -> AdapterInfo:
         prompt_fingerprint=record.get("prompt_fingerprint"),
         shots=record.get("shots"),
         threshold=(record.get("threshold") or {}).get("value"),
+        platt=recorded_scale(record),
         data_fingerprint=data.get("fingerprint"),
         index_fingerprint=data.get("index"),
         documents=data.get("train_documents"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FEWEST = 20
 """Answers that a scale is fitted on at least: with so few it is rough, and closer than none."""
@@ -41,6 +43,7 @@ def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale
     answer above some confidence is right. The plain one where there are fewer than `FEWEST` answers, or all are right,
     or all wrong.
     """
+    import numpy as np
     from scipy.optimize import minimize
 
     yes = sum(right)
@@ -50,7 +53,7 @@ def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale
     odds = np.array([min(max(_log_odds(one), -_MOST), _MOST) for one in confidences])
     targets = np.where(np.array(right), (yes + 1) / (yes + 2), 1 / (no + 2))
 
-    def loss(scale: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(scale: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         score = scale[0] * odds + scale[1]
         miss = 1 / (1 + np.exp(-score)) - targets
         return float(np.sum(np.logaddexp(0, score) - targets * score)), np.array([miss @ odds, miss.sum()])

@@ -122,11 +122,15 @@ def trained_threshold(record: dict[str, Any], mode: str, reading: str) -> Traine
             stacklevel=3,
         )
         return nothing
+    return TrainedThreshold(float(chosen["value"]), recorded_scale(record))
+
+
+def recorded_scale(record: dict[str, Any]) -> PlattScale:
+    """The scale beside a record's threshold, the plain one where there is none. Raises WeightsError for a damaged one."""
     try:
-        scale = PlattScale.model_validate(chosen.get("platt", {}))
+        return PlattScale.model_validate((record.get("threshold") or {}).get("platt", {}))
     except ValidationError as error:
         raise WeightsError(
             f"the adapter's record has a damaged scale of confidences ({first_problem(error)}): choose its threshold"
             " anew with rag-ft adapter calibrate, or fetch the adapter again"
         ) from error
-    return TrainedThreshold(float(chosen["value"]), scale)

@@ -7,11 +7,13 @@ from tiny_adapters import fresh, make_adapter
 
 from rag_ft.adapter import adapter_info
 from rag_ft.errors import WeightsError
+from rag_ft.platt import PlattScale
 
 
 @pytest.fixture(scope="module")
 def adapter(tiny_llama_dir, tmp_path_factory):
-    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 5, threshold=0.25)
+    scale = PlattScale(slope=0.5, intercept=-1)
+    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 5, threshold=0.25, scale=scale)
 
 
 def test_info_says_what_is_in_the_folder(adapter):
@@ -23,6 +25,7 @@ def test_info_says_what_is_in_the_folder(adapter):
     assert found.parameters == 2 * (4 * 128 + 4 * 96)
     assert found.size_bytes == sum(path.stat().st_size for path in adapter.iterdir())
     assert (found.base_bits, found.threshold, found.shots) == (32, 0.25, False)
+    assert found.platt == PlattScale(slope=0.5, intercept=-1)
     record = json.loads((adapter / "rag_ft.json").read_text())
     assert (found.prompt_fingerprint, found.base_identity) == (
         record["prompt_fingerprint"],

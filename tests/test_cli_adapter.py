@@ -8,11 +8,13 @@ from typer.testing import CliRunner
 
 from rag_ft.cli import app
 from rag_ft.errors import AdapterError, UsageError
+from rag_ft.platt import PlattScale
 
 
 @pytest.fixture(scope="module")
 def adapter(tiny_llama_dir, tmp_path_factory):
-    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 1, threshold=0.0)
+    scale = PlattScale(slope=0.5, intercept=-1)
+    return make_adapter(tmp_path_factory.mktemp("a") / "one", tiny_llama_dir, 1, threshold=0.0, scale=scale)
 
 
 @pytest.fixture
@@ -41,6 +43,7 @@ def test_info_draws_a_bar_for_each_layer_and_prints_json(adapter):
     assert "rank 4, alpha 8, scale alpha / rank = 2" in text and "The card" in text and "license:" not in text
     bars = [line for line in text.splitlines() if "█" in line]
     assert len(bars) == 2 and max(line.count("█") for line in bars) == 40
+    assert "confidence scaled to how often it is right: 0.50 x log-odds -1.00" in text
     assert "The card" not in run("info", adapter, "--no-card").stdout
     assert json.loads(run("info", adapter, "--json").stdout)["parameters"] == 1792
 

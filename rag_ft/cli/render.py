@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from rag_ft.platt import PlattScale
 from rag_ft.schema import Answer, Citation
 
 if TYPE_CHECKING:
@@ -111,12 +112,15 @@ def print_adapter(found: AdapterInfo, console: Console, *, card: bool) -> None:
         "size": f"{found.parameters:,} parameters, {found.size_bytes / 1e6:.1f} MB on disk",
         "prompt": (found.prompt_fingerprint or "not written down")[:16],
         "threshold": "none" if found.threshold is None else f"{found.threshold:.3g}",
+        "confidence": "as the reader says"
+        if found.platt == PlattScale()
+        else f"scaled to how often it is right: {found.platt.slope:.2f} x log-odds {found.platt.intercept:+.2f}",
         "data": f"{trained}, examples {(found.data_fingerprint or 'unknown')[:12]},"
         f" index {(found.index_fingerprint or 'unknown')[:12]}",
         "versions": ", ".join(f"{name} {number}" for name, number in found.versions.items()) or "not written down",
     }
     for name, value in rows.items():
-        console.print(Text(f"{name:<10}", style="bold").append(value, style="not bold"))
+        console.print(Text(f"{name:<11}", style="bold").append(value, style="not bold"))
     if found.layers:
         console.print("\nnorm of the update, by layer", style="bold")
         most = max(one.norm for one in found.layers) or 1.0
