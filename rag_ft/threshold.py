@@ -126,7 +126,7 @@ def trained_threshold(record: dict[str, Any], mode: str, reading: str) -> Traine
 
 
 def recorded_scale(record: dict[str, Any]) -> PlattScale:
-    """The scale beside a record's threshold, the plain one where there is none. Raises WeightsError for a damaged one."""
+    """The scale beside a record's threshold, plain where there is none. Raises WeightsError if it is damaged."""
     try:
         return PlattScale.model_validate((record.get("threshold") or {}).get("platt", {}))
     except ValidationError as error:
