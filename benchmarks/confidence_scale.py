@@ -1,10 +1,11 @@
-"""How many answers a scale of confidences wants, and what it is worth.
+"""What the scale of confidences is worth, how many answers it wants, and what a threshold on it buys.
 
-    python benchmarks/platt_size.py [evals/tuned/records-quote-separate-0.jsonl]
+    python benchmarks/confidence_scale.py [evals/tuned/records-quote-separate-0.jsonl]
 
 From answers of the packaged adapter that were made without a threshold (`reader_quality.py` wrote them): so many are
 drawn at random, a scale is fitted on them, and the others say how far it is off: expected calibration error and
 log-loss of an answer's being right, means of 50 draws, beside the reader's own confidences and the packaged scale.
+Then, on the packaged scale, what is answered at a threshold, and how much of it is right.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from rag_ft.weights import resolve_adapter
 
 SIZES = (20, 40, 80, 200, 400)
 DRAWS = 50
+THRESHOLDS = (0.0, 0.25, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 def off(confidences: list[float], right: list[bool]) -> tuple[float, float]:
@@ -54,6 +56,16 @@ def main() -> None:
             found.append(off([scale.scaled(own[one]) for one in judged], [right[one] for one in judged]))
         error, loss = (statistics.fmean(one) for one in zip(*found, strict=True))
         print(f"| fitted on {size} | {error:.3f} | {loss:.3f} |")
+    print("\n| threshold | answered | of these right | F1 of the answerable | unanswerable recognised |")
+    print("|---|---|---|---|---|")
+    yes = [one for one in records if one["answerable"]]
+    no = [one for one in records if not one["answerable"]]
+    for threshold in THRESHOLDS:
+        given_right = [was for one, was in zip(records, right, strict=True) if one["confidence"] >= threshold]
+        f1 = statistics.fmean(one["f1"] if one["confidence"] >= threshold else 0.0 for one in yes)
+        recognised = statistics.fmean(one["confidence"] < threshold for one in no)
+        answered, sure = len(given_right) / len(records), statistics.fmean(given_right)
+        print(f"| {threshold} | {answered:.0%} | {sure:.0%} | {100 * f1:.1f} | {recognised:.0%} |")
 
 
 if __name__ == "__main__":
