@@ -173,6 +173,8 @@ def loaded_into(model: Any, tuned: Weights, slot: str) -> Any:
     from peft import PeftModel
     from safetensors import SafetensorError
 
+    from rag_ft.lora_layers import quicken
+
     first = not _is_adapted(model)
     try:
         with warnings.catch_warnings():
@@ -180,9 +182,11 @@ def loaded_into(model: Any, tuned: Weights, slot: str) -> Any:
             # A tensor that the folder lacks would be left at its random start.
             warnings.filterwarnings("error", message="Found missing adapter keys")
             if first:
-                return PeftModel.from_pretrained(
+                made = PeftModel.from_pretrained(
                     model, tuned.path, adapter_name=slot, is_trainable=False, autocast_adapter_dtype=False
                 )
+                quicken(made)
+                return made
             missing = model.load_adapter(
                 str(tuned.path),
                 slot,
@@ -192,6 +196,7 @@ def loaded_into(model: Any, tuned: Weights, slot: str) -> Any:
             ).missing_keys
             if missing:
                 raise ValueError(f"it lacks {missing[0]}")
+            quicken(model)  # it may adapt layers that the others leave alone
     except (ValueError, RuntimeError, KeyError, TypeError, UserWarning, SafetensorError) as error:
         if first:
             _take_off(model)

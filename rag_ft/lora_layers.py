@@ -1,0 +1,55 @@
+"""LoRA layers that read faster: the update is added where the layer's output stands.
+
+PEFT's own code makes the update, scales it and adds it, each time as a new tensor of the output's size. Reading many
+tokens at once these take a fifth of the time, because the memory is new each time and not in the processor's caches.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def quicken(model: Any) -> int:
+    """Let the LoRA layers of PEFT's model add in place where that gives what PEFT gives; how many there are.
+
+    It is decided in each pass: with gradients, in autocast, with several adapters or another kind of update PEFT's own
+    code runs.
+    """
+    from peft.tuners.lora import layer
+
+    found = [module for module in model.modules() if type(module) is layer.Linear]
+    for module in found:
+        module.forward = MethodType(_forward, module)
+    return len(found)
+
+
+def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    names = self.active_adapters
+    if self.disable_adapters or args or kwargs or len(names) != 1 or not _adds_plainly(self, names[0], x):
+        return type(self).forward(self, x, *args, **kwargs)  # type: ignore[no-any-return]
+    a, b = self.lora_A[names[0]].weight, self.lora_B[names[0]].weight
+    out: Tensor = self.base_layer(x)
+    if out.dtype != x.dtype or not out.is_contiguous():
+        return out.add(x @ a.t() @ b.t(), alpha=self.scaling[names[0]])
+    out.view(-1, out.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]) @ a.t(), b.t(), alpha=self.scaling[names[0]])
+    return out
+
+
+def _adds_plainly(layer: Any, name: str, x: Tensor) -> bool:
+    return (
+        name in layer.lora_A
+        and name not in layer.lora_variant
+        and not layer.merged
+        and not layer.training
+        and layer.lora_A[name].weight.dtype == x.dtype
+        and layer.lora_A[name].bias is None
+        and layer.lora_B[name].bias is None
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled(x.device.type)
+    )
