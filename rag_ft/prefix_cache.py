@@ -22,6 +22,9 @@ class PrefixCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
+        self.hits = 0
+        """Times that something asked for was there."""
+        self.misses = 0
         self._parts: OrderedDict[Hashable, Part] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -38,7 +41,10 @@ class PrefixCache:
         """What was kept under a name, None if nothing: never written to again, so that it can be read at any time."""
         with self._lock:
             found = self._parts.get(name)
-            if found is not None:
+            if found is None:
+                self.misses += 1
+            else:
+                self.hits += 1
                 self._parts.move_to_end(name)
             return found
 

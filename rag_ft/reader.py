@@ -236,6 +236,11 @@ class Reader:
         return reader
 
     @property
+    def passage_cache(self) -> PrefixCache:
+        """What is kept of passages read before, shared by all readers of this base."""
+        return self._prefixes
+
+    @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the adapters in memory: the one it was loaded with (`packaged`, or its folder's name), then those
         that were added. `none` is not among them and always works.

@@ -34,3 +34,4 @@ def test_what_was_asked_for_last_stays_longest():
     cache.put("c", torch.zeros(1))
     assert cache.get("b") is None
     assert cache.get("a") is not None
+    assert (cache.hits, cache.misses) == (2, 1)

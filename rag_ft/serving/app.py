@@ -166,7 +166,7 @@ class Server:
         self.batcher = Batcher(
             engine.answer, queue=config.queue, batch=config.batch, deadline_seconds=config.deadline_seconds
         )
-        self.metrics = Metrics(lambda: self.batcher.waiting, lambda: len(engine.index))
+        self.metrics = Metrics(lambda: self.batcher.waiting, lambda: len(engine.index), engine.reader.passage_cache)
         self.batcher.on_batch = self.metrics.batch
         # One after another: a parser may take a gigabyte, and the index has one writer.
         self.changes = EndingThreadExecutor("rag-ft-changes")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rag_ft.prefix_cache import PrefixCache
 from rag_ft.schema import Answer
 
 
 class Metrics:
     """One server's measurements, in a registry of its own."""
 
-    def __init__(self, waiting: Callable[[], int], passages: Callable[[], int]) -> None:
+    def __init__(self, waiting: Callable[[], int], passages: Callable[[], int], kept: PrefixCache) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "rag_ft_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
@@ -39,6 +42,7 @@ class Metrics:
         self._tokens = Counter("rag_ft_tokens", "Tokens by kind.", ["kind"], registry=self._registry)
         Gauge("rag_ft_queue_questions", "Questions that wait.", registry=self._registry).set_function(waiting)
         Gauge("rag_ft_index_passages", "Passages in the index.", registry=self._registry).set_function(passages)
+        self._registry.register(_KeptPassages(kept))
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """One request was replied to; `route` is a template, so that ids and garbage make no new series."""
@@ -60,6 +64,25 @@ class Metrics:
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _KeptPassages(Collector):
+    """The cache of passages read before, which counts by itself."""
+
+    def __init__(self, kept: PrefixCache) -> None:
+        self._kept = kept
+
+    def collect(self) -> Iterator[Metric]:
+        """What it holds and how often that was of use."""
+        size = GaugeMetricFamily("rag_ft_passage_cache_bytes", "Memory of what is kept of passages read before.")
+        size.add_metric([], self._kept.bytes)
+        yield size
+        asked = CounterMetricFamily(
+            "rag_ft_passage_cache_lookups", "Lookups of passages read before: found, or read anew.", labels=["outcome"]
+        )
+        asked.add_metric(["hit"], self._kept.hits)
+        asked.add_metric(["miss"], self._kept.misses)
+        yield asked
 
 
 class Measured:

@@ -542,6 +542,10 @@ def test_metrics_count_requests_answers_and_the_queue(serve):
     assert 'rag_ft_requests_total{route="none",status="404"} 2.0' in text
     assert 'rag_ft_answers_total{adapter="none",outcome="answered"} 1.0' in text
     assert "rag_ft_queue_questions 0.0" in text and "rag_ft_index_passages" in text
+    kept = {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line.startswith("rag_ft_passage")}
+    assert kept['rag_ft_passage_cache_lookups_total{outcome="miss"}'] > 0 < kept["rag_ft_passage_cache_bytes"]
+    asked(client)
+    assert 'rag_ft_passage_cache_lookups_total{outcome="hit"} 0.0' not in client.get("/metrics").text
 
 
 def test_the_description_names_every_route_with_an_example(serve):
