@@ -1,7 +1,8 @@
 """LoRA layers that read faster: the update is added where the layer's output stands.
 
-PEFT's own code makes the update, scales it and adds it, each time as a new tensor of the output's size. Reading many
-tokens at once these take a fifth of the time, because the memory is new each time and not in the processor's caches.
+PEFT's own code makes the update, scales it and adds it, each time as a new tensor of the output's size, which no cache
+of the processor holds where many tokens are read at once. Without them reading takes 4 to 5% less time on two quiet
+cores, and 20% less where other programs use the memory (float32; `python benchmarks/reading_speed.py`).
 """
 
 from __future__ import annotations
