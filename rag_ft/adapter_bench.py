@@ -53,11 +53,15 @@ class AdapterBench(BaseModel):
         """As a Markdown table."""
         lines = ["| | separate | merged | merged / separate |", "|---|---|---|---|"]
         for one in self.rows:
-            lines.append(
-                f"| {one.what} | {one.separate:,.3g} {one.unit} | {one.merged:,.3g} {one.unit} | {one.ratio:.2f} |"
-            )
+            separate, merged = (_three_digits(value) for value in (one.separate, one.merged))
+            lines.append(f"| {one.what} | {separate} {one.unit} | {merged} {one.unit} | {one.ratio:.2f} |")
         lines.append(f"| change to another adapter | {self.swap_seconds:.3g} s | load another model | – |")
         return lines
+
+
+def _three_digits(value: float) -> str:
+    """At least so many significant ones, and never an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def bench_adapter(

@@ -1,7 +1,7 @@
 import pytest
 from tiny_adapters import PLAN, REQUESTS, make_adapter
 
-from rag_ft.adapter_bench import BenchRow, bench_adapter
+from rag_ft.adapter_bench import AdapterBench, BenchRow, bench_adapter
 from rag_ft.errors import UsageError
 
 
@@ -30,3 +30,12 @@ def test_both_sides_are_measured_and_nothing_is_left(tiny_llama_dir, tmp_path, m
 
 def test_a_ratio_is_merged_to_separate():
     assert BenchRow(what="x", unit="s", separate=2.0, merged=1.0).ratio == 0.5
+
+
+def test_the_table_has_no_exponents():
+    rows = (
+        BenchRow(what="disk", unit="MB", separate=642.4, merged=5423.7),
+        BenchRow(what="time", unit="s", separate=0.026712, merged=1.5),
+    )
+    lines = AdapterBench(plan="cpu", questions=1, rounds=1, rows=rows, swap_seconds=0.02).lines()
+    assert lines[2:4] == ["| disk | 642 MB | 5,424 MB | 8.44 |", "| time | 0.0267 s | 1.5 s | 56.15 |"]
