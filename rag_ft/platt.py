@@ -31,11 +31,20 @@ class PlattScale(BaseModel):
 
     def scaled(self, confidence: float) -> float:
         """What the reader's own confidence means."""
+        if self._plain:
+            return confidence
         return probability_of(self.slope * _log_odds(confidence) + self.intercept)
 
     def unscaled(self, confidence: float) -> float:
         """The reader's own confidence that means this."""
+        if self._plain:
+            return confidence
         return probability_of((_log_odds(confidence) - self.intercept) / self.slope)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether it changes nothing, to the last digit."""
+        return self.slope == 1 and self.intercept == 0
 
 
 def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale:

@@ -66,18 +66,19 @@ class AlwaysAnswered(NamedTuple):
     """What a reader answered when it had to, question by question: what thresholds are weighed on."""
 
     answered: tuple[tuple[float, float], ...]
-    """Confidence and token F1 of each answerable question."""
+    """The reader's own confidence and token F1 of each answerable question."""
     null: tuple[float, ...]
-    """Confidence of each unanswerable one."""
+    """Its own confidence of each unanswerable one."""
     scale: PlattScale = PlattScale()
-    """Fitted on these answers; the confidences are on it."""
+    """Fitted on these answers. Thresholds are chosen by the reader's own confidences, since the middle of several would
+    be another one on a scale, and given on the scale."""
     unscaled_error: float = 0.0
     scaled_error: float = 0.0
     """Expected calibration error of an answer's being right: of the reader's own confidences, and on the scale."""
 
     def best(self) -> float:
         """The threshold that serves both kinds of questions best here."""
-        return best_threshold(self.answered, self.null)
+        return self.scale.scaled(best_threshold(self.answered, self.null))
 
     def recognising(self, share: float, *, margin: bool) -> float:
         """The lowest threshold that recognises so large a share of the unanswerable, with a margin for sampling or
@@ -89,7 +90,7 @@ class AlwaysAnswered(NamedTuple):
                 f"{len(self.null)} unanswerable questions are too few to say that a threshold recognises {share:.0%} of"
                 " such: ask for a lower share, or bring more of them"
             )
-        return found
+        return self.scale.scaled(found)
 
     def score(self, threshold: float) -> ReaderScore:
         """The figures at a threshold."""
@@ -97,8 +98,8 @@ class AlwaysAnswered(NamedTuple):
             questions=len(self.answered) + len(self.null),
             answerable=len(self.answered),
             must_answer_f1=_mean([f1 for _, f1 in self.answered]),
-            answerable_f1=_mean([f1 if confidence >= threshold else 0.0 for confidence, f1 in self.answered]),
-            null_recognised=_mean([float(confidence < threshold) for confidence in self.null]),
+            answerable_f1=_mean([f1 if self.scale.scaled(own) >= threshold else 0.0 for own, f1 in self.answered]),
+            null_recognised=_mean([float(self.scale.scaled(own) < threshold) for own in self.null]),
             threshold=threshold,
             platt=self.scale,
         )
@@ -122,15 +123,15 @@ def always_answered(
     right = [asked.answerable and is_correct(one.answer, asked) for one, asked in zip(readings, chosen, strict=True)]
     own = [one.not_null for one in readings]
     scale = fit_platt(own, right)
-    scaled = [scale.scaled(one) for one in own]
-    answered = [
-        (confidence, token_f1(one.answer, asked.answers))
-        for confidence, one, asked in zip(scaled, readings, chosen, strict=True)
-        if asked.answerable
-    ]
-    null = [confidence for confidence, asked in zip(scaled, chosen, strict=True) if not asked.answerable]
-    errors = (calibration_error(some, right) if some else 0.0 for some in (own, scaled))
-    return AlwaysAnswered(tuple(answered), tuple(null), scale, *errors)
+    sides = (own, [scale.scaled(one) for one in own])
+    errors = (calibration_error(some, right) if some else 0.0 for some in sides)
+    pairs = list(zip(readings, chosen, strict=True))
+    return AlwaysAnswered(
+        tuple((one.not_null, token_f1(one.answer, asked.answers)) for one, asked in pairs if asked.answerable),
+        tuple(one.not_null for one, asked in pairs if not asked.answerable),
+        scale,
+        *errors,
+    )
 
 
 def retrieved_requests(

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_ft.errors import DatasetError
+from rag_ft.platt import PlattScale
 from rag_ft.reader_score import AlwaysAnswered, _spread
 from rag_ft.schema import Question
 
@@ -31,6 +32,19 @@ def test_the_figures_at_a_threshold_are_those_of_answers_that_are_sure_enough(an
     assert found.null_recognised == pytest.approx(sum(one < threshold for one in null) / len(null))
     assert (found.questions, found.answerable) == (len(answered) + len(null), len(answered))
     assert f"threshold {threshold:.3f}: on {found.questions} questions" in found.line()
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 0.99), SHARES), min_size=1, max_size=12),
+    st.lists(st.floats(0.01, 0.99), min_size=1, max_size=12),
+    st.builds(PlattScale, slope=st.floats(0.1, 3), intercept=st.floats(-2, 2)),
+)
+def test_what_the_best_threshold_keeps_does_not_hang_on_the_scale(answered, null, scale):
+    plain, scaled = (AlwaysAnswered(tuple(answered), tuple(null), one) for one in (PlattScale(), scale))
+    before, after = plain.score(plain.best()), scaled.score(scaled.best())
+    assert after.threshold == pytest.approx(scale.scaled(before.threshold), abs=1e-12) and after.platt == scale
+    if all(abs(one - before.threshold) > 1e-9 for one in (*null, *(own for own, _ in answered))):
+        assert (after.answerable_f1, after.null_recognised) == (before.answerable_f1, before.null_recognised)
 
 
 def test_a_threshold_means_something_only_where_both_kinds_were_there_and_something_was_right():
