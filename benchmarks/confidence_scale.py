@@ -15,8 +15,9 @@ import random
 import statistics
 from pathlib import Path
 
+from reader_quality import is_right
+
 from rag_ft.evaluation.answer_metrics import calibration_error
-from rag_ft.evaluation.error_budget import CORRECT_FROM
 from rag_ft.platt import PlattScale, fit_platt
 from rag_ft.shared_base import named_folder
 from rag_ft.threshold import trained_threshold
@@ -42,7 +43,7 @@ def main() -> None:
     packaged = trained_threshold(adapter_record(resolve_adapter(named_folder("packaged"))), "quote", "separate").scale
     records = [json.loads(line) for line in given.records.read_text(encoding="utf-8").splitlines()]
     own = [packaged.unscaled(one["confidence"]) for one in records]
-    right = [one["answerable"] and one["f1"] >= CORRECT_FROM for one in records]
+    right = [is_right(one) for one in records]
     print(f"{len(records)} answers\n\n| scale | calibration error | log-loss |\n|---|---|---|")
     for name, scale in (("none", PlattScale()), ("packaged", packaged)):
         error, loss = off([scale.scaled(one) for one in own], right)

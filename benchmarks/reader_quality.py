@@ -94,7 +94,7 @@ def recognising(records: list[dict], share: float) -> float:
     return null[math.ceil(share * len(null))]
 
 
-def right(record: dict) -> bool:
+def is_right(record: dict) -> bool:
     return record["answerable"] and record["f1"] >= CORRECT_FROM
 
 
@@ -102,7 +102,7 @@ def reliability(records: list[dict]) -> dict:
     """Of answers with a confidence in each tenth: how many there are, and what share is right."""
     bins: dict[int, list[bool]] = {}
     for one in records:
-        bins.setdefault(min(9, int(10 * one["confidence"])), []).append(right(one))
+        bins.setdefault(min(9, int(10 * one["confidence"])), []).append(is_right(one))
     return {f"{ten / 10} to {(ten + 1) / 10}": [len(bins[ten]), mean(bins[ten])] for ten in sorted(bins)}
 
 
@@ -115,7 +115,7 @@ def summary(records: list[dict], seconds: float) -> dict:
     yes = [one for one in records if one["answerable"]]
     no = [one for one in records if not one["answerable"]]
     given = [one for one in records if one["answered"]]
-    error = calibration_error([one["confidence"] for one in given], [right(one) for one in given]) if given else None
+    error = calibration_error([one["confidence"] for one in given], [is_right(one) for one in given]) if given else None
     return {
         "questions": len(records),
         "answerable": len(yes),

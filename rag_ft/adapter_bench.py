@@ -55,7 +55,7 @@ class AdapterBench(BaseModel):
         for one in self.rows:
             separate, merged = (_three_digits(value) for value in (one.separate, one.merged))
             lines.append(f"| {one.what} | {separate} {one.unit} | {merged} {one.unit} | {one.ratio:.2f} |")
-        lines.append(f"| change to another adapter | {self.swap_seconds:.3g} s | load another model | – |")
+        lines.append(f"| change to another adapter | {_three_digits(self.swap_seconds)} s | load another model | – |")
         return lines
 
 

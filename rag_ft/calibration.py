@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from rag_ft.dataset import read_questions
 from rag_ft.errors import DatasetError, UsageError, WeightsError
 from rag_ft.evaluation.recipe import trained_documents
-from rag_ft.platt import PlattScale
 from rag_ft.reader import Reader
 from rag_ft.reader_score import ReaderScore, always_answered
 from rag_ft.shared_base import named_folder
@@ -92,7 +91,7 @@ def calibrate_adapter(
     if asked.threshold is not None and say is not None:
         now = found.score(found.scale.scaled(asked.scale.unscaled(asked.threshold)))
         say(f"now       {now.model_copy(update={'threshold': asked.threshold}).line()}")
-    if found.scale != PlattScale() and say is not None:
+    if not found.scale.plain and say is not None:
         say(
             f"scale     how often such an answer is right, instead of how sure the reader is: calibration error"
             f" {found.unscaled_error:.2f} before, {found.scaled_error:.2f} on these questions after"

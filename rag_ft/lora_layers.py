@@ -36,21 +36,27 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return type(self).forward(self, x, *args, **kwargs)  # type: ignore[no-any-return]
     a, b = self.lora_A[names[0]].weight, self.lora_B[names[0]].weight
     out: Tensor = self.base_layer(x)
-    if out.dtype != x.dtype or not out.is_contiguous():
-        return out.add(x @ a.t() @ b.t(), alpha=self.scaling[names[0]])
     out.view(-1, out.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]) @ a.t(), b.t(), alpha=self.scaling[names[0]])
     return out
 
 
+def plain_update(layer: Any, name: str) -> bool:
+    """Whether PEFT's layer gives, but for dropout, the output of an ordinary linear layer plus scale * x A' B'."""
+    return (
+        type(layer.base_layer) is torch.nn.Linear
+        and name in layer.lora_A
+        and name not in layer.lora_variant
+        and layer.lora_A[name].bias is None
+        and layer.lora_B[name].bias is None
+    )
+
+
 def _adds_plainly(layer: Any, name: str, x: Tensor) -> bool:
     return (
-        name in layer.lora_A
-        and name not in layer.lora_variant
+        plain_update(layer, name)
         and not layer.merged
         and not layer.training
         and layer.lora_A[name].weight.dtype == x.dtype
-        and layer.lora_A[name].bias is None
-        and layer.lora_B[name].bias is None
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled(x.device.type)
     )

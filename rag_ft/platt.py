@@ -31,20 +31,24 @@ class PlattScale(BaseModel):
 
     def scaled(self, confidence: float) -> float:
         """What the reader's own confidence means."""
-        if self._plain:
+        if self.plain:
             return confidence
         return probability_of(self.slope * _log_odds(confidence) + self.intercept)
 
     def unscaled(self, confidence: float) -> float:
         """The reader's own confidence that means this."""
-        if self._plain:
+        if self.plain:
             return confidence
         return probability_of((_log_odds(confidence) - self.intercept) / self.slope)
 
     @property
-    def _plain(self) -> bool:
+    def plain(self) -> bool:
         """Whether it changes nothing, to the last digit."""
         return self.slope == 1 and self.intercept == 0
+
+
+PLAIN = PlattScale()
+"""The one that changes nothing."""
 
 
 def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale:
@@ -58,7 +62,7 @@ def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale
     yes = sum(right)
     no = len(right) - yes
     if len(right) < FEWEST or not yes or not no:
-        return PlattScale()
+        return PLAIN
     odds = np.array([min(max(_log_odds(one), -_MOST), _MOST) for one in confidences])
     targets = np.where(np.array(right), (yes + 1) / (yes + 2), 1 / (no + 2))
 

@@ -182,7 +182,9 @@ class Reader:
             raise UsageError(f"temperature is {temperature}: it must be 0 in mode 'quote' and 0 or more in the others")
         self.mode: Mode = mode
         self.reading: ReadingWay = reading
-        self.trained_threshold, self.scale = trained_threshold(record, mode, reading)
+        chosen = trained_threshold(record, mode, reading)
+        self.trained_threshold = chosen.value
+        self.scale = chosen.scale
         """What turns the reader's own probability of an answer into that of its being right; measured on questions."""
         self.threshold = threshold if threshold is not None else self.trained_threshold
         self.max_answer_tokens = max_answer_tokens
@@ -589,7 +591,7 @@ class Reader:
         passes = max((row.passes for row in rows), default=0)
 
         def reading(
-            answer: str | None, cited: tuple[Cited, ...], confidence: float, best: float, own: float, **more: Any
+            answer: str | None, cited: tuple[Cited, ...], confidence: float, not_null: float, **more: Any
         ) -> Reading:
             text = more.pop("text", None)
             if text is None:
@@ -599,8 +601,8 @@ class Reader:
                 answer=answer,
                 cited=cited,
                 confidence=confidence,
-                answer_confidence=best,
-                not_null=own,
+                answer_confidence=self.scale.scaled(not_null),
+                not_null=not_null,
                 abstained=more.pop("abstained", answer is None),
                 complete=more.pop("complete", True),
                 completion=text,
@@ -611,22 +613,22 @@ class Reader:
             )
 
         if not rows:
-            return reading(None, (), 1.0, 0.0, 0.0)
+            return reading(None, (), 1.0, 0.0)
         winner = _winner([row for row in rows if row.complete])
         if winner is None:
-            return reading(None, (), 0.0, 0.0, 0.0, text=rows[0].text, complete=False, abstained=False)
+            return reading(None, (), 0.0, 0.0, text=rows[0].text, complete=False, abstained=False)
         second = winner.second_look
-        own = _not_null([winner.null, *(() if second is None else (second.null,))])
-        confidence = self.scale.scaled(own)
+        not_null = _not_null([winner.null, *(() if second is None else (second.null,))])
+        confidence = self.scale.scaled(not_null)
         if winner.best is None:
-            return reading(None, (), 1 - confidence, 0.0, 0.0)
+            return reading(None, (), 1 - confidence, 0.0)
         threshold = self.threshold if request.threshold is None else request.threshold
         # Free text that says an answer has chosen already, however unsure it is.
         loses = _odds(winner) < 0 and self.mode != "free" if threshold is None else confidence < threshold
         if loses:
-            return reading(None, (), 1 - confidence, confidence, own)
+            return reading(None, (), 1 - confidence, not_null)
         text = winner.text if len(rows) == 1 and winner.text else None
-        return reading(winner.best, winner.cited, confidence, confidence, own, text=text)
+        return reading(winner.best, winner.cited, confidence, not_null, text=text)
 
 
 def _odds(row: _Row) -> float:

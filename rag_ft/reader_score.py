@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from rag_ft.errors import DatasetError
 from rag_ft.evaluation.answer_metrics import calibration_error, token_f1
 from rag_ft.evaluation.error_budget import is_correct
-from rag_ft.platt import PlattScale, fit_platt
+from rag_ft.platt import PLAIN, PlattScale, fit_platt
 from rag_ft.reader import Reader, ReadRequest
 from rag_ft.schema import Question
 from rag_ft.threshold import best_threshold, harmonic_mean, recognising_threshold
@@ -37,7 +37,7 @@ class ReaderScore(BaseModel):
     null_recognised: float | None
     """Share of unanswerable questions that get null at the threshold."""
     threshold: float
-    platt: PlattScale = PlattScale()
+    platt: PlattScale = PLAIN
     """The scale of the confidences that the threshold is compared with."""
 
     def line(self) -> str:
@@ -69,7 +69,7 @@ class AlwaysAnswered(NamedTuple):
     """The reader's own confidence and token F1 of each answerable question."""
     null: tuple[float, ...]
     """Its own confidence of each unanswerable one."""
-    scale: PlattScale = PlattScale()
+    scale: PlattScale = PLAIN
     """Fitted on these answers. Thresholds are chosen by the reader's own confidences, since the middle of several would
     be another one on a scale, and given on the scale."""
     unscaled_error: float = 0.0

@@ -11,15 +11,13 @@ import numpy as np
 import torch
 
 from rag_ft.row_attention import RowCache, RowPiece, attending_rows, close_enough, plain_attention
-from rag_ft.token_tree import NODES_PER_PASS, logprobs_of, tree_shape
+from rag_ft.token_tree import NODES_PER_PASS, TreeNode, logprobs_of, tree_shape
 
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
-
-    from rag_ft.token_tree import TreeNode
 
 Forward = Callable[[Sequence[RowPiece], Sequence[int], Sequence[int], Sequence[int]], "Tensor"]
 """Rows, token ids, positions, and the places whose logits are wanted → logits (places, V) in the model's type."""

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from rag_ft.errors import WeightsError, first_problem
-from rag_ft.platt import PlattScale
+from rag_ft.platt import PLAIN, PlattScale
 
 
 def best_threshold(answered: Sequence[tuple[float, float]], null: Sequence[float]) -> float:
@@ -92,12 +92,12 @@ CONFIDENCE = "not null, passage and sentence"
 """What a reader's confidence is made of, before its scale; kept beside a threshold, which means nothing for another."""
 
 
-def threshold_record(value: float, reading: str, scale: PlattScale | None = None) -> dict[str, Any]:
+def threshold_record(value: float, reading: str, scale: PlattScale = PLAIN) -> dict[str, Any]:
     """A threshold as an adapter's record keeps it, for answers in mode `quote`, and the scale of the confidences that
     it is compared with.
     """
-    kept = (scale or PlattScale()).model_dump()
-    return {"value": value, "mode": "quote", "reading": reading, "confidence": CONFIDENCE, "platt": kept}
+    platt = scale.model_dump()
+    return {"value": value, "mode": "quote", "reading": reading, "confidence": CONFIDENCE, "platt": platt}
 
 
 class TrainedThreshold(NamedTuple):
@@ -111,7 +111,7 @@ def trained_threshold(record: dict[str, Any], mode: str, reading: str) -> Traine
     """The threshold that an adapter's record has for this way of answering, and the scale of its confidences; none and
     the plain one where it was chosen for another. Raises WeightsError where the record has no scale but something else.
     """
-    nothing = TrainedThreshold(None, PlattScale())
+    nothing = TrainedThreshold(None, PLAIN)
     chosen = record.get("threshold")
     if not isinstance(chosen, dict) or (chosen.get("mode"), chosen.get("reading")) != (mode, reading):
         return nothing

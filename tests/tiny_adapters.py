@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from rag_ft.model import compute_plan, load_model
+from rag_ft.platt import PLAIN
 from rag_ft.prompt import PromptBuilder
 from rag_ft.reader import Reader, ReadRequest
 from rag_ft.schema import Passage
@@ -20,7 +21,7 @@ PASSAGES = (
 REQUESTS = [ReadRequest(f"What does the {word} do?", PASSAGES) for word in ("fox", "dog", "layer", "river")]
 
 
-def make_adapter(folder, base, seed, bits=32, modules=("q_proj", "v_proj"), threshold=None, scale=None):
+def make_adapter(folder, base, seed, bits=32, modules=("q_proj", "v_proj"), threshold=None, scale=PLAIN):
     """A random adapter, loud enough to change answers, with a record as training writes it."""
     from peft import LoraConfig, get_peft_model
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from rag_ft.platt import PlattScale
 from rag_ft.schema import Answer, Citation
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def print_adapter(found: AdapterInfo, console: Console, *, card: bool) -> None:
         "prompt": (found.prompt_fingerprint or "not written down")[:16],
         "threshold": "none" if found.threshold is None else f"{found.threshold:.3g}",
         "confidence": "as the reader says"
-        if found.platt == PlattScale()
+        if found.platt.plain
         else f"scaled to how often it is right: {found.platt.slope:.2f} x log-odds {found.platt.intercept:+.2f}",
         "data": f"{trained}, examples {(found.data_fingerprint or 'unknown')[:12]},"
         f" index {(found.index_fingerprint or 'unknown')[:12]}",

@@ -17,13 +17,13 @@ def read_html(data: bytes) -> Extracted:
     """The main text of a page by trafilatura; the page's own content where trafilatura finds less than half of it (nine
     tenths of a short page, or of a <main>) or of its headings: its last resort is one paragraph of all words.
     """
-    html, encoding = decode_html(data)
-    if is_xhtml(html):
-        html = as_html(html)
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
     from trafilatura import extract as main_text
 
+    html, encoding = decode_html(data)
+    if is_xhtml(html):
+        html = as_html(html)
     tree = LexborHTMLParser(html)
     head = tree.css_first("title")
     title = " ".join(head.text().split()) if head is not None else ""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import linear
 
+from rag_ft.lora_layers import plain_update
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -140,11 +142,8 @@ def _lora_forward(module: Any, dtype: torch.dtype) -> Any:
         return None
     base, name = module.base_layer, module.active_adapters[0]
     plain = (
-        type(base) is torch.nn.Linear
-        and name in module.lora_A
+        plain_update(module, name)
         and isinstance(module.lora_dropout[name], torch.nn.Identity)
-        and name not in module.lora_variant
-        and module.lora_B[name].bias is None
         and not base.weight.requires_grad
     )
     if not plain:

@@ -4,6 +4,7 @@ import zipfile
 import pytest
 
 from rag_ft.formats import Unreadable, extract
+from rag_ft.formats.xhtml import as_html
 
 HEAD = '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>Page</title></head>'
 
@@ -91,6 +92,8 @@ def test_pages_of_xhtml_outside_a_book_are_read_as_such(begin):
 def test_a_page_of_quotes_and_slashes_is_read_in_linear_time():
     """A regular expression that tries each `<` again to the end of the page would take minutes here."""
     page = HEAD + "<body>" + "<a b=\" c=' " * 60_000 + "</body></html>"
+    assert as_html(page) == page  # nothing in it is closed
     extract("a.epub", book({"a.xhtml": page}))
     page = HEAD + "<body>" + ("<a" + " " * 500) * 2_000 + "</body></html>"
+    assert as_html(page) == page  # nothing in it is closed
     extract("a.epub", book({"a.xhtml": page}))
