@@ -69,7 +69,7 @@ def main() -> None:
         requests = retrieved_requests(asked, index)
     loaded = Reader.from_pretrained().loaded
     padded, flat, cached = (Reader(loaded, passage_cache_mb=size) for size in (0, 0, 512))
-    padded._decoder.__dict__["_flat"] = False
+    padded._decoder.__dict__["flat"] = False
     readers = {
         "padded": padded,
         "flat, all searched": flat,

@@ -9,6 +9,7 @@ rounding. No choice of tokens is made here: `span_search` and `grammar` do that.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -65,6 +66,7 @@ class Decoder:
                 " ordinary attention, whose keys and values can be shared between prompts"
             )
         self._heads: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._reading_head = threading.Lock()
         self._cache_argument = _cache_argument(loaded.model)
         self._prefixes = PrefixCache(0) if prefixes is None else prefixes
         self._owner = owner
@@ -79,6 +81,10 @@ class Decoder:
         """Width of the logits."""
         return int(self._model.get_output_embeddings().weight.shape[0])
 
+    def unread(self, head: tuple[int, ...], row: Sequence[int], context: int) -> int:
+        """How many tokens of a row after a head are left to read: without its context where that is kept."""
+        return len(row) - (context if self._name(head, tuple(row[:context])) in self._prefixes else 0)
+
     def start(
         self,
         head: tuple[int, ...],
@@ -90,13 +96,13 @@ class Decoder:
 
         `contexts`: how many tokens of each run, from its beginning, other prompts may begin with too, here or later.
         """
-        if self._flat:
+        if self.flat:
             return self._start_rows(head, rows, keep, contexts or [0] * len(rows))
         begin = self._head(head, self._read_head) if head else []
         return Session(self._forward, self._model.device, begin, len(head), rows, keep)
 
     @cached_property
-    def _flat(self) -> bool:
+    def flat(self) -> bool:
         """Whether prompts are read as flat rows: not on a GPU, where a hundred small products wait for each other."""
         from rag_ft.row_session import takes_rows
 
@@ -118,27 +124,29 @@ class Decoder:
         ]
         """For each row what it begins with; nothing where no other row may begin with it."""
 
-        def name(context: tuple[int, ...]) -> Hashable:
-            return self._owner, head, context
-
-        parts = {context: self._prefixes.get(name(context)) for context in own if context}
+        parts = {context: self._prefixes.get(self._name(head, context)) for context in own if context}
         # One pass more, where it saves one: a context that several rows begin with is read once for all of them.
         several = [one for one, count in Counter(own).items() if count > 1 and one and parts[one] is None]
         for context, part in zip(several, self._read_contexts(head, begin, several), strict=True):
             parts[context] = part
-            self._prefixes.put(name(context), part)
+            self._prefixes.put(self._name(head, context), part)
         caches: list[RowCache] = []
         unread: list[Sequence[int]] = []
         for row, context in zip(rows, own, strict=True):
             known = parts.get(context)
-            caches.append(RowCache(layers, len(head) + len(row) + _ROOM, [*begin, *([] if known is None else [known])]))
+            room, shared = len(head) + len(row) + _ROOM, (len(head), len(head) + len(context))
+            caches.append(RowCache(layers, room, [*begin, *([] if known is None else [known])], shared))
             unread.append(row if known is None else row[len(context) :])
         session = self._row_session(caches, unread, keep)
         if self._prefixes.max_bytes:
             for context, cache in zip(own, caches, strict=True):
                 if context and parts[context] is None:
-                    self._prefixes.put(name(context), cache.part(len(head), len(head) + len(context)))
+                    self._prefixes.put(self._name(head, context), cache.part(len(head), len(head) + len(context)))
         return session
+
+    def _name(self, head: tuple[int, ...], context: tuple[int, ...]) -> Hashable:
+        """What a context after a head is kept under."""
+        return self._owner, head, context
 
     def _read_contexts(
         self, head: tuple[int, ...], begin: Sequence[Tensor], contexts: Sequence[tuple[int, ...]]
@@ -149,7 +157,10 @@ class Decoder:
         if not contexts:
             return []
         layers = int(self._config.num_hidden_layers)
-        caches = [RowCache(layers, len(head) + len(one), begin) for one in contexts]
+        caches = [
+            RowCache(layers, len(head) + len(one), begin, (len(head), len(head) + len(one)) if head else (0, 0))
+            for one in contexts
+        ]
         self._row_session(caches, contexts, 1)
         return [cache.part(len(head), cache.length) for cache in caches]
 
@@ -174,12 +185,13 @@ class Decoder:
 
     def _head(self, head: tuple[int, ...], read: Callable[[tuple[int, ...]], T]) -> T:
         """What a head's tokens leave in the caches, read once."""
-        known: T | None = self._heads.get(head)
-        if known is None:
-            known = self._heads[head] = read(head)
-            while len(self._heads) > _HEADS_KEPT:
-                self._heads.popitem(last=False)
-        return known
+        with self._reading_head:
+            known: T | None = self._heads.get(head)
+            if known is None:
+                known = self._heads[head] = read(head)
+                while len(self._heads) > _HEADS_KEPT:
+                    self._heads.popitem(last=False)
+            return known
 
     def _read_head(self, head: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
         import torch

@@ -37,6 +37,10 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._parts)
 
+    def __contains__(self, name: Hashable) -> bool:
+        """Whether something is kept under a name; looking does not count as use."""
+        return name in self._parts
+
     def get(self, name: Hashable) -> Any:
         """What was kept under a name, None if nothing: never written to again, so that it can be read at any time."""
         with self._lock:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -26,6 +27,7 @@ from rag_ft.prompt import Prompt, PromptBuilder, reader_budget
 from rag_ft.schema import Passage
 from rag_ft.sentences import sentences_around
 from rag_ft.shared_base import Held, SharedBase, named_folder
+from rag_ft.side_by_side import MOST_THREADS, can_compute_alone, even_parts, run_side_by_side
 from rag_ft.span_search import SpanSearch, search_spans
 from rag_ft.spans import Span
 from rag_ft.threshold import trained_threshold
@@ -52,7 +54,7 @@ MAX_PROMPT_TOKENS = 2048
 
 PASSAGE_CACHE_MB = 512
 """Memory for passages that were read before, which a reader on a CPU does not read again for the next question; some
-250 passages of 90 tokens with the default model in 16 bits, half as many in 32."""
+250 passages of 90 tokens with the default model."""
 
 _TOKENS_PER_PASS = 4096
 """Prompt tokens read in one pass of a batch: enough to fill two cores, little enough to stay under 2 GB."""
@@ -391,17 +393,64 @@ class Reader:
         return rows
 
     def _run_all(self, requests: Sequence[ReadRequest], rows: Sequence[Sequence[_Row]]) -> None:
-        """Read all prompts, and search them or decode; `rows` has those of each request."""
-        for group in _groups(rows):
+        """Read all prompts, and search them or decode; `rows` has those of each request.
+
+        On a few processors the requests are shared out among them.
+        """
+        import torch
+
+        threads = self.side_threads
+        # Autocast, which readings in training are in, is its thread's own.
+        if threads == 1 or sum(bool(own) for own in rows) < threads or torch.is_autocast_enabled("cpu"):
+            self._run(requests, rows)
+            return
+        order = sorted((number for number, own in enumerate(rows) if own), key=lambda number: _begins(rows[number]))
+        costs = [
+            sum(self._decoder.unread(self.prompts.head, row.ids, row.context) for row in rows[number])
+            for number in order
+        ]
+        rounds = math.ceil(sum(costs) / _TOKENS_PER_PASS)
+        parts = [[order[place] for place in part] for part in even_parts(costs, rounds * threads)]
+        run_side_by_side(
+            [
+                partial(
+                    self._run, [requests[one] for one in part], [rows[one] for one in part], _TOKENS_PER_PASS // threads
+                )
+                for part in parts
+            ],
+            threads,
+        )
+
+    @property
+    def side_threads(self) -> int:
+        """In how many threads that compute alone (`side_by_side`) as many requests or more are read faster than in one
+        batch on all processors; 1: in none.
+
+        That is for the search on a few processors; what is decoded token by token waits for the memory, which a batch
+        asks for least.
+        """
+        import torch
+
+        threads = torch.get_num_threads()
+        if not 1 < threads <= MOST_THREADS or self.mode != "quote" or self.decoding != "search":
+            return 1
+        return threads if can_compute_alone() and self._decoder.flat else 1
+
+    def _run(
+        self, requests: Sequence[ReadRequest], rows: Sequence[Sequence[_Row]], tokens_per_pass: int = _TOKENS_PER_PASS
+    ) -> None:
+        for group in _groups(rows, tokens_per_pass):
             if self.mode == "quote" and self.decoding == "search":
                 self._search(group)
             else:
                 for _ in self._steps([row for own in group for row in own]):
                     pass
         if self.mode == "quote" and self.reading == "separate":
-            self._look_again(requests, rows)
+            self._look_again(requests, rows, tokens_per_pass)
 
-    def _look_again(self, requests: Sequence[ReadRequest], rows: Sequence[Sequence[_Row]]) -> None:
+    def _look_again(
+        self, requests: Sequence[ReadRequest], rows: Sequence[Sequence[_Row]], tokens_per_pass: int
+    ) -> None:
         """Read the sentence of each request's best answer on its own: does it answer the question there, too?
 
         What a passage says near an answer can make it look like one. A second look at the answer's sentence tells
@@ -420,7 +469,7 @@ class Reader:
             with suppress(PromptTooLongError):  # a part can have more tokens than the whole, which filled the prompt
                 best.second_look = self._row(request.question, [alone], ())
                 looks.append(best.second_look)
-        for group in _groups([[row] for row in looks]):
+        for group in _groups([[row] for row in looks], tokens_per_pass):
             self._start([row for own in group for row in own])
 
     def _read(self, rows: list[_Row], keep: int = 1) -> AnySession:
@@ -671,23 +720,24 @@ def _check_prompt(record: dict[str, Any], prompts: PromptBuilder, loaded: Loaded
         )
 
 
-def _groups(rows: Sequence[Sequence[_Row]]) -> Iterator[list[Sequence[_Row]]]:
-    """The rows of requests in groups that one pass can read, requests about one passage together, long passages first;
-    a request whose rows are too many for a pass is cut.
+def _begins(own: Sequence[_Row]) -> tuple[int, list[int], int]:
+    """What orders the rows of requests so that those about one passage stand together, long passages first."""
+    first = own[0]
+    return -first.context, first.ids[: first.context], -len(first.ids)
+
+
+def _groups(rows: Sequence[Sequence[_Row]], tokens_per_pass: int) -> Iterator[list[Sequence[_Row]]]:
+    """The rows of requests in groups that one pass can read, in order; a request whose rows are too many for a pass is
+    cut.
     """
-
-    def begins(own: Sequence[_Row]) -> tuple[int, list[int], int]:
-        first = own[0]
-        return -first.context, first.ids[: first.context], -len(first.ids)
-
     group: list[Sequence[_Row]] = []
     count = longest = 0
-    for own in sorted((own for own in rows if own), key=begins):
-        most = max(1, _TOKENS_PER_PASS // max(len(row.ids) for row in own))
+    for own in sorted((own for own in rows if own), key=_begins):
+        most = max(1, tokens_per_pass // max(len(row.ids) for row in own))
         for begin in range(0, len(own), most):
             part = own[begin : begin + most]
             longest = max(longest, *(len(row.ids) for row in part))
-            if group and longest * (count + len(part)) > _TOKENS_PER_PASS:
+            if group and longest * (count + len(part)) > tokens_per_pass:
                 yield group
                 group, count, longest = [], 0, max(len(row.ids) for row in part)
             group.append(part)

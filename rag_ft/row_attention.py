@@ -7,6 +7,8 @@ copied to grow, and query heads that share a key head go in one product. Registe
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,20 +23,29 @@ if TYPE_CHECKING:
 NAME = "rag_ft_rows"
 
 
+_LARGEST = torch.finfo(torch.float16).max
+
+
 class RowCache:
     """Keys and values of one prompt in every layer, with room behind them."""
 
-    def __init__(self, layers: int, room: int, known: Sequence[Tensor] = ()) -> None:
-        """`room`: tokens that it can hold. `known`: caches of consecutive runs of tokens to start with, each
+    def __init__(self, layers: int, room: int, known: Sequence[Tensor] = (), shared: tuple[int, int] = (0, 0)) -> None:
+        """`room`: tokens that it can hold. `known`: parts of caches to start with, of consecutive runs of tokens, each
         (layers, 2, K, tokens, D); they are copied.
+
+        `shared`: the run of tokens whose part other prompts may start with. In a 32-bit model its keys and values are
+        rounded to 16 bits (11 significant ones) whether they are kept or not, so that a part takes half the memory and
+        it makes no other difference that it was.
         """
+        self._shared = shared
         self.length = sum(one.shape[3] for one in known)
         """Tokens held."""
         self._layers = layers
         self._room = max(room, self.length)
         self._values: Tensor | None = None  # (layers, 2, K, room, D)
         if known:
-            self._values = self._empty(known[0], known[0].shape[2], known[0].shape[4])
+            dtype = functools.reduce(torch.promote_types, (one.dtype for one in known))
+            self._values = self._empty(known[0].to(dtype), known[0].shape[2], known[0].shape[4])
             torch.cat(list(known), 3, out=self._values[:, :, :, : self.length])
 
     def _empty(self, like: Tensor, groups: int, width: int) -> Tensor:
@@ -60,13 +71,19 @@ class RowCache:
         own = self._values[layer]
         own[0, :, self.length : end] = key
         own[1, :, self.length : end] = value
+        begin, stop = max(self.length, self._shared[0]), min(end, self._shared[1])
+        if begin < stop and own.dtype == torch.float32:
+            new = own[:, :, begin:stop]
+            new.copy_(new.clamp(-_LARGEST, _LARGEST).to(torch.float16))
         return own[0, :, :end], own[1, :, :end]
 
     def part(self, begin: int, end: int) -> Tensor:
-        """A copy of the cache of a run of tokens: (layers, 2, K, end - begin, D)."""
+        """A copy of the cache of a run of tokens: (layers, 2, K, end - begin, D), in 16 bits where it is shared."""
         if self._values is None:
             raise ValueError("nothing was read into this cache yet")
-        return self._values[:, :, :, begin:end].clone()
+        found = self._values[:, :, :, begin:end]
+        rounded = found.dtype == torch.float32 and self._shared[0] <= begin and end <= self._shared[1]
+        return found.to(torch.float16) if rounded else found.clone()
 
 
 class RowPiece(NamedTuple):
@@ -125,14 +142,29 @@ AttentionInterface.register(NAME, row_attention)
 
 @contextmanager
 def attending_rows(model: Any) -> Iterator[None]:
-    """While this lasts, the model takes `rows=` (a sequence of RowPiece) beside flat input ids and position ids."""
+    """While this lasts, the model takes `rows=` (a sequence of RowPiece) beside flat input ids and position ids.
+
+    Several threads may be in it at once; the last one to leave puts back what was there before the first.
+    """
     config = model.config.get_text_config(decoder=True)
-    before = config._attn_implementation
-    config._attn_implementation = NAME
+    with _changing:
+        inside, before = _attending.get(id(config), (0, config._attn_implementation))
+        _attending[id(config)] = inside + 1, before
+        config._attn_implementation = NAME
     try:
         yield
     finally:
-        config._attn_implementation = before
+        with _changing:
+            inside, before = _attending.pop(id(config))
+            if inside > 1:
+                _attending[id(config)] = inside - 1, before
+            else:
+                config._attn_implementation = before
+
+
+_changing = threading.Lock()
+_attending: dict[int, tuple[int, str]] = {}
+"""Configs of models that take rows now, by identity → threads inside, and the attention to put back."""
 
 
 def plain_attention(model: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -122,6 +123,7 @@ class RowSession:
 
 
 _TAKES_ROWS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_TRYING = threading.Lock()
 
 
 def takes_rows(model: Any) -> bool:
@@ -130,10 +132,11 @@ def takes_rows(model: Any) -> bool:
     What a model hands to its attention (a window, a cap on scores, sinks, a mask of its own) is refused there whatever
     its config calls it; the trial finds the rest, as far as a few tokens show it.
     """
-    known = _TAKES_ROWS.get(model)
-    if known is None:
-        known = _TAKES_ROWS[model] = plain_attention(model) and _reads_rows(model)
-    return known
+    with _TRYING:  # no rows are read beside the trial, which compares them with the model's own attention
+        known = _TAKES_ROWS.get(model)
+        if known is None:
+            known = _TAKES_ROWS[model] = plain_attention(model) and _reads_rows(model)
+        return known
 
 
 def _reads_rows(model: Any) -> bool:

@@ -39,14 +39,17 @@ class Held(NamedTuple):
 class SharedBase:
     """The adapters of one base model in memory.
 
-    All readers of the model take turns: `wearing` puts an adapter on, and nobody else can until the block ends.
+    `wearing` puts an adapter on; who wants another one waits until nobody wears it, and its turn to come.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.model = loaded.model
         self._weights = loaded.weights
         self._nf4 = bool(getattr(loaded, "nf4_values", False))
-        self._lock = threading.RLock()
+        self._turn = threading.Lock()
+        """Held by whoever changes what is worn, while waiting too, so that no one behind can slip in before."""
+        self._left = threading.Condition()
+        self._wearers = 0
         self._made = 0
         adapted = _is_adapted(loaded.model)
         slot = str(loaded.model.active_adapter) if adapted else None
@@ -96,7 +99,7 @@ class SharedBase:
 
     def add(self, name: str, tuned: Weights | None) -> None:
         """Load an adapter that `checked` has passed. Raises UsageError where the name is taken by another one."""
-        with self._lock:
+        with self._alone():
             if name in self._held:
                 before = self._held[name].weights
                 if (before and before.fingerprint) == (tuned and tuned.fingerprint):
@@ -115,7 +118,7 @@ class SharedBase:
 
     def remove(self, name: str) -> None:
         """Free an adapter's memory. Raises UsageError for an unknown one and for the one that was there first."""
-        with self._lock:
+        with self._alone():
             slot = self.get(name).slot
             if name in (self.start, NO_ADAPTER):
                 raise UsageError(f"the adapter {name!r} is what this reader began with and stays: remove another one")
@@ -135,14 +138,36 @@ class SharedBase:
 
     @contextmanager
     def wearing(self, held: Held) -> Iterator[None]:
-        """Within it the model computes with this adapter, for this thread alone. Raises UsageError if it is gone."""
-        with self._lock:
+        """Within it the model computes with this adapter; other threads may wear the same one, and no other.
+
+        Not to be entered again within it. Raises UsageError if the adapter is gone.
+        """
+        with self._turn:
             if held.slot != self._worn:
                 if held.slot is not None and all(one.slot != held.slot for one in self._held.values()):
                     name = held.weights.name if held.weights is not None else held.slot
                     raise UsageError(f"the adapter {name} was removed from this base model: add it again")
+                self._wait_for_wearers()
                 self._put_on(held.slot)
+            with self._left:
+                self._wearers += 1
+        try:
             yield
+        finally:
+            with self._left:
+                self._wearers -= 1
+                self._left.notify_all()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within it nobody wears anything, and the layers may be changed."""
+        with self._turn:
+            self._wait_for_wearers()
+            yield
+
+    def _wait_for_wearers(self) -> None:
+        with self._left:
+            self._left.wait_for(lambda: self._wearers == 0)
 
     def _put_on(self, slot: str | None) -> None:
         """Whatever was worn; with the slot that is worn, again, after the layers have changed."""

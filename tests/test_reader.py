@@ -14,6 +14,7 @@ from rag_ft.grammar import GrammarCompiler, answer_grammar
 from rag_ft.platt import PlattScale
 from rag_ft.reader import Reader, ReadRequest, _answer_closed, _not_null
 from rag_ft.schema import Passage
+from rag_ft.side_by_side import run_side_by_side
 from rag_ft.wording import repeats_question
 
 
@@ -70,9 +71,10 @@ def test_quote_mode_finds_the_likeliest_of_all_spans(loaded, question):
     repeats = repeats_question(question)
     texts = [text for text in subject._candidates(PASSAGES).places if not repeats(text)]
     exact = {text: exact_logprob(loaded, subject, request, text) for text in texts}
-    assert rows[0].scored[rows[0].best] == pytest.approx(max(exact.values()), abs=1e-3)
+    # Up to what rounding the passages' keys and values to 16 bits does, which the plain pass does not.
+    assert rows[0].scored[rows[0].best] == pytest.approx(max(exact.values()), abs=2e-2)
     for text, value in rows[0].scored.items():
-        assert value == pytest.approx(exact[text], abs=1e-3)
+        assert value == pytest.approx(exact[text], abs=2e-2)
 
 
 @pytest.mark.parametrize("decoding", ["search", "greedy"])
@@ -114,6 +116,42 @@ def test_a_batch_reads_as_one_by_one(loaded, mode, reading):
         alone = subject.read(*request)
         assert (one.answer, one.completion, one.read) == (alone.answer, alone.completion, alone.read)
         assert one.confidence == pytest.approx(alone.confidence, abs=1e-3)
+
+
+@pytest.mark.parametrize("cache_mb", [0, 64])
+@pytest.mark.parametrize("reading", ["joint", "separate"])
+def test_requests_read_side_by_side_read_as_one_by_one(loaded, monkeypatch, reading, cache_mb):
+    shared_out = []
+    monkeypatch.setattr(
+        "rag_ft.reader.run_side_by_side",
+        lambda work, threads: shared_out.append((len(work), threads)) or run_side_by_side(work, threads),
+    )
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    requests = [ReadRequest(q, PASSAGES[: i % 4]) for i, q in enumerate(QUESTIONS * 4)]
+    together = reader(loaded, reading=reading, passage_cache_mb=cache_mb).read_batch(requests)
+    assert shared_out == [(2, 2)]
+    alone = reader(loaded, reading=reading)
+    for one, request in zip(together, requests, strict=True):
+        expected = alone.read(*request)
+        assert (one.answer, one.completion, one.read) == (expected.answer, expected.completion, expected.read)
+        assert one.confidence == pytest.approx(expected.confidence, abs=1e-4)
+    assert shared_out == [(2, 2)]  # a single request is not shared out
+
+
+@pytest.mark.parametrize("settings", [{"mode": "schema"}, {"mode": "free"}, {"decoding": "greedy"}])
+def test_what_is_decoded_token_by_token_is_read_together(loaded, monkeypatch, settings):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    assert reader(loaded).side_threads == 2
+    assert reader(loaded, **settings).side_threads == 1
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    assert reader(loaded).side_threads == 1
+
+
+def test_an_error_of_one_part_is_the_batchs(loaded, monkeypatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    monkeypatch.setattr("rag_ft.reader.search_spans", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        reader(loaded).read_batch([ReadRequest(question, PASSAGES) for question in QUESTIONS])
 
 
 @pytest.mark.parametrize("reading", ["joint", "separate"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from rag_ft.row_attention import RowCache, RowPiece, close_enough, row_attention
+from rag_ft.row_attention import NAME, RowCache, RowPiece, attending_rows, close_enough, row_attention
 
 LAYERS, WIDTH = 2, 8
 
@@ -79,6 +79,60 @@ def test_a_cache_that_grows_keeps_what_it_held(sizes, room):
     torch.testing.assert_close(
         RowCache(1, 0, [kept, cache.part(begin, cache.length)]).part(0, cache.length)[0, 0], keys
     )
+
+
+@given(st.integers(0, 6), st.lists(st.integers(1, 5), min_size=1, max_size=6), st.data())
+def test_what_is_shared_is_rounded_as_its_part_is_and_nothing_else_is(head, sizes, data):
+    """In whatever pieces the tokens come."""
+    total = head + sum(sizes)
+    stop = data.draw(st.integers(head, total))
+    cache = RowCache(1, total, shared=(head, stop))
+    pieces = [torch.randn(2, 2, size, WIDTH) for size in (head, *sizes) if size]
+    for keys, values in pieces:
+        seen = cache.put(0, keys, values)
+        cache.length += keys.shape[1]
+    written = torch.cat(pieces, 2)
+    expected = written.clone()
+    expected[:, :, head:stop] = written[:, :, head:stop].half().float()
+    torch.testing.assert_close(torch.stack(seen), expected, rtol=0, atol=0)
+    if head < stop:
+        part = cache.part(head, stop)
+        assert part.dtype == torch.float16
+        torch.testing.assert_close(part[0].float(), expected[:, :, head:stop], rtol=0, atol=0)
+        known = [cache.part(0, head), part] if head else [torch.zeros(1, 2, 2, 0, WIDTH), part]
+        again = RowCache(1, total, known, (head, stop))
+        keys, values = written[:, :, stop:]
+        torch.testing.assert_close(torch.stack(again.put(0, keys, values)), expected, rtol=0, atol=0)
+
+
+def test_values_beyond_16_bits_are_the_largest_there_are():
+    cache = RowCache(1, 2, shared=(0, 1))
+    keys, _ = cache.put(0, torch.full((1, 2, WIDTH), 1e6), torch.full((1, 2, WIDTH), -1e6))
+    assert keys[0, :, 0].tolist() == [65504.0, 1e6]
+
+
+def test_16_bit_models_keep_what_they_have():
+    cache = RowCache(1, 1, shared=(0, 1))
+    written = torch.randn(2, 1, 1, WIDTH).bfloat16()
+    cache.put(0, *written)
+    assert cache.part(0, 1).dtype == torch.bfloat16
+    torch.testing.assert_close(cache.part(0, 1)[0], written, rtol=0, atol=0)
+
+
+def test_the_attention_that_was_there_is_put_back_by_the_last_thread():
+    config = types.SimpleNamespace(_attn_implementation="sdpa")
+    config.get_text_config = lambda decoder: config
+    model = types.SimpleNamespace(config=config)
+    first, second = attending_rows(model), attending_rows(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert config._attn_implementation == NAME
+    second.__exit__(None, None, None)
+    assert config._attn_implementation == "sdpa"
+    with attending_rows(model):
+        assert config._attn_implementation == NAME
+    assert config._attn_implementation == "sdpa"
 
 
 def test_a_part_of_nothing_is_an_error():

@@ -1,6 +1,7 @@
 import json
 import shutil
 import threading
+import time
 
 import pytest
 from data import little_world
@@ -84,6 +85,45 @@ def test_threads_never_mix_adapters(tiny_llama_dir, adapters):
     for one in threads:
         one.join()
     assert wrong == []
+
+
+def test_threads_wear_the_same_adapter_together_and_another_one_gets_its_turn(tiny_llama_dir, adapters):
+    reader = fresh(tiny_llama_dir, adapters["one"], adapters={"two": adapters["two.v2"]})
+    shared = reader.loaded.shared
+    one, two = shared.get("one"), shared.get("two")
+    both, events = threading.Barrier(2, timeout=30), []
+    waiting, leave = threading.Event(), threading.Event()
+
+    def first():
+        with shared.wearing(one):
+            both.wait()  # only if the other is in, too
+            leave.wait(30)
+            events.append("one left")
+
+    def other():
+        waiting.set()
+        with shared.wearing(two):
+            events.append("two")
+
+    def late():
+        with shared.wearing(one):
+            events.append("one again")
+
+    threads = [threading.Thread(target=first) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    waits = threading.Thread(target=other)
+    waits.start()
+    waiting.wait(30)
+    time.sleep(0.1)
+    behind = threading.Thread(target=late)  # of what is worn, but behind one who waits
+    behind.start()
+    time.sleep(0.1)
+    assert events == []
+    leave.set()
+    for thread in (*threads, waits, behind):
+        thread.join(30)
+    assert events == ["one left", "one left", "two", "one again"]
 
 
 def test_a_stream_that_is_not_read_on_holds_nobody_up(tiny_llama_dir, adapters):

@@ -41,7 +41,7 @@ def serve(
     max_upload_mb: Annotated[float, typer.Option(help="Largest upload, in megabytes.")] = 25.0,
     passage_cache_mb: Annotated[
         int, typer.Option(help="Memory for passages that were read before and need not be read again; CPU only.")
-    ] = 512,
+    ] = 1024,
     report: Annotated[
         Path | None, typer.Option(help="An evaluation report (HTML) for the page to link to.", show_default=False)
     ] = None,

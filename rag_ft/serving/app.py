@@ -40,7 +40,7 @@ from rag_ft.serving.engine import Engine, Removed
 from rag_ft.serving.metrics import Measured, Metrics
 from rag_ft.serving.parsing import check_name, parse_upload
 from rag_ft.serving.security import REPORT_PATH, UPLOAD_PATH, Guard, error_body
-from rag_ft.serving.threads import EndingThreadExecutor
+from rag_ft.serving.threads import EndingThreadExecutor, in_ending_thread
 from rag_ft.weights import NO_ADAPTER
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,11 @@ class Server:
         self.engine = engine
         self.config = config
         self.batcher = Batcher(
-            engine.answer, queue=config.queue, batch=config.batch, deadline_seconds=config.deadline_seconds
+            engine.answer,
+            queue=config.queue,
+            batch=config.batch,
+            deadline_seconds=config.deadline_seconds,
+            side=in_ending_thread(lambda: engine.reader.side_threads),  # may try the model
         )
         self.metrics = Metrics(lambda: self.batcher.waiting, lambda: len(engine.index), engine.reader.passage_cache)
         self.batcher.on_batch = self.metrics.batch

@@ -1,15 +1,18 @@
 """Questions that arrive together are answered together: a bounded queue in front of the one model.
 
-One batch is in the model at a time; what waits meanwhile makes the next one. Clients take turns, so that one that asks
-a hundred questions does not hold up one that asks a single one: where the queue is full, a client with fewer questions
-in it takes the place of the last one of whoever has most. A question whose client has gone, or whose deadline has
-passed, leaves the queue unanswered.
+A question that comes alone has all processors. Several are shared out among a few batches that are read side by side,
+each on one processor; what waits meanwhile makes the next one of whichever is done first.
+
+Clients take turns, so that one that asks a hundred questions does not hold up one that asks a single one: where the
+queue is full, a client with fewer questions in it takes the place of the last one of whoever has most. A question whose
+client has gone, or whose deadline has passed, leaves the queue unanswered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -20,6 +23,7 @@ from pydantic import JsonValue
 
 from rag_ft.errors import ClosingError, DeadlineError, QueueFullError
 from rag_ft.schema import Answer, Hit
+from rag_ft.side_by_side import compute_alone
 
 BATCH_PASSAGES = 48
 """Passages read in one batch at most: a question with twenty passages is not put together with seven others."""
@@ -58,9 +62,12 @@ they are found."""
 
 
 class Batcher:
-    """The queue and its one worker. Use it from one event loop, between `start` and `close`."""
+    """The queue and what takes from it. Use it from one event loop, between `start` and `close`."""
 
-    def __init__(self, run: Run, *, queue: int, batch: int, deadline_seconds: float) -> None:
+    def __init__(self, run: Run, *, queue: int, batch: int, deadline_seconds: float, side: int = 1) -> None:
+        """`side`: batches that can be read side by side, each in a thread that computes on one processor; with 1 there
+        is one batch at a time, which has them all.
+        """
         self._run = run
         self._bound = queue
         self._batch = batch
@@ -68,7 +75,12 @@ class Batcher:
         self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()
         self._count = 0
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rag-ft-reader")
+        self._together = ThreadPoolExecutor(1, "rag-ft-reader")
+        self._alone = ThreadPoolExecutor(side, "rag-ft-reader-side", initializer=compute_alone)
+        self._side = self._free = side
+        """Batches that may be read at a time, and how many more may be begun now."""
+        self._reading = 0
+        """Questions in the model."""
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._seconds_each = _FIRST_GUESS_S
@@ -98,7 +110,8 @@ class Batcher:
         self._arrived.set()
         if self._task is not None:
             await self._task
-        self._thread.shutdown()
+        self._together.shutdown()
+        self._alone.shutdown()
 
     async def answer(self, ask: Ask, client: str, on_passages: Callable[[Sequence[Hit]], None] | None = None) -> Answer:
         """The answer, when its turn has come. Cancelling the call frees its place.
@@ -146,10 +159,11 @@ class Batcher:
                 del self._waiting[job.client]
 
     def _next(self) -> list[_Job]:
-        """The next batch: one question of each client in turn, until the batch is full."""
+        """The next batch: one question of each client in turn, until it has its share of all that are there."""
         chosen: list[_Job] = []
         passages = 0
-        while self._waiting and len(chosen) < self._batch:
+        most = min(self._batch, math.ceil((self._count + self._reading) / self._side))
+        while self._waiting and len(chosen) < most:
             client, line = next(iter(self._waiting.items()))
             job = line[0]
             if chosen and passages + job.ask.k > BATCH_PASSAGES:
@@ -176,37 +190,54 @@ class Batcher:
                 await asyncio.wait_for(self._arrived.wait(), left)
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
+        batches: set[asyncio.Task[None]] = set()
         while True:
-            await self._gather()
-            jobs = self._next()
-            if not jobs:
-                if self._closing:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-
-            def found(number: int, hits: Sequence[Hit], jobs: list[_Job] = jobs) -> None:
-                tell = jobs[number].on_passages
-                if tell is not None:
-                    loop.call_soon_threadsafe(tell, hits)
-
-            begin = time.monotonic()
-            try:
-                outcomes = await loop.run_in_executor(self._thread, self._run, [job.ask for job in jobs], found)
-            except Exception as error:  # one batch must not end the worker
-                outcomes = [error] * len(jobs)
-            seconds = time.monotonic() - begin
-            self._expected = min(self._batch, self._count + len(jobs))
-            self._expected_until = loop.time() + GATHER_S
-            self._seconds_each += _SMOOTHING * (seconds / len(jobs) - self._seconds_each)
-            for job, outcome in zip(jobs, outcomes, strict=True):
-                if job.future.done():
+            if self._free:
+                await self._gather()
+                by_itself = self._count + self._reading == 1
+                jobs = self._next()
+                if jobs:
+                    takes = self._side if by_itself else 1
+                    self._free -= takes
+                    self._reading += len(jobs)
+                    task = asyncio.create_task(self._read(jobs, takes))
+                    batches.add(task)
+                    task.add_done_callback(batches.discard)
                     continue
-                if isinstance(outcome, Exception):
-                    job.future.set_exception(outcome)
-                else:
-                    job.future.set_result(outcome)
-            if self.on_batch is not None:
-                self.on_batch(len(jobs), seconds)
+                if self._closing and self._free == self._side:
+                    return
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _read(self, jobs: list[_Job], takes: int) -> None:
+        """Answer a batch that takes so many of the places there are; all of them: with all processors."""
+        loop = asyncio.get_running_loop()
+
+        def found(number: int, hits: Sequence[Hit]) -> None:
+            tell = jobs[number].on_passages
+            if tell is not None:
+                loop.call_soon_threadsafe(tell, hits)
+
+        begin = time.monotonic()
+        thread = self._together if takes == self._side else self._alone
+        try:
+            outcomes = await loop.run_in_executor(thread, self._run, [job.ask for job in jobs], found)
+        except Exception as error:  # one batch must not end the worker
+            outcomes = [error] * len(jobs)
+        seconds = time.monotonic() - begin
+        self._expected = min(self._batch, self._count + len(jobs))
+        self._expected_until = loop.time() + GATHER_S
+        at_a_time = (self._side - self._free) / takes
+        self._seconds_each += _SMOOTHING * (seconds / len(jobs) / at_a_time - self._seconds_each)
+        self._free += takes
+        self._reading -= len(jobs)
+        self._arrived.set()
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if job.future.done():
+                continue
+            if isinstance(outcome, Exception):
+                job.future.set_exception(outcome)
+            else:
+                job.future.set_result(outcome)
+        if self.on_batch is not None:
+            self.on_batch(len(jobs), seconds)

@@ -57,7 +57,7 @@ class Removed:
 
 
 class Engine:
-    """Reader and index. `answer` belongs to one thread; changes may come from others and take turns."""
+    """Reader and index, for several threads; changes take turns."""
 
     def __init__(self, index: Index, reader: Reader) -> None:
         self._index = index

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 
@@ -23,8 +24,10 @@ class Reading:
         return [ValueError(one.question) if one.question == "bad" else f"answer to {one.question}" for one in asks]
 
 
-def batcher(reading: Reading, *, queue: int = 64, batch: int = 4, deadline_seconds: float = 10.0) -> Batcher:
-    made = Batcher(reading, queue=queue, batch=batch, deadline_seconds=deadline_seconds)
+def batcher(
+    reading: Reading, *, queue: int = 64, batch: int = 4, deadline_seconds: float = 10.0, side: int = 1
+) -> Batcher:
+    made = Batcher(reading, queue=queue, batch=batch, deadline_seconds=deadline_seconds, side=side)
     made.start()
     return made
 
@@ -36,6 +39,82 @@ async def test_questions_that_arrive_together_are_read_together_and_each_gets_it
     await one.close()
     assert answers == [f"answer to q{n}" for n in range(9)]
     assert len(reading.batches) <= 4 and max(map(len, reading.batches)) == 4
+
+
+class Threads(Reading):
+    """Notes which thread reads what, and how many batches were read at the same time."""
+
+    def __init__(self, seconds: float = 0.05) -> None:
+        super().__init__(seconds)
+        self.threads: list[str] = []
+        self.most = self._now = 0
+
+    def __call__(self, asks: Sequence[Ask], found) -> list:
+        self.threads.append(threading.current_thread().name.rpartition("_")[0])
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            return super().__call__(asks, found)
+        finally:
+            self._now -= 1
+
+
+async def test_a_question_by_itself_has_all_processors_and_several_are_shared_out():
+    reading = Threads()
+    one = batcher(reading, batch=8, side=2)
+    for number in range(3):
+        await one.answer(Ask(f"q{number}", 3), "a")
+    assert reading.threads == ["rag-ft-reader"] * 3
+    answers = await asyncio.gather(*(one.answer(Ask(f"q{n}", 3), str(n)) for n in range(8)))
+    assert answers == [f"answer to q{n}" for n in range(8)]
+    assert sorted(map(len, reading.batches[3:])) == [4, 4]
+    assert reading.threads[3:] == ["rag-ft-reader-side"] * 2 and reading.most == 2
+    await one.answer(Ask("last", 3), "a")
+    assert reading.threads[-1] == "rag-ft-reader"
+    await one.close()
+
+
+async def test_nothing_is_begun_beside_a_question_that_has_all_processors():
+    reading = Threads(0.1)
+    one = batcher(reading, batch=8, side=2)
+    first = asyncio.ensure_future(one.answer(Ask("first", 3), "a"))
+    await asyncio.sleep(0.03)
+    rest = [asyncio.ensure_future(one.answer(Ask(f"q{n}", 3), "b")) for n in range(4)]
+    await asyncio.gather(first, *rest)
+    await one.close()
+    assert reading.batches[0] == ["first"] and sorted(map(len, reading.batches[1:])) == [2, 2]
+    assert reading.most == 2
+
+
+async def test_a_batch_that_is_done_makes_place_while_the_other_goes_on():
+    class Uneven(Threads):
+        def __call__(self, asks, found):
+            self.seconds = 0.5 if asks[0].question == "long" else 0.02
+            return super().__call__(asks, found)
+
+    reading = Uneven()
+    one = batcher(reading, batch=1, side=2)
+    begin = time.monotonic()
+    long = asyncio.ensure_future(one.answer(Ask("long", 3), "a"))
+    await asyncio.gather(*(one.answer(Ask(f"q{n}", 3), "b") for n in range(5)))
+    assert time.monotonic() - begin < 0.4 and not long.done()
+    await one.close()
+    assert await long == "answer to long"
+
+
+async def test_clients_of_two_batches_stay_evenly_shared_out():
+    reading = Threads(0.03)
+    one = batcher(reading, batch=8, side=2)
+
+    async def client(number: int) -> None:
+        for turn in range(8):
+            await asyncio.sleep(0.001 * number)
+            await one.answer(Ask(f"{number}.{turn}", 3), str(number))
+
+    await asyncio.gather(*(client(number) for number in range(8)))
+    await one.close()
+    sizes = [len(batch) for batch in reading.batches[2:-2]]
+    assert max(sizes) <= 5 and sizes.count(4) >= len(sizes) / 2
 
 
 async def test_one_that_asks_once_is_not_held_up_by_one_that_asks_twenty_times():

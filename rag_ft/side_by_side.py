@@ -1,0 +1,101 @@
+"""Independent work side by side, each piece on one processor.
+
+Threads that share a product wait for each other at its end, and what is too small to share is left to one of them. Two
+questions that are read at the same time, each by one thread, have neither: on two cores a fifth less time than one
+after the other on both (`python benchmarks/reading_speed.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import cache
+from pathlib import Path
+
+MOST_THREADS = 8
+"""With more processors a batch has too few questions to keep each busy alone."""
+
+
+def run_side_by_side(work: Sequence[Callable[[], object]], threads: int) -> None:
+    """Do all pieces, so many at a time, each in a thread that computes on one processor; the first error is raised.
+
+    Pieces that have not begun by then are left. Only where `computes_alone` can be.
+    """
+    futures = [_workers(threads).submit(one) for one in work]
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:
+        for future in futures:
+            future.cancel()
+        wait(futures)
+    for future in futures:
+        if not future.cancelled():
+            future.result()
+
+
+def even_parts(costs: Sequence[float], most: int) -> list[list[int]]:
+    """Numbers of pieces of work in order, cut into at most so many runs of about the same cost; none is empty."""
+    total = sum(costs)
+    parts: list[list[int]] = [[] for _ in range(most)]
+    before = 0.0
+    for number, cost in enumerate(costs):
+        parts[min(most - 1, int((before + cost / 2) * most / total)) if total else 0].append(number)
+        before += cost
+    return [part for part in parts if part]
+
+
+@cache
+def can_compute_alone() -> bool:
+    """Whether threads can be told one by one how many processors to compute on, whatever the others do.
+
+    PyTorch has one number for the whole process (`torch.set_num_threads` sets it for threads to come, too), so it is
+    OpenMP and MKL that are told.
+    """
+    import torch
+
+    return _openmp() is not None and (_mkl() is not None or not torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "rag-ft-side", initializer=compute_alone)
+
+
+if hasattr(os, "register_at_fork"):  # a child process has none of its parent's threads
+    os.register_at_fork(after_in_child=_workers.cache_clear)
+
+
+def compute_alone() -> None:
+    """Have this thread compute on one processor from now on."""
+    import torch
+
+    torch.get_num_threads()  # else the first product sets this thread's number to the process's
+    openmp, mkl = _openmp(), _mkl()
+    if openmp is not None:
+        openmp(1)
+    if mkl is not None:
+        mkl(1)
+
+
+@cache
+def _openmp() -> Callable[[int], None] | None:
+    """Sets the calling thread's number of threads in the OpenMP runtime that PyTorch computes with."""
+    return getattr(_pytorch(), "omp_set_num_threads", None)
+
+
+@cache
+def _mkl() -> Callable[[int], int] | None:
+    """The same for the MKL that is a part of PyTorch."""
+    return getattr(_pytorch(), "MKL_Set_Num_Threads_Local", None)
+
+
+def _pytorch() -> ctypes.CDLL | None:
+    """PyTorch's library for CPUs, through which those that it was linked with are found, too; None where it has another
+    name or place.
+    """
+    import torch
+
+    path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    return ctypes.CDLL(str(path)) if path.exists() else None
