@@ -1,6 +1,7 @@
 """Seconds a question takes to be read, without retrieval: prompts padded to one length, flat rows with every passage
-searched to the end, flat rows through PEFT's own LoRA layers, flat rows, and flat rows whose passages were read before;
-one question after another and in batches of eight.
+searched to the end, flat rows through PEFT's own LoRA layers, flat rows that all processors share, flat rows with a
+batch's questions side by side, and the same with passages that were read before; one question after another and in
+batches of eight.
 
     python benchmarks/reading_speed.py [--questions 24]
 
@@ -57,6 +58,28 @@ def pefts_layers(reader: Reader, wanted: bool):
             one.forward = forward
 
 
+@contextlib.contextmanager
+def sharing_products(wanted: bool):
+    """While this lasts, if wanted, a batch is read in one, on all processors."""
+    most = reader_module.MOST_THREADS
+    reader_module.MOST_THREADS = 1 if wanted else most
+    try:
+        yield
+    finally:
+        reader_module.MOST_THREADS = most
+
+
+@contextlib.contextmanager
+def changed_for(name: str, reader: Reader):
+    """What a way needs changed."""
+    with (
+        searching_all(name == "flat, all searched"),
+        pefts_layers(reader, name == "flat, PEFT's layers"),
+        sharing_products(name == "flat, not side by side"),
+    ):
+        yield
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=24)
@@ -74,18 +97,19 @@ def main() -> None:
         "padded": padded,
         "flat, all searched": flat,
         "flat, PEFT's layers": flat,
+        "flat, not side by side": flat,
         "flat": flat,
         "flat, passages read before": cached,
     }
     seconds: dict[tuple[str, int], list[float]] = {}
     answers = {}
     for name, reader in readers.items():
-        with searching_all(name == "flat, all searched"), pefts_layers(reader, name == "flat, PEFT's layers"):
+        with changed_for(name, reader):
             answers[name] = [reading.answer for reading in reader.read_batch(requests)]
     for _ in range(given.repeats):
         for batch in BATCHES:
             for name, reader in readers.items():
-                with searching_all(name == "flat, all searched"), pefts_layers(reader, name == "flat, PEFT's layers"):
+                with changed_for(name, reader):
                     begin = time.perf_counter()
                     for start in range(0, len(requests), batch):
                         reader.read_batch(requests[start : start + batch])

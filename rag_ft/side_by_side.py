@@ -1,8 +1,8 @@
 """Independent work side by side, each piece on one processor.
 
 Threads that share a product wait for each other at its end, and what is too small to share is left to one of them. Two
-questions that are read at the same time, each by one thread, have neither: on two cores a fifth less time than one
-after the other on both (`python benchmarks/reading_speed.py`).
+questions that are read at the same time, each by one thread, have neither: on two cores an eighth less time than in
+one batch on both (`python benchmarks/reading_speed.py`).
 """
 
 from __future__ import annotations
