@@ -24,8 +24,9 @@ _LETTERS = (
 )
 """Words, with accents and vowel signs that `\\w` lacks: Hebrew, Arabic, the scripts of India, Thai, Burmese, Khmer."""
 
-_WORD = re.compile(rf"{_LETTERS}(?:[-'’‐‑._]{_LETTERS}|(?<=\d)[,:]\d+)*")
-"""A word is not cut at hyphens, apostrophes, inner full stops (3.5, e.g, faiss.Index) or commas between digits."""
+_WORD = re.compile(rf"{_LETTERS}(?:[-'’‐‑._]{_LETTERS}|(?<=\d)[,:](?=\d){_LETTERS})*")
+"""A word is not cut at hyphens, apostrophes, inner full stops (3.5, e.g, faiss.Index) or commas and colons between
+digits (10:30am)."""
 
 _UNITS = frozenset("%‰°")
 _CURRENCIES = frozenset("$£€¥")

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag_ft.spans import candidate_spans
@@ -73,6 +73,7 @@ def test_commas_and_stops_of_arabic_and_hindi_neither_begin_nor_end_a_span():
     assert texts("यह घर। वह") == ["यह", "यह घर", "यह घर। वह", "घर", "घर। वह", "वह"]
 
 
+@example("1,1a")
 @given(st.text(st.sampled_from("ab1.,-(\"')é日$% \n"), max_size=60))
 def test_spans_are_ordered_unique_and_begin_and_end_on_visible_characters(text):
     spans = candidate_spans(text, [(0, len(text))])
