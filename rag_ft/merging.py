@@ -56,6 +56,11 @@ class Merged(NamedTuple):
     base: BaseValues
     """The values that were merged into and written."""
     candidates: tuple[Candidate, ...]
+    dtype: str
+
+    def line(self) -> str:
+        """As a person reads it."""
+        return f"written: {self.path} ({_BASE_WORDS[self.base]}, {self.dtype})"
 
 
 def merge_adapter(
@@ -128,8 +133,7 @@ def merge_adapter(
         _write_json(folder / TUNING_NAME, chosen)
         (folder / "README.md").write_text(_card(tuned, weights, kind, candidates, best.base), encoding="utf-8")
         os.rename(folder, work / RESULT)
-    tell(f"written: {output} ({_BASE_WORDS[best.base]}, {kind})")
-    return Merged(output, best.base, tuple(candidates))
+    return Merged(output, best.base, tuple(candidates), kind)
 
 
 RESULT = "result"

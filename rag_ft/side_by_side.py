@@ -21,7 +21,7 @@ MOST_THREADS = 8
 def run_side_by_side(work: Sequence[Callable[[], object]], threads: int) -> None:
     """Do all pieces, so many at a time, each in a thread that computes on one processor; the first error is raised.
 
-    Pieces that have not begun by then are left. Only where `computes_alone` can be.
+    Pieces that have not begun by then are left. Only where `can_compute_alone`.
     """
     futures = [_workers(threads).submit(one) for one in work]
     try:

@@ -173,6 +173,7 @@ def merge(
         candidates = [one.model_dump() for one in made.candidates]
         typer.echo(json.dumps({"path": str(made.path), "base": made.base, "candidates": candidates}))
     else:
+        stdout().print(made.line())
         stdout().print(f"ask it: rag-ft ask QUESTION --index DIR --reader {made.path}", style="dim")
     return 0
 
