@@ -10,6 +10,9 @@ from rag_ft.schema import Heading, Metadata
 HEADING_TAGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _GAPS = re.compile(r"\n{3,}")
 
+_NO_TITLE = frozenset(("untitled", "untitled document", "unbenannt", "ohne titel", "sans titre", "sin título"))
+"""What programs write into a file's properties where nobody has given it a title."""
+
 
 class Blocks:
     """Text under construction, block by block, with the offsets of headings and pages."""
@@ -39,7 +42,11 @@ class Blocks:
         self.page_starts.append((self.length + 2 if self._parts else 0) + offset)
 
     def extracted(self, title: str = "", metadata: Metadata | None = None) -> Extracted:
-        """What the blocks say together; without a title the first heading of level 1 is one."""
+        """What the blocks say together; without a title, or with one that a program has put for none, the first heading
+        of level 1 is one.
+        """
+        if title.strip().casefold() in _NO_TITLE:
+            title = ""
         first = next((one.text for one in self.headings if one.level == 1), "")
         text = "".join(self._parts)
         # A last page without text begins where the text ends.

@@ -5,12 +5,14 @@ import pytest
 from rag_ft.formats import extract
 
 
-def pdf(pages):
-    """A document of these lines a page."""
+def pdf(pages, title=None):
+    """A document of these lines a page; without a title its program writes "untitled"."""
     from reportlab.pdfgen import canvas
 
     file = io.BytesIO()
     made = canvas.Canvas(file)
+    if title is not None:
+        made.setTitle(title)
     for lines in pages:
         for number, line in enumerate(lines):
             made.drawString(72, 750 - 14 * number, line)
@@ -35,6 +37,14 @@ def test_running_headers_and_footers_do_not_cut_sentences():
         " The tank is emptied.\n\nNothing else is done before the morning."
     )
     assert [found.text[start:][:8] for start in found.page_starts] == ["The pump", "then the", "utes of ", "Nothing "]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [(None, ""), ("Untitled Document ", ""), ("Pump manual", "Pump manual"), ("Untitled works", "Untitled works")],
+)
+def test_what_programs_write_for_no_title_is_none(given, found):
+    assert pdf([["The pump is switched off."]], given).title == found
 
 
 def test_headers_of_left_and_right_pages_are_known():

@@ -44,6 +44,8 @@ async function call(path, options = {}) {
   return response;
 }
 
+const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
 const json = async (path, options) => (await call(path, options)).json();
 
 // Offsets count Unicode code points; JavaScript's strings count UTF-16 units.
@@ -210,7 +212,7 @@ async function ask(event) {
     let answer = null;
     for await (const one of events(response)) {
       if (one.event === "passages") {
-        byId("status").textContent = `Reading ${JSON.parse(one.data).length} passages …`;
+        byId("status").textContent = `Reading ${counted(JSON.parse(one.data).length, "passage")} …`;
       } else if (one.event === "error") {
         throw new Error(JSON.parse(one.data).error.message);
       } else if (one.event === "answer") {
@@ -244,7 +246,7 @@ function showDocuments() {
         button.addEventListener("click", () => removeDocument(one).catch((error) => fail(error.message)));
         item.append(button);
       } else {
-        item.append(make("small", `${one.passages} passages`));
+        item.append(make("small", counted(one.passages, "passage")));
       }
       return item;
     }),
@@ -291,7 +293,7 @@ async function upload(event) {
   try {
     const reply = await json("v1/documents", { method: "POST", body });
     await start();
-    status.textContent = `${reply.title}: ${reply.passages} passages. Ask about it now.`;
+    status.textContent = `${reply.title}: ${counted(reply.passages, "passage")}. Ask about it now.`;
     byId("file").value = "";
   } catch (error) {
     status.textContent = error.message;
@@ -305,7 +307,7 @@ async function start() {
   about = await json("v1/about");
   if (first) byId("k").value = about.k;
   byId("token-form").hidden = true;
-  byId("about").textContent = `${about.documents} documents, ${about.passages} passages · ${about.model} on ${about.device}`;
+  byId("about").textContent = `${counted(about.documents, "document")}, ${counted(about.passages, "passage")} · ${about.model} on ${about.device}`;
   byId("report").hidden = !about.report;
   byId("upload").hidden = !about.changes;
   byId("k").max = about.max_k;
