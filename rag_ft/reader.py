@@ -432,15 +432,20 @@ class Reader:
         import torch
 
         threads = torch.get_num_threads()
-        if not 1 < threads <= MOST_THREADS or self.mode != "quote" or self.decoding != "search":
-            return 1
-        return threads if can_compute_alone() and self._decoder.flat else 1
+        fits = 1 < threads <= MOST_THREADS and self._searches and can_compute_alone() and self._decoder.flat
+        return threads if fits else 1
+
+    @property
+    def _searches(self) -> bool:
+        """Whether answers are found by the span search, not decoded token by token."""
+        return self.mode == "quote" and self.decoding == "search"
 
     def _run(
         self, requests: Sequence[ReadRequest], rows: Sequence[Sequence[_Row]], tokens_per_pass: int = _TOKENS_PER_PASS
     ) -> None:
+        """Read, search or decode, and look again, in one thread; a pass reads at most so many tokens of prompts."""
         for group in _groups(rows, tokens_per_pass):
-            if self.mode == "quote" and self.decoding == "search":
+            if self._searches:
                 self._search(group)
             else:
                 for _ in self._steps([row for own in group for row in own]):

@@ -70,7 +70,8 @@ def test_export_writes_each_format(adapter, tiny_llama_dir, world, tmp_path):
     questions, index = world
     own = ("--reader", tiny_llama_dir, "--questions", questions, "--index", index)
     assert "--max-lora-rank 8" in run("export", adapter, tmp_path / "p", "--to", "peft").stdout
-    run("export", adapter, tmp_path / "s", "--to", "safetensors", *own)
+    done = run("export", adapter, tmp_path / "s", "--to", "safetensors", *own)
+    assert done.stdout.count("written:") == 1
     assert (tmp_path / "s" / "model.safetensors").is_file()
     done = run("export", tmp_path / "s", tmp_path / "s.gguf", "--to", "gguf-q8_0")
     assert "opened again and equal" in done.stdout and (tmp_path / "s.gguf").is_file()

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import threading
@@ -85,7 +86,7 @@ def test_a_thread_that_computes_alone_gives_the_same_products():
     torch.testing.assert_close(found[0], left @ right)
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork on this system")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_has_threads_of_its_own():
     script = """
 import os

@@ -32,6 +32,17 @@ def batcher(
     return made
 
 
+async def asked_again_and_again(one: Batcher, *, clients: int, turns: int, apart_s: float) -> None:
+    """Clients that ask anew a moment after each answer, each after a moment of its own."""
+
+    async def client(number: int) -> None:
+        for turn in range(turns):
+            await asyncio.sleep(apart_s * number)
+            await one.answer(Ask(f"{number}.{turn}", 3), str(number))
+
+    await asyncio.gather(*(client(number) for number in range(clients)))
+
+
 async def test_questions_that_arrive_together_are_read_together_and_each_gets_its_own_answer():
     reading = Reading()
     one = batcher(reading)
@@ -105,13 +116,7 @@ async def test_a_batch_that_is_done_makes_place_while_the_other_goes_on():
 async def test_clients_of_two_batches_stay_evenly_shared_out():
     reading = Threads(0.03)
     one = batcher(reading, batch=8, side=2)
-
-    async def client(number: int) -> None:
-        for turn in range(8):
-            await asyncio.sleep(0.001 * number)
-            await one.answer(Ask(f"{number}.{turn}", 3), str(number))
-
-    await asyncio.gather(*(client(number) for number in range(8)))
+    await asked_again_and_again(one, clients=8, turns=8, apart_s=0.001)
     await one.close()
     sizes = [len(batch) for batch in reading.batches[2:-2]]
     assert max(sizes) <= 5 and sizes.count(4) >= len(sizes) / 2
@@ -168,13 +173,7 @@ async def test_where_the_queue_is_full_who_has_most_in_it_gives_way():
 async def test_clients_that_ask_again_at_once_are_read_together_again():
     reading = Reading(0.05)
     one = batcher(reading, batch=8)
-
-    async def client(number: int) -> None:
-        for turn in range(5):
-            await asyncio.sleep(0.002 * number)
-            await one.answer(Ask(f"{number}.{turn}", 3), str(number))
-
-    await asyncio.gather(*(client(number) for number in range(6)))
+    await asked_again_and_again(one, clients=6, turns=5, apart_s=0.002)
     await one.close()
     # Without waiting, the first of them would be read alone each time and the five others after it.
     assert [len(batch) for batch in reading.batches[2:]].count(6) >= 2

@@ -133,7 +133,7 @@ function showAnswer(answer, focus) {
   details.hidden = others.length === 0;
   details.open = none;
   details.querySelector("summary").textContent =
-    `${others.length} ${none ? "" : "other "}${others.length === 1 ? "passage" : "passages"} read`;
+    `${counted(others.length, none ? "passage" : "other passage")} read`;
   const list = details.querySelector("ol");
   list.replaceChildren();
   for (const one of others) {
