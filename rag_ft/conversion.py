@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from rag_ft import settings
 from rag_ft.checksums import sha256_of
 from rag_ft.errors import WeightsError, first_line
+from rag_ft.files import fsync
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -287,17 +288,6 @@ def _convert_into(
             find_damage(folder)  # remembers the checksums under the final path
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def fsync(path: Path) -> None:
-    """Make sure that a file, or a folder's list of names, is on the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows has no handle on a folder
-        return
-    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _write_folder(gguf: Path, folder: Path, progress: Progress) -> str:

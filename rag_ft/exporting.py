@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rag_ft.conversion import TUNING_KEY, TUNING_NAME
 from rag_ft.errors import AdapterError, UsageError
-from rag_ft.merging import RESULT, merge_adapter, staged
+from rag_ft.files import RESULT, staged
+from rag_ft.merging import merge_adapter
 from rag_ft.reader import ReadRequest
 from rag_ft.shared_base import named_folder
 from rag_ft.tuning_record import ADAPTER_RECORD
@@ -101,7 +102,7 @@ def export_gguf(
     output = Path(output)
     if output.suffix != ".gguf":
         raise UsageError(f"{output} is no name for a GGUF file: let it end in .gguf")
-    with staged(output, overwrite=overwrite, mark="") as work:
+    with staged(output, overwrite=overwrite, mark="", error=AdapterError) as work:
         folder = Path(source)
         if str(source) == PACKAGED or (folder / ADAPTER_CONFIG).is_file():
             folder = merge_adapter(source, work / "merged", base=base, probes=probes, say=say).path
@@ -129,7 +130,7 @@ def export_adapter(adapter: str | Path, output: str | Path, *, overwrite: bool =
     if _is_path(named):
         config["base_model_name_or_path"] = _name_of(named)
         notes.append(f"the base is now named {_name_of(named)!r} instead of by a path of this machine")
-    with staged(Path(output), overwrite=overwrite, mark=ADAPTER_CONFIG) as work:
+    with staged(Path(output), overwrite=overwrite, mark=ADAPTER_CONFIG, error=AdapterError) as work:
         result = work / RESULT
         result.mkdir()
         for name in (ADAPTER_WEIGHTS, ADAPTER_RECORD, "README.md"):

@@ -22,6 +22,7 @@ from rag_ft.errors import (
     UsageError,
     WeightsError,
 )
+from rag_ft.files import sync_tree
 from rag_ft.filters import Where, as_filter, matches
 from rag_ft.index_build import GenerationBuilder, check_sentinels
 from rag_ft.index_manifest import BuildReport, EmbedderEntry, Failure, Manifest, RemovalReport, VerifyReport
@@ -32,7 +33,6 @@ from rag_ft.index_store import (
     VerifyLevel,
     check_files,
     open_generation,
-    sync_tree,
 )
 from rag_ft.schema import Document, Hit, Passage
 from rag_ft.vectors import KindChoice, Scored

@@ -41,6 +41,7 @@ from rag_ft.errors import (
     IndexStoreError,
     UsageError,
 )
+from rag_ft.files import fsync, partials, sync_tree, write_atomic
 from rag_ft.index_manifest import FORMAT, FileEntry, Manifest, content_checksum
 from rag_ft.schema import Document, Metadata, Passage
 from rag_ft.vectors import VectorIndex, read_vectors, stored_vectors
@@ -138,7 +139,9 @@ class IndexStore:
         if not self.path.is_dir():
             return
         names = {entry.name for entry in self.path.iterdir()}
-        foreign = sorted(name for name in names - _OWN_NAMES if not name.startswith(".manifest-"))
+        foreign = sorted(
+            name for name in names - _OWN_NAMES if not name.startswith((".manifest-", ".manifest.json.partial-"))
+        )
         if foreign and "generations" not in names:
             raise UsageError(f"{self.path} holds other files ({foreign[0]}): give a new or empty folder for the index")
 
@@ -157,20 +160,14 @@ class IndexStore:
 
     def commit(self, manifest: Manifest) -> None:
         """Make the manifest the index's own, then delete everything that it does not speak of."""
-        sync_folder(self.generations)
-        sync_folder(self.path)
-        temporary = self.path / f".manifest-{secrets.token_hex(4)}.tmp"
-        try:
-            with temporary.open("wb") as file:
-                file.write(manifest.to_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.manifest_path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(self.path)
+        fsync(self.generations)
+        fsync(self.path)
+        write_atomic(self.manifest_path, manifest.to_bytes())
         self.sweep(manifest.generation, journal=True)
+
+    def unfinished_manifests(self) -> list[Path]:
+        """What killed writers left of a manifest; only the holder of the lock may call them that."""
+        return [*partials(self.manifest_path), *self.path.glob(".manifest-*.tmp")]
 
     def sweep(self, keep: str | None, *, journal: bool) -> None:
         """Delete generations other than `keep`, temporary files, and the journal if asked to."""
@@ -178,12 +175,12 @@ class IndexStore:
             if folder.name != keep:
                 # On Windows a reader's open files stay until the next sweep.
                 shutil.rmtree(folder, ignore_errors=os.name == "nt")
-        for leftover in self.path.glob(".manifest-*.tmp"):
+        for leftover in self.unfinished_manifests():
             leftover.unlink(missing_ok=True)
         if journal and self.journal.exists():
             shutil.rmtree(self.journal)
         if self.path.exists():
-            sync_folder(self.path)
+            fsync(self.path)
 
 
 _REPAIR = "build the index again with 'rag-ft index build', or restore it from a copy"
@@ -200,31 +197,6 @@ def say_os_error(error: OSError, path: Path) -> IndexStoreError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return IndexStoreError(f"no permission to use {where}: allow it or give a folder that you own")
     return IndexStoreError(f"{where} cannot be used ({error.strerror or error}): repair it or give another folder")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable; Windows has no such call."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync_tree(folder: Path) -> None:
-    """Make every file and folder under a folder durable."""
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            sync_folder(path)
-            continue
-        handle = os.open(path, os.O_RDWR)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    sync_folder(folder)
 
 
 def seal(folder: Path) -> dict[str, FileEntry]:
@@ -500,7 +472,7 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self._folder / f"block-{len(self._blocks):06d}-{digest}.npy")
-        sync_folder(self._folder)
+        fsync(self._folder)
         self._index(block)
 
     def _take(self, path: Path) -> None:

@@ -147,7 +147,7 @@ def _leftovers(store: IndexStore, generation: Generation) -> list[Path]:
     known = {generation.folder / name for name in generation.manifest.files}
     found += [path for path in generation.folder.rglob("*") if path.is_file() and path not in known]
     found += [path for path in (store.journal,) if path.exists()]
-    return found + list(store.path.glob(".manifest-*.tmp"))
+    return found + store.unfinished_manifests()
 
 
 def _check_absent(index: Index, store: IndexStore, generation: Generation, absent: str) -> Iterator[Check]:

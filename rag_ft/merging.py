@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.conversion import TUNING_NAME, UNKNOWN_LICENCE, drop_keys, fsync, quiet_transformers
+from rag_ft.conversion import TUNING_NAME, UNKNOWN_LICENCE, drop_keys, quiet_transformers
 from rag_ft.errors import AdapterError, UsageError
+from rag_ft.files import RESULT, require_space, staged
 from rag_ft.index_build import library_versions
 from rag_ft.model import LoadedModel, compute_plan, load_model, unpack_nf4
 from rag_ft.probing import Difference, difference, handbook_probes, observe
@@ -99,7 +96,7 @@ def merge_adapter(
     plan = replace(compute_plan(device, "none"), dtype="float32")
     settings: dict[str, Any] = {"threshold": 0.0}
     bases: tuple[BaseValues, ...] = ("nf4", "original") if _bits(record) == 4 else ("original",)
-    with staged(output, overwrite=overwrite, mark=TUNING_NAME) as work:
+    with staged(output, overwrite=overwrite, mark=TUNING_NAME, error=AdapterError) as work:
         # The adapter first: where it does not fit, this says so.
         beside = load_model(base, adapter=tuned.path, plan=plan)
         _require_space(output, beside.model, kind, len(bases))
@@ -136,67 +133,6 @@ def merge_adapter(
     return Merged(output, best.base, tuple(candidates), kind)
 
 
-RESULT = "result"
-"""What a `staged` folder puts in place."""
-
-
-@contextlib.contextmanager
-def staged(target: Path, *, overwrite: bool, mark: str) -> Iterator[Path]:
-    """A hidden folder beside `target`; what the block leaves in its `result` (a file or a folder) becomes `target`.
-
-    If the block raises, or is interrupted, nothing is left. `overwrite` replaces what is there if it is a file, or a
-    folder that holds `mark`: never another one. Raises UsageError, and AdapterError where the disk is full.
-    """
-    _check_target(target, overwrite, mark)
-    work: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(target)
-        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-{os.getpid()}-"))
-        yield work
-        result = work / RESULT
-        for path in [result, *result.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors makes files that only their owner can read
-            fsync(path)
-        if target.exists():
-            os.rename(target, work / "before")
-        os.rename(result, target)
-        fsync(target.parent)
-    except Exception as error:
-        # safetensors and torch report a full disk in words of their own.
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        if full or "No space left" in str(error):
-            raise AdapterError(
-                f"the disk of {target.parent} is full: free some space, or write to another disk; nothing is left of"
-                f" {target.name}"
-            ) from error
-        if isinstance(error, OSError):
-            raise AdapterError(f"{target} cannot be written ({error.strerror or error}): give another place") from error
-        raise
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _check_target(target: Path, overwrite: bool, mark: str) -> None:
-    if not target.exists():
-        return
-    if not overwrite:
-        raise UsageError(f"{target} is there already: give another place, or overwrite it (--overwrite)")
-    if target.is_dir() and not (target / mark).is_file():
-        raise UsageError(f"{target} is a folder that rag_ft did not write, and is not replaced: give another place")
-
-
-def _clear_leftovers(target: Path) -> None:
-    """Remove what a killed process left; a process that lives may still be writing."""
-    import psutil
-
-    for leftover in target.parent.glob(f".{target.name}.partial-*-*"):
-        owner = leftover.name.removeprefix(f".{target.name}.partial-").partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _checked_dtype(dtype: str) -> Dtype:
     if dtype in DTYPES:
         return dtype
@@ -221,12 +157,7 @@ def _require_space(output: Path, model: Any, dtype: Dtype, copies: int) -> None:
     import torch
 
     size = getattr(torch, dtype).itemsize * sum(one.numel() for one in model.parameters()) * copies
-    free = shutil.disk_usage(output.parent).free
-    if free < size + _SPARE_BYTES:
-        raise AdapterError(
-            f"{output.parent} has {free / 1e6:,.0f} MB free and the merge needs {size / 1e6:,.0f} MB: free some space,"
-            " or write to another disk"
-        )
+    require_space(output.parent, size + _SPARE_BYTES, error=AdapterError)
 
 
 def _write_merged(folder: Path, loaded: LoadedModel, tuned: Weights, values: BaseValues, dtype: Dtype) -> None:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from rag_ft.dataset import read_questions
 from rag_ft.errors import PromptMismatchError, TrainingError, UsageError, first_line
+from rag_ft.files import write_atomic
 from rag_ft.index_build import library_versions
 from rag_ft.model import LoadedModel
 from rag_ft.prompt import PromptBuilder, reader_budget
@@ -34,7 +35,6 @@ from rag_ft.training.saving import (
     model_card,
     save_adapter,
     step_of,
-    write_text,
 )
 from rag_ft.training.trainer import TrainConfig
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record, check_base, documents_trained_on, lora_config
@@ -389,8 +389,8 @@ class _Run:
         elif self.work.is_dir():
             shutil.rmtree(self.work)  # left by a finished run
         self.work.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(identity, indent=1) + "\n")
-        write_text(self.work / "certificate.json", self.ready.certificate.model_dump_json(indent=1) + "\n")
+        write_atomic(path, json.dumps(identity, indent=1) + "\n")
+        write_atomic(self.work / "certificate.json", self.ready.certificate.model_dump_json(indent=1) + "\n")
 
     def record(self, history: Sequence[dict[str, float]]) -> dict[str, Any]:
         """What the adapter was made from and how, before it is measured."""

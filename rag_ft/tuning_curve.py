@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from rag_ft.checksums import sha256_of
 from rag_ft.dataset import read_questions
 from rag_ft.errors import TrainingError, UsageError
+from rag_ft.files import replacing, write_atomic
 from rag_ft.reader_score import ReaderScore
 from rag_ft.schema import Question
 from rag_ft.training.examples import ExampleConfig, Split, split_by_document
-from rag_ft.training.saving import FILES, write_text
+from rag_ft.training.saving import FILES
 from rag_ft.tuning import RUN, check_output, train_reader
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class _Log:
         """Write a size down."""
         self._points[str(size)] = {"sha256": sha256_of(folder / FILES[1]), "score": score.model_dump(mode="json")}
         content = {"identity": self._identity, "points": self._points}
-        write_text(self._path, json.dumps(content, indent=1) + "\n")
+        write_atomic(self._path, json.dumps(content, indent=1) + "\n")
 
 
 def _identity(split: Split, index: Index, examples: ExampleConfig, settings: dict[str, Any]) -> str:
@@ -171,9 +171,8 @@ def _identity(split: Split, index: Index, examples: ExampleConfig, settings: dic
 def _publish(source: Path, output: Path) -> None:
     """Copy an adapter's folder, each file renamed into place, the weights first."""
     for name in (FILES[1], *(name for name in FILES if name != FILES[1])):
-        work = output / f".{name}.{os.getpid()}"
-        shutil.copyfile(source / name, work)
-        os.replace(work, output / name)
+        with replacing(output / name) as work:
+            shutil.copyfile(source / name, work)
     shutil.copytree(source / RUN, output / RUN, dirs_exist_ok=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from rag_ft.evaluation.figures import f1_of
 from rag_ft.evaluation.judge import QUESTIONS, differences, read_results
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.runner import PREDICTIONS, read_predictions
+from rag_ft.files import write_atomic
 from rag_ft.schema import Question
 
 PAGE = "compare.html"
@@ -90,9 +90,7 @@ def compare_page(first: str | Path, second: str | Path, output: str | Path) -> P
     )
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    work = output / f".{PAGE}.{os.getpid()}"
-    work.write_text(page, encoding="utf-8")
-    os.replace(work, output / PAGE)
+    write_atomic(output / PAGE, page)
     return output / PAGE
 
 

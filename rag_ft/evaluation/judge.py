@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +39,7 @@ from rag_ft.evaluation.retrieval_metrics import CUTOFFS, retrieval_metrics
 from rag_ft.evaluation.robustness import COUNTS, Cell, robustness
 from rag_ft.evaluation.runner import Progress, read_memory, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
+from rag_ft.files import write_atomic
 from rag_ft.schema import Question
 from rag_ft.tuning_record import adapter_record, reading_record
 from rag_ft.wording import question_key
@@ -146,9 +146,7 @@ class Report(BaseModel):
             ("report.md", markdown(self)),
             ("report.html", html(self)),
         ):
-            work = folder / f".{name}.{os.getpid()}"
-            work.write_text(text, encoding="utf-8")
-            os.replace(work, folder / name)
+            write_atomic(folder / name, text)
         return folder / "report.html"
 
 

@@ -22,6 +22,7 @@ from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import Arm, Asked, failure
 from rag_ft.evaluation.memory import Memory, MemoryWatch
 from rag_ft.evaluation.predictions import Prediction
+from rag_ft.files import write_atomic
 from rag_ft.schema import Question
 
 if TYPE_CHECKING:
@@ -232,9 +233,7 @@ def read_memory(output: Path) -> dict[str, Memory]:
 
 
 def _put(path: Path, content: Mapping[str, Any]) -> None:
-    work = path.with_name(f".{path.name}.{os.getpid()}")
-    work.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(work, path)
+    write_atomic(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_predictions(path: Path) -> list[Prediction]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_ft.files import replacing, write_atomic
 from rag_ft.tuning_record import ADAPTER_RECORD
 from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
@@ -54,35 +54,13 @@ def write_adapter(
 
     target.mkdir(parents=True, exist_ok=True)
     halves = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
-    work = target / f".{FILES[1]}.{os.getpid()}"
-    try:
+    with replacing(target / FILES[1]) as work:
         save_file(halves, work, metadata={"format": "pt"})
-        work.chmod(0o644)  # safetensors makes files that only their owner can read
-        _put(work, target / FILES[1])
-    finally:
-        work.unlink(missing_ok=True)
     # Modules are a set: their order would change with every run.
     kept = {**config, "base_model_name_or_path": base_name, "target_modules": sorted(config["target_modules"])}
-    write_text(target / FILES[0], json.dumps(kept, indent=2, sort_keys=True) + "\n")
-    write_text(target / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
-    write_text(target / "README.md", card)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under another name and rename it."""
-    work = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        work.write_text(text, encoding="utf-8")
-        _put(work, path)
-    finally:
-        work.unlink(missing_ok=True)
-
-
-def _put(work: Path, path: Path) -> None:
-    """Rename a file that is on the disk for certain: after a power cut there is the old one or the new one, whole."""
-    with work.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(work, path)
+    write_atomic(target / FILES[0], json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    write_atomic(target / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
+    write_atomic(target / "README.md", card)
 
 
 def clear_checkpoints(folder: Path) -> None:

@@ -1,0 +1,230 @@
+"""Files written whole or not at all, removed only where this program made them; full disks in one sentence.
+
+Every writer and every remover of the program comes through here. What a killed process leaves behind is named
+`.NAME.partial-PID-RANDOM`, and the next writer of NAME removes it once that process is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rag_ft.errors import RagFtError, UsageError
+
+RESULT = "result"
+"""Name in a `staged` folder of the file or folder that takes the target's place."""
+BEFORE = "before"
+"""Name in a `staged` folder of what stood in the target's place."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# numpy's tofile and FAISS report a short write without errno, safetensors and torch in words of their own.
+_FULL_WORDS = re.compile(
+    r"no space left|disk quota exceeded|not enough space|\d+ requested and \d+ written|os error 28\b|os error 122\b",
+    re.IGNORECASE,
+)
+
+
+def fsync(path: Path) -> None:
+    """Make a file, or a folder's list of names, durable. Raises OSError."""
+    if os.name == "nt" and path.is_dir():  # Windows has no handle on a folder
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file and folder under a folder durable, and the folder itself. Raises OSError."""
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            fsync(path)
+    fsync(folder)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file to; after the block that file is durable and has taken the place of `path`.
+
+    If the block raises, or is interrupted, `path` is as before and nothing is left beside it. Raises OSError.
+    """
+    clear_partial(path)
+    work = path.with_name(_partial_prefix(path) + secrets.token_hex(4))
+    try:
+        yield work
+        work.chmod(0o644)  # safetensors makes files that only their owner can read
+        fsync(work)
+        os.replace(work, path)
+    finally:
+        work.unlink(missing_ok=True)
+    fsync(path.parent)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a whole file: after a crash there is the former one or the new one. Text as UTF-8. Raises OSError."""
+    with replacing(path) as work:
+        work.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def staged(target: Path, *, overwrite: bool, mark: str, error: type[RagFtError]) -> Iterator[Path]:
+    """A hidden folder beside `target`; what the block leaves in its `result` (a file or a folder) becomes `target`.
+
+    If the block raises, or is interrupted, nothing is left and `target` is as before. `overwrite` replaces what is
+    there if it is a file, or a folder that holds the file `mark`, which this program wrote: never another one, and
+    never what a link leads to. Raises UsageError; `error` for what the file system refuses.
+    """
+    _check_target(target, overwrite, mark)
+    work: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clear_partial(target)
+        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=_partial_prefix(target)))
+        yield work
+        result = work / RESULT
+        for path in [result, *result.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            fsync(path)
+        _put_in_place(result, target, work / BEFORE)
+    except Exception as reason:
+        if is_disk_full(reason):
+            raise error(disk_full(target.parent, f"nothing is left of {target.name}")) from reason
+        if isinstance(reason, OSError):
+            raise error(f"{target} cannot be written ({reason.strerror or reason}): give another place") from reason
+        raise
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _put_in_place(result: Path, target: Path, before: Path) -> None:
+    """Rename `result` to `target`; a former `target` goes to `before`, and comes back if the second rename fails."""
+    there = target.exists()
+    if there:
+        os.rename(target, before)
+    try:
+        os.rename(result, target)
+    except BaseException:
+        if there and not target.exists():
+            os.rename(before, target)
+        raise
+    fsync(target.parent)
+
+
+def _check_target(target: Path, overwrite: bool, mark: str) -> None:
+    if target.is_symlink():
+        raise UsageError(f"{target} is a link, and what it leads to is not replaced: give the place itself")
+    if not target.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{target} is there already: give another place, or overwrite it (--overwrite)")
+    if target.is_dir() and not (target / mark).is_file():
+        raise UsageError(f"{target} is a folder that rag_ft did not write, and is not replaced: give another place")
+
+
+def _partial_prefix(path: Path) -> str:
+    return f".{path.name}.partial-{os.getpid()}-"
+
+
+def partials(path: Path) -> list[Path]:
+    """What unfinished or killed writers of `path` have beside it."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.partial-\d+-[0-9a-z_]+")
+    if not path.parent.is_dir():
+        return []
+    return [leftover for leftover in path.parent.iterdir() if pattern.fullmatch(leftover.name)]
+
+
+def clear_partial(path: Path) -> None:
+    """Remove what killed processes left of `path`; what a living process is writing stays.
+
+    A process killed between the two renames of `staged` has left the former folder in its hidden one: it comes back.
+    """
+    import psutil
+
+    for leftover in partials(path):
+        if psutil.pid_exists(int(leftover.name.removeprefix(f".{path.name}.partial-").partition("-")[0])):
+            continue
+        if is_real_folder(leftover):
+            if (leftover / BEFORE).exists() and not path.exists():
+                os.rename(leftover / BEFORE, path)
+            shutil.rmtree(leftover, ignore_errors=True)
+        elif leftover.is_file() and not leftover.is_symlink():
+            leftover.unlink(missing_ok=True)
+
+
+def is_real_folder(path: Path) -> bool:
+    """Whether there is a folder at `path` itself, and not a link to one."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    # A junction of Windows is a link in all but name.
+    return stat.S_ISDIR(status.st_mode) and not bool(getattr(path, "is_junction", lambda: False)())
+
+
+def remove_tree(folder: Path, *, inside: Path, ignore_errors: bool = False) -> None:
+    """Delete a folder that this program made below `inside`; no link is followed.
+
+    `inside` is the folder the user gave, which may itself be reached by a link. A link in place of the folder, or of
+    one between, is left alone together with what it leads to: UsageError. No folder at all is no error. Raises OSError.
+    """
+    steps = folder.relative_to(inside).parts
+    if not steps or ".." in steps:
+        raise UsageError(f"{folder} does not lie below {inside}, and is not removed")
+    here = inside
+    for step in steps:
+        here = here / step
+        if not os.path.lexists(here):
+            return
+        if not is_real_folder(here):
+            raise UsageError(f"{here} is a link or a file where rag_ft keeps a folder: move it away, and try again")
+    shutil.rmtree(folder, ignore_errors=ignore_errors)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, of whatever library, says that there is no space left on the disk."""
+    seen: set[int] = set()
+    reason: BaseException | None = error
+    while reason is not None and id(reason) not in seen:
+        seen.add(id(reason))
+        if isinstance(reason, OSError) and reason.errno in _FULL:
+            return True
+        # A short write that has an errno of its own is what that says; shutil.Error lists its reasons as text.
+        if not (isinstance(reason, OSError) and reason.errno) and _FULL_WORDS.search(str(reason)):
+            return True
+        reason = reason.__cause__ or reason.__context__
+    return False
+
+
+def disk_full(folder: Path, kept: str = "") -> str:
+    """The one sentence for a full disk; `kept` says what became of the work so far."""
+    return f"the disk of {folder} is full: free some space and run the same command again" + (
+        f" ({kept})" if kept else ""
+    )
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that can still be written where `folder` is, or will be. Raises OSError."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
+def require_space(folder: Path, needed: int, *, error: type[RagFtError], kept: str = "") -> None:
+    """Raise `error` where less than `needed` bytes are free, before anything large is written."""
+    free = free_bytes(folder)
+    if free < needed:
+        raise error(
+            f"{folder} needs {needed / 1e6:,.0f} MB of free space, and its disk has {free / 1e6:,.0f} MB:"
+            " free some space, or give a folder on another disk" + (f" ({kept})" if kept else "")
+        )
