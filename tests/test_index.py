@@ -22,7 +22,8 @@ from rag_ft.errors import (
 )
 from rag_ft.index import Index
 from rag_ft.index_build import GenerationBuilder
-from rag_ft.index_manifest import content_checksum
+from rag_ft.index_folder import content_checksum
+from rag_ft.index_manifest import index_fingerprint
 from rag_ft.index_store import json_line
 from rag_ft.schema import Document
 
@@ -178,6 +179,8 @@ def test_an_index_that_was_cut_by_older_rules_is_cut_anew_when_it_is_built_again
     build(DOCUMENTS, path)
     manifest = json.loads((path / "manifest.json").read_bytes())
     assert manifest["chunking"].pop("rules") > 1  # the first indexes did not say by which
+    prints = [row.fingerprint for row in Index.load(path).entries()]
+    manifest["fingerprint"] = index_fingerprint(prints, manifest["embedder"]["fingerprint"], manifest["chunking"])
     manifest["checksum"] = content_checksum(manifest)
     (path / "manifest.json").write_text(json.dumps(manifest))
     old = Index.load(path, embedder=HashingEmbedder())

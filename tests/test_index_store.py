@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from rag_ft.chunking import ChunkingConfig
 from rag_ft.errors import IndexCorruptError, IndexFormatError, IndexMissingError, IndexStoreError
 from rag_ft.index import Index
-from rag_ft.index_manifest import FORMAT, content_checksum
-from rag_ft.index_store import IndexStore, Journal, Lines, LinesWriter, passage_key
+from rag_ft.index_folder import FORMAT, content_checksum
+from rag_ft.index_journal import Journal, passage_key
+from rag_ft.index_store import IndexStore, Lines, LinesWriter
 from rag_ft.schema import Document
 
 CHUNKING = ChunkingConfig(max_tokens=24)
@@ -63,7 +64,7 @@ def copy(sound, tmp_path) -> Path:
 
 
 def data_files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != ".lock")
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.name not in (".lock", ".rag-ft-index"))
 
 
 # Damage
@@ -371,4 +372,5 @@ def test_no_other_generation_survives_a_commit(tmp_path):
     for version in range(3):
         index = build(2, path, version)
         assert [folder.name for folder in IndexStore(path).generations.iterdir()] == [index.manifest.generation]
-        assert sorted(entry.name for entry in path.iterdir()) == [".lock", "generations", "manifest.json"]
+        names = [".lock", ".rag-ft-index", "generations", "manifest.json"]
+        assert sorted(entry.name for entry in path.iterdir()) == names
