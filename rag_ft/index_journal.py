@@ -74,11 +74,18 @@ class Journal:
         try:
             save_array(temporary, block)
             fsync(temporary)
-            os.replace(temporary, self._folder / f"block-{len(self._blocks):06d}-{digest}.npy")
+            os.replace(temporary, self._free_name(digest))
         finally:
             temporary.unlink(missing_ok=True)
         fsync(self._folder)
         self._index(block)
+
+    def _free_name(self, digest: str) -> Path:
+        """A name that nothing has, not even what somebody else put there."""
+        number = len(self._blocks)
+        while os.path.lexists(path := self._folder / f"block-{number:06d}-{digest}.npy"):
+            number += 1
+        return path
 
     def _take(self, path: Path) -> bool:
         """Take a block in; False where it is damaged and was dropped. One that was only begun goes without a word."""

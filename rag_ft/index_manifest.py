@@ -114,6 +114,12 @@ class Manifest(Record):
             raise ValueError(f"{metric[:40]!r} is not the metric of this program's indexes")
         return metric
 
+    @field_validator("versions")
+    @classmethod
+    def _texts(cls, versions: dict[str, str]) -> dict[str, str]:
+        json.dumps(versions, ensure_ascii=False).encode()  # a ValueError for half of a surrogate pair
+        return versions
+
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Manifest:
         from rag_ft.chunking import ChunkingConfig
@@ -129,7 +135,7 @@ class Manifest(Record):
         if not least <= self.search_effort <= most:
             raise ValueError(f"search_effort is {self.search_effort}, for {self.kind} it is from {least} to {most}")
         if self.kind_choice not in ("auto", self.kind):
-            raise ValueError(f"kind is {self.kind!r} where {self.kind_choice!r} was asked for")
+            raise ValueError(f"kind_choice is {self.kind_choice!r} and kind {self.kind!r}")
         extra = {RAW_VECTORS} if self.kind == "ivf-pq" and self.counts.passages else set()
         if self.files.keys() not in (_ALWAYS | _WORDS | extra, _ALWAYS | _NO_WORDS | extra):
             wrong = sorted((_ALWAYS | extra) - self.files.keys()) or sorted(self.files.keys() - _ALWAYS - extra)

@@ -178,7 +178,13 @@ class IndexStore:
         fsync(self.generations)
         fsync(self.path)
         write_atomic(self.manifest_path, manifest.to_bytes())
-        self.sweep(manifest.generation, journal=True)
+        try:
+            self.sweep(manifest.generation, journal=True)
+        except OSError as error:
+            raise IndexStoreError(
+                f"the index at {self.path} is written, but not all that it replaces could be removed"
+                f" ({error.strerror or error}): the next build, add or remove clears it"
+            ) from error
 
     def sweep(self, keep: str | None, *, journal: bool) -> None:
         """Delete generations other than `keep`, temporary files, and the journal if asked to: only what is ours."""
@@ -350,7 +356,7 @@ class Generation:
         vectors = load_array(folder / RAW_VECTORS, mmap=mmap) if stored is None else stored
         self.vectors = VectorIndex(raw, manifest.kind, manifest.search_effort, vectors, folder / VECTORS)
         self.bm25 = Bm25Index.load(folder / BM25, mmap=mmap)
-        self.sentinel_texts: list[str] = read_json(folder / SENTINELS)
+        self.sentinel_texts = _read_texts(folder / SENTINELS)
         self.sentinel_vectors: NDArray[np.float32] = load_array(folder / SENTINEL_VECTORS, mmap=False)
         self._check(raw)
 
@@ -372,9 +378,7 @@ class Generation:
         if self.keys.shape != (passages, KEY_BYTES) or self.keys.dtype != np.uint8:
             raise IndexCorruptError(f"{self.folder / KEYS} does not hold keys: {REPAIR}")
         if (
-            not isinstance(texts, list)
-            or not all(isinstance(text, str) for text in texts)
-            or bool(texts) != bool(passages)
+            bool(texts) != bool(passages)
             or self.sentinel_vectors.shape != (len(texts), dimension)
             or self.sentinel_vectors.dtype != np.float32
         ):
@@ -425,6 +429,14 @@ class Generation:
 
 
 _ROWS = TypeAdapter(TableRow)
+_TEXTS = TypeAdapter(list[str])
+
+
+def _read_texts(path: Path) -> list[str]:
+    with reading(path):
+        texts = _TEXTS.validate_python(read_json(path))
+        "".join(texts).encode()  # half of a surrogate pair is no text
+        return texts
 
 
 def _read_table(path: Path) -> list[TableRow]:

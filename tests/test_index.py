@@ -503,6 +503,63 @@ def test_save_copies_the_index_and_replaces_another(path):
     assert len([*(other / "generations").iterdir()]) == 1
 
 
+def test_save_copies_what_the_manifest_speaks_of_and_no_link_or_file_beside(path):
+    index = build(DOCUMENTS, path)
+    (path.parent / "secret.txt").write_text("mine")
+    (generation,) = (path / "generations").iterdir()
+    (generation / "linked").symlink_to(path.parent, target_is_directory=True)
+    (generation / "notes.txt").write_text("mine")
+    index.save(path.parent / "other")
+    assert not [*path.parent.glob("other/**/linked"), *path.parent.glob("other/**/*.txt")]
+
+
+def test_save_replaces_a_damaged_copy_of_the_same_state(path):
+    index = build(DOCUMENTS, path)
+    other = path.parent / "other"
+    index.save(other)
+    next(other.rglob("table.jsonl")).write_text("damaged")
+    index.save(other)
+    same(index, Index.load(other, embedder=HashingEmbedder(), verify="full"))
+
+
+@pytest.mark.parametrize("before", [[], DOCUMENTS[:2]], ids=["nothing", "an index"])
+def test_a_copy_that_finds_no_space_is_one_sentence_and_leaves_nothing(path, monkeypatch, before):
+    import shutil
+
+    index, other = build(DOCUMENTS, path), path.parent / "other"
+    if before:
+        build(before, other)
+
+    def full(source, target, *_):
+        target.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    for patch in (
+        (shutil, "copyfileobj", full),
+        (shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 0)),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(*patch)
+            with pytest.raises(
+                IndexStoreError, match=r"other.*(is full|free space).*nothing is left of the copy"
+            ) as caught:
+                index.save(other)
+        assert "Errno" not in str(caught.value)
+        assert len([*other.glob("generations/*")]) == bool(before)
+
+
+def test_a_build_that_would_not_fit_says_so_before_it_writes_the_new_index(path, monkeypatch):
+    import shutil
+
+    before = build(DOCUMENTS[:2], path)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 0))
+        with pytest.raises(IndexStoreError, match=r"needs 0 MB of free space.*what was embedded so far is kept"):
+            build(DOCUMENTS, path)
+    same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
+    assert build(DOCUMENTS, path).last_report.passages_embedded == 0
+
+
 def test_a_folder_with_other_files_is_not_turned_into_an_index(path):
     path.mkdir()
     (path / "thesis.txt").write_text("mine")
