@@ -221,7 +221,7 @@ def test_a_pipe_or_a_link_in_place_of_a_part_is_an_error_and_not_waited_for(copy
     (generation,) = (copy / "generations").iterdir()
     (generation / "keys.npy").unlink()
     os.mkfifo(generation / "keys.npy")
-    with pytest.raises(IndexCorruptError, match="keys.npy is not a file"):
+    with pytest.raises(IndexCorruptError, match=r"keys.npy is not a file"):
         Index.load(copy)
     generation.rename(copy / "moved")
     generation.symlink_to(copy / "moved", target_is_directory=True)
@@ -234,7 +234,7 @@ def test_what_cannot_be_opened_again_is_never_committed(copy, monkeypatch):
 
     before = Index.load(copy).manifest
     monkeypatch.setattr(index_build, "save_array", lambda path, array: np.save(path, array[:-1]))
-    with pytest.raises(IndexCorruptError, match="do not belong together|does not have the length"):
+    with pytest.raises(IndexCorruptError, match=r"do not belong together|does not have the length"):
         build(7, copy)
     assert Index.load(copy, verify="full").manifest == before
     assert len([*(copy / "generations").iterdir()]) == 1
