@@ -39,14 +39,16 @@ _WORDS = frozenset(f"{BM25}/{name}" for name in BM25_FILES)
 _NO_WORDS = frozenset({f"{BM25}/{BM25_EMPTY}"})
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=0)]
+"""Half of a surrogate pair, which is no UTF-8, is not let through where a length is counted."""
 Count = Annotated[int, Field(ge=0)]
 
 
 class EmbedderEntry(Record):
     """The embedder that made the vectors."""
 
-    name: Annotated[str, Field(min_length=1)]
-    fingerprint: Annotated[str, Field(min_length=1)]
+    name: Text
+    fingerprint: Text
     dimension: int = Field(ge=1, le=_LARGEST)
     max_tokens: int = Field(ge=1)
 
@@ -89,7 +91,7 @@ class Manifest(Record):
     recall_at_10: float = Field(ge=0, le=1, allow_inf_nan=False)
     """Against exact search, measured when documents were last built or added; 1 for flat."""
     counts: Counts
-    versions: dict[str, str]
+    versions: dict[Text, Text]
     """Versions of the libraries that wrote it."""
     files: dict[str, FileEntry]
     """By path inside the generation's folder."""
@@ -113,12 +115,6 @@ class Manifest(Record):
         if metric != METRIC:
             raise ValueError(f"{metric[:40]!r} is not the metric of this program's indexes")
         return metric
-
-    @field_validator("versions")
-    @classmethod
-    def _texts(cls, versions: dict[str, str]) -> dict[str, str]:
-        json.dumps(versions, ensure_ascii=False).encode()  # a ValueError for half of a surrogate pair
-        return versions
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Manifest:

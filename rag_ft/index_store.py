@@ -198,7 +198,7 @@ class IndexStore:
             remove_journal(self.journal, inside=self.path)
         if foreign := foreign_in_index(self.path):
             more = f" and {len(foreign) - 1} more" if foreign[1:] else ""
-            logger.warning("%s%s was not written by rag_ft and stays: keep such files elsewhere", foreign[0], more)
+            logger.warning("rag_ft did not write %s%s and leaves it alone: keep such files elsewhere", foreign[0], more)
         if self.path.exists():
             fsync(self.path)
 

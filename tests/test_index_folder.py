@@ -110,7 +110,7 @@ def test_what_is_not_ours_in_an_index_is_told_and_stays(tmp_path, caplog):
     notes = tmp_path / "generations" / "notes.txt"
     notes.write_text("mine")
     index = attacks.build(tmp_path, 3)
-    assert f"{notes} was not written by rag_ft and stays" in caplog.text
+    assert f"rag_ft did not write {notes} and leaves it alone" in caplog.text
     (leftovers,) = [check for check in index.verify().checks if check.name == "leftovers"]
     assert leftovers.ok and str(notes) in leftovers.detail
 

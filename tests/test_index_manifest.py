@@ -56,7 +56,7 @@ def test_an_unchanged_manifest_is_read(tmp_path, manifest):
         ("embedder.dimension", 0),
         ("embedder.dimension", "64"),
         ("embedder.max_tokens", 8),
-        ("embedder.fingerprint", ""),
+        ("embedder.name", "\ud800"),
         ("metric", "l2"),
         ("chunking.max_tokens", 1),
         ("chunking.max_tokens", "24"),
