@@ -422,6 +422,8 @@ class Index:
         kept = "nothing is left of the copy"
         with target.writing(lock_timeout_s, kept):
             if self._is_saved_in(target):
+                # One that was killed may have left what it replaced.
+                target.sweep(target.committed_generation(), journal=True)
                 return
             needed = sum(entry.size for entry in self.manifest.files.values())
             require_space(target.path, needed, error=IndexStoreError, kept=kept)

@@ -532,6 +532,20 @@ def test_save_copies_what_the_manifest_speaks_of_and_no_link_or_file_beside(path
     assert not [*path.parent.glob("other/**/linked"), *path.parent.glob("other/**/*.txt")]
 
 
+def test_a_save_that_was_ended_after_its_commit_is_finished_by_the_next(path, monkeypatch):
+    from rag_ft.index_store import IndexStore
+
+    index, other = build(DOCUMENTS, path), path.parent / "other"
+    build(DOCUMENTS[:2], other)
+    with monkeypatch.context() as patched:
+        patched.setattr(IndexStore, "sweep", lambda self, keep, *, journal: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            index.save(other)
+    assert len([*(other / "generations").iterdir()]) == 2
+    index.save(other)
+    assert Index.load(other, embedder=HashingEmbedder()).verify().ok
+
+
 def test_save_replaces_a_damaged_copy_of_the_same_state(path):
     index = build(DOCUMENTS, path)
     other = path.parent / "other"
