@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import re
 import sys
@@ -16,12 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.errors import IndexCorruptError
+from rag_ft.index_folder import BM25, BM25_EMPTY, BM25_FILES
+from rag_ft.index_reading import REPAIR, load_array, read_json, reading, save_array
 from rag_ft.vectors import SCORE_DECIMALS, Scored
 
 _WORD = re.compile(r"\w+")
-_EMPTY_PARAMS = "empty.json"
 K1 = 1.5
 B = 0.75
+
+_PARAMS = {
+    "k1": K1,
+    "b": B,
+    "delta": 0.5,
+    "method": "lucene",
+    "idf_method": "lucene",
+    "dtype": "float32",
+    "int_dtype": "int32",
+    "backend": "numpy",
+}
+_ARRAYS = ("data", "indices", "indptr")
+"""In the order of their files in `BM25_FILES`, before those of vocabulary and settings."""
+_VOCABULARY, _SETTINGS = BM25_FILES[-2:]
 
 STOPWORDS = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
@@ -77,9 +93,10 @@ class Words:
 class Bm25Index:
     """BM25 over numbered texts (Lucene's variant, k1 1.5, b 0.75). Safe for concurrent searches."""
 
-    def __init__(self, index: Any | None, size: int) -> None:
+    def __init__(self, index: Any | None, size: int, folder: Path = Path(BM25)) -> None:
         self._index = index
         self._size = size
+        self._folder = folder
         self._words = Words()
 
     def __len__(self) -> int:
@@ -96,7 +113,7 @@ class Bm25Index:
         ]
         if not any(numbered):
             return cls(None, len(numbered))
-        index = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", csc_backend="numpy")
+        index = bm25s.BM25(**_PARAMS, csc_backend="numpy")
         index.scores = index.build_index_from_ids(
             unique_token_ids=list(range(len(vocabulary))), corpus_token_ids=numbered, show_progress=False
         )
@@ -107,30 +124,44 @@ class Bm25Index:
     def save(self, folder: Path) -> None:
         """Write arrays as .npy and the vocabulary as JSON into a folder, created if missing.
 
-        Raises OSError.
+        As bm25s would, but for short writes: numpy's own do not say that the disk is full. Raises OSError.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if self._index is None:
-            (folder / _EMPTY_PARAMS).write_text(json.dumps({"num_docs": self._size}), encoding="utf-8")
-        else:
-            self._index.save(folder, show_progress=False, allow_pickle=False)
+            (folder / BM25_EMPTY).write_text(json.dumps({"num_docs": self._size}), encoding="utf-8")
+            return
+        for name, path in zip(_ARRAYS, BM25_FILES, strict=False):
+            save_array(folder / path, self._index.scores[name])
+        vocabulary = json.dumps(self._index.vocab_dict, ensure_ascii=False, separators=(",", ":"))
+        (folder / _VOCABULARY).write_text(vocabulary, encoding="utf-8")
+        params = {**_PARAMS, "num_docs": self._size, "version": importlib.metadata.version("bm25s")}
+        (folder / _SETTINGS).write_text(json.dumps(params, indent=4), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool = True) -> Bm25Index:
         """Read what `save` wrote; files are expected to have had their checksums compared.
 
-        Raises IndexCorruptError.
+        No setting is believed that is not this program's own. Raises IndexStoreError.
         """
         bm25s = _bm25s()
-        try:
-            if (folder / _EMPTY_PARAMS).exists():
-                return cls(None, int(json.loads((folder / _EMPTY_PARAMS).read_text(encoding="utf-8"))["num_docs"]))
-            index = bm25s.BM25.load(folder, mmap=mmap, allow_pickle=False, load_corpus=False, show_progress=False)
-            return cls(index, int(index.scores["num_docs"]))
-        except FileNotFoundError:
-            raise
-        except (ValueError, KeyError, TypeError, EOFError) as error:
-            raise IndexCorruptError(f"{folder} cannot be read ({error}): build the index again") from error
+        with reading(folder):
+            if (folder / BM25_EMPTY).exists():
+                return cls(None, _size(read_json(folder / BM25_EMPTY), folder / BM25_EMPTY))
+            params = read_json(folder / _SETTINGS)
+            size = _size(params, folder / _SETTINGS)
+            wrong = [name for name, value in _PARAMS.items() if name != "backend" and params.get(name) != value]
+            if wrong:
+                raise IndexCorruptError(f"{folder / _SETTINGS} has another {wrong[0]!r} than is ever used: {REPAIR}")
+            vocabulary = read_json(folder / _VOCABULARY)
+            paths = dict(zip(_ARRAYS, BM25_FILES, strict=False))
+            arrays = {name: load_array(folder / path, mmap=mmap) for name, path in paths.items()}
+            _check(folder, vocabulary, arrays)
+            index = bm25s.BM25(**_PARAMS, csc_backend="numpy")
+            index.scores = {**arrays, "num_docs": size}
+            index.nonoccurrence_array = None
+            index.vocab_dict = vocabulary
+            index.unique_token_ids_set = set(vocabulary.values())
+            return cls(index, size, folder)
 
     def equals(self, other: Bm25Index) -> bool:
         """Whether both hold the same words, postings and scores."""
@@ -165,7 +196,8 @@ class Bm25Index:
         known = [vocabulary[word] for word in self._words.of(query) if word in vocabulary]
         if not known:
             return None
-        scores: NDArray[np.float32] = self._index.get_scores_from_ids(known)
+        with reading(self._folder):
+            scores: NDArray[np.float32] = self._index.get_scores_from_ids(known)
         return scores
 
     def _search_one(self, query: str, k: int, allowed: NDArray[np.int64] | None) -> list[Scored]:
@@ -179,6 +211,32 @@ class Bm25Index:
             rows, found = rows[found >= threshold], found[found >= threshold]
         order = np.argsort(-found, kind="stable")[:k]
         return [Scored(int(rows[place]), float(found[place])) for place in order]
+
+
+def _size(params: Any, path: Path) -> int:
+    """The number of texts that settings speak of."""
+    size = params.get("num_docs") if isinstance(params, dict) else None
+    if type(size) is not int or size < 0:
+        raise IndexCorruptError(f"{path} does not say of how many texts: {REPAIR}")
+    return size
+
+
+def _check(folder: Path, vocabulary: Any, arrays: dict[str, NDArray[Any]]) -> None:
+    """Raise IndexCorruptError unless each word of the vocabulary has postings."""
+    for name, path in zip(_ARRAYS, BM25_FILES, strict=False):
+        types = (np.float32,) if name == "data" else (np.int32, np.int64)
+        if arrays[name].dtype not in types or arrays[name].ndim != 1:
+            raise IndexCorruptError(f"{folder / path} does not hold postings: {REPAIR}")
+    starts = arrays["indptr"]
+    if (
+        not isinstance(vocabulary, dict)
+        or list(vocabulary.values()) != list(range(len(vocabulary)))
+        or len(starts) != len(vocabulary) + 1
+        or int(starts[0]) != 0
+        or not bool(np.all(starts[1:] >= starts[:-1]))
+        or not int(starts[-1]) == len(arrays["data"]) == len(arrays["indices"])
+    ):
+        raise IndexCorruptError(f"{folder} holds words and postings that do not belong together: {REPAIR}")
 
 
 def _rounded(scores: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from rag_ft.errors import CorpusError, UsageError, first_problem
 from rag_ft.formats import MAX_FILE_BYTES, READERS, Unreadable, extract
+from rag_ft.index_folder import holds_index
 from rag_ft.metadata import json_value
 from rag_ft.schema import Document, Metadata
 from rag_ft.squad import parse_squad
@@ -124,7 +125,7 @@ def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path], known: Set[str]
         corpus.fail(folder, f"cannot be listed ({error.strerror})")
 
     def is_index(folder: Path) -> bool:
-        return folder.resolve() in excluded or (folder != root and _holds_index(folder))
+        return folder.resolve() in excluded or (folder != root and holds_index(folder))
 
     @cache  # asked for only where there are links
     def own_folders() -> set[Path]:
@@ -175,10 +176,6 @@ def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path], known: Set[str]
                 continue
             seen_files.add(target)
             yield from _file(path, corpus.file, corpus, asked_for=not known.isdisjoint((corpus.file, str(path))))
-
-
-def _holds_index(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file() and (folder / "generations").is_dir()
 
 
 def _printable(source: str | Path) -> str:

@@ -22,7 +22,7 @@ from rag_ft.errors import (
     UsageError,
     WeightsError,
 )
-from rag_ft.files import sync_tree
+from rag_ft.files import require_space, sync_tree
 from rag_ft.filters import Where, as_filter, matches
 from rag_ft.index_build import GenerationBuilder, check_sentinels
 from rag_ft.index_manifest import BuildReport, EmbedderEntry, Failure, Manifest, RemovalReport, VerifyReport
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 10.0
+_COPY_BYTES = 4 * 1024 * 1024
 
 
 class Index:
@@ -418,24 +419,48 @@ class Index:
         target = IndexStore(Path(path))
         if target.path.exists() and self.path.exists() and target.path.samefile(self.path):
             return
-        with target.writing(lock_timeout_s):
-            folder = target.generations / self.manifest.generation
-            if folder.exists():
-                if target.committed_generation() == self.manifest.generation:
-                    check_files(folder, self.manifest.files, level="full")
-                    return
-                shutil.rmtree(folder)
+        kept = "nothing is left of the copy"
+        with target.writing(lock_timeout_s, kept):
+            if self._is_saved_in(target):
+                # One that was killed may have left what it replaced.
+                target.sweep(target.committed_generation(), journal=True)
+                return
+            needed = sum(entry.size for entry in self.manifest.files.values())
+            require_space(target.path, needed, error=IndexStoreError, kept=kept)
+            folder = target.new_generation()
             try:
-                shutil.copytree(self._generation.folder, folder)
-            except shutil.Error as error:
-                raise IndexStoreError(f"{self.path} cannot be copied to {target.path} ({error}): try again") from error
+                self._copy_files(folder)
+                check_files(folder, self.manifest.files, level="full")
+                sync_tree(folder)
+                target.commit(self.manifest.model_copy(update={"generation": folder.name}))
+            except BaseException:
+                target.abandon(folder)
+                raise
+
+    def _is_saved_in(self, target: IndexStore) -> bool:
+        """Whether the target is this very state, every byte of it."""
+        try:
+            manifest = target.read_manifest()
+            if manifest.model_copy(update={"generation": self.manifest.generation}) != self.manifest:
+                return False
+            check_files(target.generations / manifest.generation, manifest.files, level="full")
+        except (IndexStoreError, OSError):
+            return False
+        return True
+
+    def _copy_files(self, folder: Path) -> None:
+        """Copy the files that the manifest speaks of, and nothing else."""
+        for name in self.manifest.files:
+            try:
+                file = (self._generation.folder / name).open("rb")
             except FileNotFoundError as error:
                 raise IndexMissingError(
                     f"the index at {self.path} was written again meanwhile: load it again, then save"
                 ) from error
-            check_files(folder, self.manifest.files, level="full")
-            sync_tree(folder)
-            target.commit(self.manifest)
+            with file:
+                (folder / name).parent.mkdir(exist_ok=True)
+                with (folder / name).open("wb") as copy:
+                    shutil.copyfileobj(file, copy, _COPY_BYTES)
 
     # Trusting
 

@@ -7,11 +7,9 @@ former generation or in a build that was killed, is not embedded again, wherever
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -23,31 +21,27 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from rag_ft.bm25 import Bm25Index
-from rag_ft.errors import IndexMismatchError
-from rag_ft.index_manifest import Counts, EmbedderEntry, Failure, Manifest
-from rag_ft.index_store import (
+from rag_ft.errors import IndexMismatchError, IndexStoreError
+from rag_ft.files import require_space
+from rag_ft.index_folder import (
     BM25,
     DOCUMENTS,
-    KEY_BYTES,
     KEYS,
     PASSAGES,
     RAW_VECTORS,
     SENTINEL_VECTORS,
     SENTINELS,
+    STAGED_DOCUMENTS,
+    STAGED_PASSAGES,
     TABLE,
     VECTORS,
-    Generation,
-    IndexStore,
-    Journal,
-    LinesWriter,
-    TableRow,
-    json_line,
-    passage_key,
-    passage_row,
-    seal,
 )
+from rag_ft.index_journal import KEY_BYTES, Journal, passage_key
+from rag_ft.index_manifest import Counts, EmbedderEntry, Failure, Manifest, index_fingerprint
+from rag_ft.index_reading import reading, save_array
+from rag_ft.index_store import Generation, IndexStore, LinesWriter, TableRow, json_line, passage_row, seal
 from rag_ft.schema import Document, Passage
-from rag_ft.vectors import KindChoice, build_vectors, choose_kind, stored_vectors, write_vectors
+from rag_ft.vectors import HNSW_NEIGHBOURS, KindChoice, build_vectors, choose_kind, stored_vectors, write_vectors
 
 if TYPE_CHECKING:
     from rag_ft.chunking import Chunker
@@ -60,13 +54,13 @@ BLOCK_PASSAGES = 1024
 """Passages embedded between two writes of the journal: a killed build loses at most these, about 10 s."""
 RECALL_QUERIES = 200
 RECALL_QUERY_WORDS = 12
+_GRAPH_BYTES = 2 * 4 * HNSW_NEIGHBOURS
+"""What an HNSW index keeps of each vector beside the vector itself: its neighbours."""
 SENTINELS_KEPT = 8
 SENTINELS_CHECKED = 3
 SENTINEL_COSINE = 0.999
 """Another batch or processor moves the cosine by under 1e-5, another pooling or prefix by over 1e-2."""
 
-_STAGED_DOCUMENTS = "staged-documents.tmp"
-_STAGED_PASSAGES = "staged-passages.tmp"
 _LIBRARIES = (
     "rag-ft",
     "faiss-cpu",
@@ -77,13 +71,6 @@ _LIBRARIES = (
     "tokenizers",
     "torch",
 )
-
-
-def index_fingerprint(fingerprints: Iterable[str], embedder: str, chunking: Mapping[str, JsonValue]) -> str:
-    """SHA-256 over the documents' fingerprints (in any order), the embedder's, and the chunking."""
-    content = {"documents": sorted(fingerprints), "embedder": embedder, "chunking": dict(chunking)}
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def check_sentinels(generation: Generation, embedder: Embedder, where: Path) -> None:
@@ -158,8 +145,12 @@ class GenerationBuilder:
         )
         self._journal = Journal(store.journal, entry.fingerprint, entry.dimension)
         self.folder = store.new_generation()
-        self._staged_documents = (self.folder / _STAGED_DOCUMENTS).open("w+b")
-        self._staged_passages = (self.folder / _STAGED_PASSAGES).open("w+b")
+        try:
+            self._staged_documents = (self.folder / STAGED_DOCUMENTS).open("w+b")
+            self._staged_passages = (self.folder / STAGED_PASSAGES).open("w+b")
+        except BaseException:
+            store.abandon(self.folder)
+            raise
         self.chosen: dict[str, int | _Staged] = {}
         """By document id: its number in the base, or what was staged."""
         self._files: dict[str, str] = {}
@@ -299,20 +290,21 @@ class GenerationBuilder:
         """Write all files of the generation, sealed, and return the manifest to commit."""
         self.embed_pending()
         order = [self.chosen[name] for name in sorted(self.chosen)]
+        self._require_space(order, kind_choice)
         table = self._write_lines(order)
+        self._drop_staging()
         vectors, keys = self._vectors_and_keys(order)
-        np.save(self.folder / KEYS, keys, allow_pickle=False)
+        save_array(self.folder / KEYS, keys)
         # Without an embedder (a removal) nothing can be measured: kind and effort stay what they were.
         carried = self._base.manifest if self._base is not None and self._embedder is None else None
         kind = carried.kind if carried else choose_kind(kind_choice, len(vectors))
         index, effort = build_vectors(vectors, kind, lambda: self._recall_queries(table, vectors))
         write_vectors(index, self.folder / VECTORS)
         if stored_vectors(index) is None:
-            np.save(self.folder / RAW_VECTORS, vectors, allow_pickle=False)
+            save_array(self.folder / RAW_VECTORS, vectors)
         del index
         Bm25Index.build(self._texts(table)).save(self.folder / BM25)
         self._write_sentinels(table, vectors)
-        self._drop_staging()
         return Manifest(
             generation=self.folder.name,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -330,8 +322,8 @@ class GenerationBuilder:
 
     def _drop_staging(self) -> None:
         for file, name in (
-            (self._staged_documents, _STAGED_DOCUMENTS),
-            (self._staged_passages, _STAGED_PASSAGES),
+            (self._staged_documents, STAGED_DOCUMENTS),
+            (self._staged_passages, STAGED_PASSAGES),
         ):
             file.close()
             (self.folder / name).unlink(missing_ok=True)
@@ -343,9 +335,27 @@ class GenerationBuilder:
                 with contextlib.suppress(OSError):  # a full disk takes no more of what they still hold
                     file.close()
         finally:
-            # Unless the commit was through when something after it failed.
-            if self._store.committed_generation() != self.folder.name:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            self._store.abandon(self.folder)
+
+    def _require_space(self, order: Sequence[int | _Staged], kind_choice: KindChoice) -> None:
+        """Raise IndexStoreError where the disk cannot hold what is certain to be written: texts, keys and vectors.
+
+        The postings come on top, whose size only their making tells.
+        """
+        lines, rows = 0, 0
+        for place in order:
+            if isinstance(place, int):
+                base = self._kept(place)
+                first, last = int(base.firsts[place]), int(base.firsts[place + 1])
+                rows += last - first
+                lines += int(base.documents.lengths(place, place + 1).sum())
+                lines += int(base.passages.lengths(first, last).sum())
+            else:
+                rows += len(place.lengths)
+                lines += place.document[1] - place.document[0] + sum(place.lengths)
+        vector = 4 * self._entry.dimension + (_GRAPH_BYTES if choose_kind(kind_choice, rows) == "hnsw" else 0)
+        needed = lines + rows * (vector + KEY_BYTES)
+        require_space(self._store.path, needed, error=IndexStoreError, kept="what was embedded so far is kept")
 
     def _write_lines(self, order: Sequence[int | _Staged]) -> list[TableRow]:
         table: list[TableRow] = []
@@ -423,7 +433,7 @@ class GenerationBuilder:
         wanted = set(rows)
         texts = [text for row, text in enumerate(self._texts(table)) if row in wanted]
         (self.folder / SENTINELS).write_bytes(json_line(texts))
-        np.save(self.folder / SENTINEL_VECTORS, vectors[rows], allow_pickle=False)
+        save_array(self.folder / SENTINEL_VECTORS, vectors[rows])
 
 
 def _spread(rows: int, wanted: int) -> list[int]:
@@ -441,7 +451,7 @@ def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
     """What is embedded of each passage of a passage file, in order."""
     from rag_ft.chunking import passage_text
 
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         for row in table:
             for _ in range(row.passages):
                 content = json.loads(next(file))

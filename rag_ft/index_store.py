@@ -4,6 +4,7 @@
     path/generations/<id>/      the files the manifest speaks of; never changed once committed
     path/.journal/              vectors of a build that is under way, kept when it is killed
     path/.lock                  held by the one writer
+    path/.rag-ft-index          says that the folder is rag_ft's
 
 A writer fills a new generation, replaces the manifest, then deletes the former generation. Readers that
 have the former one open keep it (its files are unlinked, not overwritten); one that comes in between reads
@@ -14,22 +15,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import logging
 import mmap as mmap_module
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from rag_ft.bm25 import Bm25Index
 from rag_ft.checksums import sha256_of
@@ -39,35 +38,47 @@ from rag_ft.errors import (
     IndexLockedError,
     IndexMissingError,
     IndexStoreError,
-    UsageError,
+    first_problem,
 )
-from rag_ft.files import fsync, partials, sync_tree, write_atomic
-from rag_ft.index_manifest import FORMAT, FileEntry, Manifest, content_checksum
+from rag_ft.files import fsync, is_real_folder, sync_tree, write_atomic
+from rag_ft.index_folder import (
+    BM25,
+    DOCUMENTS,
+    FORMAT,
+    GENERATIONS,
+    JOURNAL,
+    KEYS,
+    LOCK,
+    MANIFEST,
+    MANIFEST_BYTES,
+    PASSAGES,
+    RAW_VECTORS,
+    SENTINEL_VECTORS,
+    SENTINELS,
+    TABLE,
+    VECTORS,
+    check_may_write,
+    content_checksum,
+    foreign_in_index,
+    is_generation,
+    mark,
+    offsets_path,
+    remove_generation,
+    remove_journal,
+    unfinished_manifests,
+)
+from rag_ft.index_journal import KEY_BYTES
+from rag_ft.index_manifest import FileEntry, Manifest, index_fingerprint
+from rag_ft.index_reading import REPAIR, load_array, read_json, reading, regular_size, save_array, say_os_error
 from rag_ft.schema import Document, Metadata, Passage
-from rag_ft.vectors import VectorIndex, read_vectors, stored_vectors
+from rag_ft.vectors import VectorIndex, kind_of, read_vectors, stored_vectors
 
 logger = logging.getLogger(__name__)
 
 VerifyLevel: TypeAlias = Literal["quick", "full", "none"]
 
-VECTORS = "vectors.faiss"
-RAW_VECTORS = "vectors.npy"
-KEYS = "keys.npy"
-PASSAGES = "passages.jsonl"
-DOCUMENTS = "documents.jsonl"
-TABLE = "table.jsonl"
-BM25 = "bm25"
-SENTINELS = "sentinels.json"
-SENTINEL_VECTORS = "sentinels.npy"
-
-KEY_BYTES = 16
-_OWN_NAMES = {"manifest.json", "generations", ".journal", ".lock"}
 _RETRIES = 20
-
-
-def passage_key(text: str) -> bytes:
-    """What a vector is found again by: the first 16 bytes of the SHA-256 of the text that was embedded."""
-    return hashlib.sha256(text.encode("utf-8")).digest()[:KEY_BYTES]
+_KEPT = "the former index is untouched, and what was embedded so far is kept"
 
 
 class IndexStore:
@@ -75,15 +86,16 @@ class IndexStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.manifest_path = path / "manifest.json"
-        self.generations = path / "generations"
-        self.journal = path / ".journal"
+        self.manifest_path = path / MANIFEST
+        self.generations = path / GENERATIONS
+        self.journal = path / JOURNAL
 
     def read_manifest(self) -> Manifest:
         """The manifest, its own checksum compared. Raises IndexStoreError of the fitting kind."""
         path = self.manifest_path
         try:
-            data = path.read_bytes()
+            size = regular_size(path)
+            data = path.read_bytes() if size <= MANIFEST_BYTES else b"-"
         except (FileNotFoundError, NotADirectoryError) as error:
             raise IndexMissingError(
                 f"there is no index at {self.path}: build one with 'rag-ft index build' or give another folder"
@@ -94,32 +106,35 @@ class IndexStore:
             content = json.loads(data)
             if not isinstance(content, dict):
                 raise ValueError("not an object")
-        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+            signed = content.get("checksum") == content_checksum(content)
+        except Exception as error:  # whatever bytes that are no JSON raise
             what = "is empty" if not data else "is not the JSON of an index manifest"
-            raise IndexCorruptError(f"{path} {what}: {_REPAIR}") from error
-        version = content.get("format")
-        if isinstance(version, int) and version > FORMAT:
+            raise IndexCorruptError(f"{path} {what}: {REPAIR}") from error
+        version = content.pop("format", None)
+        if type(version) is int and version > FORMAT:
             raise IndexFormatError(
                 f"{path} is in index format {version} of a newer rag_ft, this one reads up to {FORMAT}: "
                 "upgrade rag_ft, or build the index again in another folder"
             )
-        if content.pop("checksum", None) != content_checksum(content):
-            raise IndexCorruptError(f"{path} was edited or damaged (its own checksum differs): {_REPAIR}")
+        if not signed:
+            raise IndexCorruptError(f"{path} was edited or damaged (its own checksum differs): {REPAIR}")
+        content.pop("checksum")
         try:
-            return Manifest.model_validate(content)
+            return Manifest.model_validate({"format": version, **content}, strict=True)
         except ValidationError as error:
-            field = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise IndexCorruptError(f"{path} has no valid {field!r}: {_REPAIR}") from error
+            raise IndexCorruptError(f"{path} is not what an index writes ({first_problem(error)}): {REPAIR}") from error
 
     @contextlib.contextmanager
-    def writing(self, timeout_s: float) -> Iterator[None]:
-        """Hold the index as its one writer; errors of the file system inside become IndexStoreError."""
+    def writing(self, timeout_s: float, kept: str = _KEPT) -> Iterator[None]:
+        """Hold the index as its one writer; errors of the file system inside become IndexStoreError.
+
+        A folder that is no index, and not empty either, is refused before anything is written to it: UsageError.
+        `kept`: what a full disk leaves of the work.
+        """
         try:
-            if self.path.exists() and not self.path.is_dir():
-                raise UsageError(f"{self.path} is a file: give a folder for the index")
-            self._refuse_foreign_folder()
+            check_may_write(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
+            lock = FileLock(self.path / LOCK)
             try:
                 lock.acquire(timeout=timeout_s)
             except Timeout as error:
@@ -128,22 +143,12 @@ class IndexStore:
                     "then try again"
                 ) from error
             try:
+                mark(self.path)
                 yield
             finally:
                 lock.release()
         except OSError as error:
-            raise say_os_error(error, self.path) from error
-
-    def _refuse_foreign_folder(self) -> None:
-        """A folder with someone's files in it is not turned into an index."""
-        if not self.path.is_dir():
-            return
-        names = {entry.name for entry in self.path.iterdir()}
-        foreign = sorted(
-            name for name in names - _OWN_NAMES if not name.startswith((".manifest-", ".manifest.json.partial-"))
-        )
-        if foreign and "generations" not in names:
-            raise UsageError(f"{self.path} holds other files ({foreign[0]}): give a new or empty folder for the index")
+            raise say_os_error(error, self.path, kept) from error
 
     def committed_generation(self) -> str | None:
         """Name of the generation that the manifest speaks of; None where there is no readable manifest."""
@@ -158,45 +163,44 @@ class IndexStore:
         folder.mkdir(parents=True)
         return folder
 
+    def abandon(self, folder: Path) -> None:
+        """Delete a generation that will not be committed, unless it was, and something failed after that."""
+        if self.committed_generation() != folder.name:
+            with contextlib.suppress(OSError):
+                remove_generation(folder, inside=self.path)
+
     def commit(self, manifest: Manifest) -> None:
-        """Make the manifest the index's own, then delete everything that it does not speak of."""
+        """Make the manifest the index's own, then delete everything that it does not speak of.
+
+        The new generation is opened before: what cannot be read again never takes the place of what can.
+        """
+        Generation(self.generations / manifest.generation, manifest, mmap=True)
         fsync(self.generations)
         fsync(self.path)
         write_atomic(self.manifest_path, manifest.to_bytes())
-        self.sweep(manifest.generation, journal=True)
-
-    def unfinished_manifests(self) -> list[Path]:
-        """What killed writers left of a manifest; only the holder of the lock may call them that."""
-        return [*partials(self.manifest_path), *self.path.glob(".manifest-*.tmp")]
+        try:
+            self.sweep(manifest.generation, journal=True)
+        except OSError as error:
+            raise IndexStoreError(
+                f"the index at {self.path} is written, but not all that it replaces could be removed"
+                f" ({error.strerror or error}): the next build, add or remove clears it"
+            ) from error
 
     def sweep(self, keep: str | None, *, journal: bool) -> None:
-        """Delete generations other than `keep`, temporary files, and the journal if asked to."""
-        for folder in self.generations.glob("*"):
-            if folder.name != keep:
-                # On Windows a reader's open files stay until the next sweep.
-                shutil.rmtree(folder, ignore_errors=os.name == "nt")
-        for leftover in self.unfinished_manifests():
+        """Delete generations other than `keep`, temporary files, and the journal if asked to: only what is ours."""
+        if is_real_folder(self.generations):
+            for folder in self.generations.iterdir():
+                if folder.name != keep:
+                    remove_generation(folder, inside=self.path)
+        for leftover in unfinished_manifests(self.path):
             leftover.unlink(missing_ok=True)
-        if journal and self.journal.exists():
-            shutil.rmtree(self.journal)
+        if journal:
+            remove_journal(self.journal, inside=self.path)
+        if foreign := foreign_in_index(self.path):
+            more = f" and {len(foreign) - 1} more" if foreign[1:] else ""
+            logger.warning("rag_ft did not write %s%s and leaves it alone: keep such files elsewhere", foreign[0], more)
         if self.path.exists():
             fsync(self.path)
-
-
-_REPAIR = "build the index again with 'rag-ft index build', or restore it from a copy"
-
-
-def say_os_error(error: OSError, path: Path) -> IndexStoreError:
-    """An error of the file system as one sentence."""
-    where = os.fspath(error.filename) if isinstance(error.filename, str) else os.fspath(path)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return IndexStoreError(
-            f"the disk of {path} is full: free some space and run the same command again "
-            "(the former index is untouched, and what was embedded so far is kept)"
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return IndexStoreError(f"no permission to use {where}: allow it or give a folder that you own")
-    return IndexStoreError(f"{where} cannot be used ({error.strerror or error}): repair it or give another folder")
 
 
 def seal(folder: Path) -> dict[str, FileEntry]:
@@ -217,12 +221,12 @@ def check_files(folder: Path, files: dict[str, FileEntry], *, level: VerifyLevel
     """
     for name, entry in files.items():
         path = folder / name
-        size = path.stat().st_size
+        size = regular_size(path)
         if size != entry.size:
             what = "is empty" if size == 0 else f"has {size:,} bytes"
-            raise IndexCorruptError(f"{path} {what} instead of {entry.size:,}: {_REPAIR}")
+            raise IndexCorruptError(f"{path} {what} instead of {entry.size:,}: {REPAIR}")
         if level != "none" and sha256_of(path, fresh=level == "full") != entry.sha256:
-            raise IndexCorruptError(f"{path} was edited or damaged (its checksum differs): {_REPAIR}")
+            raise IndexCorruptError(f"{path} was edited or damaged (its checksum differs): {REPAIR}")
 
 
 class LinesWriter:
@@ -245,12 +249,7 @@ class LinesWriter:
         """Finish both files."""
         self._file.close()
         lengths = np.concatenate([np.zeros(1, dtype=np.int64), *self._lengths])
-        np.save(offsets_path(self._path), np.cumsum(lengths, dtype=np.int64), allow_pickle=False)
-
-
-def offsets_path(path: Path) -> Path:
-    """Where the line starts of a JSON Lines file are kept."""
-    return path.with_suffix(".offsets.npy")
+        save_array(offsets_path(self._path), np.cumsum(lengths, dtype=np.int64))
 
 
 def json_line(content: Any) -> bytes:
@@ -262,13 +261,17 @@ class Lines:
     """A JSON Lines file mapped into memory, read line by line in any order. Safe for concurrent readers."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._offsets: NDArray[np.int64] = load_array(offsets_path(path), mmap=True)
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             # An empty file cannot be mapped.
             self._data = mmap_module.mmap(file.fileno(), 0, access=mmap_module.ACCESS_READ) if size else b""
-        if len(self._offsets) == 0 or int(self._offsets[-1]) != size:
-            raise IndexCorruptError(f"{path} does not have the length its offsets tell: {_REPAIR}")
+        offsets = self._offsets
+        if offsets.dtype != np.int64 or offsets.ndim != 1 or len(offsets) == 0 or int(offsets[-1]) != size:
+            raise IndexCorruptError(f"{path} does not have the length its offsets tell: {REPAIR}")
+        if int(offsets[0]) != 0 or not bool(np.all(offsets[1:] > offsets[:-1])):
+            raise IndexCorruptError(f"{offsets_path(path)} holds line starts that do not rise: {REPAIR}")
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -283,31 +286,22 @@ class Lines:
         return lengths
 
     def __getitem__(self, row: int) -> Any:
-        return json.loads(self.raw(row, row + 1))
-
-
-def load_array(path: Path, *, mmap: bool) -> NDArray[Any]:
-    """An array from a .npy file, never unpickled.
-
-    Raises IndexCorruptError; FileNotFoundError if it is gone.
-    """
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise IndexCorruptError(f"{path} is not an array ({error}): {_REPAIR}") from error
-    return array
+        with reading(self.path):
+            return json.loads(self.raw(row, row + 1))
 
 
 @dataclass(frozen=True)
 class TableRow:
     """What is known of a document without reading its text."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     id: str
     fingerprint: str
     title: str
     source: str
     metadata: Metadata
-    passages: int
+    passages: Annotated[int, Field(ge=0, strict=True)]
     file: str = ""
     """The file that it was read from, as `Corpus.file`; empty where that is its id, or where it was in memory."""
 
@@ -339,16 +333,20 @@ def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
 
 
 class Generation:
-    """The files of one committed state of an index, open for reading. Immutable."""
+    """The files of one committed state of an index, open for reading. Immutable.
+
+    What the manifest says of them is compared, whoever wrote its checksum: names, sizes and sums are not enough where
+    both were changed. Raises IndexStoreError, here and in every later read.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest, *, mmap: bool) -> None:
         self.folder = folder
         self.manifest = manifest
         self.passages = Lines(folder / PASSAGES)
         self.documents = Lines(folder / DOCUMENTS)
-        with (folder / TABLE).open("rb") as file:
-            self.table = [TableRow(**json.loads(line)) for line in file]
-        counts = np.array([0, *(row.passages for row in self.table)], dtype=np.int64)
+        self.table = _read_table(folder / TABLE)
+        with reading(folder / TABLE):
+            counts = np.array([0, *(row.passages for row in self.table)], dtype=np.int64)
         self.firsts: NDArray[np.int64] = np.cumsum(counts)
         """Row of each document's first passage, and after the last one the number of passages."""
         self.row_of = {row.id: number for number, row in enumerate(self.table)}
@@ -356,17 +354,44 @@ class Generation:
         raw = read_vectors(folder / VECTORS, mmap=mmap)
         stored = stored_vectors(raw)
         vectors = load_array(folder / RAW_VECTORS, mmap=mmap) if stored is None else stored
-        self.vectors = VectorIndex(raw, manifest.kind, manifest.search_effort, vectors)
+        self.vectors = VectorIndex(raw, manifest.kind, manifest.search_effort, vectors, folder / VECTORS)
         self.bm25 = Bm25Index.load(folder / BM25, mmap=mmap)
-        self.sentinel_texts: list[str] = json.loads((folder / SENTINELS).read_text(encoding="utf-8"))
+        self.sentinel_texts = _read_texts(folder / SENTINELS)
         self.sentinel_vectors: NDArray[np.float32] = load_array(folder / SENTINEL_VECTORS, mmap=False)
-        found = (len(self.passages), len(self.keys), len(self.vectors), len(self.bm25), int(self.firsts[-1]))
-        if len({*found, manifest.counts.passages}) != 1 or len(self.documents) != len(self.table):
-            raise IndexCorruptError(f"{folder} holds files that do not belong together: {_REPAIR}")
-        if vectors.shape != (manifest.counts.passages, manifest.embedder.dimension):
-            raise IndexCorruptError(
-                f"{folder / VECTORS} has vectors of another shape than the manifest says: {_REPAIR}"
-            )
+        self._check(raw)
+
+    def _check(self, raw: Any) -> None:
+        """Compare the files with the manifest and with each other."""
+        manifest, passages = self.manifest, self.manifest.counts.passages
+        dimension = manifest.embedder.dimension
+        texts = self.sentinel_texts
+        rows = (len(self.passages), len(self.keys), len(self.vectors), len(self.bm25), int(self.firsts[-1]))
+        if {*rows} != {passages} or len(self.documents) != len(self.table):
+            raise IndexCorruptError(f"{self.folder} holds files that do not belong together: {REPAIR}")
+        if manifest.counts.documents != len(self.table) or len(self.row_of) != len(self.table):
+            raise self._differs("counts.documents", TABLE)
+        if kind_of(raw) != (manifest.kind if passages else "flat"):
+            raise self._differs("kind", VECTORS)
+        vectors = self.vectors.vectors
+        if vectors.shape != (passages, dimension) or vectors.dtype != np.float32 or raw.d != dimension:
+            raise self._differs("embedder.dimension", VECTORS)
+        if self.keys.shape != (passages, KEY_BYTES) or self.keys.dtype != np.uint8:
+            raise IndexCorruptError(f"{self.folder / KEYS} does not hold keys: {REPAIR}")
+        if (
+            bool(texts) != bool(passages)
+            or self.sentinel_vectors.shape != (len(texts), dimension)
+            or self.sentinel_vectors.dtype != np.float32
+        ):
+            raise IndexCorruptError(f"{self.folder / SENTINELS} does not hold the texts of its vectors: {REPAIR}")
+        with reading(self.folder / TABLE):
+            prints = (row.fingerprint for row in self.table)
+            fingerprint = index_fingerprint(prints, manifest.embedder.fingerprint, manifest.chunking)
+        if fingerprint != manifest.fingerprint:
+            raise self._differs("fingerprint", TABLE)
+
+    def _differs(self, field: str, name: str) -> IndexCorruptError:
+        manifest = self.folder.parent.parent / MANIFEST
+        return IndexCorruptError(f"{manifest} says another {field!r} than {self.folder / name} has: {REPAIR}")
 
     def __len__(self) -> int:
         return len(self.passages)
@@ -381,24 +406,42 @@ class Generation:
         for row in range(int(self.firsts[number]), int(self.firsts[number + 1])):
             yield self._passage(self.table[number], self.passages[row])
 
-    @staticmethod
-    def _passage(document: TableRow, content: dict[str, Any]) -> Passage:
-        return Passage(
-            id=f"{document.id}#{content['start']}-{content['end']}",
-            document_id=document.id,
-            text=content["text"],
-            start=content["start"],
-            end=content["end"],
-            title=content.get("title", document.title),
-            source=document.source,
-            headings=tuple(content["headings"]),
-            page=content["page"],
-            metadata=document.metadata,
-        )
+    def _passage(self, document: TableRow, content: dict[str, Any]) -> Passage:
+        with reading(self.passages.path):
+            return Passage(
+                id=f"{document.id}#{content['start']}-{content['end']}",
+                document_id=document.id,
+                text=content["text"],
+                start=content["start"],
+                end=content["end"],
+                title=content.get("title", document.title),
+                source=document.source,
+                headings=tuple(content["headings"]),
+                page=content["page"],
+                metadata=document.metadata,
+            )
 
     def document(self, number: int) -> Document:
         """A document, by its number in the table."""
-        return Document.model_validate(self.documents[number])
+        content = self.documents[number]
+        with reading(self.documents.path):
+            return Document.model_validate(content)
+
+
+_ROWS = TypeAdapter(TableRow)
+_TEXTS = TypeAdapter(list[str])
+
+
+def _read_texts(path: Path) -> list[str]:
+    with reading(path):
+        texts = _TEXTS.validate_python(read_json(path))
+        "".join(texts).encode()  # half of a surrogate pair is no text
+        return texts
+
+
+def _read_table(path: Path) -> list[TableRow]:
+    with reading(path), path.open("rb") as file:
+        return [_ROWS.validate_python(json.loads(line)) for line in file]
 
 
 def open_generation(store: IndexStore, *, verify: VerifyLevel, mmap: bool = True) -> Generation:
@@ -407,87 +450,16 @@ def open_generation(store: IndexStore, *, verify: VerifyLevel, mmap: bool = True
     for _ in range(_RETRIES):
         folder = store.generations / manifest.generation
         try:
-            check_files(folder, manifest.files, level=verify)
-            return Generation(folder, manifest, mmap=mmap)
-        except (OSError, IndexCorruptError, ValueError, KeyError, TypeError) as error:
+            with reading(folder):
+                if not is_generation(folder):
+                    if os.path.lexists(folder):
+                        raise IndexCorruptError(f"{folder} is a link or a file where a folder was written: {REPAIR}")
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+                check_files(folder, manifest.files, level=verify)
+                return Generation(folder, manifest, mmap=mmap)
+        except IndexStoreError:
             newest = store.read_manifest()
             if newest.generation == manifest.generation:
-                raise _say_unreadable(error, folder) from error
+                raise
             manifest = newest  # a writer has replaced the generation meanwhile
     raise IndexLockedError(f"the index at {store.path} is being written over and over: try again later")
-
-
-def _say_unreadable(error: Exception, folder: Path) -> IndexStoreError:
-    if isinstance(error, IndexStoreError):
-        return error
-    if isinstance(error, FileNotFoundError):
-        return IndexCorruptError(f"{error.filename or folder} is missing: {_REPAIR}")
-    if isinstance(error, OSError):
-        return say_os_error(error, folder)
-    return IndexCorruptError(f"{folder} holds something that cannot be read ({error}): {_REPAIR}")
-
-
-class Journal:
-    """Vectors of a build under way, by the key of their text.
-
-    Durable block by block, so a killed build resumes.
-    """
-
-    def __init__(self, folder: Path, embedder_fingerprint: str, dimension: int) -> None:
-        own = hashlib.sha256(f"{embedder_fingerprint} {dimension}".encode()).hexdigest()[:16]
-        if folder.is_dir():
-            for other in folder.iterdir():
-                if other.name != own:
-                    shutil.rmtree(other)
-        self._folder = folder / own
-        self._type = np.dtype([("key", np.uint8, KEY_BYTES), ("vector", np.float32, dimension)])
-        self._blocks: list[NDArray[Any]] = []
-        self._places: dict[bytes, tuple[int, int]] = {}
-        if self._folder.is_dir():
-            for path in sorted(self._folder.iterdir()):
-                self._take(path)
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, key: bytes) -> NDArray[np.float32]:
-        block, row = self._places[key]
-        vector: NDArray[np.float32] = self._blocks[block]["vector"][row]
-        return vector
-
-    def append(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
-        """Add a block; it is on disk when this returns. Raises OSError."""
-        block = np.empty(len(keys), dtype=self._type)
-        block["key"] = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), KEY_BYTES)
-        block["vector"] = vectors
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # The checksum is in the name: a block that is not what was written is embedded again, not believed.
-        digest = hashlib.sha256(block.tobytes()).hexdigest()[:32]
-        temporary = self._folder / f"block-{secrets.token_hex(4)}.tmp"
-        with temporary.open("wb") as file:
-            np.save(file, block, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._folder / f"block-{len(self._blocks):06d}-{digest}.npy")
-        fsync(self._folder)
-        self._index(block)
-
-    def _take(self, path: Path) -> None:
-        try:
-            block = load_array(path, mmap=True)
-            sound = block.dtype == self._type and path.stem.endswith(hashlib.sha256(block.tobytes()).hexdigest()[:32])
-        except (OSError, IndexCorruptError):
-            sound = False
-        if sound:
-            self._index(block)
-        else:
-            logger.info("%s is incomplete and is dropped", path)
-            path.unlink(missing_ok=True)
-
-    def _index(self, block: NDArray[Any]) -> None:
-        for row, key in enumerate(block["key"]):
-            self._places[key.tobytes()] = (len(self._blocks), row)
-        self._blocks.append(block)

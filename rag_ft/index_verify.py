@@ -14,9 +14,11 @@ import numpy as np
 
 from rag_ft.bm25 import Bm25Index
 from rag_ft.errors import RagFtError
-from rag_ft.index_build import check_sentinels, index_fingerprint, passage_texts
-from rag_ft.index_manifest import Check, VerifyReport
-from rag_ft.index_store import PASSAGES, Generation, IndexStore, open_generation, passage_key
+from rag_ft.index_build import check_sentinels, passage_texts
+from rag_ft.index_folder import LOCK, PASSAGES, foreign_in_index, own_in_index, unfinished_manifests
+from rag_ft.index_journal import passage_key
+from rag_ft.index_manifest import Check, VerifyReport, index_fingerprint
+from rag_ft.index_store import Generation, IndexStore, open_generation
 from rag_ft.schema import Document, Passage
 from rag_ft.sentences import sentence_spans
 
@@ -64,14 +66,7 @@ def verify_index(index: Index, absent: str | None, progress: Callable[[str], Non
         )
     except RagFtError as error:
         note("embedder", False, str(error))
-    leftovers = _leftovers(store, generation)
-    note(
-        "leftovers",
-        not leftovers,
-        f"{leftovers[0]} was left by a build that was ended: {_CLEAR}"
-        if leftovers
-        else "no files beside those of the manifest",
-    )
+    note("leftovers", *_check_leftovers(store, generation))
     if absent is not None:
         for check_absent in _check_absent(index, store, generation, absent):
             note(check_absent.name, check_absent.ok, check_absent.detail)
@@ -142,12 +137,16 @@ def _check_fingerprint(generation: Generation) -> Outcome:
     return False, manifest.fingerprint[:12]
 
 
-def _leftovers(store: IndexStore, generation: Generation) -> list[Path]:
-    found = [folder for folder in store.generations.iterdir() if folder.name != generation.folder.name]
+def _check_leftovers(store: IndexStore, generation: Generation) -> tuple[bool, str]:
     known = {generation.folder / name for name in generation.manifest.files}
-    found += [path for path in generation.folder.rglob("*") if path.is_file() and path not in known]
-    found += [path for path in (store.journal,) if path.exists()]
-    return found + store.unfinished_manifests()
+    leftovers = [path for path in own_in_index(store.path) if path not in known]
+    leftovers += unfinished_manifests(store.path)
+    if leftovers:
+        return False, f"{leftovers[0]} was left by a build that was ended: {_CLEAR}"
+    foreign = foreign_in_index(store.path)
+    if foreign:
+        return True, f"nothing of ended builds; {foreign[0]} was not written by rag_ft and stays in any case"
+    return True, "no files beside those of the manifest"
 
 
 def _check_absent(index: Index, store: IndexStore, generation: Generation, absent: str) -> Iterator[Check]:
@@ -282,7 +281,7 @@ def _vectors_absent(index: Index, generation: Generation, documents: list[Docume
 
 
 def _all_files(store: IndexStore) -> Iterator[Path]:
-    return (path for path in sorted(store.path.rglob("*")) if path.is_file() and path.name != ".lock")
+    return (path for path in sorted(store.path.rglob("*")) if path.is_file() and path.name != LOCK)
 
 
 def _holds(path: Path, needle: bytes) -> bool:

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.errors import IndexCorruptError, UsageError
+from rag_ft.index_folder import VECTORS
+from rag_ft.index_reading import REPAIR, reading
 
 Kind: TypeAlias = Literal["flat", "hnsw", "ivf-pq"]
 KindChoice: TypeAlias = Literal["auto", "flat", "hnsw", "ivf-pq"]
@@ -169,38 +171,61 @@ def _exact_rows(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> l
 
 
 def write_vectors(index: Any, path: Path) -> None:
-    """Write a FAISS index; raises OSError, also for FAISS's own write errors."""
-    faiss = _faiss()
+    """Write a FAISS index; raises OSError, also for FAISS's own write errors.
 
-    try:
-        faiss.write_index(index, os.fspath(path))
-    except RuntimeError as error:
-        full = "No space left" in str(error)
-        code = errno.ENOSPC if full else errno.EIO
-        raise OSError(code, os.strerror(code), os.fspath(path)) from error
+    The bytes go through a file of Python's: FAISS's own writer prints to stderr that its last bytes found no room, and
+    returns as if they had.
+    """
+    faiss = _faiss()
+    reason: OSError | None = None
+
+    def write(data: bytes) -> int:
+        nonlocal reason
+        try:
+            return file.write(data)
+        except OSError as error:
+            reason = error
+            return 0
+
+    with path.open("wb") as file:
+        try:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(write))
+        except RuntimeError as error:
+            raise reason or OSError(errno.EIO, str(error), os.fspath(path)) from error
 
 
 def read_vectors(path: Path, *, mmap: bool) -> Any:
     """A FAISS index from a file whose checksum has been compared, mapped into memory where FAISS can.
 
-    Only the kinds that are built here are let in. Raises IndexCorruptError.
+    Only the kinds that are built here are let in. Raises IndexStoreError.
     """
     faiss = _faiss()
 
     flags = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP) if mmap else 0
-    try:
-        index = faiss.read_index(os.fspath(path), flags)
-    except (RuntimeError, MemoryError) as error:
-        reason = str(error).strip().splitlines()[-1][:160]
-        raise IndexCorruptError(f"{path} cannot be read by FAISS ({reason}): build the index again") from error
-    allowed = (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexHNSWFlat, faiss.IndexIVFPQ)
-    inner = [faiss.downcast_index(index.quantizer)] if type(index) is faiss.IndexIVFPQ else []
-    for part in [index, *inner]:
-        if type(part) not in allowed:
-            raise IndexCorruptError(
-                f"{path} holds a FAISS {type(part).__name__}, which this program never writes: build the index again"
-            )
-    return index
+    with reading(path):
+        try:
+            index = faiss.read_index(os.fspath(path), flags)
+        except (RuntimeError, MemoryError) as error:
+            path.stat()  # a file that is gone is that and no damage
+            reason = (str(error).strip().splitlines() or ["MemoryError"])[-1][:160]
+            raise IndexCorruptError(f"{path} cannot be read by FAISS ({reason}): {REPAIR}") from error
+        allowed = (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexHNSWFlat, faiss.IndexIVFPQ)
+        inner = [faiss.downcast_index(index.quantizer)] if type(index) is faiss.IndexIVFPQ else []
+        for part in [index, *inner]:
+            if type(part) not in allowed:
+                raise IndexCorruptError(
+                    f"{path} holds a FAISS {type(part).__name__}, which this program never writes: {REPAIR}"
+                )
+        if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+            raise IndexCorruptError(f"{path} does not search by inner product: {REPAIR}")
+        return index
+
+
+def kind_of(index: Any) -> Kind:
+    """The kind that a FAISS index is, of those that are let in."""
+    faiss = _faiss()
+
+    return "hnsw" if type(index) is faiss.IndexHNSWFlat else "ivf-pq" if type(index) is faiss.IndexIVFPQ else "flat"
 
 
 def stored_vectors(index: Any) -> NDArray[np.float32] | None:
@@ -224,8 +249,11 @@ def stored_vectors(index: Any) -> NDArray[np.float32] | None:
 class VectorIndex:
     """A FAISS index ready to be searched, with the vectors themselves. Safe for concurrent searches."""
 
-    def __init__(self, index: Any, kind: Kind, effort: int, vectors: NDArray[np.float32]) -> None:
+    def __init__(
+        self, index: Any, kind: Kind, effort: int, vectors: NDArray[np.float32], path: Path = Path(VECTORS)
+    ) -> None:
         self._index = index
+        self._path = path
         self.kind = kind
         self._effort = effort
         self.vectors = vectors
@@ -277,7 +305,8 @@ class VectorIndex:
             params = faiss.SearchParameters(sel=selector)
         if len(self) == 0:
             return np.zeros((len(queries), 0), dtype=np.int64)
-        _, rows = self._index.search(queries, count, params=params)
+        with reading(self._path):
+            _, rows = self._index.search(queries, count, params=params)
         found: NDArray[np.int64] = rows
         return found
 

@@ -10,6 +10,7 @@ from langchain_core.documents import Document as LangchainDocument
 
 from rag_ft.corpus import document_fingerprint, read_corpus
 from rag_ft.errors import CorpusError, UsageError
+from rag_ft.index_folder import mark
 from rag_ft.schema import Document
 
 
@@ -249,11 +250,19 @@ def test_a_folder_is_read_in_order_and_says_what_it_leaves_out(tmp_path):
 
 
 def test_an_index_inside_the_folder_is_not_read(tmp_path):
-    for name in ("a.txt", "index/generations/x.txt", "index/manifest.json", "other/b.txt"):
+    for name in ("a.txt", "index/x.txt", "other/b.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("Text.")
+    mark(tmp_path / "index")
     assert list(read(tmp_path)[0]) == ["a.txt", "other/b.txt"]
     assert list(read(tmp_path, exclude=[tmp_path / "other"])[0]) == ["a.txt"]
+
+
+def test_a_folder_with_the_names_of_an_index_is_read_where_no_index_is(tmp_path):
+    for name in ("a.txt", "site/generations/x.txt", "site/manifest.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}" if name.endswith("json") else "Text.")
+    assert list(read(tmp_path)[0]) == ["a.txt", "site/generations/x.txt"]
 
 
 def test_symlink_loops_end_and_no_file_is_read_twice(tmp_path):

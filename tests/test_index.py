@@ -22,7 +22,8 @@ from rag_ft.errors import (
 )
 from rag_ft.index import Index
 from rag_ft.index_build import GenerationBuilder
-from rag_ft.index_manifest import content_checksum
+from rag_ft.index_folder import content_checksum
+from rag_ft.index_manifest import index_fingerprint
 from rag_ft.index_store import json_line
 from rag_ft.schema import Document
 
@@ -178,6 +179,8 @@ def test_an_index_that_was_cut_by_older_rules_is_cut_anew_when_it_is_built_again
     build(DOCUMENTS, path)
     manifest = json.loads((path / "manifest.json").read_bytes())
     assert manifest["chunking"].pop("rules") > 1  # the first indexes did not say by which
+    prints = [row.fingerprint for row in Index.load(path).entries()]
+    manifest["fingerprint"] = index_fingerprint(prints, manifest["embedder"]["fingerprint"], manifest["chunking"])
     manifest["checksum"] = content_checksum(manifest)
     (path / "manifest.json").write_text(json.dumps(manifest))
     old = Index.load(path, embedder=HashingEmbedder())
@@ -498,6 +501,94 @@ def test_save_copies_the_index_and_replaces_another(path):
     index.save(other)
     index.save(path)
     assert len([*(other / "generations").iterdir()]) == 1
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-pq"])
+def test_an_index_that_was_emptied_opens_and_takes_documents_again(path, kind):
+    build(DOCUMENTS[:3], path, kind=kind).remove([one.id for one in DOCUMENTS[:3]])
+    index = Index.load(path, embedder=HashingEmbedder())
+    assert len(index) == 0 and index.manifest.kind == kind and index.verify().ok
+    index.add(DOCUMENTS[:1], progress=False)
+    assert len(index) > 0 and index.verify().ok
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-pq"])
+def test_an_index_from_before_the_mark_is_updated_without_embedding_again(path, kind):
+    before = build(DOCUMENTS, path, kind=kind)
+    (path / ".rag-ft-index").unlink()
+    same(before, Index.load(path, embedder=HashingEmbedder(), verify="full"))
+    index = build(DOCUMENTS, path, kind=kind)
+    assert (index.last_report.passages_embedded, index.last_report.unchanged) == (0, len(DOCUMENTS))
+    assert index.fingerprint == before.fingerprint and (path / ".rag-ft-index").is_file()
+
+
+def test_save_copies_what_the_manifest_speaks_of_and_no_link_or_file_beside(path):
+    index = build(DOCUMENTS, path)
+    (path.parent / "secret.txt").write_text("mine")
+    (generation,) = (path / "generations").iterdir()
+    (generation / "linked").symlink_to(path.parent, target_is_directory=True)
+    (generation / "notes.txt").write_text("mine")
+    index.save(path.parent / "other")
+    assert not [*path.parent.glob("other/**/linked"), *path.parent.glob("other/**/*.txt")]
+
+
+def test_a_save_that_was_ended_after_its_commit_is_finished_by_the_next(path, monkeypatch):
+    from rag_ft.index_store import IndexStore
+
+    index, other = build(DOCUMENTS, path), path.parent / "other"
+    build(DOCUMENTS[:2], other)
+    with monkeypatch.context() as patched:
+        patched.setattr(IndexStore, "sweep", lambda self, keep, *, journal: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            index.save(other)
+    assert len([*(other / "generations").iterdir()]) == 2
+    index.save(other)
+    assert Index.load(other, embedder=HashingEmbedder()).verify().ok
+
+
+def test_save_replaces_a_damaged_copy_of_the_same_state(path):
+    index = build(DOCUMENTS, path)
+    other = path.parent / "other"
+    index.save(other)
+    next(other.rglob("table.jsonl")).write_text("damaged")
+    index.save(other)
+    same(index, Index.load(other, embedder=HashingEmbedder(), verify="full"))
+
+
+@pytest.mark.parametrize("before", [[], DOCUMENTS[:2]], ids=["nothing", "an index"])
+def test_a_copy_that_finds_no_space_is_one_sentence_and_leaves_nothing(path, monkeypatch, before):
+    import shutil
+
+    index, other = build(DOCUMENTS, path), path.parent / "other"
+    if before:
+        build(before, other)
+
+    def full(source, target, *_):
+        target.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    for patch in (
+        (shutil, "copyfileobj", full),
+        (shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 0)),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(*patch)
+            with pytest.raises(IndexStoreError, match=r"(full|free space).*nothing is left of the copy") as told:
+                index.save(other)
+        assert "Errno" not in str(told.value)
+        assert len([*other.glob("generations/*")]) == bool(before)
+
+
+def test_a_build_that_would_not_fit_says_so_before_it_writes_the_new_index(path, monkeypatch):
+    import shutil
+
+    before = build(DOCUMENTS[:2], path)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 0))
+        with pytest.raises(IndexStoreError, match=r"needs 0 MB of free space.*what was embedded so far is kept"):
+            build(DOCUMENTS, path)
+    same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
+    assert build(DOCUMENTS, path).last_report.passages_embedded == 0
 
 
 def test_a_folder_with_other_files_is_not_turned_into_an_index(path):

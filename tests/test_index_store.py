@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attacks import run_attack
 from fakes import HashingEmbedder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,8 +21,8 @@ from hypothesis import strategies as st
 from rag_ft.chunking import ChunkingConfig
 from rag_ft.errors import IndexCorruptError, IndexFormatError, IndexMissingError, IndexStoreError
 from rag_ft.index import Index
-from rag_ft.index_manifest import FORMAT, content_checksum
-from rag_ft.index_store import IndexStore, Journal, Lines, LinesWriter, passage_key
+from rag_ft.index_folder import FORMAT, content_checksum
+from rag_ft.index_store import IndexStore, Lines, LinesWriter
 from rag_ft.schema import Document
 
 CHUNKING = ChunkingConfig(max_tokens=24)
@@ -63,7 +64,7 @@ def copy(sound, tmp_path) -> Path:
 
 
 def data_files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != ".lock")
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.name not in (".lock", ".rag-ft-index"))
 
 
 # Damage
@@ -186,6 +187,59 @@ def test_adding_to_and_removing_from_a_damaged_index_is_refused(copy):
     assert index.verify().ok is False
 
 
+@pytest.mark.parametrize("line", [b"null", b"[" * 90_000, b"\xff", b'{"start": -1}', b'{"id": 3}', b"9" * 5000])
+def test_a_line_that_is_damaged_while_the_index_is_open_is_one_error(copy, line):
+    """As by an editor that writes in place: the checksums were compared long before."""
+    index = Index.load(copy, embedder=HashingEmbedder())
+    generation = index._generation
+    for lines in (generation.passages, generation.documents):
+        size = int(lines.lengths(0, 1)[0])
+        data = bytearray(lines._data)
+        data[:size] = line[: size - 1].ljust(size - 1) + b"\n"
+        lines._data = bytes(data)
+    reads = [
+        lambda: index.passage(0),
+        lambda: index.passages_of("doc0.md"),
+        lambda: index.document("doc0.md"),
+        lambda: [*index.passages()],
+        lambda: index.search_text(["paragraph"], 99),
+        lambda: index.bm25_search(["paragraph"], 99),
+    ]
+    for read in reads:
+        with pytest.raises(IndexCorruptError, match=r"(passages|documents).jsonl .*build the index again"):
+            read()
+
+
+def test_postings_that_lead_beyond_the_passages_are_an_error_of_the_index(copy):
+    index = Index.load(copy, embedder=HashingEmbedder(), mmap=False)
+    index._generation.bm25._index.scores["indices"] += 1000
+    with pytest.raises(IndexCorruptError, match="bm25 cannot be read"):
+        index.bm25_search(["paragraph"], 3)
+
+
+def test_a_pipe_or_a_link_in_place_of_a_part_is_an_error_and_not_waited_for(copy):
+    (generation,) = (copy / "generations").iterdir()
+    (generation / "keys.npy").unlink()
+    os.mkfifo(generation / "keys.npy")
+    with pytest.raises(IndexCorruptError, match=r"keys.npy is not a file"):
+        Index.load(copy)
+    generation.rename(copy / "moved")
+    generation.symlink_to(copy / "moved", target_is_directory=True)
+    with pytest.raises(IndexCorruptError, match="is a link or a file where a folder was written"):
+        Index.load(copy)
+
+
+def test_what_cannot_be_opened_again_is_never_committed(copy, monkeypatch):
+    import rag_ft.index_build as index_build
+
+    before = Index.load(copy).manifest
+    monkeypatch.setattr(index_build, "save_array", lambda path, array: np.save(path, array[:-1]))
+    with pytest.raises(IndexCorruptError, match=r"do not belong together|does not have the length"):
+        build(7, copy)
+    assert Index.load(copy, verify="full").manifest == before
+    assert len([*(copy / "generations").iterdir()]) == 1
+
+
 def test_nothing_in_an_index_is_a_pickle(copy):
     for file in data_files(copy):
         if file.suffix == ".npy":
@@ -293,6 +347,14 @@ def test_what_a_killed_build_left_of_a_removed_document_is_erased_with_it(tmp_pa
     assert index.verify("doc3.md").ok
 
 
+def test_kills_before_any_change_of_the_file_system_leave_the_former_index_or_the_new_one():
+    assert "first save" in run_attack("index", "--only", "kills", "--kills", "14")
+
+
+def test_a_full_disk_is_called_that_and_leaves_the_former_index_and_nothing_else():
+    assert "each change" in run_attack("index", "--only", "disks", "--step", "200000")
+
+
 # Readers beside a writer
 
 
@@ -344,31 +406,10 @@ def test_no_lines_are_no_lines(tmp_path):
     assert len(Lines(tmp_path / "x.jsonl")) == 0
 
 
-def test_the_journal_keeps_vectors_by_text_and_drops_those_of_another_embedder(tmp_path):
-    keys = [passage_key(text) for text in ("one", "two")]
-    vectors = np.arange(8, dtype=np.float32).reshape(2, 4)
-    Journal(tmp_path, "e1", 4).append(keys, vectors)
-    again = Journal(tmp_path, "e1", 4)
-    assert len(again) == 2
-    assert np.array_equal(again[keys[1]], vectors[1])
-    assert keys[0] not in Journal(tmp_path, "e2", 4)
-    assert keys[0] not in Journal(tmp_path, "e1", 4)
-
-
-def test_a_damaged_block_of_the_journal_is_embedded_again(tmp_path):
-    keys = [passage_key(text) for text in ("one", "two")]
-    for key in keys:
-        Journal(tmp_path, "e", 4).append([key], np.ones((1, 4), dtype=np.float32))
-    first, second = sorted(tmp_path.rglob("*.npy"))
-    first.write_bytes(first.read_bytes()[:-1])
-    second.write_bytes(second.read_bytes()[:-1] + b"\x00")
-    assert len(Journal(tmp_path, "e", 4)) == 0
-    assert [*tmp_path.rglob("*.npy")] == []
-
-
 def test_no_other_generation_survives_a_commit(tmp_path):
     path = tmp_path / "index"
     for version in range(3):
         index = build(2, path, version)
         assert [folder.name for folder in IndexStore(path).generations.iterdir()] == [index.manifest.generation]
-        assert sorted(entry.name for entry in path.iterdir()) == [".lock", "generations", "manifest.json"]
+        names = [".lock", ".rag-ft-index", "generations", "manifest.json"]
+        assert sorted(entry.name for entry in path.iterdir()) == names

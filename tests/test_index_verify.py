@@ -152,9 +152,9 @@ def test_leftovers_with_the_document_are_found(index, folder):
     shutil.copytree(kept, generation / "ffffffffffffffff")
     index.remove("hr/pay.md")
     assert failed(index.verify(str(folder / "hr" / "pay.md"))) == []
-    stale = index.path / ".journal" / "x"
+    stale = index.path / ".journal" / "0123456789abcdef"
     stale.mkdir(parents=True)
-    (stale / "note.json").write_text('{"id":"hr/pay.md","text":"Bonuses are paid in June."}')
+    (stale / "block-01234567.tmp").write_text('{"id":"hr/pay.md","text":"Bonuses are paid in June."}')
     assert failed(index.verify("hr/pay.md")) == ["leftovers", "absent: files"]
     assert failed(index.verify(str(folder / "hr" / "pay.md"))) == ["leftovers", "absent: sentences"]
 

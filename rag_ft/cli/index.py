@@ -86,12 +86,18 @@ def remove(
     import json
 
     from rag_ft.cli.render import stdout
+    from rag_ft.errors import UsageError
     from rag_ft.index import Index
     from rag_ft.tuning_record import adapters_trained_on
 
     found = Index.load(index)
     chosen: Any = (document or None, parse_where(where))
-    going = found.remove(*chosen, dry_run=True).documents
+    try:
+        going = found.remove(*chosen, dry_run=True).documents
+    except UsageError:
+        if not dry_run:
+            found.remove(*chosen)  # what a removal left that was ended goes, and it says the same
+        raise
     prints = [found.document_fingerprint(name) for name in going]
     files = {one.id: one.source for one in found.entries() if one.id in going and Path(one.source).is_file()}
     report = found.remove(*chosen, dry_run=dry_run)

@@ -1,0 +1,92 @@
+"""Reading and writing an index's files: whatever a damaged one raises is one error, and no short write goes unseen."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.errors import IndexCorruptError, IndexStoreError, RagFtError, first_line
+from rag_ft.files import disk_full, is_disk_full
+
+REPAIR = "build the index again with 'rag-ft index build', or restore it from a copy"
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever a damaged `path` makes the block raise becomes an IndexStoreError that names it.
+
+    No list of exceptions: parsers raise what they like, and the next version of one something else.
+    """
+    try:
+        yield
+    except RagFtError:
+        raise
+    except FileNotFoundError as error:
+        raise IndexCorruptError(f"{error.filename or path} is missing: {REPAIR}") from error
+    except MemoryError as error:
+        raise IndexCorruptError(
+            f"{path} asks for more memory than there is: it is damaged or too large for this machine; {REPAIR}"
+        ) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise say_os_error(error, path) from error
+        raise IndexCorruptError(f"{path} cannot be read ({first_line(error)}): {REPAIR}") from error
+
+
+def say_os_error(error: OSError, path: Path, kept: str = "") -> IndexStoreError:
+    """An error of the file system as one sentence; `kept`: what a full disk leaves of the work."""
+    where = os.fspath(error.filename) if isinstance(error.filename, str) else os.fspath(path)
+    if is_disk_full(error):
+        return IndexStoreError(disk_full(path, kept))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return IndexStoreError(f"no permission to use {where}: allow it or give a folder that you own")
+    return IndexStoreError(f"{where} cannot be used ({error.strerror or error}): repair it or give another folder")
+
+
+def regular_size(path: Path) -> int:
+    """The size of a file, reached by a link or not; a pipe, which never ends, is damage. Raises OSError."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise IndexCorruptError(f"{path} is not a file: {REPAIR}")
+    return status.st_size
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises IndexStoreError."""
+    with reading(path):
+        return json.loads(path.read_bytes())
+
+
+def load_array(path: Path, *, mmap: bool) -> NDArray[Any]:
+    """An array from a .npy file, never unpickled. Raises IndexStoreError."""
+    with reading(path):
+        if mmap:
+            return np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as file:  # `np.load` would try archives and pickles too
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a .npy file. Raises OSError, with the system's reason where the disk is full, which numpy's own has not."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        file.write(array_header(array.shape, array.dtype))
+        file.write(array.data.cast("B") if array.size else b"")
+
+
+def array_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """What a .npy file holds before the numbers, for an array in C order."""
+    header = io.BytesIO()
+    content = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, content)
+    return header.getvalue()
