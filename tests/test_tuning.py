@@ -14,8 +14,9 @@ from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, Usag
 from rag_ft.schema import Question
 from rag_ft.training import trainer
 from rag_ft.training.examples import ExampleConfig, Split
+from rag_ft.training.folder import clear_checkpoints
 from rag_ft.training.lora import LoraSettings
-from rag_ft.training.saving import clear_checkpoints, save_adapter
+from rag_ft.training.saving import save_adapter
 from rag_ft.training.trainer import TrainConfig
 from rag_ft.tuning import train_reader
 
@@ -61,14 +62,16 @@ def test_a_tracker_that_is_not_there_is_told_before_the_model_is_loaded(tmp_path
 
 
 def test_what_a_tracker_has_written_outlives_the_checkpoints(tmp_path):
-    for name in ("checkpoint-3", "runs"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text("x")
+    kept = tmp_path / "checkpoints"
+    for name in ("checkpoint-3/optimizer.pt", "checkpoint-4/notes.txt", "runs/file"):
+        (kept / name).parent.mkdir(parents=True)
+        (kept / name).write_text("x")
     clear_checkpoints(tmp_path)
-    assert [one.name for one in tmp_path.iterdir()] == ["runs"]
-    shutil.rmtree(tmp_path / "runs")
+    assert sorted(path.name for path in kept.iterdir()) == ["checkpoint-4", "runs"]
+    shutil.rmtree(kept / "runs")
+    shutil.rmtree(kept / "checkpoint-4")
     clear_checkpoints(tmp_path)
-    assert not tmp_path.exists()
+    assert not kept.exists()
 
 
 def test_a_full_disk_at_the_adapter_leaves_nothing_half_written(adapter, tmp_path):
@@ -88,7 +91,10 @@ def test_a_simulated_full_disk_at_the_adapter_is_one_sentence(tmp_path, tiny_lla
 
     index, questions = world
     monkeypatch.setattr("rag_ft.tuning.save_adapter", full)
-    with pytest.raises(TrainingError, match=r"could not be written to .*No space left on device.*goes on from the"):
+    with pytest.raises(
+        TrainingError,
+        match=r"the disk of .* is full: .* \(what was trained is kept",
+    ):
         train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
 
 

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from rag_ft.errors import TrainingError
 from rag_ft.training.collator import pack
+from rag_ft.training.folder import CHECKPOINTS, METRICS, newest_checkpoint
 from rag_ft.training.lora import LoraSettings
-from rag_ft.training.trainer import CHECKPOINTS, METRICS, TrainConfig, adapt, load_base, newest_checkpoint, run
+from rag_ft.training.trainer import TrainConfig, adapt, load_base, run
 
 CONFIG = TrainConfig(bits=32, epochs=4, learning_rate=5e-3, rows_per_step=2, evaluations=4)
 
@@ -127,12 +128,12 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_told(tmp_path, 
         _train(tmp_path, tiny_llama_dir, rows, callbacks=[_StopAt(6)])
     newest = tmp_path / CHECKPOINTS / "checkpoint-6"
     damage(newest)
-    assert newest_checkpoint(tmp_path / CHECKPOINTS) == tmp_path / CHECKPOINTS / "checkpoint-3"
+    assert newest_checkpoint(tmp_path) == tmp_path / CHECKPOINTS / "checkpoint-3"
     assert "checkpoint-6 is damaged: going on from checkpoint-3" in caplog.text
     assert not newest.exists()
     (tmp_path / CHECKPOINTS / "checkpoint-old").mkdir()  # somebody's copy is none of ours
     damage(tmp_path / CHECKPOINTS / "checkpoint-3")
-    assert newest_checkpoint(tmp_path / CHECKPOINTS) is None
+    assert newest_checkpoint(tmp_path) is None
     assert "there is none before it: starting from the beginning" in caplog.text
 
 
@@ -228,7 +229,7 @@ def test_random_states_of_several_processes_are_those_of_a_whole_checkpoint(tmp_
         _train(tmp_path, tiny_llama_dir, rows, callbacks=[_StopAt(3)])
     kept = tmp_path / CHECKPOINTS / "checkpoint-3"
     (kept / "rng_state.pth").rename(kept / "rng_state_0.pth")
-    assert newest_checkpoint(tmp_path / CHECKPOINTS) == kept
+    assert newest_checkpoint(tmp_path) == kept
 
 
 def test_equal_seeds_give_equal_adapters(tmp_path, tiny_llama_dir, rows):
@@ -269,7 +270,7 @@ def test_a_simulated_full_disk_at_a_checkpoint_is_one_sentence(tmp_path, tiny_ll
     def full():
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(TrainingError, match=r"step 2 could not be kept in .*No space left on device.*free some space"):
+    with pytest.raises(TrainingError, match=r"the disk of .* is full: free some space .*step 2 could not be kept"):
         _train(tmp_path, tiny_llama_dir, rows, callbacks=[_At(2, full)])
 
 
@@ -307,7 +308,7 @@ def test_an_interruption_in_the_last_measurement_keeps_the_last_step(tmp_path, t
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[Interrupted()])
     last = f"checkpoint-{whole[-1]['step']:.0f}"
-    assert newest_checkpoint(tmp_path / "cut" / CHECKPOINTS).name == last
+    assert newest_checkpoint(tmp_path / "cut").name == last
     _, model = _train(tmp_path / "cut", tiny_llama_dir, rows)
     for name, value in _adapter(model).items():
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
@@ -322,7 +323,7 @@ def test_an_interrupted_run_saves_and_goes_on(tmp_path, tiny_llama_dir, rows):
 
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[_At(4, interrupt)])
-    assert newest_checkpoint(tmp_path / "cut" / CHECKPOINTS).name == "checkpoint-4"
+    assert newest_checkpoint(tmp_path / "cut").name == "checkpoint-4"
     resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows)
     assert resumed[-1]["step"] == whole[-1]["step"]
     for name, value in _adapter(model).items():
