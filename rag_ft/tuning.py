@@ -532,10 +532,12 @@ def _foreign(output: Path) -> Path | None:
 
 
 def make_folder(output: Path) -> None:
-    """Raise UsageError where there can be no such folder."""
+    """Raise UsageError where there can be no such folder, OSError for a full disk."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if is_disk_full(error):
+            raise
         raise UsageError(
             f"{output} cannot be a folder ({error.strerror}): give another one for the adapter (--output)"
         ) from error
