@@ -319,7 +319,7 @@ class Attack:
 
 
 def targets(scratch: Path) -> list[Target]:
-    """Training, its curve and its patience; an evaluation with all of its parts; merge, exports, average, calibration."""
+    """Training, its curve and its patience; a whole evaluation; merge, exports, average, calibration."""
     from conftest import tiny_llama_dir
     from data import little_world
     from fakes import HashingEmbedder

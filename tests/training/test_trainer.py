@@ -106,6 +106,41 @@ def test_a_run_killed_and_resumed_ends_with_the_weights_of_one_that_was_not(tmp_
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
 
 
+def _clockless(history):
+    clock = {"seconds", "examples_per_second", "tokens_per_second", "first_step"}
+    return [{name: value for name, value in record.items() if name not in clock} for record in history]
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_a_run_killed_after_its_last_step_trains_no_further(tmp_path, tiny_llama_dir, rows, patience):
+    """The last step lies inside an epoch, where transformers would train one more at each resume."""
+    config = CONFIG.model_copy(update={"rows_per_step": 1, "max_steps": 5, "evaluations": 5, "patience": patience})
+    if patience:
+        config = config.model_copy(update={"learning_rate": 1e-30, "max_steps": 50, "evaluations": 50})
+    last = 3 if patience else 5
+    assert last % len(rows)
+    whole, model = _train(tmp_path / "whole", tiny_llama_dir, rows, config)
+    assert whole[-1]["step"] == last
+    wanted = _adapter(model)
+    with pytest.raises(RuntimeError, match="killed"):
+        _train(tmp_path / "cut", tiny_llama_dir, rows, config, callbacks=[_StopAt(last)])
+    for _ in range(2):  # from the checkpoint, and from the end that is then written down
+        resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows, config, callbacks=[_At(last + 1, _never)])
+        assert _clockless(resumed) == _clockless(whole)
+        lines = [json.loads(line) for line in (tmp_path / "cut" / METRICS).read_text().splitlines()]
+        assert lines == resumed
+        for name, value in _adapter(model).items():
+            torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+        for kept in ("best", "last"):
+            files = [tmp_path / run / kept / "adapter_model.safetensors" for run in ("whole", "cut")]
+            assert files[0].exists() == files[1].exists()
+            assert not files[0].exists() or files[0].read_bytes() == files[1].read_bytes()
+
+
+def _never():
+    raise AssertionError("a step after the last one")
+
+
 def _cut(name):
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:100])
 
