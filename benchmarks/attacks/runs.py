@@ -1,12 +1,12 @@
 """Kills, full disks and files of other people against training, evaluation, merge, export, average and calibration.
 
-    OMP_NUM_THREADS=1 python benchmarks/attacks/runs.py [--count 40] [--seed 0] [--only train,eval,...] [--tmpfs FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/attacks/runs.py [--count 40] [--seed 0] [--only train,eval,...] [--share 1/2]
 
 Each attack runs the real code with the two-layer model of the tests in a forked process. A run that is not disturbed
 says which files it opens, renames and removes; then a process is killed (SIGKILL) right before one of these, spread
 evenly over all of them, with half of what it writes written, or at a random moment. The same call is made again, and
 must leave what the undisturbed one left, byte for byte but for what a clock says. A full disk is every write refused
-from one of them on; with --tmpfs, a small file system (mount -t tmpfs -o size=3m tmpfs FOLDER) as well.
+from one of them on. Last, folders with files and links of other people, which nothing may change.
 """
 
 from __future__ import annotations
@@ -205,8 +205,8 @@ def torn(at: int) -> None:
 class Attack:
     """All that is done to one target."""
 
-    def __init__(self, target: Target, scratch: Path, count: int, seed: int) -> None:
-        self.target, self.scratch, self.count = target, scratch, count
+    def __init__(self, target: Target, scratch: Path, count: int, seed: int, share: slice) -> None:
+        self.target, self.scratch, self.count, self.share = target, scratch, count, share
         self.random = random.Random(f"{seed} {target.name}")
         self.said = scratch / "said.txt"
         self.whole = self._folder("whole")
@@ -247,6 +247,7 @@ class Attack:
         except ValueError as error:
             wrong = f"a file cannot be read: {error}"
         tally.failed(f"{what}: {wrong}") if wrong else tally.held()
+        print(f"{tally.name}, {what}: {wrong or 'held'}", flush=True)
 
     def kills(self) -> list[Tally]:
         """Before every change, in the middle of writes, at random moments."""
@@ -255,7 +256,7 @@ class Attack:
         )
         total = len(self.events)
         places = sorted({round(1 + step * (total - 1) / max(1, self.count - 1)) for step in range(self.count)})
-        for at in places:
+        for at in places[self.share]:
             folder = self._folder("killed")
 
             def work(at: int = at, folder: Path = folder) -> None:
@@ -269,7 +270,7 @@ class Attack:
                 placed.failed(f"change {at} did not come ({status}): {text[-300:]}")
                 continue
             self._again(folder, placed, f"change {at} of {total} ({self.events[at - 1]})")
-        for at in range(1, 1 + self.count // 4) if self.target.tear else ():
+        for at in list(range(1, 1 + self.count // 4))[self.share] if self.target.tear else ():
             folder = self._folder("torn")
 
             def work_torn(at: int = at, folder: Path = folder) -> None:
@@ -280,9 +281,9 @@ class Attack:
             if status != -signal.SIGKILL:
                 break
             self._again(folder, teared, f"write {at * 2}")
-        for _ in range(max(3, self.count // 4)):
+        moments = [self.random.uniform(0, 1.1 * self.seconds) for _ in range(max(3, self.count // 4))]
+        for seconds in moments[self.share]:
             folder = self._folder("timed")
-            seconds = self.random.uniform(0, 1.1 * self.seconds)
             forked(lambda folder=folder: self.target.call(folder), self.said, kill_after=seconds)  # type: ignore[misc]
             self._again(folder, timed, f"after {seconds:.2f} s")
         return [tally for tally in (placed, teared, timed) if tally.held_count or tally.failures]
@@ -291,8 +292,9 @@ class Attack:
         """No write succeeds from one of them on; then there is space again."""
         tally = Tally(f"{self.target.name}: disk full")
         writes = [event for event in self.events if event.startswith(("open", "os.mkdir"))]
-        places = {round(1 + step * (len(writes) - 1) / max(1, self.count // 2)) for step in range(self.count // 2 + 1)}
-        for at in sorted(places):
+        count = max(2, self.count // 3)
+        places = {round(1 + step * (len(writes) - 1) / (count - 1)) for step in range(count)}
+        for at in sorted(places)[self.share]:
             folder = self._folder("full")
 
             def work(at: int = at, folder: Path = folder) -> None:
@@ -573,7 +575,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=40, help="kills before a change, for each target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="targets, by their names, with commas")
+    parser.add_argument(
+        "--share", default="1/1", help="only this share of each attack, for several processes: 1/2, 2/2"
+    )
     given = parser.parse_args()
+    number, shares = map(int, given.share.split("/"))
     os.environ["PYTHONWARNINGS"] = "ignore"
     tallies: list[Tally] = []
     with tempfile.TemporaryDirectory(prefix="rag-ft-attack-") as name:
@@ -582,7 +588,7 @@ def main() -> int:
         for target in targets(scratch):
             if given.only and target.name not in given.only.split(","):
                 continue
-            attack = Attack(target, scratch, given.count, given.seed)
+            attack = Attack(target, scratch, given.count, given.seed, slice(number - 1, None, shares))
             if target.name == "eval":
                 target.state["times"] = _counts(target.state["log"].read_text().splitlines())
             tallies += attack.kills()
