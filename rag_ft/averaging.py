@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rag_ft.errors import AdapterError, UsageError, WeightsError
 from rag_ft.files import RESULT, staged
 from rag_ft.shared_base import named_folder
-from rag_ft.training.saving import KEPT_STEP, model_card, step_of, write_adapter
+from rag_ft.training.saving import KEPT_STEP, foreign_in_adapter, model_card, step_of, write_adapter
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record, lora_config
 from rag_ft.weights import ADAPTER_WEIGHTS, Weights, resolve_adapter
 
@@ -46,7 +46,7 @@ def average_adapters(adapters: Sequence[str | Path], output: str | Path, *, over
     record = _record(members)
     base = str(first.config["base_model_name_or_path"])
     output = Path(output)
-    with staged(output, overwrite=overwrite, mark=ADAPTER_RECORD, error=AdapterError) as work:
+    with staged(output, overwrite=overwrite, foreign=foreign_in_adapter, error=AdapterError) as work:
         write_adapter(mean, first.config, work / RESULT, record, model_card(record, base), base)
     return output
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_ft.dataset import read_questions
-from rag_ft.errors import DatasetError, UsageError, WeightsError
+from rag_ft.errors import AdapterError, DatasetError, UsageError, WeightsError
 from rag_ft.evaluation.recipe import trained_documents
-from rag_ft.files import write_atomic
+from rag_ft.files import full_disk_as
 from rag_ft.reader import Reader
 from rag_ft.reader_score import ReaderScore, always_answered
 from rag_ft.shared_base import named_folder
 from rag_ft.threshold import threshold_record
-from rag_ft.training.saving import model_card
+from rag_ft.training.saving import model_card, write_record
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record
 from rag_ft.weights import ADAPTER_CONFIG, DEFAULT, PACKAGED, resolve_adapter
 
@@ -108,8 +108,10 @@ def calibrate_adapter(
                 "index": index.fingerprint,
             },
         }
+        card = None
         if _CARD_NEEDS <= set(record):
             config = json.loads((weights.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-            write_atomic(weights.path / "README.md", model_card(record, config["base_model_name_or_path"]))
-        write_atomic(weights.path / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
+            card = model_card(record, config["base_model_name_or_path"])
+        with full_disk_as(AdapterError, weights.path, "the threshold is as before"):
+            write_record(weights.path, record, card)
     return score

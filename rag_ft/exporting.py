@@ -5,6 +5,7 @@ after it is written, against what it was made from.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from rag_ft.conversion import TUNING_KEY, TUNING_NAME
 from rag_ft.errors import AdapterError, UsageError
-from rag_ft.files import RESULT, staged
+from rag_ft.files import RESULT, is_plain_file, require_space, staged
 from rag_ft.merging import merge_adapter
 from rag_ft.reader import ReadRequest
 from rag_ft.shared_base import named_folder
+from rag_ft.training.saving import EXPORTED, foreign_in_adapter
 from rag_ft.tuning_record import ADAPTER_RECORD
 from rag_ft.weights import (
     ADAPTER_CONFIG,
@@ -36,6 +38,10 @@ GGUF_TYPES: tuple[GgufType, ...] = ("f16", "q8_0")
 
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Values of vLLM's --max-lora-rank; an adapter's rank must not be above the one given."""
+
+_GGUF_BYTES = {"f16": 2.0, "q8_0": 34 / 32}
+"""Of a value; a block of 32 has a scale."""
+_SPARE_BYTES = 64 * 1024 * 1024
 
 _LINEAR = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj"})
 _CARRIED = ("prompt_fingerprint", "shots", "threshold", "examples", "base_model", "adapter")
@@ -102,16 +108,28 @@ def export_gguf(
     output = Path(output)
     if output.suffix != ".gguf":
         raise UsageError(f"{output} is no name for a GGUF file: let it end in .gguf")
-    with staged(output, overwrite=overwrite, mark="", error=AdapterError) as work:
+    with staged(output, overwrite=overwrite, foreign=_foreign_gguf, error=AdapterError) as work:
         folder = Path(source)
         if str(source) == PACKAGED or (folder / ADAPTER_CONFIG).is_file():
             folder = merge_adapter(source, work / "merged", base=base, probes=probes, say=say).path
         else:
             folder = resolve_reader(str(source)).path
+        values = sum(
+            math.prod(shape) for path in folder.glob("*.safetensors") for shape in tensor_shapes(path).values()
+        )
+        require_space(output.parent, int(_GGUF_BYTES[kind] * values) + _SPARE_BYTES, error=AdapterError)
         count = _write_gguf(folder, work / RESULT, kind)
         _compare_gguf(folder, work / RESULT, kind)
     note = f"{count} tensors, opened again and equal to the source within the rounding of {kind}"
     return Exported(output, (note,))
+
+
+def _foreign_gguf(path: Path) -> Path | None:
+    """The path itself, unless there is a GGUF file, which is what one named like it is asked to replace."""
+    if not is_plain_file(path):
+        return path
+    with path.open("rb") as file:
+        return None if file.read(4) == b"GGUF" else path
 
 
 def export_adapter(adapter: str | Path, output: str | Path, *, overwrite: bool = False) -> Exported:
@@ -130,12 +148,15 @@ def export_adapter(adapter: str | Path, output: str | Path, *, overwrite: bool =
     if _is_path(named):
         config["base_model_name_or_path"] = _name_of(named)
         notes.append(f"the base is now named {_name_of(named)!r} instead of by a path of this machine")
-    with staged(Path(output), overwrite=overwrite, mark=ADAPTER_CONFIG, error=AdapterError) as work:
+    with staged(Path(output), overwrite=overwrite, foreign=foreign_in_adapter, error=AdapterError) as work:
         result = work / RESULT
         result.mkdir()
         for name in (ADAPTER_WEIGHTS, ADAPTER_RECORD, "README.md"):
             if (tuned.path / name).is_file():
                 shutil.copyfile(tuned.path / name, result / name)
+        if not (tuned.path / ADAPTER_RECORD).is_file():  # without one nobody could tell that the folder may be replaced
+            record = {EXPORTED: {"name": tuned.name, "fingerprint": tuned.fingerprint}}
+            (result / ADAPTER_RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         (result / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return Exported(Path(output), tuple(notes))
 

@@ -7,14 +7,16 @@ Every writer and every remover of the program comes through here. What a killed 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rag_ft.errors import RagFtError, UsageError
@@ -76,14 +78,67 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def staged(target: Path, *, overwrite: bool, mark: str, error: type[RagFtError]) -> Iterator[Path]:
+def replacing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Names beside files of one folder to write to; after the block all of these take the files' places.
+
+    The first of the files is what a reader looks for: it goes before the others are replaced and comes back last, so
+    that a killed process leaves the former files, the new ones, or files without the first one, and never a mixture
+    that could be taken for whole. If the block raises, the files are as before. Raises OSError.
+    """
+    for path in paths:
+        clear_partial(path)
+    works = [path.with_name(_partial_prefix(path) + secrets.token_hex(4)) for path in paths]
+    try:
+        yield works
+        for work in works:
+            work.chmod(0o644)
+            fsync(work)
+        folder = paths[0].parent
+        if paths[0].exists():
+            paths[0].unlink()
+            fsync(folder)
+        for work, path in zip(works[1:], paths[1:], strict=True):
+            os.replace(work, path)
+        fsync(folder)
+        os.replace(works[0], paths[0])
+        fsync(folder)
+    finally:
+        for work in works:
+            work.unlink(missing_ok=True)
+
+
+def append_whole(path: Path, content: str) -> None:
+    """Add lines to a file, durable when this returns; where they do not fit the file is as before. Raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags, 0o644)
+    try:
+        before = os.fstat(handle).st_size
+        left = memoryview(content.encode("utf-8"))
+        try:
+            while left:
+                left = left[os.write(handle, left) :]
+            os.fsync(handle)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, before)
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def staged(
+    target: Path, *, overwrite: bool, foreign: Callable[[Path], Path | None], error: type[RagFtError]
+) -> Iterator[Path]:
     """A hidden folder beside `target`; what the block leaves in its `result` (a file or a folder) becomes `target`.
 
     If the block raises, or is interrupted, nothing is left and `target` is as before. `overwrite` replaces what is
-    there if it is a file, or a folder that holds the file `mark`, which this program wrote: never another one, and
-    never what a link leads to. Raises UsageError; `error` for what the file system refuses.
+    there if `foreign`, asked for the first thing at or below it that this program did not write, knows of none: nothing
+    of the user's is ever replaced, nor what a link leads to. On Linux the target changes in one step; elsewhere a kill
+    between two renames leaves none until the next writer brings the former one back. Raises UsageError; `error` for
+    what the file system refuses.
     """
-    _check_target(target, overwrite, mark)
+    _check_target(target, overwrite, foreign)
     work: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +149,7 @@ def staged(target: Path, *, overwrite: bool, mark: str, error: type[RagFtError])
         for path in [result, *result.rglob("*")]:
             path.chmod(0o755 if path.is_dir() else 0o644)
             fsync(path)
+        _check_target(target, overwrite, foreign)  # the block may have taken hours
         _put_in_place(result, target, work / BEFORE)
     except Exception as reason:
         if is_disk_full(reason):
@@ -107,28 +163,61 @@ def staged(target: Path, *, overwrite: bool, mark: str, error: type[RagFtError])
 
 
 def _put_in_place(result: Path, target: Path, before: Path) -> None:
-    """Rename `result` to `target`; a former `target` goes to `before`, and comes back if the second rename fails."""
-    there = target.exists()
-    if there:
-        os.rename(target, before)
-    try:
+    """Rename `result` to `target`; a former `target` goes to where `result` was, or to `before`."""
+    if target.is_file() and result.is_file():
+        os.replace(result, target)
+    elif not target.exists():
         os.rename(result, target)
-    except BaseException:
-        if there and not target.exists():
-            os.rename(before, target)
-        raise
+    elif not _exchange(result, target):
+        os.rename(target, before)
+        try:
+            os.rename(result, target)
+        except BaseException:
+            if not target.exists():
+                os.rename(before, target)
+            raise
     fsync(target.parent)
 
 
-def _check_target(target: Path, overwrite: bool, mark: str) -> None:
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Whether two names could be exchanged in one step: on Linux, where the file system can."""
+    if sys.platform != "linux":
+        return False
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2  # glibc from 2.28 on, musl from 1.2.4 on
+    except (OSError, AttributeError):
+        return False
+    done = rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE))
+    return bool(done == 0)
+
+
+def _check_target(target: Path, overwrite: bool, foreign: Callable[[Path], Path | None]) -> None:
     if target.is_symlink():
         raise UsageError(f"{target} is a link, and what it leads to is not replaced: give the place itself")
     if not target.exists():
         return
     if not overwrite:
         raise UsageError(f"{target} is there already: give another place, or overwrite it (--overwrite)")
-    if target.is_dir() and not (target / mark).is_file():
-        raise UsageError(f"{target} is a folder that rag_ft did not write, and is not replaced: give another place")
+    theirs = foreign(target)
+    if theirs is not None:
+        kind = "a folder" if target.is_dir() else "a file"
+        what = f"is {kind} that" if theirs == target else f"holds {theirs.relative_to(target)}, which"
+        raise UsageError(f"{target} {what} rag_ft did not write, and is not replaced: give another place")
+
+
+_PARTIAL = r"\..+\.partial-\d+-[0-9a-z_]+"
+
+
+def foreign_file(folder: Path, names: re.Pattern[str]) -> Path | None:
+    """The first thing in a folder that is no plain file of such a name; None where there is none."""
+    for path in sorted(folder.iterdir()):
+        known = names.fullmatch(path.name) or re.fullmatch(_PARTIAL, path.name)
+        if not known or not is_plain_file(path):
+            return path
+    return None
 
 
 def _partial_prefix(path: Path) -> str:
@@ -171,6 +260,14 @@ def is_real_folder(path: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and not bool(getattr(path, "is_junction", lambda: False)())
 
 
+def is_plain_file(path: Path) -> bool:
+    """Whether there is a file at `path` itself, and not a link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def remove_tree(folder: Path, *, inside: Path, ignore_errors: bool = False) -> None:
     """Delete a folder that this program made below `inside`; no link is followed.
 
@@ -210,6 +307,19 @@ def disk_full(folder: Path, kept: str = "") -> str:
     return f"the disk of {folder} is full: free some space and run the same command again" + (
         f" ({kept})" if kept else ""
     )
+
+
+@contextlib.contextmanager
+def full_disk_as(error: type[RagFtError], folder: Path, kept: str = "") -> Iterator[None]:
+    """Inside, a full disk raises `error` with the one sentence, unless it is told already."""
+    try:
+        yield
+    except RagFtError:
+        raise
+    except Exception as reason:
+        if is_disk_full(reason):
+            raise error(disk_full(folder, kept)) from reason
+        raise
 
 
 def free_bytes(folder: Path) -> int:

@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict
 
 from rag_ft.conversion import TUNING_NAME, UNKNOWN_LICENCE, drop_keys, quiet_transformers
 from rag_ft.errors import AdapterError, UsageError
-from rag_ft.files import RESULT, require_space, staged
+from rag_ft.files import RESULT, foreign_file, is_plain_file, require_space, staged
 from rag_ft.index_build import library_versions
 from rag_ft.model import LoadedModel, compute_plan, load_model, unpack_nf4
 from rag_ft.probing import Difference, difference, handbook_probes, observe
 from rag_ft.reader import Reader, ReadRequest
 from rag_ft.shared_base import loaded_into, named_folder
-from rag_ft.training.saving import card_body
+from rag_ft.training.saving import TOKENIZER_FILES, card_body
 from rag_ft.tuning_record import adapter_record
 from rag_ft.weights import ADAPTER_WEIGHTS, DEFAULT, Weights, resolve_adapter, weights_identity
 
@@ -35,6 +35,10 @@ BOUNDS: dict[Dtype, float] = {"float32": 1e-2, "float16": 0.5, "bfloat16": 2.0}
 
 _BASE_WORDS: dict[BaseValues, str] = {"original": "the original weights", "nf4": "the dequantised NF4 weights"}
 _SPARE_BYTES = 64 * 1024 * 1024
+_MERGED_FILES = re.compile(
+    rf"{re.escape(TUNING_NAME)}|README\.md|(generation_)?config\.json|model(-\d+-of-\d+)?\.safetensors"
+    rf"|model\.safetensors\.index\.json|{TOKENIZER_FILES}"
+)
 
 
 class Candidate(BaseModel):
@@ -96,7 +100,7 @@ def merge_adapter(
     plan = replace(compute_plan(device, "none"), dtype="float32")
     settings: dict[str, Any] = {"threshold": 0.0}
     bases: tuple[BaseValues, ...] = ("nf4", "original") if _bits(record) == 4 else ("original",)
-    with staged(output, overwrite=overwrite, mark=TUNING_NAME, error=AdapterError) as work:
+    with staged(output, overwrite=overwrite, foreign=foreign_in_merged, error=AdapterError) as work:
         # The adapter first: where it does not fit, this says so.
         beside = load_model(base, adapter=tuned.path, plan=plan)
         _require_space(output, beside.model, kind, len(bases))
@@ -131,6 +135,22 @@ def merge_adapter(
         (folder / "README.md").write_text(_card(tuned, weights, kind, candidates, best.base), encoding="utf-8")
         os.rename(folder, work / RESULT)
     return Merged(output, best.base, tuple(candidates), kind)
+
+
+def foreign_in_merged(folder: Path) -> Path | None:
+    """The first thing in a folder that no merge has written; the folder itself where it is no merged model."""
+    try:
+        record = (
+            json.loads((folder / TUNING_NAME).read_text(encoding="utf-8"))
+            if is_plain_file(folder / TUNING_NAME)
+            else {}
+        )
+    except (OSError, ValueError, RecursionError):
+        record = {}
+    base = record.get("base_model") if isinstance(record, dict) else None
+    if not isinstance(base, dict) or "merged_into" not in base:
+        return folder
+    return foreign_file(folder, _MERGED_FILES)
 
 
 def _checked_dtype(dtype: str) -> Dtype:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,15 @@ from safetensors import SafetensorError
 
 from rag_ft.dataset import read_questions
 from rag_ft.errors import PromptMismatchError, TrainingError, UsageError, first_line
-from rag_ft.files import write_atomic
+from rag_ft.files import (
+    disk_full,
+    full_disk_as,
+    is_disk_full,
+    is_plain_file,
+    is_real_folder,
+    require_space,
+    write_atomic,
+)
 from rag_ft.index_build import library_versions
 from rag_ft.model import LoadedModel
 from rag_ft.prompt import PromptBuilder, reader_budget
@@ -25,20 +33,26 @@ from rag_ft.threshold import threshold_record
 from rag_ft.training import trainer
 from rag_ft.training.collator import Encoded, Row, encode, pack
 from rag_ft.training.examples import ExampleConfig, ExampleSet, Split, documents_of, make_examples, split_by_document
+from rag_ft.training.folder import (
+    BEST,
+    CERTIFICATE,
+    CURVES,
+    END,
+    LAST,
+    RUN_RECORD,
+    checkpoints_of,
+    clear_checkpoints,
+    clear_run,
+    foreign_in_run,
+    is_run,
+)
 from rag_ft.training.lora import LoraPlan, LoraSettings, model_plan
 from rag_ft.training.overfitting import Verdict, judge, probe_memory
 from rag_ft.training.preflight import Certificate, certify, fingerprint_examples
-from rag_ft.training.saving import (
-    PACKAGES,
-    clear_checkpoints,
-    draw_curves,
-    model_card,
-    save_adapter,
-    step_of,
-)
+from rag_ft.training.saving import FILES, PACKAGES, draw_curves, is_record, model_card, save_adapter, step_of
 from rag_ft.training.trainer import TrainConfig
 from rag_ft.tuning_record import ADAPTER_RECORD, adapter_record, check_base, documents_trained_on, lora_config
-from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, DEFAULT, Weights, resolve_adapter, weights_identity
+from rag_ft.weights import DEFAULT, Weights, resolve_adapter, weights_identity
 
 if TYPE_CHECKING:
     from rag_ft.index import Index
@@ -46,11 +60,10 @@ if TYPE_CHECKING:
 RUN = "training"
 """Folder inside the adapter's with what the run left: curves, measurements, the certificate."""
 
-_OURS = (ADAPTER_WEIGHTS, ADAPTER_CONFIG, "README.md")
-"""What a run writes beside its record."""
-
-RUN_RECORD = "run.json"
-"""In that folder: what the run's data and settings are."""
+_COPIES = 12
+"""Adapters in 32 bits that a run has on disk at most: three checkpoints with two moments each, the best, the last, and
+what is being written."""
+_SPARE_BYTES = 64 * 1024 * 1024
 
 _DEFAULT_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -211,7 +224,9 @@ def train_reader(
     if ready.certificate.red:
         raise TrainingError(f"the run does not start: {ready.certificate.red[0]}")
     run = _Run(output, reader, index, loaded, ready, examples, lora, training, start, licence, data_note)
-    run.claim_folder()
+    with full_disk_as(TrainingError, output, "nothing was trained yet"):
+        run.claim_folder()
+        require_space(output, _COPIES * plan.adapter_bytes(32) + _SPARE_BYTES, error=TrainingError)
     scores: dict[str, ReaderScore] = {}
     if compare:
         scores["untuned"] = score_reader(
@@ -232,29 +247,31 @@ def train_reader(
         shared=ready.shared,
         on_progress=on_progress,
     )
-    trainer.load_adapter(model, run.work / trainer.BEST)
+    trainer.load_adapter(model, run.work / BEST)
     record = run.record(history)
-    run.save(record, trainer.BEST)  # before anything else is done with it
+    run.save(record, BEST)  # before anything else is done with it
     kept, tuned = run.better(model)
     with trainer.autocasting(model):
         memory = probe_memory(run.reader_of(model, mode="schema"), ready.train.examples)
     step = step_of(run.work / kept)
     verdict = judge(history, memory, step)
     scores["tuned"] = tuned
-    if kept == trainer.LAST:
+    if kept == LAST:
         tell(
             f"kept            step {step}, the last: it answers better than step {verdict.best_step} of the lowest loss"
         )
     record["kept_step"] = step
     if trainer.main_process():
-        draw_curves(history, step, run.work / "curves.png")
+        with full_disk_as(TrainingError, run.work, _TRAINED):
+            draw_curves(history, step, run.work / CURVES)
     record["verdict"] = verdict.model_dump(mode="json")
     if tuned.weighed:
         record["threshold"] = threshold_record(tuned.threshold, examples.reading, tuned.platt)
     record["results"] = {name: one.model_dump(mode="json") for name, one in scores.items()}
     run.save(record, kept)
     if trainer.main_process():
-        clear_checkpoints(run.work / trainer.CHECKPOINTS)
+        clear_checkpoints(run.work)
+        (run.work / END).unlink(missing_ok=True)  # the last thing: until here the same command only measures again
     for line in [*verdict.lines(), _score_line("tuned", tuned)]:
         tell(line)
     if not tuned.weighed:
@@ -327,6 +344,9 @@ def read_start(name: str | Path) -> Start:
     )
 
 
+_TRAINED = "what was trained is kept, and is only measured and written again"
+
+
 @dataclass(frozen=True)
 class _Run:
     """The settings of one run and what they write to its folder."""
@@ -359,7 +379,7 @@ class _Run:
         return Reader(tuned, mode=mode, reading=self.examples.reading, shots=False, passage_cache_mb=0)
 
     def claim_folder(self) -> None:
-        """A folder with checkpoints of a run with other data or settings is not gone on from. Raises TrainingError."""
+        """A folder with an unfinished run of other data or settings is not gone on from. Raises TrainingError."""
         if not trainer.main_process():
             return
         make_folder(self.output)
@@ -372,25 +392,20 @@ class _Run:
             "training": self.training.model_dump(mode="json"),
         }
         path = self.work / RUN_RECORD
-        if path.is_file() and any((self.work / trainer.CHECKPOINTS).glob("checkpoint-*")):
-            try:
+        if is_run(self.work):
+            if checkpoints_of(self.work) or (self.work / END).is_file():
                 before = json.loads(path.read_text(encoding="utf-8"))
                 changed = sorted(name for name in identity if before.get(name) != identity[name])
-            except (ValueError, AttributeError) as error:
-                raise TrainingError(
-                    f"{path} is damaged, so that nobody can say what run the checkpoints beside it are of: remove"
-                    f" {self.work} to start anew"
-                ) from error
-            if changed:
-                raise TrainingError(
-                    f"{self.work} holds checkpoints of a run with other {', '.join(changed)}: remove the folder to"
-                    " start anew, or give the former settings to go on"
-                )
-        elif self.work.is_dir():
-            shutil.rmtree(self.work)  # left by a finished run
+                if changed:
+                    raise TrainingError(
+                        f"{self.work} holds checkpoints of a run with other {', '.join(changed)}: remove the folder to"
+                        " start anew, or give the former settings to go on"
+                    )
+            else:
+                clear_run(self.work)  # left by a finished run, or by one that had not come to its first checkpoint
         self.work.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(identity, indent=1) + "\n")
-        write_atomic(self.work / "certificate.json", self.ready.certificate.model_dump_json(indent=1) + "\n")
+        write_atomic(self.work / CERTIFICATE, self.ready.certificate.model_dump_json(indent=1) + "\n")
 
     def record(self, history: Sequence[dict[str, float]]) -> dict[str, Any]:
         """What the adapter was made from and how, before it is measured."""
@@ -443,7 +458,7 @@ class _Run:
         the best answers need not fall on one step.
         """
         found: dict[str, ReaderScore] = {}
-        for name in (trainer.BEST, trainer.LAST):
+        for name in (BEST, LAST):
             if (self.work / name).is_dir():
                 trainer.load_adapter(model, self.work / name)
                 found[name] = score_reader(self.reader_of(model), self.ready.held_out_questions, self.index)
@@ -459,6 +474,8 @@ class _Run:
         try:
             save_adapter(self.work / kept, self.output, record, card, self.base_name)
         except (OSError, SafetensorError) as error:
+            if is_disk_full(error):
+                raise TrainingError(disk_full(self.output, _TRAINED)) from error
             reason = first_line(error)
             raise TrainingError(
                 f"the adapter could not be written to {self.output} ({reason}): free some space and run the same"
@@ -475,29 +492,52 @@ def check_run(output: Path, training: TrainConfig, start: Start | None) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Raise UsageError where a run in this folder would remove or replace what no run has written there."""
-    there = next(one for one in (output, *output.absolute().parents) if one.exists())
+    """Raise UsageError where a run in this folder would remove or replace what no run has written there, TrainingError
+    for a run's record that is damaged.
+    """
+    there = next(one for one in (output, *output.absolute().parents) if os.path.lexists(one))
     if not there.is_dir():
         raise UsageError(f"{there} is a file: give a folder for the adapter (--output)")
-    if (output / RUN).exists() and not (output / RUN / RUN_RECORD).is_file():
-        theirs = output / RUN
-    elif not any((output / one).is_file() for one in (ADAPTER_RECORD, f"{RUN}/{RUN_RECORD}")) and (
-        found := [one for one in _OURS if (output / one).exists()]
-    ):
-        theirs = output / found[0]
-    else:
-        return
-    raise UsageError(
-        f"{theirs} is not from a run of rag_ft, and training would write over it: give another folder for the adapter"
-        " (--output)"
-    )
+    theirs = _foreign(output)
+    if theirs is not None:
+        raise UsageError(
+            f"{theirs} is not from a run of rag_ft, and training would write over it: give another folder for the"
+            " adapter (--output)"
+        )
+
+
+def _foreign(output: Path) -> Path | None:
+    """What a run would remove or replace and has not written; None where there is nothing of the kind."""
+    work = output / RUN
+    if os.path.lexists(work):
+        if not is_real_folder(work):
+            return work
+        if is_plain_file(work / RUN_RECORD):
+            if not is_run(work):
+                raise TrainingError(
+                    f"{work / RUN_RECORD} is damaged or not from rag_ft, so that nobody can say what run the files"
+                    f" beside it are of: move {work} away to start anew"
+                )
+        elif any(not path.name.startswith(f".{RUN_RECORD}.partial-") for path in work.iterdir()):
+            return work
+        theirs = foreign_in_run(work)
+        if theirs is not None:
+            return theirs
+    # Nothing is written beside the run's own folder before the last step is done.
+    ours = is_record(output / ADAPTER_RECORD) or (is_run(work) and is_plain_file(work / END))
+    for name in FILES:
+        if os.path.lexists(output / name) and not (ours and is_plain_file(output / name)):
+            return output / name
+    return None
 
 
 def make_folder(output: Path) -> None:
-    """Raise UsageError where there can be no such folder."""
+    """Raise UsageError where there can be no such folder, OSError for a full disk."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if is_disk_full(error):
+            raise
         raise UsageError(
             f"{output} cannot be a folder ({error.strerror}): give another one for the adapter (--output)"
         ) from error

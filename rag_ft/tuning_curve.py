@@ -16,10 +16,20 @@ from typing import TYPE_CHECKING, Any
 from rag_ft.checksums import sha256_of
 from rag_ft.dataset import read_questions
 from rag_ft.errors import TrainingError, UsageError
-from rag_ft.files import replacing, write_atomic
+from rag_ft.files import (
+    RESULT,
+    full_disk_as,
+    is_plain_file,
+    remove_tree,
+    replacing,
+    replacing_together,
+    staged,
+    write_atomic,
+)
 from rag_ft.reader_score import ReaderScore
 from rag_ft.schema import Question
 from rag_ft.training.examples import ExampleConfig, Split, split_by_document
+from rag_ft.training.folder import BEST, END, LAST, RUN_RECORD, foreign_in_kept
 from rag_ft.training.saving import FILES
 from rag_ft.tuning import RUN, check_output, train_reader
 
@@ -102,9 +112,11 @@ def train_curve(
                 **settings,
             )
             score = made.tuned
-            log.finish(size, folder, score)
+            with full_disk_as(TrainingError, output, "the adapters so far are kept"):
+                log.finish(size, folder, score)
         points.append(CurvePoint(size, folder, score))
-    _publish(points[-1].path, output)
+    with full_disk_as(TrainingError, output, "the adapters so far are kept"):
+        _publish(points[-1].path, output)
     for point in points:
         tell(f"curve           {point.records:>6,} records: {_said(point.score)}")
     return TrainedCurve(output, tuple(points))
@@ -135,7 +147,9 @@ class _Log:
             before = json.loads(self._path.read_text(encoding="utf-8"))
             known, self._points = before["identity"], before["points"]
         except (ValueError, KeyError, TypeError) as error:
-            raise TrainingError(f"{self._path} is damaged: remove {folder} to start the curve anew") from error
+            raise TrainingError(
+                f"{self._path} is damaged or not from rag_ft: move {folder} away to start the curve anew"
+            ) from error
         if known != identity:
             raise TrainingError(
                 f"{folder} holds a curve of other records or settings: give another output folder, or remove this one"
@@ -169,11 +183,24 @@ def _identity(split: Split, index: Index, examples: ExampleConfig, settings: dic
 
 
 def _publish(source: Path, output: Path) -> None:
-    """Copy an adapter's folder, each file renamed into place, the weights first."""
-    for name in (FILES[1], *(name for name in FILES if name != FILES[1])):
-        with replacing(output / name) as work:
-            shutil.copyfile(source / name, work)
-    shutil.copytree(source / RUN, output / RUN, dirs_exist_ok=True)
+    """Copy an adapter's folder, what its run left before the adapter itself, which comes as a whole."""
+    copied, target = source / RUN, output / RUN
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (RUN_RECORD, *sorted(path.name for path in copied.iterdir() if path.name != RUN_RECORD)):
+        if name in (BEST, LAST):
+            with staged(target / name, overwrite=True, foreign=foreign_in_kept, error=TrainingError) as work:
+                shutil.copytree(copied / name, work / RESULT)
+        elif is_plain_file(copied / name):
+            with replacing(target / name) as file:
+                shutil.copyfile(copied / name, file)
+        if name == RUN_RECORD:
+            write_atomic(target / END, "{}\n")  # until the files beside the folder are there too
+    if not (copied / LAST).exists():
+        remove_tree(target / LAST, inside=output)
+    with replacing_together([output / name for name in FILES]) as works:
+        for name, file in zip(FILES, works, strict=True):
+            shutil.copyfile(source / name, file)
+    (target / END).unlink()
 
 
 def _said(score: ReaderScore) -> str:

@@ -14,8 +14,9 @@ from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, Usag
 from rag_ft.schema import Question
 from rag_ft.training import trainer
 from rag_ft.training.examples import ExampleConfig, Split
+from rag_ft.training.folder import clear_checkpoints
 from rag_ft.training.lora import LoraSettings
-from rag_ft.training.saving import clear_checkpoints, save_adapter
+from rag_ft.training.saving import save_adapter
 from rag_ft.training.trainer import TrainConfig
 from rag_ft.tuning import train_reader
 
@@ -40,6 +41,74 @@ def test_a_folder_with_files_of_somebody_else_is_left_as_it_is(tmp_path, world, 
     assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("stage", ["better", "probe_memory", "draw_curves", "save_adapter", "clear_checkpoints"])
+def test_what_is_trained_is_only_measured_and_saved_again(tmp_path, tiny_llama_dir, world, monkeypatch, stage):
+    """A kill at any stage after the last step: the same command then trains nothing."""
+    from transformers import Trainer
+
+    from rag_ft import tuning
+
+    index, questions = world
+    given = {"reader": str(tiny_llama_dir), "compare": False, **SMALL}
+    whole = train_reader(questions, index, tmp_path / "whole", **given)
+
+    def killed(*_given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning._Run if stage == "better" else tuning, stage, killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_reader(questions, index, tmp_path / "cut", **given)
+    assert json.loads((tmp_path / "cut" / "training" / "end.json").read_text()) == {"step": 2}
+    monkeypatch.setattr(Trainer, "train", lambda *_given, **_more: pytest.fail("trained again"))
+    again = train_reader(questions, index, tmp_path / "cut", **given)
+    assert again.verdict == whole.verdict and again.tuned == whole.tuned
+    for name in ("adapter_model.safetensors", "adapter_config.json", "README.md", "training/curves.png"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    names = [{path.relative_to(tmp_path / run) for path in (tmp_path / run).rglob("*")} for run in ("whole", "cut")]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("name", ["training", "training/best", "training/checkpoints", "rag_ft.json", "README.md"])
+def test_a_link_where_a_run_would_write_is_refused_and_not_followed(tmp_path, tiny_llama_dir, world, name):
+    index, questions = world
+    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    (elsewhere / "checkpoint-1").mkdir(parents=True)
+    (output / name).parent.mkdir(parents=True)
+    (output / name).symlink_to(elsewhere)
+    if name.count("/"):
+        record = dict.fromkeys(("examples", "prompt", "base", "lora", "training"))
+        (output / "training" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match=f"{name} is not from a run of rag_ft"):
+        train_reader(questions, index, output, reader="no such model", compare=False, **SMALL)
+    assert (output / name).is_symlink() and [path.name for path in elsewhere.iterdir()] == ["checkpoint-1"]
+
+
+def test_files_beside_those_of_a_finished_run_outlive_the_next_one(adapter, world, tiny_llama_dir):
+    index, questions = world
+    for name in ("notes.txt", "training/notes.txt", "training/plots/mine.png"):
+        (adapter / name).parent.mkdir(exist_ok=True)
+        (adapter / name).write_text("mine")
+    train_reader(questions, index, adapter, reader=str(tiny_llama_dir), compare=False, **SMALL)
+    for name in ("notes.txt", "training/notes.txt", "training/plots/mine.png"):
+        assert (adapter / name).read_text() == "mine"
+    (adapter / "training" / "best" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"best/notes.txt is not from a run"):
+        train_reader(questions, index, adapter, reader=str(tiny_llama_dir), compare=False, **SMALL)
+    assert (adapter / "training" / "best" / "notes.txt").read_text() == "mine"
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(
+    tmp_path, tiny_llama_dir, world, monkeypatch
+):
+    from types import SimpleNamespace
+
+    index, questions = world
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    with pytest.raises(TrainingError, match=r"needs .* MB of free space, and its disk has 1 MB"):
+        train_reader(questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, **SMALL)
+
+
 def test_a_second_run_into_a_finished_one_replaces_it(adapter, world, tiny_llama_dir):
     index, questions = world
     before = load_file(adapter / "adapter_model.safetensors")
@@ -61,14 +130,16 @@ def test_a_tracker_that_is_not_there_is_told_before_the_model_is_loaded(tmp_path
 
 
 def test_what_a_tracker_has_written_outlives_the_checkpoints(tmp_path):
-    for name in ("checkpoint-3", "runs"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text("x")
+    kept = tmp_path / "checkpoints"
+    for name in ("checkpoint-3/optimizer.pt", "checkpoint-4/notes.txt", "runs/file"):
+        (kept / name).parent.mkdir(parents=True)
+        (kept / name).write_text("x")
     clear_checkpoints(tmp_path)
-    assert [one.name for one in tmp_path.iterdir()] == ["runs"]
-    shutil.rmtree(tmp_path / "runs")
+    assert sorted(path.name for path in kept.iterdir()) == ["checkpoint-4", "runs"]
+    shutil.rmtree(kept / "runs")
+    shutil.rmtree(kept / "checkpoint-4")
     clear_checkpoints(tmp_path)
-    assert not tmp_path.exists()
+    assert not kept.exists()
 
 
 def test_a_full_disk_at_the_adapter_leaves_nothing_half_written(adapter, tmp_path):
@@ -88,7 +159,10 @@ def test_a_simulated_full_disk_at_the_adapter_is_one_sentence(tmp_path, tiny_lla
 
     index, questions = world
     monkeypatch.setattr("rag_ft.tuning.save_adapter", full)
-    with pytest.raises(TrainingError, match=r"could not be written to .*No space left on device.*goes on from the"):
+    with pytest.raises(
+        TrainingError,
+        match=r"the disk of .* is full: .* \(what was trained is kept",
+    ):
         train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +11,10 @@ from rag_ft.dataset import read_questions
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.error_budget import GOOD, Bin, bin_of
 from rag_ft.evaluation.figures import f1_of
-from rag_ft.evaluation.judge import QUESTIONS, differences, read_results
+from rag_ft.evaluation.judge import QUESTIONS, differences, is_own_page, read_results
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.runner import PREDICTIONS, read_predictions
-from rag_ft.files import write_atomic
+from rag_ft.files import full_disk_as, write_atomic
 from rag_ft.schema import Question
 
 PAGE = "compare.html"
@@ -89,8 +90,11 @@ def compare_page(first: str | Path, second: str | Path, output: str | Path) -> P
         more=max(0, len(ordered) - _SHOWN),
     )
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    write_atomic(output / PAGE, page)
+    if os.path.lexists(output / PAGE) and not is_own_page(output / PAGE):
+        raise EvaluationError(f"{output / PAGE} is no comparison of rag_ft and is not replaced: give another folder")
+    with full_disk_as(EvaluationError, output):
+        output.mkdir(parents=True, exist_ok=True)
+        write_atomic(output / PAGE, page)
     return output / PAGE
 
 

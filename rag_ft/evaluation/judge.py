@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -37,9 +38,9 @@ from rag_ft.evaluation.recipe import (
 )
 from rag_ft.evaluation.retrieval_metrics import CUTOFFS, retrieval_metrics
 from rag_ft.evaluation.robustness import COUNTS, Cell, robustness
-from rag_ft.evaluation.runner import Progress, read_memory, retrieved, run_arms
+from rag_ft.evaluation.runner import Progress, check_claim, read_memory, retrieved, run_arms
 from rag_ft.evaluation.statistics import detectable_before
-from rag_ft.files import write_atomic
+from rag_ft.files import full_disk_as, is_plain_file, is_real_folder, replacing_together
 from rag_ft.schema import Question
 from rag_ft.tuning_record import adapter_record, reading_record
 from rag_ft.wording import question_key
@@ -51,6 +52,13 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 SPEED = "speed.json"
 QUESTIONS = "questions.jsonl"
+PAGE, TEXT = "report.html", "report.md"
+_FILES = (RESULTS, PAGE, TEXT, SPEED, QUESTIONS)
+"""Of a report, in the order in which they are put in place: the results, which a reader looks for, go first and come
+back last; the page next, because it says whose it is."""
+GENERATOR = '<meta name="generator" content="rag_ft">'
+_PARTS = ("development", "swapped", "robustness", "curve")
+"""Folders of an evaluation with more predictions."""
 LIBRARIES = ("rag-ft", "torch", "transformers", "peft", "faiss-cpu", "bm25s", "ir-measures", "scipy", "numpy")
 
 
@@ -131,23 +139,57 @@ class Report(BaseModel):
         """Write results.json, speed.json, report.md and report.html; the path of the last.
 
         The questions with their accepted answers, for `rag-ft eval compare`, are written where the recipe lets them be
-        shown.
+        shown. A kill leaves the former report, this one, or files without results.json: no mixture of both can be read
+        as a report. Raises EvaluationError for a file of that name that is from no report, and for a full disk.
         """
         from rag_ft.evaluation.report import html, markdown
 
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        check_report(folder)
         speed = {name: one.model_dump() for name, one in self.speed.items()}
-        records = "".join(one.model_dump_json(exclude_defaults=True) + "\n" for one in self.questions)
-        for name, text in (
-            (RESULTS, json.dumps(self.results.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"),
-            (SPEED, json.dumps(speed, indent=1) + "\n"),
-            *([(QUESTIONS, records)] if self.results.recipe.get("show_questions", True) else []),
-            ("report.md", markdown(self)),
-            ("report.html", html(self)),
-        ):
-            write_atomic(folder / name, text)
-        return folder / "report.html"
+        texts = {
+            RESULTS: json.dumps(self.results.model_dump(mode="json"), indent=1, allow_nan=False) + "\n",
+            PAGE: html(self),
+            TEXT: markdown(self),
+            SPEED: json.dumps(speed, indent=1) + "\n",
+            QUESTIONS: "".join(one.model_dump_json(exclude_defaults=True) + "\n" for one in self.questions),
+        }
+        if not self.results.recipe.get("show_questions", True):
+            del texts[QUESTIONS]
+        with full_disk_as(EvaluationError, folder, "the replies are kept"):
+            folder.mkdir(parents=True, exist_ok=True)
+            if QUESTIONS not in texts:
+                (folder / QUESTIONS).unlink(missing_ok=True)  # of a report that showed them
+            with replacing_together([folder / name for name in texts]) as works:
+                for work, text in zip(works, texts.values(), strict=True):
+                    work.write_text(text, encoding="utf-8")
+        return folder / PAGE
+
+
+def check_report(folder: Path) -> None:
+    """Raise EvaluationError where a report in this folder would write over what is from no report."""
+    try:
+        before = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        ours = {"recipe", "arms", "fingerprints"} <= before.keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        before, ours = {}, False
+    hidden = ours and before["recipe"].get("show_questions") is False
+    ours = ours or is_own_page(folder / PAGE)
+    for name in _FILES:
+        path = folder / name
+        theirs = not ours or not is_plain_file(path) or (name == QUESTIONS and hidden)
+        if os.path.lexists(path) and theirs:
+            raise EvaluationError(
+                f"{path} is not from an evaluation of rag_ft, and is not written over: give another folder"
+            )
+
+
+def is_own_page(path: Path) -> bool:
+    """Whether a page was written by this program."""
+    if not is_plain_file(path):
+        return False
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(1000)
 
 
 def evaluate(
@@ -174,6 +216,11 @@ def evaluate(
     tell = say or (lambda line: None)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     output = Path(output)
+    check_claim(output)
+    check_report(output)
+    for name in _PARTS:
+        if os.path.lexists(output / name) and not is_real_folder(output / name):
+            raise EvaluationError(f"{output / name} is a link or a file where an evaluation writes: move it away")
     index = index or Index.build(recipe.documents, output / "index", progress=False)
     records = read_questions(recipe.questions)
     trained = _trained(recipe, index)

@@ -1,8 +1,8 @@
 """Questions through arms, a line on disk for each reply, and figures from those lines alone.
 
 Every prediction goes to `predictions.jsonl` as its batch comes. Batches are cut from the questions in one fixed way
-and written whole, so that a run that was killed asks again only what is missing, in the batches of a run that was
-not, and ends with the same `results.json`.
+and written whole; one that a kill has cut is taken off and asked again as a whole. So a run that was killed asks in the
+batches of a run that was not, and ends with the same `results.json`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import Arm, Asked, failure
 from rag_ft.evaluation.memory import Memory, MemoryWatch
 from rag_ft.evaluation.predictions import Prediction
-from rag_ft.files import write_atomic
+from rag_ft.files import append_whole, full_disk_as, is_plain_file, write_atomic
 from rag_ft.schema import Question
 
 if TYPE_CHECKING:
@@ -58,11 +58,21 @@ def run_arms(
     another run.
     """
     output = Path(output)
-    _claim(output, arms, asked)
+    with full_disk_as(EvaluationError, output, _KEPT):
+        _claim(output, arms, asked)
+        return _run_arms(arms, asked, output, on_progress)
+
+
+_KEPT = "the replies so far are kept"
+
+
+def _run_arms(
+    arms: Sequence[Arm], asked: Sequence[Asked], output: Path, on_progress: Callable[[Progress], None] | None
+) -> dict[str, list[Prediction]]:
     path = output / PREDICTIONS
-    known = read_predictions(path)
+    groups = list(_alike(asked).values())
     found: dict[str, dict[str, Prediction]] = {arm.name: {} for arm in arms}
-    for one in known:
+    for one in _whole_batches(path, groups):
         if one.arm in found and not one.failed:
             found[one.arm][one.question_id] = one
     peaks = read_memory(output)
@@ -72,10 +82,9 @@ def run_arms(
             peaks[arm] = higher
             _put(output / MEMORY, {name: one.model_dump() for name, one in peaks.items()})
 
-    with path.open("a", encoding="utf-8") as file:
-        for arm in arms:
-            with MemoryWatch() as watch:
-                _run_arm(arm, list(_alike(asked).values()), found[arm.name], file, watch, remember, on_progress)
+    for arm in arms:
+        with MemoryWatch() as watch:
+            _run_arm(arm, groups, found[arm.name], path, watch, remember, on_progress)
     return {
         arm.name: [found[arm.name][one.question.id] for one in asked if one.question.id in found[arm.name]]
         for arm in arms
@@ -86,7 +95,7 @@ def _run_arm(
     arm: Arm,
     groups: Sequence[Sequence[Asked]],
     found: dict[str, Prediction],
-    file: Any,
+    path: Path,
     watch: MemoryWatch,
     remember: Callable[[str, Memory], None],
     on_progress: Callable[[Progress], None] | None,
@@ -122,9 +131,7 @@ def _run_arm(
             for other in copies[one.question_id]
         ]
         found.update({one.question_id: one for one in made})
-        file.write("".join(one.model_dump_json(exclude_defaults=True) + "\n" for one in made))
-        file.flush()
-        os.fsync(file.fileno())
+        append_whole(path, "".join(one.model_dump_json(exclude_defaults=True) + "\n" for one in made))
         remember(arm.name, watch.peak)
         answered += len(made)
         if on_progress is not None:
@@ -208,6 +215,7 @@ def _claim(output: Path, arms: Sequence[Arm], asked: Sequence[Asked]) -> None:
     output.mkdir(parents=True, exist_ok=True)
     path = output / RUN
     fingerprint = run_fingerprint(arms, asked)
+    check_claim(output)
     if path.is_file():
         before = _json(path)
         if before.get("fingerprint") != fingerprint:
@@ -218,9 +226,26 @@ def _claim(output: Path, arms: Sequence[Arm], asked: Sequence[Asked]) -> None:
                 " this one to start anew"
             )
         return
-    if (output / PREDICTIONS).exists():
-        raise EvaluationError(f"{output} holds predictions without the {RUN} that says of what: give another folder")
     _put(path, {"fingerprint": fingerprint, "arms": {arm.name: dict(arm.settings) for arm in arms}})
+
+
+def check_claim(output: Path) -> None:
+    """Raise EvaluationError where a run in this folder would write over what no run of an evaluation has written."""
+    for name in (RUN, PREDICTIONS, MEMORY):
+        path = output / name
+        if os.path.lexists(path) and not is_plain_file(path):
+            raise EvaluationError(f"{path} is a link or a folder where an evaluation writes: move it away")
+    if (output / RUN).exists():
+        before = _json(output / RUN)
+        if not isinstance(before.get("fingerprint"), str) or not isinstance(before.get("arms"), dict):
+            raise EvaluationError(f"{output / RUN} is not from an evaluation of rag_ft: give another output folder")
+        return
+    for name in (PREDICTIONS, MEMORY):
+        if (output / name).exists():
+            raise EvaluationError(
+                f"{output / name} stands without the {RUN} that says what it is of, and is not written over: give"
+                " another output folder"
+            )
 
 
 def read_memory(output: Path) -> dict[str, Memory]:
@@ -237,23 +262,42 @@ def _put(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions on disk; a last line that was cut by a kill is taken off, a damaged one before it is an error."""
-    if not path.is_file():
-        return []
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
+    """The predictions on disk, without a last line that was cut by a kill; a damaged one before it is an error."""
     found = []
-    for number, line in enumerate(whole.decode("utf-8", errors="replace").split("\n")[:-1], start=1):
+    for number, line in enumerate(_whole_lines(path), start=1):
         try:
             found.append(Prediction.model_validate_json(line))
         except ValidationError as error:
             raise EvaluationError(
-                f"{path}, line {number} is damaged: remove that line and run again, which asks its question anew"
+                f"{path}, line {number} is damaged: remove that line and run again, which asks its batch anew"
             ) from error
     return found
+
+
+def _whole_lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return path.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]
+
+
+def _whole_batches(path: Path, groups: Sequence[Sequence[Asked]]) -> list[Prediction]:
+    """The predictions on disk, those of a batch left out of which some questions have none: it was cut by a kill, and
+    is asked again as the batch that it is. What is left out is taken off the file.
+    """
+    known = read_predictions(path)
+    there: dict[str, set[str]] = {}
+    for prediction in known:
+        there.setdefault(prediction.arm, set()).add(prediction.question_id)
+    copies = {group[0].question.id: [asked.question.id for asked in group] for group in groups}
+    cut: set[tuple[str, str]] = set()
+    for batch in _batches([group[0] for group in groups]):
+        names = {name for first in batch for name in copies[first.question.id]}
+        cut |= {(arm, name) for arm, ids in there.items() if not names <= ids for name in names & ids}
+    whole = [(one.arm, one.question_id) not in cut for one in known]
+    if path.is_file() and (cut or not path.read_bytes().endswith(b"\n")):
+        lines = [line + "\n" for line, kept in zip(_whole_lines(path), whole, strict=True) if kept]
+        write_atomic(path, "".join(lines))
+    return [one for one, kept in zip(known, whole, strict=True) if kept]
 
 
 def _json(path: Path) -> Mapping[str, Any]:

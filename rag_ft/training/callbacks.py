@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any, NamedTuple
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rag_ft.errors import TrainingError
+from rag_ft.files import RESULT, append_whole, staged, sync_tree, write_atomic
+from rag_ft.training.folder import foreign_in_kept, measurements, without_gain
 from rag_ft.training.kbit import check_gradients
 from rag_ft.training.saving import KEPT_STEP
 
@@ -54,6 +54,11 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
             control.should_save = control.should_training_stop = True
         return control
 
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A checkpoint is written: what a power failure cuts would look whole."""
+        if state.is_world_process_zero:
+            sync_tree(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
 
 class Pace(NamedTuple):
     """What one step computes, on average."""
@@ -82,13 +87,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         self._rows = rows
         self.history: list[dict[str, float]] = []
 
-    def resume(self, checkpoint: Path | None) -> None:
-        """Keep the measurements up to the checkpoint; a fresh run starts a fresh file."""
-        step = self._first = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
-        if self._path.is_file() and step:
-            self.history = [one for one in _measurements(self._path) if one["step"] <= step]
+    def resume(self, step: int) -> None:
+        """Keep the measurements up to a step that is kept; a fresh run, from step 0, starts a fresh file."""
+        self._first = step
+        self.history = [record for record in measurements(self._path.parent) if record["step"] <= step]
         if self._writes:
-            self._path.write_text("".join(json.dumps(one) + "\n" for one in self.history), encoding="utf-8")
+            write_atomic(self._path, "".join(json.dumps(record) + "\n" for record in self.history))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -130,8 +134,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         }
         self.history.append(record)
         if self._writes:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            append_whole(self._path, json.dumps(record) + "\n")
         if self._listener is not None:
             self._listener(record)
 
@@ -155,10 +158,10 @@ class BestAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         **kwargs: Any,
     ) -> TrainerControl:
         """A held-out loss has come in."""
-        losses = [one["eval_loss"] for one in self._progress.history if "eval_loss" in one]
-        since = len(losses) - 1 - losses.index(min(losses))
+        since = without_gain(self._progress.history)
         if since == 0 and state.is_world_process_zero:
-            write_adapter(model, self._folder, {"eval_loss": losses[-1], "step": state.global_step})
+            loss = self._progress.history[-1]["eval_loss"]
+            write_adapter(model, self._folder, {"eval_loss": loss, "step": state.global_step})
         if self._patience and since >= self._patience:
             control.should_training_stop = True
         return control
@@ -193,24 +196,7 @@ class Checks(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
 
 
 def write_adapter(model: Any, folder: Path, record: dict[str, float]) -> None:
-    """The adapter as a PEFT folder, put in place whole: written beside it first, then renamed."""
-    work = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        model.save_pretrained(work)
-        (work / KEPT_STEP).write_text(json.dumps(record), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _measurements(path: Path) -> list[dict[str, float]]:
-    """What a file of measurements holds, up to a line that a crash has cut."""
-    found: list[dict[str, float]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
-    return found
+    """The adapter as a PEFT folder, put in place whole. Raises TrainingError, UsageError for what is not a run's."""
+    with staged(folder, overwrite=True, foreign=foreign_in_kept, error=TrainingError) as work:
+        model.save_pretrained(work / RESULT)
+        (work / RESULT / KEPT_STEP).write_text(json.dumps(record), encoding="utf-8")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_ft.files import replacing, write_atomic
+from rag_ft.files import foreign_file, is_plain_file, replacing, replacing_together
 from rag_ft.tuning_record import ADAPTER_RECORD
 from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
@@ -17,8 +16,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_RECORD, "README.md")
+TOKENIZER_FILES = (
+    r"tokenizer(_config)?\.json|tokenizer\.model|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)"
+    r"|merges\.txt|chat_template\.(jinja|json)"
+)
+"""Names, as a pattern, of what transformers writes of a tokenizer."""
+_ADAPTER_FILES = re.compile("|".join(map(re.escape, FILES)))
 PACKAGES = ("rag-ft", "torch", "transformers", "peft", "trl", "bitsandbytes")
 """Whose versions decide a run's outcome."""
+EXPORTED = "exported"
+"""In the record of an adapter of another program that was exported: what it is a copy of."""
 KEPT_STEP = "best.json"
 """In the folder of an adapter that a run keeps: the step that it is of."""
 
@@ -46,29 +53,57 @@ def write_adapter(
 ) -> None:
     """Write an adapter at 16 bits, with PEFT's configuration, its record and its card.
 
-    The weights come first and every file is renamed into place, so that what was trained is never lost to what
-    follows. `base_name` is a hub id or a folder's name: never a path of this machine.
+    All files are written before the first one takes its place. The configuration, without which nobody takes a folder
+    for an adapter, goes first and comes back last: weights are never seen beside the record of others.
+    `base_name` is a hub id or a folder's name: never a path of this machine.
     """
     import torch
     from safetensors.torch import save_file
 
     target.mkdir(parents=True, exist_ok=True)
     halves = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
-    with replacing(target / FILES[1]) as work:
-        save_file(halves, work, metadata={"format": "pt"})
     # Modules are a set: their order would change with every run.
     kept = {**config, "base_model_name_or_path": base_name, "target_modules": sorted(config["target_modules"])}
-    write_atomic(target / FILES[0], json.dumps(kept, indent=2, sort_keys=True) + "\n")
-    write_atomic(target / ADAPTER_RECORD, json.dumps(record, indent=1) + "\n")
-    write_atomic(target / "README.md", card)
+    with replacing_together([target / name for name in FILES]) as works:
+        save_file(halves, works[1], metadata={"format": "pt"})
+        for work, text in zip(
+            (works[0], *works[2:]),
+            (json.dumps(kept, indent=2, sort_keys=True) + "\n", json.dumps(record, indent=1) + "\n", card),
+            strict=True,
+        ):
+            work.write_text(text, encoding="utf-8")
 
 
-def clear_checkpoints(folder: Path) -> None:
-    """Remove a finished run's checkpoints, and not what an experiment tracker has written beside them."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    with suppress(OSError):  # there is something else in it
-        folder.rmdir()
+def write_record(folder: Path, record: Mapping[str, Any], card: str | None = None) -> None:
+    """Put another record, and the card that goes with it, beside an adapter's weights. Raises OSError.
+
+    The card goes first and comes back last: a kill leaves none, and never one that tells of another record.
+    """
+    names = (ADAPTER_RECORD,) if card is None else ("README.md", ADAPTER_RECORD)
+    with replacing_together([folder / name for name in names]) as works:
+        works[-1].write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        if card is not None:
+            works[0].write_text(card, encoding="utf-8")
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is an adapter's record that this program wrote."""
+    if not is_plain_file(path):
+        return False
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and bool({"prompt_fingerprint", EXPORTED} & record.keys())
+
+
+def foreign_in_adapter(folder: Path) -> Path | None:
+    """The first thing in an adapter's folder that this program did not write there; a run's folder of measurements is
+    nothing that an average or an export writes, and is not replaced by one.
+    """
+    if not is_record(folder / ADAPTER_RECORD):
+        return folder
+    return foreign_file(folder, _ADAPTER_FILES)
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], best_step: int | None, path: Path) -> None:
@@ -95,7 +130,8 @@ def draw_curves(history: Sequence[Mapping[str, float]], best_step: int | None, p
     axes.set(xlabel="step", ylabel="loss of a labelled token (nats)", ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path)
+    with replacing(path) as work:
+        figure.savefig(work, format="png")
 
 
 def model_card(record: Mapping[str, Any], base_name: str) -> str:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
-import shutil
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 
 from rag_ft.errors import TrainingError, first_line
+from rag_ft.files import disk_full, free_bytes, is_disk_full, remove_tree
 from rag_ft.training.collator import IGNORE_INDEX, Collator, Row
+from rag_ft.training.folder import (
+    BEST,
+    CHECKPOINTS,
+    LAST,
+    METRICS,
+    checkpoints_of,
+    is_over,
+    measured_best,
+    newest_checkpoint,
+    read_end,
+    remove_broken,
+    step_of_checkpoint,
+    write_end,
+)
 from rag_ft.training.kbit import Bits, check_prepared, freeze, in_float32
 from rag_ft.training.lora import LoraPlan, LoraSettings
 from rag_ft.training.saving import step_of
@@ -35,13 +47,6 @@ if TYPE_CHECKING:
     from rag_ft.weights import Weights
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
-BEST = "best"
-"""The adapter of the lowest held-out loss."""
-LAST = "last"
-"""The adapter of the last step, where that is another one."""
-METRICS = "metrics.jsonl"
 
 
 class TrainConfig(BaseModel):
@@ -256,7 +261,8 @@ def run(
     """Train, going on from the newest whole checkpoint in `output`; the measurements, also in `metrics.jsonl`.
 
     `shared`: whether the rows are trees, as `pack` made them. The adapter with the lowest held-out loss is in
-    `output/best`. Raises TrainingError.
+    `output/best`. Where the last step is done already nothing is trained: `end.json` says so, or a checkpoint of that
+    step. Raises TrainingError, UsageError for a link in place of what a run writes.
     """
     from trl import SFTConfig, SFTTrainer
 
@@ -318,39 +324,75 @@ def run(
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    resumed = newest_checkpoint(output / CHECKPOINTS)
-    progress.resume(resumed)
-    if resumed is None and main_process():
-        for name in (BEST, LAST):
-            shutil.rmtree(output / name, ignore_errors=True)
+    ended = read_end(output)
+    resumed = newest_checkpoint(output, remove=main_process()) if ended is None else None
+    if resumed is not None and measured_best(output, step_of_checkpoint(resumed)) and not (output / BEST).is_dir():
+        log.warning("%s is gone: starting from the beginning", output / BEST)
+        resumed = None
+    trainer.accelerator.wait_for_everyone()  # before one of them changes what the others look at
     try:
-        with (
-            _interrupts(checkpoints.stop),
-            fused(model, dtype) as parts,
-            trees(model.get_base_model()) if shared else nullcontext(),
-        ):
-            trainer.head_dtype = dtype if parts.head else None
-            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-        if checkpoints.stopped:
-            kept = newest_checkpoint(output / CHECKPOINTS)
-            if kept is not None and _step_of_checkpoint(kept) == trainer.state.global_step:
+        progress.resume(ended or (step_of_checkpoint(resumed) if resumed else 0))
+        if ended is not None:
+            load_adapter(model, output / (LAST if (output / LAST).is_dir() else BEST))
+            return progress.history
+        if resumed is None and main_process():
+            for name in (BEST, LAST):
+                remove_tree(output / name, inside=output)
+        if resumed is not None and is_over(resumed, progress.history, config.max_steps, config.patience):
+            load_adapter(model, resumed)
+            step = step_of_checkpoint(resumed)
+        else:
+            with (
+                _interrupts(checkpoints.stop),
+                fused(model, dtype) as parts,
+                trees(model.get_base_model()) if shared else nullcontext(),
+            ):
+                trainer.head_dtype = dtype if parts.head else None
+                trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+            step = trainer.state.global_step
+            if checkpoints.stopped and any(step_of_checkpoint(kept) == step for kept in checkpoints_of(output)):
                 raise KeyboardInterrupt  # the step in hand is done and kept; asked later, the run is over anyway
+        if main_process():
+            if held_out is None:
+                write_adapter(model, output / BEST, {"step": float(step)})
+            elif step_of(output / BEST) != step:
+                write_adapter(model, output / LAST, {"step": float(step)})
+            else:
+                remove_tree(output / LAST, inside=output)
+            write_end(output, step)
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = first_line(error)
-        if isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in reason:
-            raise TrainingError(
-                f"step {trainer.state.global_step} could not be kept in {output} ({reason}): free some space and run"
-                " the same command, which goes on from the newest whole checkpoint"
-            ) from error
-        raise
-    step = trainer.state.global_step
-    if main_process():
-        if held_out is None:
-            write_adapter(model, output / BEST, {"step": float(step)})
-        elif step_of(output / BEST) != step:
-            write_adapter(model, output / LAST, {"step": float(step)})
+        told = _not_kept(error, output, trainer.state.global_step)
+        if told is None:
+            raise
+        raise told from error
     trainer.accelerator.wait_for_everyone()  # all of them read what one has written
     return progress.history
+
+
+_NEXT_TO_NOTHING = 1_000_000
+"""Free bytes of a disk that a write has just filled."""
+
+
+_TORCH_WRITES = ("PytorchStreamWriter", "unexpected pos")
+"""In torch's errors of a write, which do not say why it failed."""
+
+
+def _not_kept(error: Exception, output: Path, step: int) -> TrainingError | None:
+    """What to say of an error in a run, where it is about writing; a checkpoint that was cut by it is removed."""
+    reason = first_line(error)
+    if not isinstance(error, OSError | SafetensorError) and not any(words in reason for words in _TORCH_WRITES):
+        return None
+    full = is_disk_full(error) or free_bytes(output) < _NEXT_TO_NOTHING
+    if main_process():
+        for checkpoint in checkpoints_of(output):
+            remove_broken(checkpoint, output)
+    kept = f"step {step} could not be kept; the run goes on from its newest whole checkpoint"
+    if full:
+        return TrainingError(disk_full(output, kept))
+    return TrainingError(
+        f"step {step} could not be kept in {output} ({reason}): free some space and run the same command, which goes"
+        " on from the newest whole checkpoint"
+    )
 
 
 def main_process() -> bool:
@@ -450,42 +492,3 @@ def autocasting(model: Any) -> Any:
         in_float32(name) and one.dtype == torch.float32 for name, one in model.named_parameters()
     )
     return torch.autocast(device, getattr(torch, half, None), enabled=enabled)
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that can be read whole; broken ones are removed and told. None where there is none."""
-    numbered = [one for one in folder.glob("checkpoint-*") if one.name.rsplit("-", 1)[1].isdecimal()]
-    damaged = None
-    for one in sorted(numbered, key=_step_of_checkpoint, reverse=True):
-        if _whole(one):
-            if damaged is not None:
-                log.warning("the checkpoint %s is damaged: going on from %s", damaged, one.name)
-            return one
-        damaged = damaged or one
-        shutil.rmtree(one, ignore_errors=True)
-    if damaged is not None:
-        log.warning("the checkpoint %s is damaged and there is none before it: starting from the beginning", damaged)
-    return None
-
-
-def _step_of_checkpoint(checkpoint: Path) -> int:
-    return int(checkpoint.name.rsplit("-", 1)[1])
-
-
-def _whole(checkpoint: Path) -> bool:
-    import torch
-    from safetensors import safe_open
-    from transformers.trainer_pt_utils import safe_globals
-
-    # Each of several processes keeps a random state of its own.
-    states = sorted(one.name for one in checkpoint.glob("rng_state*.pth"))
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        with safe_open(checkpoint / ADAPTER_WEIGHTS, framework="pt") as file:
-            file.keys()
-        with safe_globals():  # numpy's state is among the random ones, and weights_only keeps pickles from running code
-            for name in ("optimizer.pt", "scheduler.pt", *states):
-                torch.load(checkpoint / name, weights_only=True, map_location="cpu")
-    except (OSError, ValueError, RuntimeError, SafetensorError, EOFError, UnpicklingError):
-        return False
-    return bool(states)

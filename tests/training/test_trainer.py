@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from rag_ft.errors import TrainingError
 from rag_ft.training.collator import pack
+from rag_ft.training.folder import CHECKPOINTS, METRICS, newest_checkpoint
 from rag_ft.training.lora import LoraSettings
-from rag_ft.training.trainer import CHECKPOINTS, METRICS, TrainConfig, adapt, load_base, newest_checkpoint, run
+from rag_ft.training.trainer import TrainConfig, adapt, load_base, run
 
 CONFIG = TrainConfig(bits=32, epochs=4, learning_rate=5e-3, rows_per_step=2, evaluations=4)
 
@@ -105,6 +106,41 @@ def test_a_run_killed_and_resumed_ends_with_the_weights_of_one_that_was_not(tmp_
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
 
 
+def _clockless(history):
+    clock = {"seconds", "examples_per_second", "tokens_per_second", "first_step"}
+    return [{name: value for name, value in record.items() if name not in clock} for record in history]
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_a_run_killed_after_its_last_step_trains_no_further(tmp_path, tiny_llama_dir, rows, patience):
+    """The last step lies inside an epoch, where transformers would train one more at each resume."""
+    config = CONFIG.model_copy(update={"rows_per_step": 1, "max_steps": 5, "evaluations": 5, "patience": patience})
+    if patience:
+        config = config.model_copy(update={"learning_rate": 1e-30, "max_steps": 50, "evaluations": 50})
+    last = 3 if patience else 5
+    assert last % len(rows)
+    whole, model = _train(tmp_path / "whole", tiny_llama_dir, rows, config)
+    assert whole[-1]["step"] == last
+    wanted = _adapter(model)
+    with pytest.raises(RuntimeError, match="killed"):
+        _train(tmp_path / "cut", tiny_llama_dir, rows, config, callbacks=[_StopAt(last)])
+    for _ in range(2):  # from the checkpoint, and from the end that is then written down
+        resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows, config, callbacks=[_At(last + 1, _never)])
+        assert _clockless(resumed) == _clockless(whole)
+        lines = [json.loads(line) for line in (tmp_path / "cut" / METRICS).read_text().splitlines()]
+        assert lines == resumed
+        for name, value in _adapter(model).items():
+            torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+        for kept in ("best", "last"):
+            files = [tmp_path / run / kept / "adapter_model.safetensors" for run in ("whole", "cut")]
+            assert files[0].exists() == files[1].exists()
+            assert not files[0].exists() or files[0].read_bytes() == files[1].read_bytes()
+
+
+def _never():
+    raise AssertionError("a step after the last one")
+
+
 def _cut(name):
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:100])
 
@@ -127,12 +163,12 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_told(tmp_path, 
         _train(tmp_path, tiny_llama_dir, rows, callbacks=[_StopAt(6)])
     newest = tmp_path / CHECKPOINTS / "checkpoint-6"
     damage(newest)
-    assert newest_checkpoint(tmp_path / CHECKPOINTS) == tmp_path / CHECKPOINTS / "checkpoint-3"
+    assert newest_checkpoint(tmp_path) == tmp_path / CHECKPOINTS / "checkpoint-3"
     assert "checkpoint-6 is damaged: going on from checkpoint-3" in caplog.text
     assert not newest.exists()
     (tmp_path / CHECKPOINTS / "checkpoint-old").mkdir()  # somebody's copy is none of ours
     damage(tmp_path / CHECKPOINTS / "checkpoint-3")
-    assert newest_checkpoint(tmp_path / CHECKPOINTS) is None
+    assert newest_checkpoint(tmp_path) is None
     assert "there is none before it: starting from the beginning" in caplog.text
 
 
@@ -228,7 +264,7 @@ def test_random_states_of_several_processes_are_those_of_a_whole_checkpoint(tmp_
         _train(tmp_path, tiny_llama_dir, rows, callbacks=[_StopAt(3)])
     kept = tmp_path / CHECKPOINTS / "checkpoint-3"
     (kept / "rng_state.pth").rename(kept / "rng_state_0.pth")
-    assert newest_checkpoint(tmp_path / CHECKPOINTS) == kept
+    assert newest_checkpoint(tmp_path) == kept
 
 
 def test_equal_seeds_give_equal_adapters(tmp_path, tiny_llama_dir, rows):
@@ -269,7 +305,7 @@ def test_a_simulated_full_disk_at_a_checkpoint_is_one_sentence(tmp_path, tiny_ll
     def full():
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(TrainingError, match=r"step 2 could not be kept in .*No space left on device.*free some space"):
+    with pytest.raises(TrainingError, match=r"the disk of .* is full: free some space .*step 2 could not be kept"):
         _train(tmp_path, tiny_llama_dir, rows, callbacks=[_At(2, full)])
 
 
@@ -307,7 +343,7 @@ def test_an_interruption_in_the_last_measurement_keeps_the_last_step(tmp_path, t
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[Interrupted()])
     last = f"checkpoint-{whole[-1]['step']:.0f}"
-    assert newest_checkpoint(tmp_path / "cut" / CHECKPOINTS).name == last
+    assert newest_checkpoint(tmp_path / "cut").name == last
     _, model = _train(tmp_path / "cut", tiny_llama_dir, rows)
     for name, value in _adapter(model).items():
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
@@ -322,7 +358,7 @@ def test_an_interrupted_run_saves_and_goes_on(tmp_path, tiny_llama_dir, rows):
 
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[_At(4, interrupt)])
-    assert newest_checkpoint(tmp_path / "cut" / CHECKPOINTS).name == "checkpoint-4"
+    assert newest_checkpoint(tmp_path / "cut").name == "checkpoint-4"
     resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows)
     assert resumed[-1]["step"] == whole[-1]["step"]
     for name, value in _adapter(model).items():

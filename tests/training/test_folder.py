@@ -1,0 +1,104 @@
+import json
+import os
+
+import pytest
+
+from rag_ft.training.folder import (
+    checkpoints_of,
+    clear_run,
+    foreign_in_run,
+    is_over,
+    is_run,
+    newest_checkpoint,
+    read_end,
+    without_gain,
+    write_end,
+)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    ["best/notes.txt", "last/photo.jpg", "checkpoints/checkpoint-3/thesis.txt", "checkpoints/checkpoint-3/sub/file"],
+)
+def test_a_file_where_a_run_would_remove_a_folder_is_found(tmp_path, theirs):
+    path = tmp_path / theirs
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    found = foreign_in_run(tmp_path)
+    assert found is not None and path.is_relative_to(found)
+    newest_checkpoint(tmp_path)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["best", "last", "checkpoints", "checkpoints/checkpoint-3", "metrics.jsonl", "end.json"]
+)
+def test_a_link_in_place_of_what_a_run_writes_is_found_and_not_followed(tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "optimizer.pt").write_text("mine")
+    run = tmp_path / "run"
+    (run / name).parent.mkdir(parents=True)
+    (run / name).symlink_to(elsewhere)
+    assert foreign_in_run(run) == run / name
+    newest_checkpoint(run)
+    assert (run / name).is_symlink() and (elsewhere / "optimizer.pt").read_text() == "mine"
+
+
+def test_clearing_a_run_leaves_what_has_other_names(tmp_path):
+    ours = ["best/best.json", "checkpoints/checkpoint-3/optimizer.pt", "metrics.jsonl", "end.json", "curves.png"]
+    theirs = ["notes.txt", "checkpoints/runs/events", "checkpoints/checkpoint-old/optimizer.pt"]
+    for name in (*ours, *theirs):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert foreign_in_run(tmp_path) is None
+    clear_run(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(theirs)
+
+
+def test_a_run_is_known_by_what_its_record_says(tmp_path):
+    assert not is_run(tmp_path)
+    for text in ("{", "[]", "{}", '{"examples": 1}', "[" * 100_000):
+        (tmp_path / "run.json").write_text(text)
+        assert not is_run(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(dict.fromkeys(("examples", "prompt", "base", "lora", "training"))))
+    assert is_run(tmp_path)
+
+
+def test_the_end_counts_with_the_adapters_of_the_last_step_only(tmp_path):
+    assert read_end(tmp_path) is None
+    write_end(tmp_path, 8)
+    assert read_end(tmp_path) is None
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "adapter_model.safetensors").write_bytes(b"x")
+    (tmp_path / "best" / "best.json").write_text('{"step": 6}')
+    assert read_end(tmp_path) is None
+    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "best.json").write_text('{"step": 8.0}')
+    assert read_end(tmp_path) == 8
+
+
+@pytest.mark.parametrize(
+    ("step", "max_steps", "patience", "over"),
+    [
+        (7, 8, 0, False),
+        (8, 8, 0, True),
+        (9, 8, 0, True),
+        (8, -1, 0, False),
+        (20, -1, 0, True),
+        (7, 8, 2, True),
+        (7, 8, 3, False),
+    ],
+)
+def test_a_run_is_over_at_its_last_step_or_when_its_patience_is(tmp_path, step, max_steps, patience, over):
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 20}))
+    history = [{"step": number, "eval_loss": loss} for number, loss in ((2, 1.0), (4, 1.5), (6, 1.2))]
+    assert without_gain(history) == 2
+    assert is_over(tmp_path, history, max_steps, patience) == over
+
+
+def test_names_that_only_look_like_checkpoints_are_none(tmp_path):
+    for name in ("checkpoint-12", "checkpoint-3", "checkpoint-x", "checkpoint-3-copy", "my-checkpoint-4"):
+        os.makedirs(tmp_path / "checkpoints" / name)
+    assert [path.name for path in checkpoints_of(tmp_path)] == ["checkpoint-3", "checkpoint-12"]
