@@ -30,9 +30,14 @@ def read_docx(data: bytes) -> Extracted:
 
     document = docx.Document(io.BytesIO(data))
 
+    styles: dict[str | None, str] = {}  # by id: python-docx looks through all of them for each paragraph
+
     def style_of(paragraph: Any) -> str:
-        style = Paragraph(paragraph, document).style
-        return (style.name if style is not None else "") or ""
+        name = paragraph.style
+        if name not in styles:
+            style = Paragraph(paragraph, document).style
+            styles[name] = (style.name if style is not None else "") or ""
+        return styles[name]
 
     blocks = Blocks()
     flow = Flow(blocks)
