@@ -170,7 +170,7 @@ class _Process:
                 cwd=os.path.abspath(os.sep),
                 # Ctrl-C is for the parent alone, which ends the process in its own time.
                 start_new_session=True,
-                creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         except (OSError, ValueError) as error:
             _cannot_start(f"{error}")
