@@ -18,12 +18,13 @@ from rag_ft.formats import extract
 from rag_ft.formats.extracted import Extracted, Unreadable
 from rag_ft.formats.limits import ReadLimits, check_output, limited_by
 from rag_ft.formats.records import document_of, holds_question, id_of, record_of
-from rag_ft.formats.sandbox import end_with_parent, limit_seconds, restrict
+from rag_ft.formats.sandbox import end_with_parent, limit_seconds, peak_bytes, restrict
 from rag_ft.formats.wire import MAX_HEADER_BYTES, Hello, Ready, Reply, Request, read_frame, write_frame
 from rag_ft.schema import Document, Heading
 from rag_ft.squad import parse_squad
 
 _NOT_SMALLER = 2**32
+_ALL_BUT_FULL = 0.8
 
 
 def main(parent: int) -> None:
@@ -46,8 +47,12 @@ def main(parent: int) -> None:
                 _send(replies, Reply(kind="no_memory"))
                 return
             limit_seconds(limits.seconds)
+            before = peak_bytes()
             try:
                 for reply, text in _answers(Request.model_validate_json(frame.header), frame.content):
+                    # Some parsers, refused more memory, call the file damaged.
+                    if reply.kind == "failure" and before < limits.memory_bytes * _ALL_BUT_FULL < peak_bytes():
+                        raise MemoryError
                     _send(replies, reply, text)
             except MemoryError:
                 _send(replies, Reply(kind="no_memory"))

@@ -7,6 +7,7 @@ itself are what there is. Nothing here raises: `restrict` tells what was possibl
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -72,6 +73,16 @@ def limit_seconds(seconds: float) -> None:
         pass
 
 
+def peak_bytes() -> int:
+    """The most memory that this process has held; 0 where the platform does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
@@ -85,7 +96,8 @@ def _limit_process(memory_bytes: int) -> bool:
     import resource
 
     for kind, most in ((resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, _OPEN_FILES)):
-        resource.setrlimit(kind, (most, most))
+        with contextlib.suppress(OSError, ValueError):  # a lower one is there already
+            resource.setrlimit(kind, (most, most))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     return sys.platform == "linux"  # macOS takes the limit and does not keep it
 

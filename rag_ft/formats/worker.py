@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from rag_ft.errors import CorpusError
 from rag_ft.formats.extracted import Unreadable
 from rag_ft.formats.limits import ReadLimits
+from rag_ft.formats.sandbox import KEPT_FROM_MEMORY
 from rag_ft.formats.wire import (
     MAX_HEADER_BYTES,
     Frame,
@@ -176,7 +177,7 @@ class _Process:
             _cannot_start(f"{error}")
         self._requests = cast(BinaryIO, self._popen.stdin)
         self._replies = cast(BinaryIO, self._popen.stdout)
-        self._watch = _Watch(self._popen, limits.memory_bytes)
+        self._watch = _Watch(self._popen)
         try:
             self._watch.allow(start_seconds)
             write_frame(self._requests, json.dumps(asdict(limits)).encode())
@@ -191,6 +192,8 @@ class _Process:
             status, memory = self._popen.returncode, limits.memory_bytes / 1e6
             _cannot_start(f"it ended with status {status}; {memory:,.0f} MB of memory are allowed")
         self._watch.pause()
+        if KEPT_FROM_MEMORY not in self.kept_from:
+            self._watch.memory_bytes = limits.memory_bytes
         self.busy = False
 
     @property
@@ -283,11 +286,12 @@ class _Watch:
     A thread, because nothing else interrupts a read from a pipe on every platform.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], memory_bytes: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.timed_out = False
         self.too_large = False
+        self.memory_bytes: int | None = None
+        """How much it may hold, where the system does not see to that."""
         self._process = process
-        self._memory_bytes = None if sys.platform == "linux" else memory_bytes
         self._deadline: float | None = None
         self._changed = threading.Condition()
         self._stopped = False
@@ -321,7 +325,7 @@ class _Watch:
                 self._ticking = deadline is not None
                 if deadline is not None and time.monotonic() > deadline:
                     self.timed_out = True
-                elif self._memory_bytes is not None and _resident_bytes(self._process.pid) > self._memory_bytes:
+                elif self.memory_bytes is not None and _resident_bytes(self._process.pid) > self.memory_bytes:
                     self.too_large = True
                 if self.timed_out or self.too_large:
                     self._process.kill()
@@ -332,8 +336,8 @@ class _Watch:
 def _command() -> list[str]:
     import rag_ft
 
-    if not sys.executable:
-        _cannot_start("this Python does not say where its program is")
+    if not sys.executable or getattr(sys, "frozen", False):
+        _cannot_start("this Python does not say where its program is, or is packed into one")
     # A relative folder would be looked for where the documents may be.
     own = str(Path(rag_ft.__file__).parent.parent)
     path = [entry for entry in sys.path if os.path.isabs(entry)]

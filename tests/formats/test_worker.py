@@ -107,9 +107,9 @@ def test_memory_that_the_system_does_not_bound_is_watched(monkeypatch):
         pid = 1
         kill = threading.Event().set
 
-    monkeypatch.setattr(worker_module.sys, "platform", "other")
     monkeypatch.setattr(worker_module, "_resident_bytes", lambda _: 3)
-    watch = worker_module._Watch(Process, 2)
+    watch = worker_module._Watch(Process)
+    watch.memory_bytes = 2
     watch.allow(60)
     watch._thread.join(5)
     assert watch.too_large and not watch.timed_out
