@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from functools import cache
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
 from rag_ft.errors import CorpusError, UsageError, first_problem
-from rag_ft.formats import MAX_FILE_BYTES, READERS, Unreadable, extract
+from rag_ft.formats import READERS, ReadLimits, Unreadable
+from rag_ft.formats.input import Lines, lines_of, open_ordinary, pieces_of
+from rag_ft.formats.wire import Request
+from rag_ft.formats.worker import Worker, WorkerFailed
 from rag_ft.index_folder import holds_index
 from rag_ft.metadata import json_value
-from rag_ft.schema import Document, Metadata
-from rag_ft.squad import parse_squad
+from rag_ft.schema import Document
 
 if TYPE_CHECKING:
     from langchain_core.document_loaders import BaseLoader
@@ -43,13 +45,15 @@ class CorpusFailure(NamedTuple):
 
 
 class Corpus:
-    """Documents, read while they are iterated; memory holds one at a time.
+    """Documents, read while they are iterated; memory holds one at a time, or a few lines of a .jsonl.
 
     `failures` and `skipped` grow during the iteration and begin anew with the next one. Two documents of one id: the
     first counts, the other is a failure.
     """
 
-    def __init__(self, name: str, read: Callable[[Corpus], Iterator[Document]]) -> None:
+    def __init__(
+        self, name: str, read: Callable[[Corpus, Worker], Iterator[Document]], limits: ReadLimits | None = None
+    ) -> None:
         self.name = name
         """Where the documents come from, for messages."""
         self.failures: list[CorpusFailure] = []
@@ -59,19 +63,21 @@ class Corpus:
         self.file = ""
         """The file of the last document, named from the corpus folder; empty for documents in memory."""
         self._read = read
+        self._limits = limits or ReadLimits()
 
     def __iter__(self) -> Iterator[Document]:
         self.failures.clear()
         self.skipped.clear()
         self.file = ""
         seen: set[str] = set()
-        for document in self._read(self):
-            if document.id in seen:
-                reason = f"has the id {document.id!r} of an earlier document"
-                self.fail(document.source or document.id, reason, document=document.id)
-                continue
-            seen.add(document.id)
-            yield document
+        with Worker(self._limits) as worker, closing(_generator(self._read(self, worker))) as documents:
+            for document in documents:
+                if document.id in seen:
+                    reason = f"has the id {document.id!r} of an earlier document"
+                    self.fail(document.source or document.id, reason, document=document.id)
+                    continue
+                seen.add(document.id)
+                yield document
 
     def fail(self, source: str | Path, reason: str, *, document: str | None = None) -> None:
         """Note a failure, where it is known that of one document."""
@@ -82,28 +88,40 @@ class Corpus:
         self.skipped.append(CorpusFailure(_printable(source), reason))
 
 
-def read_corpus(source: Source, *, exclude: Sequence[Path] = (), known: Set[str] = frozenset()) -> Corpus:
+def _generator(documents: Iterator[Document]) -> Generator[Document, None, None]:
+    """The same, with an end of its own: what was begun, a file or the process that reads it, ends with it."""
+    yield from documents
+
+
+def read_corpus(
+    source: Source,
+    *,
+    exclude: Sequence[Path] = (),
+    known: Set[str] = frozenset(),
+    limits: ReadLimits | None = None,
+) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
     Folders are read in sorted order, links followed, no file twice, and a file by its own name where it has one there;
     hidden files and folders, folders named by `exclude` and folders that hold an index are left out. Ids: the path
     below the folder with forward slashes; a single file's name; `id` of a JSON line, else `<file>:<line>`; the title
     of a SQuAD article. `known`: files that gave documents before (`Corpus.file`), so that a `.json` among them that
-    gives none is a failure. Raises CorpusError where nothing is at the path.
+    gives none is a failure. Files are read in a process of their own, each within `limits`; one that needs more is a
+    failure. Raises CorpusError where nothing is at the path, and in the iteration where no process can be started.
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if not path.exists():
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
         if path.is_dir():
-            return Corpus(str(path), lambda corpus: _folder(path, corpus, exclude, known))
-        return Corpus(str(path), lambda corpus: _file(path, path.name, corpus, asked_for=True))
+            return Corpus(str(path), lambda corpus, worker: _folder(path, corpus, worker, exclude, known), limits)
+        return Corpus(str(path), lambda corpus, worker: _file(path, path.name, corpus, worker, asked_for=True), limits)
     if hasattr(source, "lazy_load"):
         loader = source
-        return Corpus(type(loader).__name__, lambda corpus: _in_memory(loader.lazy_load(), corpus))
+        return Corpus(type(loader).__name__, lambda corpus, _: _in_memory(loader.lazy_load(), corpus))
     if isinstance(source, Iterable):
         documents = source
-        return Corpus("the documents given", lambda corpus: _in_memory(documents, corpus))
+        return Corpus("the documents given", lambda corpus, _: _in_memory(documents, corpus))
     raise UsageError(f"documents cannot be read from {type(source).__name__}: give a path, a loader or documents")
 
 
@@ -113,7 +131,7 @@ def document_fingerprint(document: Document) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path], known: Set[str]) -> Iterator[Document]:
+def _folder(root: Path, corpus: Corpus, worker: Worker, exclude: Sequence[Path], known: Set[str]) -> Iterator[Document]:
     excluded = {Path(path).resolve() for path in exclude}
     top = root.resolve()
     seen_folders: set[Path] = set()
@@ -175,7 +193,8 @@ def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path], known: Set[str]
                 corpus.skip(path, f"was read already as {target}")
                 continue
             seen_files.add(target)
-            yield from _file(path, corpus.file, corpus, asked_for=not known.isdisjoint((corpus.file, str(path))))
+            asked_for = not known.isdisjoint((corpus.file, str(path)))
+            yield from _file(path, corpus.file, corpus, worker, asked_for=asked_for)
 
 
 def _printable(source: str | Path) -> str:
@@ -183,7 +202,7 @@ def _printable(source: str | Path) -> str:
     return str(source).encode("utf-8", "backslashreplace").decode()
 
 
-def _file(path: Path, name: str, corpus: Corpus, *, asked_for: bool) -> Iterator[Document]:
+def _file(path: Path, name: str, corpus: Corpus, worker: Worker, *, asked_for: bool) -> Iterator[Document]:
     """The documents of one file; `asked_for`: that it holds none is a failure, and not left out in silence."""
     corpus.file = name
     suffix = path.suffix.lower()
@@ -191,11 +210,9 @@ def _file(path: Path, name: str, corpus: Corpus, *, asked_for: bool) -> Iterator
         if _printable(path) != str(path) and suffix in _READ:
             raise Unreadable("has a name that is not UTF-8: rename it")
         if suffix == _LINES:
-            yield from _json_lines(path, name, corpus)
-        elif suffix == _JSON:
-            yield from _squad(path, corpus, asked_for)
-        elif suffix in READERS:
-            yield _document(path, name)
+            yield from _json_lines(path, name, corpus, worker)
+        elif suffix in _READ:
+            yield from _whole(path, name, corpus, worker, asked_for)
         elif asked_for:
             corpus.fail(path, f"is of a kind that is not read here: give {', '.join([*READERS, _LINES])}")
         else:
@@ -204,8 +221,6 @@ def _file(path: Path, name: str, corpus: Corpus, *, asked_for: bool) -> Iterator
         corpus.fail(path, str(error))
     except OSError as error:
         corpus.fail(path, f"cannot be opened ({error.strerror or error})")
-    except (ValidationError, RecursionError) as error:
-        corpus.fail(path, _why_no_document(error))
 
 
 def _why_no_document(error: ValidationError | RecursionError) -> str:
@@ -214,112 +229,78 @@ def _why_no_document(error: ValidationError | RecursionError) -> str:
     return first_problem(error)
 
 
-def _check_ordinary(path: Path) -> None:
-    """A pipe would be waited for without end."""
-    if not path.is_file():
-        raise Unreadable("is not an ordinary file")
+def _whole(path: Path, name: str, corpus: Corpus, worker: Worker, asked_for: bool) -> Iterator[Document]:
+    """The document of a file, or those of one in SQuAD's format."""
+    many = path.suffix.lower() == _JSON
+    request = Request(kind="squad" if many else "file", name=path.name, source=str(path))
+    with open_ordinary(path, worker.limits.file_bytes) as (file, size):
+        for reply, text, headings in worker.read(request, partial(pieces_of, file), size):
+            if reply.kind == "not_squad":
+                note = corpus.fail if asked_for else corpus.skip
+                note(
+                    path, "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text on each line"
+                )
+            elif reply.kind != "document":
+                corpus.fail(f"{path}, {reply.id}" if reply.id else path, reply.reason, document=reply.id)
+            else:
+                yield Document(
+                    id=reply.id or name if many else name,
+                    text=text,
+                    title=reply.title.strip() or ("" if many else path.stem),
+                    source=str(path),
+                    metadata=reply.metadata,
+                    headings=headings,
+                    page_starts=reply.page_starts,
+                )
 
 
-def _bytes(path: Path) -> bytes:
-    _check_ordinary(path)
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise Unreadable(
-            f"has {size / 1e6:,.0f} MB, more than the {MAX_FILE_BYTES / 1e6:,.0f} MB that are read at once"
-        )
-    data = path.read_bytes()
-    if not data.strip():
-        raise Unreadable("is empty")
-    return data
-
-
-def _document(path: Path, name: str) -> Document:
-    found = extract(path.name, _bytes(path))
-    if not found.text.strip():
-        raise Unreadable("holds no text")
-    return Document(
-        id=name,
-        text=found.text,
-        title=found.title.strip() or path.stem,
-        source=str(path),
-        metadata=found.metadata,
-        headings=found.headings,
-        page_starts=found.page_starts,
-    )
-
-
-def _json_lines(path: Path, name: str, corpus: Corpus) -> Iterator[Document]:
-    _check_ordinary(path)
+def _json_lines(path: Path, name: str, corpus: Corpus, worker: Worker) -> Iterator[Document]:
+    limits = worker.limits
     documents, empty = False, True
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                raise Unreadable("is not UTF-8 but UTF-16: save it as UTF-8")
-            if not line.strip():
-                continue
+    with open_ordinary(path, None) as (file, _):
+        for lines in lines_of(file, limits.line_bytes, limits.seconds):
             empty = False
-            where, own = f"{path}:{number}", f"{name}:{number}"
-            known: str | None = None
-            try:
-                record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-                if not isinstance(record, dict):
-                    raise Unreadable("is not a JSON object")
-                if not documents and record.keys() >= {"question", "answers"} and not _text_of(record):
+            if not lines.content:
+                reason = f"is longer than the {limits.line_bytes / 1e6:,.0f} MB that a line may have"
+                corpus.fail(f"{path}:{lines.numbers[0]}", reason)
+                continue
+            unread = [lines]
+            while unread:
+                lines = unread.pop(0)
+                answered, questions = 0, False
+                request = Request(
+                    kind="lines", name=name, source=str(path), numbers=lines.numbers, documents_before=documents
+                )
+                try:
+                    for reply, text, _ in worker.read(request, partial(iter, lines.content), lines.size):
+                        if answered == len(lines.numbers):
+                            raise WorkerFailed("gives more documents than it has lines")
+                        number = lines.numbers[answered]
+                        answered += 1
+                        if reply.kind == "questions":
+                            questions = True
+                        elif reply.kind == "document":
+                            documents = True
+                            yield Document(
+                                id=reply.id or f"{name}:{number}",
+                                text=text,
+                                title=reply.title,
+                                source=reply.source,
+                                metadata=reply.metadata,
+                            )
+                        else:
+                            corpus.fail(f"{path}:{number}", reply.reason, document=reply.id)
+                except WorkerFailed as error:
+                    rest = Lines(lines.numbers[answered:], lines.content[answered:])
+                    if len(rest.numbers) == 1:
+                        corpus.fail(f"{path}:{rest.numbers[0]}", str(error))
+                    else:  # one of them did it: which, shows when each is read alone
+                        unread = rest.one_by_one() + unread
+                if questions:
                     corpus.skip(path, "holds question records, not documents")
                     return
-                known = own if record.get("id") in (None, "") else str(record["id"])
-                document = _json_line(record, known, where)
-            except UnicodeDecodeError:
-                corpus.fail(where, "is not UTF-8")
-            except (ValidationError, RecursionError) as error:  # before ValueError, which pydantic's is too
-                corpus.fail(where, _why_no_document(error), document=known)
-            except Unreadable as error:
-                corpus.fail(where, str(error), document=known)
-            except ValueError as error:
-                corpus.fail(where, f"is not JSON ({error})")
-            else:
-                documents = True
-                yield document
     if empty:
         raise Unreadable("is empty")
-
-
-def _text_of(record: dict[str, Any]) -> Any:
-    return record.get("text") or record.get("page_content")
-
-
-def _json_line(record: dict[str, Any], name: str, where: str) -> Document:
-    """The document of one record; `where` is its source if it names none."""
-    text = _text_of(record)
-    if not isinstance(text, str) or not text.strip():
-        raise Unreadable("has no text: put it in the field 'text' or 'page_content'")
-    given = record.pop("metadata", None)
-    title, link = record.pop("title", None), record.pop("source", None) or record.pop("url", None)
-    metadata: Metadata = {
-        **({str(key): json_value(value) for key, value in given.items()} if isinstance(given, dict) else {}),
-        **{key: json_value(value) for key, value in record.items() if key not in ("id", "text", "page_content")},
-    }
-    return Document(
-        id=name,
-        text=text,
-        title=str(title or metadata.get("title") or ""),
-        source=str(link or metadata.get("source") or where),
-        metadata=metadata,
-    )
-
-
-def _squad(path: Path, corpus: Corpus, asked_for: bool) -> Iterator[Document]:
-    try:
-        articles = parse_squad(_bytes(path).decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        note = corpus.fail if asked_for else corpus.skip
-        note(path, "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text on each line")
-        return
-    for name, article in articles:
-        if not article.text.strip():
-            corpus.fail(f"{path}, {name}", "holds no text", document=name)
-            continue
-        yield Document(id=name, text=article.text, title=article.title.replace("_", " "), source=str(path))
 
 
 def _in_memory(documents: Iterable[Any], corpus: Corpus) -> Iterator[Document]:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from rag_ft.chunking import ChunkingConfig
     from rag_ft.corpus import Corpus
     from rag_ft.embedding import Embedder
+    from rag_ft.formats import ReadLimits
     from rag_ft.retriever import Mode, Retriever
 
     Source: TypeAlias = str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document]
@@ -78,6 +79,7 @@ class Index:
         embedder: str | Embedder = "default",
         chunking: ChunkingConfig | None = None,
         kind: KindChoice = "auto",
+        limits: ReadLimits | None = None,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> Index:
@@ -86,7 +88,7 @@ class Index:
         A document whose content is unchanged is not touched, one that is gone from the source is removed,
         and only texts that were never embedded are embedded; a build that was killed goes on where it was.
         Until the end the former index stays as it is. `last_report` tells what was done, with the documents
-        that could not be read.
+        that could not be read. `limits`: what reading one file may cost.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -107,7 +109,7 @@ class Index:
             # Without any manifest there is only what killed builds left; a damaged one may still be restored.
             if committed is not None or not store.manifest_path.exists():
                 store.sweep(committed, journal=False)
-            corpus = _read(source, store.path, base)
+            corpus = _read(source, store.path, base, limits)
             builder = _builder(store, base, embedder, chunking)
             try:
                 _take_all(builder, corpus, progress=progress)
@@ -330,7 +332,14 @@ class Index:
 
     # Changing
 
-    def add(self, source: Source, *, progress: bool = True, lock_timeout_s: float = LOCK_TIMEOUT_S) -> BuildReport:
+    def add(
+        self,
+        source: Source,
+        *,
+        limits: ReadLimits | None = None,
+        progress: bool = True,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+    ) -> BuildReport:
         """Take documents in; one whose id is there already replaces it. All others stay."""
         from rag_ft.chunking import ChunkingConfig
 
@@ -340,7 +349,7 @@ class Index:
             base = open_generation(self._store, verify="full")
             check_sentinels(base, embedder, self.path)
             self._store.sweep(base.manifest.generation, journal=False)
-            corpus = _read(source, self.path, base)
+            corpus = _read(source, self.path, base, limits)
             builder = _builder(self._store, base, embedder, ChunkingConfig.stored(base.manifest.chunking))
             try:
                 _take_all(builder, corpus, progress=progress)
@@ -509,14 +518,13 @@ def _base_to_reuse(store: IndexStore, embedder: Embedder) -> Generation | None:
     return base
 
 
-def _read(source: Source, path: Path, base: Generation | None) -> Corpus:
+def _read(source: Source, path: Path, base: Generation | None, limits: ReadLimits | None) -> Corpus:
     from rag_ft.corpus import read_corpus
 
     rows = base.table if base is not None else []
     # Format 1 did not say which file a document came from; the source of SQuAD's articles does.
-    return read_corpus(
-        source, exclude=[path], known={name for row in rows for name in (row.file or row.id, row.source)}
-    )
+    known = {name for row in rows for name in (row.file or row.id, row.source)}
+    return read_corpus(source, exclude=[path], known=known, limits=limits)
 
 
 def _builder(

@@ -10,6 +10,7 @@ from langchain_core.documents import Document as LangchainDocument
 
 from rag_ft.corpus import document_fingerprint, read_corpus
 from rag_ft.errors import CorpusError, UsageError
+from rag_ft.formats import ReadLimits
 from rag_ft.index_folder import mark
 from rag_ft.schema import Document
 
@@ -430,10 +431,9 @@ def test_a_repeated_id_is_a_failure():
     assert documents["a"].text == "1" and "earlier document" in reasons(corpus)[0]
 
 
-def test_a_file_larger_than_the_limit_by_a_lowered_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("rag_ft.corpus.MAX_FILE_BYTES", 3)
+def test_a_file_larger_than_a_lowered_limit_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("more than three")
-    assert "more than the" in reasons(read(tmp_path)[1])[0]
+    assert "more than the" in reasons(read(tmp_path, limits=ReadLimits(file_bytes=3))[1])[0]
 
 
 def test_any_change_changes_the_fingerprint():

@@ -286,7 +286,7 @@ class Attack:
             folder = self._folder("timed")
             forked(lambda folder=folder: self.target.call(folder), self.said, kill_after=seconds)  # type: ignore[misc]
             self._again(folder, timed, f"after {seconds:.2f} s")
-        return [tally for tally in (placed, teared, timed) if tally.held_count or tally.failures]
+        return [tally for tally in (placed, teared, timed) if tally.tried]
 
     def full_disks(self) -> Tally:
         """No write succeeds from one of them on; then there is space again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from rag_ft.chunking import ChunkingConfig
+    from rag_ft.formats import ReadLimits
     from rag_ft.index import Index
 
 index_app = typer.Typer(help="Make and look after an index.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
+
+
+ReadSeconds = Annotated[float | None, typer.Option(help="Most seconds to read one file.", show_default="60")]
+ReadMemory = Annotated[int | None, typer.Option(help="Most megabytes to read one file.", show_default="2048")]
+MaxChars = Annotated[int | None, typer.Option(help="Most characters of one document.", show_default="50,000,000")]
 
 
 class KindChoice(str, Enum):
@@ -37,6 +44,9 @@ def build(
     kind: Annotated[KindChoice, typer.Option(help="flat is exact; auto chooses by size.")] = KindChoice.auto,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens of a passage, its title included.")] = None,
     embedder: EmbedderName = "default",
+    read_seconds: ReadSeconds = None,
+    read_memory: ReadMemory = None,
+    max_chars: MaxChars = None,
     as_json: Json = False,
 ) -> int:
     """Make an index of documents, or bring it up to date: all are read, and only what changed is embedded.
@@ -47,7 +57,8 @@ def build(
     from rag_ft.index import Index
 
     chunking = ChunkingConfig() if max_tokens is None else _chunking(max_tokens)
-    made = Index.build(source, index, embedder=embedder, chunking=chunking, kind=kind.value)
+    limits = _limits(read_seconds, read_memory, max_chars)
+    made = Index.build(source, index, embedder=embedder, chunking=chunking, kind=kind.value, limits=limits)
     return _report(made, as_json)
 
 
@@ -55,6 +66,9 @@ def build(
 def add(
     source: Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)],
     index: Folder,
+    read_seconds: ReadSeconds = None,
+    read_memory: ReadMemory = None,
+    max_chars: MaxChars = None,
     as_json: Json = False,
 ) -> int:
     """Take more documents into an index; one with an id that is there already replaces it."""
@@ -62,7 +76,7 @@ def add(
     from rag_ft.index import Index
 
     found = Index.load(index)
-    report = found.add(source)
+    report = found.add(source, limits=_limits(read_seconds, read_memory, max_chars))
     if not as_json:
         for copies in _from_one_file(found, {*report.added, *report.changed}):
             stderr().print(f"from one file: {', '.join(copies)}; 'rag-ft index remove' takes one out", style="yellow")
@@ -180,6 +194,17 @@ def verify(
         console.print("ok    " if check.ok else "FAILED", style="green" if check.ok else "red", end=" ")
         console.print(f"{check.name}: {check.detail}")
     return 0 if report.ok else 1
+
+
+def _limits(seconds: float | None, megabytes: int | None, max_chars: int | None) -> ReadLimits:
+    from rag_ft.formats import ReadLimits
+
+    given: dict[str, Any] = {
+        "seconds": seconds,
+        "memory_bytes": None if megabytes is None else megabytes * 1_000_000,
+        "max_chars": max_chars,
+    }
+    return replace(ReadLimits(), **{name: value for name, value in given.items() if value is not None})
 
 
 def _chunking(max_tokens: int) -> ChunkingConfig:

@@ -13,10 +13,10 @@ from rag_ft.formats.docx import read_docx
 from rag_ft.formats.epub import read_epub
 from rag_ft.formats.extracted import Extracted, Unreadable
 from rag_ft.formats.html import read_html
+from rag_ft.formats.limits import MAX_FILE_BYTES, MAX_PARTS, MAX_UNPACKED_BYTES, ReadLimits
 from rag_ft.formats.markdown import read_markdown
 from rag_ft.formats.pdf import read_pdf
 from rag_ft.formats.plain_text import read_text
-from rag_ft.formats.zip_container import MAX_PARTS, MAX_UNPACKED_BYTES
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -24,20 +24,21 @@ __all__ = [
     "MAX_UNPACKED_BYTES",
     "READERS",
     "Extracted",
+    "ReadLimits",
     "Unreadable",
     "extract",
 ]
 
-MAX_FILE_BYTES = 512 * 1024 * 1024
-"""A larger file is refused: it is held in memory while it is read."""
-
 
 def extract(name: str, data: bytes) -> Extracted:
-    """What the bytes of a file of this name say. Raises Unreadable."""
+    """What the bytes of a file of this name say, within this process: `worker` is for files of unknown origin.
+
+    Raises Unreadable, MemoryError.
+    """
     read = READERS[Path(name).suffix.lower()]
     try:
         return read(data)
-    except Unreadable:
+    except (Unreadable, MemoryError):
         raise
     except RecursionError as error:
         raise Unreadable("is nested too deeply") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rag_ft.formats.extracted import Extracted
+from rag_ft.formats.limits import check_output
 from rag_ft.schema import Heading, Metadata
 
 HEADING_TAGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
@@ -19,6 +20,7 @@ class Blocks:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
+        self._put_in = 0
         self.length = 0
         self.headings: list[Heading] = []
         self.page_starts: list[int] = []
@@ -35,6 +37,13 @@ class Blocks:
             self.headings.append(Heading(start=self.length, level=min(level, 6), text=text))
         self._parts.append(text)
         self.length += len(text)
+
+    def count(self, chars: int) -> None:
+        """So many characters more are on their way to a block. Raises Unreadable where that is more than is read: cells
+        are copied into rows, rows into the cells around them, and all of it is counted.
+        """
+        self._put_in += chars
+        check_output(self._put_in, len(self.headings), len(self.page_starts))
 
     def begin_page(self, offset: int = 0) -> None:
         """A page begins with the next block, or at an offset in it."""
@@ -123,6 +132,7 @@ class Flow:
         if not text.strip():
             return
         text = text.strip("\n")
+        self._blocks.count(len(text))
         if self._rows and self._rows[-1]:
             self._rows[-1][-1].append(self._marker + text.replace("\n", " "))
         elif level:

@@ -26,14 +26,10 @@ def read_docx(data: bytes) -> Extracted:
         raise Unreadable("is encrypted, or an old .doc: save a copy as .docx without a password")
     open_zip(data).close()
     import docx
-    from docx.text.paragraph import Paragraph
 
     document = docx.Document(io.BytesIO(data))
 
-    def style_of(paragraph: Any) -> str:
-        style = Paragraph(paragraph, document).style
-        return (style.name if style is not None else "") or ""
-
+    style_of = _style_names(document.styles.element)
     blocks = Blocks()
     flow = Flow(blocks)
     _docx_flow(document.element.body, flow, style_of)
@@ -41,6 +37,17 @@ def read_docx(data: bytes) -> Extracted:
     said = document.core_properties
     metadata: Metadata = {"author": said.author} if said.author and said.author != "python-docx" else {}
     return blocks.extracted(said.title or "", metadata)
+
+
+def _style_names(styles: Any) -> Callable[[Any], str]:
+    """The name of a paragraph's style, as python-docx finds it, which looks through all of them for each paragraph."""
+    names: dict[str, str] = {}
+    default = ""
+    for style in styles.iterchildren(_WORD + "style"):
+        if style.get(_WORD + "type") == "paragraph":
+            names.setdefault(style.get(_WORD + "styleId", ""), style.name_val or "")
+            default = (style.name_val or "") if style.default else default
+    return lambda paragraph: names.get(paragraph.style or "", default)
 
 
 def _docx_flow(element: Any, flow: Flow, style_of: Callable[[Any], str]) -> None:

@@ -29,6 +29,7 @@ def dom_blocks(root: Any, blocks: Blocks | None = None, *, skip: Set[str] = froz
 
 def dom_flow(root: Any, flow: Flow, skip: Set[str] = frozenset()) -> None:
     """The same, for an element in the middle of a flow."""
+    frames = _layout_tables(root) if root.css_first("table") is not None else set()
     stack: list[Any] = [root]  # elements to read, and the kinds to close on the way; pages nest too deep to recurse
     layouts: list[bool] = []  # for each open table: are its cells the columns of the page, not data?
     while stack:
@@ -48,14 +49,34 @@ def dom_flow(root: Any, flow: Flow, skip: Set[str] = frozenset()) -> None:
         elif tag not in _NO_TEXT and tag not in skip:
             kind = _KINDS.get(tag, tag if tag in _BLOCK_TAGS else "")
             if kind == "table":
-                inside = (one for one in node.traverse() if one.tag in ("table", "h1", "h2"))
-                layouts.append(any(one.mem_id != node.mem_id for one in inside))
+                layouts.append(node.mem_id in frames)
             if kind in ("table", "row", "cell") and layouts and layouts[-1]:
                 kind = "layout" if kind == "table" else "p"
             if kind:
                 flow.open(kind, _first_number(node) if tag == "ol" else None)
                 stack.append(kind)
             stack.extend(reversed(list(node.iter(include_text=True))))
+
+
+def _layout_tables(root: Any) -> set[int]:
+    """Ids of the tables that hold a table or a title: the innermost open one where such a thing begins, and with it
+    each table around, which holds that table.
+    """
+    frames: set[int] = set()
+    tables: list[int] = []
+    stack: list[Any] = [root]
+    while stack:
+        node = stack.pop()
+        if node is None:
+            tables.pop()
+            continue
+        if node.tag in ("table", "h1", "h2") and tables:
+            frames.add(tables[-1])
+        if node.tag == "table":
+            tables.append(node.mem_id)
+            stack.append(None)
+        stack.extend(reversed(list(node.iter())))
+    return frames
 
 
 def _first_number(node: Any) -> int:

@@ -36,6 +36,7 @@ def read_epub(data: bytes) -> Extracted:
             if "purl.org/dc" in one.tag and words:
                 said.setdefault(one.tag.rpartition("}")[2], []).append(words)
         blocks = Blocks()
+        seen: set[str] = set()  # the format lets each page come once
         for reference in (one.get("idref") for one in root.iter() if one.tag.endswith("}itemref")):
             href = items.get(reference)
             if href is None:
@@ -45,6 +46,9 @@ def read_epub(data: bytes) -> Extracted:
                 raise Unreadable("is encrypted (its pages are locked to a reading program): give a copy without it")
             if part not in parts:
                 raise Unreadable(f"is damaged (its page {part} is not in the file): give a whole copy")
+            if part in seen:
+                continue
+            seen.add(part)
             page, _ = decode_html(archive.read(part))
             dom_blocks(LexborHTMLParser(as_html(page)).body, blocks)
     metadata: Metadata = {key: ", ".join(said[key]) for key in _KEPT if key in said}

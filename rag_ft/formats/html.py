@@ -8,6 +8,7 @@ from rag_ft.formats.blocks import Blocks, Flow
 from rag_ft.formats.decoding import decode_html, noted
 from rag_ft.formats.dom import dom_blocks
 from rag_ft.formats.extracted import Extracted
+from rag_ft.formats.limits import MAX_TAGS
 from rag_ft.formats.xhtml import as_html, is_xhtml
 
 _FRAME = frozenset({"nav", "footer"})
@@ -15,7 +16,8 @@ _FRAME = frozenset({"nav", "footer"})
 
 def read_html(data: bytes) -> Extracted:
     """The main text of a page by trafilatura; the page's own content where trafilatura finds less than half of it (nine
-    tenths of a short page, or of a <main>) or of its headings: its last resort is one paragraph of all words.
+    tenths of a short page, or of a <main>) or of its headings: its last resort is one paragraph of all words. So too
+    where the page has more than `MAX_TAGS` tags.
     """
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
@@ -37,6 +39,8 @@ def read_html(data: bytes) -> Extracted:
     content = dom_blocks(root, skip=_FRAME)
     if not content.length:
         content = dom_blocks(tree.body)
+    if html.count("<") > MAX_TAGS:
+        return content.extracted(title, metadata)
     xml = main_text(html, output_format="xml", include_comments=False, include_tables=True, include_formatting=True)
     main = _tei_blocks(ElementTree.fromstring(xml)) if xml else Blocks()
     # Much of a long page is links to others, which trafilatura leaves out rightly; a short page is kept whole.

@@ -9,6 +9,7 @@ from rag_ft.formats.blocks import Blocks, Flow
 from rag_ft.formats.decoding import decode, noted
 from rag_ft.formats.dom import dom_flow
 from rag_ft.formats.extracted import Extracted
+from rag_ft.formats.limits import MAX_FRONT_MATTER_CHARS, MAX_FRONT_MATTER_NODES
 from rag_ft.metadata import json_value
 from rag_ft.schema import Metadata
 
@@ -41,6 +42,9 @@ _TOO_DEEP = "nested too deeply, or within itself"
 def _front_matter(text: str) -> Metadata:
     import yaml
 
+    if len(text) > MAX_FRONT_MATTER_CHARS:
+        return {"front_matter_error": f"longer than {MAX_FRONT_MATTER_CHARS:,} characters"}
+
     class Loader(yaml.SafeLoader):
         def date_or_text(self, node: yaml.ScalarNode) -> Any:
             try:
@@ -50,12 +54,15 @@ def _front_matter(text: str) -> Metadata:
 
     Loader.add_constructor("tag:yaml.org,2002:timestamp", Loader.date_or_text)
     try:
-        aliases = depth = 0
+        aliases = depth = nodes = 0
         for event in yaml.parse(text, yaml.SafeLoader):  # read as it is asked for: what is too much ends it
             aliases += isinstance(event, yaml.AliasEvent)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if aliases > _MAX_ALIASES:
                 return {"front_matter_error": f"more than {_MAX_ALIASES} aliases"}
+            nodes += isinstance(event, yaml.NodeEvent)
+            if nodes > MAX_FRONT_MATTER_NODES:
+                return {"front_matter_error": f"more than {MAX_FRONT_MATTER_NODES:,} keys and values"}
             if depth > _DEEPEST:
                 return {"front_matter_error": _TOO_DEEP}
         loaded = yaml.load(text, Loader)
@@ -115,7 +122,11 @@ def _inline(tokens: list[Any]) -> str:
             parts.append(" ")
         elif token.type == "hardbreak":
             parts.append("\n")
-    return re.sub(" *\n *", "\n", "".join(parts))
+    # By hand: a pattern would try each blank of a long run again to its end.
+    lines = "".join(parts).split("\n")
+    for number in range(1, len(lines)):
+        lines[number - 1], lines[number] = lines[number - 1].rstrip(" "), lines[number].lstrip(" ")
+    return "\n".join(lines)
 
 
 _HTML_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)")

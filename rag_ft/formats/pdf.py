@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Set
+from itertools import islice
 
 from pydantic import JsonValue
 
 from rag_ft.formats.blocks import Blocks
 from rag_ft.formats.extracted import Extracted, Unreadable
+from rag_ft.formats.limits import check_output
 from rag_ft.schema import Metadata
 
 
@@ -25,12 +27,16 @@ def read_pdf(data: bytes) -> Extracted:
     try:
         pages: list[list[str]] = []
         labels: list[JsonValue] = []
+        chars = 0
+        check_output(0, 0, len(document))
         for number in range(len(document)):
             page = document[number]
             content = page.get_textpage()
             text = content.get_text_bounded().replace("\r\n", "\n").replace("\r", "\n")
             # After a hyphen pdfium goes on in the same line, with the page's footer too.
             text = re.sub(f"([{_LINE_HYPHENS}])\n?", r"\1\n", text)
+            chars += len(text)
+            check_output(chars, 0, len(pages))
             pages.append([line.rstrip() for line in text.split("\n")])
             labels.append(document.get_page_label(number) or str(number + 1))
             content.close()
@@ -61,13 +67,21 @@ def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
     for page, lines in enumerate(pages):
         kept = [line for line in lines if line.strip()]
         for line in kept[:_EDGE_LINES] + kept[-_EDGE_LINES:]:
-            numbers = [int(number) for number in _NUMBER.findall(line)[:9]]
+            numbers = [int(number) for number in islice(_numbers(line), 9)]
             places.setdefault(_unnumbered(line), {}).setdefault(page, numbers)
     least = max(3, 0.4 * _with_text(pages))
     running = {line for line, found in places.items() if len(found) >= least and _is_frame(line, found)}
     trimmed = [_trimmed(_trimmed(lines, running)[::-1], running)[::-1] for lines in pages]
     # Pages alike from top to bottom are no frames around nothing.
     return trimmed if _with_text(trimmed) * 2 > _with_text(pages) else pages
+
+
+_LONGEST_NUMBER = 18
+
+
+def _numbers(line: str) -> Iterator[str]:
+    """The numbers of a line; of one that no page has, its first digits."""
+    return (match[0][:_LONGEST_NUMBER] for match in _NUMBER.finditer(line))
 
 
 def _with_text(pages: list[list[str]]) -> int:
@@ -112,31 +126,31 @@ _LIST_MARK = re.compile(r"\w{1,4}[.)]")
 def _page_blocks(pages: list[list[str]]) -> Blocks:
     """The paragraphs of pages; one that a page's end cuts in the middle of a sentence is one block."""
     blocks = Blocks()
-    paragraph = ""
+    paragraph = _Paragraph()
     begins: list[int] = []  # where in the paragraph a page begins
 
     def add() -> None:
         for offset in begins:
             blocks.begin_page(offset)
-        blocks.add(paragraph.rstrip(_LINE_HYPHENS))
+        blocks.add(paragraph.text().rstrip(_LINE_HYPHENS))
         begins.clear()
 
     for number, lines in enumerate(pages):
         found = list(_paragraphs(lines))
         goes_on = found and found[0][:1].islower() and not _LIST_MARK.match(found[0])
-        if paragraph and goes_on and not _SENTENCE_END.search(paragraph):
+        if paragraph.length and goes_on and not _SENTENCE_END.search(paragraph.last_line()):
             first = found.pop(0)
-            paragraph = _joined(paragraph, first)
-            begins.append(len(paragraph) - len(first))
+            paragraph.join(first)
+            begins.append(paragraph.length - len(first))
         else:
             if number:
                 add()
-            paragraph = ""
+            paragraph = _Paragraph()
             begins.append(0)
         for one in found:
-            if paragraph:
+            if paragraph.length:
                 add()
-            paragraph = one
+            paragraph = _Paragraph(one)
     add()
     return blocks
 
@@ -145,28 +159,46 @@ def _page_blocks(pages: list[list[str]]) -> Blocks:
 _LINE_HYPHENS = "\ufffe\x02"
 
 
-def _joined(before: str, after: str) -> str:
-    if before.endswith(tuple(_LINE_HYPHENS)):
-        return before[:-1] + after
-    if before.endswith("-") and after[:1].islower() and before[-2:-1].isalpha():
-        return before[:-1] + after
-    return f"{before} {after}" if before else after
+class _Paragraph:
+    """Lines joined to a paragraph, piece by piece: one text that grew by each of them would be copied as often."""
+
+    def __init__(self, text: str = "") -> None:
+        self._pieces = [text] if text else []
+        self.length = len(text)
+
+    def join(self, line: str) -> None:
+        """Go on with a line: a hyphen at the end of the one before is the layout's."""
+        before = self.last_line()
+        hyphen = before.endswith(tuple(_LINE_HYPHENS))
+        if hyphen or (before.endswith("-") and line[:1].islower() and before[-2:-1].isalpha()):
+            self._pieces[-1] = before[:-1]
+            self.length -= 1
+        elif before:
+            self._pieces.append(" ")
+            self.length += 1
+        self._pieces.append(line)
+        self.length += len(line)
+
+    def last_line(self) -> str:
+        """The end of the text: all that decides how it goes on."""
+        return self._pieces[-1] if self._pieces else ""
+
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self._pieces)
 
 
 def _paragraphs(lines: list[str]) -> Iterator[str]:
     """Lines of a PDF page as paragraphs: a line that ends a sentence well short of the others ends a paragraph."""
     widths = sorted(len(line) for line in lines if line)
     usual = widths[len(widths) * 3 // 4] if widths else 0
-    current = ""
+    current = _Paragraph()
     for line in lines:
-        if not line.strip():
-            if current:
-                yield current
-            current = ""
-            continue
-        current = _joined(current, line.lstrip())
-        if len(line) < usual * 0.8 and line.endswith((".", "!", "?", ":")):
-            yield current
-            current = ""
-    if current:
-        yield current
+        if line.strip():
+            current.join(line.lstrip())
+        if not line.strip() or (len(line) < usual * 0.8 and line.endswith((".", "!", "?", ":"))):
+            if current.length:
+                yield current.text()
+            current = _Paragraph()
+    if current.length:
+        yield current.text()

@@ -8,7 +8,7 @@ from html import escape
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
 
 _SELF_CLOSED = re.compile(r"""<([A-Za-z][\w:.-]*)((?:\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*'))*)\s*/>""")
-_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_CDATA = "<![CDATA["
 
 
 def is_xhtml(page: str) -> bool:
@@ -27,4 +27,17 @@ def as_html(page: str) -> str:
     def closed(found: re.Match[str]) -> str:
         return found[0] if found[1].lower() in _VOID else f"<{found[1]}{found[2]}></{found[1]}>"
 
-    return _CDATA.sub(lambda found: escape(found[1]), _SELF_CLOSED.sub(closed, page))
+    return _without_character_data(_SELF_CLOSED.sub(closed, page))
+
+
+def _without_character_data(page: str) -> str:
+    """Character data as escaped text. By hand: a pattern would look for the end of each that has none, to the last."""
+    parts: list[str] = []
+    position = 0
+    while True:
+        start = page.find(_CDATA, position)
+        end = page.find("]]>", start + len(_CDATA)) if start >= 0 else -1
+        if end < 0:
+            return "".join([*parts, page[position:]])
+        parts += [page[position:start], escape(page[start + len(_CDATA) : end])]
+        position = end + len("]]>")

@@ -6,12 +6,7 @@ import io
 import zipfile
 
 from rag_ft.formats.extracted import Unreadable
-
-MAX_UNPACKED_BYTES = 256 * 1024 * 1024
-"""A DOCX or EPUB that unpacks to more is refused, whatever its own size: zip bombs grow a thousandfold."""
-
-MAX_PARTS = 20_000
-"""Files inside a DOCX or EPUB."""
+from rag_ft.formats.limits import MAX_PARTS, MAX_UNPACKED_BYTES
 
 
 def open_zip(data: bytes) -> zipfile.ZipFile:

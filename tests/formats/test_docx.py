@@ -1,6 +1,9 @@
 import io
 
-from rag_ft.formats import extract
+import pytest
+
+from rag_ft.formats import ReadLimits, Unreadable, extract
+from rag_ft.formats.limits import limited_by
 
 WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
@@ -79,3 +82,16 @@ def test_the_text_of_a_text_box_comes_once_after_its_paragraph():
 def test_a_bookmark_between_items_does_not_end_their_list():
     items = [paragraph("one", "ListNumber"), '<w:bookmarkStart w:id="1" w:name="b"/>', paragraph("two", "ListNumber")]
     assert word("".join(items)).text == "1. one\n2. two"
+
+
+def test_a_cell_over_very_many_rows_gives_more_text_than_is_read():
+    first = ('<w:vMerge w:val="restart"/>', paragraph("a word " * 100))
+    rows = table([first], *([("<w:vMerge/>", "<w:p/>")] for _ in range(40)))
+    with limited_by(ReadLimits(max_chars=10_000)), pytest.raises(Unreadable, match="gives more text than is read"):
+        word(rows)
+    assert len(word(rows).text) > 20_000
+
+
+def test_a_style_that_is_not_there_is_the_default():
+    found = word(paragraph("Plain", style="none&quot;]") + paragraph("Title here", style="Heading2"))
+    assert [(heading.text, heading.level) for heading in found.headings] == [("Title here", 2)]

@@ -97,3 +97,13 @@ def test_a_page_of_quotes_and_slashes_is_read_in_linear_time():
     page = HEAD + "<body>" + ("<a" + " " * 500) * 2_000 + "</body></html>"
     assert as_html(page) == page  # nothing in it is closed
     extract("a.epub", book({"a.xhtml": page}))
+
+
+def test_a_page_that_is_listed_more_than_once_is_read_once():
+    data = book({"a.xhtml": HEAD + "<body><p>One.</p></body></html>", "./a.xhtml": None, "a.xhtml#part": None})
+    assert extract("a.epub", data).text == "One."
+
+
+def test_character_data_without_an_end_is_left_as_it_stands():
+    assert as_html("<p>a<![CDATA[b<c]]>d<![CDATA[e") == "<p>ab&lt;cd<![CDATA[e"
+    assert as_html("<![CDATA[" * 100_000) == "<![CDATA[" * 100_000

@@ -73,3 +73,16 @@ def test_a_page_laid_out_by_a_table_is_no_row():
 
 def test_a_page_nested_deeply_is_read():
     assert extract("a.html", b"<div>" * 2000 + b"Deep.").text == "Deep."
+
+
+def test_of_a_page_with_very_many_tags_all_text_is_taken(monkeypatch):
+    page = b"<html><body><nav>Menu</nav><p>" + b"A <b>word</b> and another. " * 50 + b"</p></body></html>"
+    monkeypatch.setattr("rag_ft.formats.html.MAX_TAGS", 20)
+    monkeypatch.setattr("trafilatura.extract", None)  # which is not asked
+    assert extract("a.html", page).text == ("A word and another. " * 50).strip()
+
+
+def test_tables_around_tables_are_layout_and_those_within_are_rows():
+    inner = "<table><tr><td>a</td><td>b</td></tr></table>"
+    page = f"<table><tr><td>{inner}</td><td><table><tr><td>c</td><td><h2>T</h2></td></tr></table></td></tr></table>"
+    assert extract("a.html", f"<html><body>{page}</body></html>".encode()).text == "a | b\n\nc\n\nT"

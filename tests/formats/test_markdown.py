@@ -55,3 +55,20 @@ def test_a_heading_in_a_list_keeps_its_place():
     found = markdown("- one\n- # Two\n\n  more\n")
     assert found.text == "- one\n\nTwo\n\nmore"
     assert found.text[found.headings[0].start :].startswith("Two")
+
+
+@pytest.mark.parametrize(
+    ("front", "error"),
+    [
+        ("\n".join(f"k{number}: 1" for number in range(6_000)), "more than 10,000 keys and values"),
+        ("x: " + "a" * 200_000, "longer than 200,000 characters"),
+    ],
+)
+def test_front_matter_that_takes_its_parser_long_is_not_parsed_and_the_page_is_kept(front, error):
+    found = extract("a.md", f"---\n{front}\n---\n\nText.\n".encode())
+    assert (found.text, found.metadata) == ("Text.", {"front_matter_error": error})
+
+
+def test_blanks_around_a_line_break_go_and_others_stay():
+    assert extract("a.md", b"One `x  y` <br> two\n").text == "One x  y\ntwo"
+    assert extract("a.md", b"`" + b" " * 100_000 + b"x`").text.endswith("x")

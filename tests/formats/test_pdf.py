@@ -71,3 +71,16 @@ def test_a_page_without_text_begins_where_the_next_does():
     found = pdf([["The first page ends here and"], [], ["goes on."]])
     assert found.text == "The first page ends here and\n\ngoes on."
     assert [found.text[start:] for start in found.page_starts] == [found.text, "goes on.", "goes on."]
+
+
+def test_a_number_that_is_longer_than_any_page_number_is_text():
+    from reportlab.pdfgen import canvas
+
+    file = io.BytesIO()
+    made = canvas.Canvas(file)
+    for _ in range(3):
+        made.setFont("Helvetica", 0.1)
+        made.drawString(72, 750, "9" * 5_000 + " words")
+        made.showPage()
+    made.save()
+    assert extract("a.pdf", file.getvalue()).text.count("9") >= 5_000

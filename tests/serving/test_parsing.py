@@ -78,3 +78,22 @@ def test_a_parser_that_takes_too_long_is_ended():
     with pytest.raises(DocumentError, match="could not be read within"):
         parse_upload("a.txt", b"some text", seconds=0.05, memory_bytes=1_000_000_000, max_chars=1000)
     assert time.monotonic() - begin < 5
+
+
+def test_no_upload_is_read_by_the_process_of_another(monkeypatch):
+    from rag_ft.formats import worker
+
+    ids = []
+    popen = worker.subprocess.Popen
+
+    def noted(*args, **options):
+        process = popen(*args, **options)
+        ids.append(process.pid)
+        return process
+
+    monkeypatch.setattr(worker.subprocess, "Popen", noted)
+    for name in ("a.txt", "b.txt"):
+        assert parse_upload(name, b"Some text.", **LIMITS).text == "Some text."
+    with pytest.raises(DocumentError, match="cut off"):
+        parse_upload("c.pdf", b"%PDF-1.4 nothing of a pdf", **LIMITS)
+    assert len(ids) == 3

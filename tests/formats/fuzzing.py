@@ -1,0 +1,252 @@
+"""Good files of each parser, and changes to them that keep enough of their structure to reach deep into it.
+
+`tests/formats/test_fuzz.py` tries some, `benchmarks/attacks/fuzz.py` as many as there is time for. Everything goes
+through a real reading process, so that a crash of a parser is a failure here and not the end of the tests.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from rag_ft.formats import ReadLimits
+from rag_ft.formats.wire import Request
+from rag_ft.formats.worker import Read, Worker
+
+CORPUS = Path(__file__).parent / "corpus"
+"""Small files that once failed."""
+
+PARSERS = ("txt", "md", "html", "xhtml", "pdf", "docx", "epub", "jsonl", "json")
+"""By the suffix of a file."""
+
+LIMITS = ReadLimits(seconds=20, memory_bytes=1_000_000_000, max_chars=1_000_000, max_headings=10_000, max_pages=1_000)
+
+
+class Change(NamedTuple):
+    """One change to a file; any numbers make one."""
+
+    kind: int
+    place: int
+    size: int
+    token: int
+
+
+KINDS = 9
+
+
+def changed(parser: str, seed: int, changes: Sequence[Change]) -> bytes:
+    """A good file of a parser after some changes. Those of a container are made to its parts."""
+    data = seeds(parser)[seed % len(seeds(parser))]
+    if parser not in ("docx", "epub"):
+        for change in changes:
+            data = _apply(data, change, TOKENS[parser])
+        return data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    for change in changes:
+        name = sorted(parts)[change.place % len(parts)]
+        if change.kind % 29 == 28 and len(parts) > 1:
+            del parts[name]
+        else:
+            parts[name] = _apply(parts[name], change, TOKENS[parser])
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    data = packed.getvalue()
+    if changes and changes[0].kind % 13 == 12:  # and now and then to the container itself
+        data = _apply(data, changes[0], TOKENS[parser])
+    return data
+
+
+def _apply(data: bytes, change: Change, tokens: Sequence[bytes]) -> bytes:
+    size = change.size % 200
+    start = change.place % (len(data) + 1)
+    end = min(start + size, len(data))
+    token = tokens[change.token % len(tokens)]
+    match change.kind % KINDS:
+        case 0:
+            return data[:start] + token + data[start:]
+        case 1:
+            return data[:start] + token * (size + 1) + data[start:]
+        case 2:
+            return data[:start] + data[end:]
+        case 3:
+            return data[:end] + data[start:end] * (change.token % 30) + data[end:]
+        case 4:
+            return data[:start]
+        case 5:
+            number = (b"0", b"-1", b"99999999999999999999", b"9" * 5_000, b"2147483648", b"1e999")[change.token % 6]
+            found = re.compile(rb"\d+").search(data, start)
+            return data[: found.start()] + number + data[found.end() :] if found else data
+        case 6:
+            flipped = bytes(byte ^ (1 << change.token % 8) for byte in data[start : start + 1])
+            return data[:start] + flipped + data[start + 1 :]
+        case 7:
+            return data[end:] + data[:end]
+        case _:
+            other = change.token % (len(data) + 1)
+            return data[:start] + data[other : other + size] + data[end:]
+
+
+def read(worker: Worker, parser: str, data: bytes) -> list[Read]:
+    """What a file gives, each document checked. Raises WorkerFailed where reading ended the process."""
+    kind = {"jsonl": "lines", "json": "squad"}.get(parser, "file")
+    numbers = tuple(range(1, data.count(b"\n") + 1)) if kind == "lines" else ()
+    request = Request.model_validate({"kind": kind, "name": f"a.{parser}", "source": "a", "numbers": numbers})
+    reads = list(worker.read(request, lambda: [data], len(data)))
+    for answer in reads:
+        check(answer)
+    return reads
+
+
+def check(answer: Read) -> None:
+    """Assert what holds for every answer, whatever was read."""
+    reply, text, headings = answer
+    if reply.kind != "document":
+        assert not text and (reply.reason or reply.kind in ("questions", "not_squad"))
+        assert "\n" not in reply.reason and len(reply.reason) < 500
+        return
+    assert text.strip() and len(text) <= LIMITS.max_chars
+    assert [*reply.page_starts] == sorted(reply.page_starts) and all(
+        0 <= page <= len(text) for page in reply.page_starts
+    )
+    for heading in headings:
+        assert text[heading.start : heading.start + len(heading.text)] == heading.text and heading.text.strip()
+
+
+@cache
+def seeds(parser: str) -> tuple[bytes, ...]:
+    """Good files of a parser, made here."""
+    if parser == "pdf":
+        return (_pdf(),)
+    if parser == "docx":
+        return (_docx(),)
+    if parser == "epub":
+        return (_epub(),)
+    return SEEDS[parser]
+
+
+PAGE = (
+    "<html lang='en'><head><meta charset='utf-8'><meta name='author' content='A. One'><title>Leave</title></head><body>"
+    "<nav><a href='x'>Home</a></nav><main><h1>Leave</h1><p>Every employee has <b>28</b> days.<br>More words here.</p>"
+    "<h2>How</h2><ol start='3'><li>Ask</li><li>Wait<ul><li>long</li></ul></li></ol><table><tr><th>Year</th><td>28</td>"
+    "</tr><tr><td><table><tr><td>in</td></tr></table></td></tr></table><pre>a\n  b</pre></main><footer>End</footer>"
+    "</body></html>"
+)
+
+SEEDS = {
+    "txt": ("Größe.\n\nZwei Absätze, und mehr.\n".encode(), "Größe, Maß.\n".encode("cp1252"), "Größe".encode("utf-16")),
+    "md": (
+        b"---\ntitle: Leave\ntags: [a, b]\nday: 2026-01-02\nx: &a {k: 1}\ny: *a\n---\n# Leave\n\nText *is* `here`.\n\n"
+        b"- one\n"
+        b"  1. two\n- three\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> quoted\n\n```py\ncode\n```\n\n<div>in\n</div>\n",
+    ),
+    "html": (PAGE.encode(), PAGE.replace("utf-8", "latin1").encode("cp1252")),
+    "xhtml": (
+        b"<?xml version='1.0' encoding='utf-8'?><html xmlns='http://www.w3.org/1999/xhtml'><head><title/></head><body>"
+        b"<h1><a id='x'/>Rates</h1><p>If <![CDATA[a < b]]> it.<br/>Two</p><div class='r'/><p>Four.</p></body></html>",
+    ),
+    "jsonl": (
+        b'{"text": "One.", "id": "a", "title": "T", "metadata": {"k": [1, 2.5, null]}}\n{"page_content": "Two."}\n'
+        b'\n{"question": "Q?", "answers": []}\n{"text": "Three.", "url": "http://x", "n": 1}\n',
+        b'{"question": "Q?", "answers": ["a"]}\n',
+    ),
+    "json": (
+        b'{"version": "1.1", "data": [{"title": "A_b", "paragraphs": [{"context": "One.", "qas": [{'
+        b'"id": "1", "question": "Q?", "answers": [{"text": "One", "answer_start": 0}]}]}]},'
+        b' {"paragraphs": [{"context": "Two."}]}]}',
+    ),
+}
+
+_TAGS = [b"<table>", b"</table>", b"<tr>", b"<td>", b"<h1>", b"</h1>", b"<ul>", b"<ol start='99999999999'>", b"<li>"]
+_TAGS += [b"<pre>", b"</p>", b"<div>", b"</div>", b"<script>", b"<style>", b"<br/>", b"<svg>", b"<template>", b"<!--"]
+_TAGS += [b"<![CDATA[", b"]]>", b"&#xD800;", b"&#0;", b"&lt;", b"<main>", b"<body>", b"<plaintext>", b"\0", b"\xff"]
+_XML = [b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"<?x?>", b"<a>", b"</a>", b' id="', b"'", b"%20..%2f", b"\xff"]
+_JSON = [b"{", b"}", b"[", b"]", b'"', b"\\ud800", b"\\u0000", b"null", b"1e999", b"NaN", b"-", b",", b":", b"\n"]
+_JSON += [b'"text": "', b'"id": {}', b'"metadata": []', b'"title": "\\udfff"', b"\xef\xbb\xbf", b"\xff", b'"text": " "']
+_WORD = [b"<w:tbl>", b"</w:tbl>", b"<w:tr>", b"<w:tc>", b"<w:p>", b"</w:p>", b"<w:txbxContent>", b"<w:sdt>", b"<w:t>x"]
+_WORD += [b'<w:gridSpan w:val="9999999999"/>', b"<w:vMerge/>", b'<w:pStyle w:val="Heading1"/>', b"<w:tab/>", b"<w:br/>"]
+_MARKDOWN = [b"---\n", b"# ", b"> ", b"- ", b"1. ", b"```\n", b"|", b"|---|\n", b"[a](", b"![", b"*", b"_", b"`"]
+_MARKDOWN += [b"&a ", b"*a", b"!!python/object:os.system ", b"!!binary x", b"<<: *a\n", b"? ", b": ", b"\t", b"{", b"["]
+_MARKDOWN += [b"\n\n", b"9999-99-99"]
+_PDF = [b"obj", b"endobj", b"stream\n", b"endstream", b"<<", b">>", b"[", b"]", b"/Kids [3 0 R]", b"/Count 99999", b"("]
+_PDF += [
+    b"3 0 R ",
+    b"4 0 R ",
+    b"/XObject",
+    b"/Filter /FlateDecode",
+    b"Do ",
+    b"BT ",
+    b"ET ",
+    b"Tj ",
+    b")",
+    b"Tf ",
+    b"\xfe",
+]
+_TEXT = [b"\0", b"\xff\xfe", b"\xfe\xff", b"\x80", b"\xed\xa0\x80", b"\xef\xbb\xbf", "字".encode(), b"\x1b$B", b"\n"]
+TOKENS: dict[str, list[bytes]] = {
+    "txt": _TEXT,
+    "md": [*_MARKDOWN, *_TAGS],
+    "html": [*_TAGS, b" charset=utf-7 ", b" charset=idna ", b" charset=hz ", b"<?xml?>"],
+    "xhtml": [*_TAGS, *_XML],
+    "pdf": _PDF,
+    "docx": [*_WORD, *_XML],
+    "epub": [*_TAGS, *_XML, b'<itemref idref="c0"/>', b"META-INF/container.xml"],
+    "jsonl": _JSON,
+    "json": [*_JSON, b'"paragraphs": [', b'{"context": "', b'"data": [', b'"answer_start": -1'],
+}
+
+
+def _pdf() -> bytes:
+    from reportlab.pdfgen.canvas import Canvas
+
+    made = io.BytesIO()
+    canvas = Canvas(made, pageCompression=0, invariant=1)
+    for page in range(3):
+        for row, line in enumerate(
+            ("Handbook", "Every employee has 28 days of paid", "leave a year, and more.", str(page))
+        ):
+            canvas.drawString(72, 720 - 14 * row, line)
+        canvas.showPage()
+    canvas.save()
+    return made.getvalue()
+
+
+def _docx() -> bytes:
+    from docx import Document
+
+    document = Document()
+    document.add_heading("Leave", 1)
+    document.add_paragraph("Every employee has 28 days.")
+    document.add_paragraph("Ask", style="List Number")
+    table = document.add_table(2, 2)
+    table.cell(0, 0).text = "Year"
+    table.cell(0, 0).merge(table.cell(1, 0))
+    made = io.BytesIO()
+    document.save(made)
+    return made.getvalue()
+
+
+def _epub() -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr(
+            "META-INF/container.xml",
+            '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+            '<rootfile full-path="O/b.opf"/></rootfiles></container>',
+        )
+        archive.writestr(
+            "O/b.opf",
+            '<package xmlns="http://www.idpf.org/2007/opf" xmlns:dc="http://purl.org/dc/elements/1.1/"><metadata>'
+            '<dc:title>Book</dc:title></metadata><manifest><item id="c0" href="a.xhtml"/><item id="c1" href="b.xhtml"/>'
+            '</manifest><spine><itemref idref="c0"/><itemref idref="c1"/></spine></package>',
+        )
+        archive.writestr("O/a.xhtml", PAGE)
+        archive.writestr("O/b.xhtml", SEEDS["xhtml"][0])
+    return made.getvalue()
