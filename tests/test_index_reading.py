@@ -95,7 +95,7 @@ def little_disk(tmp_path: Path) -> Iterator[Path]:
         (disk / "filler").write_bytes(bytes(4096))
         yield disk
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_short_write_is_never_taken_for_a_whole_one(little_disk):

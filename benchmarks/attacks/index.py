@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import gc
 import io
 import json
 import os
@@ -22,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +36,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parents[1] / "tests")]
 import numpy as np  # noqa: E402
 from fakes import HashingEmbedder  # noqa: E402
 from table import Tally, show  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 import rag_ft.index as index_module  # noqa: E402
 import rag_ft.index_build as build_module  # noqa: E402
@@ -580,7 +583,8 @@ def attack_disks(work: Path, chance: random.Random, step: int) -> list[Tally]:
             for command in known:
                 tallies += [_fill(command, Path(mount), step, checked) for checked in (True, False)]
         finally:
-            subprocess.run(["umount", mount], check=True)
+            gc.collect()
+            subprocess.run(["umount", "--lazy", mount], check=True)  # an index that is open holds on to it
     return tallies
 
 
@@ -842,6 +846,9 @@ def main() -> int:
 
     logging.disable(logging.WARNING)
     build_module.BLOCK_PASSAGES = BLOCK_PASSAGES
+    # A process that is killed with tqdm's lock, which forked ones share, would stop all others.
+    tqdm.monitor_interval = 0
+    tqdm.set_lock(threading.RLock())
     tallies: list[Tally] = []
     # In memory where there is such a place: what is killed is a process, not the machine.
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
