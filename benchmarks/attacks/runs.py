@@ -1,6 +1,6 @@
 """Kills, full disks and files of other people against training, evaluation, merge, export, average and calibration.
 
-    TMPDIR=/dev/shm OMP_NUM_THREADS=1 python benchmarks/attacks/runs.py [--count 40] [--only train,eval,...] [--share 1/2]
+    TMPDIR=/dev/shm OMP_NUM_THREADS=1 python benchmarks/attacks/runs.py [--count 40] [--only train,eval] [--share 1/2]
 
 Each attack runs the real code with the two-layer model of the tests in a forked process. A run that is not disturbed
 says which files it opens, renames and removes; then a process is killed (SIGKILL) right before one of these, spread
