@@ -118,3 +118,15 @@ def test_one_alone_unrelated_ones_and_foreign_ones_are_refused(members, tmp_path
     with pytest.raises(UsageError, match="is there already"):
         average_adapters([one, two], made)
     assert average_adapters([two, one], made, overwrite=True) == made
+
+
+def test_an_average_replaces_an_average_and_neither_a_run_nor_other_files(members, tmp_path):
+    start, one, two = members
+    out = average_adapters([one, two], tmp_path / "mean")
+    average_adapters([two, one], out, overwrite=True)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds notes\.txt, which rag_ft did not write"):
+        average_adapters([one, two], out, overwrite=True)
+    with pytest.raises(UsageError, match="holds training, which"):
+        average_adapters([one, two], start, overwrite=True)
+    assert (start / "training" / "best").is_dir()

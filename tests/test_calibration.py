@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 from data import little_world
@@ -75,6 +76,28 @@ def test_the_scale_is_fitted_on_the_readers_own_confidences_however_often(adapte
     assert any(line.startswith("scale     how often such an answer is right") for line in said)
     # What was chosen before is measured on the scale that it was chosen on.
     assert said[-2] == f"now       {score.line()}"
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_a_kill_never_leaves_a_card_that_tells_of_another_threshold(adapter, monkeypatch, renamed):
+    from rag_ft.training.saving import write_record
+
+    (adapter / "README.md").write_text("threshold 1")
+    replace, done = os.replace, []
+
+    def killed(one, two):
+        if len(done) == renamed:
+            raise KeyboardInterrupt
+        done.append(replace(one, two))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_record(adapter, {"threshold": {"value": 2}}, "threshold 2")
+    assert not (adapter / "README.md").exists() and json.loads((adapter / "rag_ft.json").read_text())
+    assert not [path for path in adapter.iterdir() if "partial" in path.name]
+    write_record(adapter, {"threshold": {"value": 2}}, "threshold 2")
+    assert (adapter / "README.md").read_text() == "threshold 2"
 
 
 def test_a_dry_run_only_measures(adapter, world, tiny_llama_dir):

@@ -114,6 +114,44 @@ def test_what_a_gguf_cannot_hold_is_refused(merged, tmp_path):
     assert (tmp_path / "r.gguf").read_text() == "mine"
 
 
+def test_a_gguf_replaces_a_gguf_and_no_other_file(merged, tmp_path):
+    output = tmp_path / "out.gguf"
+    output.write_text("my notes")
+    with pytest.raises(UsageError, match="is a file that rag_ft did not write"):
+        export_gguf(merged, output, overwrite=True)
+    assert output.read_text() == "my notes"
+    output.write_bytes(b"GGUF of before")
+    export_gguf(merged, output, overwrite=True)
+    assert output.stat().st_size > 1000 and list(tmp_path.iterdir()) == [output]
+    link = tmp_path / "link.gguf"
+    link.symlink_to(output)
+    with pytest.raises(UsageError, match="is a link"):
+        export_gguf(merged, link, overwrite=True)
+
+
+def test_a_disk_without_room_for_the_gguf_is_told_before_it_is_written(merged, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    with pytest.raises(AdapterError, match=r"needs .* MB of free space, and its disk has 1 MB"):
+        export_gguf(merged, tmp_path / "out.gguf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_exported_adapter_is_replaced_by_another_export_and_one_of_other_programs_is_not(adapter, tmp_path):
+    theirs = shutil.copytree(adapter, tmp_path / "theirs")
+    (theirs / "rag_ft.json").unlink()
+    with pytest.raises(UsageError, match="is a folder that rag_ft did not write"):
+        export_adapter(adapter, theirs, overwrite=True)
+    assert not (theirs / "rag_ft.json").exists()
+    for _ in range(2):
+        export_adapter(theirs, tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds notes\.txt, which rag_ft did not write"):
+        export_adapter(adapter, tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
 def test_an_adapter_for_peft_and_vllm_names_no_path_of_this_machine(adapter, tiny_llama_dir, tmp_path):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

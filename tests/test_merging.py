@@ -138,6 +138,10 @@ def test_what_is_there_is_not_overwritten_unasked_and_foreign_folders_never(merg
     assert (out / "thesis.txt").read_text() == "mine"
     shutil.rmtree(out)
     shutil.copytree(merged[4].path, out)
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds thesis\.txt, which rag_ft did not write"):
+        merge(adapters[32], out, tiny_llama_dir, overwrite=True)
+    (out / "thesis.txt").unlink()
     merge(adapters[32], out, tiny_llama_dir, overwrite=True)
     assert json.loads((out / "tuning.json").read_text())["base_model"]["bits"] == 32
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

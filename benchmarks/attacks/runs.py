@@ -1,12 +1,12 @@
 """Kills, full disks and files of other people against training, evaluation, merge, export, average and calibration.
 
-    OMP_NUM_THREADS=1 python benchmarks/attacks/runs.py [--count 40] [--seed 0] [--only train,eval,...] [--share 1/2]
+    TMPDIR=/dev/shm OMP_NUM_THREADS=1 python benchmarks/attacks/runs.py [--count 40] [--only train,eval] [--share 1/2]
 
 Each attack runs the real code with the two-layer model of the tests in a forked process. A run that is not disturbed
 says which files it opens, renames and removes; then a process is killed (SIGKILL) right before one of these, spread
 evenly over all of them, with half of what it writes written, or at a random moment. The same call is made again, and
 must leave what the undisturbed one left, byte for byte but for what a clock says. A full disk is every write refused
-from one of them on. Last, folders with files and links of other people, which nothing may change.
+from one of them on. First, folders with files and links of other people, which nothing may change.
 """
 
 from __future__ import annotations
@@ -562,6 +562,101 @@ def targets(scratch: Path) -> list[Target]:
     return made
 
 
+def _layouts() -> list[tuple[str, str, str, dict[str, str], bool]]:
+    """Name, target, what stands there before it (another target's output, or nothing), files of somebody else (a text,
+    or `-> PLACE` for a link), and whether the call is to be refused.
+    """
+    run = json.dumps(dict.fromkeys(("examples", "prompt", "base", "lora", "training")))
+    return [
+        ("training/ of others", "train", "", {"out/training/notes.txt": "mine"}, True),
+        ("README of others", "train", "", {"out/README.md": "mine"}, True),
+        ("weights of others", "train", "", {"out/adapter_model.safetensors": "mine"}, True),
+        ("adapter of others", "train", "", {"out/adapter_config.json": "{}", "out/rag_ft.json": "{}"}, True),
+        ("training a link", "train", "", {"out/training": "-> elsewhere"}, True),
+        ("best a link", "train", "", {"out/training/run.json": run, "out/training/best": "-> elsewhere"}, True),
+        ("last a link", "train", "train", {"out/training/last": "-> elsewhere"}, True),
+        ("checkpoints a link", "train", "train", {"out/training/checkpoints": "-> elsewhere"}, True),
+        ("a checkpoint a link", "train", "train", {"out/training/checkpoints/checkpoint-3": "-> elsewhere"}, True),
+        ("metrics a link", "train", "train", {"out/training/metrics.jsonl": "-> elsewhere/file"}, True),
+        ("file in a checkpoint", "train", "train", {"out/training/checkpoints/checkpoint-3/thesis.txt": "mine"}, True),
+        ("file in best", "train", "train", {"out/training/best/thesis.txt": "mine"}, True),
+        ("run.json of others", "train", "", {"out/training/run.json": '{"mine": 1}'}, True),
+        ("notes beside a run", "train", "train", {"out/notes.txt": "mine", "out/training/notes.txt": "mine"}, False),
+        ("logs beside checkpoints", "train", "train", {"out/training/checkpoints/runs/log": "mine"}, False),
+        ("report of others", "eval", "", {"out/report.html": "mine"}, True),
+        ("results of others", "eval", "", {"out/results.json": "{}"}, True),
+        ("run.json of others, eval", "eval", "", {"out/run.json": '{"mine": 1}'}, True),
+        ("predictions of others", "eval", "", {"out/predictions.jsonl": "mine"}, True),
+        ("memory of others", "eval", "", {"out/memory.json": "{}"}, True),
+        ("development a link", "eval", "", {"out/development": "-> elsewhere"}, True),
+        ("report a link", "eval", "", {"out/report.html": "-> elsewhere/file"}, True),
+        ("tuning.json of others", "merge", "", {"out/tuning.json": "{}", "out/config.json": "{}"}, True),
+        ("notes in a merge", "merge", "merge", {"out/notes.txt": "mine"}, True),
+        ("folder in a merge", "merge", "merge", {"out/mine/file": "mine"}, True),
+        ("link in a merge", "merge", "merge", {"out/vocab.json": "-> elsewhere/file"}, True),
+        ("merge a link", "merge", "", {"out": "-> elsewhere"}, True),
+        ("text named gguf", "gguf", "", {"out.gguf": "mine"}, True),
+        ("gguf a link", "gguf", "", {"out.gguf": "-> elsewhere/file"}, True),
+        ("gguf a folder", "gguf", "", {"out.gguf/file": "mine"}, True),
+        ("adapter of others, export", "peft", "", {"out/adapter_config.json": "{}"}, True),
+        ("notes in an export", "peft", "peft", {"out/notes.txt": "mine"}, True),
+        ("notes in an average", "average", "average", {"out/notes.txt": "mine"}, True),
+        ("average over a run", "average", "train", {"out/mine.txt": "mine"}, True),
+    ]
+
+
+def foreign(made: dict[str, Target], scratch: Path) -> Tally:
+    """Nothing of somebody else's changes, and where a call is refused nothing at all."""
+    tally = Tally("foreign files and links")
+    models: dict[str, Path] = {}
+    for name, target, before, files, refused in _layouts():
+        folder = scratch / "foreign"
+        shutil.rmtree(folder, ignore_errors=True)
+        if before and before not in models:
+            models[before] = scratch / f"{before}-model"
+            models[before].mkdir()
+            status, text = forked(lambda place=models[before], of=before: made[of].call(place), scratch / "said.txt")  # type: ignore[misc]
+            if status:
+                raise SystemExit(f"{before} failed\n{text[-2000:]}")
+        if before:
+            shutil.copytree(models[before], folder, symlinks=True)
+        (folder / "elsewhere").mkdir(parents=True)
+        (folder / "elsewhere" / "file").write_text("mine")
+        for path, content in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            if content.startswith("-> "):
+                if (folder / path).is_file():
+                    (folder / path).unlink()
+                elif (folder / path).is_dir():
+                    shutil.rmtree(folder / path)
+                (folder / path).symlink_to(folder / content.removeprefix("-> "))
+            else:
+                (folder / path).write_text(content)
+        was = contents(folder)
+        theirs = {path for path in was if path.startswith("elsewhere") or path in files}
+        status, text = forked(lambda of=target, at=folder: made[of].call(at), scratch / "said.txt")  # type: ignore[misc]
+        now = contents(folder)
+        changed = [path for path in (was if refused else theirs) if was[path] != now.get(path)]
+        if refused:
+            changed += [path for path in now if path not in was]
+        if changed:
+            tally.failed(f"{name}: {changed[0]} is changed")
+        elif status != (3 if refused else 0):
+            tally.failed(f"{name}: ended with {status}: {text.strip()[-300:]}")
+        else:
+            tally.held()
+    return tally
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Every byte below a folder, and where links lead."""
+    found: dict[str, Any] = {}
+    for path in folder.rglob("*"):
+        name = str(path.relative_to(folder))
+        found[name] = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
+    return found
+
+
 def void(_: Any) -> None:
     """Nothing of a result."""
 
@@ -574,7 +669,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=40, help="kills before a change, for each target")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="targets, by their names, with commas")
+    parser.add_argument("--only", default="", help="targets by their names, or foreign, with commas")
     parser.add_argument(
         "--share", default="1/1", help="only this share of each attack, for several processes: 1/2, 2/2"
     )
@@ -585,7 +680,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="rag-ft-attack-") as name:
         scratch = Path(name)
         os.environ["RAG_FT_HOME"] = str(scratch / "home")
-        for target in targets(scratch):
+        made = targets(scratch)
+        if not given.only or "foreign" in given.only.split(","):
+            tallies.append(foreign({target.name: target for target in made}, scratch))
+        for target in made:
             if given.only and target.name not in given.only.split(","):
                 continue
             attack = Attack(target, scratch, given.count, given.seed, slice(number - 1, None, shares))

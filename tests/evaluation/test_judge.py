@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import re
 from pathlib import Path
@@ -473,3 +474,58 @@ def test_questions_that_a_merged_reader_was_tuned_on_are_counted_as_those_of_an_
     ]
     about = sum(any(one.document_id == "Oslo.txt" for one in question.evidence) for question in questions)
     assert about and _leaks(arms, questions, index) == {"merged": about}
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md", "results.json", "speed.json", "run.json", "memory.json"])
+def test_a_file_of_somebody_else_is_named_and_not_written_over(made, tmp_path, name):
+    index, recipe = made
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(EvaluationError, match=rf"{name} "):
+        evaluate(recipe, tmp_path, arms=_arms, index=index)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: '{"mine": 1}'}
+
+
+@pytest.mark.parametrize("name", ["report.html", "predictions.jsonl", "swapped"])
+def test_a_link_where_an_evaluation_writes_is_refused(made, tmp_path, name):
+    index, recipe = made
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(tmp_path / "theirs")
+    with pytest.raises(EvaluationError, match=name):
+        evaluate(recipe, tmp_path / "out", arms=_arms, index=index)
+    assert not list((tmp_path / "theirs").iterdir())
+
+
+@pytest.mark.parametrize("renamed", range(5))
+def test_a_kill_while_the_report_is_replaced_leaves_no_mixture(made, tmp_path, monkeypatch, renamed):
+    """The former report, or files without results.json; the same command then writes the new one."""
+    index, recipe = made
+    evaluate(recipe, tmp_path, arms=_arms, index=index)
+    names = ("results.json", "report.html", "report.md", "speed.json", "questions.jsonl")
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    other = recipe.model_copy(update={"title": "Another title"})
+    replace, done = os.replace, []
+
+    def killed(one, two):
+        if Path(two).name in names:
+            if len(done) == renamed:
+                raise KeyboardInterrupt
+            done.append(two)
+        replace(one, two)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(other, tmp_path, arms=_arms, index=index)
+    now = {name: (tmp_path / name).read_bytes() for name in names if (tmp_path / name).exists()}
+    assert now == before or "results.json" not in now
+    evaluate(other, tmp_path, arms=_arms, index=index)
+    assert read_results(tmp_path).title == "Another title" and "Another title" in (tmp_path / "report.html").read_text()
+
+
+def test_questions_that_may_not_be_shown_any_more_are_taken_away(made, tmp_path):
+    index, recipe = made
+    evaluate(recipe, tmp_path, arms=_arms, index=index)
+    assert (tmp_path / "questions.jsonl").is_file()
+    evaluate(recipe.model_copy(update={"show_questions": False}), tmp_path, arms=_arms, index=index)
+    assert not (tmp_path / "questions.jsonl").exists()

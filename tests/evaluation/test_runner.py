@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import FunctionArm, PassageArm, SentenceArm
 from rag_ft.evaluation.figures import arm_figures
 from rag_ft.evaluation.judge import RESULTS
-from rag_ft.evaluation.runner import PREDICTIONS, RUN, read_memory, retrieved, run_arms
+from rag_ft.evaluation.runner import PREDICTIONS, RUN, read_memory, read_predictions, retrieved, run_arms
 from rag_ft.index import Index
 
 
@@ -129,6 +130,60 @@ def test_a_cut_last_line_is_asked_again_and_a_damaged_one_is_told(world, tmp_pat
     path.write_text("\n".join(["{broken", *lines[1:]]) + "\n")
     with pytest.raises(EvaluationError, match="line 1 is damaged"):
         run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
+
+
+def test_a_batch_that_a_kill_has_cut_is_asked_again_as_the_batch_that_it_is(world, tmp_path):
+    """Batches decide how a reader pads: the rest of one alone could be answered otherwise."""
+    index, questions = world
+    asked = retrieved(questions, index.as_retriever())
+    run_arms([PassageArm("top")], asked, tmp_path)
+    path = tmp_path / PREDICTIONS
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) == 24
+    path.write_text("".join(lines[:20]) + lines[20][:30])
+    batches = []
+
+    class Counted(PassageArm):
+        def reply(self, asked):
+            batches.append(len(asked))
+            return super().reply(asked)
+
+    run_arms([Counted("top")], asked, tmp_path)
+    ids = [json.loads(line)["question_id"] for line in path.read_text().splitlines()]
+    assert batches == [8] and ids == [json.loads(line)["question_id"] for line in lines]
+
+
+def test_predictions_are_read_without_touching_the_file(world, tmp_path):
+    """Somebody may compare a run that is still writing."""
+    index, questions = world
+    run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
+    path = tmp_path / PREDICTIONS
+    path.write_bytes(path.read_bytes()[:-5])
+    before = path.read_bytes()
+    assert len(read_predictions(path)) == 23 and path.read_bytes() == before
+
+
+def test_a_disk_that_fills_up_keeps_whole_replies_and_the_run_goes_on(world, tmp_path, monkeypatch):
+    index, questions = world
+    asked = retrieved(questions, index.as_retriever())
+    whole = run_arms([PassageArm("top")], asked, tmp_path / "whole")
+    write, count = os.write, []
+
+    def full(handle, data):
+        count.append(handle)
+        if len(count) > 1:  # half of the second batch
+            if len(count) > 2:
+                raise OSError(28, "No space left on device")
+            return write(handle, bytes(data)[: len(data) // 2])
+        return write(handle, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(EvaluationError, match=r"the disk of .* is full: free some space .*replies so far are kept"):
+            run_arms([PassageArm("top")], asked, tmp_path / "cut")
+    assert len((tmp_path / "cut" / PREDICTIONS).read_text().splitlines()) == 16
+    again = run_arms([PassageArm("top")], asked, tmp_path / "cut")
+    assert [one.answer for one in again["top"]] == [one.answer for one in whole["top"]]
 
 
 def test_names_and_questions_are_checked(world, tmp_path):
