@@ -49,6 +49,7 @@ def test_help_and_version():
         (["index", "build", "no/such/folder", "{tmp}/i"], 1, "there is nothing at no/such/folder"),
         (["index", "build", "{tmp}/empty", "{tmp}/i"], 1, "holds no document"),
         (["index", "build", "{tmp}/empty", "{tmp}/i", "--max-tokens", "2"], 2, "--max-tokens is 2"),
+        (["index", "build", "{tmp}/empty", "{tmp}/i", "--max-chars", "0"], 2, "max_chars is 0"),
         (["index", "info", "{tmp}/none"], 1, "no index"),
         (["index", "build", "{tmp}/empty", "{tmp}/i", "--kind", "best"], 2, "best"),
         (["ask", "Q?", "--index", "{tmp}/none"], 1, "no index"),

@@ -850,3 +850,19 @@ def test_a_damaged_manifest_can_be_restored_after_a_build_that_failed(path, monk
         build(DOCUMENTS, path)
     manifest.write_bytes(content)
     same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
+
+
+def test_a_file_that_costs_too_much_is_named_and_the_others_are_indexed(tmp_path):
+    from rag_ft.formats import ReadLimits
+
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "long.txt").write_text("Some words. " * 100)
+    (docs / "short.txt").write_text("A short text.")
+    limits = ReadLimits(max_chars=1_000)
+    index = Index.build(docs, tmp_path / "index", embedder=HashingEmbedder(), limits=limits, progress=False)
+    assert [*index.documents()] == ["short.txt"]
+    (failure,) = index.last_report.failures
+    assert failure.source.endswith("long.txt") and "more than the 1,000 characters allowed" in failure.reason
+    report = index.add(docs / "long.txt", progress=False)
+    assert report.added == ("long.txt",) and report.failures == ()

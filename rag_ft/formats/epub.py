@@ -25,7 +25,10 @@ def read_epub(data: bytes) -> Extracted:
 
     with open_zip(data) as archive:
         container = ElementTree.fromstring(archive.read("META-INF/container.xml"))
-        package = next(one.get("full-path") or "" for one in container.iter() if one.tag.endswith("}rootfile"))
+        packages = (one.get("full-path") or "" for one in container.iter() if one.tag.endswith("}rootfile"))
+        package = next(packages, "")
+        if not package:
+            raise Unreadable("is damaged (it does not say where its list of pages is): give a whole copy")
         root = ElementTree.fromstring(archive.read(package))
         folder = package.rpartition("/")[0]
         parts, encrypted = set(archive.namelist()), _encrypted(archive)

@@ -6,13 +6,17 @@ through a real reading process, so that a crash of a parser is a failure here an
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import io
+import json
 import re
 import zipfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 from rag_ft.formats import ReadLimits
 from rag_ft.formats.wire import Request
@@ -44,7 +48,7 @@ def changed(parser: str, seed: int, changes: Sequence[Change]) -> bytes:
     data = seeds(parser)[seed % len(seeds(parser))]
     if parser not in ("docx", "epub"):
         for change in changes:
-            data = _apply(data, change, TOKENS[parser])
+            data = _change(parser, data, change)
         return data
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
@@ -53,7 +57,7 @@ def changed(parser: str, seed: int, changes: Sequence[Change]) -> bytes:
         if change.kind % 29 == 28 and len(parts) > 1:
             del parts[name]
         else:
-            parts[name] = _apply(parts[name], change, TOKENS[parser])
+            parts[name] = _change(parser, parts[name], change)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in parts.items():
@@ -62,6 +66,81 @@ def changed(parser: str, seed: int, changes: Sequence[Change]) -> bytes:
     if changes and changes[0].kind % 13 == 12:  # and now and then to the container itself
         data = _apply(data, changes[0], TOKENS[parser])
     return data
+
+
+def _change(parser: str, data: bytes, change: Change) -> bytes:
+    """Most changes leave the file well-formed, where that can be told: others are found out by the first library."""
+    well_formed = change.size % 9 > 0
+    if well_formed and parser in ("docx", "epub"):
+        with contextlib.suppress(ElementTree.ParseError):
+            return _apply_to_elements(data, change, TOKENS[parser])
+    if well_formed and parser in ("json", "jsonl"):
+        with contextlib.suppress(ValueError):
+            if parser == "json":
+                return _apply_to_values(data, change)
+            lines = data.splitlines() or [b""]
+            lines[change.size % len(lines)] = _apply_to_values(lines[change.size % len(lines)], change)
+            return b"\n".join(lines) + b"\n"
+    if parser == "pdf" and change.kind % KINDS in (2, 4, 7) and change.token % 8:
+        change = change._replace(kind=5)  # which leaves the objects where they are
+    return _apply(data, change, TOKENS[parser])
+
+
+def _apply_to_elements(data: bytes, change: Change, tokens: Sequence[bytes]) -> bytes:
+    root = ElementTree.fromstring(data)
+    parents = {child: parent for parent in root.iter() for child in parent}
+    if not parents:
+        raise ElementTree.ParseError("nothing to change")
+    elements = [*parents]
+    element, other = elements[change.place % len(elements)], elements[change.token % len(elements)]
+    parent = parents[element]
+    match change.kind % 6:
+        case 0:
+            parent.extend([copy.deepcopy(element) for _ in range(change.size % 30)])
+        case 1:
+            parent.remove(element)
+        case 2:
+            for _ in range(change.size % 40):
+                outer = ElementTree.Element(element.tag, element.attrib)
+                outer.extend(list(element))
+                element[:] = [outer]
+        case 3:
+            parent.insert(change.size % (len(parent) + 1), copy.deepcopy(other))
+        case 4:
+            for name in element.attrib:
+                element.set(name, ("", "-1", "9" * 5_000, "../x", "Heading1", "restart")[change.token % 6])
+        case _:
+            element.text = tokens[change.token % len(tokens)].decode("utf-8", "ignore").replace("\0", "")
+    return ElementTree.tostring(root)
+
+
+ODD_VALUES = (None, True, -1, 1e308, 10**20, "", " ", "\ud800", "\0", [], {}, [[]], {"a": {"b": []}}, ["x"] * 50)
+
+
+def _apply_to_values(data: bytes, change: Change) -> bytes:
+    """Another value in the place of one, or another name for it."""
+    value = json.loads(data)
+    places: list[tuple[Any, Any]] = []
+    held = [value]
+    while held:
+        holder = held.pop()
+        keys = list(holder) if isinstance(holder, dict) else range(len(holder)) if isinstance(holder, list) else []
+        places += [(holder, key) for key in keys]
+        held += [holder[key] for key in keys]
+    if not places:
+        raise ValueError("nothing to change")
+    holder, key = places[change.place % len(places)]
+    odd = ODD_VALUES[change.token % len(ODD_VALUES)]
+    match change.kind % 4:
+        case 0 if isinstance(holder, list):
+            holder.extend([copy.deepcopy(holder[key]) for _ in range(change.size % 20)])
+        case 1 if isinstance(holder, dict):
+            holder[("id", "title", "text", "metadata", "context", "\ud800")[change.size % 6]] = odd
+        case 2:
+            del holder[key]
+        case _:
+            holder[key] = odd
+    return json.dumps(value).encode()
 
 
 def _apply(data: bytes, change: Change, tokens: Sequence[bytes]) -> bytes:

@@ -107,3 +107,11 @@ def test_a_page_that_is_listed_more_than_once_is_read_once():
 def test_character_data_without_an_end_is_left_as_it_stands():
     assert as_html("<p>a<![CDATA[b<c]]>d<![CDATA[e") == "<p>ab&lt;cd<![CDATA[e"
     assert as_html("<![CDATA[" * 100_000) == "<![CDATA[" * 100_000
+
+
+def test_a_book_without_a_list_of_pages_says_so():
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        file.writestr("META-INF/container.xml", "<container/>")
+    with pytest.raises(Unreadable, match="does not say where its list of pages is"):
+        extract("a.epub", data.getvalue())

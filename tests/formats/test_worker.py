@@ -246,7 +246,8 @@ attempt('environment', lambda: open('/proc/%d/environ' % os.getppid(), 'rb').rea
 attempt('socket', lambda: socket.socket())
 attempt('unix', lambda: socket.socket(socket.AF_UNIX))
 attempt('datagram', lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-attempt('program', lambda: os.execv('/bin/true', ['true']))
+if tried['read'] == 'PermissionError':  # else it would succeed, and end this process
+    attempt('program', lambda: os.execv('/bin/true', ['true']))
 attempt('kill', lambda: os.kill(os.getppid(), 0))
 attempt('import', lambda: __import__('colorsys'))
 import json
