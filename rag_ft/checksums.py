@@ -6,10 +6,10 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from pathlib import Path
 
 from rag_ft import settings
+from rag_ft.files import write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def _memory_path() -> Path:
 def _load() -> dict[str, object]:
     try:
         loaded = json.loads(_memory_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return loaded if isinstance(loaded, dict) else {}
 
@@ -66,13 +66,6 @@ def _remember(key: str, value: list[object]) -> None:
     path = _memory_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".checksums-", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(memory, file, indent=1)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_atomic(path, json.dumps(memory, indent=1) + "\n")
     except OSError as error:
         logger.debug("checksums are not remembered: %s", error)

@@ -1,7 +1,8 @@
 """A GGUF file becomes a folder that transformers loads at once: converted one time, locked, checked, atomic.
 
 What is made here can be made again from a file with a known checksum, so a damaged result is replaced without
-asking; nothing of the user's is ever in these folders.
+asking. It is this program's where the record that it writes stands in it; any other folder in its place, and a link,
+is left alone and named.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from filelock import FileLock, Timeout
 from rag_ft import settings
 from rag_ft.checksums import sha256_of
 from rag_ft.errors import WeightsError, first_line
-from rag_ft.files import fsync
+from rag_ft.files import clear_partial, disk_full, fsync, is_disk_full, is_real_folder, require_space
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -48,6 +49,8 @@ LOCK_WAIT_S = 900.0
 """Longest wait for another process that converts the same file; a conversion takes about 20 s."""
 
 _SPARE_BYTES = 16 * 1024 * 1024
+
+_ELSEWHERE = "RAG_FT_HOME can name a folder on a larger disk"
 
 _SINGLE_DIGIT_PRE_TOKENIZERS = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell"})
 """`tokenizer.ggml.pre` values that stand for: every digit on its own, then the GPT-2 pattern (as in llama.cpp)."""
@@ -148,25 +151,29 @@ def converted(
             damage = find_damage(folder) if folder.is_dir() else None
             if folder.is_dir() and damage is None:
                 return folder
-            for leftover in parent.glob(f".{folder.name}.partial-*"):
-                logger.info("removing %s, left by a conversion that was interrupted", leftover)
-                shutil.rmtree(leftover, ignore_errors=True)
+            _require_own(folder)
+            clear_partial(folder)
             if damage is not None:
                 logger.warning("%s is damaged (%s) and is converted again", folder, damage)
-            require_space(parent, need_bytes)
+            require_space(parent, need_bytes + _SPARE_BYTES, error=WeightsError, kept=_ELSEWHERE)
             _convert_into(folder, name, gguf_sha256, obtain, licence, progress)
-    except OSError as error:
-        raise WeightsError(_say_os_error(error, parent)) from error
+    except Exception as error:
+        if is_disk_full(error):
+            raise WeightsError(disk_full(parent, f"nothing is left of the conversion; {_ELSEWHERE}")) from error
+        if isinstance(error, OSError):
+            raise WeightsError(_say_os_error(error, parent)) from error
+        raise
     return folder
 
 
-def require_space(folder: Path, need_bytes: int) -> None:
-    """Raise WeightsError unless the file system of `folder` has room for `need_bytes`."""
-    free = shutil.disk_usage(folder).free
-    if free < need_bytes + _SPARE_BYTES:
+def _require_own(folder: Path) -> None:
+    """Raise WeightsError where something stands in the folder's place that no conversion has put there."""
+    if not os.path.lexists(folder):
+        return
+    if not is_real_folder(folder) or not (folder / RECORD_NAME).is_file():
         raise WeightsError(
-            f"{folder} has {free / 1e6:,.0f} MB free and the reader's weights need {need_bytes / 1e6:,.0f} MB: "
-            "free some space or set RAG_FT_HOME to a folder on a larger disk"
+            f"{folder} is in the place of converted weights and was not written by rag_ft (it holds no {RECORD_NAME}):"
+            " move it away, or set RAG_FT_HOME to another folder"
         )
 
 
@@ -263,8 +270,11 @@ def _convert_into(
     licence: str | None,
     progress: bool,
 ) -> None:
-    """Convert in a hidden folder beside `folder`, then rename; the hidden folder is gone afterwards in any case."""
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-"))
+    """Convert in a hidden folder beside `folder`, then rename; the hidden folder is gone afterwards in any case.
+
+    A killed process leaves it, with its own number in the name, and `clear_partial` finds it.
+    """
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-{os.getpid()}-"))
     try:
         with Progress(progress) as shown:
             fetched, result = work / "source", work / "result"
@@ -342,6 +352,8 @@ def _write_folder(gguf: Path, folder: Path, progress: Progress) -> str:
     except (WeightsError, OSError):
         raise
     except Exception as error:  # gguf and transformers raise anything on a file that they cannot read
+        if is_disk_full(error):  # safetensors says so in words of its own
+            raise
         raise WeightsError(
             f"{gguf.name} cannot be converted by the installed transformers ({first_line(error)}): "
             "use a GGUF of a Llama-like causal language model, or its safetensors"
@@ -426,8 +438,6 @@ def drop_keys(path: Path, *keys: str) -> None:
 
 def _say_os_error(error: OSError, folder: Path) -> str:
     where = Path(error.filename) if isinstance(error.filename, str) else folder
-    if error.errno == errno.ENOSPC:
-        return f"the disk of {folder} is full: free some space or set RAG_FT_HOME to a folder on a larger disk"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{where} cannot be written: allow writing to it or set RAG_FT_HOME to a folder that you own"
     return f"{where} cannot be used ({error.strerror or error}): repair it or set RAG_FT_HOME to another folder"

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_ft import settings
 from rag_ft.errors import PromptTooLongError, UsageError, WeightsError, first_line
+from rag_ft.files import write_atomic
 
 if TYPE_CHECKING:
     from rag_ft.weights import Weights
@@ -73,8 +75,9 @@ class Embedder(Protocol):
 def load_embedder(name: str = "default", *, device: str | None = None) -> Embedder:
     """The embedder of that name, folder or hub id; "default" is the packaged all-MiniLM-L6-v2.
 
-    An embedder's own `name` loads it again. `device` None: CUDA where there is one, else the CPU. Raises
-    WeightsError.
+    For names that the user gave: a hub id is fetched where it is not there yet, and the name is remembered as one that
+    the user trusts (`load_named_embedder`). An embedder's own `name` loads it again. `device` None: CUDA where there
+    is one, else the CPU. Raises WeightsError.
     """
     from rag_ft.weights import DEFAULT, resolve_embedder
 
@@ -82,7 +85,56 @@ def load_embedder(name: str = "default", *, device: str | None = None) -> Embedd
     if name == DEFAULT or (name == PACKAGED_NAME and not folder.exists()):
         return SentenceEmbedder(resolve_embedder(DEFAULT), name=PACKAGED_NAME, device=device)
     lasting = str(folder.resolve()) if folder.exists() else name
-    return SentenceEmbedder(resolve_embedder(name), name=lasting, device=device)
+    made = SentenceEmbedder(resolve_embedder(name), name=lasting, device=device)
+    _remember(lasting)
+    return made
+
+
+def load_named_embedder(name: str) -> Embedder:
+    """The embedder that an index names in its manifest: the packaged one, or one that the user has loaded before.
+
+    An index may come from anybody, so its word alone loads and fetches nothing. Not a hub id: that would be a download
+    that a stranger chose. Not a path either, absolute or not: it would make this process read a place that a stranger
+    chose (a network share, a device, a folder that came along with the index), and a fingerprint in the same manifest
+    proves nothing, because whoever wrote the one wrote the other. What the user has once given by hand is trusted:
+    `load_embedder` remembers these names in the user's own `settings.home()`, so that an index built with one's own
+    embedder loads without a word, and one from elsewhere asks to be given its embedder once. What is remembered is the
+    name; that the folder still holds the same embedder is checked by the sentinels. A remembered hub id is taken from
+    the hub's cache and not fetched again. Raises WeightsError.
+    """
+    from rag_ft.weights import resolve_embedder
+
+    if name == PACKAGED_NAME:
+        return load_embedder()
+    if name not in _remembered():
+        raise WeightsError(
+            "an index alone does not decide what is loaded or fetched, and this user has not loaded that embedder yet"
+        )
+    return SentenceEmbedder(resolve_embedder(name, fetch=False), name=name)
+
+
+def _memory() -> Path:
+    return settings.home() / "embedders.json"
+
+
+def _remembered() -> list[str]:
+    try:
+        names = json.loads(_memory().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _remember(name: str) -> None:
+    """Two processes that write at once may lose a name, and a full disk all: the price is giving it once more."""
+    names = _remembered()
+    if name in names:
+        return
+    try:
+        _memory().parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(_memory(), json.dumps(sorted({*names, name}), indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        logger.debug("the embedder %s is not remembered: %s", name, error)
 
 
 class SentenceEmbedder:
@@ -95,11 +147,18 @@ class SentenceEmbedder:
         from tokenizers import Tokenizer
 
         from rag_ft.conversion import quiet_transformers
+        from rag_ft.model_folder import check_embedder_folder
+
+        check_embedder_folder(weights.path)
 
         try:
             with quiet_transformers():
                 model = SentenceTransformer(
-                    str(weights.path), device=device, local_files_only=True, trust_remote_code=False
+                    str(weights.path),
+                    device=device,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    model_kwargs={"use_safetensors": True},
                 )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             reason = first_line(error)

@@ -181,19 +181,22 @@ class Index:
 
     @property
     def embedder(self) -> Embedder:
-        """The embedder, loaded by the manifest's name, compared at first use. Raises IndexMismatchError."""
+        """The embedder, loaded by the manifest's name, compared at first use. Raises IndexMismatchError.
+
+        By name alone only what is packaged or what the user has loaded before (`load_named_embedder`).
+        """
         with self._embedder_lock:
             if self._embedder is None:
-                from rag_ft.embedding import load_embedder
+                from rag_ft.embedding import load_named_embedder
 
                 name = self.manifest.embedder.name
                 try:
-                    embedder = load_embedder(name)
+                    embedder = load_named_embedder(name)
                 except WeightsError as error:
                     raise IndexMismatchError(
-                        f"the index at {self.path} needs its embedder {name!r}, which cannot be loaded "
-                        f"({error}): "
-                        "give it as Index.load(..., embedder=...)"
+                        f"the index at {self.path} needs its embedder {name!r}, which was not loaded ({error}): if you "
+                        "trust it, give it once with --embedder (rag-ft ask, serve, mcp, index add, index verify), or "
+                        "as Index.load(..., embedder=...)"
                     ) from error
                 check_sentinels(self._generation, embedder, self.path)
                 self._embedder = embedder

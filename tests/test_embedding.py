@@ -9,9 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fakes import HashingEmbedder
+from huggingface_hub.errors import LocalEntryNotFoundError
 
-from rag_ft.embedding import Embedder, SentenceEmbedder, check_question, load_embedder
+from rag_ft import embedding, settings
+from rag_ft.embedding import Embedder, SentenceEmbedder, check_question, load_embedder, load_named_embedder
 from rag_ft.errors import PromptTooLongError, UsageError, WeightsError
+from rag_ft.weights import resolve_embedder
 
 TEXTS = [
     "LoRA\nRank 16 adds 131,072 parameters to a layer of 4096 by 4096.",
@@ -37,6 +40,82 @@ def test_a_question_that_cannot_be_embedded_is_a_usage_error(question, message):
         check_question(question)
 
 
+STRANGE = ("organisation/model", "/etc", "../embedder", "embedder", "\\\\host\\share", "~/embedder", "default", "")
+
+
+@pytest.fixture
+def loading(monkeypatch):
+    """What is looked up, with or without the hub, instead of loading it."""
+    asked: list[tuple[str, bool]] = []
+
+    def resolve(name="default", *, fetch=True):
+        asked.append((name, fetch))
+        return SimpleNamespace(name=name)
+
+    monkeypatch.setattr("rag_ft.weights.resolve_embedder", resolve)
+    monkeypatch.setattr(embedding, "SentenceEmbedder", lambda weights, *, name, device=None: SimpleNamespace(name=name))
+    return asked
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_an_index_names_is_not_looked_up_by_its_word_alone(loading, tmp_path, monkeypatch, name):
+    (tmp_path / "embedder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match="has not loaded that embedder yet"):
+        load_named_embedder(name)
+    assert loading == []
+
+
+def test_an_embedder_that_the_user_has_given_once_is_loaded_by_its_name_and_not_fetched(loading, tmp_path):
+    (tmp_path / "mine").mkdir()
+    given = load_embedder(str(tmp_path / "mine")).name
+    load_embedder("organisation/model")
+    assert given == str(tmp_path / "mine")
+    assert loading == [(given, True), ("organisation/model", True)]
+    assert load_named_embedder(given).name == given
+    assert load_named_embedder("organisation/model").name == "organisation/model"
+    assert loading[2:] == [(given, False), ("organisation/model", False)]
+
+
+def test_the_packaged_embedder_needs_no_memory_and_is_no_folder_of_its_name(loading, tmp_path, monkeypatch):
+    (tmp_path / "all-MiniLM-L6-v2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_named_embedder("all-MiniLM-L6-v2").name == "all-MiniLM-L6-v2"
+    assert loading == [("default", True)]
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"organisation/model": 1}', "[[1]]", "[" * 100_000])
+def test_a_damaged_memory_remembers_nothing_and_is_written_again(loading, content):
+    memory = settings.home() / "embedders.json"
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    memory.write_text(content)
+    with pytest.raises(WeightsError):
+        load_named_embedder("organisation/model")
+    load_embedder("organisation/model")
+    assert load_named_embedder("organisation/model").name == "organisation/model"
+
+
+def test_a_home_that_cannot_be_written_remembers_nothing_and_stops_nothing(loading, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("RAG_FT_HOME", str(tmp_path / "file" / "home"))
+    assert load_embedder("organisation/model").name == "organisation/model"
+    with pytest.raises(WeightsError):
+        load_named_embedder("organisation/model")
+
+
+def test_a_remembered_hub_id_is_asked_of_the_hubs_cache_alone(monkeypatch):
+    asked = {}
+
+    def download(name, **options):
+        asked.update(options)
+        raise LocalEntryNotFoundError("not here")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(WeightsError, match="not in the hub's cache"):
+        resolve_embedder("organisation/model", fetch=False)
+    assert asked["local_files_only"] is True
+
+
 @pytest.mark.slow
 def test_the_default_embedder_says_what_it_is(embedder):
     assert isinstance(embedder, Embedder)
@@ -50,8 +129,6 @@ def test_the_default_embedder_says_what_it_is(embedder):
 
 @pytest.mark.slow
 def test_a_folder_is_named_so_that_it_is_found_from_anywhere(embedder, tmp_path: Path, monkeypatch):
-    from rag_ft.weights import resolve_embedder
-
     shutil.copytree(resolve_embedder().path, tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     found = load_embedder("mine")
@@ -62,8 +139,6 @@ def test_a_folder_is_named_so_that_it_is_found_from_anywhere(embedder, tmp_path:
 @pytest.mark.slow
 def test_vectors_are_those_of_sentence_transformers(embedder):
     from sentence_transformers import SentenceTransformer
-
-    from rag_ft.weights import resolve_embedder
 
     plain = SentenceTransformer(str(resolve_embedder().path), local_files_only=True)
     vectors = embedder.encode_passages(TEXTS)
@@ -117,8 +192,6 @@ def test_threads_may_share_an_embedder(embedder):
 
 @pytest.mark.slow
 def test_another_window_is_another_fingerprint(embedder, tmp_path: Path):
-    from rag_ft.weights import resolve_embedder
-
     source = resolve_embedder()
     folder = tmp_path / "copy"
     shutil.copytree(source.path, folder)
@@ -133,5 +206,8 @@ def test_another_window_is_another_fingerprint(embedder, tmp_path: Path):
 def test_a_folder_that_is_no_embedder_is_a_weights_error(tmp_path: Path):
     (tmp_path / "config.json").write_text("{}")
     weights = SimpleNamespace(name="x", path=tmp_path, fingerprint="0" * 64)
+    with pytest.raises(WeightsError, match=r"modules\.json is not JSON"):
+        SentenceEmbedder(weights)
+    (tmp_path / "modules.json").write_text("[]")
     with pytest.raises(WeightsError, match="cannot be loaded as a sentence-transformers model"):
         SentenceEmbedder(weights)

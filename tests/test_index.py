@@ -488,8 +488,25 @@ def test_an_embedder_that_cannot_be_found_by_name_is_asked_for(path, monkeypatch
     build(DOCUMENTS, path)
     index = Index.load(path)
     assert index.bm25_search(["billing"], 1)
-    with pytest.raises(IndexMismatchError, match=r"give it as Index\.load"):
+    with pytest.raises(IndexMismatchError, match=r"as Index\.load"):
         index.search_text(["billing"], 1)
+
+
+@pytest.mark.parametrize("name", ["organisation/model", "embedder", "{folder}/embedder"])
+def test_an_index_from_a_stranger_fetches_and_loads_no_embedder(path, tmp_path, monkeypatch, name):
+    def never(*arguments, **options):
+        raise AssertionError("looked up")
+
+    (tmp_path / "embedder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    embedder = HashingEmbedder()
+    embedder.name = name.format(folder=tmp_path)
+    build(DOCUMENTS, path, embedder)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", never)
+    monkeypatch.setattr("rag_ft.weights.resolve_embedder", never)
+    index = Index.load(path)
+    with pytest.raises(IndexMismatchError, match=r"if you trust it, give it once with --embedder"):
+        _ = index.embedder
 
 
 def test_save_copies_the_index_and_replaces_another(path):

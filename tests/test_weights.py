@@ -105,7 +105,15 @@ def test_another_wheel_under_the_same_name_is_not_used_by_a_false_pip(monkeypatc
 
 def test_a_full_disk_is_one_sentence_by_a_false_disk_usage(monkeypatch):
     monkeypatch.setattr("rag_ft.conversion.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
-    fails(lambda: resolve_reader(progress=False), "0 MB free", "RAG_FT_HOME")
+    fails(lambda: resolve_reader(progress=False), "its disk has 0 MB", "RAG_FT_HOME")
+
+
+def test_a_disk_that_pip_finds_full_is_one_sentence_by_a_false_pip(monkeypatch):
+    def false_pip(command, **options):
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: [Errno 28] No space left on device\n")
+
+    monkeypatch.setattr("rag_ft.weights.subprocess.run", false_pip)
+    fails(lambda: resolve_reader(progress=False), "pip finds no space left", "RAG_FT_HOME")
 
 
 def test_a_home_that_cannot_be_written_is_one_sentence(monkeypatch, tmp_path):

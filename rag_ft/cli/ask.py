@@ -10,6 +10,7 @@ import typer
 
 from rag_ft.cli.options import (
     AdapterPath,
+    IndexEmbedder,
     IndexPath,
     Json,
     K,
@@ -44,6 +45,7 @@ def ask(
     where: Where = None,
     reader: ReaderName = "default",
     adapter: AdapterPath = None,
+    embedder: IndexEmbedder = None,
     as_json: Json = False,
 ) -> int:
     """Answer a question from an index, with citations.
@@ -59,7 +61,7 @@ def ask(
     from rag_ft.pipeline import Pipeline
     from rag_ft.reader import Reader
 
-    found = Index.load(index)
+    found = Index.load(index, embedder=embedder)
     filters: Any = parse_where(where)
     rows = found.rows_where(filters)
     if rows is not None and not len(rows):

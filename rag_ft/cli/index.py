@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag_ft.cli.options import EmbedderName, Json, Where, parse_where
+from rag_ft.cli.options import EmbedderName, IndexEmbedder, Json, Where, parse_where
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,13 +69,14 @@ def add(
     read_seconds: ReadSeconds = None,
     read_memory: ReadMemory = None,
     max_chars: MaxChars = None,
+    embedder: IndexEmbedder = None,
     as_json: Json = False,
 ) -> int:
     """Take more documents into an index; one with an id that is there already replaces it."""
     from rag_ft.cli.render import stderr
     from rag_ft.index import Index
 
-    found = Index.load(index)
+    found = Index.load(index, embedder=embedder)
     report = found.add(source, limits=_limits(read_seconds, read_memory, max_chars))
     if not as_json:
         for copies in _from_one_file(found, {*report.added, *report.changed}):
@@ -179,13 +180,14 @@ def verify(
     absent: Annotated[
         str | None, typer.Option(help="Also prove that this document is gone: its id, or the path of the original.")
     ] = None,
+    embedder: IndexEmbedder = None,
     as_json: Json = False,
 ) -> int:
     """Read every byte of an index and compare it with the manifest; exit status 1 if anything is wrong."""
     from rag_ft.cli.render import stdout
     from rag_ft.index import Index
 
-    report = Index.load(index, verify="full").verify(absent=absent)
+    report = Index.load(index, embedder=embedder, verify="full").verify(absent=absent)
     if as_json:
         typer.echo(report.model_dump_json())
         return 0 if report.ok else 1

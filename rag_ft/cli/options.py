@@ -51,6 +51,15 @@ Threshold: TypeAlias = Annotated[
 ]
 ReaderName: TypeAlias = Annotated[str, typer.Option("--reader", help="default, a model folder, a .gguf, or a hub id.")]
 EmbedderName: TypeAlias = Annotated[str, typer.Option("--embedder", help="default, a folder, or a hub id.")]
+IndexEmbedder: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        help="The embedder of an index that was built elsewhere with one of its own: a folder, or a hub id. Given once,"
+        " it is remembered.",
+        show_default=False,
+    ),
+]
 AdapterPath: TypeAlias = Annotated[
     Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter; none: the untuned reader.")
 ]

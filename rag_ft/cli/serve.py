@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rag_ft.cli.options import AdapterPath, IndexPath, K, ReaderName, Threshold
+from rag_ft.cli.options import AdapterPath, IndexEmbedder, IndexPath, K, ReaderName, Threshold
 
 TOKEN_VARIABLE = "RAG_FT_TOKEN"
 
@@ -34,6 +34,7 @@ def serve(
     reader: ReaderName = "default",
     adapter: AdapterPath = None,
     with_adapter: MoreAdapters = None,
+    embedder: IndexEmbedder = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse uploads and deletions.")] = False,
     queue: Annotated[int, typer.Option(help="Questions that may wait; one more gets 429.")] = 64,
     batch: Annotated[int, typer.Option(help="Questions read together at most.")] = 8,
@@ -91,7 +92,7 @@ def serve(
     with _bound(host, port) as socket:  # before the models are loaded, which takes a while
         keep_memory()
         found, answering = in_ending_thread(
-            lambda: _load(index, reader, adapter, with_adapter, threshold, passage_cache_mb=passage_cache_mb)
+            lambda: _load(index, embedder, reader, adapter, with_adapter, threshold, passage_cache_mb=passage_cache_mb)
         )
         notes = stderr()
         notes.print(f"index: {found.manifest.counts.documents} documents, {len(found)} passages", style="dim")
@@ -154,6 +155,7 @@ def mcp(
     reader: ReaderName = "default",
     adapter: AdapterPath = None,
     with_adapter: MoreAdapters = None,
+    embedder: IndexEmbedder = None,
 ) -> int:
     """Serve an index to an assistant as MCP tools (ask, search) over standard input and output.
 
@@ -166,13 +168,19 @@ def mcp(
         from rag_ft.serving.threads import in_ending_thread
     except ImportError as error:
         raise UsageError(f"MCP needs {error.name}, which is not installed: pip install 'rag-ft[mcp]'") from error
-    found, answering = in_ending_thread(lambda: _load(index, reader, adapter, with_adapter, threshold))
+    found, answering = in_ending_thread(lambda: _load(index, embedder, reader, adapter, with_adapter, threshold))
     create_mcp(found, answering, k=k).run("stdio")
     return 0
 
 
 def _load(
-    index: Path, reader: str, adapter: Path | None, more: list[str] | None, threshold: float | None, **settings: Any
+    index: Path,
+    embedder: str | None,
+    reader: str,
+    adapter: Path | None,
+    more: list[str] | None,
+    threshold: float | None,
+    **settings: Any,
 ) -> tuple[Any, Any]:
     """The index with its embedder, and the reader with its adapters: all that can fail fails before listening."""
     from rag_ft.errors import UsageError
@@ -187,7 +195,7 @@ def _load(
         if name in adapters:
             raise UsageError(f"--with-adapter gives {name!r} twice: give each adapter a name of its own")
         adapters[name] = folder
-    found = Index.load(index)
+    found = Index.load(index, embedder=embedder)
     found.embedder  # noqa: B018
     return found, Reader.from_pretrained(
         reader, adapter=adapter, adapters=adapters or None, threshold=threshold, **settings
