@@ -247,6 +247,11 @@ class LinesWriter:
         lengths = np.concatenate([np.zeros(1, dtype=np.int64), *self._lengths])
         np.save(offsets_path(self._path), np.cumsum(lengths, dtype=np.int64), allow_pickle=False)
 
+    def abandon(self) -> None:
+        """Let go of the file, which is deleted next; an open one would go on taking its space."""
+        with contextlib.suppress(OSError):  # a full disk takes no more of what it still holds
+            self._file.close()
+
 
 def offsets_path(path: Path) -> Path:
     """Where the line starts of a JSON Lines file are kept."""

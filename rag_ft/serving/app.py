@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -29,6 +30,7 @@ from rag_ft.errors import (
     UsageError,
     WeightsError,
 )
+from rag_ft.files import is_disk_full
 from rag_ft.index import Index
 from rag_ft.reader import Reader
 from rag_ft.schema import Answer, Hit
@@ -36,7 +38,7 @@ from rag_ft.serving import openai
 from rag_ft.serving.batching import Ask, Batcher
 from rag_ft.serving.config import ServeConfig
 from rag_ft.serving.described import describe
-from rag_ft.serving.engine import Engine, Removed
+from rag_ft.serving.engine import LOOK_AGAIN_S, Engine, Removed
 from rag_ft.serving.metrics import Measured, Metrics
 from rag_ft.serving.parsing import check_name, parse_upload
 from rag_ft.serving.security import REPORT_PATH, UPLOAD_PATH, Guard, error_body
@@ -253,6 +255,9 @@ def problem_of(error: Exception) -> Problem:
         return Problem(504, message)
     if isinstance(error, ClosingError):
         return Problem(503, message, headers={"retry-after": "5"})
+    if isinstance(error, OSError | IndexStoreError) and is_disk_full(error):
+        logger.error("%s", error)
+        return Problem(507, _DISK_FULL)
     if isinstance(error, IndexStoreError):
         return Problem(503, message)
     if isinstance(error, WeightsError):
@@ -261,6 +266,9 @@ def problem_of(error: Exception) -> Problem:
         return Problem(422, message)
     logger.error("a request failed", exc_info=error)
     return Problem(500, "the server failed on this request; its log says why")
+
+
+_DISK_FULL = "the server's disk is full and nothing was changed: free some space there, then send the request again"
 
 
 def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) -> FastAPI:
@@ -280,7 +288,11 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.batcher.start()
+        if config.allow_changes:
+            server.changes.submit(server.engine.sweep)
+        looking = asyncio.create_task(_keep_looking(server))
         yield
+        looking.cancel()
         await server.batcher.close()
         # The server has waited for requests already. What still writes an index leaves the old one whole when it ends.
         server.changes.shutdown(cancel_futures=True, seconds=_GRACE_S)
@@ -307,13 +319,22 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     return app
 
 
+async def _keep_looking(server: Server) -> None:
+    """Take up other processes' changes of the index also while nothing but searches and lists is asked for."""
+    while True:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        with contextlib.suppress(QueueFullError):
+            await server.aside(server.engine.refresh)
+
+
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> JSONResponse:
         return JSONResponse(error.body, error.status, error.headers)
 
     @app.exception_handler(RagFtError)
-    async def known(request: Request, error: RagFtError) -> JSONResponse:
+    @app.exception_handler(OSError)
+    async def known(request: Request, error: Exception) -> JSONResponse:
         return await problem(request, problem_of(error))
 
     @app.exception_handler(RequestValidationError)
@@ -333,6 +354,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, OSError):  # a form with a large file is put on disk while it is read
+            return await known(request, error.__cause__)
         return JSONResponse(
             {"error": error_body(error.status_code, str(error.detail))}, error.status_code, error.headers
         )

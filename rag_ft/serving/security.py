@@ -234,6 +234,7 @@ _TYPES = {
     429: "rate_limit_error",
     503: "unavailable_error",
     504: "timeout_error",
+    507: "unavailable_error",
 }
 
 
