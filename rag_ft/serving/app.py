@@ -570,10 +570,13 @@ def _add_documents(app: FastAPI, server: Server) -> None:
                 memory_bytes=config.parse_memory_bytes,
                 max_chars=config.max_text_chars,
             )
-            if not replace and document.id in set(server.engine.index.documents()):
+            try:
+                added = server.engine.add(document, replace=replace)
+            except UsageError:
+                if replace or document.id not in set(server.engine.index.documents()):
+                    raise
                 said = f"there is a document {document.id!r} already: give another file name, or replace=true"
-                raise Problem(409, said, "file")
-            added = server.engine.add(document, replace=replace)
+                raise Problem(409, said, "file") from None
             return UploadReply(
                 id=document.id,
                 title=document.title,
@@ -610,10 +613,14 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         """Erase a document from the index: vectors, passages, words and text."""
         may_change()
 
-        def erase() -> Removed:  # looked up in its turn: the change before it may have erased it
-            if document_id not in set(server.engine.index.documents()):
-                raise Problem(404, f"there is no document {document_id[:80]!r}")
-            return server.engine.remove(document_id)
+        def erase() -> Removed:
+            try:
+                return server.engine.remove(document_id)
+            except UsageError:
+                if document_id in set(server.engine.index.documents()):
+                    raise
+                # The change before it, or another process, has erased it.
+                raise Problem(404, f"there is no document {document_id[:80]!r}") from None
 
         gone = await in_turn(erase)
         return RemovalReply(removed=document_id, index=gone.index, trained_adapters=gone.trained)

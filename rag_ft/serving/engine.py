@@ -83,10 +83,7 @@ class Engine:
         if not self._writing.acquire(blocking=False):
             return  # a change of our own is on its way
         try:
-            before = self._index
-            if IndexStore(before.path).read_manifest().generation != before.manifest.generation:
-                self._index = Index.load(before.path, embedder=before.embedder)
-            self.missing = None
+            self._take_up()
         except IndexLockedError:
             return  # written over and over just now: the next look will do
         except Exception as error:  # whatever a damaged file makes a library say
@@ -95,6 +92,12 @@ class Engine:
             self.missing = str(error)
         finally:
             self._writing.release()
+
+    def _take_up(self) -> None:
+        before = self._index
+        if IndexStore(before.path).read_manifest().generation != before.manifest.generation:
+            self._index = Index.load(before.path, embedder=before.embedder)
+        self.missing = None
 
     def answer(self, asks: Sequence[Ask], found: Callable[[int, Sequence[Hit]], None]) -> list[Answer | Exception]:
         """The answers of a batch, all in one state of the index; a question that fails has its error in its place."""
@@ -165,12 +168,15 @@ class Engine:
     def _changing(self) -> Iterator[Index]:
         """The newest state of the index to change; what a failed change has written is removed again."""
         with self._writing:
+            self._take_up()
             changed = Index.load(self._index.path, embedder=self._index.embedder)
             journal = IndexStore(changed.path).journal.exists()
             try:
                 yield changed
             except BaseException as error:
-                if not isinstance(error, UsageError):
+                if isinstance(error, UsageError):
+                    self._take_up()  # another process was faster, and what is told of the index must be true
+                else:
                     self.sweep(journal=not journal)  # a journal that was there before is a killed build's
                 if is_disk_full(error) and (isinstance(error, IndexStoreError) or not isinstance(error, RagFtError)):
                     raise IndexStoreError(disk_full(changed.path, "the index is as before")) from error

@@ -669,8 +669,8 @@ def test_on_a_disk_that_is_really_full_uploads_fail_whole_and_work_again_with_sp
         with served(create_app(index, tiny_reader)) as address, httpx.Client(base_url=address, timeout=60) as client:
             ballast = disk / "ballast"
             ballast.write_bytes(bytes(shutil.disk_usage(disk).free - 40_000))
-            text = " ".join(f"word{number}" for number in range(20_000)).encode()
-            for _ in range(3):
+            text = " ".join(f"word{number}" for number in range(6_000)).encode()
+            for _ in range(2):
                 reply = client.post("/v1/documents", files={"file": ("long.txt", text)})
                 assert reply.status_code == 507 and leftovers(index) == []
             assert asked(client).status_code == 200
@@ -718,6 +718,15 @@ def test_what_another_process_writes_is_seen_where_nothing_is_asked_but_searches
     wait_for(lambda: client.get("/v1/documents").json()["index"] == other.fingerprint)
     hits = client.post("/v1/search", json={"query": "tower of Riga", "k": 1}).json()["hits"]
     assert hits[0]["passage"]["document_id"] == "Riga.txt"
+
+
+def test_a_document_that_another_process_erased_is_not_there_and_not_shown(serve, index):
+    client = serve()
+    Index.load(index.path, embedder=HashingEmbedder()).remove("Oslo.txt")
+    reply = client.delete("/v1/documents/Oslo.txt")
+    assert reply.status_code == 404 and str(index.path) not in reply.text
+    assert client.get("/v1/documents/Oslo.txt").status_code == 404
+    assert client.post("/v1/documents", files={"file": ("Oslo.txt", b"Oslo has a new tower.")}).status_code == 201
 
 
 def wait_for(true):
