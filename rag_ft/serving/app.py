@@ -382,6 +382,7 @@ async def _while_there(request: Request, work: Awaitable[T]) -> T:
     finally:
         watch.cancel()
         task.cancel()
+        del task  # it holds an error whose traceback holds this frame
 
 
 def _add_questions(app: FastAPI, server: Server) -> None:
