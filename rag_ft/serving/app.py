@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, File, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.exceptions import HTTPException
@@ -37,7 +37,7 @@ from rag_ft.schema import Answer, Hit
 from rag_ft.serving import openai
 from rag_ft.serving.batching import Ask, Batcher
 from rag_ft.serving.config import ServeConfig
-from rag_ft.serving.described import describe
+from rag_ft.serving.described import ERRORS, describe
 from rag_ft.serving.engine import LOOK_AGAIN_S, Engine, Removed
 from rag_ft.serving.metrics import Measured, Metrics
 from rag_ft.serving.parsing import check_name, parse_upload
@@ -353,12 +353,26 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"error": error_body(422, message, where or None)}, 422)
 
     @app.exception_handler(HTTPException)
-    async def plain(request: Request, error: HTTPException) -> JSONResponse:
+    async def plain(request: Request, error: HTTPException) -> Response:
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        if error.status_code == 405:  # the framework names the methods of one of the routes at this path
+            headers["allow"] = ", ".join(_methods(app, request.url.path))
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=headers)
         if isinstance(error.__cause__, OSError):  # a form with a large file is put on disk while it is read
             return await known(request, error.__cause__)
-        return JSONResponse(
-            {"error": error_body(error.status_code, str(error.detail))}, error.status_code, error.headers
-        )
+        return JSONResponse({"error": error_body(error.status_code, str(error.detail))}, error.status_code, headers)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """The methods that a path can be asked with."""
+    here = {method for route in app.routes if _at(route, path) for method in getattr(route, "methods", None) or ()}
+    return sorted({*here, "OPTIONS"})
+
+
+def _at(route: Any, path: str) -> bool:
+    pattern = getattr(route, "path_regex", None)
+    return pattern is not None and pattern.match(path) is not None
 
 
 def _client(request: Request) -> str:
@@ -644,7 +658,7 @@ def _add_state(app: FastAPI, server: Server) -> None:
             return JSONResponse({"status": "not ready", "reason": reason}, 503)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counts and times in Prometheus' text format."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -720,16 +734,6 @@ class ErrorReply(BaseModel):
 
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorReply, "description": text}
-    for status, text in (
-        (401, "No token, or a wrong one"),
-        (404, "No such adapter or document"),
-        (409, "There is a document of this name already"),
-        (413, "Too large"),
-        (415, "The body is not JSON"),
-        (422, "The request is wrong"),
-        (429, "Too many questions wait: see Retry-After"),
-        (503, "Going down, or the index is gone"),
-        (504, "Not answered within the deadline"),
-    )
+    status: {"model": ErrorReply, "description": ERRORS[status]} for status in (422,)
 }
+"""The framework makes the model's schema of these; `describe` adds the others, route by route."""
