@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from fakes import HashingEmbedder
 from rich.text import Text
 
+import rag_ft.cli
 from rag_ft.cli import main
 from rag_ft.cli.render import EvaluationLine, Terminal, print_answer
 from rag_ft.cli.terminal import HARMFUL, LogFormatter, shown, shown_json, shown_lines
@@ -136,3 +138,14 @@ def test_the_real_command_shows_the_escapes_of_a_file_name(tmp_path):
     command = [sys.executable, "-m", "rag_ft", "index", "build", str(tmp_path / "docs"), str(tmp_path / "index")]
     done = subprocess.run(command, capture_output=True, timeout=280)
     assert b"a\\x1b[2Jb.txt" in done.stdout + done.stderr and b"\x1b" not in done.stdout + done.stderr
+
+
+def test_no_command_prints_past_the_one_place():
+    past = re.compile(
+        r"\btyper\.echo\(|(?<![\w.])(?<!def )print\(|\bsys\.std(?:out|err)\.write|(?<!class Terminal\()\bConsole\("
+    )
+    # The version, and an error with its traceback, which are shown there by hand.
+    allowed = {"terminal.py": 1, "__init__.py": 3}
+    for path in Path(rag_ft.cli.__file__).parent.glob("*.py"):
+        lines = [line for line in path.read_text().splitlines() if past.search(line)]
+        assert len(lines) == allowed.get(path.name, 0), (path.name, lines)
