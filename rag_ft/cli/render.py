@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
 from rich.text import Span, Text
 
 from rag_ft.cli.terminal import HARMFUL, escape, shown, shown_lines
@@ -31,14 +33,16 @@ class Terminal(Console):
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **settings)
 
     def print(self, *objects: Any, **settings: Any) -> None:
-        """Each text on one line; anything else (rich's Markdown) must be harmless already."""
+        """Each text on one line; anything else (rich's Markdown) on its own."""
         super().print(*map(_harmless, objects), **settings)
 
 
 def _harmless(content: Any) -> Any:
     if isinstance(content, str):
         return shown(content)
-    if not isinstance(content, Text) or not HARMFUL.search(content.plain):
+    if not isinstance(content, Text):
+        return _Rendered(content)
+    if not HARMFUL.search(content.plain):
         return content
     places = [place for match in HARMFUL.finditer(content.plain) for place in match.span()]
     line = Text(style=content.style, end=content.end)
@@ -49,6 +53,17 @@ def _harmless(content: Any) -> Any:
             piece.spans = [Span(0, len(piece.plain), style) for style in styles]
         line.append_text(piece)
     return line
+
+
+class _Rendered:
+    """What rich makes of something, made harmless: Markdown can name characters (`&rlm;`) that are not in its text."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self._content, options):
+            yield segment if segment.control else Segment(shown_lines(segment.text), segment.style)
 
 
 def stdout() -> Console:
@@ -168,7 +183,7 @@ def print_adapter(found: AdapterInfo, console: Console, *, card: bool) -> None:
 
         body = card_body(found.card)
         console.print()
-        console.print(Markdown(shown_lines(body)))
+        console.print(Markdown(shown_lines(body), hyperlinks=False))
 
 
 def print_comparison(found: Comparison, console: Console) -> None:

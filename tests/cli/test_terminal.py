@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes import HashingEmbedder
+from rich.markdown import Markdown
 from rich.text import Text
 
 import rag_ft.cli
@@ -81,6 +82,13 @@ def test_an_answer_whose_every_text_is_hostile_prints_nothing_harmful():
         console = terminal(force_terminal=False)
         print_answer(answer.model_copy(update=changed), console)
         assert not harmful(console.file.getvalue())
+
+
+def test_markdown_cannot_name_what_steers_a_terminal_or_hide_where_a_link_leads():
+    console = terminal(force_terminal=False)
+    console.print(Markdown("&#27;[2J &#x9b; &rlm; &#x202e;x [here](https://evil.example) `\x1b[2J`", hyperlinks=False))
+    printed = console.file.getvalue()
+    assert not harmful(printed) and "https://evil.example" in printed and "\\u202ex" in printed
 
 
 def test_a_status_line_shows_names_without_their_escapes():
