@@ -6,7 +6,7 @@ Every document carries a word that no other version of it has. A reply that hold
 before the request was made is wrong: at once where the server removed it, after the time of a look at the folder where
 another process did (the longest time seen is printed). So is an answer that is not in the passage it cites, any status
 but those of a success, and any complaint in the server's log. Memory (the slope of the resident set over the last two
-thirds), threads and open files must stay flat. All of it is on this machine's own address.
+thirds), threads and open files (their fewest) must stay flat. All of it is on this machine's own address.
 """
 
 import argparse
@@ -31,7 +31,9 @@ LOOK_S = 15.0
 GROWTH = 0.05
 """Share of its size by which the resident set may grow over the last two thirds, by its slope."""
 MORE_HANDLES = 4
-"""By which threads and open files may differ between the first third and the last, by their medians."""
+"""By which the fewest threads and open files of the last third may be more than those of the first. A change under way
+opens up to three states of the index, so that the most, and on a busy machine the median, say how many were under way.
+"""
 
 WORD = re.compile(r"\b(?:sig\d\dv\d+|upl\d+)\b")
 
@@ -286,8 +288,10 @@ def flat(rows: list[tuple[float, int, int, int]]) -> list[Tally]:
     memory.held() if grown < GROWTH * mean else memory.failed(f"it grew by {grown / 1e6:.1f} MB")
     tallies.append(memory)
     for name, column in (("threads", 2), ("open files", 3)):
-        first, last = (statistics.median(row[column] for row in part) for part in (rows[:third], rows[-third:]))
-        print(f"{name}: median {first:g} in the first third, {last:g} in the last")
+        parts = [[row[column] for row in part] for part in (rows[:third], rows[-third:])]
+        first, last = map(min, parts)
+        told = [f"{min(part)} to {max(part)}, median {statistics.median(part):g}" for part in parts]
+        print(f"{name}: {told[0]} in the first third, {told[1]} in the last")
         tally = Tally(f"{name} are flat")
         tally.held() if last <= first + MORE_HANDLES else tally.failed(f"{first:g} became {last:g}")
         tallies.append(tally)
