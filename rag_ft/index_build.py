@@ -151,6 +151,7 @@ class GenerationBuilder:
         except BaseException:
             store.abandon(self.folder)
             raise
+        self._lines: list[LinesWriter] = []
         self.chosen: dict[str, int | _Staged] = {}
         """By document id: its number in the base, or what was staged."""
         self._files: dict[str, str] = {}
@@ -331,6 +332,8 @@ class GenerationBuilder:
     def abandon(self) -> None:
         """Delete the unfinished generation; the journal stays, so that another try need not embed again."""
         try:
+            for lines in self._lines:
+                lines.abandon()
             for file in (self._staged_documents, self._staged_passages):
                 with contextlib.suppress(OSError):  # a full disk takes no more of what they still hold
                     file.close()
@@ -360,6 +363,7 @@ class GenerationBuilder:
     def _write_lines(self, order: Sequence[int | _Staged]) -> list[TableRow]:
         table: list[TableRow] = []
         documents, passages = LinesWriter(self.folder / DOCUMENTS), LinesWriter(self.folder / PASSAGES)
+        self._lines = [documents, passages]
         for place in order:
             if isinstance(place, int):
                 assert self._rows_of is not None

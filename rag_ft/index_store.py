@@ -251,6 +251,11 @@ class LinesWriter:
         lengths = np.concatenate([np.zeros(1, dtype=np.int64), *self._lengths])
         save_array(offsets_path(self._path), np.cumsum(lengths, dtype=np.int64))
 
+    def abandon(self) -> None:
+        """Let go of the file, which is deleted next; an open one would go on taking its space."""
+        with contextlib.suppress(OSError):  # a full disk takes no more of what it still holds
+            self._file.close()
+
 
 def json_line(content: Any) -> bytes:
     """One line of JSON, with its end."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from rag_ft.cli.evaluate import eval_app
 from rag_ft.cli.index import index_app
 from rag_ft.cli.models import models
 from rag_ft.cli.serve import mcp, serve
+from rag_ft.cli.terminal import LogFormatter, shown, shown_lines, shown_traceback
 from rag_ft.cli.train import data_app, plan, train
 from rag_ft.cli.why import why
 from rag_ft.errors import RagFtError, UsageError
@@ -57,7 +59,9 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and log lines.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
-    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler])
     if not debug:
         # Library chatter on stderr would stand between the user and the answer.
         for name in (
@@ -73,6 +77,8 @@ def _options(
 
 def main() -> None:
     """The `rag-ft` command."""
+    warned = warnings.formatwarning
+    warnings.formatwarning = lambda *given, **more: shown_lines(warned(*given, **more))
     try:
         code = app(standalone_mode=False)
     except RagFtError as error:
@@ -88,18 +94,16 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
             # Typer lets pydantic check values, and repeats the words that it puts first.
-            _fail(f"{error.format_message().replace('Value error, ', '')} (rag-ft --help)", error.exit_code)
-        if "--debug" in sys.argv:
-            raise
+            said = " ".join(error.format_message().replace("Value error, ", "").split())
+            _fail(f"{said} (rag-ft --help)", error.exit_code)
         reason = (str(error).strip().splitlines() or [""])[0]
         _fail(f"unexpected {type(error).__name__}: {reason} (run again with 'rag-ft --debug ...' and report it)", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:
-    if "--debug" in sys.argv and sys.exc_info()[1] is not None and code != 130:
-        import traceback
-
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    error = sys.exc_info()[1]
+    if "--debug" in sys.argv and error is not None and code != 130:
+        print(shown_traceback(error), end="", file=sys.stderr)
+    print(f"error: {shown(message)}", file=sys.stderr)
     sys.exit(code)

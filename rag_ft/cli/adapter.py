@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rag_ft.cli.options import IndexPath, Json, K, ReaderName
+from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
     from rag_ft.reader import ReadRequest
@@ -60,7 +61,7 @@ def info(
 
     found = adapter_info(adapter)
     if as_json:
-        typer.echo(found.model_dump_json())
+        echo_json(found.model_dump_json())
     else:
         print_adapter(found, stdout(), card=card)
     return 0
@@ -98,6 +99,7 @@ def calibrate(
     documents that the adapter was trained on are left out.
     """
     from rag_ft.calibration import calibrate_adapter
+    from rag_ft.cli.render import stderr, stdout
     from rag_ft.index import Index
 
     score = calibrate_adapter(
@@ -109,13 +111,13 @@ def calibrate(
         recognise=recognise,
         margin=margin,
         dry_run=dry_run,
-        say=lambda line: typer.echo(line, err=True),
+        say=lambda line: stderr().print(line),
     )
     if as_json:
-        typer.echo(score.model_dump_json())
+        echo_json(score.model_dump_json())
         return 0
-    typer.echo(score.line())
-    typer.echo("not written (--dry-run)" if dry_run else f"written to {adapter}", err=True)
+    stdout().print(score.line())
+    stderr().print("not written (--dry-run)" if dry_run else f"written to {adapter}")
     return 0
 
 
@@ -132,9 +134,10 @@ def average(
     It is often better than each of them and costs no more than one. It has no threshold: calibrate it.
     """
     from rag_ft.averaging import average_adapters
+    from rag_ft.cli.render import stdout
 
     made = average_adapters(adapters, output, overwrite=overwrite)
-    typer.echo(f"written: {made}, without a threshold: rag-ft adapter calibrate {made} QUESTIONS --index INDEX")
+    stdout().print(f"written: {made}, without a threshold: rag-ft adapter calibrate {made} QUESTIONS --index INDEX")
     return 0
 
 
@@ -171,7 +174,7 @@ def merge(
     )
     if as_json:
         candidates = [one.model_dump() for one in made.candidates]
-        typer.echo(json.dumps({"path": str(made.path), "base": made.base, "candidates": candidates}))
+        echo_json(json.dumps({"path": str(made.path), "base": made.base, "candidates": candidates}))
     else:
         stdout().print(made.line())
         stdout().print(f"ask it: rag-ft ask QUESTION --index DIR --reader {made.path}", style="dim")
@@ -225,7 +228,7 @@ def compare(
 
     found = compare_adapters(first, second, questions, Index.load(index), reader=reader, k=k)
     if as_json:
-        typer.echo(found.model_dump_json())
+        echo_json(found.model_dump_json())
     else:
         print_comparison(found, stdout())
     return 0
@@ -245,7 +248,7 @@ def bench(
 
     found = bench_adapter(adapter, base=reader, merged=merged, rounds=rounds, say=lambda line: stderr().print(line))
     if as_json:
-        typer.echo(found.model_dump_json())
+        echo_json(found.model_dump_json())
         return 0
     for line in (found.plan, "", *found.lines()):
         stdout().print(line)

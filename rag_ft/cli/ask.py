@@ -23,6 +23,7 @@ from rag_ft.cli.options import (
     Where,
     parse_where,
 )
+from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
     from rag_ft.pipeline import Pipeline
@@ -78,7 +79,7 @@ def ask(
     if question is not None and question != "-":
         answer = pipeline.ask(question)
         if as_json:
-            typer.echo(answer.model_dump_json())
+            echo_json(answer.model_dump_json())
         else:
             _print(answer, stdout())
             _hint(answer, pipeline)
@@ -116,10 +117,11 @@ def _lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
         for asked, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Exception):
                 failed = True
-                sys.stdout.write(json.dumps({"question": asked[:200], "error": str(answer)}, ensure_ascii=False) + "\n")
+                failure = {"question": asked[:200], "error": str(answer)}
+                echo_json(json.dumps(failure, ensure_ascii=False))
             else:
                 failed = failed or not answer.complete
-                sys.stdout.write(answer.model_dump_json() + "\n")
+                echo_json(answer.model_dump_json())
         sys.stdout.flush()
         batch.clear()
 

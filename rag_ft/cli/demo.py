@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rag_ft.cli.options import AdapterPath, Json, ReaderName
+from rag_ft.cli.terminal import echo_json
 
 QUESTIONS = (
     "What does gradient checkpointing cost?",
@@ -50,7 +51,7 @@ def demo(
             )
     for answer in Pipeline(index.as_retriever(), answering).ask_batch(question or QUESTIONS):
         if as_json:
-            typer.echo(answer.model_dump_json())
+            echo_json(answer.model_dump_json())
             continue
         console.print()
         console.print(f"? {answer.question}", style="bold cyan")

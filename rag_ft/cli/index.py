@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag_ft.cli.options import EmbedderName, IndexEmbedder, Json, Where, parse_where
+from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -119,7 +120,7 @@ def remove(
     trained = adapters_trained_on(adapters, prints)
     if as_json:
         content = {**report.model_dump(mode="json"), "trained_adapters": [str(one) for one in trained]}
-        typer.echo(json.dumps(content))
+        echo_json(json.dumps(content))
         return
     verb = "would be removed" if dry_run else "removed"
     console = stdout()
@@ -156,7 +157,7 @@ def info(
     manifest = found.manifest
     if as_json:
         content = manifest.model_dump(mode="json")
-        typer.echo(json.dumps({**content, "documents": list(found.documents())} if documents else content))
+        echo_json(json.dumps({**content, "documents": list(found.documents())} if documents else content))
         return
     console = stdout()
     console.print(
@@ -189,7 +190,7 @@ def verify(
 
     report = Index.load(index, embedder=embedder, verify="full").verify(absent=absent)
     if as_json:
-        typer.echo(report.model_dump_json())
+        echo_json(report.model_dump_json())
         return 0 if report.ok else 1
     console = stdout()
     for check in report.checks:
@@ -246,7 +247,7 @@ def _report(index: object, as_json: bool) -> int:
     assert isinstance(index, Index) and index.last_report is not None
     report = index.last_report
     if as_json:
-        typer.echo(report.model_dump_json())
+        echo_json(report.model_dump_json())
     else:
         stdout().print(
             f"{index.path}: {index.manifest.counts.documents} documents, {len(index)} passages"

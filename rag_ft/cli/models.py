@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from rag_ft.cli.options import Json
+from rag_ft.cli.terminal import echo_json
 
 
 def models(as_json: Json = False) -> None:
     """List weights (source, licence, size, checksum, place) and say what this machine would use, and why."""
     import json
     from dataclasses import asdict
-
-    import typer
 
     from rag_ft import settings
     from rag_ft.cli.render import stdout
@@ -21,7 +20,7 @@ def models(as_json: Json = False) -> None:
     known = known_weights()
     if as_json:
         weights = [{**asdict(one), "path": str(one.path) if one.path else None} for one in known]
-        typer.echo(json.dumps({"weights": weights, "plan": {**asdict(plan), "line": plan.line}}))
+        echo_json(json.dumps({"weights": weights, "plan": {**asdict(plan), "line": plan.line}}))
         return
     console = stdout()
     for one in known:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
+from rich.text import Span, Text
 
+from rag_ft.cli.terminal import HARMFUL, escape, shown, shown_lines
 from rag_ft.schema import Answer, Citation
 
 if TYPE_CHECKING:
@@ -20,14 +24,56 @@ if TYPE_CHECKING:
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
 
 
+class Terminal(Console):
+    """A console for lines. Square brackets and `:smile:` are text, and what would steer the terminal is escaped:
+    names of documents have all of them.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **settings)
+
+    def print(self, *objects: Any, **settings: Any) -> None:
+        """Each text on one line; anything else (rich's Markdown) on its own."""
+        super().print(*map(_harmless, objects), **settings)
+
+
+def _harmless(content: Any) -> Any:
+    if isinstance(content, str):
+        return shown(content)
+    if not isinstance(content, Text):
+        return _Rendered(content)
+    if not HARMFUL.search(content.plain):
+        return content
+    places = [place for match in HARMFUL.finditer(content.plain) for place in match.span()]
+    line = Text(style=content.style, end=content.end)
+    for piece in content.divide(places):
+        if HARMFUL.fullmatch(piece.plain):
+            styles = [span.style for span in piece.spans]
+            piece.plain = escape(piece.plain)
+            piece.spans = [Span(0, len(piece.plain), style) for style in styles]
+        line.append_text(piece)
+    return line
+
+
+class _Rendered:
+    """What rich makes of something, made harmless: Markdown can name characters (`&rlm;`) that are not in its text."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self._content, options):
+            yield segment if segment.control else Segment(shown_lines(segment.text), segment.style)
+
+
 def stdout() -> Console:
-    """The console for results. Square brackets are text: names of documents have them."""
-    return Console(markup=False, highlight=False, soft_wrap=True)
+    """The console for results."""
+    return Terminal()
 
 
 def stderr() -> Console:
     """The console for notes, so that stdout holds results alone."""
-    return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    return Terminal(stderr=True)
 
 
 def short(path: str | Path) -> str:
@@ -43,7 +89,7 @@ def short(path: str | Path) -> str:
 def print_answer(answer: Answer, console: Console) -> None:
     """The answer, each citation with its quote, and what it cost."""
     if answer.answer is not None:
-        console.print(Text(answer.answer, style="bold"))
+        console.print(Text(_one_line(answer.answer), style="bold"))
     elif not answer.complete:
         console.print(Text("no usable answer: the completion is not whole", style="red"))
         console.print(Text(f"  {answer.completion[:200]}", style="dim"))
@@ -79,12 +125,16 @@ def _where(number: int, citation: Citation) -> Text:
 
 def _quote(citation: Citation) -> Text:
     lead = "      “"
-    # One blank for each line break keeps the offsets.
-    shown = Text(lead + citation.quote.replace("\n", " ").replace("\r", " ") + "”")
+    line = Text(lead + _one_line(citation.quote) + "”")
     if citation.answer_start is not None and citation.answer_end is not None:
         start = len(lead) + citation.answer_start - citation.start
-        shown.stylize("bold reverse", start, start + citation.answer_end - citation.answer_start)
-    return shown
+        line.stylize("bold reverse", start, start + citation.answer_end - citation.answer_start)
+    return line
+
+
+def _one_line(text: str) -> str:
+    """Words of a document with a blank in place of each line break and tab, which keeps the offsets."""
+    return re.sub(r"[\n\r\t]", " ", text)
 
 
 def print_failures(report: Any, console: Console) -> None:
@@ -121,7 +171,8 @@ def print_adapter(found: AdapterInfo, console: Console, *, card: bool) -> None:
     for name, value in rows.items():
         console.print(Text(f"{name:<11}", style="bold").append(value, style="not bold"))
     if found.layers:
-        console.print("\nnorm of the update, by layer", style="bold")
+        console.print()
+        console.print("norm of the update, by layer", style="bold")
         most = max(one.norm for one in found.layers) or 1.0
         for one in found.layers:
             largest = max(one.modules, key=lambda name: one.modules[name])
@@ -132,7 +183,7 @@ def print_adapter(found: AdapterInfo, console: Console, *, card: bool) -> None:
 
         body = card_body(found.card)
         console.print()
-        console.print(Markdown(body))
+        console.print(Markdown(shown_lines(body), hyperlinks=False))
 
 
 def print_comparison(found: Comparison, console: Console) -> None:
@@ -150,7 +201,8 @@ def print_comparison(found: Comparison, console: Console) -> None:
             console.print(Text(f"  {name:<8}  ").append(_said(side), style=style))
         console.print()
     counts = found.summary
-    console.print(f"first: {found.first}\nsecond: {found.second}")
+    console.print(f"first: {found.first}")
+    console.print(f"second: {found.second}")
     console.print(f"{counts.same} of {counts.questions} questions answered alike")
     console.print(
         f"only the first answers {counts.only_first_answers}, only the second {counts.only_second_answers}, both in"
@@ -209,7 +261,7 @@ class TrainingLine(_LiveLine):
             line += f"  held out {self._held_out:.3f}"
         line += "".join(f"  {one}" for one in speeds) + f"  {_minutes(left)} left"
         if self._status is not None:
-            self._status.update(Text(line))
+            self._status.update(Text(shown(line)))
         elif "eval_loss" in record or seconds - self._printed > 30:
             self._printed = seconds
             self._console.print(line)
@@ -226,7 +278,7 @@ class EvaluationLine(_LiveLine):
         left = "" if progress.seconds_left is None else f"  {_minutes(progress.seconds_left)} left for this arm"
         line = f"{progress.arm}: {progress.done} of {progress.questions}{left}"
         if self._status is not None:
-            self._status.update(Text(line))
+            self._status.update(Text(shown(line)))
         elif progress.done == progress.questions:
             self._console.print(f"{progress.arm}: {progress.questions} questions")
 

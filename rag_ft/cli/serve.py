@@ -104,6 +104,7 @@ def serve(
                 app,
                 host=host,
                 port=port,
+                log_config=None,  # what it says comes through our own log, which is safe for a terminal
                 log_level="warning",
                 http=TimedHeadProtocol,
                 server_header=False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from rag_ft.cli.options import IndexPath, Json, ReaderName, ReadingChoice
+from rag_ft.cli.terminal import echo_json
 from rag_ft.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def plan(
 
         speed = tokens_per_second(model, settings, tokens)
     if as_json:
-        typer.echo(
+        echo_json(
             json.dumps(
                 {
                     "projections": [one.model_dump() for one in made.projections],
@@ -224,7 +225,8 @@ def plan(
         f" {made.adapter_bytes() / 1e6:.1f} MB on disk at 16 bits",
     )
     console.print(settings.scale_note())
-    console.print("\nmemory (estimates)")
+    console.print()
+    console.print("memory (estimates)")
     for name, size in memory.items():
         console.print(f"  {name:<40} {size / 1e6:>9,.0f} MB")
     if speed:
@@ -232,7 +234,8 @@ def plan(
             f"\nspeed here: {speed:,.0f} tokens a second, {1000 * 70 / speed:,.0f} s for 1,000 examples of 70"
         )
     else:
-        console.print("\n--probe times a few steps on this machine", style="dim")
+        console.print()
+        console.print("--probe times a few steps on this machine", style="dim")
     return 0
 
 
@@ -269,7 +272,7 @@ def check_data(
         left = f", {more:,} of them not shown" if more > 0 else ""
         raise DatasetError(f"{questions} holds {len(error.problems):,} wrong records{left}: correct them") from error
     if as_json:
-        typer.echo(report.model_dump_json())
+        echo_json(report.model_dump_json())
     else:
         for line in report.lines():
             stdout().print(line)
@@ -335,4 +338,5 @@ def _print_mask(row: Any, place: int, tokenizer: Any, console: Any) -> None:
         text.append("⟧")
     counted = sum(label != IGNORE_INDEX for label in labels)
     text.append(f"\n{counted} of {len(labels)} tokens are learned", style="dim")
-    console.print(text)
+    for line in text.split("\n", allow_blank=True):
+        console.print(line)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from rag_ft.cli.options import Json
+from rag_ft.cli.terminal import echo_json
 
 
 def why(
@@ -45,7 +46,7 @@ def why(
         ) from error
     links = trace(given, index_path=index, reader=reader)
     if as_json:
-        typer.echo(json.dumps([link._asdict() for link in links]))
+        echo_json(json.dumps([link._asdict() for link in links]))
     else:
         console = stdout()
         console.print(f"{given.question} → {given.answer}", style="bold")

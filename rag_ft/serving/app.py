@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -13,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, File, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.exceptions import HTTPException
@@ -29,14 +30,15 @@ from rag_ft.errors import (
     UsageError,
     WeightsError,
 )
+from rag_ft.files import is_disk_full
 from rag_ft.index import Index
 from rag_ft.reader import Reader
 from rag_ft.schema import Answer, Hit
 from rag_ft.serving import openai
 from rag_ft.serving.batching import Ask, Batcher
 from rag_ft.serving.config import ServeConfig
-from rag_ft.serving.described import describe
-from rag_ft.serving.engine import Engine, Removed
+from rag_ft.serving.described import ERRORS, describe
+from rag_ft.serving.engine import LOOK_AGAIN_S, Engine, Removed
 from rag_ft.serving.metrics import Measured, Metrics
 from rag_ft.serving.parsing import check_name, parse_upload
 from rag_ft.serving.security import REPORT_PATH, UPLOAD_PATH, Guard, error_body
@@ -253,6 +255,9 @@ def problem_of(error: Exception) -> Problem:
         return Problem(504, message)
     if isinstance(error, ClosingError):
         return Problem(503, message, headers={"retry-after": "5"})
+    if isinstance(error, OSError | IndexStoreError) and is_disk_full(error):
+        logger.error("%s", error)
+        return Problem(507, _DISK_FULL)
     if isinstance(error, IndexStoreError):
         return Problem(503, message)
     if isinstance(error, WeightsError):
@@ -261,6 +266,9 @@ def problem_of(error: Exception) -> Problem:
         return Problem(422, message)
     logger.error("a request failed", exc_info=error)
     return Problem(500, "the server failed on this request; its log says why")
+
+
+_DISK_FULL = "the server's disk is full and nothing was changed: free some space there, then send the request again"
 
 
 def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) -> FastAPI:
@@ -280,7 +288,11 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.batcher.start()
+        if config.allow_changes:
+            server.changes.submit(server.engine.sweep)
+        looking = asyncio.create_task(_keep_looking(server))
         yield
+        looking.cancel()
         await server.batcher.close()
         # The server has waited for requests already. What still writes an index leaves the old one whole when it ends.
         server.changes.shutdown(cancel_futures=True, seconds=_GRACE_S)
@@ -307,13 +319,22 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     return app
 
 
+async def _keep_looking(server: Server) -> None:
+    """Take up other processes' changes of the index also while nothing but searches and lists is asked for."""
+    while True:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        with contextlib.suppress(QueueFullError):
+            await server.aside(server.engine.refresh)
+
+
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> JSONResponse:
         return JSONResponse(error.body, error.status, error.headers)
 
     @app.exception_handler(RagFtError)
-    async def known(request: Request, error: RagFtError) -> JSONResponse:
+    @app.exception_handler(OSError)
+    async def known(request: Request, error: Exception) -> JSONResponse:
         return await problem(request, problem_of(error))
 
     @app.exception_handler(RequestValidationError)
@@ -332,10 +353,26 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"error": error_body(422, message, where or None)}, 422)
 
     @app.exception_handler(HTTPException)
-    async def plain(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(
-            {"error": error_body(error.status_code, str(error.detail))}, error.status_code, error.headers
-        )
+    async def plain(request: Request, error: HTTPException) -> Response:
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        if error.status_code == 405:  # the framework names the methods of one of the routes at this path
+            headers["allow"] = ", ".join(_methods(app, request.url.path))
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=headers)
+        if isinstance(error.__cause__, OSError):  # a form with a large file is put on disk while it is read
+            return await known(request, error.__cause__)
+        return JSONResponse({"error": error_body(error.status_code, str(error.detail))}, error.status_code, headers)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """The methods that a path can be asked with."""
+    here = {method for route in app.routes if _at(route, path) for method in getattr(route, "methods", None) or ()}
+    return sorted({*here, "OPTIONS"})
+
+
+def _at(route: Any, path: str) -> bool:
+    pattern = getattr(route, "path_regex", None)
+    return pattern is not None and pattern.match(path) is not None
 
 
 def _client(request: Request) -> str:
@@ -359,6 +396,7 @@ async def _while_there(request: Request, work: Awaitable[T]) -> T:
     finally:
         watch.cancel()
         task.cancel()
+        del task  # it holds an error whose traceback holds this frame
 
 
 def _add_questions(app: FastAPI, server: Server) -> None:
@@ -547,10 +585,13 @@ def _add_documents(app: FastAPI, server: Server) -> None:
                 memory_bytes=config.parse_memory_bytes,
                 max_chars=config.max_text_chars,
             )
-            if not replace and document.id in set(server.engine.index.documents()):
+            try:
+                added = server.engine.add(document, replace=replace)
+            except UsageError:
+                if replace or document.id not in set(server.engine.index.documents()):
+                    raise
                 said = f"there is a document {document.id!r} already: give another file name, or replace=true"
-                raise Problem(409, said, "file")
-            added = server.engine.add(document, replace=replace)
+                raise Problem(409, said, "file") from None
             return UploadReply(
                 id=document.id,
                 title=document.title,
@@ -587,10 +628,14 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         """Erase a document from the index: vectors, passages, words and text."""
         may_change()
 
-        def erase() -> Removed:  # looked up in its turn: the change before it may have erased it
-            if document_id not in set(server.engine.index.documents()):
-                raise Problem(404, f"there is no document {document_id[:80]!r}")
-            return server.engine.remove(document_id)
+        def erase() -> Removed:
+            try:
+                return server.engine.remove(document_id)
+            except UsageError:
+                if document_id in set(server.engine.index.documents()):
+                    raise
+                # The change before it, or another process, has erased it.
+                raise Problem(404, f"there is no document {document_id[:80]!r}") from None
 
         gone = await in_turn(erase)
         return RemovalReply(removed=document_id, index=gone.index, trained_adapters=gone.trained)
@@ -613,7 +658,7 @@ def _add_state(app: FastAPI, server: Server) -> None:
             return JSONResponse({"status": "not ready", "reason": reason}, 503)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counts and times in Prometheus' text format."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -689,16 +734,6 @@ class ErrorReply(BaseModel):
 
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorReply, "description": text}
-    for status, text in (
-        (401, "No token, or a wrong one"),
-        (404, "No such adapter or document"),
-        (409, "There is a document of this name already"),
-        (413, "Too large"),
-        (415, "The body is not JSON"),
-        (422, "The request is wrong"),
-        (429, "Too many questions wait: see Retry-After"),
-        (503, "Going down, or the index is gone"),
-        (504, "Not answered within the deadline"),
-    )
+    status: {"model": ErrorReply, "description": ERRORS[status]} for status in (422,)
 }
+"""The framework makes the model's schema of these; `describe` adds the others, route by route."""

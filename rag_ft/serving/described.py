@@ -139,6 +139,69 @@ REPLIES: dict[tuple[str, str], tuple[str, Any]] = {
 }
 
 
+ERRORS: dict[int, str] = {
+    400: "No HTTP as it should be: a Host, an Origin or a length that is none, or a body that is not JSON",
+    401: "No token, or a wrong one",
+    403: "Not allowed: another site's page, another Host, or a change where none is taken",
+    404: "No such adapter or document",
+    408: "The body did not arrive in time",
+    409: "There is a document of this name already",
+    413: "Too large",
+    415: "The body is not JSON",
+    422: "The request is wrong",
+    429: "Too many wait or are on their way: see Retry-After",
+    500: "A mistake of the server's, which its log explains",
+    503: "Going down, or the index is gone or cannot be written",
+    504: "Not answered within the deadline",
+    507: "The server's disk is full, and nothing was changed",
+}
+"""What each status says."""
+
+_ALWAYS = (400, 401, 403, 413, 500)
+_ASKED = (404, 408, 415, 422, 429, 503, 504)
+_STATUSES: dict[tuple[str, str], tuple[int, ...]] = {
+    ("post", "/v1/ask"): _ASKED,
+    ("post", "/v1/chat/completions"): _ASKED,
+    ("post", "/v1/search"): (408, 415, 422, 429, 503),
+    ("get", "/v1/documents"): (422,),
+    ("post", "/v1/documents"): (408, 409, 422, 429, 503, 507),
+    ("get", "/v1/documents/{document_id}"): (404, 422),
+    ("delete", "/v1/documents/{document_id}"): (404, 422, 503, 507),
+    ("get", "/v1/models/{name}"): (404,),
+    ("get", "/readyz"): (429,),
+}
+"""Beyond those that every route may reply."""
+
+_STREAMS = (("post", "/v1/ask"), ("post", "/v1/chat/completions"))
+_ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorReply"}}}
+_NOT_READY = {
+    "description": "Not ready, and why",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {"status": {"type": "string"}, "reason": {"type": "string"}},
+                "required": ["status", "reason"],
+            }
+        }
+    },
+}
+
+
+def _tell_replies(made: dict[str, Any]) -> None:
+    """Add the statuses and media types that each route may reply with."""
+    for path, methods in made["paths"].items():
+        for method, route in methods.items():
+            replies = route["responses"]
+            for status in (*_ALWAYS, *_STATUSES.get((method, path), ())):
+                replies[str(status)] = {"description": ERRORS[status], "content": _ERROR_CONTENT}
+            if (method, path) in _STREAMS:
+                replies["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    made["paths"]["/readyz"]["get"]["responses"]["503"] = _NOT_READY
+    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own form, which is not used here
+        made["components"]["schemas"].pop(name, None)
+
+
 def describe(app: FastAPI, *, token: bool) -> None:
     """Add the examples to what the application says of itself and, where one is needed, the token."""
     plain = app.openapi
@@ -149,6 +212,7 @@ def describe(app: FastAPI, *, token: bool) -> None:
             for (method, path), (status, example) in REPLIES.items():
                 content = made["paths"][path][method]["responses"][status].setdefault("content", {})
                 content.setdefault("application/json", {})["example"] = example
+            _tell_replies(made)
             if token:
                 made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
                 made["security"] = [{"token": []}]

@@ -6,6 +6,7 @@ question is retrieved, read and cited in the old state or in the new one.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -13,11 +14,12 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from rag_ft.errors import IndexStoreError, UsageError
+from rag_ft.errors import IndexLockedError, IndexStoreError, RagFtError, UsageError
+from rag_ft.files import disk_full, is_disk_full
 from rag_ft.index import Index
 from rag_ft.index_store import IndexStore
 from rag_ft.pipeline import Pipeline
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LOOK_AGAIN_S = 2.0
+LOOK_AGAIN_S = 2.0
 """How often the index's folder is looked at for another process's changes."""
 
 _TRIM_EVERY_S = 5.0
@@ -75,22 +77,27 @@ class Engine:
 
     def refresh(self, *, now: bool = False) -> None:
         """Take up what another process has written to the index's folder since."""
-        if not now and time.monotonic() - self._looked < _LOOK_AGAIN_S:
+        if not now and time.monotonic() - self._looked < LOOK_AGAIN_S:
             return
         self._looked = time.monotonic()
         if not self._writing.acquire(blocking=False):
             return  # a change of our own is on its way
         try:
-            before = self._index
-            if IndexStore(before.path).read_manifest().generation != before.manifest.generation:
-                self._index = Index.load(before.path, embedder=before.embedder)
-            self.missing = None
-        except (IndexStoreError, OSError) as error:
+            self._take_up()
+        except IndexLockedError:
+            return  # written over and over just now: the next look will do
+        except Exception as error:  # whatever a damaged file makes a library say
             if self.missing is None:
                 logger.error("%s; the state in memory goes on answering", error)
             self.missing = str(error)
         finally:
             self._writing.release()
+
+    def _take_up(self) -> None:
+        before = self._index
+        if IndexStore(before.path).read_manifest().generation != before.manifest.generation:
+            self._index = Index.load(before.path, embedder=before.embedder)
+        self.missing = None
 
     def answer(self, asks: Sequence[Ask], found: Callable[[int, Sequence[Hit]], None]) -> list[Answer | Exception]:
         """The answers of a batch, all in one state of the index; a question that fails has its error in its place."""
@@ -134,8 +141,7 @@ class Engine:
 
     def add(self, document: Document, *, replace: bool) -> Added:
         """Take a document into the index. Raises UsageError where it is there already."""
-        with self._writing:
-            changed = Index.load(self._index.path, embedder=self._index.embedder)
+        with self._changing() as changed:
             if not replace and document.id in set(changed.documents()):
                 raise UsageError(
                     f"the index has a document {document.id!r} already: give another file name, or replace=true"
@@ -148,8 +154,7 @@ class Engine:
 
     def remove(self, document_id: str) -> Removed:
         """Erase a document from the index. Raises UsageError where it is not there."""
-        with self._writing:
-            changed = Index.load(self._index.path, embedder=self._index.embedder)
+        with self._changing() as changed:
             fingerprint = changed.document_fingerprint(document_id)
             if len(list(changed.documents())) == 1:
                 raise UsageError(f"{document_id!r} is the index's only document and an index cannot be empty")
@@ -158,6 +163,41 @@ class Engine:
             changed.remove(document_id)
             self._index = changed
         return Removed(tuple(dict.fromkeys(trained)), changed.fingerprint)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Index]:
+        """The newest state of the index to change; what a failed change has written is removed again."""
+        with self._writing:
+            self._take_up()
+            changed = Index.load(self._index.path, embedder=self._index.embedder)
+            journal = IndexStore(changed.path).journal.exists()
+            try:
+                yield changed
+            except BaseException as error:
+                if isinstance(error, UsageError):
+                    self._take_up()  # another process was faster, and what is told of the index must be true
+                else:
+                    self.sweep(journal=not journal)  # a journal that was there before is a killed build's
+                if is_disk_full(error) and (isinstance(error, IndexStoreError) or not isinstance(error, RagFtError)):
+                    raise IndexStoreError(disk_full(changed.path, "the index is as before")) from error
+                raise
+
+    def sweep(self, *, journal: bool = False) -> None:
+        """Remove what killed or failed changes left beside the index, unless another process is writing it now."""
+        store = IndexStore(self._index.path)
+        try:
+            committed = store.committed_generation()
+            if committed is None:
+                return  # gone or damaged: what lies there may be all that is left of it
+            names = {folder.name for folder in store.generations.iterdir()}
+            if names == {committed} and not store.unfinished_manifests() and not journal:
+                return  # an index that may not be written to is served, too
+            with store.writing(0.0):
+                store.sweep(store.committed_generation() or committed, journal=journal)
+        except IndexLockedError:
+            return  # that writer sweeps, too
+        except (RagFtError, OSError) as error:
+            logger.warning("what an unfinished change left could not be removed: %s", error)
 
     def _records(self) -> list[tuple[str, dict[str, Any]]]:
         """How each reader in memory was tuned, by name; an adapter may have its base's."""

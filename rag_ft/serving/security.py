@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import logging
+import re
 import secrets
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -116,12 +118,13 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        host, origin = headers.get("host", ""), headers.get("origin")
+        host = headers.get("host", "")
         try:
-            named, foreign = _host_name(host), origin is not None and urlsplit(origin).netloc != host
+            named = _named(headers.getlist("host"))
+            foreign = _foreign(headers.getlist("origin"), named)
         except ValueError:
             raise Refused(400, "the Host or the Origin header is no address") from None
-        if is_loopback(self._config.host) and self._config.token is None and not is_loopback(named):
+        if is_loopback(self._config.host) and self._config.token is None and not (named and named.loopback):
             # A page of another site whose name was made to point to this machine would come with its own name.
             raise Refused(403, f"this server answers to localhost only, not to {host[:80]!r}")
         if foreign:
@@ -133,7 +136,7 @@ class Guard:
             if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode(), right):
                 raise Refused(401, "a bearer token is needed: send 'Authorization: Bearer TOKEN'", _CHALLENGE)
         length = headers.get("content-length", "0")
-        if not length.isdigit():
+        if not re.fullmatch(r"[0-9]{1,18}", length):
             raise Refused(400, "the content length is not a number")
         if int(length) > self._most(scope):
             raise Refused(413, _too_large(self._most(scope)))
@@ -201,8 +204,56 @@ def _too_large(most: int) -> str:
 _CHALLENGE = {"www-authenticate": "Bearer"}
 
 
-def _host_name(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or ""
+_AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(?P<port>[0-9]{1,5}))?")
+"""Host and port as RFC 9110 has them in a Host header, without what nobody needs there: `%`-escapes and an empty port.
+A user's name before `@` is no part of it."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Authority(NamedTuple):
+    """A host and a port, as they were written but for upper case."""
+
+    name: str
+    port: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Authority:
+        """Raises ValueError for what is no `host` or `host:port`."""
+        match = _AUTHORITY.fullmatch(text)
+        if match is None or int(match["port"] or 0) > 65535:
+            raise ValueError(f"{text[:80]!r} is no host")
+        if match["name"].startswith("["):
+            ipaddress.IPv6Address(match["name"][1:-1])
+        return cls(match["name"].lower(), None if match["port"] is None else int(match["port"]))
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this machine's own address or `localhost`; short and packed ways to write an IPv4 address
+        are names of others.
+        """
+        return is_loopback(self.name) and not self.name.startswith("[::ffff:")
+
+
+def _named(hosts: list[str]) -> Authority | None:
+    """Whom a request is for; HTTP/1.0 need not say."""
+    if len(hosts) > 1:
+        raise ValueError("several hosts")
+    return Authority.parse(hosts[0]) if hosts and hosts[0] else None
+
+
+def _foreign(origins: list[str], named: Authority | None) -> bool:
+    """Whether a request comes from a page of another site. `null` is such a page, too."""
+    if not origins or origins == ["null"]:
+        return bool(origins)
+    scheme, separator, rest = origins[0].partition("://")
+    if len(origins) > 1 or not separator:
+        raise ValueError("no origin")
+    default = _DEFAULT_PORTS.get(scheme.lower())
+    origin = Authority.parse(rest)
+    if default is None or named is None:
+        return True
+    return (origin.name, origin.port or default) != (named.name, named.port or default)
 
 
 async def _reply(send: Send, refused: Refused) -> None:
@@ -234,6 +285,7 @@ _TYPES = {
     429: "rate_limit_error",
     503: "unavailable_error",
     504: "timeout_error",
+    507: "unavailable_error",
 }
 
 

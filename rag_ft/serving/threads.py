@@ -65,6 +65,9 @@ class EndingThreadExecutor(Executor):
                     future.set_result(call())
                 except BaseException as error:
                     future.set_exception(error)
+                    # Its traceback holds this frame: with the future in it, both and all that the call had (an index)
+                    # would stay until the next collection of garbage.
+                    del future
         finally:
             with self._state:
                 if self._waiting:

@@ -2,14 +2,19 @@
 
 import concurrent.futures
 import contextlib
+import errno
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 
 import httpx
 import pytest
+from data import little_world
 from fakes import HashingEmbedder, bomb_pdf
 from pydantic import ValidationError
 from tiny_adapters import make_adapter
@@ -21,8 +26,11 @@ from rag_ft.model import compute_plan, load_model
 from rag_ft.pipeline import Pipeline
 from rag_ft.reader import Reader
 from rag_ft.schema import Answer, Document
+from rag_ft.serving.app import create_app
 from rag_ft.serving.config import ServeConfig
 from rag_ft.serving.described import ANSWER
+
+from .conftest import served
 
 QUESTION = "How high is the tower of Oslo?"
 TOKEN = "a-token-of-enough-letters"
@@ -510,7 +518,7 @@ def test_questions_in_flight_see_the_old_index_or_the_new_one(serve):
 
 
 def test_what_another_process_adds_to_the_index_is_taken_up(serve, index, monkeypatch):
-    monkeypatch.setattr("rag_ft.serving.engine._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("rag_ft.serving.engine.LOOK_AGAIN_S", 0.0)
     client = serve()
     other = Index.load(index.path, embedder=HashingEmbedder())
     from rag_ft.schema import Document
@@ -588,3 +596,141 @@ def test_the_report_opens_by_a_ticket_and_can_run_nothing(serve, tmp_path):
     assert reply.status_code == 200 and "Verdict" in reply.text
     policy = reply.headers["content-security-policy"]
     assert policy.startswith("sandbox;") and "script-src" not in policy and "default-src 'none'" in policy
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def short_write(*_, **__):
+    raise RuntimeError("12 requested and 4 written")  # as FAISS says it
+
+
+FULL_PLACES = {
+    "the texts": ("rag_ft.index_build.LinesWriter.write", full_disk),
+    "the vectors": ("rag_ft.index_build.write_vectors", short_write),
+    "the journal": ("rag_ft.index_store.np.save", full_disk),
+    "the manifest": ("rag_ft.index_store.write_atomic", full_disk),
+    "the checksums": ("rag_ft.index_build.seal", full_disk),
+}
+
+
+def leftovers(index: Index) -> list[str]:
+    committed = Index.load(index.path).manifest.generation
+    kept = {"manifest.json", "generations", ".lock"}
+    strays = [entry.name for entry in index.path.iterdir() if entry.name not in kept]
+    return strays + [entry.name for entry in (index.path / "generations").iterdir() if entry.name != committed]
+
+
+@pytest.mark.parametrize("place", FULL_PLACES)
+@pytest.mark.parametrize("change", ["upload", "removal"])
+def test_a_full_disk_is_507_and_leaves_the_index_and_its_folder_as_they_were(serve, index, monkeypatch, place, change):
+    client = serve()
+    before = client.get("/v1/documents").json()
+
+    def send() -> httpx.Response:
+        if change == "removal":
+            return client.delete("/v1/documents/Oslo.txt")
+        return client.post("/v1/documents", files={"file": ("Riga.txt", b"The tower of Riga is 199 metres high.")})
+
+    with monkeypatch.context() as full:
+        full.setattr(*FULL_PLACES[place])
+        reply = send()
+    assert reply.status_code == 507 and "disk is full" in error(reply), reply.text
+    assert str(index.path) not in reply.text
+    assert leftovers(index) == [] and client.get("/v1/documents").json() == before
+    assert asked(client).json()["provenance"]["index"] == before["index"]
+    reply = send()
+    assert reply.status_code in (200, 201)
+    assert client.get("/v1/documents").json()["index"] == reply.json()["index"] != before["index"]
+
+
+def test_a_full_disk_for_what_is_being_received_is_507_too(serve, monkeypatch):
+    client = serve()
+    monkeypatch.setattr("starlette.datastructures.UploadFile.write", full_disk)
+    reply = client.post("/v1/documents", files={"file": ("Riga.txt", b"The tower of Riga is 199 metres high.")})
+    assert reply.status_code == 507 and "disk is full" in error(reply)
+
+
+def test_an_upload_that_only_speaks_of_full_disks_is_the_clients_own_fault(serve):
+    reply = serve().post("/v1/documents", files={"file": ("no space left on device.pdf", b"%PDF-1.7\n1 0 obj")})
+    assert reply.status_code == 422
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small disk needs root on Linux")
+def test_on_a_disk_that_is_really_full_uploads_fail_whole_and_work_again_with_space(tmp_path, tiny_reader):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        documents, _ = little_world()
+        index = Index.build(documents, disk / "index", embedder=HashingEmbedder(), progress=False)
+        with served(create_app(index, tiny_reader)) as address, httpx.Client(base_url=address, timeout=60) as client:
+            ballast = disk / "ballast"
+            ballast.write_bytes(bytes(shutil.disk_usage(disk).free - 40_000))
+            text = " ".join(f"word{number}" for number in range(6_000)).encode()
+            for _ in range(2):
+                reply = client.post("/v1/documents", files={"file": ("long.txt", text)})
+                assert reply.status_code == 507 and leftovers(index) == []
+            assert asked(client).status_code == 200
+            ballast.unlink()
+            assert client.post("/v1/documents", files={"file": ("long.txt", text)}).status_code == 201
+            assert Index.load(index.path, embedder=HashingEmbedder(), verify="full").verify().ok
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_what_a_killed_upload_left_is_gone_when_the_server_starts(serve, index):
+    left = index.path / "generations" / "0123456789abcdef"
+    left.mkdir()
+    (left / "staged-documents.tmp").write_bytes(b"half a document")
+    (index.path / ".journal" / "0123456789abcdef").mkdir(parents=True)
+    client = serve()
+    wait_for(lambda: not left.exists())
+    assert (index.path / ".journal").exists()  # a killed build goes on with it
+    assert asked(client).status_code == 200
+
+
+def test_a_read_only_server_removes_nothing(serve, index):
+    left = index.path / "generations" / "0123456789abcdef"
+    left.mkdir()
+    client = serve(allow_changes=False)
+    assert asked(client).status_code == 200 and left.exists()
+
+
+def test_a_change_whose_thread_breaks_off_anywhere_leaves_nothing(serve, index, monkeypatch):
+    client = serve()
+    with monkeypatch.context() as broken:
+        broken.setattr("rag_ft.index.GenerationBuilder.abandon", lambda self: None)  # not even its own clearing up
+        broken.setattr("rag_ft.index_store.IndexStore.commit", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        reply = client.post("/v1/documents", files={"file": ("Riga.txt", b"The tower of Riga is 199 metres high.")})
+    assert reply.status_code == 500
+    assert leftovers(index) == []
+
+
+def test_what_another_process_writes_is_seen_where_nothing_is_asked_but_searches(serve, index, monkeypatch):
+    monkeypatch.setattr("rag_ft.serving.engine.LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("rag_ft.serving.app.LOOK_AGAIN_S", 0.05)
+    client = serve()
+    other = Index.load(index.path, embedder=HashingEmbedder())
+    other.add([Document(id="Riga.txt", text="The tower of Riga is 199 metres high.")], progress=False)
+    wait_for(lambda: client.get("/v1/documents").json()["index"] == other.fingerprint)
+    hits = client.post("/v1/search", json={"query": "tower of Riga", "k": 1}).json()["hits"]
+    assert hits[0]["passage"]["document_id"] == "Riga.txt"
+
+
+def test_a_document_that_another_process_erased_is_not_there_and_not_shown(serve, index):
+    client = serve()
+    Index.load(index.path, embedder=HashingEmbedder()).remove("Oslo.txt")
+    reply = client.delete("/v1/documents/Oslo.txt")
+    assert reply.status_code == 404 and str(index.path) not in reply.text
+    assert client.get("/v1/documents/Oslo.txt").status_code == 404
+    assert client.post("/v1/documents", files={"file": ("Oslo.txt", b"Oslo has a new tower.")}).status_code == 201
+
+
+def wait_for(true):
+    until = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.02)

@@ -1,7 +1,10 @@
+import contextlib
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -88,3 +91,29 @@ def test_loading_gives_its_result_or_its_error():
     assert in_ending_thread(lambda: threading.current_thread() is not threading.main_thread())
     with pytest.raises(ValueError, match="no such model"):
         in_ending_thread(lambda: (_ for _ in ()).throw(ValueError("no such model")))
+
+
+def test_a_call_that_fails_lets_go_at_once_of_what_it_had():
+    class Index:
+        pass
+
+    def fails(index: Index) -> None:
+        raise ValueError
+
+    def call(index: Index) -> None:
+        executor = EndingThreadExecutor("test")
+        future = executor.submit(fails, index)
+        with contextlib.suppress(ValueError):
+            future.result()
+        del future  # the error's traceback holds this frame, too
+        executor.shutdown()
+
+    index = Index()
+    kept = weakref.ref(index)
+    gc.disable()
+    try:
+        call(index)
+        del index
+        assert kept() is None
+    finally:
+        gc.enable()
