@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
+from rag_ft.access import ACCESS, RULES, AccessRules, Label, labelled
 from rag_ft.errors import CorpusError, UsageError, first_problem
 from rag_ft.formats import MAX_FILE_BYTES, READERS, Unreadable, extract
 from rag_ft.metadata import json_value
@@ -22,6 +24,8 @@ from rag_ft.squad import parse_squad
 if TYPE_CHECKING:
     from langchain_core.document_loaders import BaseLoader
     from langchain_core.documents import Document as LangchainDocument
+
+logger = logging.getLogger(__name__)
 
 Source: TypeAlias = "str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document]"
 
@@ -39,6 +43,8 @@ class CorpusFailure(NamedTuple):
     """The file or folder, named from the corpus folder as an id is: all that was in it may be what cannot be read."""
     document: str | None = None
     """Id of the one document that cannot be read, where that is known."""
+    refused: bool = False
+    """True where it can be read, but not known who may read it: what was indexed of it before must not stay."""
 
 
 class Corpus:
@@ -57,12 +63,19 @@ class Corpus:
         """What was never tried: hidden files, other kinds of files."""
         self.file = ""
         """The file of the last document, named from the corpus folder; empty for documents in memory."""
+        self.path: Path | None = None
+        """Where that file is; None for documents in memory."""
+        self.root: Path | None = None
+        """The corpus folder, or the one file."""
+        self._rules = AccessRules()
         self._read = read
 
     def __iter__(self) -> Iterator[Document]:
         self.failures.clear()
         self.skipped.clear()
         self.file = ""
+        self.path = None
+        self._rules = AccessRules()
         seen: set[str] = set()
         for document in self._read(self):
             if document.id in seen:
@@ -70,11 +83,34 @@ class Corpus:
                 self.fail(document.source or document.id, reason, document=document.id)
                 continue
             seen.add(document.id)
+            ceiling = self._ceiling_now()
+            try:
+                document = labelled(document, ceiling)
+            except UsageError as error:
+                self.fail(document.source or document.id, str(error), document=document.id, refused=True)
+                continue
+            if document.metadata.get(ACCESS) == [] and ceiling:
+                logger.warning(
+                    "%s: its own access and %s have no group in common: only an administrator may read it",
+                    _printable(document.source or document.id),
+                    RULES,
+                )
             yield document
+        for pattern in self._rules.unused(self.root) if self.root is not None and self.root.is_dir() else ():
+            logger.warning("%s matches no document", pattern)
 
-    def fail(self, source: str | Path, reason: str, *, document: str | None = None) -> None:
+    def _ceiling_now(self) -> Label | None:
+        return None if self.path is None else self._rules.ceiling(self.path)
+
+    def ceiling(self, file: str) -> Label | None:
+        """The groups that may read a file of this corpus at most, by its name in it, whether it can be read or not."""
+        if self.root is None:
+            return None
+        return self._rules.ceiling(self.root / file if self.root.is_dir() else self.root)
+
+    def fail(self, source: str | Path, reason: str, *, document: str | None = None, refused: bool = False) -> None:
         """Note a failure, where it is known that of one document."""
-        self.failures.append(CorpusFailure(_printable(source), reason, self.file, document))
+        self.failures.append(CorpusFailure(_printable(source), reason, self.file, document, refused))
 
     def skip(self, source: str | Path, reason: str) -> None:
         """Note what is left out on purpose."""
@@ -95,8 +131,11 @@ def read_corpus(source: Source, *, exclude: Sequence[Path] = (), known: Set[str]
         if not path.exists():
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
         if path.is_dir():
-            return Corpus(str(path), lambda corpus: _folder(path, corpus, exclude, known))
-        return Corpus(str(path), lambda corpus: _file(path, path.name, corpus, asked_for=True))
+            corpus = Corpus(str(path), lambda corpus: _folder(path, corpus, exclude, known))
+        else:
+            corpus = Corpus(str(path), lambda corpus: _file(path, path.name, corpus, asked_for=True))
+        corpus.root = path
+        return corpus
     if hasattr(source, "lazy_load"):
         loader = source
         return Corpus(type(loader).__name__, lambda corpus: _in_memory(loader.lazy_load(), corpus))
@@ -161,6 +200,8 @@ def _folder(root: Path, corpus: Corpus, exclude: Sequence[Path], known: Set[str]
             if file.startswith("."):
                 corpus.skip(path, "is hidden")
                 continue
+            if file == RULES:
+                continue
             try:
                 target = path.resolve(strict=True)
             except (OSError, RuntimeError):
@@ -188,7 +229,7 @@ def _printable(source: str | Path) -> str:
 
 def _file(path: Path, name: str, corpus: Corpus, *, asked_for: bool) -> Iterator[Document]:
     """The documents of one file; `asked_for`: that it holds none is a failure, and not left out in silence."""
-    corpus.file = name
+    corpus.file, corpus.path = name, path
     suffix = path.suffix.lower()
     try:
         if _printable(path) != str(path) and suffix in _READ:

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from rag_ft.access import Label, label_of, labelled
 from rag_ft.bm25 import Bm25Index
-from rag_ft.errors import IndexMismatchError
+from rag_ft.errors import IndexMismatchError, UsageError
 from rag_ft.index_manifest import Counts, EmbedderEntry, Failure, Manifest
 from rag_ft.index_store import (
     BM25,
@@ -184,11 +185,16 @@ class GenerationBuilder:
             if row.id not in self.chosen:
                 self.chosen[row.id] = number
 
-    def keep_unreadable(self, failures: Sequence[CorpusFailure]) -> None:
+    def keep_unreadable(
+        self, failures: Sequence[CorpusFailure], ceiling: Callable[[str], Label | None] = lambda file: None
+    ) -> None:
         """Carry over documents that, or whose file or a folder above it, cannot be read now: unreadable is not gone.
 
         Of a line that is no JSON nobody knows which document it was: every one of its file that was not found stays.
+        `ceiling`: the groups that may read a file at most, which may have changed since.
         """
+        refused = {one.document for one in failures if one.refused}
+        failures = [one for one in failures if not one.refused]
         if self._base is None or not failures:
             return
         ids = {one.document for one in failures if one.document is not None}
@@ -196,17 +202,30 @@ class GenerationBuilder:
         files, sources = {one.file for one in places}, {one.source for one in places}
         for number, row in enumerate(self._base.table):
             path = PurePosixPath(row.file or row.id)
-            if row.id not in self.chosen and (
-                row.id in ids or row.source in sources or not files.isdisjoint(map(str, (path, *path.parents)))
+            if (
+                row.id not in self.chosen
+                and row.id not in refused
+                and (row.id in ids or row.source in sources or not files.isdisjoint(map(str, (path, *path.parents))))
             ):
-                self._carry_over(self._base, number)
+                self._carry_over(self._base, number, ceiling(str(path)))
         self.embed_pending()
 
-    def _carry_over(self, base: Generation, number: int) -> None:
-        """Keep a document as it was indexed; cut and embedded anew where the others are."""
+    def _carry_over(self, base: Generation, number: int, ceiling: Label | None = None) -> None:
+        """Keep a document as it was indexed, read by no more groups than may read it now; cut and embedded anew where
+        the others are.
+        """
         row = base.table[number]
         self.kept.append(row.id)
         self._files[row.id] = row.file
+        if ceiling is not None:
+            from rag_ft.corpus import document_fingerprint
+
+            before = base.document(number)
+            with contextlib.suppress(UsageError):  # what has no valid label is hidden already
+                document = labelled(before, ceiling)
+                if document is not before:
+                    self.chosen[row.id] = self._stage(document, document_fingerprint(document))
+                    return
         self.chosen[row.id] = (
             number if self._rows_of is not None else self._stage(base.document(number), row.fingerprint)
         )
@@ -224,7 +243,7 @@ class GenerationBuilder:
             source = (document.source or document.id).encode("utf-8", "backslashreplace").decode()
             self.failures.append(Failure(source, broken))
             if self._base is not None and before is not None:
-                self._carry_over(self._base, before)
+                self._carry_over(self._base, before, label_of(document.metadata))
             return
         (self.added if before is None else self.changed).append(document.id)
         self.chosen[document.id] = self._stage(document, fingerprint)

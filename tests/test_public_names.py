@@ -32,10 +32,10 @@ def test_importing_the_package_or_the_command_line_loads_nothing_heavy():
 
 
 ORDER = (
-    "errors settings files schema platt threshold counterfactual checksums conversion weights tuning_record lora_layers"
+    "errors settings files schema access platt threshold counterfactual checksums conversion weights tuning_record lora_layers"
     " shared_base model completion sentences spans wording squad metadata formats corpus bundled chunking embedding"
-    " vectors bm25"
-    " index_manifest index_store filters index_build index_verify index retriever row_attention prefix_cache"
+    " vectors bm25 word_counts"
+    " index_manifest index_store filters index_build visible index_verify index retriever row_attention prefix_cache"
     " token_tree row_session decoder span_search candidates grammar prompt side_by_side reader citation pipeline"
     " dataset provenance evaluation training data_check reader_score tuning calibration tuning_curve probing merging"
     " averaging exporting adapter comparison adapter_bench serving cli"
