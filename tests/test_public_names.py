@@ -32,7 +32,8 @@ def test_importing_the_package_or_the_command_line_loads_nothing_heavy():
 
 
 ORDER = (
-    "errors settings files schema access platt threshold counterfactual checksums conversion weights tuning_record lora_layers"
+    "errors settings files schema access"
+    " platt threshold counterfactual checksums conversion weights tuning_record lora_layers"
     " shared_base model completion sentences spans wording squad metadata formats corpus bundled chunking embedding"
     " vectors bm25 word_counts"
     " index_manifest index_store filters index_build visible index_verify index retriever row_attention prefix_cache"
