@@ -20,6 +20,7 @@ from rag_ft.cli.options import (
     Retrieval,
     Threshold,
     Where,
+    parse_groups,
     parse_where,
 )
 
@@ -44,6 +45,12 @@ def ask(
     where: Where = None,
     reader: ReaderName = "default",
     adapter: AdapterPath = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer only from what these groups may read: names with commas between.", show_default=False
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Answer a question from an index, with citations.
@@ -60,6 +67,8 @@ def ask(
     from rag_ft.reader import Reader
 
     found = Index.load(index)
+    if groups is not None:
+        found = found.visible_to(parse_groups(groups))
     filters: Any = parse_where(where)
     rows = found.rows_where(filters)
     if rows is not None and not len(rows):

@@ -186,6 +186,12 @@ class TokenFile:
             raise UsageError(f"{path} holds no token: make one with 'rag-ft token add --file {path} --name NAME'")
         self._tokens = tokens
 
+    @property
+    def tokens(self) -> Tokens:
+        """What the file says now."""
+        self._look()
+        return self._tokens
+
     def identity(self, token: str, *, now: datetime.datetime | None = None) -> Identity | None:
         """Whose token it is; None where it is nobody's, or its time is over."""
         return self.known(hash_of(token), now=now)
