@@ -168,3 +168,34 @@ def test_the_exact_search_finds_what_a_scan_of_everything_finds():
     for query in (*vectors[5:15], chance.normal(size=24).astype(np.float32)):
         for k in (1, 10, 2000):
             assert exact_top(vectors, query, k, rows) == whole._scan(query, k, rows)[: min(k, 900)]
+
+
+def test_an_answer_for_some_groups_is_walked_back_with_these_groups(index):
+    from rag_ft.provenance import trace
+    from rag_ft.schema import Answer, Provenance, Usage
+
+    part = index.visible_to("staff")
+    made = Provenance(
+        index=part.fingerprint,
+        embedder=part.manifest.embedder.fingerprint,
+        base_model="",
+        adapter=None,
+        prompt="",
+        mode="quote",
+        reading="separate",
+        index_path=str(index.path),
+    )
+    usage = Usage(prompt_tokens=0, completion_tokens=0, retrieve_seconds=0, read_seconds=0, verify_seconds=0)
+    answer = Answer(
+        question="q",
+        answer=None,
+        confidence=1,
+        abstained=True,
+        complete=True,
+        completion="",
+        usage=usage,
+        provenance=made,
+    )
+    assert [link.ok for link in trace(answer, groups=["staff"])][0] is True
+    whole = trace(answer)[0]
+    assert whole.ok is False and "--groups" in whole.detail

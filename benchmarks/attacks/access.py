@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import logging
 import random
 import re
 import statistics
@@ -47,7 +48,7 @@ from rag_ft.serving.tokens import add_token
 
 GROUPS = ("staff", "legal", "board", "sales")
 COMMON = "the tower of a city is high and was built by masons for the guild of the harbour in a cold year".split()
-RIGHTS = ("read", "write", "admin")
+RIGHTS = ("read", "write")
 
 
 def secret(number: int) -> str:
@@ -132,15 +133,15 @@ async def attack_routes(folder: Path, reader: Reader, seed: int, count: int, siz
     for first in range(0, count, 10):
         chance = random.Random(seed * 1_000_003 + first)
         here = folder / str(first)
-        documents = world(chance, size)
-        groups = chance.sample(GROUPS, chance.randint(0, 3))
-        right = chance.choice(RIGHTS[:2]) if groups else "read"
-        default = chance.choice([None, None, ["sales"], []])
-        seen = audience(groups, default)
-        readable = [one for one in documents if seen.may_read(one.metadata)]
-        hidden = [one.metadata["about"] for one in documents if one not in readable]
-        if not hidden or len(readable) < 2:
-            continue
+        documents, readable, hidden = [], [], []
+        while not hidden or len(readable) < 2:
+            documents = world(chance, size)
+            groups = chance.sample(GROUPS, chance.randint(0, 3))
+            right = chance.choice(RIGHTS) if groups else "read"
+            default = chance.choice([None, None, ["sales"], []])
+            seen = audience(groups, default)
+            readable = [one for one in documents if seen.may_read(one.metadata)]
+            hidden = [one.metadata["about"] for one in documents if one not in readable]
         token = add_token(here / "tokens.toml", "reader", groups=groups, rights=right)
         if default is not None:
             path = here / "tokens.toml"
@@ -299,6 +300,8 @@ def main() -> int:
     parser.add_argument("--documents", type=int, default=24, help="documents of a world")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    for name in ("httpx", "mcp"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plan = compute_plan("cpu")
