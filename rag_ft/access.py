@@ -12,8 +12,8 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, reduce
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
@@ -132,44 +132,36 @@ class _Rule:
     used: bool = False
 
 
-@dataclass
-class _Folder:
-    """The rules of one folder, in the order of its file."""
-
-    rules: list[_Rule] = field(default_factory=list)
-
-    def ceiling(self, path: PurePath) -> Label | None:
-        """The label of the last rule that matches a path below the folder."""
-        found: Label | None = None
-        for rule in self.rules:
-            if _matches(rule.pattern, path):
-                rule.used = True
-                found = rule.label
-        return found
-
-
 class AccessRules:
     """The `access.toml` files of the folders above documents, each read once.
 
-    Each file is a ceiling: what it gives a document is narrowed by the files of folders above and below, and by the
-    document's own label, and never widened. Inside one file the last pattern that matches counts.
+    Every pattern that matches a document is a ceiling, wherever it stands: only the groups that all of them name, and
+    the document's own label, are left. So no order counts, TOML's keys having none, and nothing can widen what another
+    one says.
     """
 
     def __init__(self) -> None:
-        self._folders: dict[Path, _Folder] = {}
+        self._folders: dict[Path, list[_Rule]] = {}
 
-    def ceiling(self, path: Path) -> Label | None:
-        """The groups that may read what is read from a file at most; None where no rule matches it.
+    def labels(self, path: Path) -> list[Label]:
+        """The groups of each pattern that matches a file.
 
         Asked of the path by its name and of what it leads to: a link does not lead out of a rule. Raises CorpusError
         for an `access.toml` that cannot be understood.
         """
         named = path.absolute()
-        ceiling: Label | None = None
-        for one in dict.fromkeys((named, named.resolve())):
-            for folder in one.parents:
-                ceiling = narrowed(ceiling, self._folder(folder).ceiling(one.relative_to(folder)))
-        return ceiling
+        labels: list[Label] = []
+        for way in dict.fromkeys((named, named.resolve())):
+            for folder in way.parents:
+                for rule in self._rules(folder):
+                    if _matches(rule.pattern, way.relative_to(folder)):
+                        rule.used = True
+                        labels.append(rule.label)
+        return labels
+
+    def ceiling(self, path: Path) -> Label | None:
+        """The groups that may read what is read from a file at most; None where no rule matches it."""
+        return reduce(narrowed, self.labels(path), None)
 
     def unused(self, root: Path) -> list[str]:
         """Patterns of files at or below a folder that have matched nothing so far, each with its file."""
@@ -178,20 +170,20 @@ class AccessRules:
             f"{folder / RULES}: {rule.pattern!r}"
             for folder, rules in self._folders.items()
             if folder.resolve().is_relative_to(top)
-            for rule in rules.rules
+            for rule in rules
             if not rule.used
         ]
 
-    def _folder(self, folder: Path) -> _Folder:
+    def _rules(self, folder: Path) -> list[_Rule]:
         found = self._folders.get(folder)
         if found is None:
             found = self._folders[folder] = _read(folder / RULES)
         return found
 
 
-def _read(path: Path) -> _Folder:
+def _read(path: Path) -> list[_Rule]:
     if not os.path.lexists(path):
-        return _Folder()
+        return []
     mend = "mend it, for until then nobody can say who may read the documents there"
     try:
         if not path.is_file() or path.stat().st_size > _MOST_BYTES:
@@ -204,14 +196,14 @@ def _read(path: Path) -> _Folder:
     table = content.get(ACCESS)
     if set(content) != {ACCESS} or not isinstance(table, dict):
         raise CorpusError(f"{path} must hold one table [{ACCESS}] of patterns and groups and nothing else: {mend}")
-    rules = _Folder()
+    rules: list[_Rule] = []
     for pattern, value in table.items():
         if not pattern.strip("/") or ".." in pattern.split("/"):
             raise CorpusError(
                 f"{path} has the pattern {pattern[:60]!r}, which matches nothing below its folder: {mend}"
             )
         try:
-            rules.rules.append(_Rule(pattern, groups_of(value)))
+            rules.append(_Rule(pattern, groups_of(value)))
         except UsageError as error:
             raise CorpusError(f"{path}: {pattern[:60]!r} {error}: {mend}") from error
     return rules

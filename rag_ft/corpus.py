@@ -8,13 +8,13 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
-from rag_ft.access import ACCESS, RULES, AccessRules, Label, labelled
+from rag_ft.access import ACCESS, RULES, AccessRules, Label, label_of, labelled, narrowed
 from rag_ft.errors import CorpusError, UsageError, first_problem
 from rag_ft.formats import MAX_FILE_BYTES, READERS, Unreadable, extract
 from rag_ft.metadata import json_value
@@ -83,15 +83,17 @@ class Corpus:
                 self.fail(document.source or document.id, reason, document=document.id)
                 continue
             seen.add(document.id)
-            ceiling = self._ceiling_now()
+            limits = self._limits()
             try:
-                document = labelled(document, ceiling)
+                limits.append(label_of(document.metadata))
+                document = labelled(document, reduce(narrowed, limits))
             except UsageError as error:
                 self.fail(document.source or document.id, str(error), document=document.id, refused=True)
                 continue
-            if document.metadata.get(ACCESS) == [] and ceiling:
+            if document.metadata.get(ACCESS) == [] and () not in limits:
                 logger.warning(
-                    "%s: its own access and %s have no group in common: only an administrator may read it",
+                    "%s: its own access and what matches it in %s have no group in common: only an administrator may"
+                    " read it",
                     _printable(document.source or document.id),
                     RULES,
                 )
@@ -99,8 +101,8 @@ class Corpus:
         for pattern in self._rules.unused(self.root) if self.root is not None and self.root.is_dir() else ():
             logger.warning("%s matches no document", pattern)
 
-    def _ceiling_now(self) -> Label | None:
-        return None if self.path is None else self._rules.ceiling(self.path)
+    def _limits(self) -> list[Label | None]:
+        return [] if self.path is None else [*self._rules.labels(self.path)]
 
     def ceiling(self, file: str) -> Label | None:
         """The groups that may read a file of this corpus at most, by its name in it, whether it can be read or not."""

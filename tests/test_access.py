@@ -5,8 +5,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from fakes import HashingEmbedder
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rag_ft.access import AccessRules, _matches, audience, label_of, narrowed
+from rag_ft.access import AccessRules, _matches, audience, label_of, labelled, narrowed
 from rag_ft.corpus import read_corpus
 from rag_ft.errors import CorpusError, UsageError
 from rag_ft.index import Index
@@ -118,7 +120,7 @@ DOCS = {
     "hr/deep/old.txt": "Old.",
     "hr/rows.jsonl": '{"id": "r1", "text": "One."}\n{"id": "r2", "text": "Two.", "access": ["hr", "board"]}\n',
     "bad.md": "---\naccess: 7\n---\nBad label.",
-    "access.toml": '[access]\n"hr" = ["hr", "board"]\n"hr/deep" = ["board"]\n',
+    "access.toml": '[access]\n"hr/deep" = ["board"]\n"hr" = ["hr", "board"]\n',
 }
 
 
@@ -174,6 +176,34 @@ def test_rules_that_cannot_be_understood_stop_the_build_and_leave_the_index(tmp_
     with pytest.raises(CorpusError, match=re.escape(str(docs / "hr" / "access.toml")) + ".*mend it"):
         Index.build(docs, tmp_path / "index", embedder=HashingEmbedder(), progress=False)
     assert Index.load(tmp_path / "index").fingerprint == before
+
+
+PATTERNS = st.sampled_from(["**", "*", "a", "b", "a/b", "*.txt", "b/*.txt", "a/**", "x"])
+LABELS = st.lists(st.sampled_from("pqrs"), unique=True)
+
+
+@given(above=st.dictionaries(PATTERNS, LABELS), below=st.dictionaries(PATTERNS, LABELS), own=st.none() | LABELS)
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_rules_say_together_is_never_wider_than_one_of_them(above, below, own, tmp_path_factory):
+    top = tmp_path_factory.mktemp("rules")
+    write(top, {"a/b/one.txt": "One."})
+    for folder, rules in ((top, above), (top / "a", below)):
+        lines = "".join(f"'{pattern}' = {label!r}\n" for pattern, label in rules.items())
+        (folder / "access.toml").write_text("[access]\n" + lines)
+    path = PurePosixPath("a/b/one.txt")
+    matching = [set(label) for pattern, label in above.items() if _matches(pattern, path)]
+    matching += [set(label) for pattern, label in below.items() if _matches(pattern, PurePosixPath("b/one.txt"))]
+    matching += [] if own is None else [set(own)]
+    document = Document(id="one", text="One.", metadata={} if own is None else {"access": own})
+    label = labelled(document, AccessRules().ceiling(top / path)).metadata.get("access")
+    assert label == (sorted(set.intersection(*matching)) if matching else None)
+
+
+def test_groups_that_exclude_each_other_are_told(tmp_path, caplog):
+    rules = '[access]\n"**" = ["staff"]\n"hr" = ["hr"]\n"none" = []\n'
+    write(tmp_path, {"hr/a.md": "One.", "b.md": "Two.", "none/c.md": "Three.", "access.toml": rules})
+    assert labels(tmp_path) == {"hr/a.md": [], "b.md": ["staff"], "none/c.md": []}
+    assert caplog.text.count("no group in common") == 1 and "a.md" in caplog.text
 
 
 def test_a_pattern_that_matches_nothing_is_told(tmp_path, caplog):

@@ -300,8 +300,7 @@ def main() -> int:
     parser.add_argument("--documents", type=int, default=24, help="documents of a world")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    for name in ("httpx", "mcp"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.disable(logging.WARNING)  # the MCP library turns the root logger on
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plan = compute_plan("cpu")
