@@ -376,7 +376,9 @@ class Index:
     # Changing
 
     def add(self, source: Source, *, progress: bool = True, lock_timeout_s: float = LOCK_TIMEOUT_S) -> BuildReport:
-        """Take documents in; one whose id is there already replaces it. All others stay."""
+        """Take documents in; one whose id is there already replaces it. All others stay, but for one that comes again
+        with an `access` that is none: it is refused, and not left to those who might read it before.
+        """
         from rag_ft.chunking import ChunkingConfig
 
         started = time.monotonic()
@@ -391,13 +393,15 @@ class Index:
             try:
                 _take_all(builder, corpus, progress=progress)
                 _refuse_nothing(builder, corpus)
-                builder.keep_others()
+                refused = {failure.document for failure in corpus.failures if failure.refused}
+                builder.keep_others(refused)
                 _commit(self._store, builder, base, base.manifest.kind_choice)
             except BaseException:
                 builder.abandon()
                 raise
         self._generation = open_generation(self._store, verify="none")
-        self.last_report = _report(builder, corpus, (), len(self), started)
+        removed = tuple(sorted(set(base.row_of) - set(builder.chosen)))
+        self.last_report = _report(builder, corpus, removed, len(self), started)
         return self.last_report
 
     def remove(

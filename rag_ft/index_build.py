@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -179,10 +179,10 @@ class GenerationBuilder:
         assert self._rows_of is not None
         self.chosen[self._rows_of.table[number].id] = number
 
-    def keep_others(self) -> None:
-        """Carry over every document of the base that was not taken."""
+    def keep_others(self, refused: Container[str | None] = ()) -> None:
+        """Carry over every document of the base that was not taken, but for those `refused`."""
         for number, row in enumerate(self._rows_of.table if self._rows_of is not None else ()):
-            if row.id not in self.chosen:
+            if row.id not in self.chosen and row.id not in refused:
                 self.chosen[row.id] = number
 
     def keep_unreadable(

@@ -255,6 +255,15 @@ def test_a_document_whose_label_is_wrong_is_refused_and_what_was_indexed_of_it_g
     ]
 
 
+def test_an_addition_does_not_leave_a_document_whose_new_label_is_wrong(tmp_path):
+    documents = [Document(id=name, text=f"Text {name}.") for name in "abc"]
+    made = Index.build(documents, tmp_path / "index", embedder=HashingEmbedder(), progress=False)
+    again = [documents[0].model_copy(update={"metadata": {"access": 3}}), Document(id="d", text="Text d.")]
+    report = made.add(again, progress=False)
+    assert list(made.documents()) == ["b", "c", "d"]
+    assert report.removed == ("a",) and "'access'" in report.failures[0].reason
+
+
 def test_documents_in_memory_have_the_label_that_they_carry(tmp_path):
     documents = [
         Document(id="a", text="One."),
