@@ -1,4 +1,6 @@
-"""A tiny model that is made on the spot."""
+"""A two-layer random Llama on disk, for tests and attacks that need some model and not a good one."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
@@ -9,7 +11,7 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny_llama(folder: Path) -> Path:
-    """A two-layer random Llama with a byte-level BPE tokenizer trained here; pad is eos, as in SmolLM2."""
+    """The folder, filled with the model and a byte-level BPE tokenizer trained here; pad is eos, as in SmolLM2."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
