@@ -83,26 +83,35 @@ class Corpus:
                 self.fail(document.source or document.id, reason, document=document.id)
                 continue
             seen.add(document.id)
-            limits = self._limits()
-            try:
-                limits.append(label_of(document.metadata))
-                document = labelled(document, reduce(narrowed, limits))
-            except UsageError as error:
-                self.fail(document.source or document.id, str(error), document=document.id, refused=True)
-                continue
-            if document.metadata.get(ACCESS) == [] and () not in limits:
-                logger.warning(
-                    "%s: its own access and what matches it in %s have no group in common: only an administrator may"
-                    " read it",
-                    _printable(document.source or document.id),
-                    RULES,
-                )
-            yield document
-        for pattern in self._rules.unused(self.root) if self.root is not None and self.root.is_dir() else ():
-            logger.warning("%s matches no document", pattern)
+            readable = self._with_access(document)
+            if readable is not None:
+                yield readable
+        self._tell_unused()
 
-    def _limits(self) -> list[Label | None]:
-        return [] if self.path is None else [*self._rules.labels(self.path)]
+    def _with_access(self, document: Document) -> Document | None:
+        """The document with the label that counts; None, and a failure, where that is none. Raises CorpusError."""
+        names: list[Label | None] = [] if self.path is None else [*self._rules.labels(self.path)]
+        source = document.source or document.id
+        try:
+            names.append(label_of(document.metadata))
+            document = labelled(document, reduce(narrowed, names))
+        except UsageError as error:
+            self.fail(source, str(error), document=document.id, refused=True)
+            return None
+        if document.metadata.get(ACCESS) == [] and () not in names:
+            logger.warning(
+                "%s: its own access and what matches it in %s have no group in common: only an administrator may read"
+                " it",
+                _printable(source),
+                RULES,
+            )
+        return document
+
+    def _tell_unused(self) -> None:
+        """Say which patterns matched nothing, as a mistyped one would."""
+        if self.root is not None and self.root.is_dir():
+            for pattern in self._rules.unused(self.root):
+                logger.warning("%s matches no document", pattern)
 
     def ceiling(self, file: str) -> Label | None:
         """The groups that may read a file of this corpus at most, by its name in it, whether it can be read or not."""
