@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
-from functools import cache, partial
+from functools import cache, partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
+from rag_ft.access import ACCESS, RULES, AccessRules, Label, label_of, labelled, narrowed
 from rag_ft.errors import CorpusError, UsageError, first_problem
 from rag_ft.formats import READERS, ReadLimits, Unreadable
 from rag_ft.formats.input import Lines, lines_of, open_ordinary, pieces_of
@@ -25,6 +27,8 @@ from rag_ft.schema import Document
 if TYPE_CHECKING:
     from langchain_core.document_loaders import BaseLoader
     from langchain_core.documents import Document as LangchainDocument
+
+logger = logging.getLogger(__name__)
 
 Source: TypeAlias = "str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document]"
 
@@ -42,6 +46,8 @@ class CorpusFailure(NamedTuple):
     """The file or folder, named from the corpus folder as an id is: all that was in it may be what cannot be read."""
     document: str | None = None
     """Id of the one document that cannot be read, where that is known."""
+    refused: bool = False
+    """True where it can be read, but not known who may read it: what was indexed of it before must not stay."""
 
 
 class Corpus:
@@ -62,6 +68,11 @@ class Corpus:
         """What was never tried: hidden files, other kinds of files."""
         self.file = ""
         """The file of the last document, named from the corpus folder; empty for documents in memory."""
+        self.path: Path | None = None
+        """Where that file is; None for documents in memory."""
+        self.root: Path | None = None
+        """The corpus folder, or the one file."""
+        self._rules = AccessRules()
         self._read = read
         self._limits = limits or ReadLimits()
 
@@ -69,6 +80,8 @@ class Corpus:
         self.failures.clear()
         self.skipped.clear()
         self.file = ""
+        self.path = None
+        self._rules = AccessRules()
         seen: set[str] = set()
         with Worker(self._limits) as worker, closing(_generator(self._read(self, worker))) as documents:
             for document in documents:
@@ -77,11 +90,45 @@ class Corpus:
                     self.fail(document.source or document.id, reason, document=document.id)
                     continue
                 seen.add(document.id)
-                yield document
+                readable = self._with_access(document)
+                if readable is not None:
+                    yield readable
+        self._tell_unused()
 
-    def fail(self, source: str | Path, reason: str, *, document: str | None = None) -> None:
+    def _with_access(self, document: Document) -> Document | None:
+        """The document with the label that counts; None, and a failure, where that is none. Raises CorpusError."""
+        names: list[Label | None] = [] if self.path is None else [*self._rules.labels(self.path)]
+        source = document.source or document.id
+        try:
+            names.append(label_of(document.metadata))
+            document = labelled(document, reduce(narrowed, names))
+        except UsageError as error:
+            self.fail(source, str(error), document=document.id, refused=True)
+            return None
+        if document.metadata.get(ACCESS) == [] and () not in names:
+            logger.warning(
+                "%s: its own access and what matches it in %s have no group in common: only an administrator may read"
+                " it",
+                _printable(source),
+                RULES,
+            )
+        return document
+
+    def _tell_unused(self) -> None:
+        """Say which patterns matched nothing, as a mistyped one would."""
+        if self.root is not None and self.root.is_dir():
+            for pattern in self._rules.unused(self.root):
+                logger.warning("%s matches no document", pattern)
+
+    def ceiling(self, file: str) -> Label | None:
+        """The groups that may read a file of this corpus at most, by its name in it, whether it can be read or not."""
+        if self.root is None:
+            return None
+        return self._rules.ceiling(self.root / file if self.root.is_dir() else self.root)
+
+    def fail(self, source: str | Path, reason: str, *, document: str | None = None, refused: bool = False) -> None:
         """Note a failure, where it is known that of one document."""
-        self.failures.append(CorpusFailure(_printable(source), reason, self.file, document))
+        self.failures.append(CorpusFailure(_printable(source), reason, self.file, document, refused))
 
     def skip(self, source: str | Path, reason: str) -> None:
         """Note what is left out on purpose."""
@@ -114,8 +161,13 @@ def read_corpus(
         if not path.exists():
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
         if path.is_dir():
-            return Corpus(str(path), lambda corpus, worker: _folder(path, corpus, worker, exclude, known), limits)
-        return Corpus(str(path), lambda corpus, worker: _file(path, path.name, corpus, worker, asked_for=True), limits)
+            corpus = Corpus(str(path), lambda corpus, worker: _folder(path, corpus, worker, exclude, known), limits)
+        else:
+            corpus = Corpus(
+                str(path), lambda corpus, worker: _file(path, path.name, corpus, worker, asked_for=True), limits
+            )
+        corpus.root = path
+        return corpus
     if hasattr(source, "lazy_load"):
         loader = source
         return Corpus(type(loader).__name__, lambda corpus, _: _in_memory(loader.lazy_load(), corpus))
@@ -180,6 +232,8 @@ def _folder(root: Path, corpus: Corpus, worker: Worker, exclude: Sequence[Path],
             if file.startswith("."):
                 corpus.skip(path, "is hidden")
                 continue
+            if file == RULES:
+                continue
             try:
                 target = path.resolve(strict=True)
             except (OSError, RuntimeError):
@@ -204,7 +258,7 @@ def _printable(source: str | Path) -> str:
 
 def _file(path: Path, name: str, corpus: Corpus, worker: Worker, *, asked_for: bool) -> Iterator[Document]:
     """The documents of one file; `asked_for`: that it holds none is a failure, and not left out in silence."""
-    corpus.file = name
+    corpus.file, corpus.path = name, path
     suffix = path.suffix.lower()
     try:
         if _printable(path) != str(path) and suffix in _READ:

@@ -54,7 +54,7 @@ def sync_tree(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """A name beside `path` to write a file to; after the block that file is durable and has taken the place of `path`.
 
     If the block raises, or is interrupted, `path` is as before and nothing is left beside it. Raises OSError.
@@ -63,7 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
     work = path.with_name(_partial_prefix(path) + secrets.token_hex(4))
     try:
         yield work
-        work.chmod(0o644)  # safetensors makes files that only their owner can read
+        work.chmod(mode)  # safetensors makes files that only their owner can read
         fsync(work)
         os.replace(work, path)
     finally:
@@ -71,9 +71,10 @@ def replacing(path: Path) -> Iterator[Path]:
     fsync(path.parent)
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
     """Write a whole file: after a crash there is the former one or the new one. Text as UTF-8. Raises OSError."""
-    with replacing(path) as work:
+    with replacing(path, mode) as work:
+        work.touch(mode)  # before it holds anything
         work.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 

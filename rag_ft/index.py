@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_ft.access import Audience, audience
 from rag_ft.errors import (
     CorpusError,
     IndexCorruptError,
@@ -36,6 +37,7 @@ from rag_ft.index_store import (
 )
 from rag_ft.schema import Document, Hit, Passage
 from rag_ft.vectors import KindChoice, Scored
+from rag_ft.visible import VisibleParts
 
 if TYPE_CHECKING:
     from langchain_core.document_loaders import BaseLoader
@@ -67,6 +69,10 @@ class Index:
         self._generation = generation
         self._embedder = embedder
         self._embedder_lock = threading.Lock()
+        self._whole: Index | None = None
+        """For what an audience may read: the index that it is a part of."""
+        self._parts: VisibleParts | None = None
+        self._parts_lock = threading.Lock()
         self.last_report: BuildReport | None = None
         """What the last `build` or `add` of this object did."""
 
@@ -113,7 +119,7 @@ class Index:
             builder = _builder(store, base, embedder, chunking)
             try:
                 _take_all(builder, corpus, progress=progress)
-                builder.keep_unreadable(corpus.failures)
+                builder.keep_unreadable(corpus.failures, corpus.ceiling)
                 removed = tuple(sorted(set(base.row_of if base else ()) - set(builder.chosen)))
                 _refuse_nothing(builder, corpus)
                 _commit(store, builder, base, kind)
@@ -185,6 +191,8 @@ class Index:
 
         By name alone only what is packaged or what the user has loaded before (`load_named_embedder`).
         """
+        if self._whole is not None:
+            return self._whole.embedder
         with self._embedder_lock:
             if self._embedder is None:
                 from rag_ft.embedding import load_named_embedder
@@ -327,11 +335,49 @@ class Index:
         ]
         return np.concatenate([np.zeros(0, dtype=np.int64), *spans])
 
-    def as_retriever(self, k: int = 3, mode: Mode | None = None, where: Where | None = None) -> Retriever:
-        """A langchain retriever over this index; `mode` None: the default, chosen by measurement."""
+    def as_retriever(
+        self,
+        k: int = 3,
+        mode: Mode | None = None,
+        where: Where | None = None,
+        access: Iterable[str] | str | None = None,
+    ) -> Retriever:
+        """A langchain retriever over this index; `mode` None: the default, chosen by measurement.
+
+        `access`: groups; the retriever then reaches only what they may read (`visible_to`). None: everything.
+        """
         from rag_ft.retriever import DEFAULT_MODE, Retriever
 
-        return Retriever(index=self, k=k, mode=mode or DEFAULT_MODE, where=where)
+        index = self if access is None else self.visible_to(access)
+        return Retriever(index=index, k=k, mode=mode or DEFAULT_MODE, where=where)
+
+    def visible_to(
+        self, groups: Iterable[str] | str | Audience, *, default_access: Iterable[str] | str | None = None
+    ) -> Index:
+        """The part of this index that readers with these groups may read, as an index in which there is nothing else.
+
+        A document is read by a group that its metadata name under `access`; one that has no `access` by everyone, or by
+        the groups in `default_access`. What the part finds, scores, lists and counts, and its fingerprint, are as if
+        the other documents did not exist. It cannot be changed or verified: change the index, and ask for the part
+        again. Raises UsageError.
+        """
+        whole = self._whole
+        if whole is not None:
+            raise UsageError(
+                "this is the part of an index for some groups already: ask the whole index for another one"
+            )
+        wanted = groups if isinstance(groups, Audience) else audience(groups, default_access)
+        with self._parts_lock:
+            if self._parts is None or self._parts.whole is not self._generation:
+                self._parts = VisibleParts(self._generation)
+            parts = self._parts
+        part = Index(self._store, parts.of(wanted), None)
+        part._whole = self
+        return part
+
+    def _check_whole(self) -> None:
+        if self._whole is not None:
+            raise UsageError("this is only what some groups may read of an index: change or verify the index itself")
 
     # Changing
 
@@ -343,10 +389,13 @@ class Index:
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> BuildReport:
-        """Take documents in; one whose id is there already replaces it. All others stay."""
+        """Take documents in; one whose id is there already replaces it. All others stay, but for one that comes again
+        with an `access` that is none: it is refused, and not left to those who might read it before.
+        """
         from rag_ft.chunking import ChunkingConfig
 
         started = time.monotonic()
+        self._check_whole()
         embedder = self.embedder
         with self._store.writing(lock_timeout_s):
             base = open_generation(self._store, verify="full")
@@ -357,13 +406,15 @@ class Index:
             try:
                 _take_all(builder, corpus, progress=progress)
                 _refuse_nothing(builder, corpus)
-                builder.keep_others()
+                refused = {failure.document for failure in corpus.failures if failure.refused}
+                builder.keep_others(refused)
                 _commit(self._store, builder, base, base.manifest.kind_choice)
             except BaseException:
                 builder.abandon()
                 raise
         self._generation = open_generation(self._store, verify="none")
-        self.last_report = _report(builder, corpus, (), len(self), started)
+        removed = tuple(sorted(set(base.row_of) - set(builder.chosen)))
+        self.last_report = _report(builder, corpus, removed, len(self), started)
         return self.last_report
 
     def remove(
@@ -379,6 +430,7 @@ class Index:
         `dry_run` only tells what would go. `verify(absent=ID)` proves it afterwards. Raises UsageError if
         an id is not there, nothing matches the filter, or neither or both are given.
         """
+        self._check_whole()
         if (ids is None) == (where is None):
             raise UsageError("say what to remove: either ids or where")
         wanted = [ids] if isinstance(ids, str) else list(ids) if ids is not None else None
@@ -428,6 +480,7 @@ class Index:
 
     def save(self, path: str | Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         """Copy this state of the index to another folder; an index that is there is replaced atomically."""
+        self._check_whole()
         target = IndexStore(Path(path))
         if target.path.exists() and self.path.exists() and target.path.samefile(self.path):
             return
@@ -489,6 +542,7 @@ class Index:
         """
         from rag_ft.index_verify import verify_index
 
+        self._check_whole()
         return verify_index(self, absent, progress)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from rag_ft.access import Label, label_of, labelled
 from rag_ft.bm25 import Bm25Index
-from rag_ft.errors import IndexMismatchError, IndexStoreError
+from rag_ft.errors import IndexMismatchError, IndexStoreError, UsageError
 from rag_ft.files import require_space
 from rag_ft.index_folder import (
     BM25,
@@ -170,17 +171,22 @@ class GenerationBuilder:
         assert self._rows_of is not None
         self.chosen[self._rows_of.table[number].id] = number
 
-    def keep_others(self) -> None:
-        """Carry over every document of the base that was not taken."""
+    def keep_others(self, refused: Container[str | None] = ()) -> None:
+        """Carry over every document of the base that was not taken, but for those `refused`."""
         for number, row in enumerate(self._rows_of.table if self._rows_of is not None else ()):
-            if row.id not in self.chosen:
+            if row.id not in self.chosen and row.id not in refused:
                 self.chosen[row.id] = number
 
-    def keep_unreadable(self, failures: Sequence[CorpusFailure]) -> None:
+    def keep_unreadable(
+        self, failures: Sequence[CorpusFailure], ceiling: Callable[[str], Label | None] = lambda file: None
+    ) -> None:
         """Carry over documents that, or whose file or a folder above it, cannot be read now: unreadable is not gone.
 
         Of a line that is no JSON nobody knows which document it was: every one of its file that was not found stays.
+        `ceiling`: the groups that may read a file at most, which may have changed since.
         """
+        refused = {one.document for one in failures if one.refused}
+        failures = [one for one in failures if not one.refused]
         if self._base is None or not failures:
             return
         ids = {one.document for one in failures if one.document is not None}
@@ -188,17 +194,30 @@ class GenerationBuilder:
         files, sources = {one.file for one in places}, {one.source for one in places}
         for number, row in enumerate(self._base.table):
             path = PurePosixPath(row.file or row.id)
-            if row.id not in self.chosen and (
-                row.id in ids or row.source in sources or not files.isdisjoint(map(str, (path, *path.parents)))
+            if (
+                row.id not in self.chosen
+                and row.id not in refused
+                and (row.id in ids or row.source in sources or not files.isdisjoint(map(str, (path, *path.parents))))
             ):
-                self._carry_over(self._base, number)
+                self._carry_over(self._base, number, ceiling(str(path)))
         self.embed_pending()
 
-    def _carry_over(self, base: Generation, number: int) -> None:
-        """Keep a document as it was indexed; cut and embedded anew where the others are."""
+    def _carry_over(self, base: Generation, number: int, ceiling: Label | None = None) -> None:
+        """Keep a document as it was indexed, read by no more groups than may read it now; cut and embedded anew where
+        the others are.
+        """
         row = base.table[number]
         self.kept.append(row.id)
         self._files[row.id] = row.file
+        if ceiling is not None:
+            from rag_ft.corpus import document_fingerprint
+
+            before = base.document(number)
+            with contextlib.suppress(UsageError):  # what has no valid label is hidden already
+                document = labelled(before, ceiling)
+                if document is not before:
+                    self.chosen[row.id] = self._stage(document, document_fingerprint(document))
+                    return
         self.chosen[row.id] = (
             number if self._rows_of is not None else self._stage(base.document(number), row.fingerprint)
         )
@@ -216,7 +235,7 @@ class GenerationBuilder:
             source = (document.source or document.id).encode("utf-8", "backslashreplace").decode()
             self.failures.append(Failure(source, broken))
             if self._base is not None and before is not None:
-                self._carry_over(self._base, before)
+                self._carry_over(self._base, before, label_of(document.metadata))
             return
         (self.added if before is None else self.changed).append(document.id)
         self.chosen[document.id] = self._stage(document, fingerprint)

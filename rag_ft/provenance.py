@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +19,17 @@ class Link(NamedTuple):
     detail: str
 
 
-def trace(answer: Answer, *, index_path: str | Path | None = None, reader: str | None = None) -> list[Link]:
+def trace(
+    answer: Answer,
+    *,
+    index_path: str | Path | None = None,
+    reader: str | None = None,
+    groups: Sequence[str] | None = None,
+) -> list[Link]:
     """The chain of an answer: citations, documents, index, embedder, reader, prompt.
 
     `index_path` where the index has moved; `reader` names the base model, which is then compared too (None: the one
-    that the answer was given with is only named).
+    that the answer was given with is only named); `groups` where only what they may read was answered from.
     """
     from rag_ft.index import Index
 
@@ -35,6 +42,8 @@ def trace(answer: Answer, *, index_path: str | Path | None = None, reader: str |
     else:
         try:
             index = Index.load(where)
+            if groups is not None:
+                index = index.visible_to(groups)
         except RagFtError as error:
             links.append(Link("index", False, str(error)))
         else:
@@ -42,7 +51,8 @@ def trace(answer: Answer, *, index_path: str | Path | None = None, reader: str |
             now = (
                 "is the one that answered"
                 if same
-                else f"now has the fingerprint {index.fingerprint[:12]}: it was changed since"
+                else f"now has the fingerprint {index.fingerprint[:12]}: it was changed since, or answered for other"
+                " groups (--groups)"
             )
             links.append(Link("index", same, f"{where}, {made.index[:12]}, {now}"))
             embedder = index.manifest.embedder

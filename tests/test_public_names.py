@@ -32,13 +32,13 @@ def test_importing_the_package_or_the_command_line_loads_nothing_heavy():
 
 
 ORDER = (
-    "errors settings files index_folder index_reading schema platt threshold counterfactual checksums conversion"
-    " model_folder weights tuning_record lora_layers shared_base model completion sentences spans wording squad"
-    " metadata formats corpus bundled chunking embedding vectors bm25 index_journal index_manifest index_store filters"
-    " index_build index_verify index retriever row_attention prefix_cache token_tree row_session decoder span_search"
-    " candidates grammar prompt side_by_side reader citation pipeline dataset provenance evaluation training data_check"
-    " reader_score tuning calibration tuning_curve probing merging averaging exporting adapter comparison"
-    " adapter_bench serving cli"
+    "errors settings files schema access index_folder index_reading platt threshold counterfactual checksums"
+    " conversion model_folder weights tuning_record lora_layers shared_base model completion sentences spans wording"
+    " squad metadata formats corpus bundled chunking embedding vectors bm25 word_counts index_journal index_manifest"
+    " index_store filters index_build visible index_verify index retriever row_attention prefix_cache token_tree"
+    " row_session decoder span_search candidates grammar prompt side_by_side reader citation pipeline dataset"
+    " provenance evaluation training data_check reader_score tuning calibration tuning_curve probing merging averaging exporting"
+    " adapter comparison adapter_bench serving cli"
 ).split()
 """Each module may import those before it only."""
 

@@ -22,6 +22,7 @@ from rag_ft.cli.index import index_app
 from rag_ft.cli.models import models
 from rag_ft.cli.serve import mcp, serve
 from rag_ft.cli.terminal import LogFormatter, shown, shown_lines, shown_traceback
+from rag_ft.cli.token import token_app
 from rag_ft.cli.train import data_app, plan, train
 from rag_ft.cli.why import why
 from rag_ft.errors import RagFtError, UsageError
@@ -37,6 +38,7 @@ app.add_typer(index_app, name="index")
 app.add_typer(data_app, name="data")
 app.add_typer(eval_app, name="eval")
 app.add_typer(adapter_app, name="adapter")
+app.add_typer(token_app, name="token")
 app.command()(demo)
 app.command()(ask)
 app.command()(plan)

@@ -21,6 +21,7 @@ from rag_ft.cli.options import (
     Retrieval,
     Threshold,
     Where,
+    parse_groups,
     parse_where,
 )
 from rag_ft.cli.terminal import echo_json
@@ -47,6 +48,12 @@ def ask(
     reader: ReaderName = "default",
     adapter: AdapterPath = None,
     embedder: IndexEmbedder = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer only from what these groups may read: names with commas between.", show_default=False
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Answer a question from an index, with citations.
@@ -63,6 +70,8 @@ def ask(
     from rag_ft.reader import Reader
 
     found = Index.load(index, embedder=embedder)
+    if groups is not None:
+        found = found.visible_to(parse_groups(groups))
     filters: Any = parse_where(where)
     rows = found.rows_where(filters)
     if rows is not None and not len(rows):

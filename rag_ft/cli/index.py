@@ -168,6 +168,7 @@ def info(
         f"kind         {manifest.kind} ({manifest.kind_choice}), recall@10 {manifest.recall_at_10:.3f} of exact search"
     )
     console.print(f"chunking     {', '.join(f'{key} {value}' for key, value in manifest.chunking.items())}")
+    console.print(f"access       {_access(found)}")
     console.print(f"fingerprint  {manifest.fingerprint}")
     console.print(f"format       {manifest.format}; {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}")
     if documents:
@@ -208,6 +209,27 @@ def _limits(seconds: float | None, megabytes: int | None, max_chars: int | None)
         "max_chars": max_chars,
     }
     return replace(ReadLimits(), **{name: value for name, value in given.items() if value is not None})
+
+
+def _access(index: Index) -> str:
+    """How many documents say who may read them, by group."""
+    from collections import Counter
+
+    from rag_ft.access import label_of
+    from rag_ft.errors import UsageError
+
+    groups: Counter[str] = Counter()
+    unlabelled = nobody = 0
+    for entry in index.entries():
+        try:
+            label = label_of(entry.metadata)
+        except UsageError:  # indexed before labels were checked
+            label = ()
+        unlabelled += label is None
+        nobody += label == ()
+        groups.update(label or ())
+    named = [f"{count} {name}" for name, count in sorted(groups.items())]
+    return ", ".join([f"{unlabelled} documents for everyone", *named, *([f"{nobody} for nobody"] if nobody else [])])
 
 
 def _chunking(max_tokens: int) -> ChunkingConfig:

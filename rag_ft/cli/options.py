@@ -70,6 +70,17 @@ Where: TypeAlias = Annotated[
 ]
 
 
+def parse_groups(text: str) -> tuple[str, ...]:
+    """`staff,legal` as names of groups; an empty text is none. Raises UsageError."""
+    from rag_ft.access import groups_of
+    from rag_ft.errors import UsageError
+
+    try:
+        return groups_of([name.strip() for name in text.split(",")] if text.strip() else [])
+    except UsageError as error:
+        raise UsageError(f"--groups {error}") from None
+
+
 def parse_where(pairs: list[str] | None) -> dict[str, object] | None:
     """`FIELD=VALUE` pairs as a filter; a repeated field means any of its values.
 

@@ -29,6 +29,13 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of personal tokens ('rag-ft token add'): each sees only what its groups may read.",
+            show_default=False,
+        ),
+    ] = None,
     k: K = 3,
     threshold: Threshold = None,
     reader: ReaderName = "default",
@@ -49,7 +56,8 @@ def serve(
 ) -> int:
     """Serve an index: a page at /, a JSON API, and an OpenAI-compatible endpoint.
 
-    The bearer token is read from RAG_FT_TOKEN; it is needed for any address but this machine's own.
+    The bearer token that all share is read from RAG_FT_TOKEN; it, or a file of personal ones (--tokens), is needed for
+    any address but this machine's own.
 
     Examples:
     rag-ft serve --index indexes/handbook
@@ -57,6 +65,7 @@ def serve(
     """
     from pydantic import ValidationError
 
+    from rag_ft.access import ACCESS
     from rag_ft.cli.render import stderr
     from rag_ft.errors import UsageError, first_problem
 
@@ -68,6 +77,7 @@ def serve(
         from rag_ft.serving.connections import TimedHeadProtocol
         from rag_ft.serving.engine import keep_memory
         from rag_ft.serving.threads import in_ending_thread
+        from rag_ft.serving.tokens import TokenFile
     except ImportError as error:
         raise UsageError(f"serving needs {error.name}, which is not installed: pip install 'rag-ft[serve]'") from error
     if not math.isfinite(max_upload_mb):
@@ -77,6 +87,7 @@ def serve(
             host=host,
             port=port,
             token=os.environ.get(TOKEN_VARIABLE) or None,
+            tokens=tokens,
             allow_changes=not read_only,
             k=k,
             queue=queue,
@@ -87,6 +98,8 @@ def serve(
         )
     except ValidationError as error:
         raise UsageError(first_problem(error)) from error
+    if tokens is not None:
+        TokenFile(tokens)  # what is wrong with it is said before anything is loaded
     if report is not None and not report.is_file():
         raise UsageError(f"there is no report at {report}: give the report.html of an evaluation")
     with _bound(host, port) as socket:  # before the models are loaded, which takes a while
@@ -96,6 +109,10 @@ def serve(
         )
         notes = stderr()
         notes.print(f"index: {found.manifest.counts.documents} documents, {len(found)} passages", style="dim")
+        labelled = sum(ACCESS in entry.metadata for entry in found.entries())
+        if labelled and tokens is None:
+            said = f"{labelled} documents say who may read them, which counts with personal tokens (--tokens) only"
+            notes.print(f"{said}: whoever reaches this server reads all", style="yellow")
         notes.print(f"reader: {answering.loaded.weights.name} on {answering.loaded.plan.line}", style="dim")
         notes.print(f"adapters: {', '.join((*answering.adapters, 'none'))}", style="dim")
         app = create_app(found, answering, config)
@@ -157,8 +174,21 @@ def mcp(
     adapter: AdapterPath = None,
     with_adapter: MoreAdapters = None,
     embedder: IndexEmbedder = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Show only what these groups may read: names with commas between.", show_default=False),
+    ] = None,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of personal tokens: show only what the one in RAG_FT_TOKEN may read.", show_default=False
+        ),
+    ] = None,
 ) -> int:
     """Serve an index to an assistant as MCP tools (ask, search) over standard input and output.
+
+    --groups and --tokens keep from the assistant what is not meant for it; whoever starts this command can read the
+    index's files.
 
     Example of a client's setting: {"command": "rag-ft", "args": ["mcp", "--index", "indexes/handbook"]}
     """
@@ -169,9 +199,29 @@ def mcp(
         from rag_ft.serving.threads import in_ending_thread
     except ImportError as error:
         raise UsageError(f"MCP needs {error.name}, which is not installed: pip install 'rag-ft[mcp]'") from error
+    seen = _audience(groups, tokens)
     found, answering = in_ending_thread(lambda: _load(index, embedder, reader, adapter, with_adapter, threshold))
-    create_mcp(found, answering, k=k).run("stdio")
+    create_mcp(found if seen is None else found.visible_to(seen), answering, k=k).run("stdio")
     return 0
+
+
+def _audience(groups: str | None, tokens: Path | None) -> Any:
+    """Whom the assistant asks for; None: all may be seen. Raises UsageError."""
+    from rag_ft.access import audience
+    from rag_ft.cli.options import parse_groups
+    from rag_ft.errors import UsageError
+    from rag_ft.serving.tokens import TokenFile
+
+    if groups is not None and tokens is not None:
+        raise UsageError("--groups and --tokens both say what may be seen: give one of them")
+    if groups is not None:
+        return audience(parse_groups(groups))
+    if tokens is None:
+        return None
+    identity = TokenFile(tokens).identity(os.environ.get(TOKEN_VARIABLE, ""))
+    if identity is None:
+        raise UsageError(f"the token in {TOKEN_VARIABLE} is none of {tokens}, or its time is over: set a good one")
+    return identity.audience
 
 
 def _load(

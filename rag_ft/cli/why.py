@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rag_ft.cli.options import Json
+from rag_ft.cli.options import Json, parse_groups
 from rag_ft.cli.terminal import echo_json
 
 
@@ -18,6 +18,10 @@ def why(
     ] = "-",
     index: Annotated[Path | None, typer.Option("--index", "-i", help="Where the index is now, if it moved.")] = None,
     reader: Annotated[str | None, typer.Option("--reader", help="Compare this base model too.")] = "default",
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Groups that it was answered for: names with commas between.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Walk an answer back to the bytes that it was made from; exit status 1 where something is not the same any more.
@@ -44,7 +48,7 @@ def why(
         raise UsageError(
             f"{answer} is not one answer's JSON ({first_problem(error)}): make it by 'rag-ft ask --json'"
         ) from error
-    links = trace(given, index_path=index, reader=reader)
+    links = trace(given, index_path=index, reader=reader, groups=None if groups is None else parse_groups(groups))
     if as_json:
         echo_json(json.dumps([link._asdict() for link in links]))
     else:

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 import rag_ft
+from rag_ft.access import groups_of
 from rag_ft.errors import (
     ClosingError,
     DeadlineError,
@@ -41,8 +42,10 @@ from rag_ft.serving.described import ERRORS, describe
 from rag_ft.serving.engine import LOOK_AGAIN_S, Engine, Removed
 from rag_ft.serving.metrics import Measured, Metrics
 from rag_ft.serving.parsing import check_name, parse_upload
+from rag_ft.serving.rights import Door, identity_of, needed_right, uploaded_as
 from rag_ft.serving.security import REPORT_PATH, UPLOAD_PATH, Guard, error_body
 from rag_ft.serving.threads import EndingThreadExecutor, in_ending_thread
+from rag_ft.serving.tokens import Identity, Right
 from rag_ft.weights import NO_ADAPTER
 
 logger = logging.getLogger(__name__)
@@ -178,6 +181,12 @@ class Server:
         self.changes = EndingThreadExecutor("rag-ft-changes")
         self.searches = EndingThreadExecutor("rag-ft-search")
 
+    async def view(self, identity: Identity) -> Index:
+        """The index as it is now, as far as somebody may see it. Raises QueueFullError."""
+        if self.engine.stale:  # what another process has hidden since must not be listed
+            await self.aside(self.engine.refresh)
+        return self.engine.view(identity.audience)
+
     def aside(self, call: Callable[[], T]) -> Awaitable[T]:
         """What takes a moment and changes nothing, off the event loop. Raises QueueFullError."""
         if self.searches.waiting >= self.config.queue:
@@ -196,8 +205,8 @@ class Server:
             raise Problem(404, f"there is no adapter {name[:80]!r}: use one of {', '.join(self.models())}", "adapter")
         return name
 
-    def ask(self, request: AskRequest) -> Ask:
-        """The question with its defaults. Raises Problem."""
+    def ask(self, request: AskRequest, identity: Identity) -> Ask:
+        """Somebody's question with its defaults. Raises Problem."""
         self.check_question(request.question)
         return Ask(
             request.question.strip(),
@@ -205,6 +214,7 @@ class Server:
             self.adapter(request.adapter),
             request.threshold,
             request.where,
+            identity.audience,
         )
 
     def check_question(self, question: str, field: str = "question") -> None:
@@ -284,6 +294,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
             " another name"
         )
     server = Server(Engine(index, reader), config)
+    door = Door(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -312,9 +323,9 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     _add_openai(app, server)
     _add_documents(app, server)
     _add_state(app, server)
-    _add_page(app, config)
-    describe(app, token=config.token is not None)
-    app.add_middleware(Guard, config=config)
+    _add_page(app, config, door)
+    describe(app, token=config.needs_token)
+    app.add_middleware(Guard, config=config, door=door, needed=lambda scope: needed_right(app.routes, scope))
     app.add_middleware(Measured, metrics=server.metrics)  # the last one is the outermost
     return app
 
@@ -376,6 +387,10 @@ def _at(route: Any, path: str) -> bool:
 
 
 def _client(request: Request) -> str:
+    """Who takes turns with the others: each personal token, else each machine."""
+    identity = identity_of(request)
+    if identity.name:
+        return f"token {identity.name}"
     return request.client.host if request.client is not None else ""
 
 
@@ -403,7 +418,7 @@ def _add_questions(app: FastAPI, server: Server) -> None:
     @app.post("/v1/ask", response_model=Answer, responses=_ERRORS)
     async def ask(request: Request, body: AskRequest) -> Any:
         """The answer to a question, with the quote that it rests on, or null."""
-        wanted = server.ask(body)
+        wanted = server.ask(body, identity_of(request))
         if body.stream:
             passages: asyncio.Queue[Sequence[Hit]] = asyncio.Queue()
             task = await _begun(server.answer(wanted, _client(request), passages.put_nowait))
@@ -415,10 +430,15 @@ def _add_questions(app: FastAPI, server: Server) -> None:
     async def search(request: Request, body: SearchRequest) -> SearchReply:
         """The passages for a question, best first, without asking the reader."""
         server.check_question(body.query, "query")
-        index = server.engine.index  # the hits and the fingerprint are of one state
-        retriever = index.as_retriever(k=server.passages(body.k), where=body.where)
-        hits = await _while_there(request, server.aside(lambda: retriever.retrieve(body.query.strip())))
-        return SearchReply(hits=hits, index=index.fingerprint)
+        k, audience = server.passages(body.k), identity_of(request).audience
+
+        def found() -> SearchReply:
+            server.engine.refresh()
+            index = server.engine.view(audience)  # the hits and the fingerprint are of one state
+            hits = index.as_retriever(k=k, where=body.where).retrieve(body.query.strip())
+            return SearchReply(hits=hits, index=index.fingerprint)
+
+        return await _while_there(request, server.aside(found))
 
 
 async def _begun(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -504,7 +524,8 @@ def _add_openai(app: FastAPI, server: Server) -> None:
         server.check_question(question, "messages")
         if body.model not in (openai.DEFAULT_MODEL, *server.models()):
             raise Problem(404, f"there is no model {body.model[:80]!r}: GET /v1/models lists them", "model")
-        ask = Ask(question, server.config.k, server.adapter(body.model))
+        audience = identity_of(request).audience
+        ask = Ask(question, server.config.k, server.adapter(body.model), audience=audience)
         name, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
 
         async def finished() -> tuple[Answer, str]:
@@ -545,10 +566,12 @@ def _add_documents(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/documents")
     async def documents(
-        offset: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 200
+        request: Request,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     ) -> DocumentsReply:
-        """The documents of the index."""
-        index = server.engine.index
+        """The documents of the index, as far as this token may read them."""
+        index = await server.view(identity_of(request))
         rows = index.entries()
         return DocumentsReply(
             documents=[
@@ -566,10 +589,22 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         )
 
     @app.post("/v1/documents", status_code=201, responses=_ERRORS)
-    async def upload(request: Request, file: Annotated[UploadFile, File()], replace: bool = False) -> UploadReply:
-        """Take in a file (the types of `rag-ft index build`); it can be asked about when this returns."""
+    async def upload(
+        request: Request,
+        file: Annotated[UploadFile, File()],
+        replace: bool = False,
+        access: Annotated[list[str] | None, Query()] = None,
+    ) -> UploadReply:
+        """Take in a file (the types of `rag-ft index build`); it can be asked about when this returns.
+
+        `access`: the groups that may read it, repeated for several; left out: all groups of the token.
+        """
         may_change()
-        config = server.config
+        config, identity = server.config, identity_of(request)
+        try:
+            chosen = groups_of(access) if access else None
+        except UsageError as error:
+            raise Problem(422, f"access {error}", "access") from error
         if len((await request.form()).getlist("file")) != 1:
             raise Problem(422, "send one file at a time: the form has several fields 'file'", "file")
         name = check_name(file.filename or "")
@@ -586,14 +621,14 @@ def _add_documents(app: FastAPI, server: Server) -> None:
                 max_chars=config.max_text_chars,
             )
             try:
-                added = server.engine.add(document, replace=replace)
+                added = server.engine.add(document, replace=replace, identity=identity, access=chosen)
             except UsageError:
-                if replace or document.id not in set(server.engine.index.documents()):
+                if replace or uploaded_as(server.engine.view(identity.audience), document.id) is None:
                     raise
                 said = f"there is a document {document.id!r} already: give another file name, or replace=true"
                 raise Problem(409, said, "file") from None
             return UploadReply(
-                id=document.id,
+                id=added.id,
                 title=document.title,
                 passages=added.passages,
                 characters=len(document.text),
@@ -604,12 +639,13 @@ def _add_documents(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/documents/{document_id:path}", responses=_ERRORS)
     async def document(
+        request: Request,
         document_id: str,
         start: Annotated[int, Query(ge=0)] = 0,
         end: Annotated[int | None, Query(ge=0)] = None,
     ) -> DocumentText:
         """The text of a document, or the part of it between two offsets."""
-        index = server.engine.index
+        index = await server.view(identity_of(request))
         try:
             found = index.document(document_id)
         except UsageError as error:
@@ -624,17 +660,18 @@ def _add_documents(app: FastAPI, server: Server) -> None:
         )
 
     @app.delete("/v1/documents/{document_id:path}", responses=_ERRORS)
-    async def remove(document_id: str) -> RemovalReply:
+    async def remove(request: Request, document_id: str) -> RemovalReply:
         """Erase a document from the index: vectors, passages, words and text."""
         may_change()
+        audience = identity_of(request).audience
 
         def erase() -> Removed:
             try:
-                return server.engine.remove(document_id)
+                return server.engine.remove(document_id, audience=audience)
             except UsageError:
-                if document_id in set(server.engine.index.documents()):
+                if document_id in set(server.engine.view(audience).documents()):
                     raise
-                # The change before it, or another process, has erased it.
+                # The change before it, or another process, has erased it; or it is not for this audience.
                 raise Problem(404, f"there is no document {document_id[:80]!r}") from None
 
         gone = await in_turn(erase)
@@ -664,26 +701,32 @@ def _add_state(app: FastAPI, server: Server) -> None:
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/about")
-    async def about() -> dict[str, Any]:
-        """What the page needs to know: adapters, limits, whether documents may be changed."""
-        reader, index = server.engine.reader, server.engine.index
+    async def about(request: Request) -> dict[str, Any]:
+        """What the page needs to know: who asks, adapters, limits, whether documents may be changed."""
+        identity = identity_of(request)
+        reader, index = server.engine.reader, await server.view(identity)
         return {
+            "name": identity.name,
+            "groups": list(identity.groups),
+            "rights": identity.right.name.lower(),
             "model": reader.loaded.weights.name,
             "device": reader.loaded.plan.line,
             "adapter": reader.adapter,
             "adapters": server.models(),
             "documents": index.manifest.counts.documents,
             "passages": len(index),
-            "changes": server.config.allow_changes,
+            "changes": server.config.allow_changes and identity.right >= Right.WRITE,
             "k": server.config.k,
             "max_k": server.config.max_k,
             "max_question_chars": server.config.max_question_chars,
             "max_upload_bytes": server.config.max_upload_bytes,
-            "report": server.config.report is not None and server.config.report.is_file(),
+            "report": identity.right is Right.ADMIN
+            and server.config.report is not None
+            and server.config.report.is_file(),
         }
 
 
-def _add_page(app: FastAPI, config: ServeConfig) -> None:
+def _add_page(app: FastAPI, config: ServeConfig, door: Door) -> None:
     folder = files("rag_ft.serving") / "page"
     for path, (name, media_type) in _PAGE.items():
         content = (folder / name).read_bytes()
@@ -693,23 +736,26 @@ def _add_page(app: FastAPI, config: ServeConfig) -> None:
 
         app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
 
-    tickets: dict[str, float] = {}
+    tickets: dict[str, tuple[float, Identity]] = {}
 
     @app.get("/v1/report", include_in_schema=False)
-    async def report_link() -> dict[str, str]:
+    async def report_link(request: Request) -> dict[str, str]:
         """Where a browser, which sends no token when it follows a link, can open the report in the next minute."""
         if config.report is None or not config.report.is_file():
             raise Problem(404, "there is no evaluation report: start the server with --report FILE")
         now = time.monotonic()
-        for old in [one for one, until in tickets.items() if until < now]:
+        for old in [one for one, (until, _) in tickets.items() if until < now]:
             del tickets[old]
         ticket = secrets.token_urlsafe(24)
-        tickets[ticket] = now + _TICKET_S
+        tickets[ticket] = now + _TICKET_S, identity_of(request)
         return {"path": f"{REPORT_PATH}{ticket}"}
 
     @app.api_route(REPORT_PATH + "{ticket}", methods=["GET", "HEAD"], include_in_schema=False)
     async def report(ticket: str) -> Response:
-        if tickets.get(ticket, 0.0) < time.monotonic() or config.report is None or not config.report.is_file():
+        until, giver = tickets.get(ticket, (0.0, None))
+        giver = door.again(giver) if giver is not None and until >= time.monotonic() else None
+        may = giver is not None and giver.right is Right.ADMIN  # still
+        if not may or config.report is None or not config.report.is_file():
             raise Problem(404, "this link to the report has expired: open it from the page again")
         return Response(
             config.report.read_bytes(),

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from rag_ft.access import Audience
 from rag_ft.errors import ClosingError, DeadlineError, QueueFullError
 from rag_ft.schema import Answer, Hit
 from rag_ft.side_by_side import compute_alone
@@ -45,6 +46,8 @@ class Ask:
     adapter: str | None = None
     threshold: float | None = None
     where: dict[str, JsonValue] | None = None
+    audience: Audience | None = None
+    """What is answered from: the part that these may read; None: everything."""
 
 
 @dataclass(eq=False)

@@ -20,6 +20,9 @@ class ServeConfig(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     token: SecretStr | None = None
     """Bearer token that every request but `/healthz`, `/readyz` and the page's own files must bring."""
+    tokens: Path | None = None
+    """A file of personal tokens (`serving.tokens`), in place of the one that all share: each sees what its groups may
+    read."""
     allow_changes: bool = True
     """Whether documents may be uploaded and deleted."""
     k: Annotated[int, Field(ge=1)] = 3
@@ -58,12 +61,21 @@ class ServeConfig(BaseModel):
     def _open_address_needs_token(self) -> ServeConfig:
         if self.token is not None and len(self.token.get_secret_value()) < MIN_TOKEN:
             raise ValueError(f"the token must have {MIN_TOKEN} characters or more: make a long random one")
-        if self.token is None and not is_loopback(self.host):
+        if self.token is not None and self.tokens is not None:
+            raise ValueError(
+                "there are a shared token and a file of personal ones: unset RAG_FT_TOKEN, or leave the file"
+            )
+        if not self.needs_token and not is_loopback(self.host):
             raise ValueError(
                 f"the address {self.host} can be reached from other machines, so a token is required:"
-                " set RAG_FT_TOKEN, or listen on 127.0.0.1"
+                " set RAG_FT_TOKEN, give a file of tokens, or listen on 127.0.0.1"
             )
         return self
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether requests must bring a token."""
+        return self.token is not None or self.tokens is not None
 
 
 MIN_TOKEN = 16

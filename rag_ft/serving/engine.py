@@ -18,14 +18,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from rag_ft.access import Audience
 from rag_ft.errors import IndexLockedError, IndexStoreError, RagFtError, UsageError
 from rag_ft.files import disk_full, is_disk_full
 from rag_ft.index import Index
+from rag_ft.index_folder import unfinished_manifests
 from rag_ft.index_store import IndexStore
 from rag_ft.pipeline import Pipeline
 from rag_ft.reader import Reader
 from rag_ft.schema import Answer, Document, Hit
 from rag_ft.serving.batching import Ask
+from rag_ft.serving.rights import named, received, uploaded_as
+from rag_ft.serving.tokens import EVERYONE, Identity
 from rag_ft.tuning_record import base_record, names_document, reading_record
 
 logger = logging.getLogger(__name__)
@@ -43,9 +47,10 @@ _TRIM_EVERY_S = 5.0
 class Added:
     """What adding a document did."""
 
+    id: str
     passages: int
     index: str
-    """Fingerprint of the state that has it; a later change may have followed."""
+    """Fingerprint of the state that has it, as far as who added it may see; a later change may have followed."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,18 @@ class Engine:
         """The index as it is now; hold on to the object to stay in one state."""
         return self._index
 
+    @property
+    def stale(self) -> bool:
+        """Whether it is time to look for another process's changes."""
+        return time.monotonic() - self._looked >= LOOK_AGAIN_S
+
+    def view(self, audience: Audience | None) -> Index:
+        """The index as it is now, as far as an audience may read it; None: all of it."""
+        return _view(self._index, audience)
+
     def refresh(self, *, now: bool = False) -> None:
         """Take up what another process has written to the index's folder since."""
-        if not now and time.monotonic() - self._looked < LOOK_AGAIN_S:
+        if not now and not self.stale:
             return
         self._looked = time.monotonic()
         if not self._writing.acquire(blocking=False):
@@ -106,11 +120,11 @@ class Engine:
         hits: dict[int, list[Hit]] = {}
         outcomes: dict[int, Answer | Exception] = {}
         begin = time.perf_counter()
-        for numbers in _grouped(asks, lambda one: (one.k, json.dumps(one.where, sort_keys=True))):
+        for numbers in _grouped(asks, lambda one: (one.k, json.dumps(one.where, sort_keys=True), one.audience)):
             first = asks[numbers[0]]
 
             def retrieve(some: Sequence[int], first: Ask = first) -> list[list[Hit]]:
-                retriever = index.as_retriever(k=first.k, where=first.where)
+                retriever = _view(index, first.audience).as_retriever(k=first.k, where=first.where)
                 return retriever.retrieve_batch([asks[number].question for number in some])
 
             for number, result in _each(numbers, retrieve):
@@ -125,13 +139,15 @@ class Engine:
             adapter = asks[numbers[0]].adapter
 
             def read(some: Sequence[int], adapter: str | None = adapter) -> Sequence[Answer]:
-                return pipeline.read_batch(
+                answers = pipeline.read_batch(
                     [asks[number].question for number in some],
                     [hits[number] for number in some],
                     retrieve_seconds=seconds * len(some),
                     adapter=adapter,
                     thresholds=[asks[number].threshold for number in some],
                 )
+                views = [_view(index, asks[number].audience) for number in some]
+                return [_answered_from(view, answer) for view, answer in zip(views, answers, strict=True)]
 
             outcomes.update(_each(numbers, read))
         if time.monotonic() - self._trimmed > _TRIM_EVERY_S:
@@ -139,30 +155,45 @@ class Engine:
             self._trimmed = time.monotonic()
         return [outcomes[number] for number in range(len(asks))]
 
-    def add(self, document: Document, *, replace: bool) -> Added:
-        """Take a document into the index. Raises UsageError where it is there already."""
+    def add(
+        self,
+        document: Document,
+        *,
+        replace: bool,
+        identity: Identity = EVERYONE,
+        access: Sequence[str] | None = None,
+    ) -> Added:
+        """Take a document into the index, with the id and the label that an upload gets (`serving.rights`); `access`:
+        the groups that were chosen for it. Raises UsageError where it is there already, or the label is none.
+        """
+        document = received(document, identity, access)
         with self._changing() as changed:
-            if not replace and document.id in set(changed.documents()):
+            taken = uploaded_as(_view(changed, identity.audience), document.id)
+            if not replace and taken is not None:
                 raise UsageError(
                     f"the index has a document {document.id!r} already: give another file name, or replace=true"
                 )
+            document = named(document, taken, identity)
             report = changed.add([document], progress=False)
             if report.failures:
                 raise UsageError(f"{report.failures[0].source} {report.failures[0].reason}")
             self._index = changed
-        return Added(len(changed.passages_of(document.id)), changed.fingerprint)
+        view = _view(changed, identity.audience)
+        return Added(document.id, len(view.passages_of(document.id)), view.fingerprint)
 
-    def remove(self, document_id: str) -> Removed:
-        """Erase a document from the index. Raises UsageError where it is not there."""
+    def remove(self, document_id: str, *, audience: Audience | None = None) -> Removed:
+        """Erase a document from the index. Raises UsageError where it is not there, or not for this audience."""
         with self._changing() as changed:
-            fingerprint = changed.document_fingerprint(document_id)
-            if len(list(changed.documents())) == 1:
+            view = _view(changed, audience)
+            fingerprint = view.document_fingerprint(document_id)
+            # Of a part, too: whether there is more than it must not be told.
+            if len(list(view.documents())) == 1:
                 raise UsageError(f"{document_id!r} is the index's only document and an index cannot be empty")
             # Before, because a record that cannot be read must not make a failure of an erasure that was done.
             trained = [name for name, record in self._records() if names_document(record, fingerprint)]
             changed.remove(document_id)
             self._index = changed
-        return Removed(tuple(dict.fromkeys(trained)), changed.fingerprint)
+        return Removed(tuple(dict.fromkeys(trained)), _view(changed, audience).fingerprint)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Index]:
@@ -190,7 +221,7 @@ class Engine:
             if committed is None:
                 return  # gone or damaged: what lies there may be all that is left of it
             names = {folder.name for folder in store.generations.iterdir()}
-            if names == {committed} and not store.unfinished_manifests() and not journal:
+            if names == {committed} and not unfinished_manifests(store.path) and not journal:
                 return  # an index that may not be written to is served, too
             with store.writing(0.0):
                 store.sweep(store.committed_generation() or committed, journal=journal)
@@ -204,6 +235,16 @@ class Engine:
         base = self.reader.loaded.weights
         adapters = {name: self.reader.with_adapter(name).loaded for name in self.reader.adapters}
         return [(base.name, base_record(base)), *((name, reading_record(one)) for name, one in adapters.items())]
+
+
+def _view(index: Index, audience: Audience | None) -> Index:
+    return index if audience is None else index.visible_to(audience)
+
+
+def _answered_from(view: Index, answer: Answer) -> Answer:
+    """The answer of a batch, with the fingerprint of what this question could see."""
+    provenance = answer.provenance.model_copy(update={"index": view.fingerprint})
+    return answer.model_copy(update={"provenance": provenance})
 
 
 def _give_memory_back() -> None:

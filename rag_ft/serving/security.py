@@ -8,7 +8,7 @@ import ipaddress
 import json
 import logging
 import re
-import secrets
+from collections.abc import Callable
 from typing import NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,11 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_ft.serving.config import ServeConfig, is_loopback
+from rag_ft.serving.rights import IDENTITY, Door
+from rag_ft.serving.tokens import Right
 
 logger = logging.getLogger(__name__)
-
-OPEN_PATHS = frozenset({"/", "/page.js", "/page.css", "/icon.svg", "/healthz", "/readyz"})
-"""Served without a token: the page's own files hold no document, and a balancer has none."""
 
 REPORT_PATH = "/report/"
 """What follows is a ticket that only somebody with the token can have."""
@@ -61,9 +60,12 @@ class Refused(Exception):
 class Guard:
     """The layer around the routes: refuses before anything is read, and puts the headers on whatever is replied."""
 
-    def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
+    def __init__(self, app: ASGIApp, config: ServeConfig, door: Door, needed: Callable[[Scope], Right | None]) -> None:
+        """`door` tells who asks, `needed` which right a request takes."""
         self._app = app
         self._config = config
+        self._door = door
+        self._needed = needed
         self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,22 +126,30 @@ class Guard:
             foreign = _foreign(headers.getlist("origin"), named)
         except ValueError:
             raise Refused(400, "the Host or the Origin header is no address") from None
-        if is_loopback(self._config.host) and self._config.token is None and not (named and named.loopback):
+        if is_loopback(self._config.host) and not self._config.needs_token and not (named and named.loopback):
             # A page of another site whose name was made to point to this machine would come with its own name.
             raise Refused(403, f"this server answers to localhost only, not to {host[:80]!r}")
         if foreign:
             raise Refused(403, "requests from pages of another site are not answered")
-        path = scope["path"]
-        if self._config.token is not None and path not in OPEN_PATHS and not path.startswith(REPORT_PATH):
-            scheme, _, given = headers.get("authorization", "").partition(" ")
-            right = self._config.token.get_secret_value().encode()
-            if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode(), right):
-                raise Refused(401, "a bearer token is needed: send 'Authorization: Bearer TOKEN'", _CHALLENGE)
+        self._admit(scope, headers)
         length = headers.get("content-length", "0")
         if not re.fullmatch(r"[0-9]{1,18}", length):
             raise Refused(400, "the content length is not a number")
         if int(length) > self._most(scope):
             raise Refused(413, _too_large(self._most(scope)))
+
+    def _admit(self, scope: Scope, headers: Headers) -> None:
+        """Note who asks, for the routes; refuse who may not."""
+        needed = self._needed(scope)
+        if needed is None:
+            return
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        identity = self._door.identity(given.strip() if scheme.lower() == "bearer" else None)
+        if identity is None:
+            raise Refused(401, "a bearer token is needed: send 'Authorization: Bearer TOKEN'", _CHALLENGE)
+        if identity.right < needed:
+            raise Refused(403, f"this token may not do that: it takes one with the right {needed.name.lower()!r}")
+        scope[IDENTITY] = identity
 
     def _most(self, scope: Scope) -> int:
         limits = self._config

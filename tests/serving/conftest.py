@@ -56,11 +56,14 @@ def served(app: Any, **options: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def serve(index: Index, tiny_reader: Reader) -> Iterator[Callable[..., httpx.Client]]:
+def serve(request: pytest.FixtureRequest, tiny_reader: Reader) -> Iterator[Callable[..., httpx.Client]]:
     """Start a server with settings; gives a client of it."""
     with contextlib.ExitStack() as stack:
 
-        def start(reader: Reader | None = None, slow_s: float = 0.0, **settings: Any) -> httpx.Client:
+        def start(
+            reader: Reader | None = None, slow_s: float = 0.0, index: Index | None = None, **settings: Any
+        ) -> httpx.Client:
+            index = index or request.getfixturevalue("index")
             app = create_app(index, reader or tiny_reader, ServeConfig(**settings))
             if slow_s:
                 run = app.state.server.batcher._run

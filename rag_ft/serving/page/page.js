@@ -352,6 +352,9 @@ byId("report").addEventListener("click", async () => {
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", byId("token").value.trim());
+  history.length = 0; // another token may not read what the one before was answered
+  showHistory();
+  byId("answer").hidden = true;
   fail("");
   start().catch((error) => fail(error.message));
 });

@@ -1,0 +1,84 @@
+"""`rag-ft token`: the file of personal tokens of `rag-ft serve --tokens`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_ft.cli.options import Json, parse_groups
+
+token_app = typer.Typer(help="Make and look after personal tokens for a server.", no_args_is_help=True)
+
+TokensPath = Annotated[Path, typer.Option("--file", "-f", help="File of tokens (TOML).", show_default=False)]
+Name = Annotated[str, typer.Option(help="Whose it is: letters, digits, '.', '_', '-', '@'.", show_default=False)]
+
+
+class RightChoice(str, Enum):
+    """What a token is good for; each includes those before it."""
+
+    read = "read"
+    write = "write"
+    admin = "admin"
+
+
+@token_app.command()
+def add(
+    file: TokensPath,
+    name: Name,
+    groups: Annotated[str, typer.Option(help="Groups it carries, with commas between.")] = "",
+    rights: Annotated[
+        RightChoice, typer.Option(help="read; write: upload and remove, too; admin: everything.")
+    ] = RightChoice.read,
+    expires: Annotated[str | None, typer.Option(help="Its last day (UTC), as 2027-01-31.", show_default=False)] = None,
+) -> None:
+    """Make a token and print it, once: the file gets its hash only. A running server takes it up at once.
+
+    Example: rag-ft token add --file tokens.toml --name anna --groups staff,legal
+    """
+    import datetime
+
+    from rag_ft.cli.render import stderr
+    from rag_ft.errors import UsageError
+    from rag_ft.serving.tokens import add_token
+
+    try:
+        last = None if expires is None else datetime.date.fromisoformat(expires)
+    except ValueError as error:
+        raise UsageError(f"--expires is {expires!r}: give a day as 2027-01-31") from error
+    made = add_token(file, name, groups=parse_groups(groups), rights=rights.value, expires=last)
+    typer.echo(made)
+    stderr().print(f"{name}: shown this once; {file} holds its hash", style="dim")
+
+
+@token_app.command("list")
+def show(file: TokensPath, as_json: Json = False) -> None:
+    """The tokens of a file: names, groups, rights, and when they end."""
+    import json
+
+    from rag_ft.cli.render import stdout
+    from rag_ft.serving.tokens import TokenFile
+
+    found = TokenFile(file).tokens
+    if as_json:
+        typer.echo(json.dumps([entry.model_dump(mode="json", exclude={"hash"}) for entry in found.token]))
+        return
+    console = stdout()
+    for entry in found.token:
+        end = f", until {entry.expires.isoformat()}" if entry.expires is not None else ""
+        console.print(f"{entry.name}: {entry.rights}, groups {', '.join(entry.groups) or 'none'}{end}")
+    default = found.default_access
+    readers = "every token" if default is None else ", ".join(default) or "administrators only"
+    console.print(f"documents without 'access' are read by: {readers}", style="dim")
+
+
+@token_app.command()
+def remove(file: TokensPath, name: Name) -> None:
+    """Take a token out of the file: a running server refuses it from its next request on."""
+    from rag_ft.cli.render import stdout
+    from rag_ft.serving.tokens import remove_token
+
+    remove_token(file, name)
+    stdout().print(f"{name} removed")
