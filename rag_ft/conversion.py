@@ -157,6 +157,8 @@ def converted(
                 logger.warning("%s is damaged (%s) and is converted again", folder, damage)
             require_space(parent, need_bytes + _SPARE_BYTES, error=WeightsError, kept=_ELSEWHERE)
             _convert_into(folder, name, gguf_sha256, obtain, licence, progress)
+    except WeightsError:  # a sentence already, also where it says that a disk is full
+        raise
     except Exception as error:
         if is_disk_full(error):
             raise WeightsError(disk_full(parent, f"nothing is left of the conversion; {_ELSEWHERE}")) from error

@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes depends on who else computes
+hypothesis.settings.load_profile("untimed")
 
 sys.path.insert(
     0, str(Path(__file__).parent)
