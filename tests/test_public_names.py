@@ -37,7 +37,8 @@ ORDER = (
     " squad metadata formats corpus bundled chunking embedding vectors bm25 word_counts index_journal index_manifest"
     " index_store filters index_build visible index_verify index retriever row_attention prefix_cache token_tree"
     " row_session decoder span_search candidates grammar prompt side_by_side reader citation pipeline dataset"
-    " provenance evaluation training data_check reader_score tuning calibration tuning_curve probing merging averaging exporting"
+    " provenance evaluation training data_check reader_score tuning calibration tuning_curve probing merging averaging"
+    " exporting"
     " adapter comparison adapter_bench serving cli"
 ).split()
 """Each module may import those before it only."""
