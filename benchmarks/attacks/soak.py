@@ -30,9 +30,10 @@ LOOK_S = 15.0
 """In which the server must have taken up another process's change, on a machine with other work."""
 GROWTH = 0.05
 """Share of its size by which the resident set may grow over the last two thirds, by its slope."""
-MORE_HANDLES = 4
+MORE_HANDLES = 8
 """By which the fewest threads and open files of the last third may be more than those of the first. A change under way
-opens up to three states of the index, so that the most, and on a busy machine the median, say how many were under way.
+opens up to three states of the index with eight files each, so that the most, and on a busy machine the median, say how
+many were under way; a leak would add eight with every change.
 """
 
 WORD = re.compile(r"\b(?:sig\d\dv\d+|upl\d+)\b")

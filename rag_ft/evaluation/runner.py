@@ -22,7 +22,7 @@ from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms import Arm, Asked, failure
 from rag_ft.evaluation.memory import Memory, MemoryWatch
 from rag_ft.evaluation.predictions import Prediction
-from rag_ft.files import append_whole, full_disk_as, is_plain_file, write_atomic
+from rag_ft.files import append_whole, clear_partial, full_disk_as, is_plain_file, write_atomic
 from rag_ft.schema import Question
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ _KEPT = "the replies so far are kept"
 def _run_arms(
     arms: Sequence[Arm], asked: Sequence[Asked], output: Path, on_progress: Callable[[Progress], None] | None
 ) -> dict[str, list[Prediction]]:
+    for name in (PREDICTIONS, MEMORY):
+        clear_partial(output / name)  # left by a kill, where nothing is written to them any more
     path = output / PREDICTIONS
     groups = list(_alike(asked).values())
     found: dict[str, dict[str, Prediction]] = {arm.name: {} for arm in arms}

@@ -153,6 +153,17 @@ def test_a_batch_that_a_kill_has_cut_is_asked_again_as_the_batch_that_it_is(worl
     assert batches == [8] and ids == [json.loads(line)["question_id"] for line in lines]
 
 
+def test_what_a_kill_left_is_cleared_where_nothing_is_asked_any_more(world, tmp_path):
+    index, questions = world
+    asked = retrieved(questions, index.as_retriever())
+    run_arms([PassageArm("top")], asked, tmp_path)
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    left = tmp_path / f".memory.json.partial-{int(gone.stdout)}-ab12"
+    left.write_text("{")
+    run_arms([PassageArm("top")], asked, tmp_path)
+    assert not left.exists()
+
+
 def test_predictions_are_read_without_touching_the_file(world, tmp_path):
     """Somebody may compare a run that is still writing."""
     index, questions = world
