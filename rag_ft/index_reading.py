@@ -8,6 +8,7 @@ import io
 import json
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,14 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
 
 
+_ONE_HEADER = threading.Lock()
+"""numpy parses a header by `ast`, whose depth counter is shared by the threads of CPython 3.11: two at once may raise
+SystemError, and a sound file would pass for a damaged one."""
+
+
 def load_array(path: Path, *, mmap: bool) -> NDArray[Any]:
     """An array from a .npy file, never unpickled. Raises IndexStoreError."""
-    with reading(path):
+    with reading(path), _ONE_HEADER:
         if mmap:
             return np.lib.format.open_memmap(path, mode="r")
         with path.open("rb") as file:  # `np.load` would try archives and pickles too

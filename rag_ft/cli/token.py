@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from rag_ft.cli.options import Json, parse_groups
+from rag_ft.cli.terminal import echo_json
 
-token_app = typer.Typer(help="Make and look after personal tokens for a server.", no_args_is_help=True)
+token_app = typer.Typer(help="Make, list and remove personal tokens of a server.", no_args_is_help=True)
 
 TokensPath = Annotated[Path, typer.Option("--file", "-f", help="File of tokens (TOML).", show_default=False)]
 Name = Annotated[str, typer.Option(help="Whose it is: letters, digits, '.', '_', '-', '@'.", show_default=False)]
@@ -55,7 +56,7 @@ def add(
 
 @token_app.command("list")
 def show(file: TokensPath, as_json: Json = False) -> None:
-    """The tokens of a file: names, groups, rights, and when they end."""
+    """List the tokens of a file: names, groups, rights, last days."""
     import json
 
     from rag_ft.cli.render import stdout
@@ -63,7 +64,7 @@ def show(file: TokensPath, as_json: Json = False) -> None:
 
     found = TokenFile(file).tokens
     if as_json:
-        typer.echo(json.dumps([entry.model_dump(mode="json", exclude={"hash"}) for entry in found.token]))
+        echo_json(json.dumps([entry.model_dump(mode="json", exclude={"hash"}) for entry in found.token]))
         return
     console = stdout()
     for entry in found.token:
