@@ -272,7 +272,7 @@ def test_questions_of_several_readers_in_one_batch_are_each_answered_from_their_
 
 
 def test_what_another_process_hides_is_hidden_without_a_question_in_between(client, tokens, index, monkeypatch):
-    monkeypatch.setattr("rag_ft.serving.engine._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("rag_ft.serving.engine.LOOK_AGAIN_S", 0.0)
     head = bearer(tokens["cleo"])
     assert client.get("/v1/documents/Oslo.txt", headers=head).status_code == 200
     other = Index.load(index.path, embedder=HashingEmbedder())

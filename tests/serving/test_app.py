@@ -609,7 +609,7 @@ def short_write(*_, **__):
 FULL_PLACES = {
     "the texts": ("rag_ft.index_build.LinesWriter.write", full_disk),
     "the vectors": ("rag_ft.index_build.write_vectors", short_write),
-    "the journal": ("rag_ft.index_store.np.save", full_disk),
+    "the places of lines": ("rag_ft.index_store.save_array", full_disk),
     "the manifest": ("rag_ft.index_store.write_atomic", full_disk),
     "the checksums": ("rag_ft.index_build.seal", full_disk),
 }
@@ -617,7 +617,7 @@ FULL_PLACES = {
 
 def leftovers(index: Index) -> list[str]:
     committed = Index.load(index.path).manifest.generation
-    kept = {"manifest.json", "generations", ".lock"}
+    kept = {"manifest.json", "generations", ".lock", ".rag-ft-index"}
     strays = [entry.name for entry in index.path.iterdir() if entry.name not in kept]
     return strays + [entry.name for entry in (index.path / "generations").iterdir() if entry.name != committed]
 
