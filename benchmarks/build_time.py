@@ -20,12 +20,12 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from rag_ft.chunking import ChunkingConfig, passage_text
-from rag_ft.corpus import read_corpus
-from rag_ft.embedding import Embedder, load_embedder
-from rag_ft.index import Index
+from rag_ft.indexing.chunking import ChunkingConfig, passage_text
+from rag_ft.indexing.corpus import read_corpus
+from rag_ft.indexing.embedding import Embedder, load_embedder
+from rag_ft.indexing.index import Index
+from rag_ft.models.weights import resolve_embedder
 from rag_ft.schema import Document
-from rag_ft.weights import resolve_embedder
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -8,7 +8,8 @@ import time
 
 import torch
 
-from rag_ft.model import compute_plan, load_model
+from rag_ft.models.compute import compute_plan
+from rag_ft.models.loading import load_model
 
 
 def main() -> None:

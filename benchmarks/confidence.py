@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from train_default import HELD_OUT, calibration_set
 
-from rag_ft.dataset import read_questions
-from rag_ft.evaluation.answer_metrics import calibration_error, token_f1
-from rag_ft.index import Index
-from rag_ft.reader import Reader, _not_null
-from rag_ft.reader_score import retrieved_requests
+from rag_ft.answering.reader import Reader, _not_null
+from rag_ft.indexing.index import Index
+from rag_ft.metrics.answers import calibration_error, token_f1
+from rag_ft.questions.records import read_questions
+from rag_ft.training.scoring import retrieved_requests
 
 RECOGNISED = (0.5, 0.65, 0.8, 0.9)
 

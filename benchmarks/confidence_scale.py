@@ -17,12 +17,12 @@ from pathlib import Path
 
 from reader_quality import is_right
 
-from rag_ft.evaluation.answer_metrics import calibration_error
-from rag_ft.platt import PlattScale, fit_platt
-from rag_ft.shared_base import named_folder
-from rag_ft.threshold import trained_threshold
-from rag_ft.tuning_record import adapter_record
-from rag_ft.weights import resolve_adapter
+from rag_ft.answering.confidence import PlattScale, trained_threshold
+from rag_ft.metrics.answers import calibration_error
+from rag_ft.models.adapter_record import adapter_record
+from rag_ft.models.adapter_slots import adapter_folder
+from rag_ft.models.weights import resolve_adapter
+from rag_ft.training.scoring import fit_platt
 
 SIZES = (20, 40, 80, 200, 400)
 DRAWS = 50
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path, nargs="?", default=Path("evals/tuned/records-quote-separate-0.jsonl"))
     given = parser.parse_args()
-    packaged = trained_threshold(adapter_record(resolve_adapter(named_folder("packaged"))), "quote", "separate").scale
+    packaged = trained_threshold(adapter_record(resolve_adapter(adapter_folder("packaged"))), "quote", "separate").scale
     records = [json.loads(line) for line in given.records.read_text(encoding="utf-8").splitlines()]
     own = [packaged.unscaled(one["confidence"]) for one in records]
     right = [is_right(one) for one in records]

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from rag_ft.bundled import handbook_path, handbook_questions_path
-from rag_ft.dataset import read_questions
-from rag_ft.index import Index
-from rag_ft.reader import Reader
-from rag_ft.reader_score import retrieved_requests
+from rag_ft.answering.reader import Reader
+from rag_ft.environment import handbook_path, handbook_questions_path
+from rag_ft.indexing.index import Index
+from rag_ft.questions.records import read_questions
 from rag_ft.training.lora import LoraSettings
-from rag_ft.training.probe import tokens_per_second
+from rag_ft.training.scoring import retrieved_requests
+from rag_ft.training.steps.probe import tokens_per_second
 
 
 def reading(batches=(1, 8, 64), most=64) -> list[dict]:

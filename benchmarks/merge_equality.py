@@ -17,15 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from rag_ft import Index, TrainConfig, train_reader
-from rag_ft.bundled import handbook_path, handbook_questions_path
-from rag_ft.corpus import read_corpus
-from rag_ft.dataset import read_questions
-from rag_ft.merging import merge_adapter
-from rag_ft.model import compute_plan
-from rag_ft.probing import difference, observe
-from rag_ft.reader import Reader, ReadRequest
+from rag_ft import Index, train_reader
+from rag_ft.adapters.merge import merge_adapter
+from rag_ft.adapters.probes import difference, observe
+from rag_ft.answering.reader import Reader
+from rag_ft.answering.reading import ReadRequest
+from rag_ft.environment import handbook_path, handbook_questions_path
+from rag_ft.indexing.corpus import read_corpus
+from rag_ft.models.compute import compute_plan
+from rag_ft.questions.records import read_questions
 from rag_ft.schema import Passage
+from rag_ft.training import TrainConfig
 
 AROUND = 75
 TOGETHER = 20
@@ -126,11 +128,11 @@ def main() -> None:
 
 def merge_original(adapter: Path, output: Path) -> None:
     """The merge that `merge_adapter` would not choose."""
-    from rag_ft.conversion import TUNING_NAME
-    from rag_ft.merging import _tuning, _write_json, _write_merged
-    from rag_ft.model import load_model
-    from rag_ft.tuning_record import adapter_record
-    from rag_ft.weights import resolve_adapter
+    from rag_ft.adapters.merge import _tuning, _write_json, _write_merged
+    from rag_ft.models.adapter_record import adapter_record
+    from rag_ft.models.gguf import TUNING_NAME
+    from rag_ft.models.loading import load_model
+    from rag_ft.models.weights import resolve_adapter
 
     tuned = resolve_adapter(adapter)
     loaded = load_model(plan=replace(compute_plan(quantisation="none"), dtype="float32"))

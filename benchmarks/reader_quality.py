@@ -17,15 +17,14 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from rag_ft import completion
-from rag_ft.dataset import read_questions
+from rag_ft.answering import completion
+from rag_ft.answering.pipeline import Pipeline
+from rag_ft.answering.reader import Reader
 from rag_ft.errors import AnswerParseError
-from rag_ft.evaluation.answer_metrics import calibration_error, exact_match, token_f1
-from rag_ft.evaluation.error_budget import CORRECT_FROM
-from rag_ft.index import Index
-from rag_ft.pipeline import Pipeline
-from rag_ft.reader import Reader
-from rag_ft.squad import parse_squad
+from rag_ft.indexing.index import Index
+from rag_ft.metrics.answers import CORRECT_FROM, calibration_error, exact_match, token_f1
+from rag_ft.questions.records import read_questions
+from rag_ft.questions.squad import parse_squad
 
 BATCH = 16
 

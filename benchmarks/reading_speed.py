@@ -18,13 +18,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import rag_ft.reader as reader_module
-from rag_ft import span_search
-from rag_ft.bundled import handbook_path
-from rag_ft.dataset import read_questions
-from rag_ft.index import Index
-from rag_ft.reader import Reader
-from rag_ft.reader_score import retrieved_requests
+import rag_ft.answering.reader as reader_module
+from rag_ft.answering.decoding import span_search
+from rag_ft.answering.reader import Reader
+from rag_ft.environment import handbook_path
+from rag_ft.indexing.index import Index
+from rag_ft.questions.records import read_questions
+from rag_ft.training.scoring import retrieved_requests
 
 BATCHES = (1, 8)
 

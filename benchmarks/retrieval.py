@@ -22,13 +22,13 @@ import ir_measures
 import numpy as np
 from ir_measures import RR, Qrel, ScoredDoc, Success, nDCG
 
-from rag_ft.chunking import ChunkingConfig
-from rag_ft.corpus import read_corpus
-from rag_ft.dataset import read_questions
-from rag_ft.embedding import Embedder, load_embedder
-from rag_ft.index import Index
+from rag_ft.indexing.chunking import ChunkingConfig
+from rag_ft.indexing.corpus import read_corpus
+from rag_ft.indexing.embedding import Embedder, load_embedder
+from rag_ft.indexing.index import Index
+from rag_ft.indexing.storage.vectors import SCORE_DECIMALS
+from rag_ft.questions.records import read_questions
 from rag_ft.schema import Document, Evidence, Question
-from rag_ft.vectors import SCORE_DECIMALS
 
 MEASURES = [Success @ 1, Success @ 3, Success @ 5, Success @ 10, RR @ 10, nDCG @ 10]
 HEADINGS = ["hit@1", "hit@3", "hit@5", "hit@10", "MRR@10", "nDCG@10"]

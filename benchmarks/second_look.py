@@ -13,11 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from rag_ft.bundled import handbook_path
-from rag_ft.dataset import read_questions
-from rag_ft.index import Index
-from rag_ft.reader import Reader
-from rag_ft.reader_score import retrieved_requests
+from rag_ft.answering.reader import Reader
+from rag_ft.environment import handbook_path
+from rag_ft.indexing.index import Index
+from rag_ft.questions.records import read_questions
+from rag_ft.training.scoring import retrieved_requests
 
 ROUNDS = 2
 

@@ -23,9 +23,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from rag_ft.bundled import handbook_path
-from rag_ft.dataset import read_questions
-from rag_ft.index import Index
+from rag_ft.environment import handbook_path
+from rag_ft.indexing.index import Index
+from rag_ft.questions.records import read_questions
 
 
 def serve(index: Path, arguments: list[str]) -> tuple[subprocess.Popen, str]:

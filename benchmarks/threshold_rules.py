@@ -18,11 +18,11 @@ from pathlib import Path
 
 from train_default import calibration_set
 
-from rag_ft.evaluation.answer_metrics import token_f1
-from rag_ft.index import Index
-from rag_ft.reader import Reader
-from rag_ft.reader_score import retrieved_requests
-from rag_ft.threshold import best_threshold, harmonic_mean
+from rag_ft.answering.reader import Reader
+from rag_ft.indexing.index import Index
+from rag_ft.metrics.answers import token_f1
+from rag_ft.metrics.thresholds import best_threshold, harmonic_mean
+from rag_ft.training.scoring import retrieved_requests
 
 SIZES = (20, 40, 80, 200, 400)
 SAMPLES = 200

@@ -15,10 +15,10 @@ import json
 import random
 from pathlib import Path
 
-from rag_ft.dataset import read_questions
-from rag_ft.index import Index
+from rag_ft.indexing.index import Index
+from rag_ft.questions.records import read_questions
+from rag_ft.questions.squad import parse_squad
 from rag_ft.schema import Document
-from rag_ft.squad import parse_squad
 
 HELD_OUT = ("Imperialism", "Warsaw", "French_and_Indian_War", "Force")
 FILES = ("squad1/train-4323-paragraphs.json", "squad2/train-10-articles.json", "squad2/dev.json")
@@ -69,7 +69,7 @@ def calibration_set(path: Path):
 
 
 def calibrate(folder: Path, adapter: Path, index: Path, most: int | None = None) -> None:
-    from rag_ft.calibration import calibrate_adapter
+    from rag_ft.adapters.calibrate import calibrate_adapter
 
     documents, questions = calibration_set(folder / CALIBRATED_IN)
     score = calibrate_adapter(
@@ -84,10 +84,11 @@ def calibrate(folder: Path, adapter: Path, index: Path, most: int | None = None)
 
 
 def main() -> None:
-    from rag_ft.training.examples import ExampleConfig, Split
+    from rag_ft.questions.split import Split
+    from rag_ft.training.data.examples import ExampleConfig
     from rag_ft.training.lora import LoraSettings
-    from rag_ft.training.trainer import TrainConfig
-    from rag_ft.tuning import train_reader
+    from rag_ft.training.run import train_reader
+    from rag_ft.training.steps.config import TrainConfig
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)

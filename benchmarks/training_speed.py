@@ -23,11 +23,11 @@ STOCK_STEPS, OUR_STEPS = 6, 8
 
 
 def examples_of(squad: Path, folder: Path):
-    from rag_ft.dataset import read_questions
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
+    from rag_ft.questions.records import read_questions
+    from rag_ft.questions.squad import parse_squad
     from rag_ft.schema import Document
-    from rag_ft.squad import parse_squad
-    from rag_ft.training.examples import ExampleConfig, make_examples
+    from rag_ft.training.data.examples import ExampleConfig, make_examples
 
     articles = parse_squad(squad.read_text(encoding="utf-8"))[:ARTICLES]
     documents = [Document(id=name, text=one.text, title=name) for name, one in articles]
@@ -57,10 +57,12 @@ class Clock:
 
 
 def ours(squad: Path, folder: Path) -> dict:
-    from rag_ft.prompt import PromptBuilder, TokenBudget
-    from rag_ft.training.collator import encode, pack
+    from rag_ft.answering.prompt import PromptBuilder, TokenBudget
+    from rag_ft.training.data.collator import encode, pack
     from rag_ft.training.lora import LoraSettings
-    from rag_ft.training.trainer import TrainConfig, adapt, load_base, run
+    from rag_ft.training.steps.config import TrainConfig
+    from rag_ft.training.steps.setup import adapt, load_base
+    from rag_ft.training.steps.trainer import run
 
     config = TrainConfig(bits=32, max_steps=OUR_STEPS)
     loaded = load_base("default", config)
@@ -85,9 +87,11 @@ def stock(squad: Path, folder: Path) -> dict:
     from trl import SFTConfig, SFTTrainer
 
     from datasets import Dataset
-    from rag_ft.prompt import PromptBuilder, TokenBudget
-    from rag_ft.training.collator import IGNORE_INDEX, context_of, encode, pack
-    from rag_ft.training.trainer import TrainConfig, autocast, load_base
+    from rag_ft.answering.prompt import PromptBuilder, TokenBudget
+    from rag_ft.models.compute import autocast
+    from rag_ft.training.data.collator import IGNORE_INDEX, context_of, encode, pack
+    from rag_ft.training.steps.config import TrainConfig
+    from rag_ft.training.steps.setup import load_base
 
     loaded = load_base("default", TrainConfig(bits=32))
     encoded = encode(examples_of(squad, folder), PromptBuilder(loaded.tokenizer, shots=False), TokenBudget(2048, 128))
@@ -129,7 +133,7 @@ def matmul_gflops() -> float:
     """Of this machine, at the model's own shapes, in the type that products are computed in."""
     import torch
 
-    from rag_ft.training.trainer import autocast
+    from rag_ft.models.compute import autocast
 
     dtype = getattr(torch, autocast(True), torch.float32)
     given, weight = torch.randn(1536, 576, dtype=dtype), torch.randn(1536, 576, dtype=dtype)

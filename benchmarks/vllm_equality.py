@@ -15,13 +15,13 @@ from pathlib import Path
 
 import httpx
 
-from rag_ft import completion
-from rag_ft.bundled import handbook_path
-from rag_ft.dataset import read_questions
+from rag_ft.answering import completion
+from rag_ft.answering.reader import MAX_ANSWER_TOKENS, Reader
+from rag_ft.environment import handbook_path
 from rag_ft.errors import AnswerParseError
-from rag_ft.index import Index
-from rag_ft.reader import MAX_ANSWER_TOKENS, Reader
-from rag_ft.reader_score import retrieved_requests
+from rag_ft.indexing.index import Index
+from rag_ft.questions.records import read_questions
+from rag_ft.training.scoring import retrieved_requests
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ RagFtError
   x AdapterError             an adapter cannot be merged or exported, or not well enough
   x EvaluationError          an evaluation cannot start, or its results cannot be used
   x ServingError             the server does not answer this question
-    - QueueFullError         as many questions wait as may
+    - QueueFullError         the queue is full
     - DeadlineError          the answer did not come in time
     - ClosingError           the server is going down
 """

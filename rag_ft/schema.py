@@ -5,15 +5,18 @@ Offsets everywhere are Python string indices (code points) into `Document.text`,
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+import datetime
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 SCHEMA_VERSION = 1
 """Version of the published `Answer` schema; raised when a field changes meaning."""
 
+
 FINGERPRINT = 16
 """Hex digits of a document's fingerprint that an adapter's record keeps for each document: enough to tell millions."""
+
 
 Metadata: TypeAlias = dict[str, JsonValue]
 
@@ -217,3 +220,18 @@ class Question(Record):
         if not self.answerable and self.answers:
             raise ValueError(f"question {self.id!r} is unanswerable but has accepted answers")
         return self
+
+
+def json_value(value: Any) -> JsonValue:
+    """A value as JSON can hold it: dates in ISO 8601, what is unknown as its text."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else str(value)
+    if isinstance(value, datetime.date | datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): json_value(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [json_value(one) for one in value]
+    return str(value)

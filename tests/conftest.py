@@ -66,7 +66,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     from data import little_world
     from fakes import HashingEmbedder
 
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     documents, questions = little_world()
     return Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder()), questions

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rag_ft.dataset import write_questions
+from rag_ft.questions.records import write_questions
 from rag_ft.schema import Document, Evidence, Question
 
 CITIES = ("Oslo", "Lima", "Cairo", "Quito", "Hanoi", "Dakar", "Turin", "Perth")

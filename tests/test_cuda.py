@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rag_ft.bundled import handbook_path, handbook_questions_path
-from rag_ft.dataset import read_questions
-from rag_ft.index import Index
-from rag_ft.model import compute_plan, load_model
-from rag_ft.reader import Reader
-from rag_ft.reader_score import retrieved_requests
+from rag_ft.answering.reader import Reader
+from rag_ft.environment import handbook_path, handbook_questions_path
+from rag_ft.indexing.index import Index
+from rag_ft.models.compute import compute_plan
+from rag_ft.models.loading import load_model
+from rag_ft.questions.records import read_questions
+from rag_ft.training.scoring import retrieved_requests
 
 pytestmark = [
     pytest.mark.gpu,
@@ -83,7 +84,7 @@ def test_packed_nf4_weights_answer_as_their_unpacked_values_do(requests):
 
 
 def _unpacked():
-    from rag_ft.model import unpack_nf4
+    from rag_ft.models.loading import unpack_nf4
 
     loaded = load_model(plan=replace(compute_plan(quantisation="none"), dtype="float32"))
     unpack_nf4(loaded.model)
@@ -97,8 +98,8 @@ def _losses(made):
 
 @pytest.mark.parametrize("bits", [4, 16, 32])
 def test_tuning_learns_and_what_it_made_answers_on_gpu_and_cpu(tmp_path, index, requests, bits):
-    from rag_ft.training.trainer import TrainConfig
-    from rag_ft.tuning import train_reader
+    from rag_ft.training.run import train_reader
+    from rag_ft.training.steps.config import TrainConfig
 
     made = train_reader(
         handbook_questions_path(),
@@ -122,9 +123,9 @@ def test_tuning_learns_and_what_it_made_answers_on_gpu_and_cpu(tmp_path, index, 
 
 
 def _rows(loaded, index, config):
-    from rag_ft.prompt import PromptBuilder, TokenBudget
-    from rag_ft.training.collator import encode, pack
-    from rag_ft.training.examples import ExampleConfig, make_examples
+    from rag_ft.answering.prompt import PromptBuilder, TokenBudget
+    from rag_ft.training.data.collator import encode, pack
+    from rag_ft.training.data.examples import ExampleConfig, make_examples
 
     examples = make_examples(read_questions(handbook_questions_path()), index, ExampleConfig()).examples
     encoded = encode(examples, PromptBuilder(loaded.tokenizer, shots=False), TokenBudget(2048, 128))
@@ -134,10 +135,12 @@ def _rows(loaded, index, config):
 def test_a_tree_of_questions_has_the_loss_and_gradients_of_their_own_sequences(index):
     from accelerate.utils import send_to_device
 
-    from rag_ft.training.collator import Collator
+    from rag_ft.training.data.collator import Collator
     from rag_ft.training.lora import LoraSettings
-    from rag_ft.training.trainer import TrainConfig, adapt, labelled_loss, load_base
-    from rag_ft.training.tree_attention import takes_trees, trees
+    from rag_ft.training.steps.config import TrainConfig
+    from rag_ft.training.steps.setup import adapt, load_base
+    from rag_ft.training.steps.trainer import labelled_loss
+    from rag_ft.training.steps.tree_attention import takes_trees, trees
 
     config = TrainConfig(bits=32)
     loaded = load_base("default", config)
@@ -174,7 +177,9 @@ def test_a_tree_of_questions_has_the_loss_and_gradients_of_their_own_sequences(i
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_peak_of_memory_is_about_what_the_plan_says(tmp_path, index, bits, checkpointing):
     from rag_ft.training.lora import LoraSettings, model_plan
-    from rag_ft.training.trainer import TrainConfig, adapt, load_base, run
+    from rag_ft.training.steps.config import TrainConfig
+    from rag_ft.training.steps.setup import adapt, load_base
+    from rag_ft.training.steps.trainer import run
 
     config = TrainConfig(bits=bits, max_steps=4, row_tokens=5120, checkpointing=checkpointing)
     loaded = load_base("default", config)
@@ -204,8 +209,8 @@ def test_adapters_are_swapped_on_the_gpu(requests):
 
 
 def test_float16_for_gpus_without_bfloat16_trains_and_answers(tmp_path, index, requests, on_cpu, monkeypatch):
-    from rag_ft.training.trainer import TrainConfig
-    from rag_ft.tuning import train_reader
+    from rag_ft.training.run import train_reader
+    from rag_ft.training.steps.config import TrainConfig
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *given: (7, 5))
     assert compute_plan().dtype == "float16"

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import torch
 
-from rag_ft.model import compute_plan, load_model
-from rag_ft.platt import PLAIN
-from rag_ft.prompt import PromptBuilder
-from rag_ft.reader import Reader, ReadRequest
+from rag_ft.answering.confidence import PLAIN, threshold_record
+from rag_ft.answering.prompt import PromptBuilder
+from rag_ft.answering.reader import Reader
+from rag_ft.answering.reading import ReadRequest
+from rag_ft.models.compute import compute_plan
+from rag_ft.models.loading import load_model
+from rag_ft.models.weights import weights_identity
 from rag_ft.schema import Passage
-from rag_ft.threshold import threshold_record
-from rag_ft.weights import weights_identity
 
 TEXT = "The quick brown fox jumps over the lazy dog. Rank sixteen adds parameters to the layer."
 PASSAGES = (

@@ -37,14 +37,15 @@ from table import Tally, show
 from tiny_llama import make_tiny_llama
 
 from rag_ft import Index, Reader
-from rag_ft.access import audience
-from rag_ft.model import compute_plan, load_model
+from rag_ft.indexing.access import audience
+from rag_ft.models.compute import compute_plan
+from rag_ft.models.loading import load_model
 from rag_ft.schema import Document
-from rag_ft.serving import rights
 from rag_ft.serving.app import create_app
 from rag_ft.serving.config import ServeConfig
+from rag_ft.serving.http import rights
+from rag_ft.serving.http.tokens import add_token
 from rag_ft.serving.mcp import create_mcp
-from rag_ft.serving.tokens import add_token
 
 GROUPS = ("staff", "legal", "board", "sales")
 COMMON = "the tower of a city is high and was built by masons for the guild of the harbour in a cold year".split()

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from fakes import HashingEmbedder
 
 from rag_ft.errors import CorpusError
-from rag_ft.formats import ReadLimits
-from rag_ft.index import Index
-from rag_ft.index_manifest import BuildReport
+from rag_ft.indexing.formats import ReadLimits
+from rag_ft.indexing.index import Index
+from rag_ft.indexing.storage.manifest import BuildReport
 
 GOOD = {"before.txt": "A good text.", "z-after.md": "# Good\n\nAnother good text.\n"}
 

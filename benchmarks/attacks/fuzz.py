@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from formats.fuzzing import CORPUS, KINDS, LIMITS, PARSERS, Change, changed, read
 
-from rag_ft.formats.worker import Worker, WorkerFailed
+from rag_ft.indexing.parsing.worker import Worker, WorkerFailed
 
 
 def fuzz(parser: str, seconds: float, count: int, seed: int, corpus: Path) -> Tally:

@@ -38,12 +38,12 @@ from fakes import HashingEmbedder  # noqa: E402
 from table import Tally, show  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-import rag_ft.index as index_module  # noqa: E402
-import rag_ft.index_build as build_module  # noqa: E402
-from rag_ft.chunking import ChunkingConfig  # noqa: E402
+import rag_ft.indexing.builder as build_module  # noqa: E402
+import rag_ft.indexing.index as index_module  # noqa: E402
 from rag_ft.errors import IndexMissingError, IndexStoreError, UsageError  # noqa: E402
-from rag_ft.index import Index  # noqa: E402
-from rag_ft.index_folder import MARK, content_checksum  # noqa: E402
+from rag_ft.indexing.chunking import ChunkingConfig  # noqa: E402
+from rag_ft.indexing.index import Index  # noqa: E402
+from rag_ft.indexing.storage.folder import MARK, content_checksum  # noqa: E402
 from rag_ft.schema import Document  # noqa: E402
 
 CHUNKING = ChunkingConfig(max_tokens=24)

@@ -118,8 +118,8 @@ def _embedder(models: str):
 
 
 def _build(index: Path, models: str) -> None:
-    from rag_ft.embedding import load_embedder
-    from rag_ft.index import Index
+    from rag_ft.indexing.embedding import load_embedder
+    from rag_ft.indexing.index import Index
 
     embedder = _embedder(models)
     if isinstance(embedder, str):
@@ -137,14 +137,15 @@ def _serve(index: Path, options: dict) -> None:
     import uvicorn
     from tiny_llama import make_tiny_llama
 
+    from rag_ft.answering.reader import Reader
     from rag_ft.cli.serve import MOST_CONNECTIONS
-    from rag_ft.index import Index
-    from rag_ft.model import compute_plan, load_model
-    from rag_ft.reader import Reader
+    from rag_ft.indexing.index import Index
+    from rag_ft.models.compute import compute_plan
+    from rag_ft.models.loading import load_model
     from rag_ft.serving.app import create_app
     from rag_ft.serving.config import ServeConfig
-    from rag_ft.serving.connections import TimedHeadProtocol
     from rag_ft.serving.engine import keep_memory
+    from rag_ft.serving.http.connections import TimedHeadProtocol
     from rag_ft.serving.threads import in_ending_thread
 
     def load() -> tuple[Index, Reader]:

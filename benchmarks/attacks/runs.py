@@ -327,20 +327,21 @@ def targets(scratch: Path) -> list[Target]:
     from fakes import HashingEmbedder
     from tiny_adapters import REQUESTS, make_adapter
 
-    from rag_ft.averaging import average_adapters
-    from rag_ft.calibration import calibrate_adapter
-    from rag_ft.dataset import write_questions
-    from rag_ft.evaluation.arms import ClosedBookArm, FunctionArm, PassageArm, ReaderArm
-    from rag_ft.evaluation.judge import evaluate
+    from rag_ft.adapters.average import average_adapters
+    from rag_ft.adapters.calibrate import calibrate_adapter
+    from rag_ft.adapters.export import export_adapter, export_gguf
+    from rag_ft.adapters.merge import merge_adapter
+    from rag_ft.answering.reader import Reader
+    from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
+    from rag_ft.evaluation.arms.readers import ClosedBookArm, ReaderArm
+    from rag_ft.evaluation.evaluate import evaluate
     from rag_ft.evaluation.recipe import Recipe
-    from rag_ft.exporting import export_adapter, export_gguf
-    from rag_ft.index import Index
-    from rag_ft.merging import merge_adapter
-    from rag_ft.reader import Reader
+    from rag_ft.indexing.index import Index
+    from rag_ft.questions.records import write_questions
+    from rag_ft.training.curve import train_curve
     from rag_ft.training.lora import LoraSettings
-    from rag_ft.training.trainer import TrainConfig
-    from rag_ft.tuning import train_reader
-    from rag_ft.tuning_curve import train_curve
+    from rag_ft.training.run import train_reader
+    from rag_ft.training.steps.config import TrainConfig
 
     class Folders:
         def mktemp(self, name: str) -> Path:
@@ -529,7 +530,7 @@ def targets(scratch: Path) -> list[Target]:
 
     def agree(folder: Path) -> str:
         """A card, where there is one, tells of the record's threshold."""
-        from rag_ft.training.saving import model_card
+        from rag_ft.training.card import model_card
 
         card = folder / "out" / "README.md"
         record = json.loads((folder / "out" / "rag_ft.json").read_text())

@@ -42,7 +42,7 @@ def text_of(words: int, rng: random.Random) -> bytes:
 
 def strays(index: Path, *, journal: bool) -> list[str]:
     """What lies beside the one generation that the index has."""
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     committed = Index.load(index).manifest.generation
     kept = {"manifest.json", "generations", ".lock"} | ({".journal"} if journal else set())
@@ -54,7 +54,7 @@ def problem_of(index: Path, before: set[str], sent: set[str]) -> str | None:
     """What is wrong with an index to which documents were sent; what lies beside it is not looked at."""
     from fakes import HashingEmbedder
 
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     found = Index.load(index, embedder=HashingEmbedder(), verify="full")
     names = set(found.documents())
@@ -156,7 +156,7 @@ def disks(count: int, rng: random.Random) -> list[Tally]:
 
 
 def documents(index: Path) -> set[str]:
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     return set(Index.load(index).documents())
 

@@ -34,20 +34,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(index_app, name="index")
-app.add_typer(data_app, name="data")
-app.add_typer(eval_app, name="eval")
-app.add_typer(adapter_app, name="adapter")
-app.add_typer(token_app, name="token")
-app.command()(demo)
-app.command()(ask)
-app.command()(plan)
-app.command()(train)
-app.command()(serve)
-app.command()(mcp)
-app.command()(why)
-app.command()(models)
 app.command("doctor", hidden=True)(models)
+app.add_typer(index_app, name="index", rich_help_panel="Build")
+app.command(rich_help_panel="Ask")(demo)
+app.command(rich_help_panel="Ask")(ask)
+app.command(rich_help_panel="Ask")(why)
+app.add_typer(data_app, name="data", rich_help_panel="Train")
+app.add_typer(adapter_app, name="adapter", rich_help_panel="Train")
+app.command(rich_help_panel="Train")(plan)
+app.command(rich_help_panel="Train")(train)
+app.add_typer(eval_app, name="eval", rich_help_panel="Judge")
+app.command(rich_help_panel="Serve")(serve)
+app.command(rich_help_panel="Serve")(mcp)
+app.command(rich_help_panel="Serve")(models)
+app.add_typer(token_app, name="token")
 
 
 def _version(wanted: bool) -> None:
@@ -58,8 +58,10 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and log lines.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show log lines and the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))

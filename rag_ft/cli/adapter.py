@@ -12,21 +12,19 @@ from rag_ft.cli.options import IndexPath, Json, K, ReaderName
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
-    from rag_ft.reader import ReadRequest
+    from rag_ft.answering.reading import ReadRequest
 
-adapter_app = typer.Typer(
-    help="An adapter after its training: look into it, merge it, hand it on, compare two.", no_args_is_help=True
-)
+adapter_app = typer.Typer(help="Inspect, calibrate, merge, export and compare adapters.", no_args_is_help=True)
 
 Adapter = Annotated[str, typer.Argument(help="Folder of a LoRA adapter, or packaged.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was written there before.")]
 Probes = Annotated[
     Path | None,
-    typer.Option("--questions", help="Question records to measure with, and --index; left out: the handbook's."),
+    typer.Option("--questions", help="Question records to measure with (needs --index). Default: the handbook's."),
 ]
 ProbeIndex = Annotated[Path | None, typer.Option("--index", "-i", help="Index that the questions are asked of.")]
 Bound = Annotated[
-    float | None, typer.Option(min=0, help="Largest difference of a logit to pass; left out: by the type.")
+    float | None, typer.Option(min=0, help="Largest difference of a logit that passes. Default: depends on the type.")
 ]
 
 
@@ -53,10 +51,12 @@ Dtype = Annotated[DtypeChoice, typer.Option(help="Type of the merged weights; 4-
 
 @adapter_app.command()
 def info(
-    adapter: Adapter, as_json: Json = False, card: Annotated[bool, typer.Option(help="Its README.")] = True
+    adapter: Adapter,
+    as_json: Json = False,
+    card: Annotated[bool, typer.Option(help="Also print the model card.")] = True,
 ) -> int:
     """Show what an adapter is, what it was made from, and how much it changes each layer."""
-    from rag_ft.adapter import adapter_info
+    from rag_ft.adapters.info import adapter_info
     from rag_ft.cli.render import print_adapter, stdout
 
     found = adapter_info(adapter)
@@ -85,22 +85,20 @@ def calibrate(
     ] = None,
     margin: Annotated[
         bool,
-        typer.Option(
-            help="With --recognise: so high that other questions like these will probably not fall below that share."
-        ),
+        typer.Option(help="With --recognise: add a margin for sampling error."),
     ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Choose the confidence under which answers become null anew, on questions about your own documents.
+    """Recalibrate the abstention threshold on your own questions.
 
     How sure a reader is depends on the documents, the index and k, and a tuned one is surer than it is right: a scale
     is fitted, too, that makes confidence the share of such answers that are right. No weight changes. Questions about
     documents that the adapter was trained on are left out.
     """
-    from rag_ft.calibration import calibrate_adapter
+    from rag_ft.adapters.calibrate import calibrate_adapter
     from rag_ft.cli.render import stderr, stdout
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     score = calibrate_adapter(
         adapter,
@@ -129,11 +127,11 @@ def average(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for their mean.")],
     overwrite: Overwrite = False,
 ) -> int:
-    """Make one adapter of several that went on from the same one (--start-from): the mean of their weights.
+    """Average adapters fine-tuned from the same start (--start-from).
 
     It is often better than each of them and costs no more than one. It has no threshold: calibrate it.
     """
-    from rag_ft.averaging import average_adapters
+    from rag_ft.adapters.average import average_adapters
     from rag_ft.cli.render import stdout
 
     made = average_adapters(adapters, output, overwrite=overwrite)
@@ -159,8 +157,8 @@ def merge(
     """
     import json
 
+    from rag_ft.adapters.merge import merge_adapter
     from rag_ft.cli.render import stderr, stdout
-    from rag_ft.merging import merge_adapter
 
     made = merge_adapter(
         adapter,
@@ -197,8 +195,8 @@ def export(
     rag-ft adapter export merged/docs docs.gguf --to gguf-q8_0
     rag-ft adapter export adapters/docs vllm/docs --to peft
     """
+    from rag_ft.adapters.export import export_to
     from rag_ft.cli.render import stdout
-    from rag_ft.exporting import export_to
 
     def say(line: str) -> None:
         stdout().print(line)
@@ -214,7 +212,9 @@ def export(
 @adapter_app.command()
 def compare(
     first: Adapter,
-    second: Annotated[str, typer.Argument(help="Another; none: the untuned reader.", show_default=False)],
+    second: Annotated[
+        str, typer.Argument(help="Second adapter, or 'none' for the untuned reader.", show_default=False)
+    ],
     questions: Annotated[Path, typer.Argument(help="Question records: .jsonl, or SQuAD's .json.", show_default=False)],
     index: IndexPath,
     k: K = 3,
@@ -222,9 +222,9 @@ def compare(
     as_json: Json = False,
 ) -> int:
     """Ask the same questions of two adapters and show where they differ."""
+    from rag_ft.adapters.compare import compare_adapters
     from rag_ft.cli.render import print_comparison, stdout
-    from rag_ft.comparison import compare_adapters
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     found = compare_adapters(first, second, questions, Index.load(index), reader=reader, k=k)
     if as_json:
@@ -238,12 +238,12 @@ def compare(
 def bench(
     adapter: Adapter,
     reader: ReaderName = "default",
-    merged: Annotated[Path | None, typer.Option(help="Merged already; left out: merged for the measurement.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Measurements of each; the median counts.")] = 3,
+    merged: Annotated[Path | None, typer.Option(help="An already merged model. Default: merge temporarily.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Measurements per model; the median counts.")] = 3,
     as_json: Json = False,
 ) -> int:
     """Measure here what merging an adapter would change: speed, memory, disk, loading."""
-    from rag_ft.adapter_bench import bench_adapter
+    from rag_ft.adapters.bench import bench_adapter
     from rag_ft.cli.render import stderr, stdout
 
     found = bench_adapter(adapter, base=reader, merged=merged, rounds=rounds, say=lambda line: stderr().print(line))
@@ -262,7 +262,7 @@ def _probes(questions: Path | None, index: Path | None) -> list[ReadRequest] | N
         return None
     if questions is None or index is None:
         raise UsageError("--questions and --index go together: give both, or neither for the handbook's questions")
-    from rag_ft.index import Index
-    from rag_ft.probing import retrieved_probes
+    from rag_ft.adapters.probes import retrieved_probes
+    from rag_ft.indexing.index import Index
 
     return retrieved_probes(questions, Index.load(index))

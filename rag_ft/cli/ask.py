@@ -27,7 +27,7 @@ from rag_ft.cli.options import (
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
-    from rag_ft.pipeline import Pipeline
+    from rag_ft.answering.pipeline import Pipeline
     from rag_ft.schema import Answer
 
 _BATCH = 16
@@ -37,7 +37,10 @@ _BATCH = 16
 def ask(
     index: IndexPath,
     question: Annotated[
-        str | None, typer.Argument(help="Left out: one question a line from stdin, or asked for.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="If omitted, questions are read from stdin (one per line) or prompted for.", show_default=False
+        ),
     ] = None,
     k: K = 3,
     mode: Mode = ModeChoice.quote,
@@ -62,12 +65,12 @@ def ask(
     rag-ft ask "How does LoRA start?" --index indexes/handbook
     rag-ft ask --index indexes/handbook < questions.txt > answers.jsonl
     """
+    from rag_ft.answering.pipeline import Pipeline
+    from rag_ft.answering.reader import Reader
     from rag_ft.cli.render import stdout
     from rag_ft.errors import UsageError
-    from rag_ft.filters import OWN_FIELDS
-    from rag_ft.index import Index
-    from rag_ft.pipeline import Pipeline
-    from rag_ft.reader import Reader
+    from rag_ft.indexing.filters import OWN_FIELDS
+    from rag_ft.indexing.index import Index
 
     found = Index.load(index, embedder=embedder)
     if groups is not None:

@@ -26,12 +26,12 @@ def demo(
     as_json: Json = False,
 ) -> int:
     """Index the bundled handbook and answer three questions from it, with citations."""
-    from rag_ft import settings
-    from rag_ft.bundled import handbook_path
+    from rag_ft import environment as settings
+    from rag_ft.answering.pipeline import Pipeline
+    from rag_ft.answering.reader import Reader
     from rag_ft.cli.render import print_answer, short, stderr, stdout
-    from rag_ft.index import Index
-    from rag_ft.pipeline import Pipeline
-    from rag_ft.reader import Reader
+    from rag_ft.environment import handbook_path
+    from rag_ft.indexing.index import Index
 
     notes, console = stderr(), stdout()
     if not as_json:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rag_ft.evaluation.recipe import Recipe
 
 
-Limit: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Ask so many questions only, for a quick look.")]
+Limit: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Ask at most N questions, for a quick look.")]
 Questions: TypeAlias = Annotated[Path | None, typer.Option(help="Question records, instead of the recipe's.")]
 Documents: TypeAlias = Annotated[Path | None, typer.Option(help="Documents, instead of the recipe's.")]
 
@@ -40,16 +40,16 @@ eval_app = typer.Typer(
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe, a .toml file.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the results; left out: beside the recipe.")
+        Path | None, typer.Option("--output", "-o", help="Folder for the results. Default: beside the recipe.")
     ] = None,
     limit: Limit = None,
     questions: Questions = None,
     documents: Documents = None,
 ) -> int:
-    """Ask every arm every question and write the report; run again, it goes on where it stopped."""
+    """Ask every arm every question and write the report; re-running resumes."""
     from rag_ft.cli.render import EvaluationLine, stderr, stdout
-    from rag_ft.evaluation.judge import evaluate
-    from rag_ft.evaluation.report import verdict
+    from rag_ft.evaluation.evaluate import evaluate
+    from rag_ft.evaluation.report.pages import verdict
 
     folder = output or recipe.with_suffix("") if limit is None else output or Path(f"{recipe.with_suffix('')}-{limit}")
     console = stdout()
@@ -77,8 +77,8 @@ def compare(
 ) -> int:
     """Say what two runs were made from, which figures differ, and which answers."""
     from rag_ft.cli.render import stdout
-    from rag_ft.evaluation.comparison import changed_answers, compare_page
-    from rag_ft.evaluation.judge import differences, read_results
+    from rag_ft.evaluation.report.comparison import changed_answers, compare_page
+    from rag_ft.evaluation.report.results import differences, read_results
 
     found = differences(read_results(first), read_results(second))
     found += [one.line for one in changed_answers(first, second)]
@@ -94,15 +94,16 @@ def reproduce(
     report: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     recipe: Annotated[Path, typer.Argument(help="The recipe that it was made by.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the new run; left out: one that is thrown away.")
+        Path | None, typer.Option("--output", "-o", help="Folder for the new run. Default: a temporary one.")
     ] = None,
     limit: Limit = None,
     questions: Questions = None,
     documents: Documents = None,
 ) -> int:
-    """Run a recipe anew and say what it is made from otherwise and which figure moved; exit code 1 where one did."""
+    """Run a recipe again and report which inputs and figures changed; exit status 1 if a figure did."""
     from rag_ft.cli.render import EvaluationLine, stderr, stdout
-    from rag_ft.evaluation.judge import evaluate, made_differently, moved_figures, read_results
+    from rag_ft.evaluation.evaluate import evaluate
+    from rag_ft.evaluation.report.results import made_differently, moved_figures, read_results
     from rag_ft.evaluation.runner import PREDICTIONS
 
     before = read_results(report)

@@ -15,11 +15,11 @@ from rag_ft.cli.terminal import echo_json
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rag_ft.chunking import ChunkingConfig
-    from rag_ft.formats import ReadLimits
-    from rag_ft.index import Index
+    from rag_ft.indexing.chunking import ChunkingConfig
+    from rag_ft.indexing.formats import ReadLimits
+    from rag_ft.indexing.index import Index
 
-index_app = typer.Typer(help="Make and look after an index.", no_args_is_help=True)
+index_app = typer.Typer(help="Build and maintain an index.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
 
@@ -43,7 +43,7 @@ def build(
     source: Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)],
     index: Folder,
     kind: Annotated[KindChoice, typer.Option(help="flat is exact; auto chooses by size.")] = KindChoice.auto,
-    max_tokens: Annotated[int | None, typer.Option(help="Most tokens of a passage, its title included.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Maximum tokens per passage, title included.")] = None,
     embedder: EmbedderName = "default",
     read_seconds: ReadSeconds = None,
     read_memory: ReadMemory = None,
@@ -54,8 +54,8 @@ def build(
 
     Example: rag-ft index build docs/ indexes/docs
     """
-    from rag_ft.chunking import ChunkingConfig
-    from rag_ft.index import Index
+    from rag_ft.indexing.chunking import ChunkingConfig
+    from rag_ft.indexing.index import Index
 
     chunking = ChunkingConfig() if max_tokens is None else _chunking(max_tokens)
     limits = _limits(read_seconds, read_memory, max_chars)
@@ -73,9 +73,9 @@ def add(
     embedder: IndexEmbedder = None,
     as_json: Json = False,
 ) -> int:
-    """Take more documents into an index; one with an id that is there already replaces it."""
+    """Add documents to an index; a document with an existing id replaces it."""
     from rag_ft.cli.render import stderr
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     found = Index.load(index, embedder=embedder)
     report = found.add(source, limits=_limits(read_seconds, read_memory, max_chars))
@@ -92,7 +92,7 @@ def remove(
         list[str] | None, typer.Argument(help="Ids of documents ('rag-ft index info --documents').")
     ] = None,
     where: Where = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
     adapters: Annotated[
         Path, typer.Option(help="Folder of adapters: those that were trained on a removed document are named.")
     ] = Path("adapters"),
@@ -103,8 +103,8 @@ def remove(
 
     from rag_ft.cli.render import stdout
     from rag_ft.errors import UsageError
-    from rag_ft.index import Index
-    from rag_ft.tuning_record import adapters_trained_on
+    from rag_ft.indexing.index import Index
+    from rag_ft.models.adapter_record import adapters_trained_on
 
     found = Index.load(index)
     chosen: Any = (document or None, parse_where(where))
@@ -147,11 +147,11 @@ def info(
     documents: Annotated[bool, typer.Option("--documents", help="List the ids of all documents.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What an index holds and what it was made with."""
+    """Show what an index holds and what it was made with."""
     import json
 
     from rag_ft.cli.render import stdout
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     found = Index.load(index)
     manifest = found.manifest
@@ -187,7 +187,7 @@ def verify(
 ) -> int:
     """Read every byte of an index and compare it with the manifest; exit status 1 if anything is wrong."""
     from rag_ft.cli.render import stdout
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     report = Index.load(index, embedder=embedder, verify="full").verify(absent=absent)
     if as_json:
@@ -201,7 +201,7 @@ def verify(
 
 
 def _limits(seconds: float | None, megabytes: int | None, max_chars: int | None) -> ReadLimits:
-    from rag_ft.formats import ReadLimits
+    from rag_ft.indexing.formats import ReadLimits
 
     given: dict[str, Any] = {
         "seconds": seconds,
@@ -215,8 +215,8 @@ def _access(index: Index) -> str:
     """How many documents say who may read them, by group."""
     from collections import Counter
 
-    from rag_ft.access import label_of
     from rag_ft.errors import UsageError
+    from rag_ft.indexing.access import label_of
 
     groups: Counter[str] = Counter()
     unlabelled = nobody = 0
@@ -235,8 +235,8 @@ def _access(index: Index) -> str:
 def _chunking(max_tokens: int) -> ChunkingConfig:
     from pydantic import ValidationError
 
-    from rag_ft.chunking import ChunkingConfig
     from rag_ft.errors import UsageError
+    from rag_ft.indexing.chunking import ChunkingConfig
 
     try:
         return ChunkingConfig(max_tokens=max_tokens)
@@ -264,7 +264,7 @@ def _from_one_file(index: Index, new: Collection[str]) -> list[list[str]]:
 
 def _report(index: object, as_json: bool) -> int:
     from rag_ft.cli.render import print_failures, stderr, stdout
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
 
     assert isinstance(index, Index) and index.last_report is not None
     report = index.last_report

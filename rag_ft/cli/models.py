@@ -11,10 +11,10 @@ def models(as_json: Json = False) -> None:
     import json
     from dataclasses import asdict
 
-    from rag_ft import settings
+    from rag_ft import environment as settings
     from rag_ft.cli.render import stdout
-    from rag_ft.model import compute_plan
-    from rag_ft.weights import known_weights
+    from rag_ft.models.compute import compute_plan
+    from rag_ft.models.weights import known_weights
 
     plan = compute_plan()
     known = known_weights()

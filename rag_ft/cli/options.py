@@ -40,13 +40,13 @@ Mode: TypeAlias = Annotated[
     typer.Option(help="quote: only words of a passage, or null. schema: any text, valid JSON. free: unconstrained."),
 ]
 Reading: TypeAlias = Annotated[
-    ReadingChoice | None, typer.Option(help="separate: each passage in a prompt of its own. joint: all in one.")
+    ReadingChoice | None, typer.Option(help="separate: one prompt per passage. joint: one prompt for all.")
 ]
 Threshold: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        help="Answer only what is right with at least this probability: 0 always, 1 never. Left out: the adapter's own,"
-        " else null must lose."
+        help="Answer only what is right with at least this probability: 0 always, 1 never. Default: the adapter's"
+        " threshold; without one, an answer must outscore null."
     ),
 ]
 ReaderName: TypeAlias = Annotated[str, typer.Option("--reader", help="default, a model folder, a .gguf, or a hub id.")]
@@ -61,19 +61,20 @@ IndexEmbedder: TypeAlias = Annotated[
     ),
 ]
 AdapterPath: TypeAlias = Annotated[
-    Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter; none: the untuned reader.")
+    Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter, or 'none' for the untuned reader.")
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Retrieval: TypeAlias = Annotated[RetrievalChoice | None, typer.Option(help="How to find passages.")]
 Where: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--where", help="Only documents whose field has this value, as FIELD=VALUE; repeat.")
+    list[str] | None,
+    typer.Option("--where", help="Only documents whose field has this value: FIELD=VALUE, repeatable."),
 ]
 
 
 def parse_groups(text: str) -> tuple[str, ...]:
     """`staff,legal` as names of groups; an empty text is none. Raises UsageError."""
-    from rag_ft.access import groups_of
     from rag_ft.errors import UsageError
+    from rag_ft.indexing.access import groups_of
 
     try:
         return groups_of([name.strip() for name in text.split(",")] if text.strip() else [])

@@ -17,8 +17,8 @@ from rag_ft.schema import Answer, Citation
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from rag_ft.adapter import AdapterInfo
-    from rag_ft.comparison import Comparison, Side
+    from rag_ft.adapters.compare import Comparison, Side
+    from rag_ft.adapters.info import AdapterInfo
     from rag_ft.evaluation.runner import Progress
 
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
@@ -179,7 +179,7 @@ def print_adapter(found: AdapterInfo, console: Console, *, card: bool) -> None:
             line = Text(f"{one.layer:>4} ").append("█" * max(1, round(40 * one.norm / most)), style="cyan")
             console.print(line.append(f" {one.norm:.2f}").append(f"  most in {largest}", style="dim"))
     if card and found.card:
-        from rag_ft.training.saving import card_body
+        from rag_ft.training.card import card_body
 
         body = card_body(found.card)
         console.print()

@@ -17,7 +17,7 @@ MoreAdapters = Annotated[
     list[str] | None,
     typer.Option(
         "--with-adapter",
-        help="Another adapter on the same base, NAME=FOLDER; repeat for more. Requests name it.",
+        help="Another adapter on the same base, NAME=FOLDER, repeatable. Requests name it.",
         show_default=False,
     ),
 ]
@@ -43,9 +43,9 @@ def serve(
     with_adapter: MoreAdapters = None,
     embedder: IndexEmbedder = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse uploads and deletions.")] = False,
-    queue: Annotated[int, typer.Option(help="Questions that may wait; one more gets 429.")] = 64,
+    queue: Annotated[int, typer.Option(help="Questions that may wait; the next gets 429.")] = 64,
     batch: Annotated[int, typer.Option(help="Questions read together at most.")] = 8,
-    deadline: Annotated[float, typer.Option(help="Seconds in which a question must be answered.")] = 120.0,
+    deadline: Annotated[float, typer.Option(help="Seconds within which a question must be answered.")] = 120.0,
     max_upload_mb: Annotated[float, typer.Option(help="Largest upload, in megabytes.")] = 25.0,
     passage_cache_mb: Annotated[
         int, typer.Option(help="Memory for passages that were read before and need not be read again; CPU only.")
@@ -65,19 +65,19 @@ def serve(
     """
     from pydantic import ValidationError
 
-    from rag_ft.access import ACCESS
     from rag_ft.cli.render import stderr
     from rag_ft.errors import UsageError, first_problem
+    from rag_ft.indexing.access import ACCESS
 
     try:
         import uvicorn
 
         from rag_ft.serving.app import create_app
         from rag_ft.serving.config import MEGABYTE, ServeConfig
-        from rag_ft.serving.connections import TimedHeadProtocol
         from rag_ft.serving.engine import keep_memory
+        from rag_ft.serving.http.connections import TimedHeadProtocol
+        from rag_ft.serving.http.tokens import TokenFile
         from rag_ft.serving.threads import in_ending_thread
-        from rag_ft.serving.tokens import TokenFile
     except ImportError as error:
         raise UsageError(f"serving needs {error.name}, which is not installed: pip install 'rag-ft[serve]'") from error
     if not math.isfinite(max_upload_mb):
@@ -207,10 +207,10 @@ def mcp(
 
 def _audience(groups: str | None, tokens: Path | None) -> Any:
     """Whom the assistant asks for; None: all may be seen. Raises UsageError."""
-    from rag_ft.access import audience
     from rag_ft.cli.options import parse_groups
     from rag_ft.errors import UsageError
-    from rag_ft.serving.tokens import TokenFile
+    from rag_ft.indexing.access import audience
+    from rag_ft.serving.http.tokens import TokenFile
 
     if groups is not None and tokens is not None:
         raise UsageError("--groups and --tokens both say what may be seen: give one of them")
@@ -234,9 +234,9 @@ def _load(
     **settings: Any,
 ) -> tuple[Any, Any]:
     """The index with its embedder, and the reader with its adapters: all that can fail fails before listening."""
+    from rag_ft.answering.reader import Reader
     from rag_ft.errors import UsageError
-    from rag_ft.index import Index
-    from rag_ft.reader import Reader
+    from rag_ft.indexing.index import Index
 
     adapters: dict[str, str | Path] = {}
     for one in more or ():

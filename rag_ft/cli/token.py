@@ -43,7 +43,7 @@ def add(
 
     from rag_ft.cli.render import stderr
     from rag_ft.errors import UsageError
-    from rag_ft.serving.tokens import add_token
+    from rag_ft.serving.http.tokens import add_token
 
     try:
         last = None if expires is None else datetime.date.fromisoformat(expires)
@@ -60,7 +60,7 @@ def show(file: TokensPath, as_json: Json = False) -> None:
     import json
 
     from rag_ft.cli.render import stdout
-    from rag_ft.serving.tokens import TokenFile
+    from rag_ft.serving.http.tokens import TokenFile
 
     found = TokenFile(file).tokens
     if as_json:
@@ -79,7 +79,7 @@ def show(file: TokensPath, as_json: Json = False) -> None:
 def remove(file: TokensPath, name: Name) -> None:
     """Take a token out of the file: a running server refuses it from its next request on."""
     from rag_ft.cli.render import stdout
-    from rag_ft.serving.tokens import remove_token
+    from rag_ft.serving.http.tokens import remove_token
 
     remove_token(file, name)
     stdout().print(f"{name} removed")

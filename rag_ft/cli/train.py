@@ -13,16 +13,16 @@ from rag_ft.cli.terminal import echo_json
 from rag_ft.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
+    from rag_ft.training.curve import TrainedCurve
     from rag_ft.training.lora import LoraSettings
-    from rag_ft.tuning import TrainedAdapter
-    from rag_ft.tuning_curve import TrainedCurve
+    from rag_ft.training.run import TrainedAdapter
 
-Rank: TypeAlias = Annotated[int, typer.Option(help="Width of the adapter: 8 to 64 is usual.")]
+Rank: TypeAlias = Annotated[int, typer.Option(help="Rank of the adapter; usually 8 to 64.")]
 Alpha: TypeAlias = Annotated[
-    float | None, typer.Option(help="The adapter's output is scaled by alpha/rank; left out: twice the rank.")
+    float | None, typer.Option(help="The adapter's output is scaled by alpha/rank. Default: twice the rank.")
 ]
 Targets: TypeAlias = Annotated[
-    str, typer.Option("--target-modules", help="Projections to adapt, comma separated; left out: all linear layers.")
+    str, typer.Option("--target-modules", help="Projections to adapt, comma separated. Default: all linear layers.")
 ]
 
 
@@ -42,39 +42,47 @@ def train(
     rank: Rank = 16,
     alpha: Alpha = None,
     dropout: Annotated[
-        float, typer.Option(help="Of the adapter's inputs: 0, .05, .10, .15 against overfitting.")
+        float, typer.Option(help="Dropout on the adapter's inputs: try .05, .10, .15 against overfitting.")
     ] = 0.0,
     target_modules: Targets = "",
     rslora: Annotated[bool, typer.Option("--rslora", help="Scale by alpha/sqrt(rank): for large ranks.")] = False,
-    dora: Annotated[bool, typer.Option("--dora", help="Learn magnitude and direction apart: slower.")] = False,
+    dora: Annotated[
+        bool, typer.Option("--dora", help="DoRA: learn magnitude and direction separately; slower.")
+    ] = False,
     start_from: Annotated[
-        str | None, typer.Option(help="Go on from an adapter: its folder, or packaged. For few questions.")
+        str | None,
+        typer.Option(help="Start from this adapter (a folder, or 'packaged') instead of a new one: for few questions."),
     ] = None,
     bits: Annotated[
         BitsChoice | None,
         typer.Option(help="Base weights: 4 is QLoRA (NF4), 16 and 32 plain LoRA. [default: 4, or as --start-from]"),
     ] = None,
     keep_packed: Annotated[bool, typer.Option("--keep-packed", help="Keep 4-bit weights packed on a CPU too.")] = False,
-    epochs: Annotated[float, typer.Option(help="Passes over the examples: 1 to 5 is usual.")] = 3.0,
-    learning_rate: Annotated[float, typer.Option(help="Highest rate of the cosine.")] = 5e-4,
+    epochs: Annotated[float, typer.Option(help="Passes over the examples; usually 1 to 5.")] = 3.0,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of the cosine schedule.")] = 5e-4,
     row_tokens: Annotated[
-        int, typer.Option(help="Tokens of a step. On a GPU 5120 take as long as 1280: with a higher rate, faster.")
+        int,
+        typer.Option(help="Tokens per step. On a GPU, 5120 take as long as 1280 and train faster with a higher rate."),
     ] = 1280,
-    reading: Annotated[ReadingChoice, typer.Option(help="How the reader will take passages.")] = ReadingChoice.separate,
-    negatives: Annotated[float, typer.Option(help="Passages without the answer for each question, target null.")] = 1.0,
+    reading: Annotated[ReadingChoice, typer.Option(help="How the reader will read passages.")] = ReadingChoice.separate,
+    negatives: Annotated[
+        float, typer.Option(help="Passages without the answer per question; their target is null.")
+    ] = 1.0,
     gold_probability: Annotated[
         float | None,
-        typer.Option(help="With --reading joint: share of prompts with the gold passage; else null. [default: .8]"),
+        typer.Option(
+            help="With --reading joint: share of prompts with the gold passage; else the target is null. [default: .8]"
+        ),
     ] = None,
     unanswerable_share: Annotated[
-        float | None, typer.Option(help="Largest share of unanswerable questions. [default: all are kept]")
+        float | None, typer.Option(help="Maximum share of unanswerable questions. [default: keep all]")
     ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the documents to hold out.")] = 0.15,
     patience: Annotated[
-        int, typer.Option(help="Stop after so many measurements without a better held-out loss; 0: never.")
+        int, typer.Option(help="Stop after N measurements without a lower held-out loss; 0: never.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of split, order and adapter.")] = 0,
-    report_to: Annotated[str, typer.Option(help="A tracker: tensorboard, wandb, mlflow, trackio.")] = "none",
+    seed: Annotated[int, typer.Option(help="Seed for split, order and initial weights.")] = 0,
+    report_to: Annotated[str, typer.Option(help="Experiment tracker: tensorboard, wandb, mlflow or trackio.")] = "none",
     check: Annotated[bool, typer.Option("--check", help="Print plan and certificate, then stop.")] = False,
     show_masks: Annotated[
         int, typer.Option("--show-masks", min=0, help="Print this many examples token by token.")
@@ -82,7 +90,9 @@ def train(
     compare: Annotated[bool, typer.Option(help="Measure the untuned reader too.")] = True,
     curve: Annotated[
         int,
-        typer.Option(min=0, max=8, help="Also train on 1/2, 1/4 ... 1/2^N of the records: is labelling more worth it?"),
+        typer.Option(
+            min=0, max=8, help="Also train on 1/2, 1/4 ... 1/2^N of the records: shows whether more labels would help."
+        ),
     ] = 0,
 ) -> int:
     """Tune the reader on questions about your documents: plan, certificate, training, verdict, adapter.
@@ -93,11 +103,13 @@ def train(
     rag-ft train questions.jsonl --index indexes/handbook -o adapters/handbook --curve 3
     """
     from rag_ft.cli.render import stderr, stdout
-    from rag_ft.index import Index
-    from rag_ft.training.examples import ExampleConfig
-    from rag_ft.training.trainer import TrainConfig
-    from rag_ft.tuning import preflight, read_start, train_reader
-    from rag_ft.tuning_curve import train_curve
+    from rag_ft.indexing.index import Index
+    from rag_ft.training.curve import train_curve
+    from rag_ft.training.data.examples import ExampleConfig
+    from rag_ft.training.prepare import preflight
+    from rag_ft.training.run import train_reader
+    from rag_ft.training.start import read_start
+    from rag_ft.training.steps.config import TrainConfig
 
     lora = _lora(rank, alpha, target_modules, dropout=dropout, rslora=rslora, dora=dora)
     start = None if start_from is None else read_start(start_from)
@@ -174,12 +186,12 @@ def plan(
     alpha: Alpha = None,
     target_modules: Targets = "",
     rslora: Annotated[bool, typer.Option("--rslora", help="Scale by alpha/sqrt(rank).")] = False,
-    dora: Annotated[bool, typer.Option("--dora", help="Learn magnitude and direction apart.")] = False,
+    dora: Annotated[bool, typer.Option("--dora", help="DoRA: learn magnitude and direction separately.")] = False,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens computed at once.")] = 1280,
     probe: Annotated[bool, typer.Option(help="Time a few steps here (10 s; loads the weights).")] = False,
     as_json: Json = False,
 ) -> int:
-    """Say what an adapter would add to a model, and what training it would need, before any is paid for."""
+    """Show the size of an adapter, and the memory and time its training needs, before you train."""
     import json
 
     from rag_ft.cli.render import stdout
@@ -194,7 +206,7 @@ def plan(
     memory["the same, with gradient checkpointing"] = made.activation_bytes(tokens, labelled, checkpointing=True)
     speed = None
     if probe:
-        from rag_ft.training.probe import tokens_per_second
+        from rag_ft.training.steps.probe import tokens_per_second
 
         speed = tokens_per_second(model, settings, tokens)
     if as_json:
@@ -250,14 +262,14 @@ def check_data(
     questions: Annotated[Path, typer.Argument(help="Question records: .jsonl, or SQuAD's .json.")],
     index: IndexPath,
     held_out: Annotated[float, typer.Option(help="Share of the documents to hold out.")] = 0.15,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the split.")] = 0,
     as_json: Json = False,
 ) -> int:
     """Report what question records hold: counts, lengths, evidence that the index cannot find, duplicates, leaks."""
     from rag_ft.cli.render import stdout
-    from rag_ft.data_check import check_questions
-    from rag_ft.index import Index
-    from rag_ft.training.examples import ExampleConfig
+    from rag_ft.indexing.index import Index
+    from rag_ft.training.data.check import check_questions
+    from rag_ft.training.data.examples import ExampleConfig
 
     examples = _checked(ExampleConfig, held_out=held_out, seed=seed)
     loaded = Index.load(index)
@@ -291,7 +303,7 @@ def fetch_data(
     rag-ft data fetch rajpurkar/squad_v2 squad --split validation
     """
     from rag_ft.cli.render import stdout
-    from rag_ft.dataset import fetch_hub_questions
+    from rag_ft.questions.hub import fetch_hub_questions
 
     found = fetch_hub_questions(name, output, split)
     stdout().print(f"{found.document_count:,} documents: {found.documents}")
@@ -322,7 +334,7 @@ def _print_mask(row: Any, place: int, tokenizer: Any, console: Any) -> None:
     """One of a row's examples: prompt grey, completion coloured, a dot between tokens."""
     from rich.text import Text
 
-    from rag_ft.training.collator import IGNORE_INDEX, context_of
+    from rag_ft.training.data.collator import IGNORE_INDEX, context_of
 
     record, tokens, labels = context_of(row, place)
     text = Text(f"\n{record}\n", style="bold")

@@ -24,7 +24,7 @@ def why(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Walk an answer back to the bytes that it was made from; exit status 1 where something is not the same any more.
+    """Trace an answer back to the bytes it was made from; exit status 1 if anything has changed.
 
     Example: rag-ft ask "What is alpha?" --index indexes/handbook --json | rag-ft why
     """
@@ -32,9 +32,9 @@ def why(
 
     from pydantic import ValidationError
 
+    from rag_ft.answering.provenance import trace
     from rag_ft.cli.render import stdout
     from rag_ft.errors import UsageError, first_problem
-    from rag_ft.provenance import trace
     from rag_ft.schema import Answer
 
     try:

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from rag_ft.evaluation.figures import ArmFigures, Contrast
-from rag_ft.evaluation.learning_curve import FEWEST_SIZES, LearningCurve
-from rag_ft.evaluation.statistics import holm
+from rag_ft.evaluation.studies.learning_curve import FEWEST_SIZES, LearningCurve
+from rag_ft.metrics.statistics import holm
 
 Role: TypeAlias = Literal["prompt", "retrieve", "retrieve and prompt", "tune", "both", "both, perfect retrieval"]
 Choice: TypeAlias = Literal["prompt", "retrieve", "tune", "both", "cannot tell"]

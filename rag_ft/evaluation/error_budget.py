@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.evaluation.answer_metrics import token_f1
 from rag_ft.evaluation.predictions import Prediction, cites_gold, found_gold
+from rag_ft.metrics.answers import is_correct
 from rag_ft.schema import Question
 
 Bin: TypeAlias = Literal[
@@ -25,31 +24,12 @@ Bin: TypeAlias = Literal[
     "answered what has no answer",
     "invalid or incomplete",
 ]
+
+
 BINS: tuple[Bin, ...] = get_args(Bin)
+
+
 GOOD: tuple[Bin, ...] = ("correct and supported", "correct, unsupported", "declined rightly")
-
-CORRECT_FROM = 0.5
-"""Token F1 from which an answer counts as the right one, if its numbers are right: it shares at least as much with an
-accepted answer as it misses."""
-
-
-def is_correct(answer: str | None, question: Question) -> bool:
-    """Whether an answer counts as right, null included. One with other numbers than the accepted answer's is wrong,
-    however many words they share: "114 metres" is not "107 metres".
-    """
-    if answer is None or not question.answers:
-        return token_f1(answer, question.answers) == 1.0
-    return any(
-        token_f1(answer, (one,)) >= CORRECT_FROM and _numbers(answer) == _numbers(one) for one in question.answers
-    )
-
-
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-
-
-def _numbers(text: str) -> list[str]:
-    """Those of a text, sorted; 1,000 is 1000, as exact match has it."""
-    return sorted(re.findall(r"\d+(?:[.,]\d+)*", _THOUSANDS.sub("", text)))
 
 
 def bin_of(prediction: Prediction, question: Question, *, closed_book: str | None = None) -> Bin:

@@ -12,10 +12,10 @@ from statistics import mean
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.evaluation import statistics
-from rag_ft.evaluation.answer_metrics import abstention, calibration_error, exact_match, risk_coverage, token_f1
-from rag_ft.evaluation.error_budget import Bin, budget, is_correct
+from rag_ft.evaluation.error_budget import Bin, budget
 from rag_ft.evaluation.predictions import Prediction, cites_gold, found_gold
+from rag_ft.metrics import statistics
+from rag_ft.metrics.answers import abstention, calibration_error, exact_match, is_correct, risk_coverage, token_f1
 from rag_ft.schema import Question
 
 METRICS = ("f1", "exact_match")

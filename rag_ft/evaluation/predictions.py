@@ -4,23 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rag_ft.metrics.retrieval import Place
 from rag_ft.schema import Evidence, Record, Verdict
-
-
-class Place(Record):
-    """A span of a document."""
-
-    document_id: str
-    start: int
-    end: int
-
-    def holds(self, other: Evidence) -> bool:
-        """Whether all of a piece of evidence is inside."""
-        return self.document_id == other.document_id and self.start <= other.start and other.end <= self.end
-
-    def touches(self, other: Evidence) -> bool:
-        """Whether a character is shared."""
-        return self.document_id == other.document_id and self.start < other.end and other.start < self.end
 
 
 class CitedPlace(Record):

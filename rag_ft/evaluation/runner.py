@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import JsonValue, ValidationError
 
 from rag_ft.errors import EvaluationError
-from rag_ft.evaluation.arms import Arm, Asked, failure
+from rag_ft.evaluation.arms.base import Arm, Asked, failure
 from rag_ft.evaluation.memory import Memory, MemoryWatch
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.files import append_whole, clear_partial, full_disk_as, is_plain_file, write_atomic
 from rag_ft.schema import Question
 
 if TYPE_CHECKING:
-    from rag_ft.retriever import Retriever
+    from rag_ft.indexing.retriever import Retriever
 
 PREDICTIONS = "predictions.jsonl"
 RUN = "run.json"

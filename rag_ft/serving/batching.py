@@ -21,10 +21,10 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from rag_ft.access import Audience
 from rag_ft.errors import ClosingError, DeadlineError, QueueFullError
+from rag_ft.indexing.access import Audience
+from rag_ft.models.cores import compute_alone
 from rag_ft.schema import Answer, Hit
-from rag_ft.side_by_side import compute_alone
 
 BATCH_PASSAGES = 48
 """Passages read in one batch at most: a question with twenty passages is not put together with seven others."""

@@ -18,19 +18,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from rag_ft.access import Audience
+from rag_ft.answering.pipeline import Pipeline
+from rag_ft.answering.reader import Reader
 from rag_ft.errors import IndexLockedError, IndexStoreError, RagFtError, UsageError
 from rag_ft.files import disk_full, is_disk_full
-from rag_ft.index import Index
-from rag_ft.index_folder import unfinished_manifests
-from rag_ft.index_store import IndexStore
-from rag_ft.pipeline import Pipeline
-from rag_ft.reader import Reader
+from rag_ft.indexing.access import Audience
+from rag_ft.indexing.index import Index
+from rag_ft.indexing.storage.folder import unfinished_manifests
+from rag_ft.indexing.storage.store import IndexStore
+from rag_ft.models.adapter_record import base_record, names_document, reading_record
 from rag_ft.schema import Answer, Document, Hit
 from rag_ft.serving.batching import Ask
-from rag_ft.serving.rights import named, received, uploaded_as
-from rag_ft.serving.tokens import EVERYONE, Identity
-from rag_ft.tuning_record import base_record, names_document, reading_record
+from rag_ft.serving.http.rights import named, received, uploaded_as
+from rag_ft.serving.http.tokens import EVERYONE, Identity
 
 logger = logging.getLogger(__name__)
 
@@ -234,7 +234,10 @@ class Engine:
         """How each reader in memory was tuned, by name; an adapter may have its base's."""
         base = self.reader.loaded.weights
         adapters = {name: self.reader.with_adapter(name).loaded for name in self.reader.adapters}
-        return [(base.name, base_record(base)), *((name, reading_record(one)) for name, one in adapters.items())]
+        return [
+            (base.name, base_record(base)),
+            *((name, reading_record(base, one.adapter)) for name, one in adapters.items()),
+        ]
 
 
 def _view(index: Index, audience: Audience | None) -> Index:

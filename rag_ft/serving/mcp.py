@@ -8,9 +8,9 @@ from mcp.server.mcpserver import MCPServer
 from pydantic import BaseModel, Field
 
 import rag_ft
-from rag_ft.index import Index
-from rag_ft.pipeline import Pipeline
-from rag_ft.reader import Reader
+from rag_ft.answering.pipeline import Pipeline
+from rag_ft.answering.reader import Reader
+from rag_ft.indexing.index import Index
 from rag_ft.schema import Answer
 
 MAX_K = 20

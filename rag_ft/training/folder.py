@@ -26,8 +26,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from rag_ft.files import foreign_file, is_plain_file, is_real_folder, remove_tree, write_atomic
+from rag_ft.models.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from rag_ft.training.saving import KEPT_STEP, TOKENIZER_FILES, step_of
-from rag_ft.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 log = logging.getLogger(__name__)
 

@@ -144,7 +144,7 @@ def read_config(name: str) -> Any:
     """A model's config by name, without its weights: `default`, a folder, or a hub id. Raises WeightsError."""
     from transformers import AutoConfig
 
-    from rag_ft.weights import DEFAULT, resolve_reader
+    from rag_ft.models.weights import DEFAULT, resolve_reader
 
     folder = Path(name).expanduser()
     if name == DEFAULT or folder.suffix.lower() == ".gguf":

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.counterfactual import swap_answer
-from rag_ft.training.examples import Example
+from rag_ft.text.answer_swap import swap_answer
+from rag_ft.training.data.examples import Example
 
 if TYPE_CHECKING:
-    from rag_ft.reader import Reader
+    from rag_ft.answering.reader import Reader
 
 FIXES = (
     "fewer epochs (1 to 5)",
@@ -171,7 +171,7 @@ def probe_memory(reader: Reader, examples: Sequence[Example], count: int = 40) -
 
     `reader` must be in mode "schema", whose answers are not bound to the words of a passage.
     """
-    from rag_ft.reader import ReadRequest
+    from rag_ft.answering.reading import ReadRequest
 
     answered = [example for example in examples if example.answer is not None]
     chosen = answered[:: max(1, len(answered) // count)][:count]  # of all documents, not of the first ones

@@ -17,7 +17,7 @@ from rag_ft.cli import main
 from rag_ft.cli.render import EvaluationLine, Terminal, print_answer
 from rag_ft.cli.terminal import HARMFUL, LogFormatter, shown, shown_json, shown_lines
 from rag_ft.schema import Answer
-from rag_ft.serving.described import ANSWER
+from rag_ft.serving.http.openapi import ANSWER
 
 HOSTILE = "a\x1b[2Jb\x9b31m\x07\r\n\u202egnp.\u2028\x7f\x00[red]c[/red] :smile: \U0001f600 é"
 
@@ -110,7 +110,7 @@ def test_log_lines_and_their_tracebacks_are_harmless():
 
 
 def test_a_hostile_file_name_goes_through_every_command_without_reaching_the_terminal(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("rag_ft.embedding.load_embedder", lambda name: HashingEmbedder())
+    monkeypatch.setattr("rag_ft.indexing.embedding.load_embedder", lambda name: HashingEmbedder())
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     docs, index = tmp_path / "docs", tmp_path / "index"
     docs.mkdir()

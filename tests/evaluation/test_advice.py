@@ -1,7 +1,8 @@
 from rag_ft.evaluation.advice import STANDING, advise, more_records, role_of
 from rag_ft.evaluation.figures import Figure, arm_figures, contrasts
-from rag_ft.evaluation.learning_curve import CurvePoint, Doubling, Expected, LearningCurve
-from rag_ft.evaluation.predictions import CitedPlace, Place, Prediction
+from rag_ft.evaluation.predictions import CitedPlace, Prediction
+from rag_ft.evaluation.studies.learning_curve import CurvePoint, Doubling, Expected, LearningCurve
+from rag_ft.metrics.retrieval import Place
 from rag_ft.schema import Evidence, Question
 
 SETTINGS = {

@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.evaluation.error_budget import BINS, bin_of, budget, flow, is_correct
-from rag_ft.evaluation.predictions import CitedPlace, Place, Prediction
+from rag_ft.evaluation.error_budget import BINS, bin_of, budget, flow
+from rag_ft.evaluation.predictions import CitedPlace, Prediction
+from rag_ft.metrics.answers import is_correct
+from rag_ft.metrics.retrieval import Place
 from rag_ft.schema import Evidence, Question
 
 GOLD = Place(document_id="d", start=0, end=100)

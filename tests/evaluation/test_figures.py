@@ -1,7 +1,8 @@
 import pytest
 
 from rag_ft.evaluation.figures import Figure, arm_figures, contrasts, document_of
-from rag_ft.evaluation.predictions import CitedPlace, Place, Prediction
+from rag_ft.evaluation.predictions import CitedPlace, Prediction
+from rag_ft.metrics.retrieval import Place
 from rag_ft.schema import Evidence, Question
 
 GOLD, OTHER = Place(document_id="d0", start=0, end=50), Place(document_id="d0", start=50, end=99)

@@ -2,14 +2,9 @@ import pytest
 from data import little_world
 
 from rag_ft.errors import EvaluationError
-from rag_ft.evaluation.recipe import (
-    Recipe,
-    build_arms,
-    choose_questions,
-    curve_arms,
-    development_questions,
-    read_recipe,
-)
+from rag_ft.evaluation.arms.build import build_arms, curve_arms
+from rag_ft.evaluation.recipe import Recipe, read_recipe
+from rag_ft.evaluation.selection import choose_questions, development_questions
 
 GOOD = """title = "Little"
 questions = "qa.jsonl"
@@ -189,13 +184,13 @@ def test_a_function_that_cannot_be_imported_is_told():
 def test_documents_trained_on_are_found_by_fingerprint_under_another_name(tmp_path):
     from fakes import HashingEmbedder
 
-    from rag_ft.evaluation.recipe import trained_documents
-    from rag_ft.index import Index
+    from rag_ft.indexing.index import Index
+    from rag_ft.models.adapter_record import trained_documents
 
     documents, _ = little_world(2)
     index = Index.build(documents, tmp_path / "index", embedder=HashingEmbedder())
     prints = [index.document_fingerprint("Oslo.txt")[:16]]
     record = {"data": {"documents": ["was-called-this.txt", "Lima.txt"], "document_fingerprints": prints}}
-    assert trained_documents(record, index) == {"Oslo.txt"}
-    assert trained_documents({"data": {"documents": ["Lima.txt"]}}, index) == {"Lima.txt"}
-    assert trained_documents({}, index) == frozenset()
+    assert trained_documents(record, index.document_fingerprints()) == {"Oslo.txt"}
+    assert trained_documents({"data": {"documents": ["Lima.txt"]}}, index.document_fingerprints()) == {"Lima.txt"}
+    assert trained_documents({}, index.document_fingerprints()) == frozenset()

@@ -10,13 +10,13 @@ import pytest
 from data import little_world
 from fakes import HashingEmbedder
 
-from rag_ft.dataset import write_questions
 from rag_ft.errors import EvaluationError
-from rag_ft.evaluation.arms import FunctionArm, PassageArm, SentenceArm
+from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm, SentenceArm
 from rag_ft.evaluation.figures import arm_figures
-from rag_ft.evaluation.judge import RESULTS
+from rag_ft.evaluation.report.results import RESULTS
 from rag_ft.evaluation.runner import PREDICTIONS, RUN, read_memory, read_predictions, retrieved, run_arms
-from rag_ft.index import Index
+from rag_ft.indexing.index import Index
+from rag_ft.questions.records import write_questions
 
 
 @pytest.fixture(scope="module")
@@ -302,10 +302,10 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from fakes import HashingEmbedder
 from data import little_world
-from rag_ft.evaluation.arms import FunctionArm, PassageArm
-from rag_ft.evaluation.judge import evaluate
+from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
+from rag_ft.evaluation.evaluate import evaluate
 from rag_ft.evaluation.recipe import Recipe
-from rag_ft.index import Index
+from rag_ft.indexing.index import Index
 def slow(question, passages):
     time.sleep(0.02)
     if "sold" in question and "Oslo" in question:
@@ -350,7 +350,7 @@ def test_a_run_killed_ten_times_ends_with_the_results_of_one_that_was_not(world,
 
 
 def test_the_sentence_arm_quotes_the_top_passage(world):
-    from rag_ft.evaluation.arms import Asked
+    from rag_ft.evaluation.arms.base import Asked
 
     index, questions = world
     hits = index.as_retriever(k=2).retrieve_batch([questions[0].question])[0]

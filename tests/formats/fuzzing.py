@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from rag_ft.formats import ReadLimits
-from rag_ft.formats.wire import Request
-from rag_ft.formats.worker import Read, Worker
+from rag_ft.indexing.formats import ReadLimits
+from rag_ft.indexing.parsing.wire import Request
+from rag_ft.indexing.parsing.worker import Read, Worker
 
 CORPUS = Path(__file__).parent / "corpus"
 """Small files that once failed."""

@@ -16,9 +16,10 @@ import pytest
 from data import little_world
 from fakes import HashingEmbedder
 
-from rag_ft.index import Index
-from rag_ft.model import compute_plan, load_model
-from rag_ft.reader import Reader
+from rag_ft.answering.reader import Reader
+from rag_ft.indexing.index import Index
+from rag_ft.models.compute import compute_plan
+from rag_ft.models.loading import load_model
 from rag_ft.serving.app import create_app
 from rag_ft.serving.config import ServeConfig
 

@@ -15,17 +15,17 @@ from typer.testing import CliRunner
 from rag_ft.cli import app as command
 from rag_ft.cli.serve import _audience
 from rag_ft.errors import UsageError
-from rag_ft.formats import extract
-from rag_ft.index import Index
+from rag_ft.indexing.formats import extract
+from rag_ft.indexing.index import Index
 from rag_ft.schema import Document
-from rag_ft.serving import rights
 from rag_ft.serving.app import create_app
 from rag_ft.serving.batching import Ask
 from rag_ft.serving.config import ServeConfig
 from rag_ft.serving.engine import Engine
+from rag_ft.serving.http import rights
+from rag_ft.serving.http.rights import RIGHTS
+from rag_ft.serving.http.tokens import Right, add_token, remove_token
 from rag_ft.serving.mcp import create_mcp
-from rag_ft.serving.rights import RIGHTS
-from rag_ft.serving.tokens import Right, add_token, remove_token
 
 OPEN = [
     Document(id="Oslo.txt", title="Oslo", text="The tower of Oslo is 100 metres high. It was built in 1900 by masons."),
@@ -99,7 +99,7 @@ def _uploads_are_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
         metadata = {**found.metadata, "uploaded": True}
         return Document(id=name, text=found.text, title=Path(name).stem, source=name, metadata=metadata)
 
-    monkeypatch.setattr("rag_ft.serving.app.parse_upload", read)
+    monkeypatch.setattr("rag_ft.serving.routes.documents.parse_upload", read)
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -254,7 +254,7 @@ def test_an_upload_is_read_by_the_groups_that_its_uploader_chose_among_his_own(c
 def test_questions_of_several_readers_in_one_batch_are_each_answered_from_their_own_part(index, tiny_reader, tokens):
     engine = Engine(index, tiny_reader)
     staff, nobody = index.visible_to(["staff"]), index.visible_to([])
-    from rag_ft.access import audience
+    from rag_ft.indexing.access import audience
 
     asks = [
         Ask("How high is the tower of Oslo?", 20, audience=who)

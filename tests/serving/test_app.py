@@ -20,15 +20,16 @@ from pydantic import ValidationError
 from tiny_adapters import make_adapter
 
 import rag_ft.serving.app
+from rag_ft.answering.pipeline import Pipeline
+from rag_ft.answering.reader import Reader
 from rag_ft.errors import UsageError
-from rag_ft.index import Index
-from rag_ft.model import compute_plan, load_model
-from rag_ft.pipeline import Pipeline
-from rag_ft.reader import Reader
+from rag_ft.indexing.index import Index
+from rag_ft.models.compute import compute_plan
+from rag_ft.models.loading import load_model
 from rag_ft.schema import Answer, Document
 from rag_ft.serving.app import create_app
 from rag_ft.serving.config import ServeConfig
-from rag_ft.serving.described import ANSWER
+from rag_ft.serving.http.openapi import ANSWER
 
 from .conftest import served
 
@@ -258,7 +259,7 @@ def test_uploads_over_the_bound_are_429_before_they_are_read(serve, monkeypatch)
         go_on.wait(30)
         return Document(id=name, text=data.decode())
 
-    monkeypatch.setattr("rag_ft.serving.app.parse_upload", slowly)
+    monkeypatch.setattr("rag_ft.serving.routes.documents.parse_upload", slowly)
     client = serve(uploads=1)
     send = {"files": {"file": ("a.txt", b"some text")}}
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -607,11 +608,11 @@ def short_write(*_, **__):
 
 
 FULL_PLACES = {
-    "the texts": ("rag_ft.index_build.LinesWriter.write", full_disk),
-    "the vectors": ("rag_ft.index_build.write_vectors", short_write),
-    "the places of lines": ("rag_ft.index_store.save_array", full_disk),
-    "the manifest": ("rag_ft.index_store.write_atomic", full_disk),
-    "the checksums": ("rag_ft.index_build.seal", full_disk),
+    "the texts": ("rag_ft.indexing.builder.LinesWriter.write", full_disk),
+    "the vectors": ("rag_ft.indexing.builder.write_vectors", short_write),
+    "the places of lines": ("rag_ft.indexing.storage.generation.save_array", full_disk),
+    "the manifest": ("rag_ft.indexing.storage.store.write_atomic", full_disk),
+    "the checksums": ("rag_ft.indexing.builder.seal", full_disk),
 }
 
 
@@ -702,8 +703,12 @@ def test_a_read_only_server_removes_nothing(serve, index):
 def test_a_change_whose_thread_breaks_off_anywhere_leaves_nothing(serve, index, monkeypatch):
     client = serve()
     with monkeypatch.context() as broken:
-        broken.setattr("rag_ft.index.GenerationBuilder.abandon", lambda self: None)  # not even its own clearing up
-        broken.setattr("rag_ft.index_store.IndexStore.commit", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        broken.setattr(
+            "rag_ft.indexing.index.GenerationBuilder.abandon", lambda self: None
+        )  # not even its own clearing up
+        broken.setattr(
+            "rag_ft.indexing.storage.store.IndexStore.commit", lambda *_: (_ for _ in ()).throw(MemoryError())
+        )
         reply = client.post("/v1/documents", files={"file": ("Riga.txt", b"The tower of Riga is 199 metres high.")})
     assert reply.status_code == 500
     assert leftovers(index) == []

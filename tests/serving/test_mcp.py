@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 
-from rag_ft.bundled import handbook_path
-from rag_ft.index import Index
+from rag_ft.environment import handbook_path
+from rag_ft.indexing.index import Index
 from rag_ft.serving.mcp import create_mcp
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from rag_ft.bundled import handbook_path
-from rag_ft.index import Index
-from rag_ft.reader import Reader
+from rag_ft.answering.reader import Reader
+from rag_ft.environment import handbook_path
+from rag_ft.indexing.index import Index
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,7 +6,8 @@ import pytest
 @pytest.fixture
 def tiny(tiny_llama_dir):
     """The tiny model as training holds it, in 32 bits; fresh for each test, because adapters change it."""
-    from rag_ft.training.trainer import TrainConfig, load_base
+    from rag_ft.training.steps.config import TrainConfig
+    from rag_ft.training.steps.setup import load_base
 
     return load_base(str(tiny_llama_dir), TrainConfig(bits=32))
 
@@ -14,9 +15,9 @@ def tiny(tiny_llama_dir):
 @pytest.fixture
 def encoded(tiny, world):
     """The world's questions as groups under one head, each with its gold passage and a hard negative."""
-    from rag_ft.prompt import PromptBuilder, TokenBudget
-    from rag_ft.training.collator import encode
-    from rag_ft.training.examples import ExampleConfig, make_examples
+    from rag_ft.answering.prompt import PromptBuilder, TokenBudget
+    from rag_ft.training.data.collator import encode
+    from rag_ft.training.data.examples import ExampleConfig, make_examples
 
     index, questions = world
     made = make_examples(questions, index, ExampleConfig())

@@ -12,12 +12,14 @@ def main(model: str, output: str) -> None:
     from data import little_world
     from fakes import HashingEmbedder
 
-    from rag_ft.index import Index
-    from rag_ft.prompt import PromptBuilder, TokenBudget
-    from rag_ft.training.collator import encode, pack
-    from rag_ft.training.examples import ExampleConfig, make_examples
+    from rag_ft.answering.prompt import PromptBuilder, TokenBudget
+    from rag_ft.indexing.index import Index
+    from rag_ft.training.data.collator import encode, pack
+    from rag_ft.training.data.examples import ExampleConfig, make_examples
     from rag_ft.training.lora import LoraSettings
-    from rag_ft.training.trainer import TrainConfig, adapt, load_base, run
+    from rag_ft.training.steps.config import TrainConfig
+    from rag_ft.training.steps.setup import adapt, load_base
+    from rag_ft.training.steps.trainer import run
 
     documents, questions = little_world()
     with tempfile.TemporaryDirectory() as folder:

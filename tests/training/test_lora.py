@@ -45,7 +45,8 @@ def test_the_plan_equals_what_peft_makes(tiny):
 def test_weights_that_are_packed_two_to_a_byte_are_counted_as_what_they_hold(tiny_llama_dir):
     from dataclasses import replace
 
-    from rag_ft.model import compute_plan, load_model
+    from rag_ft.models.compute import compute_plan
+    from rag_ft.models.loading import load_model
 
     packed = load_model(str(tiny_llama_dir), plan=replace(compute_plan(quantisation="nf4"), dtype="float32"))
     plain = lora_plan(packed.model.config, LoraSettings(rank=4))

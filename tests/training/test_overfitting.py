@@ -4,9 +4,9 @@ import types
 import pytest
 from data import little_world
 
-from rag_ft.counterfactual import answer_type
 from rag_ft.schema import Passage
-from rag_ft.training.examples import Example
+from rag_ft.text.answer_swap import answer_type
+from rag_ft.training.data.examples import Example
 from rag_ft.training.overfitting import FIXES, Memorisation, judge, probe_memory, swapped
 
 
@@ -69,10 +69,10 @@ def test_a_swap_changes_the_gold_passage_alone_and_keeps_the_type():
 @pytest.mark.slow
 def test_a_run_made_to_overfit_is_told_from_a_healthy_one(tmp_path, tiny_llama_dir, world):
     """A tiny model learns a few answers by heart: the held-out loss turns and the verdict says so."""
-    from rag_ft.training.examples import ExampleConfig
+    from rag_ft.training.data.examples import ExampleConfig
     from rag_ft.training.lora import LoraSettings
-    from rag_ft.training.trainer import TrainConfig
-    from rag_ft.tuning import train_reader
+    from rag_ft.training.run import train_reader
+    from rag_ft.training.steps.config import TrainConfig
 
     index, questions = world
     assert len(little_world()[1]) == len(questions)

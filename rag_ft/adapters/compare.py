@@ -1,0 +1,172 @@
+"""The same questions through two adapters, on the same passages: where do they part?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from rag_ft.answering.pipeline import Pipeline
+from rag_ft.answering.reader import Reader
+from rag_ft.errors import UsageError
+from rag_ft.metrics.answers import token_f1
+from rag_ft.models.adapter_record import adapter_record
+from rag_ft.models.adapter_slots import adapter_folder
+from rag_ft.models.compute import ComputePlan
+from rag_ft.models.weights import DEFAULT, NO_ADAPTER, resolve_adapter
+from rag_ft.questions.records import read_questions
+from rag_ft.schema import Answer, Question
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.index import Index
+
+_TOGETHER = 16
+
+
+class Side(BaseModel):
+    """One adapter's answer to a question."""
+
+    model_config = ConfigDict(frozen=True)
+
+    answer: str | None
+    confidence: float
+    cited: tuple[str, ...]
+    """Ids of the documents cited."""
+    f1: float
+    """Token F1 against the accepted answers; of an unanswerable question 1 for null, else 0."""
+
+
+class ComparedQuestion(BaseModel):
+    """A question and both answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    question: str
+    accepted: tuple[str, ...]
+    """Empty where it has no answer."""
+    first: Side
+    second: Side
+
+    @property
+    def same(self) -> bool:
+        """Whether both say the same and cite the same documents."""
+        return (self.first.answer, self.first.cited) == (self.second.answer, self.second.cited)
+
+
+class Summary(BaseModel):
+    """Counts over all questions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    questions: int
+    same: int
+    only_first_answers: int
+    only_second_answers: int
+    other_answer: int
+    """Both answer, in other words."""
+    other_citation: int
+    """The same answer, from another document."""
+    first_better: int
+    second_better: int
+    """By F1."""
+    first_f1: float
+    second_f1: float
+    """Means over all questions."""
+
+
+class Comparison(BaseModel):
+    """Two adapters on the same questions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: str
+    second: str
+    summary: Summary
+    questions: tuple[ComparedQuestion, ...]
+
+
+def compare_adapters(
+    first: str | Path,
+    second: str | Path,
+    questions: str | Path | Sequence[Question],
+    index: Index,
+    *,
+    reader: str = DEFAULT,
+    k: int = 3,
+    plan: ComputePlan | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Ask every question of both adapters with the same retrieved passages.
+
+    An adapter is a folder, `packaged`, or `none` for the untuned reader. `settings` are those of `Reader`; each adapter
+    has its own threshold unless one is given. Raises UsageError, WeightsError, DatasetError.
+    """
+    records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
+    if not records:
+        raise UsageError("there is no question to compare the adapters on: give at least one")
+    readers = _readers(first, second, reader, plan, settings)
+    rows: list[ComparedQuestion] = []
+    retriever = index.as_retriever(k=k)
+    for start in range(0, len(records), _TOGETHER):
+        batch = records[start : start + _TOGETHER]
+        asked = [one.question for one in batch]
+        found = retriever.retrieve_batch(asked)
+        answers = [Pipeline(retriever, one).read_batch(asked, found) for one in readers]
+        for record, one, other in zip(batch, *answers, strict=True):
+            rows.append(
+                ComparedQuestion(
+                    id=record.id,
+                    question=record.question,
+                    accepted=record.answers,
+                    first=_side(one, record),
+                    second=_side(other, record),
+                )
+            )
+    return Comparison(first=str(first), second=str(second), summary=_summary(rows), questions=tuple(rows))
+
+
+def _readers(
+    first: str | Path, second: str | Path, name: str, plan: ComputePlan | None, settings: dict[str, Any]
+) -> tuple[Reader, Reader]:
+    """On one base where both were trained on the same values of it."""
+    bits = {_nf4(one) for one in (first, second)} - {None}
+    one = Reader.from_pretrained(name, adapter=first, plan=plan, **settings)
+    # `none` is the original base, which an NF4-trained adapter does not leave in memory.
+    if len(bits) == 2 or (NO_ADAPTER in (str(first), str(second)) and True in bits):
+        return one, Reader.from_pretrained(name, adapter=second, plan=plan, **settings)
+    if str(second) == NO_ADAPTER:
+        return one, one.with_adapter(NO_ADAPTER)
+    one.add_adapter("second", second)
+    return one, one.with_adapter("second")
+
+
+def _nf4(adapter: str | Path) -> bool | None:
+    if str(adapter) == NO_ADAPTER:
+        return None
+    bits = adapter_record(resolve_adapter(adapter_folder(adapter))).get("base_model", {}).get("bits")
+    return None if bits is None else bits == 4
+
+
+def _side(answer: Answer, record: Question) -> Side:
+    f1 = token_f1(answer.answer, record.answers) if record.answerable else float(answer.answer is None)
+    cited = tuple(dict.fromkeys(one.document_id for one in answer.citations))
+    return Side(answer=answer.answer, confidence=answer.confidence, cited=cited, f1=f1)
+
+
+def _summary(rows: Sequence[ComparedQuestion]) -> Summary:
+    pairs = [(one.first, one.second) for one in rows]
+    return Summary(
+        questions=len(rows),
+        same=sum(one.same for one in rows),
+        only_first_answers=sum(a.answer is not None and b.answer is None for a, b in pairs),
+        only_second_answers=sum(a.answer is None and b.answer is not None for a, b in pairs),
+        other_answer=sum(None not in (a.answer, b.answer) and a.answer != b.answer for a, b in pairs),
+        other_citation=sum(a.answer == b.answer and a.cited != b.cited for a, b in pairs),
+        first_better=sum(a.f1 > b.f1 for a, b in pairs),
+        second_better=sum(b.f1 > a.f1 for a, b in pairs),
+        first_f1=sum(a.f1 for a, _ in pairs) / len(pairs),
+        second_f1=sum(b.f1 for _, b in pairs) / len(pairs),
+    )

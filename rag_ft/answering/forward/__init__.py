@@ -1,0 +1,1 @@
+"""Forward passes over rows that share passages: padded or row by row, trees, cached prefixes."""

@@ -1,0 +1,269 @@
+"""Question → cited answer: retrieve, read, verify. A langchain-core `Runnable`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from typing_extensions import TypedDict  # pydantic, which makes the input's schema, refuses typing's before Python 3.12
+
+from rag_ft.answering.citation import Claim, verify
+from rag_ft.answering.reader import Reader
+from rag_ft.answering.reading import Reading, ReadRequest
+from rag_ft.errors import UsageError
+from rag_ft.indexing.corpus import langchain_fields
+from rag_ft.indexing.index import Index
+from rag_ft.indexing.retriever import Retriever
+from rag_ft.schema import Answer, Hit, Passage, Provenance, RetrievedPassage, Usage
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+    from pydantic import BaseModel
+
+
+class PipelineInput(TypedDict):
+    """What the pipeline takes beside a plain string."""
+
+    question: str
+
+
+Question: TypeAlias = str | PipelineInput
+
+
+class PipelineEvent(NamedTuple):
+    """A step of one answer as it happens: exactly one field is set."""
+
+    passages: tuple[Hit, ...] | None = None
+    text: str | None = None
+    """A piece of the completion."""
+    answer: Answer | None = None
+    """Last: the whole answer."""
+
+
+class Pipeline(Runnable[Question, Answer]):
+    """Answers questions from an index.
+
+    `retriever`: `Index.as_retriever(...)`, or any langchain retriever, whose documents then count as passages.
+    None: for `read_batch` alone, which takes passages that were retrieved already. `ask`, `ask_batch` and `events` are
+    the plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest come from langchain-core and take a
+    question or `{"question": ...}`.
+    """
+
+    def __init__(self, retriever: BaseRetriever | None, reader: Reader) -> None:
+        self.retriever = retriever
+        self.reader = reader
+
+    def ask(
+        self, question: str, *, k: int | None = None, adapter: str | None = None, threshold: float | None = None
+    ) -> Answer:
+        """The answer to one question, by the reader or by another adapter that it has in memory (`Reader.adapters`).
+
+        `threshold`: instead of the reader's, for this question. Raises UsageError, PromptTooLongError and what the
+        index raises.
+        """
+        return self.ask_batch([question], k=k, adapter=adapter, threshold=threshold)[0]
+
+    def ask_batch(
+        self,
+        questions: Sequence[str],
+        *,
+        k: int | None = None,
+        adapter: str | None = None,
+        threshold: float | None = None,
+    ) -> list[Answer]:
+        """The answers in the order of the questions, retrieved and read together.
+
+        `Usage` gives each question an equal share of the time.
+        """
+        self._reader(adapter)  # an unknown name is told before anything is searched
+        if not questions:
+            return []
+        begin = time.perf_counter()
+        found = self._retrieve(questions, k)
+        return self.read_batch(
+            questions,
+            found,
+            retrieve_seconds=time.perf_counter() - begin,
+            adapter=adapter,
+            thresholds=[threshold] * len(questions),
+        )
+
+    def read_batch(
+        self,
+        questions: Sequence[str],
+        found: Sequence[Sequence[Hit]],
+        *,
+        retrieve_seconds: float = 0.0,
+        adapter: str | None = None,
+        thresholds: Sequence[float | None] | None = None,
+    ) -> list[Answer]:
+        """The answers from passages that were retrieved already; `retrieve_seconds` for all of them together.
+
+        `thresholds`: for each question its own, or None for the reader's.
+        """
+        if not questions:
+            return []
+        begin = time.perf_counter()
+        reader = self._reader(adapter)
+        readings = reader.read_batch(
+            [
+                ReadRequest(question, tuple(hit.passage for hit in hits), threshold)
+                for question, hits, threshold in zip(
+                    questions, found, thresholds or [None] * len(questions), strict=True
+                )
+            ]
+        )
+        share = 1 / len(questions)
+        seconds = (retrieve_seconds * share, (time.perf_counter() - begin) * share)
+        return [
+            self._answer(reader, question, hits, reading, *seconds)
+            for question, hits, reading in zip(questions, found, readings, strict=True)
+        ]
+
+    def events(self, question: str, *, k: int | None = None, adapter: str | None = None) -> Iterator[PipelineEvent]:
+        """The passages as soon as they are found, the completion as it comes, then the answer."""
+        reader = self._reader(adapter)
+        begin = time.perf_counter()
+        hits = self._retrieve([question], k)[0]
+        retrieved = time.perf_counter()
+        yield PipelineEvent(passages=tuple(hits))
+        for event in reader.stream(question, [hit.passage for hit in hits]):
+            if event.reading is not None:
+                read = time.perf_counter()
+                answer = self._answer(reader, question, hits, event.reading, retrieved - begin, read - retrieved)
+                yield PipelineEvent(answer=answer)
+            elif event.text:
+                yield PipelineEvent(text=event.text)
+
+    def invoke(self, input: Question, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
+        """`ask` as a Runnable; `k` and `adapter` may be given as keywords."""
+        return self._call_with_config(
+            lambda asked, **options: self.ask(_text(asked), **options), input, ensure_config(config), **kwargs
+        )
+
+    def batch(
+        self,
+        inputs: list[Question],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Answer]:
+        """`ask_batch` as a Runnable.
+
+        With `return_exceptions` a question that fails has its error in its place and the others are answered.
+        """
+
+        def together(asked: list[Question], **options: Any) -> list[Answer | Exception]:
+            try:
+                return list(self.ask_batch([_text(one) for one in asked], **options))
+            except Exception:
+                if not return_exceptions:
+                    raise
+            return [self._ask_or_error(one, **options) for one in asked]
+
+        return self._batch_with_config(together, inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """A langchain tool whose argument is the question: langchain cannot tell from an input that may be a string."""
+        if args_schema is None and arg_types is None:
+            arg_types = {"question": str}
+        return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
+
+    def _ask_or_error(self, asked: Question, **options: Any) -> Answer | Exception:
+        try:
+            return self.ask(_text(asked), **options)
+        except Exception as error:
+            return error
+
+    def _retrieve(self, questions: Sequence[str], k: int | None) -> list[list[Hit]]:
+        if isinstance(self.retriever, Retriever):
+            return self.retriever.retrieve_batch(questions, k)
+        if self.retriever is None:
+            raise UsageError("this pipeline has no retriever: give one, or use read_batch with passages")
+        options: dict[str, Any] = {} if k is None else {"k": k}
+        return [
+            [_hit(document, rank) for rank, document in enumerate(documents, start=1)]
+            for documents in self.retriever.batch(list(questions), **options)
+        ]
+
+    def _reader(self, adapter: str | None) -> Reader:
+        return self.reader if adapter is None else self.reader.with_adapter(adapter)
+
+    def _answer(
+        self, reader: Reader, question: str, hits: Sequence[Hit], reading: Reading, retrieve_s: float, read_s: float
+    ) -> Answer:
+        begin = time.perf_counter()
+        passages = [hit.passage for hit in hits]
+        claims = [Claim(one.passage, one.span) for one in reading.cited]
+        citations = verify(reading.answer, claims, passages) if reading.answer is not None else ()
+        loaded = reader.loaded
+        searched = self.retriever.index if isinstance(self.retriever, Retriever) else None
+        index = searched if isinstance(searched, Index) else None
+        return Answer(
+            question=question,
+            answer=reading.answer,
+            citations=citations,
+            confidence=min(max(reading.confidence, 0.0), 1.0),
+            abstained=reading.abstained,
+            complete=reading.complete,
+            completion=reading.completion,
+            passages=tuple(
+                RetrievedPassage(passage=hit.passage, score=hit.score, rank=hit.rank, read=read)
+                for hit, read in zip(hits, reading.read, strict=True)
+            ),
+            usage=Usage(
+                prompt_tokens=reading.prompt_tokens,
+                completion_tokens=reading.completion_tokens,
+                retrieve_seconds=retrieve_s,
+                read_seconds=read_s,
+                verify_seconds=time.perf_counter() - begin,
+            ),
+            provenance=Provenance(
+                index=index.fingerprint if index is not None else "",
+                embedder=index.manifest.embedder.fingerprint if index is not None else "",
+                base_model=loaded.weights.fingerprint,
+                adapter=loaded.adapter.fingerprint if loaded.adapter is not None else None,
+                prompt=reader.prompts.fingerprint,
+                mode=reader.mode,
+                reading=reader.reading,
+                index_path=str(index.path) if index is not None else "",
+            ),
+        )
+
+
+def _text(asked: Question) -> str:
+    if isinstance(asked, str):
+        return asked
+    if isinstance(asked, dict) and isinstance(asked.get("question"), str):
+        return asked["question"]
+    raise UsageError(f"the pipeline takes a question or {{'question': ...}}, not {type(asked).__name__}")
+
+
+def _hit(document: Any, rank: int) -> Hit:
+    """A passage from another retriever's langchain document: its text is all there is of its document."""
+    said = langchain_fields(document.metadata)
+    text = document.page_content
+    name = str(document.metadata.get("document_id") or document.id or said.source or f"passage-{rank}")
+    passage = Passage(
+        id=str(document.id or f"{name}#{rank}"),
+        document_id=name,
+        text=text,
+        start=0,
+        end=len(text),
+        title=said.title,
+        source=said.source,
+        page=said.page,
+    )
+    score = document.metadata.get("score")
+    return Hit(passage=passage, score=float(score) if isinstance(score, int | float) else 1.0 / rank, rank=rank)

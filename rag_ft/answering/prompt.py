@@ -1,0 +1,291 @@
+"""Question + passages → token ids. The only place where a prompt is built: for training, asking and judging.
+
+A prompt is three runs of token ids, tokenised separately: `head` (system text and worked examples, the same for
+every question), `context` (the passages) and `question` (the question and the generation prompt). Prompts that share
+a context so share a prefix, token for token. Text from users and documents is tokenised as plain text: a chat
+marker inside it becomes ordinary characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from rag_ft.answering import completion
+from rag_ft.errors import PromptTooLongError, UsageError
+from rag_ft.schema import Passage
+
+PROMPT_VERSION = 1
+"""Raised when the layout below changes; part of the fingerprint."""
+
+SYSTEM = (
+    "Answer the question from the numbered passages only. Reply with one line of JSON."
+    ' If a passage holds the answer: {"answer": "words copied from the passage", "citations": [its number]}.'
+    ' If none does: {"answer": null, "citations": []}.'
+)
+
+CLOSED_BOOK_SYSTEM = (
+    "Answer the question from what you know, in a few words. Reply with one line of JSON."
+    ' If you know the answer: {"answer": "the answer", "citations": [1]}.'
+    ' If you do not: {"answer": null, "citations": []}.'
+)
+"""For a reader that is asked without passages, to learn what it knows by heart: the same JSON, so that decoding and
+stopping are the same; its citation says nothing."""
+
+CLOSED_BOOK_SHOTS: tuple[tuple[str, str, str], ...] = (
+    ("", "In which country is Mount Kenya?", completion.render("Kenya", (1,))),
+    ("", "What did the second driver of the 1931 mail coach to Molde have for breakfast?", completion.render(None)),
+)
+
+SHOTS: tuple[tuple[str, str, str], ...] = (
+    (
+        "[1] (Mount Kenya) Mount Kenya is the highest mountain in Kenya. Its peak Batian is 5,199 metres high.\n",
+        "How high is Batian?",
+        completion.render("5,199 metres", (1,)),
+    ),
+    (
+        "[1] (Basalt) Basalt is a dark volcanic rock. It forms when lava cools quickly at the surface.\n",
+        "Who first described basalt?",
+        completion.render(None),
+    ),
+)
+"""Worked examples for a reader that was not tuned: context, question, completion."""
+
+_PLACE = "\ue000rag_ft\ue001"
+"""Stands for context and question while the chat template is rendered; private-use characters, in no template."""
+
+
+class TokenBudget(NamedTuple):
+    """Room for one prompt and its completion, in tokens."""
+
+    window: int
+    """Tokens that prompt and completion may have together."""
+    completion: int
+    """Tokens kept free for the completion, before anything else is placed."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids of one prompt, and which passages are in it."""
+
+    head: tuple[int, ...]
+    context: tuple[int, ...]
+    question: tuple[int, ...]
+    passages: tuple[Passage, ...]
+    """Passages in the prompt, in the order of their numbers (the first is number 1)."""
+    left_out: tuple[Passage, ...]
+    """Passages that did not fit."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All token ids in order."""
+        return self.head + self.context + self.question
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.context) + len(self.question)
+
+
+class PromptBuilder:
+    """Builds prompts and completions for one tokenizer.
+
+    `shots`: whether two worked examples go before the question; a tuned reader does without them. `closed_book`: asks
+    for what the model knows instead of what the passages say.
+    """
+
+    def __init__(self, tokenizer: Any, *, shots: bool = True, closed_book: bool = False) -> None:
+        self.tokenizer = tokenizer
+        self.shots = shots
+        self._system = CLOSED_BOOK_SYSTEM if closed_book else SYSTEM
+        self._examples = (CLOSED_BOOK_SHOTS if closed_book else SHOTS) if shots else ()
+        self._plain = _plain_tokenizer(tokenizer)
+        self._special = {str(token): int(i) for i, token in tokenizer.added_tokens_decoder.items()}
+        before, after, self.end_of_turn_id = self._render_template()
+        self._template = (before, after)
+        self.head: tuple[int, ...] = self._encode_template(before)
+        self._tail = self._encode_template(after)
+        self._encode_block = lru_cache(maxsize=4096)(self._encode_text)
+        head, null, opening = (self._encode_text(part) for part in (completion.HEAD, completion.NULL, completion.OPEN))
+        shared = next((i for i, (a, b) in enumerate(zip(null, opening, strict=False)) if a != b), 0)
+        # Where a tokenizer cuts the blank before both off, null and an answer part ways one token later.
+        self.completion_head: tuple[int, ...] = head + null[:shared]
+        self.completion_null: tuple[int, ...] = null[shared:]
+        self.completion_open: tuple[int, ...] = opening[shared:]
+        self.fingerprint: str = self._fingerprint()
+
+    def build(self, question: str, passages: Sequence[Passage], budget: TokenBudget) -> Prompt:
+        """The prompt for a question and passages in rank order.
+
+        Room for the completion is set aside first, then the question, then whole passages in rank order; a passage
+        that does not fit is left out whole (`Prompt.left_out`) and the next one tried. Nothing is cut. Raises
+        UsageError for an empty question, PromptTooLongError where the question or every passage is too long.
+        """
+        asked = question.strip()
+        if not asked:
+            raise UsageError("the question is empty: ask something")
+        question_ids = (*self._encode_text("\nQuestion: " + asked), *self._tail)
+        room = budget.window - budget.completion - len(self.head) - len(question_ids)
+        if room < 0:
+            most = budget.window - budget.completion - len(self.head) - len(self._tail)
+            raise PromptTooLongError(
+                f"the question has {len(question_ids) - len(self._tail):,} tokens and the prompt has room for"
+                f" {max(most, 0):,}: shorten it, or raise max_prompt_tokens"
+            )
+        context: list[int] = []
+        kept: list[Passage] = []
+        left_out: list[Passage] = []
+        for passage in passages:
+            block = self._encode_block(passage_block(len(kept) + 1, passage))
+            if len(context) + len(block) <= room:
+                context.extend(block)
+                kept.append(passage)
+            else:
+                left_out.append(passage)
+        if passages and not kept:
+            shortest = min(len(self._encode_block(passage_block(1, passage))) for passage in passages)
+            raise PromptTooLongError(
+                f"none of {len(passages)} passages fits the prompt: the shortest has {shortest:,} tokens and {room:,}"
+                " are left beside the question: raise max_prompt_tokens, or build the index with smaller passages"
+            )
+        return Prompt(self.head, tuple(context), question_ids, tuple(kept), tuple(left_out))
+
+    def completion_ids(self, answer: str | None, numbers: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Token ids of a completion, the end-of-turn token last: what training teaches and decoding scores."""
+        if answer is None:
+            return (*self.completion_head, *self.completion_null, self.end_of_turn_id)
+        body = self._encode_text(completion.escape(answer))
+        closing = self.close_ids(numbers)
+        return (*self.completion_head, *self.completion_open, *body, *closing, self.end_of_turn_id)
+
+    def body_ids(self, answers: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each answer's text as it stands inside the JSON string."""
+        return self._encode_many([completion.escape(answer) for answer in answers])
+
+    def close_ids(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        """Token ids from the answer's closing quote to the closing brace."""
+        return self._encode_block(completion.close(numbers))
+
+    def _encode_text(self, text: str) -> tuple[int, ...]:
+        return self._encode_many([text])[0]
+
+    def _encode_many(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Plain-text token ids: no special token is ever among them."""
+        encoded = [tuple(one.ids) for one in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
+        special = set(self._special.values())
+        return [
+            ids if special.isdisjoint(ids) else self._encode_apart(text)
+            for ids, text in zip(encoded, texts, strict=True)
+        ]
+
+    def _encode_apart(self, text: str) -> tuple[int, ...]:
+        """For vocabularies that hold a special token as a plain piece too: cut the text inside each such string."""
+        names = [name for name in self._special if len(name) > 1 and name in text]
+        cut = min((text.index(name) + 1 for name in names), default=0)
+        if not cut:
+            # A special id without its literal text, e.g. an unknown-token id: the model has no plain way to see it.
+            return tuple(self._plain.encode(text, add_special_tokens=False).ids)
+        return (*self._encode_text(text[:cut]), *self._encode_text(text[cut:]))
+
+    def _encode_template(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _render_template(self) -> tuple[str, str, int]:
+        """Text before and after the place of context and question, and the token that ends a turn."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            turns = "".join(
+                f"{context}\nQuestion: {asked}\nAnswer: {reply}\n\n" for context, asked, reply in self._examples
+            )
+            return f"{self._system}\n\n{turns}", "\nAnswer: ", _eos_id(self.tokenizer)
+        turns_: list[dict[str, str]] = []
+        for context, asked, reply in self._examples:
+            turns_.append({"role": "user", "content": f"{context}\nQuestion: {asked}"})
+            turns_.append({"role": "assistant", "content": reply})
+        last = {"role": "user", "content": _PLACE}
+        messages = [{"role": "system", "content": self._system}, *turns_, last]
+        rendered = self._apply(messages)
+        if rendered is None or self._system not in rendered:
+            # No system role in this template (Gemma raises): the text goes before the first user turn.
+            first, *others = [*turns_, last]
+            messages = [{"role": "user", "content": f"{self._system}\n\n{first['content']}"}, *others]
+            rendered = self._apply(messages)
+        if rendered is None or rendered.count(_PLACE) != 1:
+            raise UsageError(
+                "the model's chat template does not render a user turn with its content: use a model with an ordinary"
+                " chat template"
+            )
+        before, after = rendered.split(_PLACE)
+        replied = self._apply([*messages, {"role": "assistant", "content": _PLACE}], reply=True)
+        return before, after, self._end_of_turn(replied)
+
+    def _apply(self, messages: list[dict[str, str]], reply: bool = False) -> str | None:
+        from jinja2 import TemplateError
+
+        try:
+            # A template that writes today's date would change the prompt, and its fingerprint, every night.
+            return str(
+                self.tokenizer.apply_chat_template(
+                    messages,
+                    tokenize=False,
+                    add_generation_prompt=not reply,
+                    enable_thinking=False,
+                    date_string="01 Jan 2026",
+                )
+            )
+        except TemplateError:
+            return None
+
+    def _end_of_turn(self, replied: str | None) -> int:
+        """The first special token after an assistant's text: often, and not always, the eos token."""
+        if replied is not None and _PLACE in replied:
+            for token in self._encode_template(replied.rsplit(_PLACE, 1)[1]):
+                if token in self.tokenizer.all_special_ids:
+                    return int(token)
+        return _eos_id(self.tokenizer)
+
+    def _fingerprint(self) -> str:
+        """SHA-256 over everything that decides the token ids of a prompt except question and passages."""
+        content = {
+            "version": PROMPT_VERSION,
+            "template": self._template,
+            "passage": passage_block(1, Passage(id="i", document_id="d", text="t", start=0, end=1, title="T")),
+            "completion": [completion.HEAD, completion.OPEN, completion.NULL, completion.close((1, 2))],
+            "ids": [self.head, self._tail, self.completion_head, self.completion_null, self.completion_open],
+            "end_of_turn": self.end_of_turn_id,
+            "special": sorted(self._special.items()),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def reader_budget(prompts: PromptBuilder, window: int, max_prompt_tokens: int, max_answer_tokens: int) -> TokenBudget:
+    """The one budget for training, asking and judging: room for the longest completion, within the model's window."""
+    answered = len(prompts.completion_open) + max_answer_tokens + len(prompts.close_ids((1, 2, 3)))
+    room = len(prompts.completion_head) + max(len(prompts.completion_null), answered) + 1
+    return TokenBudget(min(window, max_prompt_tokens + room), room)
+
+
+def passage_block(number: int, passage: Passage) -> str:
+    """How a passage stands in the prompt: its number, its document's title, its text."""
+    title = f"({passage.title}) " if passage.title else ""
+    return f"[{number}] {title}{passage.text.strip()}\n"
+
+
+def _plain_tokenizer(tokenizer: Any) -> Any:
+    """The tokenizer without its added tokens, so that none of them can be found in a text."""
+    from tokenizers import Tokenizer
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UsageError("the model's tokenizer is not a fast one: use a model that has a tokenizer.json")
+    content = json.loads(backend.to_str())
+    content["added_tokens"] = []
+    content["truncation"] = content["padding"] = None
+    return Tokenizer.from_str(json.dumps(content))
+
+
+def _eos_id(tokenizer: Any) -> int:
+    if tokenizer.eos_token_id is None:
+        raise UsageError("the model's tokenizer has no eos token, so that no completion could end: use another model")
+    return int(tokenizer.eos_token_id)

@@ -1,0 +1,79 @@
+"""What a reader is asked and what it returns: requests, readings, modes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from rag_ft.errors import UsageError
+from rag_ft.schema import Passage
+from rag_ft.text.spans import Span
+
+Mode: TypeAlias = Literal["quote", "schema", "free"]
+
+
+ReadingWay: TypeAlias = Literal["joint", "separate"]
+
+
+Decoding: TypeAlias = Literal["search", "greedy"]
+
+
+MODES: tuple[Mode, ...] = ("quote", "schema", "free")
+
+
+READING_WAYS: tuple[ReadingWay, ...] = ("joint", "separate")
+
+
+class ReadRequest(NamedTuple):
+    """A question and its passages in rank order."""
+
+    question: str
+    passages: tuple[Passage, ...]
+    threshold: float | None = None
+    """For this question instead of the reader's."""
+
+
+class Cited(NamedTuple):
+    """A passage that a completion cites, and where the answer stands in it if the reader knows."""
+
+    passage: Passage
+    span: Span | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the reader makes of one question."""
+
+    answer: str | None
+    cited: tuple[Cited, ...]
+    confidence: float
+    """That of the outcome given: `answer_confidence`, or the rest to 1 where it abstained."""
+    answer_confidence: float
+    """Probability that the best answer, given or not, is right: `not_null` on the adapter's scale. What `threshold` is
+    compared with; 0 where there is no answer."""
+    not_null: float
+    """Probability that the reader does not say null to the passage of the best answer, nor to the answer's sentence
+    alone; 0 where there is no answer. A tuned reader is surer of that than it is right."""
+    abstained: bool
+    complete: bool
+    completion: str
+    """The JSON; citation numbers count the passages that were read, in rank order."""
+    read: tuple[bool, ...]
+    """For each passage of the request: whether it was in a prompt."""
+    prompt_tokens: int
+    completion_tokens: int
+    passes: int = 0
+    """Tree passes of the span search; 0 in other modes."""
+
+
+class StreamEvent(NamedTuple):
+    """A piece of the completion as it comes (`text`), or, last, the whole `reading`."""
+
+    text: str
+    reading: Reading | None
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raise UsageError unless it is a confidence from 0 to 1."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"threshold is {threshold} but must lie between 0 (always answer) and 1 (never answer)")

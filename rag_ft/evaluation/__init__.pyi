@@ -1,0 +1,4 @@
+from .evaluate import evaluate as evaluate
+from .recipe import Recipe as Recipe
+from .recipe import read_recipe as read_recipe
+from .report.pages import Report as Report

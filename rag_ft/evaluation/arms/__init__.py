@@ -1,0 +1,1 @@
+"""Ways of answering under evaluation. Open `base.py` first."""

@@ -1,0 +1,161 @@
+"""The arms of a recipe, loaded and ready to answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from rag_ft.errors import EvaluationError, first_line
+from rag_ft.evaluation.arms.base import Arm
+from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm, SentenceArm
+from rag_ft.evaluation.arms.readers import ClosedBookArm, ReaderArm
+from rag_ft.evaluation.recipe import (
+    ArmChoice,
+    ChatChoice,
+    ClosedBookChoice,
+    ExtractiveChoice,
+    FunctionChoice,
+    PassageChoice,
+    ReaderChoice,
+    Recipe,
+    SentenceChoice,
+)
+from rag_ft.models.folder import ADAPTER_WEIGHTS
+from rag_ft.models.weights import PACKAGED
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.index import Index
+    from rag_ft.models.loading import LoadedModel
+
+
+def build_arms(recipe: Recipe, index: Index, reader: str = "default") -> list[Arm]:
+    """The arms of a recipe; each base with its adapter is loaded once. Raises what loading raises."""
+    loaded: dict[str, LoadedModel] = {}
+    return [_build(one, recipe, index, lambda name: _loaded(reader, name, loaded)) for one in recipe.arm]
+
+
+def curve_arms(recipe: Recipe, index: Index, reader: str = "default") -> Iterator[tuple[int, Arm]]:
+    """Records → an arm with the adapter trained on them, from the fewest; each is loaded when it is asked for.
+
+    Raises EvaluationError where the folder holds no curve, and what loading raises.
+    """
+    like, curve = recipe.curve_arm, recipe.learning_curve
+    if like is None or curve is None:
+        return iter(())
+    adapters = {one.records: one.adapter for one in curve.adapter} or _curve_folder(Path(curve.folder))
+    threshold = None if like.threshold == "development" else like.threshold  # else the adapter's own
+
+    def arm(records: int, adapter: str) -> tuple[int, Arm]:
+        choice = like.model_copy(update={"name": f"{records} records", "adapter": adapter, "threshold": threshold})
+        return records, _build(choice, recipe, index, lambda name: _loaded(reader, name, {}))
+
+    # That there is no curve is told at once, not when all other arms were asked.
+    return (arm(records, adapter) for records, adapter in sorted(adapters.items()))
+
+
+def _curve_folder(folder: Path) -> dict[int, str]:
+    inside = folder / "curve" if (folder / "curve").is_dir() else folder
+    found = {
+        int(one.name): str(one)
+        for one in (inside.iterdir() if inside.is_dir() else ())
+        if one.name.isdigit() and (one / ADAPTER_WEIGHTS).is_file()
+    }
+    if not found:
+        raise EvaluationError(f"{folder} holds no learning curve: make one by rag-ft train --curve 3")
+    return found
+
+
+def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str], LoadedModel]) -> Arm:
+    from rag_ft.answering.prompt import PromptBuilder
+    from rag_ft.answering.reader import Reader
+
+    match choice:
+        case SentenceChoice():
+            return SentenceArm(choice.name, index.embedder)
+        case PassageChoice():
+            return PassageArm(choice.name, choice.pick, recipe.seed, recipe.k)
+        case FunctionChoice():
+            return FunctionArm(choice.name, _function(choice.name, choice.function), recipe.k)
+        case ExtractiveChoice():
+            from rag_ft.evaluation.arms.outside import ExtractiveArm
+
+            return ExtractiveArm.from_pretrained(choice.name, choice.model, threshold=choice.threshold, k=recipe.k)
+        case ChatChoice():
+            from rag_ft.evaluation.arms.outside import ChatArm
+
+            where: dict[str, JsonValue] = {"factory": choice.factory} if choice.factory else {"url": choice.url}
+            return ChatArm(choice.name, _chat_model(choice), recipe.k, choice.attempts, choice.at_once, where)
+        case ClosedBookChoice():
+            model = load(choice.adapter)
+            # A tuned reader keeps the prompt that it was trained on; an untuned one is asked for what it knows.
+            prompts = None if model.adapter else PromptBuilder(model.tokenizer, shots=choice.shots, closed_book=True)
+            reader = Reader(model, mode="schema", threshold=_threshold(choice), prompts=prompts, passage_cache_mb=0)
+            return ClosedBookArm(choice.name, reader)
+        case ReaderChoice():
+            reader = Reader(
+                load(choice.adapter),
+                mode=choice.mode,
+                reading=choice.reading,
+                threshold=_threshold(choice),
+                shots=choice.shots,
+                # An arm's seconds and memory must not depend on which passages the questions before brought.
+                passage_cache_mb=0,
+            )
+            return ReaderArm(choice.name, reader, choice.k or recipe.k, index if choice.gold else None)
+
+
+def _threshold(choice: ReaderChoice | ClosedBookChoice) -> float | None:
+    """0 until it is chosen: every question is answered, with a confidence to choose by."""
+    return 0.0 if choice.threshold == "development" else choice.threshold
+
+
+def _loaded(reader: str, adapter: str, known: dict[str, LoadedModel]) -> LoadedModel:
+    from rag_ft.models.loading import load_model
+    from rag_ft.models.weights import chosen_adapter
+
+    if adapter not in known:
+        folder = chosen_adapter(reader, None if adapter == PACKAGED else adapter)
+        if adapter == PACKAGED and folder is None:
+            raise EvaluationError(
+                f"there is no packaged adapter for the reader {reader!r}: name a folder in the recipe"
+            )
+        known[adapter] = load_model(reader, adapter=folder)
+    return known[adapter]
+
+
+def _chat_model(choice: ChatChoice) -> Any:
+    if choice.factory:
+        return _function(choice.name, choice.factory)()
+    try:
+        from langchain_openai import ChatOpenAI
+    except ImportError as error:
+        raise EvaluationError(
+            f"the arm {choice.name!r} speaks to a server and needs langchain-openai: pip install 'rag-ft[chat]'"
+        ) from error
+    return ChatOpenAI(
+        model=choice.model,
+        base_url=choice.url,
+        api_key=os.environ.get(choice.key_variable) or "none",
+        temperature=0,
+        timeout=choice.timeout_s,
+        max_retries=0,  # the arm has its own
+    )
+
+
+def _function(arm: str, path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # the module is its writer's, and may raise anything
+        reason = first_line(error)
+        raise EvaluationError(
+            f"the arm {arm!r}: {path} cannot be imported ({reason}): check module and name"
+        ) from error
+    if not callable(found):
+        raise EvaluationError(f"the arm {arm!r}: {path} is no function")
+    return found  # type: ignore[no-any-return]

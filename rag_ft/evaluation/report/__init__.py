@@ -1,0 +1,1 @@
+"""Results drawn: figures, plots, pages. Open `results.py` first."""

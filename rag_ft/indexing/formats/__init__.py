@@ -1,0 +1,62 @@
+"""One file's bytes → plain text, title, headings, pages. One module for each format, by a well-kept library.
+
+Rich formats become blocks separated by an empty line: paragraphs with soft line breaks as blanks, list items and table
+rows one a line (cells joined by ` | `), code as it stands, no markup. Plain text stays exactly as decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rag_ft.indexing.formats.docx import read_docx
+from rag_ft.indexing.formats.epub import read_epub
+from rag_ft.indexing.formats.extracted import Extracted, Unreadable
+from rag_ft.indexing.formats.html import read_html
+from rag_ft.indexing.formats.limits import MAX_FILE_BYTES, MAX_PARTS, MAX_UNPACKED_BYTES, ReadLimits
+from rag_ft.indexing.formats.markdown import read_markdown
+from rag_ft.indexing.formats.pdf import read_pdf
+from rag_ft.indexing.formats.plain_text import read_text
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_PARTS",
+    "MAX_UNPACKED_BYTES",
+    "READERS",
+    "Extracted",
+    "ReadLimits",
+    "Unreadable",
+    "extract",
+]
+
+
+def extract(name: str, data: bytes) -> Extracted:
+    """What the bytes of a file of this name say, within this process: `worker` is for files of unknown origin.
+
+    Raises Unreadable, MemoryError.
+    """
+    read = READERS[Path(name).suffix.lower()]
+    try:
+        return read(data)
+    except (Unreadable, MemoryError):
+        raise
+    except RecursionError as error:
+        raise Unreadable("is nested too deeply") from error
+    except Exception as error:  # the parsers raise anything on a damaged file; one file must not stop the others
+        lines = str(error).strip().splitlines()
+        raise Unreadable(f"is damaged ({(lines[0] if lines else type(error).__name__)[:120]})") from error
+
+
+READERS: dict[str, Callable[[bytes], Extracted]] = {
+    ".txt": read_text,
+    ".text": read_text,
+    ".md": read_markdown,
+    ".markdown": read_markdown,
+    ".html": read_html,
+    ".htm": read_html,
+    ".xhtml": read_html,
+    ".pdf": read_pdf,
+    ".docx": read_docx,
+    ".epub": read_epub,
+}
+"""By suffix, in lower case."""

@@ -1,0 +1,154 @@
+"""Text under construction: blocks with the offsets of headings and pages, from the parts of any format in order."""
+
+from __future__ import annotations
+
+import re
+
+from rag_ft.indexing.formats.extracted import Extracted
+from rag_ft.indexing.formats.limits import check_output
+from rag_ft.schema import Heading, Metadata
+
+HEADING_TAGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+_GAPS = re.compile(r"\n{3,}")
+
+_NO_TITLE = frozenset(("untitled", "untitled document", "unbenannt", "ohne titel", "sans titre", "sin título"))
+"""What programs write into a file's properties where nobody has given it a title."""
+
+
+class Blocks:
+    """Text under construction, block by block, with the offsets of headings and pages."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._put_in = 0
+        self.length = 0
+        self.headings: list[Heading] = []
+        self.page_starts: list[int] = []
+
+    def add(self, text: str, level: int = 0) -> None:
+        """A block as it stands, or with a level a heading in one line; nothing where the text is blank."""
+        text = text.strip("\n") if level == 0 else " ".join(text.split())
+        if not text.strip():
+            return
+        if self._parts:
+            self._parts.append("\n\n")
+            self.length += 2
+        if level:
+            self.headings.append(Heading(start=self.length, level=min(level, 6), text=text))
+        self._parts.append(text)
+        self.length += len(text)
+
+    def count(self, chars: int) -> None:
+        """So many characters more are on their way to a block. Raises Unreadable where that is more than is read: cells
+        are copied into rows, rows into the cells around them, and all of it is counted.
+        """
+        self._put_in += chars
+        check_output(self._put_in, len(self.headings), len(self.page_starts))
+
+    def begin_page(self, offset: int = 0) -> None:
+        """A page begins with the next block, or at an offset in it."""
+        # The gap before the page's first block belongs to the page before.
+        self.page_starts.append((self.length + 2 if self._parts else 0) + offset)
+
+    def extracted(self, title: str = "", metadata: Metadata | None = None) -> Extracted:
+        """What the blocks say together; without a title, or with one that a program has put for none, the first heading
+        of level 1 is one.
+        """
+        if title.strip().casefold() in _NO_TITLE:
+            title = ""
+        first = next((one.text for one in self.headings if one.level == 1), "")
+        text = "".join(self._parts)
+        # A last page without text begins where the text ends.
+        pages = tuple(min(start, len(text)) for start in self.page_starts)
+        return Extracted(text, title or first, tuple(self.headings), pages, metadata or {})
+
+
+class Flow:
+    """Blocks from the parts of a document in reading order. A list or table is one block with a line for each item or
+    row, and what stands inside an item or a cell stays in its line, further tables and lists too.
+    """
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._text: list[list[str]] = [[]]  # running text not yet put, by line
+        self._lines: list[str] = []  # of the outermost open list or table
+        self._depth = 0  # open lists and tables
+        self._marker = ""  # of the item whose first line is still to come
+        self._numbers: list[int | None] = []  # of the next item of each open list; None: not numbered
+        self._rows: list[list[list[str]]] = []  # open rows, each the parts of its cells
+
+    def text(self, text: str) -> None:
+        """Running text; any white space in it is a blank."""
+        self._text[-1].append(text)
+
+    def line_break(self) -> None:
+        """A new line within the running text."""
+        self._text.append([])
+
+    def put(self, text: str, level: int = 0) -> None:
+        """A whole paragraph, or with a level a heading, as it stands."""
+        self._end_text()
+        self._put(text, level)
+
+    def open(self, kind: str, first: int | None = None, marker: str = "") -> None:
+        """A "list" (first: its first number), "item" (marker: where it is not counted here), "table", "row", "cell";
+        any other kind is a paragraph or what holds some.
+        """
+        self._end_text()
+        if kind in ("list", "table"):
+            self._depth += 1
+        if kind == "list":
+            self._numbers.append(first)
+        elif kind == "item":
+            number = self._numbers[-1] if self._numbers else None
+            self._marker = marker or ("- " if number is None else f"{number}. ")
+            if number is not None:
+                self._numbers[-1] = number + 1
+        elif kind == "row":
+            self._rows.append([])
+        elif kind == "cell" and self._rows:
+            self._rows[-1].append([])
+
+    def close(self, kind: str) -> None:
+        """The end of what was opened last; a kind "h1" to "h6" makes the text since a heading."""
+        self._end_text(int(kind[1]) if kind in HEADING_TAGS else 0)
+        if kind == "item":
+            self._marker = ""
+        elif kind == "row":
+            self._put(" | ".join(" ".join(parts) for parts in self._rows.pop()))
+        elif kind in ("list", "table"):
+            if kind == "list":
+                self._numbers.pop()
+            self._depth -= 1
+            if self._depth == 0:
+                self._end_lines()
+
+    def end(self) -> None:
+        """The end of the document."""
+        self._end_text()
+        self._end_lines()
+
+    def _put(self, text: str, level: int = 0) -> None:
+        if not text.strip():
+            return
+        text = text.strip("\n")
+        self._blocks.count(len(text))
+        if self._rows and self._rows[-1]:
+            self._rows[-1][-1].append(self._marker + text.replace("\n", " "))
+        elif level:
+            self._end_lines()
+            self._blocks.add(text, level)
+        elif self._depth:
+            self._lines.append(self._marker + text)
+        else:
+            self._blocks.add(self._marker + text)
+        self._marker = ""
+
+    def _end_text(self, level: int = 0) -> None:
+        text = "\n".join(" ".join("".join(line).split()) for line in self._text)
+        self._text = [[]]
+        self._put(_GAPS.sub("\n\n", text.strip()), level)
+
+    def _end_lines(self) -> None:
+        self._blocks.add("\n".join(self._lines))
+        self._lines = []

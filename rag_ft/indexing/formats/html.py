@@ -1,0 +1,89 @@
+"""A page of HTML: its main text by trafilatura, or all of its own content where that loses too much."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rag_ft.indexing.formats.blocks import Blocks, Flow
+from rag_ft.indexing.formats.decoding import decode_html, noted
+from rag_ft.indexing.formats.dom import dom_blocks
+from rag_ft.indexing.formats.extracted import Extracted
+from rag_ft.indexing.formats.limits import MAX_TAGS
+from rag_ft.indexing.formats.xhtml import as_html, is_xhtml
+
+_FRAME = frozenset({"nav", "footer"})
+
+
+def read_html(data: bytes) -> Extracted:
+    """The main text of a page by trafilatura; the page's own content where trafilatura finds less than half of it (nine
+    tenths of a short page, or of a <main>) or of its headings: its last resort is one paragraph of all words. So too
+    where the page has more than `MAX_TAGS` tags.
+    """
+    from defusedxml import ElementTree
+    from selectolax.lexbor import LexborHTMLParser
+    from trafilatura import extract as main_text
+
+    html, encoding = decode_html(data)
+    if is_xhtml(html):
+        html = as_html(html)
+    tree = LexborHTMLParser(html)
+    head = tree.css_first("title")
+    title = " ".join(head.text().split()) if head is not None else ""
+    metadata = noted(encoding)
+    for node in tree.css("meta[name][content]"):
+        name = (node.attributes.get("name") or "").lower()
+        if name in ("author", "description", "keywords", "date"):
+            metadata[name] = node.attributes.get("content") or ""
+    mains = tree.css("main")
+    root = mains[0] if len(mains) == 1 else tree.body
+    content = dom_blocks(root, skip=_FRAME)
+    if not content.length:
+        content = dom_blocks(tree.body)
+    if html.count("<") > MAX_TAGS:
+        return content.extracted(title, metadata)
+    xml = main_text(html, output_format="xml", include_comments=False, include_tables=True, include_formatting=True)
+    main = _tei_blocks(ElementTree.fromstring(xml)) if xml else Blocks()
+    # Much of a long page is links to others, which trafilatura leaves out rightly; a short page is kept whole.
+    short = content.length < 4000
+    expected = content if short else dom_blocks(root, skip=_FRAME | {"a"})
+    share = 0.9 if short or len(mains) == 1 else 0.5
+    missed = main.length < expected.length * share or len(main.headings) * 2 < len(expected.headings)
+    return (content if not main.length or missed else main).extracted(title, metadata)
+
+
+_TEI_KINDS = {tag: tag for tag in ("list", "item", "table", "row", "cell")}
+_TEI_KINDS |= {"head": "h2", "p": "p", "quote": "p", "div": "p", "ab": "p", "main": "p"}
+
+
+def _tei_blocks(root: Any) -> Blocks:
+    """Blocks of trafilatura's XML: head, p, list/item, table/row/cell, code, quote, lb; text between them too."""
+    blocks = Blocks()
+    flow = Flow(blocks)
+    stack: list[Any] = [root]  # elements to read, their tails as (text,), and the kinds to close
+    while stack:
+        element = stack.pop()
+        if isinstance(element, str):
+            flow.close(element)
+            continue
+        if isinstance(element, tuple):
+            flow.text(element[0])
+            continue
+        if element.tag == "lb":
+            flow.line_break()
+            continue
+        code = "".join(element.itertext()) if element.tag == "code" else ""
+        if "\n" in code:
+            flow.put(code)
+            continue
+        kind = _TEI_KINDS.get(element.tag, "")
+        if element.tag == "head" and element.get("rend", "")[1:].isdecimal():
+            kind = element.get("rend")
+        if kind:
+            flow.open(kind, 1 if element.get("rend") == "ol" else None)
+            stack.append(kind)
+        for child in reversed(element):
+            stack.append((child.tail or "",))
+            stack.append(child)
+        flow.text(element.text or "")
+    flow.end()
+    return blocks

@@ -1,0 +1,96 @@
+"""How much one file may cost to read, and how much it may say: every limit of reading documents stands here."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from rag_ft.errors import UsageError
+from rag_ft.indexing.formats.extracted import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEGABYTE = 1_000_000
+
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""A larger file is refused: it is held in memory while it is read."""
+
+MAX_UNPACKED_BYTES = 256 * 1024 * 1024
+"""A DOCX or EPUB that unpacks to more is refused, whatever its own size: zip bombs grow a thousandfold."""
+
+MAX_PARTS = 20_000
+"""Files inside a DOCX or EPUB."""
+
+MAX_FRONT_MATTER_CHARS = 200_000
+"""Of a page's front matter: the parser, which is in Python, needs seconds for so much."""
+
+MAX_FRONT_MATTER_NODES = 10_000
+"""Keys, values and lists of a page's front matter: the parser's time for a key grows with the keys before it."""
+
+MAX_TAGS = 200_000
+"""Tags of a page whose main text is searched for, which takes some 100 microseconds for each; of a larger page all text
+is taken."""
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """What reading one file may cost; a file that needs more is named as a failure, and the others go on.
+
+    Example: `Index.build(docs, path, limits=ReadLimits(seconds=300, memory_bytes=8_000_000_000))`.
+    """
+
+    seconds: float = 60.0
+    """Wall time for one file; for each piece of at most 256 kB, or each line that is longer, of a .jsonl."""
+    memory_bytes: int = 2_048 * MEGABYTE
+    """Address space of the process that reads, the program itself (about 200 MB) included."""
+    file_bytes: int = MAX_FILE_BYTES
+    """Size of a file; a .jsonl may be of any size."""
+    line_bytes: int = 32 * MEGABYTE
+    """Size of one line of a .jsonl."""
+    max_chars: int = 50 * MEGABYTE
+    """Characters of one document's text."""
+    max_headings: int = 100_000
+    max_pages: int = 100_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise UsageError(f"{field.name} is {value!r}: a limit is a positive number")
+
+
+_limits: ContextVar[ReadLimits] = ContextVar("limits", default=ReadLimits())  # noqa: B039  # it is frozen
+
+
+@contextmanager
+def limited_by(limits: ReadLimits) -> Iterator[None]:
+    """Within the block the readers stop at these limits instead of the default ones."""
+    token = _limits.set(limits)
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+def current() -> ReadLimits:
+    """The limits of the file that is being read."""
+    return _limits.get()
+
+
+def too_much_text(limits: ReadLimits) -> Unreadable:
+    """The error of a file that says more than is read."""
+    return Unreadable(f"gives more text than is read: more than the {limits.max_chars:,} characters allowed")
+
+
+def check_output(chars: int, headings: int, pages: int) -> None:
+    """Raise Unreadable where a document says more than is read."""
+    limits = current()
+    if chars > limits.max_chars:
+        raise too_much_text(limits)
+    for count, most, name in ((headings, limits.max_headings, "headings"), (pages, limits.max_pages, "pages")):
+        if count > most:
+            raise Unreadable(f"has {count:,} {name}, more than the {most:,} that are read")

@@ -1,0 +1,12 @@
+"""Plain text: as it is decoded."""
+
+from __future__ import annotations
+
+from rag_ft.indexing.formats.decoding import decode, noted
+from rag_ft.indexing.formats.extracted import Extracted
+
+
+def read_text(data: bytes) -> Extracted:
+    """The text as it stands."""
+    text, encoding = decode(data)
+    return Extracted(text, metadata=noted(encoding))

@@ -1,0 +1,208 @@
+"""Question to ranked passages: dense, BM25, or both in one of two ways, as a langchain-core retriever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+
+import numpy as np
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document as LangchainDocument
+from langchain_core.retrievers import BaseRetriever
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, JsonValue
+
+from rag_ft.errors import UsageError
+from rag_ft.indexing.embedding import check_question
+from rag_ft.indexing.filters import as_filter
+from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored, check_k
+from rag_ft.schema import Hit
+
+Mode: TypeAlias = Literal["dense", "bm25", "hybrid", "blend"]
+
+DEFAULT_MODE: Mode = "blend"
+"""Chosen by measurement: docs/retrieval.md."""
+
+FUSION_DEPTH = 100
+"""Passages of each ranking that are brought together, or k where that is more."""
+
+WORD_WEIGHT = 0.4
+"""Share of the words in a blend; between 0.3 and 0.5 the figures hardly move."""
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """What a retriever needs of an index: rows that match a filter, rankings by meaning and by words, and the hits."""
+
+    def encode_query(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """Embed queries; shape (n, dimension)."""
+
+    def rows_where(self, where: dict[str, JsonValue] | None) -> NDArray[np.int64] | None:
+        """Rows whose documents match a filter; None for all."""
+
+    def rank_vectors(
+        self, query_vectors: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> list[list[Scored]]:
+        """The k nearest rows to each vector."""
+
+    def rank_words(
+        self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> list[list[Scored]]:
+        """The k rows that share the weightiest words with each query."""
+
+    def score_rows(
+        self, query_vector: NDArray[np.float32], query: str, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Cosine and BM25 score of some rows."""
+
+    def hits(self, ranking: Iterable[Scored]) -> list[Hit]:
+        """Rows and scores as hits."""
+
+
+class Retriever(BaseRetriever):
+    """Passages for a question, best first.
+
+    `invoke` and its kin give langchain documents, `retrieve` gives hits.
+
+    dense: cosine of embeddings. bm25: shared words; needs no model. hybrid: reciprocal rank fusion of both.
+    blend: the weighted mean of both scores, each divided by the best of its ranking.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    index: Searchable
+    k: int = 3
+    """Passages for a question; more than there are gives all."""
+    mode: Mode = DEFAULT_MODE
+    where: dict[str, JsonValue] | None = None
+    """Only passages of documents that match: see `rag_ft.indexing.filters.Where`."""
+    rrf_k: Annotated[int, Field(ge=0)] = 60
+    """Constant of the reciprocal rank fusion; 60 as in the paper."""
+    word_weight: Annotated[float, Field(ge=0, le=1)] = WORD_WEIGHT
+    """Share of the words in a blend."""
+
+    def __init__(self, **fields: Any) -> None:
+        # Before pydantic, which would turn a UsageError into its own.
+        check_k(fields.get("k", 3))
+        _check_mode(fields.get("mode", DEFAULT_MODE))
+        if fields.get("where") is not None:
+            fields["where"] = as_filter(fields["where"])
+        super().__init__(**fields)
+
+    def retrieve(self, query: str, k: int | None = None) -> list[Hit]:
+        """The best passages for a question. Raises UsageError, PromptTooLongError."""
+        return self.retrieve_batch([query], k)[0]
+
+    def retrieve_batch(self, queries: Sequence[str], k: int | None = None) -> list[list[Hit]]:
+        """`retrieve` for many questions, embedded together."""
+        return self._search(queries, self.k if k is None else k, self.where, self.mode)
+
+    def _search(
+        self, queries: Sequence[str], k: int, where: dict[str, JsonValue] | None, mode: Mode
+    ) -> list[list[Hit]]:
+        check_k(k)
+        _check_mode(mode)
+        for query in queries:
+            check_question(query)
+        allowed = self.index.rows_where(where)
+        return [self.index.hits(ranking) for ranking in self._rank(list(queries), k, allowed, mode)]
+
+    def _rank(self, queries: list[str], k: int, allowed: NDArray[np.int64] | None, mode: Mode) -> list[list[Scored]]:
+        if mode == "bm25":
+            return self.index.rank_words(queries, k, allowed)
+        vectors = self.index.encode_query(queries)
+        if mode == "dense":
+            return self.index.rank_vectors(vectors, k, allowed)
+        depth = max(k, FUSION_DEPTH)
+        by_meaning = self.index.rank_vectors(vectors, depth, allowed)
+        by_words = self.index.rank_words(queries, depth, allowed)
+        both = zip(by_meaning, by_words, strict=True)
+        if mode == "hybrid":
+            return [fuse(rankings, k, self.rrf_k) for rankings in both]
+        return [
+            self._blend(query, vector, rankings, k)
+            for query, vector, rankings in zip(queries, vectors, both, strict=True)
+        ]
+
+    def _blend(
+        self, query: str, vector: NDArray[np.float32], rankings: Sequence[Sequence[Scored]], k: int
+    ) -> list[Scored]:
+        """The passages of both rankings by the weighted mean of their scores relative to the best.
+
+        A convex combination, as in Bruch, Gai and Ingber, "An analysis of fusion functions for hybrid
+        retrieval", TOIS 2023. Unlike there, a score is only divided by the best one, which needs no lowest
+        score, and the missing score of a passage that one ranking lacks is computed.
+        """
+        rows = np.array(sorted({found.row for ranking in rankings for found in ranking}), dtype=np.int64)
+        cosines, words = self.index.score_rows(vector, query, rows)
+        scores = (1 - self.word_weight) * _relative(cosines) + self.word_weight * _relative(words)
+        rounded = np.round(scores, SCORE_DECIMALS)
+        order = np.argsort(-rounded, kind="stable")[:k]
+        return [Scored(int(rows[place]), float(rounded[place])) for place in order]
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        k: int | None = None,
+        where: dict[str, JsonValue] | None = None,
+        mode: Mode | None = None,
+    ) -> list[LangchainDocument]:
+        hits = self._search([query], self.k if k is None else k, where or self.where, mode or self.mode)[0]
+        return [to_langchain(hit) for hit in hits]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[LangchainDocument]:
+        return await asyncio.to_thread(
+            self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **kwargs
+        )
+
+
+def _check_mode(mode: object) -> None:
+    if mode not in get_args(Mode):
+        raise UsageError(f"there is no retrieval mode {mode!r}: use dense, bm25, hybrid or blend")
+
+
+def _relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores divided by the best one; zeros where none is above zero."""
+    best = scores.max(initial=0.0)
+    return scores / best if best > 0 else np.zeros_like(scores)
+
+
+def fuse(rankings: Sequence[Sequence[Scored]], k: int, constant: int = 60) -> list[Scored]:
+    """Reciprocal rank fusion: a row scores the sum of 1 / (constant + rank) over the rankings that hold it.
+
+    Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank
+    learning methods", SIGIR 2009. Equal sums come in row order.
+    """
+    sums: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, found in enumerate(ranking, start=1):
+            sums[found.row] = sums.get(found.row, 0.0) + 1.0 / (constant + rank)
+    # One digit more than scores elsewhere: neighbours deep in a ranking differ by 1e-5.
+    fused = [Scored(row, round(score, SCORE_DECIMALS + 3)) for row, score in sums.items()]
+    return sorted(fused, key=lambda found: (-found.score, found.row))[:k]
+
+
+def to_langchain(hit: Hit) -> LangchainDocument:
+    """A hit as langchain's document: the passage's place and score beside the metadata of its document."""
+    passage = hit.passage
+    metadata: dict[str, Any] = {
+        **passage.metadata,
+        "source": passage.source,
+        "title": passage.title,
+        "document_id": passage.document_id,
+        "start_index": passage.start,
+        "end_index": passage.end,
+        "score": hit.score,
+        "rank": hit.rank,
+    }
+    if passage.headings:
+        metadata["headings"] = list(passage.headings)
+    if passage.page is not None:
+        metadata["page"] = passage.page - 1  # langchain's loaders count from 0
+        metadata["page_label"] = str(passage.page)
+    return LangchainDocument(page_content=passage.text, metadata=metadata, id=passage.id)

@@ -1,0 +1,1 @@
+"""The files of an index: vectors, words, manifest, generations, journal. Open `store.py` first."""

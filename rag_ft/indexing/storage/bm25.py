@@ -1,0 +1,243 @@
+"""Words to passages: BM25 postings (bm25s), built, saved without pickle, mapped and searched."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import re
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.errors import IndexCorruptError
+from rag_ft.indexing.storage.folder import BM25, BM25_EMPTY, BM25_FILES
+from rag_ft.indexing.storage.reading import REPAIR, load_array, read_json, reading, save_array
+from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored
+
+_WORD = re.compile(r"\w+")
+K1 = 1.5
+B = 0.75
+
+_PARAMS = {
+    "k1": K1,
+    "b": B,
+    "delta": 0.5,
+    "method": "lucene",
+    "idf_method": "lucene",
+    "dtype": "float32",
+    "int_dtype": "int32",
+    "backend": "numpy",
+}
+_ARRAYS = ("data", "indices", "indptr")
+"""In the order of their files in `BM25_FILES`, before those of vocabulary and settings."""
+_VOCABULARY, _SETTINGS = BM25_FILES[-2:]
+
+STOPWORDS = frozenset(
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
+    "they this to was will with".split()
+)
+"""Lucene's English list: question words stay out of it, since passages hold them too seldom to mislead."""
+
+
+_IMPORTING = threading.Lock()
+
+
+def _bm25s() -> ModuleType:
+    """bm25s without JAX: where JAX is installed it would be started by the import, for a choice of the best that is not
+    used here, and started on a GPU it takes three quarters of the memory, which the reader then lacks.
+    """
+    with _IMPORTING:
+        if "bm25s" in sys.modules or "jax" in sys.modules:
+            return importlib.import_module("bm25s")
+        sys.modules["jax"] = None  # type: ignore[assignment]  # its import then fails as if it were not installed
+        try:
+            return importlib.import_module("bm25s")
+        finally:
+            del sys.modules["jax"]
+
+
+class Words:
+    """Text to index terms: lower case, runs of letters and digits, English stop words out, Porter 2 stems.
+
+    Single characters are kept ("rank 8"). Not safe to share between threads while one call runs: it locks.
+    """
+
+    def __init__(self) -> None:
+        import Stemmer
+
+        self._stemmer = Stemmer.Stemmer("english")
+        self._stems: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def of(self, text: str) -> list[str]:
+        """Terms of a text in order, repeats kept."""
+        words = [word for word in _WORD.findall(text.lower()) if word not in STOPWORDS]
+        with self._lock:
+            stems = self._stems
+            fresh = [word for word in set(words) if word not in stems]
+            if fresh:
+                if len(stems) > 500_000:
+                    stems.clear()
+                    fresh = list(set(words))
+                stems.update(zip(fresh, self._stemmer.stemWords(fresh), strict=True))
+            return [stems[word] for word in words]
+
+
+class Bm25Index:
+    """BM25 over numbered texts (Lucene's variant, k1 1.5, b 0.75). Safe for concurrent searches."""
+
+    def __init__(self, index: Any | None, size: int, folder: Path = Path(BM25)) -> None:
+        self._index = index
+        self._size = size
+        self._folder = folder
+        self._words = Words()
+
+    def __len__(self) -> int:
+        return self._size
+
+    @classmethod
+    def build(cls, texts: Iterable[str]) -> Bm25Index:
+        """Postings of the texts, numbered from 0; the same texts always give the same bytes."""
+        bm25s = _bm25s()
+        words = Words()
+        vocabulary: dict[str, int] = {"": 0}  # never empty, which bm25s could not store
+        numbered: list[list[int]] = [
+            [vocabulary.setdefault(word, len(vocabulary)) for word in words.of(text)] for text in texts
+        ]
+        if not any(numbered):
+            return cls(None, len(numbered))
+        index = bm25s.BM25(**_PARAMS, csc_backend="numpy")
+        index.scores = index.build_index_from_ids(
+            unique_token_ids=list(range(len(vocabulary))), corpus_token_ids=numbered, show_progress=False
+        )
+        index.vocab_dict = vocabulary
+        index.unique_token_ids_set = set(vocabulary.values())
+        return cls(index, len(numbered))
+
+    def save(self, folder: Path) -> None:
+        """Write arrays as .npy and the vocabulary as JSON into a folder, created if missing.
+
+        As bm25s would, but for short writes: numpy's own do not say that the disk is full. Raises OSError.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._index is None:
+            (folder / BM25_EMPTY).write_text(json.dumps({"num_docs": self._size}), encoding="utf-8")
+            return
+        for name, path in zip(_ARRAYS, BM25_FILES, strict=False):
+            save_array(folder / path, self._index.scores[name])
+        vocabulary = json.dumps(self._index.vocab_dict, ensure_ascii=False, separators=(",", ":"))
+        (folder / _VOCABULARY).write_text(vocabulary, encoding="utf-8")
+        params = {**_PARAMS, "num_docs": self._size, "version": importlib.metadata.version("bm25s")}
+        (folder / _SETTINGS).write_text(json.dumps(params, indent=4), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, *, mmap: bool = True) -> Bm25Index:
+        """Read what `save` wrote; files are expected to have had their checksums compared.
+
+        No setting is believed that is not this program's own. Raises IndexStoreError.
+        """
+        bm25s = _bm25s()
+        with reading(folder):
+            if (folder / BM25_EMPTY).exists():
+                return cls(None, _size(read_json(folder / BM25_EMPTY), folder / BM25_EMPTY))
+            params = read_json(folder / _SETTINGS)
+            size = _size(params, folder / _SETTINGS)
+            wrong = [name for name, value in _PARAMS.items() if name != "backend" and params.get(name) != value]
+            if wrong:
+                raise IndexCorruptError(f"{folder / _SETTINGS} has another {wrong[0]!r} than is ever used: {REPAIR}")
+            vocabulary = read_json(folder / _VOCABULARY)
+            paths = dict(zip(_ARRAYS, BM25_FILES, strict=False))
+            arrays = {name: load_array(folder / path, mmap=mmap) for name, path in paths.items()}
+            _check(folder, vocabulary, arrays)
+            index = bm25s.BM25(**_PARAMS, csc_backend="numpy")
+            index.scores = {**arrays, "num_docs": size}
+            index.nonoccurrence_array = None
+            index.vocab_dict = vocabulary
+            index.unique_token_ids_set = set(vocabulary.values())
+            return cls(index, size, folder)
+
+    def equals(self, other: Bm25Index) -> bool:
+        """Whether both hold the same words, postings and scores."""
+        if self._size != other._size or (self._index is None) != (other._index is None):
+            return False
+        if self._index is None or other._index is None:
+            return True
+        return self._index.vocab_dict == other._index.vocab_dict and all(
+            np.array_equal(self._index.scores[name], other._index.scores[name])
+            for name in ("data", "indices", "indptr")
+        )
+
+    def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[list[Scored]]:
+        """The k best texts for each query that share a word with it; equal scores in row order.
+
+        `allowed`: only these rows. Word statistics are those of all texts.
+        """
+        return [self._search_one(query, k, allowed) for query in queries]
+
+    def scores(self, query: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The scores of some rows for one query, as `search` gives them; 0 for a text that shares no word."""
+        found = self._scores(query)
+        if found is None:
+            return np.zeros(len(rows), dtype=np.float64)
+        return _rounded(found[rows])
+
+    def _scores(self, query: str) -> NDArray[np.float32] | None:
+        """The scores of all rows, or None where no word of the query is known."""
+        if self._index is None:
+            return None
+        vocabulary = self._index.vocab_dict
+        known = [vocabulary[word] for word in self._words.of(query) if word in vocabulary]
+        if not known:
+            return None
+        with reading(self._folder):
+            scores: NDArray[np.float32] = self._index.get_scores_from_ids(known)
+        return scores
+
+    def _search_one(self, query: str, k: int, allowed: NDArray[np.int64] | None) -> list[Scored]:
+        scores = self._scores(query)
+        if scores is None or k <= 0:
+            return []
+        rows = np.flatnonzero(scores) if allowed is None else allowed[scores[allowed] > 0]
+        found = _rounded(scores[rows])
+        if len(rows) > 4 * k:
+            threshold = np.partition(found, -k)[-k]
+            rows, found = rows[found >= threshold], found[found >= threshold]
+        order = np.argsort(-found, kind="stable")[:k]
+        return [Scored(int(rows[place]), float(found[place])) for place in order]
+
+
+def _size(params: Any, path: Path) -> int:
+    """The number of texts that settings speak of."""
+    size = params.get("num_docs") if isinstance(params, dict) else None
+    if type(size) is not int or size < 0:
+        raise IndexCorruptError(f"{path} does not say of how many texts: {REPAIR}")
+    return size
+
+
+def _check(folder: Path, vocabulary: Any, arrays: dict[str, NDArray[Any]]) -> None:
+    """Raise IndexCorruptError unless each word of the vocabulary has postings."""
+    for name, path in zip(_ARRAYS, BM25_FILES, strict=False):
+        types = (np.float32,) if name == "data" else (np.int32, np.int64)
+        if arrays[name].dtype not in types or arrays[name].ndim != 1:
+            raise IndexCorruptError(f"{folder / path} does not hold postings: {REPAIR}")
+    starts = arrays["indptr"]
+    if (
+        not isinstance(vocabulary, dict)
+        or list(vocabulary.values()) != list(range(len(vocabulary)))
+        or len(starts) != len(vocabulary) + 1
+        or int(starts[0]) != 0
+        or not bool(np.all(starts[1:] >= starts[:-1]))
+        or not int(starts[-1]) == len(arrays["data"]) == len(arrays["indices"])
+    ):
+        raise IndexCorruptError(f"{folder} holds words and postings that do not belong together: {REPAIR}")
+
+
+def _rounded(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(scores.astype(np.float64).round(SCORE_DECIMALS), dtype=np.float64)

@@ -1,0 +1,261 @@
+"""The files of one committed state of an index: writing them, and reading them in any order."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap as mmap_module
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from rag_ft.errors import IndexCorruptError
+from rag_ft.indexing.storage.bm25 import Bm25Index
+from rag_ft.indexing.storage.folder import (
+    BM25,
+    DOCUMENTS,
+    KEYS,
+    MANIFEST,
+    PASSAGES,
+    RAW_VECTORS,
+    SENTINEL_VECTORS,
+    SENTINELS,
+    TABLE,
+    VECTORS,
+    offsets_path,
+)
+from rag_ft.indexing.storage.journal import KEY_BYTES
+from rag_ft.indexing.storage.manifest import Manifest, index_fingerprint
+from rag_ft.indexing.storage.reading import REPAIR, load_array, read_json, reading, save_array
+from rag_ft.indexing.storage.vectors import VectorIndex, kind_of, read_vectors, stored_vectors
+from rag_ft.schema import Document, Metadata, Passage
+
+_RETRIES = 20
+
+
+class LinesWriter:
+    """Writes a JSON Lines file and, beside it, where each line starts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+        self._lengths: list[NDArray[np.int64]] = []
+        self.size = 0
+        """Bytes written so far."""
+
+    def write(self, data: bytes, lengths: Sequence[int] | NDArray[np.int64]) -> None:
+        """Append whole lines; `lengths` in bytes, line ends included."""
+        self._file.write(data)
+        self._lengths.append(np.asarray(lengths, dtype=np.int64))
+        self.size += len(data)
+
+    def close(self) -> None:
+        """Finish both files."""
+        self._file.close()
+        lengths = np.concatenate([np.zeros(1, dtype=np.int64), *self._lengths])
+        save_array(offsets_path(self._path), np.cumsum(lengths, dtype=np.int64))
+
+    def abandon(self) -> None:
+        """Let go of the file, which is deleted next; an open one would go on taking its space."""
+        with contextlib.suppress(OSError):  # a full disk takes no more of what it still holds
+            self._file.close()
+
+
+def json_line(content: Any) -> bytes:
+    """One line of JSON, with its end."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+class Lines:
+    """A JSON Lines file mapped into memory, read line by line in any order. Safe for concurrent readers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offsets: NDArray[np.int64] = load_array(offsets_path(path), mmap=True)
+        with reading(path), path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            # An empty file cannot be mapped.
+            self._data = mmap_module.mmap(file.fileno(), 0, access=mmap_module.ACCESS_READ) if size else b""
+        offsets = self._offsets
+        if offsets.dtype != np.int64 or offsets.ndim != 1 or len(offsets) == 0 or int(offsets[-1]) != size:
+            raise IndexCorruptError(f"{path} does not have the length its offsets tell: {REPAIR}")
+        if int(offsets[0]) != 0 or not bool(np.all(offsets[1:] > offsets[:-1])):
+            raise IndexCorruptError(f"{offsets_path(path)} holds line starts that do not rise: {REPAIR}")
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def raw(self, start: int, stop: int) -> bytes:
+        """The bytes of some lines in a row."""
+        return bytes(self._data[int(self._offsets[start]) : int(self._offsets[stop])])
+
+    def lengths(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The lengths in bytes of some lines in a row."""
+        lengths: NDArray[np.int64] = np.diff(self._offsets[start : stop + 1])
+        return lengths
+
+    def __getitem__(self, row: int) -> Any:
+        with reading(self.path):
+            return json.loads(self.raw(row, row + 1))
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """What is known of a document without reading its text."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    id: str
+    fingerprint: str
+    title: str
+    source: str
+    metadata: Metadata
+    passages: Annotated[int, Field(ge=0, strict=True)]
+    file: str = ""
+    """The file that it was read from, as `Corpus.file`; empty where that is its id, or where it was in memory."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the table file."""
+        return {
+            **({"file": self.file} if self.file else {}),
+            "id": self.id,
+            "fingerprint": self.fingerprint,
+            "title": self.title,
+            "source": self.source,
+            "metadata": self.metadata,
+            "passages": self.passages,
+        }
+
+
+def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
+    """What the passage file holds: all that the table does not already say of its document."""
+    # Chunking leaves a long title off, so a passage need not have its document's.
+    own_title = {} if passage.title == document_title else {"title": passage.title}
+    return {
+        "start": passage.start,
+        "end": passage.end,
+        "page": passage.page,
+        "headings": list(passage.headings),
+        "text": passage.text,
+        **own_title,
+    }
+
+
+class Generation:
+    """The files of one committed state of an index, open for reading. Immutable.
+
+    What the manifest says of them is compared, whoever wrote its checksum: names, sizes and sums are not enough where
+    both were changed. Raises IndexStoreError, here and in every later read.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, *, mmap: bool) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.passages = Lines(folder / PASSAGES)
+        self.documents = Lines(folder / DOCUMENTS)
+        self.table = _read_table(folder / TABLE)
+        with reading(folder / TABLE):
+            counts = np.array([0, *(row.passages for row in self.table)], dtype=np.int64)
+        self.firsts: NDArray[np.int64] = np.cumsum(counts)
+        """Row of each document's first passage, and after the last one the number of passages."""
+        self.row_of = {row.id: number for number, row in enumerate(self.table)}
+        self.keys: NDArray[np.uint8] = load_array(folder / KEYS, mmap=mmap)
+        raw = read_vectors(folder / VECTORS, mmap=mmap)
+        stored = stored_vectors(raw)
+        vectors = load_array(folder / RAW_VECTORS, mmap=mmap) if stored is None else stored
+        self.vectors = VectorIndex(raw, manifest.kind, manifest.search_effort, vectors, folder / VECTORS)
+        self.bm25 = Bm25Index.load(folder / BM25, mmap=mmap)
+        self.sentinel_texts = _read_texts(folder / SENTINELS)
+        self.sentinel_vectors: NDArray[np.float32] = load_array(folder / SENTINEL_VECTORS, mmap=False)
+        self._check(raw)
+
+    def _check(self, raw: Any) -> None:
+        """Compare the files with the manifest and with each other."""
+        manifest, passages = self.manifest, self.manifest.counts.passages
+        dimension = manifest.embedder.dimension
+        texts = self.sentinel_texts
+        rows = (len(self.passages), len(self.keys), len(self.vectors), len(self.bm25), int(self.firsts[-1]))
+        if {*rows} != {passages} or len(self.documents) != len(self.table):
+            raise IndexCorruptError(f"{self.folder} holds files that do not belong together: {REPAIR}")
+        if manifest.counts.documents != len(self.table) or len(self.row_of) != len(self.table):
+            raise self._differs("counts.documents", TABLE)
+        if kind_of(raw) != (manifest.kind if passages else "flat"):
+            raise self._differs("kind", VECTORS)
+        vectors = self.vectors.vectors
+        if vectors.shape != (passages, dimension) or vectors.dtype != np.float32 or raw.d != dimension:
+            raise self._differs("embedder.dimension", VECTORS)
+        if self.keys.shape != (passages, KEY_BYTES) or self.keys.dtype != np.uint8:
+            raise IndexCorruptError(f"{self.folder / KEYS} does not hold keys: {REPAIR}")
+        if (
+            bool(texts) != bool(passages)
+            or self.sentinel_vectors.shape != (len(texts), dimension)
+            or self.sentinel_vectors.dtype != np.float32
+        ):
+            raise IndexCorruptError(f"{self.folder / SENTINELS} does not hold the texts of its vectors: {REPAIR}")
+        with reading(self.folder / TABLE):
+            prints = (row.fingerprint for row in self.table)
+            fingerprint = index_fingerprint(prints, manifest.embedder.fingerprint, manifest.chunking)
+        if fingerprint != manifest.fingerprint:
+            raise self._differs("fingerprint", TABLE)
+
+    def _differs(self, field: str, name: str) -> IndexCorruptError:
+        manifest = self.folder.parent.parent / MANIFEST
+        return IndexCorruptError(f"{manifest} says another {field!r} than {self.folder / name} has: {REPAIR}")
+
+    def __len__(self) -> int:
+        return len(self.passages)
+
+    def passage(self, row: int) -> Passage:
+        """The passage of a row."""
+        number = int(np.searchsorted(self.firsts, row, side="right")) - 1
+        return self._passage(self.table[number], self.passages[row])
+
+    def passages_of(self, number: int) -> Iterator[Passage]:
+        """The passages of a document, by its number in the table, in order."""
+        for row in range(int(self.firsts[number]), int(self.firsts[number + 1])):
+            yield self._passage(self.table[number], self.passages[row])
+
+    def _passage(self, document: TableRow, content: dict[str, Any]) -> Passage:
+        with reading(self.passages.path):
+            return Passage(
+                id=f"{document.id}#{content['start']}-{content['end']}",
+                document_id=document.id,
+                text=content["text"],
+                start=content["start"],
+                end=content["end"],
+                title=content.get("title", document.title),
+                source=document.source,
+                headings=tuple(content["headings"]),
+                page=content["page"],
+                metadata=document.metadata,
+            )
+
+    def document(self, number: int) -> Document:
+        """A document, by its number in the table."""
+        content = self.documents[number]
+        with reading(self.documents.path):
+            return Document.model_validate(content)
+
+
+_ROWS = TypeAdapter(TableRow)
+
+
+_TEXTS = TypeAdapter(list[str])
+
+
+def _read_texts(path: Path) -> list[str]:
+    with reading(path):
+        texts = _TEXTS.validate_python(read_json(path))
+        "".join(texts).encode()  # half of a surrogate pair is no text
+        return texts
+
+
+def _read_table(path: Path) -> list[TableRow]:
+    with reading(path), path.open("rb") as file:
+        return [_ROWS.validate_python(json.loads(line)) for line in file]

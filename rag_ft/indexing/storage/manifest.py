@@ -1,0 +1,208 @@
+"""What an index says about itself and about work done on it: the manifest and the reports. Records only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
+
+from rag_ft.errors import first_problem
+from rag_ft.indexing.storage.folder import (
+    BM25,
+    BM25_EMPTY,
+    BM25_FILES,
+    FORMAT,
+    KEYS,
+    LINES_FILES,
+    RAW_VECTORS,
+    SENTINEL_VECTORS,
+    SENTINELS,
+    TABLE,
+    VECTORS,
+    content_checksum,
+    is_name,
+)
+from rag_ft.indexing.storage.vectors import Kind, KindChoice
+from rag_ft.schema import Record
+
+METRIC = "inner product of normalised vectors (cosine)"
+
+_LARGEST_EFFORT = 4096
+"""Eight times the largest that is ever chosen: more is damage, and would take a search's memory."""
+_LARGEST = 2**31
+_ALWAYS = frozenset({*LINES_FILES, TABLE, KEYS, VECTORS, SENTINELS, SENTINEL_VECTORS})
+_WORDS = frozenset(f"{BM25}/{name}" for name in BM25_FILES)
+_NO_WORDS = frozenset({f"{BM25}/{BM25_EMPTY}"})
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=0)]
+"""Half of a surrogate pair, which is no UTF-8, is not let through where a length is counted."""
+Count = Annotated[int, Field(ge=0)]
+
+
+class EmbedderEntry(Record):
+    """The embedder that made the vectors."""
+
+    name: Text
+    fingerprint: Text
+    dimension: int = Field(ge=1, le=_LARGEST)
+    max_tokens: int = Field(ge=1)
+
+
+class FileEntry(Record):
+    """One file of the generation, as it was written."""
+
+    size: Count
+    sha256: Sha256
+
+
+class Counts(Record):
+    """How much the index holds."""
+
+    documents: Count
+    passages: Count
+
+
+class Manifest(Record):
+    """`manifest.json`: what the index is made of. Replacing this file is the only moment an index changes.
+
+    What can be wrong in itself is refused here, checksum or not; what must agree with the files, where they are opened.
+    """
+
+    format: int = Field(default=FORMAT, ge=1, le=FORMAT)
+    generation: str
+    """Folder under `generations/` that holds the files."""
+    created: str
+    """UTC, ISO 8601."""
+    fingerprint: Sha256
+    """SHA-256 over the fingerprints of documents and embedder, and the chunking: equal for equal content."""
+    embedder: EmbedderEntry
+    metric: str = METRIC
+    chunking: dict[str, JsonValue]
+    kind: Kind
+    kind_choice: KindChoice
+    """What was asked for; "auto" is decided anew whenever the index is written."""
+    search_effort: int
+    """HNSW: efSearch, IVF-PQ: lists probed, flat: 0."""
+    recall_at_10: float = Field(ge=0, le=1, allow_inf_nan=False)
+    """Against exact search, measured when documents were last built or added; 1 for flat."""
+    counts: Counts
+    versions: dict[Text, Text]
+    """Versions of the libraries that wrote it."""
+    files: dict[str, FileEntry]
+    """By path inside the generation's folder."""
+
+    @field_validator("generation")
+    @classmethod
+    def _a_name_and_no_path(cls, generation: str) -> str:
+        if not is_name(generation):
+            raise ValueError(f"{generation[:40]!r} is not a generation's name, 16 hex digits")
+        return generation
+
+    @field_validator("created")
+    @classmethod
+    def _a_time(cls, created: str) -> str:
+        datetime.fromisoformat(created)
+        return created
+
+    @field_validator("metric")
+    @classmethod
+    def _the_metric(cls, metric: str) -> str:
+        if metric != METRIC:
+            raise ValueError(f"{metric[:40]!r} is not the metric of this program's indexes")
+        return metric
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Manifest:
+        from rag_ft.indexing.chunking import ChunkingConfig
+
+        try:
+            chunking = ChunkingConfig.model_validate({"rules": 1} | self.chunking, strict=True)
+        except ValidationError as error:
+            raise ValueError(f"chunking.{first_problem(error)}") from error
+        if chunking.max_tokens > self.embedder.max_tokens:
+            raise ValueError(f"chunking.max_tokens is {chunking.max_tokens}, beyond the embedder's")
+        least = 0 if self.kind == "flat" or not self.counts.passages else 1
+        most = 0 if self.kind == "flat" else _LARGEST_EFFORT
+        if not least <= self.search_effort <= most:
+            raise ValueError(f"search_effort is {self.search_effort}, for {self.kind} it is from {least} to {most}")
+        if self.kind_choice not in ("auto", self.kind):
+            raise ValueError(f"kind_choice is {self.kind_choice!r} and kind {self.kind!r}")
+        extra = {RAW_VECTORS} if self.kind == "ivf-pq" and self.counts.passages else set()
+        if self.files.keys() not in (_ALWAYS | _WORDS | extra, _ALWAYS | _NO_WORDS | extra):
+            wrong = sorted((_ALWAYS | extra) - self.files.keys()) or sorted(self.files.keys() - _ALWAYS - extra)
+            raise ValueError(f"files is not the list of an index's files ({[name[:40] for name in wrong[:1]]})")
+        return self
+
+    def to_bytes(self) -> bytes:
+        """The file's content: the fields and `checksum`, the SHA-256 of all the others."""
+        content = self.model_dump(mode="json")
+        content["checksum"] = content_checksum(content)
+        return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def index_fingerprint(fingerprints: Iterable[str], embedder: str, chunking: Mapping[str, JsonValue]) -> str:
+    """SHA-256 over the documents' fingerprints (in any order), the embedder's, and the chunking."""
+    content = {"documents": sorted(fingerprints), "embedder": embedder, "chunking": dict(chunking)}
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Failure(NamedTuple):
+    """A document that could not be taken in."""
+
+    source: str
+    reason: str
+
+
+class BuildReport(Record):
+    """What a build or an addition did."""
+
+    added: tuple[str, ...] = ()
+    """Ids of documents that were not there before."""
+    changed: tuple[str, ...] = ()
+    unchanged: int = 0
+    removed: tuple[str, ...] = ()
+    """Ids of documents that the source no longer has."""
+    kept: tuple[str, ...] = ()
+    """Ids of documents that cannot be read now and stay in the index as they were read before."""
+    passages: int = 0
+    """Passages in the index now."""
+    passages_embedded: int = 0
+    """Passages whose vector was computed in this run; all others were reused."""
+    failures: tuple[Failure, ...] = ()
+    skipped: tuple[Failure, ...] = ()
+    """Files that were left alone: an unsupported format, hidden files."""
+    seconds: float = 0.0
+
+
+class RemovalReport(Record):
+    """What a removal did, or would do."""
+
+    dry_run: bool
+    documents: tuple[str, ...]
+    """Ids of the documents removed."""
+    passages: int
+    """Passages removed with them."""
+    remaining_documents: int
+    remaining_passages: int
+
+
+class Check(Record):
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class VerifyReport(Record):
+    """The outcome of `Index.verify`."""
+
+    ok: bool
+    """True where every check is."""
+    checks: tuple[Check, ...]

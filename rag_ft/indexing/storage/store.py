@@ -1,0 +1,233 @@
+"""An index on disk: its folder, its lock, its generations, and the only way in and out of them.
+
+    path/manifest.json          the only commit point, replaced atomically
+    path/generations/<id>/      the files the manifest speaks of; never changed once committed
+    path/.journal/              vectors of a build that is under way, kept when it is killed
+    path/.lock                  held by the one writer
+    path/.rag-ft-index          says that the folder is rag_ft's
+
+A writer fills a new generation, replaces the manifest, then deletes the former generation. Readers that
+have the former one open keep it (its files are unlinked, not overwritten); one that comes in between reads
+the manifest again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from rag_ft.errors import (
+    IndexCorruptError,
+    IndexFormatError,
+    IndexLockedError,
+    IndexMissingError,
+    IndexStoreError,
+    first_problem,
+)
+from rag_ft.files import fsync, is_real_folder, sha256_of, sync_tree, write_atomic
+from rag_ft.indexing.storage.folder import (
+    FORMAT,
+    GENERATIONS,
+    JOURNAL,
+    LOCK,
+    MANIFEST,
+    MANIFEST_BYTES,
+    check_may_write,
+    content_checksum,
+    foreign_in_index,
+    is_generation,
+    mark,
+    remove_generation,
+    remove_journal,
+    unfinished_manifests,
+)
+from rag_ft.indexing.storage.generation import _RETRIES, Generation
+from rag_ft.indexing.storage.manifest import FileEntry, Manifest
+from rag_ft.indexing.storage.reading import REPAIR, reading, regular_size, say_os_error
+
+logger = logging.getLogger(__name__)
+
+
+VerifyLevel: TypeAlias = Literal["quick", "full", "none"]
+
+
+_KEPT = "the former index is untouched, and what was embedded so far is kept"
+
+
+class IndexStore:
+    """The folder of one index."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest_path = path / MANIFEST
+        self.generations = path / GENERATIONS
+        self.journal = path / JOURNAL
+
+    def read_manifest(self) -> Manifest:
+        """The manifest, its own checksum compared. Raises IndexStoreError of the fitting kind."""
+        path = self.manifest_path
+        try:
+            size = regular_size(path)
+            data = path.read_bytes() if size <= MANIFEST_BYTES else b"-"
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise IndexMissingError(
+                f"there is no index at {self.path}: build one with 'rag-ft index build' or give another folder"
+            ) from error
+        except OSError as error:
+            raise say_os_error(error, path) from error
+        try:
+            content = json.loads(data)
+            if not isinstance(content, dict):
+                raise ValueError("not an object")
+            signed = content.get("checksum") == content_checksum(content)
+        except Exception as error:  # whatever bytes that are no JSON raise
+            what = "is empty" if not data else "is not the JSON of an index manifest"
+            raise IndexCorruptError(f"{path} {what}: {REPAIR}") from error
+        version = content.pop("format", None)
+        if type(version) is int and version > FORMAT:
+            raise IndexFormatError(
+                f"{path} is in index format {version} of a newer rag_ft, this one reads up to {FORMAT}: "
+                "upgrade rag_ft, or build the index again in another folder"
+            )
+        if not signed:
+            raise IndexCorruptError(f"{path} was edited or damaged (its own checksum differs): {REPAIR}")
+        content.pop("checksum")
+        try:
+            return Manifest.model_validate({"format": version, **content}, strict=True)
+        except ValidationError as error:
+            raise IndexCorruptError(f"{path} is not what an index writes ({first_problem(error)}): {REPAIR}") from error
+
+    @contextlib.contextmanager
+    def writing(self, timeout_s: float, kept: str = _KEPT) -> Iterator[None]:
+        """Hold the index as its one writer; errors of the file system inside become IndexStoreError.
+
+        A folder that is no index, and not empty either, is refused before anything is written to it: UsageError.
+        `kept`: what a full disk leaves of the work.
+        """
+        try:
+            check_may_write(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / LOCK)
+            try:
+                lock.acquire(timeout=timeout_s)
+            except Timeout as error:
+                raise IndexLockedError(
+                    f"another process is writing the index at {self.path}: wait until it is done or end it, "
+                    "then try again"
+                ) from error
+            try:
+                mark(self.path)
+                yield
+            finally:
+                lock.release()
+        except OSError as error:
+            raise say_os_error(error, self.path, kept) from error
+
+    def committed_generation(self) -> str | None:
+        """Name of the generation that the manifest speaks of; None where there is no readable manifest."""
+        try:
+            return self.read_manifest().generation
+        except IndexStoreError:
+            return None
+
+    def new_generation(self) -> Path:
+        """An empty folder for the files of the next generation."""
+        folder = self.generations / f"{secrets.token_hex(8)}"
+        folder.mkdir(parents=True)
+        return folder
+
+    def abandon(self, folder: Path) -> None:
+        """Delete a generation that will not be committed, unless it was, and something failed after that."""
+        if self.committed_generation() != folder.name:
+            with contextlib.suppress(OSError):
+                remove_generation(folder, inside=self.path)
+
+    def commit(self, manifest: Manifest) -> None:
+        """Make the manifest the index's own, then delete everything that it does not speak of.
+
+        The new generation is opened before: what cannot be read again never takes the place of what can.
+        """
+        Generation(self.generations / manifest.generation, manifest, mmap=True)
+        fsync(self.generations)
+        fsync(self.path)
+        write_atomic(self.manifest_path, manifest.to_bytes())
+        try:
+            self.sweep(manifest.generation, journal=True)
+        except OSError as error:
+            raise IndexStoreError(
+                f"the index at {self.path} is written, but not all that it replaces could be removed"
+                f" ({error.strerror or error}): the next build, add or remove clears it"
+            ) from error
+
+    def sweep(self, keep: str | None, *, journal: bool) -> None:
+        """Delete generations other than `keep`, temporary files, and the journal if asked to: only what is ours."""
+        if is_real_folder(self.generations):
+            for folder in self.generations.iterdir():
+                if folder.name != keep:
+                    remove_generation(folder, inside=self.path)
+        for leftover in unfinished_manifests(self.path):
+            leftover.unlink(missing_ok=True)
+        if journal:
+            remove_journal(self.journal, inside=self.path)
+        if foreign := foreign_in_index(self.path):
+            more = f" and {len(foreign) - 1} more" if foreign[1:] else ""
+            logger.warning("rag_ft did not write %s%s and leaves it alone: keep such files elsewhere", foreign[0], more)
+        if self.path.exists():
+            fsync(self.path)
+
+
+def seal(folder: Path) -> dict[str, FileEntry]:
+    """Make a generation durable; returns size and checksum of each file by its path in the folder."""
+    sync_tree(folder)
+    return {
+        path.relative_to(folder).as_posix(): FileEntry(size=path.stat().st_size, sha256=sha256_of(path, fresh=True))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def check_files(folder: Path, files: dict[str, FileEntry], *, level: VerifyLevel) -> None:
+    """Raise IndexCorruptError for the first file that is not as written, FileNotFoundError if it is gone.
+
+    quick: size and SHA-256; a file of 8 MiB or more is only read again if its size or times changed since its
+    checksum was last taken. full: everything is read. none: sizes only.
+    """
+    for name, entry in files.items():
+        path = folder / name
+        size = regular_size(path)
+        if size != entry.size:
+            what = "is empty" if size == 0 else f"has {size:,} bytes"
+            raise IndexCorruptError(f"{path} {what} instead of {entry.size:,}: {REPAIR}")
+        if level != "none" and sha256_of(path, fresh=level == "full") != entry.sha256:
+            raise IndexCorruptError(f"{path} was edited or damaged (its checksum differs): {REPAIR}")
+
+
+def open_generation(store: IndexStore, *, verify: VerifyLevel, mmap: bool = True) -> Generation:
+    """The committed generation of an index, its files checked. Raises IndexStoreError of the fitting kind."""
+    manifest = store.read_manifest()
+    for _ in range(_RETRIES):
+        folder = store.generations / manifest.generation
+        try:
+            with reading(folder):
+                if not is_generation(folder):
+                    if os.path.lexists(folder):
+                        raise IndexCorruptError(f"{folder} is a link or a file where a folder was written: {REPAIR}")
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+                check_files(folder, manifest.files, level=verify)
+                return Generation(folder, manifest, mmap=mmap)
+        except IndexStoreError:
+            newest = store.read_manifest()
+            if newest.generation == manifest.generation:
+                raise
+            manifest = newest  # a writer has replaced the generation meanwhile
+    raise IndexLockedError(f"the index at {store.path} is being written over and over: try again later")

@@ -1,0 +1,386 @@
+"""Vectors in FAISS: the kinds of index, built, measured, written, mapped and searched.
+
+Knows nothing of passages.
+
+Rows are numbered from 0; the metric is the inner product, of normalised vectors and so the cosine.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.errors import IndexCorruptError, UsageError
+from rag_ft.indexing.storage.folder import VECTORS
+from rag_ft.indexing.storage.reading import REPAIR, reading
+
+Kind: TypeAlias = Literal["flat", "hnsw", "ivf-pq"]
+
+
+KindChoice: TypeAlias = Literal["auto", "flat", "hnsw", "ivf-pq"]
+
+
+FLAT_UP_TO = 200_000
+"""Exact search of 200,000 vectors of 384 numbers takes 30 ms on one core.
+
+That is what embedding the question takes: an approximate index would cost recall and save little.
+"""
+
+
+HNSW_UP_TO = 2_000_000
+"""Beyond it the graph and the vectors (about 1.8 kB each) outgrow 4 GB of memory.
+
+Product quantisation keeps 56 bytes.
+"""
+
+
+HNSW_NEIGHBOURS = 32
+
+
+HNSW_BUILD_EFFORT = 200
+
+
+RECALL_AT = 10
+
+
+RECALL_WANTED = 0.95
+
+
+SCORE_DECIMALS = 6
+"""Scores are rounded to what float32 embedding reproduces whatever the batch, so that rankings do too."""
+
+
+_SPARE = 16
+
+
+_SCAN_BLOCK = 8192
+
+
+_EXACT_FILTER_UP_TO = 100_000
+
+
+_SEED = 20_240_229
+
+
+class Scored(NamedTuple):
+    """One row of a ranking."""
+
+    row: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard an approximate index searches, and what that finds."""
+
+    search: int
+    """HNSW: efSearch; IVF-PQ: lists probed; flat: 0."""
+    recall_at_10: float
+    """Share of the exact ten nearest that the index finds, over sampled queries; 1 for flat."""
+
+
+def _faiss() -> Any:
+    """The library, loaded when vectors are first met; its type stubs lag behind it."""
+    return importlib.import_module("faiss")
+
+
+def choose_kind(choice: KindChoice, rows: int) -> Kind:
+    """The kind for that many rows: the one asked for, or by size where "auto". Raises UsageError."""
+    if choice == "auto":
+        return "flat" if rows <= FLAT_UP_TO else "hnsw" if rows <= HNSW_UP_TO else "ivf-pq"
+    if choice not in ("flat", "hnsw", "ivf-pq"):
+        raise UsageError(f"there is no index kind {choice!r}: use auto, flat, hnsw or ivf-pq")
+    return choice
+
+
+def build_vectors(
+    vectors: NDArray[np.float32], kind: Kind, queries: Callable[[], NDArray[np.float32]]
+) -> tuple[Any, Effort]:
+    """A FAISS index over the rows, and the least search effort whose recall@10 against exact search is 0.95.
+
+    `queries` gives vectors to measure with, shape (n, d); it is called for approximate kinds only. They
+    should be embedded texts: mixtures of stored vectors gave recalls of 0.96 where real questions had 0.64.
+    """
+    faiss = _faiss()
+    rows, dimension = vectors.shape
+    if kind == "flat" or rows == 0:
+        index = faiss.IndexFlatIP(dimension)
+        index.add(np.ascontiguousarray(vectors))
+        return index, Effort(0, 1.0)
+    if kind == "hnsw":
+        index = faiss.IndexHNSWFlat(dimension, HNSW_NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = HNSW_BUILD_EFFORT
+        index.add(np.ascontiguousarray(vectors))
+        efforts = [32, 64, 128, 256, 512]
+    else:
+        index = _train_ivf_pq(vectors)
+        for start in range(0, rows, _SCAN_BLOCK):
+            index.add(np.ascontiguousarray(vectors[start : start + _SCAN_BLOCK]))
+        efforts = sorted({min(index.nlist, probes) for probes in (4, 8, 16, 32, 64, 128, 256, 512)})
+    return index, _measure_effort(index, kind, vectors, np.ascontiguousarray(queries()), efforts)
+
+
+def _measure_effort(
+    index: Any, kind: Kind, vectors: NDArray[np.float32], queries: NDArray[np.float32], efforts: Sequence[int]
+) -> Effort:
+    exact = _exact_rows(vectors, queries)
+    wanted = max(1, sum(len(rows) for rows in exact))
+    best = Effort(efforts[-1], 0.0)
+    for effort in efforts:
+        found = VectorIndex(index, kind, effort, vectors).search(queries, RECALL_AT)
+        hits = sum(len({hit.row for hit in hits} & rows) for hits, rows in zip(found, exact, strict=True))
+        best = Effort(effort, round(hits / wanted, 4))
+        if best.recall_at_10 >= RECALL_WANTED:
+            break
+    return best
+
+
+def _train_ivf_pq(vectors: NDArray[np.float32]) -> Any:
+    faiss = _faiss()
+
+    rows, dimension = vectors.shape
+    lists = max(1, min(int(4 * math.sqrt(rows)), rows // 39))
+    bits = max(1, min(8, int(math.log2(rows))))
+    # 8 numbers to a code byte where the dimension allows.
+    parts = next(
+        parts
+        for parts in (dimension // 8, dimension // 4, dimension // 2, dimension, 1)
+        if parts and dimension % parts == 0
+    )
+    quantizer = faiss.IndexFlatIP(dimension)
+    index = faiss.IndexIVFPQ(quantizer, dimension, lists, parts, bits, faiss.METRIC_INNER_PRODUCT)
+    for clustering in (index.cp, index.pq.cp):
+        clustering.min_points_per_centroid = 1  # a small corpus is no reason for a warning on stderr
+        clustering.seed = 1234
+    sample = vectors
+    most = max(256 * 64, 64 * lists)
+    if rows > most:
+        chosen = np.sort(np.random.default_rng(_SEED).choice(rows, size=most, replace=False))
+        sample = vectors[chosen]
+    if rows == 1:
+        sample = np.repeat(sample, 2, axis=0)  # one bit of code needs two training points
+    index.train(np.ascontiguousarray(sample))
+    return index
+
+
+def _exact_rows(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> list[set[int]]:
+    faiss = _faiss()
+
+    exact = faiss.IndexFlatIP(vectors.shape[1])
+    rows: list[set[int]] = []
+    kept_scores = np.full((len(queries), 0), 0, dtype=np.float32)
+    kept_rows = np.zeros((len(queries), 0), dtype=np.int64)
+    for start in range(0, len(vectors), 65_536):
+        exact.reset()
+        exact.add(np.ascontiguousarray(vectors[start : start + 65_536]))
+        scores, found = exact.search(queries, min(RECALL_AT, exact.ntotal))
+        kept_scores = np.concatenate([kept_scores, scores], axis=1)
+        kept_rows = np.concatenate([kept_rows, found + start], axis=1)
+    order = np.argsort(-kept_scores, axis=1, kind="stable")[:, :RECALL_AT]
+    for row, chosen in enumerate(order):
+        rows.append({int(found) for found in kept_rows[row, chosen]})
+    return rows
+
+
+def write_vectors(index: Any, path: Path) -> None:
+    """Write a FAISS index; raises OSError, also for FAISS's own write errors.
+
+    The bytes go through a file of Python's: FAISS's own writer prints to stderr that its last bytes found no room, and
+    returns as if they had.
+    """
+    faiss = _faiss()
+    reason: OSError | None = None
+
+    def write(data: bytes) -> int:
+        nonlocal reason
+        try:
+            return file.write(data)
+        except OSError as error:
+            reason = error
+            return 0
+
+    with path.open("wb") as file:
+        try:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(write))
+        except RuntimeError as error:
+            raise reason or OSError(errno.EIO, str(error), os.fspath(path)) from error
+
+
+def read_vectors(path: Path, *, mmap: bool) -> Any:
+    """A FAISS index from a file whose checksum has been compared, mapped into memory where FAISS can.
+
+    Only the kinds that are built here are let in. Raises IndexStoreError.
+    """
+    faiss = _faiss()
+
+    flags = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP) if mmap else 0
+    with reading(path):
+        try:
+            index = faiss.read_index(os.fspath(path), flags)
+        except (RuntimeError, MemoryError) as error:
+            path.stat()  # a file that is gone is that and no damage
+            reason = (str(error).strip().splitlines() or ["MemoryError"])[-1][:160]
+            raise IndexCorruptError(f"{path} cannot be read by FAISS ({reason}): {REPAIR}") from error
+        allowed = (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexHNSWFlat, faiss.IndexIVFPQ)
+        inner = [faiss.downcast_index(index.quantizer)] if type(index) is faiss.IndexIVFPQ else []
+        for part in [index, *inner]:
+            if type(part) not in allowed:
+                raise IndexCorruptError(
+                    f"{path} holds a FAISS {type(part).__name__}, which this program never writes: {REPAIR}"
+                )
+        if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+            raise IndexCorruptError(f"{path} does not search by inner product: {REPAIR}")
+        return index
+
+
+def kind_of(index: Any) -> Kind:
+    """The kind that a FAISS index is, of those that are let in."""
+    faiss = _faiss()
+
+    return "hnsw" if type(index) is faiss.IndexHNSWFlat else "ivf-pq" if type(index) is faiss.IndexIVFPQ else "flat"
+
+
+def stored_vectors(index: Any) -> NDArray[np.float32] | None:
+    """The vectors inside a flat or HNSW index as a read-only view, shape (n, d).
+
+    None where only codes are kept.
+    """
+    faiss = _faiss()
+
+    storage = faiss.downcast_index(index.storage) if type(index) is faiss.IndexHNSWFlat else index
+    if type(storage) not in (faiss.IndexFlat, faiss.IndexFlatIP):
+        return None
+    if index.ntotal == 0:
+        return np.zeros((0, index.d), dtype=np.float32)
+    flat: NDArray[np.float32] = faiss.rev_swig_ptr(storage.get_xb(), index.ntotal * index.d)
+    view = flat.reshape(index.ntotal, index.d)
+    view.flags.writeable = False
+    return view
+
+
+class VectorIndex:
+    """A FAISS index ready to be searched, with the vectors themselves. Safe for concurrent searches."""
+
+    def __init__(
+        self, index: Any, kind: Kind, effort: int, vectors: NDArray[np.float32], path: Path = Path(VECTORS)
+    ) -> None:
+        self._index = index
+        self._path = path
+        self.kind = kind
+        self._effort = effort
+        self.vectors = vectors
+        """Shape (n, d), float32, normalised, read-only."""
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> list[list[Scored]]:
+        """The k best rows for each query, shape (n, d); best first, equal scores in row order.
+
+        `allowed`: only these rows, ascending; exact up to 100,000 of them whatever the kind. Fewer than k
+        rows where there are fewer.
+        """
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        available = len(self) if allowed is None else len(allowed)
+        k = min(k, available)
+        if k == 0:
+            return [[] for _ in queries]
+        if allowed is not None and self.kind != "flat" and len(allowed) <= _EXACT_FILTER_UP_TO:
+            return [self._scan(query, k, allowed) for query in queries]
+        rankings: list[list[Scored]] = []
+        # One by one inside FAISS: above 20 queries it switches to BLAS, whose sums differ in the last digits.
+        for start in range(0, len(queries), 16):
+            block = queries[start : start + 16]
+            candidates = self._candidates(block, k, available, allowed)
+            rankings += [self._rescore(query, rows, k) for query, rows in zip(block, candidates, strict=True)]
+        return rankings
+
+    def scores(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The exact scores of some rows for one query, as `search` gives them."""
+        return _exact_scores(self.vectors[rows], query)
+
+    def _candidates(
+        self, queries: NDArray[np.float32], k: int, available: int, allowed: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
+        faiss = _faiss()
+
+        wide = max(10 * k, 100) if self.kind == "ivf-pq" else k + _SPARE
+        count = min(available, wide)
+        selector = None if allowed is None else faiss.IDSelectorBatch(allowed)
+        if self.kind == "hnsw":
+            params = faiss.SearchParametersHNSW(sel=selector, efSearch=max(self._effort, 2 * count))
+        elif self.kind == "ivf-pq":
+            params = faiss.SearchParametersIVF(sel=selector, nprobe=max(1, self._effort))
+        else:
+            params = faiss.SearchParameters(sel=selector)
+        if len(self) == 0:
+            return np.zeros((len(queries), 0), dtype=np.int64)
+        with reading(self._path):
+            _, rows = self._index.search(queries, count, params=params)
+        found: NDArray[np.int64] = rows
+        return found
+
+    def _rescore(self, query: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> list[Scored]:
+        """Order candidates by exact score: equal vectors then have equal scores wherever they stand."""
+        rows = np.sort(rows[rows >= 0])  # FAISS fills up with -1
+        scores = _exact_scores(self.vectors[rows], query)
+        order = np.argsort(-scores, kind="stable")[:k]
+        return [Scored(int(rows[place]), float(scores[place])) for place in order]
+
+    def _scan(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.int64]) -> list[Scored]:
+        scores = np.concatenate(
+            [
+                _exact_scores(self.vectors[allowed[start : start + _SCAN_BLOCK]], query)
+                for start in range(0, len(allowed), _SCAN_BLOCK)
+            ]
+        )
+        order = np.argsort(-scores, kind="stable")[:k]
+        return [Scored(int(allowed[place]), float(scores[place])) for place in order]
+
+
+_NEAR = 1e-4
+"""More than twice what a sum of 384 or 1,024 products in float32 can be wrong by, for normalised vectors."""
+
+
+def exact_top(
+    vectors: NDArray[np.float32], query: NDArray[np.float32], k: int, rows: NDArray[np.int64]
+) -> list[Scored]:
+    """The k best of some rows, ascending, for one query: nothing but these rows decides on the result.
+
+    A fast product in float32 tells which rows can be among the best, and only these are scored as everywhere else.
+    """
+    k = min(k, len(rows))
+    if k == 0:
+        return []
+    near = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), _SCAN_BLOCK):
+        part = slice(start, start + _SCAN_BLOCK)
+        near[part] = vectors[rows[part]] @ query
+    rows = rows[near >= np.partition(near, -k)[-k] - _NEAR]
+    scores = _exact_scores(vectors[rows], query)
+    order = np.argsort(-scores, kind="stable")[:k]
+    return [Scored(int(rows[place]), float(scores[place])) for place in order]
+
+
+def _exact_scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
+    # Not a matrix product: BLAS sums differ with a row's place in the block.
+    products = vectors.astype(np.float64) * query.astype(np.float64)
+    rounded: NDArray[np.float64] = np.round(products.sum(axis=1), SCORE_DECIMALS)
+    return rounded + 0.0  # no negative zero
+
+
+def check_k(k: int) -> None:
+    """Raise UsageError unless k is a positive whole number."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise UsageError(f"k is {k!r}: it must be a whole number from 1")

@@ -1,0 +1,120 @@
+"""What stands beside tuned weights about how they were tuned: on which base, under which prompt, which threshold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from rag_ft.errors import WeightsError
+from rag_ft.models.folder import ADAPTER_CONFIG
+from rag_ft.models.gguf import TUNING_NAME
+from rag_ft.models.weights import Weights, weights_identity
+from rag_ft.schema import FINGERPRINT
+
+ADAPTER_RECORD = "rag_ft.json"
+"""Beside an adapter: what it was trained with."""
+
+
+def adapter_record(adapter: Weights | None) -> dict[str, Any]:
+    """What `rag_ft.json` beside an adapter says about how it was trained; empty where there is none.
+
+    Raises WeightsError where it is not JSON.
+    """
+    if adapter is None:
+        return {}
+    return _read(Path(adapter.path) / ADAPTER_RECORD, "train the adapter again, or restore the file")
+
+
+def base_record(weights: Weights) -> dict[str, Any]:
+    """The same of a base model that is tuned already, by an adapter merged into it; empty where it is not.
+
+    Raises WeightsError where it is not JSON.
+    """
+    return _read(Path(weights.path) / TUNING_NAME, "merge the adapter again, or restore the file")
+
+
+def reading_record(weights: Weights, adapter: Weights | None) -> dict[str, Any]:
+    """How what is in memory was tuned: the adapter's record, or that of an adapter merged into the base.
+
+    Raises WeightsError where it is not JSON.
+    """
+    return adapter_record(adapter) if adapter is not None else base_record(weights)
+
+
+def lora_config(adapter: Weights) -> dict[str, Any]:
+    """PEFT's own settings of a LoRA adapter. Raises WeightsError for an adapter of another kind."""
+    config = json.loads((Path(adapter.path) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    if config.get("peft_type") != "LORA" or not {"r", "lora_alpha"} <= config.keys():
+        raise WeightsError(f"{adapter.path} is an adapter of the kind {config.get('peft_type')}: give a LoRA adapter")
+    return dict(config)
+
+
+_TABLES = ("base_model", "data", "threshold", "examples", "training", "lora", "certificate", "verdict", "results")
+
+
+def _read(path: Path, remedy: str) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not JSON: {remedy}") from error
+    if not isinstance(record, dict):
+        raise WeightsError(f"{path} is not a record of rag_ft, but {type(record).__name__} in JSON: {remedy}")
+    odd = [name for name in _TABLES if not isinstance(record.get(name) or {}, dict)]
+    if odd:
+        raise WeightsError(f"{path} is not a record of rag_ft ({odd[0]} is no JSON object): {remedy}")
+    return {name: one for name, one in record.items() if one is not None or name not in _TABLES}
+
+
+def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None:
+    """Raise WeightsError where an adapter with this record was trained on another base than `weights`."""
+    trained = record.get("base_model", {})
+    identity = trained.get("identity")
+    if identity is not None and identity != weights_identity(weights):
+        raise WeightsError(
+            f"the adapter {tuned.path} was trained on {trained.get('name', 'another model')} ({str(identity)[:12]}) and"
+            f" the base model here is {weights.name} ({weights_identity(weights)[:12]}): use the base model that it was"
+            " trained on"
+        )
+
+
+def adapters_trained_on(folder: Path, document_fingerprints: Collection[str]) -> tuple[Path, ...]:
+    """Adapters and merged models at or below a folder whose records name one of these documents; an unreadable record
+    is passed over.
+    """
+    found = []
+    for record in sorted((*folder.rglob(ADAPTER_RECORD), *folder.rglob(TUNING_NAME))):
+        try:
+            content = _read(record, "")
+            if any(names_document(content, one) for one in document_fingerprints):
+                found.append(record.parent)
+        except (WeightsError, OSError):
+            continue
+    return tuple(found)
+
+
+def names_document(record: dict[str, Any], document_fingerprint: str) -> bool:
+    """Whether a record has a document, by the fingerprint of its content, among those trained on."""
+    return document_fingerprint[:FINGERPRINT] in documents_trained_on(record)
+
+
+def documents_trained_on(record: Mapping[str, Any]) -> frozenset[str]:
+    """Fingerprints of the documents that a record names as trained on; none where it names none."""
+    data = record.get("data")
+    known = data.get("document_fingerprints") if isinstance(data, dict) else None
+    return frozenset(known) if isinstance(known, list) else frozenset()
+
+
+def trained_documents(record: Mapping[str, Any], fingerprints: Mapping[str, str]) -> frozenset[str]:
+    """Documents of an index that an adapter was trained on; `fingerprints` as `Index.document_fingerprints` gives them.
+
+    By fingerprint, so that a renamed document is found and another one of the same name is not; by name where the
+    adapter's record holds no fingerprints.
+    """
+    known = documents_trained_on(record)
+    if not known:
+        return frozenset((record.get("data") or {}).get("documents", ()))
+    return frozenset(name for name, fingerprint in fingerprints.items() if fingerprint[:FINGERPRINT] in known)

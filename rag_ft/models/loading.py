@@ -1,0 +1,132 @@
+"""The one loader of causal language models, and the choice of device, compute type, quantisation and threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rag_ft.errors import WeightsError, first_line
+from rag_ft.models.adapter_record import adapter_record, check_base
+from rag_ft.models.adapter_slots import AdapterSlots, attach_adapter
+from rag_ft.models.compute import ComputePlan, compute_plan
+from rag_ft.models.weights import DEFAULT, Weights, resolve_adapter, resolve_reader
+from rag_ft.progress import quiet_transformers
+
+NF4_BLOCK = 64
+"""Weights that share a scale, as in QLoRA and bitsandbytes' default."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run."""
+
+    model: Any
+    tokenizer: Any
+    weights: Weights
+    plan: ComputePlan
+    adapter: Weights | None
+    nf4_values: bool = False
+    """Whether the base's linear weights have NF4 values, packed or unpacked; an adapter fits what it was trained on."""
+    shared: AdapterSlots = field(kw_only=True)
+    """The base and its adapters, shared by all readers of this base."""
+
+
+def load_tokenizer(name: str = DEFAULT) -> Any:
+    """The tokenizer alone. Raises WeightsError."""
+    return _tokenizer(resolve_reader(name))
+
+
+def load_model(
+    name: str = DEFAULT,
+    *,
+    adapter: str | Path | None = None,
+    plan: ComputePlan | None = None,
+    progress: bool = True,
+) -> LoadedModel:
+    """A base model by name, quantised or not, with a LoRA adapter or without, ready for inference.
+
+    Raises WeightsError where weights are missing, of an unsupported kind, or an adapter does not fit.
+    """
+    # The adapter's path is checked before half a gigabyte is loaded.
+    tuned = None if adapter is None else resolve_adapter(adapter)
+    weights = resolve_reader(name, progress=progress)
+    plan = plan or compute_plan()
+    record = adapter_record(tuned)
+    if tuned is not None:
+        check_base(record, weights, tuned)
+
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    torch.set_num_threads(plan.threads)
+    dtype = getattr(torch, plan.dtype)
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    if plan.quantisation == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        options["device_map"] = {"": plan.device}
+    tokenizer = _tokenizer(weights)
+    try:
+        with quiet_transformers():
+            model = AutoModelForCausalLM.from_pretrained(
+                weights.path, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
+            )
+        unpacked = plan.quantisation == "none" and record.get("base_model", {}).get("bits") == 4
+        if plan.quantisation == "none":
+            if unpacked:
+                unpack_nf4(model)  # an adapter fits the values that it was trained on, not the original ones
+            model = model.to(plan.device)
+        if tuned is not None:
+            model = attach_adapter(model, tuned, "default")
+    except WeightsError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        reason = first_line(error)
+        raise WeightsError(
+            f"{weights.path} cannot be loaded as a causal language model ({reason}): use another model"
+        ) from error
+    # Frozen like a base under an adapter: torch multiplies weights that want a gradient in another order, and the last
+    # digits of the base alone would differ from those of the base with its adapter off.
+    model.eval().requires_grad_(False)
+    nf4 = unpacked or plan.quantisation == "nf4"
+    slots = AdapterSlots(model, weights, tuned, nf4=nf4)
+    return LoadedModel(model, tokenizer, weights, plan, tuned, nf4_values=nf4, shared=slots)
+
+
+def unpack_nf4(model: Any) -> int:
+    """Replace every linear weight but the output head's by its NF4 value (double quantisation); how many were.
+
+    After this the layer computes what bitsandbytes' `Linear4bit` of the same weight computes.
+    """
+    import torch
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    changed = 0
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear) and module is not head:
+                packed, state = quantize_4bit(
+                    module.weight.data, blocksize=NF4_BLOCK, quant_type="nf4", compress_statistics=True
+                )
+                module.weight.data = dequantize_4bit(packed, state).to(module.weight.dtype).reshape(module.weight.shape)
+                changed += 1
+    return changed
+
+
+def _tokenizer(weights: Weights) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare Exception on a broken file
+        reason = first_line(error)
+        raise WeightsError(
+            f"the tokenizer in {weights.path} cannot be loaded ({reason}): fetch the model again"
+        ) from error

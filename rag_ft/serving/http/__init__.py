@@ -1,0 +1,1 @@
+"""Concerns of HTTP: security headers and tokens, connections, metrics, the OpenAPI document."""

@@ -1,0 +1,170 @@
+"""What requests and replies hold, and how errors become replies."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from rag_ft.errors import ClosingError, DeadlineError, IndexStoreError, QueueFullError, RagFtError, WeightsError
+from rag_ft.files import is_disk_full
+from rag_ft.schema import Hit
+from rag_ft.serving.http.openapi import ERRORS
+from rag_ft.serving.http.security import error_body
+
+logger = logging.getLogger(__name__)
+
+
+T = TypeVar("T")
+
+
+class AskRequest(BaseModel):
+    """A question."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"question": "What does gradient checkpointing cost?", "k": 3}]},
+    )
+
+    question: Annotated[str, Field(min_length=1)]
+    k: Annotated[int | None, Field(ge=1, strict=True)] = None
+    """Passages to read."""
+    where: dict[str, JsonValue] | None = None
+    """Only documents that match: field or metadata key → value, or a list of which any will do."""
+    adapter: str | None = None
+    """One of `/v1/models`; left out: the one that the server started with."""
+    threshold: Annotated[float | None, Field(ge=0, le=1)] = None
+    """The confidence under which the answer is null; 0 answers always. Left out: the adapter's own."""
+    stream: bool = False
+    """Server-sent events: `passages` as soon as they are found, then `answer` or `error`."""
+
+
+class SearchRequest(BaseModel):
+    """A search without a reader."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"query": "gradient checkpointing", "k": 5}]}
+    )
+
+    query: Annotated[str, Field(min_length=1)]
+    k: Annotated[int | None, Field(ge=1, strict=True)] = None
+    where: dict[str, JsonValue] | None = None
+
+
+class SearchReply(BaseModel):
+    """Passages, best first."""
+
+    hits: list[Hit]
+    index: str
+    """Fingerprint of the index that was searched."""
+
+
+class DocumentEntry(BaseModel):
+    """A document of the index."""
+
+    id: str
+    title: str
+    source: str
+    passages: int
+    uploaded: bool
+
+
+class DocumentsReply(BaseModel):
+    """The documents, sorted by id, a page at a time."""
+
+    documents: list[DocumentEntry]
+    total: int
+    index: str
+
+
+class DocumentText(BaseModel):
+    """A document with the text that offsets refer to."""
+
+    id: str
+    title: str
+    source: str
+    text: str
+    start: int
+    """Offset of `text` in the document, where only a part was asked for."""
+    length: int
+    """Characters of the whole document."""
+
+
+class UploadReply(BaseModel):
+    """A document that can be asked about from now on."""
+
+    id: str
+    title: str
+    passages: int
+    characters: int
+    index: str
+
+
+class RemovalReply(BaseModel):
+    """A document that is gone from the index."""
+
+    removed: str
+    index: str
+    trained_adapters: tuple[str, ...]
+    """Adapters that were trained on it, and may still recite it."""
+
+
+class Problem(Exception):
+    """A request that cannot be served, as its client is told."""
+
+    def __init__(
+        self, status: int, message: str, param: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"error": error_body(status, message, param)}
+        self.headers = headers
+
+
+def problem_of(error: Exception) -> Problem:
+    """An error of the library as the client is told it: the one place that decides on statuses."""
+    if isinstance(error, Problem):
+        return error
+    message = str(error)
+    if isinstance(error, QueueFullError):
+        return Problem(429, message, headers={"retry-after": str(error.retry_after)})
+    if isinstance(error, DeadlineError):
+        return Problem(504, message)
+    if isinstance(error, ClosingError):
+        return Problem(503, message, headers={"retry-after": "5"})
+    if isinstance(error, OSError | IndexStoreError) and is_disk_full(error):
+        logger.error("%s", error)
+        return Problem(507, _DISK_FULL)
+    if isinstance(error, IndexStoreError):
+        return Problem(503, message)
+    if isinstance(error, WeightsError):
+        return Problem(500, message)
+    if isinstance(error, RagFtError):
+        return Problem(422, message)
+    logger.error("a request failed", exc_info=error)
+    return Problem(500, "the server failed on this request; its log says why")
+
+
+_DISK_FULL = "the server's disk is full and nothing was changed: free some space there, then send the request again"
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorReply(BaseModel):
+    """An error, in OpenAI's form."""
+
+    error: ErrorDetail
+
+
+ERROR_REPLIES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorReply, "description": ERRORS[status]} for status in (422,)
+}
+"""The framework makes the model's schema of these; `describe` adds the others, route by route."""

@@ -1,0 +1,1 @@
+"""From question records to masked batches. Open `examples.py` first."""

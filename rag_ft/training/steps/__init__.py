@@ -1,0 +1,1 @@
+"""The optimiser's steps: settings, loop, checkpoints, kernels. Open `trainer.py` first."""

@@ -1,0 +1,60 @@
+"""How fast this machine trains: a few real steps on made-up rows."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.steps.config import Bits
+
+_SECONDS = 10.0
+_ROW = 384
+_BRANCH, _LABELLED = 40, 16
+
+
+def tokens_per_second(
+    model: str, settings: LoraSettings, tokens: int, seconds: float = _SECONDS, *, bits: Bits = 32
+) -> float:
+    """Tokens a second of forward and backward passes over `tokens` tokens at once, for about `seconds`.
+
+    Loads the model as training would, in so many bits. The first pass, which also sets things up, is not counted.
+    """
+    from accelerate.utils import send_to_device
+
+    from rag_ft.models.compute import autocasting, product_type
+    from rag_ft.training.data.collator import Branch, Collator, Group, flatten
+    from rag_ft.training.steps.config import TrainConfig
+    from rag_ft.training.steps.fused import fused
+    from rag_ft.training.steps.setup import adapt, load_base
+    from rag_ft.training.steps.trainer import labelled_loss
+    from rag_ft.training.steps.tree_attention import takes_trees, trees
+
+    config = TrainConfig(bits=bits)
+    loaded = load_base(model, config)
+    shared = takes_trees(loaded.model)  # as a run asks it: of the base alone
+    made = adapt(loaded, settings, config).train()
+    question, completion = tuple(range(3, 3 + _BRANCH - _LABELLED)), tuple(range(3, 3 + _LABELLED))
+    branches = tuple(Branch(str(number), question, completion) for number in range(_ROW // _BRANCH - 3))
+    row = flatten((), [Group(tuple(range(3, 3 + 3 * _BRANCH)), branches)])
+    rows = max(1, tokens // len(row.input_ids))
+    dtype = product_type(loaded.model.device.type == "cpu")
+    collator = Collator(0, shared=shared, dtype=str(dtype).removeprefix("torch."))
+    batch = send_to_device(collator([row._asdict()] * rows), loaded.model.device)
+    labels = batch.pop("labels")
+
+    def step() -> None:
+        with autocasting(made):
+            loss, count = labelled_loss(made, batch, labels, dtype if parts.head else None)
+        (loss / count).backward()
+        float(loss.detach())  # waits for a GPU
+
+    with fused(made, dtype) as parts, trees(made.get_base_model()) if shared else nullcontext():
+        step()
+        begin, steps = time.monotonic(), 0
+        while steps < 2 or time.monotonic() - begin < seconds:
+            step()
+            steps += 1
+        return steps * rows * len(row.input_ids) / (time.monotonic() - begin)

@@ -1,0 +1,224 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rag_ft.cli.options import parse_where
+from rag_ft.errors import UsageError
+from rag_ft.indexing.index import Index
+
+
+def run(*arguments, stdin: str | None = None, home: Path | None = None, **environment: str):
+    """The real command in a process of its own."""
+    env = {**os.environ, "COLUMNS": "100", **environment}
+    if home is not None:
+        env["RAG_FT_HOME"] = str(home)
+    return subprocess.run(
+        [sys.executable, "-m", "rag_ft", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=280,
+    )
+
+
+def fails(done, code: int, *says: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    for part in says:
+        assert part in errors[0]
+
+
+def test_help_and_version():
+    assert "rag-ft" in run("--version").stdout
+    for command in ([], ["index", "build"], ["index", "remove"], ["ask"], ["demo"], ["why"], ["models"]):
+        done = run(*command, "--help")
+        assert done.returncode == 0 and "Usage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["index", "build", "no/such/folder", "{tmp}/i"], 1, "there is nothing at no/such/folder"),
+        (["index", "build", "{tmp}/empty", "{tmp}/i"], 1, "holds no document"),
+        (["index", "build", "{tmp}/empty", "{tmp}/i", "--max-tokens", "2"], 2, "--max-tokens is 2"),
+        (["index", "build", "{tmp}/empty", "{tmp}/i", "--max-chars", "0"], 2, "max_chars is 0"),
+        (["index", "info", "{tmp}/none"], 1, "no index"),
+        (["index", "build", "{tmp}/empty", "{tmp}/i", "--kind", "best"], 2, "best"),
+        (["ask", "Q?", "--index", "{tmp}/none"], 1, "no index"),
+        (["ask", "Q?"], 2, "--index"),
+        (["why", "{tmp}/none.json"], 2, "cannot be read"),
+        (["why", "-"], 2, "not one answer's JSON"),
+        (["nonsense"], 2, "nonsense"),
+        (["ask", "Q?", "--index", "{tmp}/none", "--retrieval", "foo"], 2, "'--retrieval': 'foo' is not one of"),
+    ],
+)
+def test_wrong_calls_are_one_sentence(tmp_path, arguments, code, says):
+    (tmp_path / "empty").mkdir()
+    filled = [one.format(tmp=tmp_path) for one in arguments]
+    fails(run(*filled, stdin="", home=tmp_path / "home"), code, says)
+    assert not (tmp_path / "i" / "manifest.json").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = run("--debug", "index", "info", tmp_path)
+    assert "Traceback" in done.stderr and done.returncode == 1
+
+
+def test_where_pairs_become_a_filter():
+    assert parse_where(["topic=a", "topic=b", "year=3", "old=true", "x=1a"]) == {
+        "topic": ["a", "b"],
+        "year": ["3", 3],
+        "old": ["true", True],
+        "x": "1a",
+    }
+    assert parse_where([]) is None
+    with pytest.raises(UsageError):
+        parse_where(["topic"])
+
+
+def test_models_lists_weights_and_the_plan_without_fetching(tmp_path):
+    done = run("models", home=tmp_path)
+    assert done.returncode == 0
+    for part in ("all-MiniLM-L6-v2", "MIT", "Apache-2.0", "not fetched yet", "This machine", "compute type", "threads"):
+        assert part in done.stdout
+    listed = json.loads(run("models", "--json", home=tmp_path).stdout)
+    assert [one["kind"] for one in listed["weights"]] == ["embedder", "reader"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "kenya.md").write_text(
+        "# Mount Kenya\n\nBatian, the highest peak of Mount Kenya, is 5,199 metres high.\n"
+    )
+    (folder / "basalt.txt").write_text("Basalt is a dark volcanic rock. It forms when lava cools quickly.\n")
+    (folder / "broken.pdf").write_text("no pdf")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("index") / "i"
+    done = run("index", "build", folder, path)
+    assert done.returncode == 1  # one file could not be read
+    assert "not read:" in done.stderr and "broken.pdf" in done.stderr
+    assert "2 documents" in done.stdout
+    return path
+
+
+@pytest.mark.slow
+def test_a_folder_is_built_asked_and_explained(index, folder):
+    done = run("ask", "How high is Batian?", "--index", index, "--threshold", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    (citation,) = answer["citations"]
+    assert citation["verdict"] == "supported" and citation["source"].endswith((".md", ".txt"))
+    why = run("why", "-", stdin=done.stdout)
+    assert why.returncode == 0, why.stdout
+    assert "the quote stands there" in why.stdout and "is what was indexed" in why.stdout
+    shown = run("ask", "How high is Batian?", "--index", index, "--threshold", "0")
+    assert "supported" in shown.stdout and "confidence" in shown.stdout
+
+
+@pytest.mark.slow
+def test_null_from_an_untuned_reader_comes_with_a_hint(index):
+    done = run("ask", "Who was the first king of France?", "--index", index, "--adapter", "none")
+    assert "no answer in the passages" in done.stdout and "--threshold 0" in done.stderr
+    done = run("ask", "Who was the first king of France?", "--index", index, "--threshold", "1")
+    assert "no answer" in done.stdout and "--threshold" not in done.stderr
+
+
+@pytest.mark.slow
+def test_questions_from_stdin_give_a_json_line_each_also_for_bad_ones(index):
+    done = run("ask", "--index", index, stdin="How high is Batian?\n\n" + "why " * 25_000 + "\nWhat is basalt?\n")
+    first, second, third = (json.loads(line) for line in done.stdout.splitlines())
+    assert done.returncode == 1
+    assert (first["question"], third["question"]) == ("How high is Batian?", "What is basalt?")
+    assert "tokens" in second["error"] and "\n" not in second["error"]
+
+
+@pytest.mark.slow
+def test_bad_questions_are_one_sentence(index):
+    fails(run("ask", "  ", "--index", index), 2, "empty")
+    fails(run("ask", "Q?", "--index", index, "-k", "0"), 2, "k is 0")
+    fails(run("ask", "why " * 25_000, "--index", index), 1, "tokens")
+    fails(run("ask", "Q?", "--index", index, "--threshold", "3"), 2, "threshold is 3")
+
+
+@pytest.mark.slow
+def test_removal_is_shown_first_done_and_proved(folder, tmp_path):
+    path = tmp_path / "i"
+    run("index", "build", folder, path)
+    dry = run("index", "remove", path, "basalt.txt", "--dry-run")
+    assert "would be removed" in dry.stdout
+    assert "2 documents" in run("index", "info", path).stdout
+    assert run("index", "verify", path, "--absent", "basalt.txt").returncode == 1
+    trained = Index.load(path).document_fingerprint("basalt.txt")[:16]
+    adapter = tmp_path / "adapters" / "rocks"
+    adapter.mkdir(parents=True)
+    (adapter / "rag_ft.json").write_text(json.dumps({"data": {"document_fingerprints": [trained]}}))
+    named = run("index", "remove", path, "kenya.md", "--dry-run", "--adapters", tmp_path / "adapters").stdout
+    assert "recite" not in named
+    told = run("index", "remove", path, "basalt.txt", "--adapters", tmp_path / "adapters").stdout
+    assert "basalt.txt removed" in told and "may recite it" in told
+    proof = run("index", "verify", path, "--absent", folder / "basalt.txt")
+    assert proof.returncode == 0 and "FAILED" not in proof.stdout
+    fails(run("index", "remove", path, "basalt.txt"), 2, "has no document 'basalt.txt'", "index info --documents")
+    assert "its file is still at" in told and "takes it in again" in told
+    assert "kenya.md" in run("index", "info", path, "--documents").stdout
+
+
+@pytest.mark.slow
+def test_square_brackets_in_names_are_text(tmp_path):
+    folder = tmp_path / "d [x]"
+    folder.mkdir()
+    (folder / "plan [draft].md").write_text("The plan is to paint the fence green.")
+    (folder / "b [bold].txt").write_text("The fence was built in 1990.")
+    path = tmp_path / "i [z]"
+    built = run("index", "build", folder, path)
+    assert built.returncode == 0 and "[z]" in built.stdout and "plan [draft].md" in built.stderr
+    listed = run("index", "info", path, "--documents").stdout
+    assert "plan [draft].md" in listed and "b [bold].txt" in listed
+    gone = run("index", "remove", path, "plan [draft].md")
+    assert "plan [draft].md removed" in gone.stdout
+    again = run("index", "add", folder / "b [bold].txt", path)
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.slow
+def test_one_file_taken_in_twice_is_told(tmp_path):
+    (tmp_path / "docs" / "deep").mkdir(parents=True)
+    (tmp_path / "docs" / "deep" / "leave.md").write_text("Leave is twenty-eight days a year.")
+    (tmp_path / "docs" / "travel.md").write_text("Trains are booked in second class.")
+    run("index", "build", tmp_path / "docs", tmp_path / "i")
+    told = run("index", "add", tmp_path / "docs" / "deep" / "leave.md", tmp_path / "i").stderr
+    assert "from one file: deep/leave.md, leave.md" in told
+
+
+@pytest.mark.slow
+def test_a_filter_that_nothing_matches_is_a_wrong_call(index):
+    fails(
+        run("ask", "Q?", "--index", index, "--where", "topic=nothing"),
+        2,
+        "no document",
+        "matches topic=nothing: its fields are",
+        "document_id, source, title",
+    )
+
+
+@pytest.mark.slow
+def test_the_demo_answers_from_the_handbook_with_a_verified_citation():
+    done = run("demo")
+    assert done.returncode == 0, done.stderr
+    assert "supported" in done.stdout
+    assert re.search(r"index: \d+ pages", done.stderr)
+    assert "\x1b[" not in done.stdout  # no colour where stdout is no terminal

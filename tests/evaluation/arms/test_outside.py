@@ -1,0 +1,180 @@
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from rag_ft.errors import EvaluationError, WeightsError
+from rag_ft.evaluation.arms.base import Asked
+from rag_ft.evaluation.arms.build import _chat_model
+from rag_ft.evaluation.arms.outside import ChatArm, ExtractiveArm, _best_span
+from rag_ft.evaluation.recipe import ChatChoice
+from rag_ft.schema import Hit, Passage, Question
+from rag_ft.text.spans import Span
+
+TEXT = "The tower of Oslo is 107 metres high. It was built in 1903."
+PASSAGE = Passage(id="p", document_id="d", text=TEXT, start=0, end=len(TEXT))
+HITS = (Hit(passage=PASSAGE, score=1, rank=1),)
+ASKED = [Asked(Question(id=f"q{n}", question=f"How high {n}?", answers=("107 metres",)), HITS) for n in range(3)]
+
+
+class _Server:
+    """Speaks just enough of the chat-completions protocol on the loopback address; `answers` are tried in turn."""
+
+    def __init__(self, answers):
+        self.answers, self.requests, self.lock = list(answers), [], threading.Lock()
+        self.release = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with outer.lock:
+                    outer.requests.append(body)
+                    answer = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
+                status, text = answer if isinstance(answer, tuple) else (200, answer)
+                if status == "slow":
+                    outer.release.wait(10)
+                    return
+                reply = {
+                    "id": "1",
+                    "object": "chat.completion",
+                    "created": 1,
+                    "model": "m",
+                    "choices": [
+                        {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+                    ],
+                    "usage": {"prompt_tokens": 70, "completion_tokens": 9, "total_tokens": 79},
+                }
+                data = json.dumps(reply if status == 200 else {"error": {"message": text, "type": "x"}}).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.release.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def _arm(url, **more):
+    choice = ChatChoice(name="large", kind="chat", model="m", url=url, **more)
+    return ChatArm("large", _chat_model(choice), attempts=choice.attempts, at_once=1)
+
+
+GOOD = '{"answer": "107 metres", "citations": [1]}'
+
+
+def test_a_chat_model_behind_a_fake_server_gets_the_readers_prompt_and_is_cited():
+    with _Server([GOOD, f"```json\n{GOOD}\n```", '{"answer": null, "citations": []}']) as server:
+        made = _arm(server.url).reply(ASKED)
+    assert [one.answer for one in made] == ["107 metres", "107 metres", None]
+    assert made[0].citations[0].verdict == "supported" and made[0].parses is True
+    assert (made[0].prompt_tokens, made[0].completion_tokens) == (70, 9)
+    messages = server.requests[0]["messages"]
+    assert messages[0]["content"].startswith("Answer the question from the numbered passages only.")
+    assert messages[1]["content"] == f"[1] {TEXT}\n\nQuestion: How high 0?"
+
+
+def test_a_fake_server_that_limits_its_rate_is_tried_again():
+    with _Server([(429, "slow down"), GOOD]) as server:
+        made = _arm(server.url, attempts=3).reply(ASKED[:1])
+    assert made[0].answer == "107 metres" and len(server.requests) == 2
+
+
+def test_a_fake_server_that_is_slow_is_given_up_on_tried_again_and_then_a_failure():
+    with _Server([("slow", ""), GOOD]) as server:
+        late = _arm(server.url, attempts=2, timeout_s=0.3).reply(ASKED[:1])
+    assert late[0].answer == "107 metres" and len(server.requests) == 2
+    with _Server([("slow", "")]) as server:
+        never = _arm(server.url, attempts=2, timeout_s=0.3).reply(ASKED[:1])
+    assert "timed out" in never[0].failed and len(server.requests) == 2
+    assert never[0].answer is None and never[0].declined is False
+
+
+def test_each_reply_of_a_fake_server_has_the_seconds_of_its_own_call():
+    with _Server([("slow", ""), '{"answer": null, "citations": []}']) as server:
+        late, soon = _arm(server.url, attempts=1, timeout_s=0.6).reply([ASKED[0], ASKED[0]])
+    assert late.failed and 0.5 < late.seconds < 5 and soon.seconds < late.seconds / 2
+
+
+def test_pauses_between_attempts_grow(monkeypatch):
+    import time
+
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    with _Server([(503, "busy")]) as server:
+        made = _arm(server.url, attempts=4).reply(ASKED[:1])
+    assert "busy" in made[0].failed and len(server.requests) == 4
+    assert len(pauses) == 3 and pauses[0] < pauses[1] < pauses[2]
+
+
+def test_garbage_from_a_fake_server_and_a_server_that_is_down_are_failures_with_their_reason():
+    with _Server(["Well, I think it is 107 metres."]) as server:
+        made = _arm(server.url).reply(ASKED[:1])
+    assert made[0].parses is False and not made[0].failed and not made[0].usable  # wrong, as a reader's is
+    down = _arm(server.url, attempts=1).reply(ASKED[:1])
+    assert "Connection error" in down[0].failed
+    with _Server([(500, "on fire")]) as server:
+        broken = _arm(server.url, attempts=2).reply(ASKED[:1])
+    assert "on fire" in broken[0].failed and len(server.requests) == 2
+
+
+def test_a_chat_arm_is_a_server_or_a_factory():
+    with pytest.raises(ValueError, match="give url and model of a server, or the factory"):
+        ChatChoice(name="a", kind="chat")
+    with pytest.raises(EvaluationError, match="cannot be imported"):
+        _chat_model(ChatChoice(name="a", kind="chat", factory="no_such_module:make"))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A two-layer random BERT with a span head."""
+    import torch
+    from transformers import BertConfig, BertForQuestionAnswering, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = sorted({word.strip(".?").lower() for word in f"{TEXT} How high 0 1 2".split()})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", *words]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    BertForQuestionAnswering(config).eval().save_pretrained(folder)
+    return folder
+
+
+def test_an_encoder_quotes_the_passage_and_null_competes_by_the_threshold(encoder):
+    arm = ExtractiveArm.from_pretrained("encoder", str(encoder), threshold=-100.0)
+    made = arm.reply([*ASKED, Asked(ASKED[0].question, ())])
+    assert all(one.answer in TEXT and one.citations[0].verdict == "supported" for one in made[:3])
+    assert made[3].answer is None and made[3].confidence == 0.0
+    assert made[0] == arm.reply(ASKED[:1])[0].model_copy(update={"seconds": made[0].seconds})
+    strict = ExtractiveArm.from_pretrained("encoder", str(encoder), threshold=100.0)
+    assert [one.answer for one in strict.reply(ASKED)] == [None] * 3
+
+
+def test_the_best_span_is_the_one_with_the_highest_sum_against_null():
+    """Worked by hand: of spans inside, 2 to 3 has 5 + 4 against null's 1 + 1; 1 to 3 would run backwards in no case."""
+    offsets = [[0, 0], [0, 3], [4, 9], [10, 12]]
+    assert _best_span([1, 0, 5, 0], [1, 6, 0, 4], [1, 2, 3], offsets) == (7, Span(4, 12))
+    assert _best_span([1, 0, 5, 0], [1, 6, 0, 4], [], offsets)[1] is None
+
+
+def test_what_is_no_encoder_is_told(tiny_llama_dir):
+    with pytest.raises(WeightsError):
+        ExtractiveArm.from_pretrained("encoder", str(tiny_llama_dir / "missing"))

@@ -1,0 +1,42 @@
+import pytest
+
+from rag_ft.answering.decoding.candidates import find_candidates
+from rag_ft.questions.wording import question_key, repeats_question
+from rag_ft.schema import Passage
+
+
+def test_questions_in_other_words_are_near_duplicates():
+    assert question_key("How high is the tower?") == question_key("the TOWER is how high")
+    assert question_key("How high is the tower?") != question_key("How old is the tower?")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "repeats"),
+    [
+        ("How many parameters does rank 16 add?", "16", True),
+        ("How many parameters does rank 16 add?", "131,072 parameters", False),
+        ("How do I fail over?", "Fail over", True),
+        ("By what is alpha divided in rsLoRA?", "the alpha", True),
+        ("Which model of RAG takes every token?", "RAG-Token", False),
+        ("What is 3 times 5?", "3.5", False),
+        ("Is the price 3.5 or 4?", "3.5", False),
+        ("Which is larger, the crane or the tower?", "the tower", False),
+        ("What is the difference between crane and tower?", "crane", False),
+        ("Is the interface free?", "the interface is free", False),
+        ("price of the crane", "price", False),
+        ("Wie hoch ist der Turm?", "der Turm", False),
+        ("WHO built the Tower?", "the tower", True),
+        ("Who?", "in the", True),
+    ],
+)
+def test_an_answer_that_only_says_the_question_again_is_told(question, answer, repeats):
+    assert repeats_question(question)(answer) is repeats
+
+
+def test_candidates_that_repeat_the_question_are_numbered_as_the_texts_are():
+    text = "The crane lifts 42 tonnes."
+    passages = [Passage(id="p", document_id="d", text=text, start=0, end=len(text))]
+    found = find_candidates(passages, lambda texts: [tuple(map(ord, one)) for one in texts], 60)
+    barred = found.repeating("How much does the crane lift?")
+    assert {found.texts[number] for number in barred} == {"The", "The crane", "crane"}
+    assert not found.repeating("crane")

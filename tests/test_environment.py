@@ -1,0 +1,71 @@
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rag_ft.environment import handbook_path, handbook_questions_path
+from rag_ft.indexing.corpus import read_corpus
+from rag_ft.questions.records import check_evidence, read_questions
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def pages():
+    corpus = read_corpus(handbook_path())
+    documents = list(corpus)
+    assert corpus.failures == []
+    return documents
+
+
+def test_there_are_enough_pages_and_they_have_titles_and_topics(pages):
+    assert len(pages) >= 30
+    for page in pages:
+        assert page.title and page.headings[0].text == page.title
+        assert page.metadata["topic"] in ("tuning", "retrieval", "evaluation", "serving")
+        assert 350 <= len(page.text.split()) <= 1000
+    assert len({page.title for page in pages}) == len(pages)
+
+
+def test_every_quote_stands_at_its_offsets_and_holds_an_answer(pages):
+    questions = read_questions(handbook_questions_path())
+    assert len(questions) >= 150
+    assert check_evidence(questions, pages) == []
+    assert all(question.evidence for question in questions)
+    unanswerable = sum(not question.answerable for question in questions) / len(questions)
+    assert 0.17 <= unanswerable <= 0.25
+    assert max(Counter(question.question for question in questions).values()) == 1
+
+
+def test_the_data_card_counts_the_pages(pages):
+    assert f"| what | {len(pages)} pages " in (ROOT / "datasets" / "README.md").read_text()
+
+
+def test_question_records_are_not_indexed_as_documents(pages):
+    assert all(page.id.endswith(".md") for page in pages)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_an_installed_wheel_brings_the_handbook_and_its_demo_runs_outside_the_checkout(tmp_path):
+    """Installed without dependencies into a folder of its own; those come from the running environment."""
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path / "dist"), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    target = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "rag_ft", "demo"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "handbook: site/rag_ft/_bundled/handbook" in done.stderr
+    assert "supported" in done.stdout
