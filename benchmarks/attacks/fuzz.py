@@ -2,8 +2,8 @@
 
     python benchmarks/attacks/fuzz.py --minutes 60 --parser docx
 
-What fails is kept in `tests/formats/corpus/`, where a test reads it again. Held: documents within the limits, or a
-reason in words. Failed: a crash, more time or memory than allowed, text or offsets that are not those of the file.
+What fails is kept in `tests/indexing/formats/corpus/`, where a test reads it again. Held: documents within the limits,
+or a reason in words. Failed: a crash, more time or memory than allowed, text or offsets that are not those of the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from table import Tally, show
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from formats.fuzzing import CORPUS, KINDS, LIMITS, PARSERS, Change, changed, read
+from indexing.formats.fuzzing import CORPUS, KINDS, LIMITS, PARSERS, Change, changed, read
 
 from rag_ft.indexing.parsing.worker import Worker, WorkerFailed
 

@@ -3,9 +3,9 @@
 import os
 
 import pytest
-from formats.fuzzing import CORPUS, KINDS, LIMITS, PARSERS, Change, changed, read, seeds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from indexing.formats.fuzzing import CORPUS, KINDS, LIMITS, PARSERS, Change, changed, read, seeds
 
 from rag_ft.indexing.parsing.worker import Worker
 

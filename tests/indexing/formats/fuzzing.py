@@ -1,7 +1,7 @@
 """Good files of each parser, and changes to them that keep enough of their structure to reach deep into it.
 
-`tests/formats/test_fuzz.py` tries some, `benchmarks/attacks/fuzz.py` as many as there is time for. Everything goes
-through a real reading process, so that a crash of a parser is a failure here and not the end of the tests.
+`test_fuzz.py` beside it tries some, `benchmarks/attacks/fuzz.py` as many as there is time for. Everything goes through
+a real reading process, so that a crash of a parser is a failure here and not the end of the tests.
 """
 
 from __future__ import annotations
