@@ -309,7 +309,8 @@ def main() -> int:
         reader = Reader(load_model(str(make_tiny_llama(folder / "reader")), plan=plan), threshold=0.0)
         tallies = asyncio.run(attack_routes(folder, reader, given.seed, given.count, given.documents))
         tallies.append(attack_retrieval(folder, given.seed, given.count))
-        tallies += asyncio.run(time_words(folder, reader, given.seed, given.timed))
+        if given.timed:
+            tallies += asyncio.run(time_words(folder, reader, given.seed, given.timed))
     return show(tallies)
 
 
