@@ -126,13 +126,13 @@ def test_known_weights_fetch_nothing(monkeypatch):
 
 TWO_AT_ONCE = """
 import sys
-from rag_ft import conversion
+from rag_ft.models import gguf
 from rag_ft.models.weights import resolve_reader
-made = conversion._write_folder
+made = gguf._write_folder
 def counted(*args):
     open(sys.argv[1], "a").write("x")
     return made(*args)
-conversion._write_folder = counted
+gguf._write_folder = counted
 print(resolve_reader(progress=False).fingerprint)
 """
 
