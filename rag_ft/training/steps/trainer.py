@@ -52,11 +52,12 @@ class RowTrainerMixin:
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean cross-entropy over the labelled tokens of the step (of the batch in evaluation)."""
+        """Mean cross-entropy over the labelled tokens of the step (of the batch in evaluation); no logits are kept."""
         labels = inputs.pop("labels")
+        inputs.pop("_prediction_loss_only", None)  # a note of some versions of trl to itself
         loss, count = labelled_loss(model, inputs, labels, self.head_dtype)
-        divisor = count if num_items_in_batch is None else num_items_in_batch
-        return loss / divisor
+        mean = loss / (count if num_items_in_batch is None else num_items_in_batch)
+        return (mean, {}) if return_outputs else mean
 
 
 def labelled_loss(model: Any, inputs: dict[str, Any], labels: Any, head_dtype: Any = None) -> tuple[Any, int]:
