@@ -337,7 +337,8 @@ def main() -> int:
         complaints = server.complaints()
         log.failed(" | ".join(complaints[:5])) if complaints else log.held()
         left = Tally("nothing left beside the index")
-        names = {entry.name for entry in (folder / "index").iterdir()} - {"manifest.json", "generations", ".lock"}
+        kept = {"manifest.json", "generations", ".lock", ".rag-ft-index"}
+        names = {entry.name for entry in (folder / "index").iterdir()} - kept
         generations = list((folder / "index" / "generations").iterdir())
         left.failed(f"{names} {generations}") if names or len(generations) != 1 else left.held()
         return show([*tallies, failed, log, left])

@@ -45,7 +45,7 @@ def strays(index: Path, *, journal: bool) -> list[str]:
     from rag_ft.indexing.index import Index
 
     committed = Index.load(index).manifest.generation
-    kept = {"manifest.json", "generations", ".lock"} | ({".journal"} if journal else set())
+    kept = {"manifest.json", "generations", ".lock", ".rag-ft-index"} | ({".journal"} if journal else set())
     names = [entry.name for entry in index.iterdir() if entry.name not in kept]
     return names + [entry.name for entry in (index / "generations").iterdir() if entry.name != committed]
 
