@@ -22,20 +22,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from rag_ft import environment as settings
+from rag_ft import environment
 from rag_ft.errors import RagFtError, UsageError
 
 RESULT = "result"
 """Name in a `staged` folder of the file or folder that takes the target's place."""
-
-
 BEFORE = "before"
 """Name in a `staged` folder of what stood in the target's place."""
 
-
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
 # numpy's tofile and FAISS report a short write without errno, safetensors and torch in words of their own.
 _FULL_WORDS = re.compile(
     r"no space left|disk quota exceeded|not enough space|\d+ requested and \d+ written|os error 28\b|os error 122\b",
@@ -256,7 +251,7 @@ def clear_partial(path: Path) -> None:
             if (leftover / BEFORE).exists() and not path.exists():
                 os.rename(leftover / BEFORE, path)
             shutil.rmtree(leftover, ignore_errors=True)
-        elif leftover.is_file() and not leftover.is_symlink():
+        elif is_plain_file(leftover):
             leftover.unlink(missing_ok=True)
 
 
@@ -361,7 +356,7 @@ def sha256_of(path: Path, *, fresh: bool = False) -> str:
     """Hex SHA-256 of a file.
 
     A large file whose path, size, modification time and change time are those of an earlier call is not read
-    again, unless `fresh`. The memory is `checksums.json` in `settings.home()`; where that folder cannot be
+    again, unless `fresh`. The memory is `checksums.json` in `environment.home()`; where that folder cannot be
     written, every call reads the file. Raises OSError when the file cannot be read.
     """
     status = path.stat()
@@ -388,7 +383,7 @@ def _read_and_hash(path: Path) -> str:
 
 
 def _memory_path() -> Path:
-    return settings.home() / "checksums.json"
+    return environment.home() / "checksums.json"
 
 
 def _load() -> dict[str, object]:

@@ -26,7 +26,7 @@ def demo(
     as_json: Json = False,
 ) -> int:
     """Index the bundled handbook and answer three questions from it, with citations."""
-    from rag_ft import environment as settings
+    from rag_ft import environment
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.answering.reader import Reader
     from rag_ft.cli.render import print_answer, short, stderr, stdout
@@ -36,7 +36,7 @@ def demo(
     notes, console = stderr(), stdout()
     if not as_json:
         notes.print(f"handbook: {short(handbook_path())} (CC BY 4.0)", style="dim")
-    index = Index.build(handbook_path(), settings.home() / "demo-index")
+    index = Index.build(handbook_path(), environment.home() / "demo-index")
     answering = Reader.from_pretrained(reader, adapter=adapter)
     untuned = answering.loaded.adapter is None
     if untuned:

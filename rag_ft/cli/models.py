@@ -11,7 +11,7 @@ def models(as_json: Json = False) -> None:
     import json
     from dataclasses import asdict
 
-    from rag_ft import environment as settings
+    from rag_ft import environment
     from rag_ft.cli.render import stdout
     from rag_ft.models.compute import compute_plan
     from rag_ft.models.weights import known_weights
@@ -34,4 +34,4 @@ def models(as_json: Json = False) -> None:
     console.print(f"  {plan.line}")
     for reason in plan.reasons:
         console.print(f"  {reason}", style="dim")
-    console.print(f"  kept in {settings.home()} (RAG_FT_HOME changes it)", style="dim")
+    console.print(f"  kept in {environment.home()} (RAG_FT_HOME changes it)", style="dim")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_ft import environment as settings
+from rag_ft import environment
 from rag_ft.errors import PromptTooLongError, UsageError, WeightsError, first_line
 from rag_ft.files import write_atomic
 
@@ -97,7 +97,7 @@ def load_named_embedder(name: str) -> Embedder:
     that a stranger chose. Not a path either, absolute or not: it would make this process read a place that a stranger
     chose (a network share, a device, a folder that came along with the index), and a fingerprint in the same manifest
     proves nothing, because whoever wrote the one wrote the other. What the user has once given by hand is trusted:
-    `load_embedder` remembers these names in the user's own `settings.home()`, so that an index built with one's own
+    `load_embedder` remembers these names in the user's own `environment.home()`, so that an index built with one's own
     embedder loads without a word, and one from elsewhere asks to be given its embedder once. What is remembered is the
     name; that the folder still holds the same embedder is checked by the sentinels. A remembered hub id is taken from
     the hub's cache and not fetched again. Raises WeightsError.
@@ -114,7 +114,7 @@ def load_named_embedder(name: str) -> Embedder:
 
 
 def _memory() -> Path:
-    return settings.home() / "embedders.json"
+    return environment.home() / "embedders.json"
 
 
 def _remembered() -> list[str]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from rag_ft import environment as settings
+from rag_ft import environment
 from rag_ft.errors import WeightsError, first_line
 from rag_ft.files import clear_partial, disk_full, fsync, is_disk_full, is_real_folder, require_space, sha256_of
 from rag_ft.progress import Progress, quiet_transformers
@@ -87,7 +87,7 @@ class ConversionRecord:
 
 def weights_home() -> Path:
     """Folder that holds one folder for each converted GGUF file."""
-    return settings.home() / "weights"
+    return environment.home() / "weights"
 
 
 def folder_for(stem: str, gguf_sha256: str) -> Path:

@@ -29,7 +29,16 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from rag_ft.errors import UsageError, first_problem
 from rag_ft.files import write_atomic
@@ -67,7 +76,7 @@ class Identity:
     name: str
     """Empty where there are no personal tokens."""
     right: Right
-    groups: Label = ()
+    groups: Annotated[Label, BeforeValidator(groups_of)] = ()
     audience: Audience | None = None
     """What may be seen; None: everything."""
     hash: str = ""
@@ -84,17 +93,9 @@ class TokenEntry(BaseModel):
 
     name: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
     hash: Annotated[StrictStr, Field(pattern=rf"^{_HASH}$")]
-    groups: Label = ()
+    groups: Annotated[Label, BeforeValidator(groups_of)] = ()
     rights: Literal["read", "write", "admin"] = "read"
     expires: datetime.date | datetime.datetime | None = None
-
-    @field_validator("groups", mode="before")
-    @classmethod
-    def _named(cls, given: object) -> Label:
-        try:
-            return groups_of(given)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
 
     @field_validator("expires", mode="before")
     @classmethod
@@ -123,16 +124,8 @@ class Tokens(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    default_access: Label | None = None
+    default_access: Annotated[Label | None, BeforeValidator(groups_of)] = None
     token: tuple[TokenEntry, ...] = ()
-
-    @field_validator("default_access", mode="before")
-    @classmethod
-    def _named(cls, given: object) -> Label:
-        try:
-            return groups_of(given)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
     def _told_apart(self) -> Tokens:
