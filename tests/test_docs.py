@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from rag_ft import Answer, Question
+from rag_ft.evaluation.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
-FRONT = [ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")]
+FRONT = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "evals/README.md")]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LONGEST_PARAGRAPH = 90
 """Words, so that a reader finds one thing per paragraph."""
@@ -45,7 +46,7 @@ def test_links_between_pages_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", [*PAGES, *FRONT, ROOT / "evals" / "README.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*PAGES, *FRONT], ids=lambda p: p.name)
 def test_links_to_a_heading_lead_to_one(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")):
         there = page.parent / target if target else page
@@ -76,6 +77,16 @@ def test_the_question_record_that_a_page_shows_is_one():
     question = Question.model_validate_json(record)
     (evidence,) = question.evidence
     assert len(evidence.quote) == evidence.end - evidence.start and question.answers[0] in evidence.quote
+
+
+def test_the_recipe_that_a_page_shows_is_one(tmp_path):
+    recipe, *others = re.findall(
+        r"^```toml\n(.*?)^```", (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    curve = next(part for part in others if part.startswith("[learning_curve]"))
+    prices = next(part for part in others if part.startswith("[prices]")).replace("large model", "tuned, with passages")
+    (tmp_path / "judge.toml").write_text(recipe + curve + prices, encoding="utf-8")
+    assert len(read_recipe(tmp_path / "judge.toml").arm) == 2
 
 
 def commands(text):
