@@ -64,5 +64,5 @@ def test_what_cannot_be_compared_is_told(world, adapters, tiny_llama_dir, tmp_pa
     index, questions = world
     with pytest.raises(UsageError, match="at least one"):
         compare_adapters(adapters["one"], "none", [], index, reader=str(tiny_llama_dir))
-    with pytest.raises(WeightsError, match="no adapter"):
+    with pytest.raises(WeightsError, match="is not an adapter"):
         compare_adapters(adapters["one"], tmp_path, questions, index, reader=str(tiny_llama_dir))

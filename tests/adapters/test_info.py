@@ -73,7 +73,7 @@ def test_the_packaged_adapter_by_its_name():
 
 
 def test_what_is_no_lora_adapter_is_told(adapter, tmp_path):
-    with pytest.raises(WeightsError, match="no adapter"):
+    with pytest.raises(WeightsError, match="is not an adapter"):
         adapter_info(tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(adapter, copy)

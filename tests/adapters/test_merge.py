@@ -200,7 +200,7 @@ def test_what_a_killed_merge_left_is_cleared(adapters, tiny_llama_dir, tmp_path)
 def test_a_wrong_adapter_is_told_before_anything_is_written(adapters, merged, tiny_llama_dir, tmp_path):
     with pytest.raises(WeightsError, match="was trained on tiny"):
         merge(adapters[32], tmp_path / "out", merged[4].path)
-    with pytest.raises(WeightsError, match="no adapter"):
+    with pytest.raises(WeightsError, match="is not an adapter"):
         merge(tmp_path, tmp_path / "out", tiny_llama_dir)
     with pytest.raises(UsageError, match="at least one question"):
         merge(adapters[32], tmp_path / "out", tiny_llama_dir, probes=[])

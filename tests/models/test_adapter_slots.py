@@ -183,13 +183,13 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tiny_llama_dir, adapte
     before = seen(reader)
     with pytest.raises(WeightsError, match=r"NF4 \(4-bit\) values and the base in memory has the original"):
         reader.add_adapter("nf4", adapters["nf4"])
-    with pytest.raises(WeightsError, match="no adapter"):
+    with pytest.raises(WeightsError, match="is not an adapter"):
         reader.add_adapter("x", tmp_path)
     cut = tmp_path / "cut"
     shutil.copytree(adapters["two.v2"], cut)
     weights = cut / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match=r"adapter_model\.safetensors has .* bytes and should have"):
+    with pytest.raises(WeightsError, match=r"adapter_model\.safetensors is cut off"):
         reader.add_adapter("cut", cut)
     other = tmp_path / "other"
     shutil.copytree(adapters["two.v2"], other)

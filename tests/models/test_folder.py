@@ -10,10 +10,10 @@ import pytest
 
 from rag_ft.errors import WeightsError
 from rag_ft.indexing.embedding import SentenceEmbedder, load_embedder
+from rag_ft.models.defaults import embedder_folder
 from rag_ft.models.folder import check_model_folder, module_types
 from rag_ft.models.weights import (
     Weights,
-    _packaged_embedder,
     packaged_adapter,
     resolve_adapter,
     resolve_embedder,
@@ -24,7 +24,7 @@ from rag_ft.models.weights import (
 @pytest.fixture
 def embedder(tmp_path):
     """The packaged embedder's folder without its weights' 90 MB: none of these tests comes to reading them."""
-    source = _packaged_embedder()
+    source = embedder_folder()
     folder = tmp_path / "embedder"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors", "tokenizer.json", "vocab.txt"))
     header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'

@@ -52,7 +52,7 @@ def test_an_adapter_changes_the_output_and_a_wrong_one_is_refused(tiny_llama_dir
     loaded = load_model(str(tiny_llama_dir), adapter=tmp_path / "adapter", plan=plan)
     assert loaded.adapter is not None and len(loaded.adapter.fingerprint) == 64
     assert not torch.allclose(loaded.model(ids).logits, before)
-    with pytest.raises(WeightsError, match="no adapter"):
+    with pytest.raises(WeightsError, match="is not an adapter"):
         load_model(str(tiny_llama_dir), adapter=tmp_path)
     with pytest.raises(WeightsError, match="does not fit"):
         from transformers import LlamaConfig, LlamaForCausalLM
