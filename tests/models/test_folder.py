@@ -87,7 +87,7 @@ def test_an_embedder_that_names_code_is_refused_before_anything_of_it_runs(embed
     set_module(embedder, type=kind)
     monkeypatch.chdir(embedder)
     monkeypatch.syspath_prepend(str(embedder))
-    refused(lambda: load_embedder(str(embedder)), "modules.json asks for the module", "not loaded")
+    refused(lambda: load_embedder(str(embedder)), "modules.json asks for the module", "not allowed")
     # The class that hands the folder to the library looks for itself.
     weights = Weights("x", "embedder", embedder, "", "", "0" * 64, 0)
     refused(lambda: SentenceEmbedder(weights), "modules.json asks for the module")
@@ -120,7 +120,7 @@ def test_every_spelling_of_the_modules_that_are_loaded_passes(embedder):
 @pytest.mark.parametrize("path", ["../1_Pooling", "/etc", "..\\x", "C:/x", 3, None])
 def test_a_module_outside_of_the_folder_is_refused(embedder, path):
     set_module(embedder, path=path)
-    refused(lambda: resolve_embedder(str(embedder)), "outside of its folder")
+    refused(lambda: resolve_embedder(str(embedder)), "outside its folder")
 
 
 @pytest.mark.parametrize(
