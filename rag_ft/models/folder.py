@@ -81,7 +81,7 @@ def check_embedder_folder(folder: Path) -> None:
     """Raise WeightsError as `check_model_folder` does, and where `modules.json` names a module that may load code."""
     check_model_folder(folder)
     listing = folder / "modules.json"
-    modules = read_config(listing, of=list)
+    modules = read_untrusted_json(listing, of=list)
     for module in modules:
         kind = module.get("type") if isinstance(module, dict) else None
         if not isinstance(kind, str) or kind not in module_types():
@@ -96,7 +96,7 @@ def check_embedder_folder(folder: Path) -> None:
 
 def check_adapter_config(path: Path) -> None:
     """Raise WeightsError unless an `adapter_config.json` is that of a LoRA adapter and names no code to import."""
-    config = read_config(path)
+    config = read_untrusted_json(path)
     if not config:
         raise WeightsError(f"{path} is empty or not a JSON object: fetch it again")
     if config.get("peft_type") != "LORA":
@@ -114,7 +114,7 @@ def check_adapter_config(path: Path) -> None:
         )
 
 
-def read_config(path: Path, *, of: type[Any] = dict) -> Any:
+def read_untrusted_json(path: Path, *, of: type[Any] = dict) -> Any:
     """The content of a JSON file if it is of type `of`, else an empty `of`. Raises WeightsError."""
     try:
         if path.stat().st_size > _MOST_CONFIG_BYTES:
@@ -150,7 +150,7 @@ def _check_weights(folder: Path) -> None:
                 " them to safetensors"
             )
     if split.exists():
-        parts = read_config(split).get("weight_map")
+        parts = read_untrusted_json(split).get("weight_map")
         for name in sorted(set(map(str, parts.values()))) if isinstance(parts, dict) else ["nothing"]:
             if not _is_part(name) or not (folder / name).is_file():
                 raise WeightsError(
@@ -166,7 +166,7 @@ def _check_config(path: Path) -> None:
     """Raise WeightsError where a configuration, at any depth, asks for code, for kernels of the hub, or for weights
     elsewhere.
     """
-    for key, value in _entries(read_config(path)):
+    for key, value in _entries(read_untrusted_json(path)):
         if key in ("auto_map", "custom_pipelines") and value:
             raise WeightsError(
                 f"{path} asks for code from the model's folder ({key}), which is never run: use another model"
@@ -197,7 +197,7 @@ def _check_module(folder: Path, module: str) -> None:
     """Raise WeightsError where the configuration of one module of an embedder asks for code."""
     if module == "Dense":
         config = folder / "config.json"
-        activation = read_config(config).get("activation_function", "torch.nn.modules.activation.Tanh")
+        activation = read_untrusted_json(config).get("activation_function", "torch.nn.modules.activation.Tanh")
         if not _ACTIVATION.fullmatch(str(activation)):
             raise WeightsError(
                 f"{config} asks for the activation function {str(activation)[:80]!r}, which is not one of torch.nn: use"
@@ -209,7 +209,7 @@ def _check_module(folder: Path, module: str) -> None:
 
 
 def _check_arguments(config: Path) -> None:
-    content = read_config(config)
+    content = read_untrusted_json(config)
     for name, value in content.items():
         refused: list[str] = []
         if name in ("tokenizer_name_or_path", "cache_dir", "cache_folder"):

@@ -34,7 +34,7 @@ def two_processors():
     torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch's OpenMP is told by its Linux libraries")
+@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch's OpenMP is reached through its Linux libraries")
 def test_threads_compute_on_one_processor_each_and_the_others_as_before(two_processors):
     assert can_compute_alone()
     seen, together = [], threading.Barrier(2, timeout=30)
