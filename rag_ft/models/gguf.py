@@ -41,7 +41,7 @@ RECORD_NAME = "rag_ft.json"
 RECORD_FORMAT = 1
 
 TUNING_NAME = "tuning.json"
-"""In the folder of tuned weights that need no adapter (merged, or from a GGUF with TUNING_KEY): how to ask them."""
+"""File in a folder of tuned weights that need no adapter (merged, or from a GGUF with TUNING_KEY): how to ask them."""
 
 TUNING_KEY = "rag_ft.training.run"
 """Key of a GGUF whose value is the content of TUNING_NAME, as JSON."""
@@ -274,7 +274,7 @@ def _write_folder(gguf_file: Path, folder: Path, bar: ProgressBar) -> str:
     except (WeightsError, OSError):
         raise
     except Exception as error:  # gguf and transformers raise anything on a file that they cannot read
-        if is_disk_full(error):  # safetensors says so in words of its own
+        if is_disk_full(error):  # safetensors has its own message for it
             raise
         raise WeightsError(
             f"{gguf_file.name} cannot be converted by the installed transformers ({first_line(error)}): "
@@ -301,7 +301,7 @@ def _is_wanted(key: str) -> bool:
 
 
 def _mend_digits(tokenizer: Any, fields: dict[str, Any]) -> None:
-    r"""Split digits one by one where the GGUF says so.
+    r"""Split digits one by one where the GGUF asks for it.
 
     transformers 5.23 reads every GPT-2-like GGUF with the plain byte-level pattern. The merges of such a vocabulary
     join no digits, so that numbers look right, but white space before a number is cut otherwise: "\n\n1" would
@@ -322,7 +322,7 @@ def _mend_digits(tokenizer: Any, fields: dict[str, Any]) -> None:
     elif pre not in _FAITHFUL_PRE_TOKENIZERS:
         logger.warning(
             "the GGUF splits text by the rule %r, which transformers may not reproduce: numbers and white space may "
-            "be tokenised otherwise than in training; prefer the model's safetensors",
+            "be tokenised differently from training; prefer the model's safetensors",
             pre,
         )
 
@@ -351,7 +351,7 @@ def _check_tokenizer(folder: Path, embedding_rows: int, *, byte_level: bool) -> 
 
 
 def drop_keys(path: Path, *keys: str) -> None:
-    """Rewrite a JSON file, where there is one, without these keys."""
+    """Rewrite a JSON file without these keys; nothing happens where there is no file."""
     if not path.exists():
         return
     content = json.loads(path.read_text(encoding="utf-8"))

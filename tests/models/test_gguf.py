@@ -99,3 +99,17 @@ def test_a_disk_that_fills_up_is_one_sentence_and_leaves_nothing(folder, monkeyp
         convert(folder)
     assert "\n" not in str(caught.value)
     assert not folder.exists() and partials(folder) == []
+
+
+def test_an_interrupted_conversion_leaves_what_was_there(folder, monkeypatch):
+    convert(folder)
+    (folder / "config.json").write_text("{ }")
+
+    def write(gguf_file, result, bar):
+        (result / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gguf, "_write_folder", write)
+    with pytest.raises(KeyboardInterrupt):
+        convert(folder)
+    assert (folder / "config.json").read_text() == "{ }" and partials(folder) == []
