@@ -63,24 +63,6 @@ def test_an_adapter_is_merged_on_the_way_and_nothing_but_the_file_is_left(adapte
     assert types == {"Q8_0"}
 
 
-def test_the_vocabulary_is_what_llama_cpp_reads(merged, tmp_path):
-    fields = gguf.GGUFReader(export_gguf(merged, tmp_path / "r.gguf").path).fields
-    value = {name: field.contents() for name, field in fields.items()}
-    tokenizer = fresh(merged, None).loaded.tokenizer
-    assert value["general.architecture"] == "llama" and value["tokenizer.ggml.model"] == "gpt2"
-    assert value["tokenizer.ggml.pre"] == "gpt-2"
-    assert value["tokenizer.ggml.tokens"] == tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    assert len(value["tokenizer.ggml.token_type"]) == value["llama.vocab_size"] == len(tokenizer)
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    assert value["tokenizer.ggml.eos_token_id"] == end
-    assert value["tokenizer.ggml.token_type"][end] == gguf.TokenType.CONTROL
-    assert value["tokenizer.ggml.token_type"][300] == gguf.TokenType.NORMAL
-    assert value["tokenizer.chat_template"] == tokenizer.chat_template
-    first = value["tokenizer.ggml.merges"][0].split(" ")
-    assert len(first) == 2 and "".join(first) in value["tokenizer.ggml.tokens"]
-    assert (value["llama.attention.head_count"], value["llama.attention.head_count_kv"]) == (4, 2)
-
-
 def test_a_tensor_that_came_out_wrong_is_found(merged, tmp_path, monkeypatch):
     stored = gguf_file._stored
     monkeypatch.setattr(gguf_file, "_stored", lambda array, kind: stored(array * 1.01, kind))
