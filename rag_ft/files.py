@@ -133,7 +133,12 @@ def append_whole(path: Path, content: str) -> None:
 
 @contextlib.contextmanager
 def staged(
-    target: Path, *, overwrite: bool, foreign: Callable[[Path], Path | None], error: type[RagFtError]
+    target: Path,
+    *,
+    overwrite: bool,
+    foreign: Callable[[Path], Path | None],
+    error: type[RagFtError],
+    elsewhere: str = "",
 ) -> Iterator[Path]:
     """A hidden folder beside `target`; what the block leaves in its `result` (a file or a folder) becomes `target`.
 
@@ -141,7 +146,7 @@ def staged(
     there if `foreign`, asked for the first thing at or below it that this program did not write, knows of none: nothing
     of the user's is ever replaced, nor what a link leads to. On Linux the target changes in one step; elsewhere a kill
     between two renames leaves none until the next writer brings the former one back. Raises UsageError; `error` for
-    what the file system refuses.
+    what the file system refuses, with `elsewhere` as the way to another place.
     """
     _check_target(target, overwrite, foreign)
     work: Path | None = None
@@ -158,9 +163,13 @@ def staged(
         _put_in_place(result, target, work / BEFORE)
     except Exception as reason:
         if is_disk_full(reason):
-            raise error(disk_full(target.parent, f"nothing is left of {target.name}")) from reason
+            kept = f"nothing is left of {target.name}" + (f"; {elsewhere}" if elsewhere else "")
+            raise error(disk_full(target.parent, kept)) from reason
         if isinstance(reason, OSError):
-            raise error(f"{target} cannot be written ({reason.strerror or reason}): give another place") from reason
+            hint = f" ({elsewhere})" if elsewhere else ""
+            raise error(
+                f"{target} cannot be written ({reason.strerror or reason}): give another place{hint}"
+            ) from reason
         raise
     finally:
         if work is not None:

@@ -1,4 +1,4 @@
-"""Progress of one long job, and silence for libraries that draw their own bars."""
+"""The progress bar of a long job, and silence for libraries that draw their own bars."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 logger = logging.getLogger(__name__)
 
 
-class Progress:
-    """Stages of one long job: a bar on a terminal's stderr, else one log line for each stage."""
+class ProgressBar:
+    """The stages of one long job: a bar on a terminal's stderr, else one log line for each stage."""
 
     def __init__(self, shown: bool) -> None:
         self._shown = shown and sys.stderr.isatty()
-        self._bar: RichProgress | None = None
+        self._bar: Progress | None = None
         self._task: TaskID | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         if self._shown:
             from rich.console import Console
-            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as RichProgress
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
             columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-            # This very stream: what a library writes to a redirected stderr meanwhile must not move the bar.
-            self._bar = RichProgress(*columns, console=Console(file=sys.stderr), transient=True)
+            # Bound to the stderr of now: what a library writes to a redirected stderr must not move the bar.
+            self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
             self._bar.start()
         return self
 
@@ -43,7 +41,7 @@ class Progress:
             self._bar.stop()
 
     def stage(self, text: str, total: int | None = None) -> None:
-        """Begin a stage; without `total` the bar only pulses."""
+        """Start a stage; without `total` the bar only pulses."""
         if self._bar is None:
             logger.info("%s", text)
             return
@@ -52,14 +50,14 @@ class Progress:
         self._task = self._bar.add_task(text, total=total)
 
     def at(self, done: int) -> None:
-        """The stage has come to `done` of its total."""
+        """Show `done` of the stage's total."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
 
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Within it transformers neither logs below errors nor draws bars; afterwards both are as they were."""
+    """A context in which transformers logs only errors and draws no bars; both are restored afterwards."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging as hf_logging
 
@@ -74,7 +72,7 @@ def quiet_transformers() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bars:
             hf_logging.enable_progress_bar()
-        # transformers' switch moves the hub's with it; this puts the hub's own back.
+        # transformers' switch changes huggingface_hub's too; this restores it.
         if hub_bars:
             enable_progress_bars()
         else:

@@ -329,7 +329,7 @@ def targets(scratch: Path) -> list[Target]:
 
     from rag_ft.adapters.average import average_adapters
     from rag_ft.adapters.calibrate import calibrate_adapter
-    from rag_ft.adapters.export import export_adapter, export_gguf
+    from rag_ft.adapters.export import export_gguf, export_peft
     from rag_ft.adapters.merge import merge_adapter
     from rag_ft.answering.reader import Reader
     from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
@@ -489,7 +489,7 @@ def targets(scratch: Path) -> list[Target]:
         return call
 
     def peft(adapter: Path) -> Callable[[Path], None]:
-        return lambda folder: void(export_adapter(adapter, folder / "out", overwrite=True))
+        return lambda folder: void(export_peft(adapter, folder / "out", overwrite=True))
 
     members = scratch / "members"
     start = members / "start"

@@ -1,14 +1,14 @@
-"""One adapter from several that went on from the same one: the mean of their weights.
+"""Average adapters that were trained on from the same start: the mean of their weights.
 
 Fine-tuned from one start with other rates, orders or data, networks end in one basin of the loss, and the mean of their
-weights is often better than each of them, at the price of one (Wortsman et al., "Model soups", ICML 2022). An adapter's
-update is the product B A, and the mean of products is not the product of means: only where all began at the same A and
-B are they near enough to each other for it to work, so that others are refused.
+weights is often better than each of them, at the cost of one (Wortsman et al., "Model soups", ICML 2022). An adapter's
+update is the product B A, and the mean of products is not the product of means: only adapters that started at the same
+A and B are close enough to each other for averaging to work. Others are refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from rag_ft.training.card import model_card
 from rag_ft.training.saving import KEPT_STEP, foreign_in_adapter, step_of, write_adapter
 
 _SHAPE = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora")
+"""Keys of PEFT's configuration that must agree."""
 
 
 class _Member(NamedTuple):
@@ -33,18 +34,19 @@ class _Member(NamedTuple):
 def average_adapters(adapters: Sequence[str | Path], output: str | Path, *, overwrite: bool = False) -> Path:
     """Write the mean of several adapters to `output`, an adapter like them.
 
-    An adapter is a folder that `train_reader` made, `packaged`, or a step that a run kept (`FOLDER/training/best`).
-
-    Its record names them, and all documents that any of them was trained on. A threshold fits one set of weights, so
-    that it has none: `rag-ft adapter calibrate` chooses it. Raises UsageError for fewer than two, an output that exists
-    (unless `overwrite` and it is an adapter), and adapters that did not start from one and the same, WeightsError.
+    An adapter is a folder that `train_reader` made, `packaged`, or a step that a run kept (`FOLDER/training/best`). The
+    record of the mean names them, and all documents that any of them was trained on. A threshold fits one set of
+    weights, so the mean has none: `rag-ft adapter calibrate` chooses it. Raises UsageError for fewer than two adapters,
+    an output that exists (unless `overwrite` and it is an adapter), and adapters that did not start from the same one;
+    WeightsError.
     """
     from safetensors.torch import load_file
 
-    members = [_member(one) for one in adapters]
-    first = _alike(members)
-    tensors = [load_file(one.weights.path / ADAPTER_WEIGHTS) for one in members]
-    mean = {name: sum(one[name].float() for one in tensors) / len(tensors) for name in tensors[0]}
+    members = [_member(adapter) for adapter in adapters]
+    _check_alike(members)
+    first = members[0]
+    states = [load_file(member.weights.path / ADAPTER_WEIGHTS) for member in members]
+    mean = {name: sum(state[name].float() for state in states) / len(states) for name in states[0]}
     record = _record(members)
     base = str(first.config["base_model_name_or_path"])
     output = Path(output)
@@ -68,49 +70,52 @@ def _member(adapter: str | Path) -> _Member:
     return _Member(weights, record, lora_config(weights))
 
 
-def _alike(members: Sequence[_Member]) -> _Member:
-    """The first of adapters that can be averaged."""
+def _check_alike(members: Sequence[_Member]) -> None:
+    """Raise UsageError unless the adapters can be averaged."""
     if len(members) < 2:
         raise UsageError("the mean of one adapter is that adapter: give at least two")
     first = members[0]
     if not first.record.get("started_from"):
         raise UsageError(
-            f"{first.weights.path} did not start from an adapter, so that it has nothing in common with another: train"
+            f"{first.weights.path} did not start from an adapter, so its weights cannot be averaged with others: train"
             " all of them with --start-from the same one"
         )
-    for name, of in (
-        ("start from another adapter", lambda one: (one.record.get("started_from") or {}).get("fingerprint")),
-        ("is of another base model", lambda one: one.record.get("base_model")),
-        ("was trained on another prompt", lambda one: one.record["prompt_fingerprint"]),
-        ("reads passages in another way", lambda one: (one.record.get("examples") or {}).get("reading")),
-        ("has another shape", lambda one: [_plain(one.config.get(key)) for key in _SHAPE]),
-    ):
-        for other in members[1:]:
-            if of(other) != of(first):
-                raise UsageError(f"{other.weights.path} {name} than {first.weights.path}: they cannot be averaged")
-    return first
+    properties: dict[str, Callable[[_Member], Any]] = {
+        "started from another adapter": lambda member: (member.record.get("started_from") or {}).get("fingerprint"),
+        "has another base model": lambda member: member.record.get("base_model"),
+        "was trained on another prompt": lambda member: member.record["prompt_fingerprint"],
+        "reads passages in another way": lambda member: (member.record.get("examples") or {}).get("reading"),
+        "has another shape": lambda member: [_sorted(member.config.get(key)) for key in _SHAPE],
+    }
+    for difference, value_of in properties.items():
+        for member in members[1:]:
+            if value_of(member) != value_of(first):
+                raise UsageError(
+                    f"{member.weights.path} {difference} than {first.weights.path}: average only adapters that agree"
+                )
 
 
-def _plain(value: Any) -> Any:
+def _sorted(value: Any) -> Any:
+    """A value to compare by: lists are sets in a configuration of PEFT."""
     return sorted(value) if isinstance(value, list) else value
 
 
 def _record(members: Sequence[_Member]) -> dict[str, Any]:
     first = members[0].record
     kept = {key: value for key, value in first.items() if key not in ("threshold", "results", "kept_step", "history")}
-    data = [one.record["data"] for one in members]
+    data = [member.record["data"] for member in members]
     return {
         **kept,
         "data": {**first["data"], **{name: _union(data, name) for name in _LISTS}},
         "verdict": {"outcome": "averaged", "sentence": f"the mean of {len(members)} adapters"},
         "averaged": [
             {
-                "fingerprint": one.weights.fingerprint,
-                "kept_step": one.record.get("kept_step"),
-                "training": one.record["training"],
-                "verdict": one.record["verdict"],
+                "fingerprint": member.weights.fingerprint,
+                "kept_step": member.record.get("kept_step"),
+                "training": member.record["training"],
+                "verdict": member.record["verdict"],
             }
-            for one in members
+            for member in members
         ],
         "history": [],
         "results": {},
@@ -118,7 +123,8 @@ def _record(members: Sequence[_Member]) -> dict[str, Any]:
 
 
 _LISTS = ("documents", "document_fingerprints", "held_out")
+"""Lists in the table `data` of a record, of which the mean's record has the union."""
 
 
 def _union(data: Sequence[Mapping[str, Any]], name: str) -> list[str]:
-    return sorted({value for one in data for value in one.get(name, ())})
+    return sorted({value for table in data for value in table.get(name, ())})

@@ -1,4 +1,4 @@
-"""What merging buys on this machine: the merged reader against the adapter beside its base, measured in turns."""
+"""Measure what merging gains on this machine: the merged reader against the adapter beside its base, in turns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rag_ft.models.weights import DEFAULT, resolve_adapter
 
 
 class BenchRow(BaseModel):
-    """One quantity for both."""
+    """One quantity, measured on both sides."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,35 +34,35 @@ class BenchRow(BaseModel):
 
     @property
     def ratio(self) -> float:
-        """Merged to separate."""
+        """The merged value divided by the separate one."""
         return self.merged / self.separate if self.separate else float("nan")
 
 
 class AdapterBench(BaseModel):
-    """Merged against separate."""
+    """A merged reader measured against the adapter beside its base."""
 
     model_config = ConfigDict(frozen=True)
 
     plan: str
-    """Device, type and threads, in one line."""
+    """Device, compute type and threads, in one line."""
     questions: int
     rounds: int
     rows: tuple[BenchRow, ...]
     swap_seconds: float
-    """To put another adapter on, median; a merged reader must load another model instead (`load`)."""
+    """Median time to activate another adapter; a merged reader must load another model instead (row `load`)."""
 
     def lines(self) -> list[str]:
-        """As a Markdown table."""
+        """The measurements as a Markdown table."""
         lines = ["| | separate | merged | merged / separate |", "|---|---|---|---|"]
-        for one in self.rows:
-            separate, merged = (_three_digits(value) for value in (one.separate, one.merged))
-            lines.append(f"| {one.what} | {separate} {one.unit} | {merged} {one.unit} | {one.ratio:.2f} |")
+        for row in self.rows:
+            separate, merged = (_three_digits(value) for value in (row.separate, row.merged))
+            lines.append(f"| {row.what} | {separate} {row.unit} | {merged} {row.unit} | {row.ratio:.2f} |")
         lines.append(f"| change to another adapter | {_three_digits(self.swap_seconds)} s | load another model | – |")
         return lines
 
 
 def _three_digits(value: float) -> str:
-    """At least so many significant ones, and never an exponent."""
+    """A number with at least three significant digits and never an exponent."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -77,33 +77,34 @@ def bench_adapter(
     plan: ComputePlan | None = None,
     say: Callable[[str], None] | None = None,
 ) -> AdapterBench:
-    """Speed, memory and disk of an adapter beside its base and of the merged model (`merged`, or merged here for it).
+    """Compare speed, memory and disk of an adapter beside its base with those of the merged model.
 
-    Both sides read in turns, `rounds` times after a warm-up, and the median counts. Raises UsageError, WeightsError,
-    AdapterError.
+    `merged` is its folder; None merges the adapter into a temporary one. Both sides read in turns, `rounds` times after
+    a warm-up, and the median counts. Raises UsageError, WeightsError, AdapterError.
     """
     if rounds < 1:
         raise UsageError(f"rounds is {rounds} and must be at least 1")
-    asked = list(probes) if probes is not None else handbook_probes(4)
+    requests = list(probes) if probes is not None else handbook_probes(4)
     plan = plan or compute_plan()
     tuned = resolve_adapter(adapter_folder(adapter))
-    with tempfile.TemporaryDirectory(prefix="rag-ft-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="rag-ft-bench-") as scratch:
         if merged is None:
-            merged = merge_adapter(adapter, Path(name) / "merged", base=base, dtype=dtype, probes=asked, say=say).path
-        loading = {"separate": (base, tuned.path), "merged": (str(merged), None)}
+            output = Path(scratch) / "merged"
+            merged = merge_adapter(adapter, output, base=base, dtype=dtype, probes=requests, say=say).path
+        sides = {"separate": (base, tuned.path), "merged": (str(merged), None)}
         load: dict[str, float] = {}
         readers: dict[str, Reader] = {}
-        for side, (model, beside) in loading.items():
-            load_model(model, adapter=beside, plan=plan)  # from the disk into the system's memory
-            begin = time.perf_counter()
-            readers[side] = Reader(load_model(model, adapter=beside, plan=plan), passage_cache_mb=0)
-            load[side] = time.perf_counter() - begin
-        batch, single = _timed(readers, asked, rounds)
-        memory = {side: _bytes(one) / 1e6 for side, one in readers.items()}  # before another adapter joins them
-        swap = _swap(readers["separate"], tuned.path)
-        weights = {side: one.loaded.weights.size_bytes / 1e6 for side, one in readers.items()}
+        for side, (model, adapter_path) in sides.items():
+            load_model(model, adapter=adapter_path, plan=plan)  # from the disk into the system's memory
+            start = time.perf_counter()
+            readers[side] = Reader(load_model(model, adapter=adapter_path, plan=plan), passage_cache_mb=0)
+            load[side] = time.perf_counter() - start
+        batch, single = _read_seconds(readers, requests, rounds)
+        memory = {side: _bytes(reader) / 1e6 for side, reader in readers.items()}  # before another adapter joins them
+        swap = _swap_seconds(readers["separate"], tuned.path)
+        weights = {side: reader.loaded.weights.size_bytes / 1e6 for side, reader in readers.items()}
         rows = (
-            BenchRow(what=f"{len(asked)} questions together", unit="s", **batch),
+            BenchRow(what=f"{len(requests)} questions together", unit="s", **batch),
             BenchRow(what="one question", unit="s", **single),
             BenchRow(what="weights in memory", unit="MB", **memory),
             BenchRow(
@@ -120,39 +121,38 @@ def bench_adapter(
             ),
             BenchRow(what="load", unit="s", **load),
         )
-    return AdapterBench(plan=plan.line, questions=len(asked), rounds=rounds, rows=rows, swap_seconds=swap)
+    return AdapterBench(plan=plan.line, questions=len(requests), rounds=rounds, rows=rows, swap_seconds=swap)
 
 
-def _timed(
-    readers: dict[str, Reader], asked: Sequence[ReadRequest], rounds: int
+def _read_seconds(
+    readers: dict[str, Reader], requests: Sequence[ReadRequest], rounds: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds for all questions together, and for one alone, of each side."""
+    """Median seconds of each side for all questions together, and for the first one alone."""
     batch: dict[str, list[float]] = {side: [] for side in readers}
     single: dict[str, list[float]] = {side: [] for side in readers}
-    for number in range(rounds + 1):
+    for i in range(rounds + 1):
         for side, reader in readers.items():
-            for times, some in ((batch, asked), (single, asked[:1])):
-                begin = time.perf_counter()
-                reader.read_batch(some)
-                if number:  # the first round warms up
-                    times[side].append(time.perf_counter() - begin)
-    return {side: median(times) for side, times in batch.items()}, {
-        side: median(times) for side, times in single.items()
-    }
+            for seconds, questions in ((batch, requests), (single, requests[:1])):
+                start = time.perf_counter()
+                reader.read_batch(questions)
+                if i:  # the first round warms up
+                    seconds[side].append(time.perf_counter() - start)
+    batch_medians = {side: median(seconds) for side, seconds in batch.items()}
+    return batch_medians, {side: median(seconds) for side, seconds in single.items()}
 
 
-def _swap(reader: Reader, folder: Path) -> float:
-    """Median seconds to put on one of two adapters in turns, nothing read."""
+def _swap_seconds(reader: Reader, folder: Path) -> float:
+    """Median seconds to activate one of two adapters in turns, with nothing read."""
     reader.add_adapter("bench-other", folder)
     shared: Any = reader.loaded.shared
-    times = []
-    for number in range(21):
-        held = shared.get("bench-other" if number % 2 else reader.adapter)
-        begin = time.perf_counter()
-        with shared.activated(held):
-            times.append(time.perf_counter() - begin)
-    return median(times[1:])
+    seconds = []
+    for i in range(21):
+        slot = shared.get("bench-other" if i % 2 else reader.adapter)
+        start = time.perf_counter()
+        with shared.activated(slot):
+            seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])
 
 
 def _bytes(reader: Reader) -> int:
-    return sum(one.numel() * one.element_size() for one in reader.loaded.model.parameters())
+    return sum(parameter.numel() * parameter.element_size() for parameter in reader.loaded.model.parameters())

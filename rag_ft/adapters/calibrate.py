@@ -1,4 +1,4 @@
-"""An adapter's threshold, chosen anew on questions about one's own documents.
+"""Choose an adapter's threshold again, on questions about your own documents.
 
 How sure a reader is depends on what it is given: other documents, more distractors or another k move its confidences,
 and a threshold chosen elsewhere then answers too often or too seldom. No weight changes.
@@ -7,9 +7,9 @@ and a threshold chosen elsewhere then answers too often or too seldom. No weight
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_ft.answering.confidence import threshold_record
 from rag_ft.answering.reader import Reader
@@ -18,7 +18,7 @@ from rag_ft.files import full_disk_as
 from rag_ft.models.adapter_record import ADAPTER_RECORD, adapter_record, trained_documents
 from rag_ft.models.adapter_slots import adapter_folder
 from rag_ft.models.folder import ADAPTER_CONFIG
-from rag_ft.models.weights import DEFAULT, PACKAGED, resolve_adapter
+from rag_ft.models.weights import DEFAULT, PACKAGED, Weights, resolve_adapter
 from rag_ft.questions.records import read_questions
 from rag_ft.training.card import model_card
 from rag_ft.training.saving import write_record
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
     from rag_ft.schema import Question
 
-MOST_ASKED = 600
+MOST_QUESTIONS = 600
 """Questions that the threshold is chosen on: its share of null is then known to about four points."""
 
 _CARD_NEEDS = {"licence", "data_note", "history", "lora", "training", "data", "certificate", "verdict"}
-"""A record of another program's adapter may lack them; its card is left as it is."""
+"""Keys of a record that a card is made from; where another program's adapter lacks one, its card is left as it is."""
 
 
 def calibrate_adapter(
@@ -42,65 +42,52 @@ def calibrate_adapter(
     *,
     k: int = 3,
     reader: str = DEFAULT,
-    most: int = MOST_ASKED,
+    most: int = MOST_QUESTIONS,
     recognise: float | None = None,
     margin: bool = True,
     dry_run: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> ReaderScore:
-    """Choose the threshold of an adapter's folder on questions about the documents of an index, and write it there.
+    """Choose the threshold of an adapter on questions about the documents of an index, and write it into its folder.
 
-    Questions about documents that the adapter was trained on are left out, and `say` is told how many: of those it
-    knows by heart it is surer than it will be of others. `recognise` asks for the lowest threshold that recognises so
-    large a share of the unanswerable, instead of the one that serves both kinds of questions best; `margin`: so high
-    that other questions like these will probably not fall below that share. `dry_run` only measures. Raises
-    DatasetError where not both kinds of questions are there or too few unanswerable ones, WeightsError for a folder
-    without this project's record, UsageError for a share outside 0 to 1.
+    Questions about documents that the adapter was trained on are excluded, and `say` reports how many: it knows those
+    by heart and is surer of them than it will be of others. `recognise` asks for the lowest threshold with that
+    abstention recall, instead of the one that serves both kinds of questions best; `margin` raises it so that other
+    questions like these will probably not fall below that recall. `dry_run` only measures. Raises DatasetError where
+    not both kinds of questions are there or too few unanswerable ones, WeightsError for a folder without this project's
+    record, UsageError for a share outside 0 to 1.
     """
     if recognise is not None and not 0 < recognise < 1:
         raise UsageError(f"recognise is the share of unanswerable questions to catch, between 0 and 1, not {recognise}")
     if str(adapter) == PACKAGED and not dry_run:
         raise UsageError(
-            "the threshold is written into a folder, and the adapter that ships is not yours to change: make a folder"
-            " of it first (rag-ft adapter export packaged mine --to peft), or only measure (--dry-run)"
+            "the threshold is written into the adapter's folder, and the packaged adapter is read-only: copy it first"
+            " (rag-ft adapter export packaged mine --to peft), or only measure (--dry-run)"
         )
+    tell = say or (lambda line: None)
     weights = resolve_adapter(adapter_folder(adapter))
     record = adapter_record(weights)
     if "prompt_fingerprint" not in record:
         raise WeightsError(
-            f"{weights.path} has no {ADAPTER_RECORD} of a training run, so there is no place for a threshold:"
-            " give it to the reader (threshold=...)"
+            f"{weights.path} has no {ADAPTER_RECORD} of a training run to write a threshold into: give the threshold to"
+            " the reader (threshold=...)"
         )
-    given = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
-    known = trained_documents(record, index.document_fingerprints())
-    records = [one for one in given if not any(evidence.document_id in known for evidence in one.evidence)]
-    left_out = len(given) - len(records)
-    if left_out and say is not None:
-        say(f"{left_out} of {len(given)} questions are left out: the adapter was trained on their documents")
-    homeless = sum(not one.evidence for one in records)
-    if known and homeless and say is not None:
-        say(f"{homeless} questions name no evidence: whether the adapter was trained on them cannot be told")
-    answerable = sum(one.answerable for one in records)
-    if not answerable or answerable == len(records):
-        lacking = "answerable" if not answerable else "unanswerable"
-        raise DatasetError(
-            f"none of the {len(records)} questions is {lacking}, and a threshold weighs both: add some that are"
-            + (f" ({left_out} more are about documents that the adapter was trained on)" if left_out else "")
-        )
-    asked = Reader.from_pretrained(reader, adapter=weights.path)
-    found = always_answered(asked, records, index, k, most)
-    score = found.score(found.best() if recognise is None else found.recognising(recognise, margin=margin))
-    if asked.threshold is not None and say is not None:
-        now = found.score(found.scale.scaled(asked.scale.unscaled(asked.threshold)))
-        say(f"now       {now.model_copy(update={'threshold': asked.threshold}).line()}")
-    if not found.scale.plain and say is not None:
-        say(
+    records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
+    unseen = _unseen(records, trained_documents(record, index.document_fingerprints()), tell)
+    tuned = Reader.from_pretrained(reader, adapter=weights.path)
+    answered = always_answered(tuned, unseen, index, k, most)
+    score = answered.score(answered.best() if recognise is None else answered.recognising(recognise, margin=margin))
+    if tuned.threshold is not None:
+        now = answered.score(answered.scale.scaled(tuned.scale.unscaled(tuned.threshold)))
+        tell(f"now       {now.model_copy(update={'threshold': tuned.threshold}).line()}")
+    if not answered.scale.plain:
+        tell(
             f"scale     how often such an answer is right, instead of how sure the reader is: calibration error"
-            f" {found.unscaled_error:.2f} before, {found.scaled_error:.2f} on these questions after"
+            f" {answered.unscaled_error:.2f} before, {answered.scaled_error:.2f} on these questions after"
         )
     if not dry_run:
         record["threshold"] = {
-            **threshold_record(score.threshold, asked.reading, score.platt),
+            **threshold_record(score.threshold, tuned.reading, score.platt),
             "chosen_on": {
                 **score.model_dump(mode="json", exclude={"platt"}),
                 "k": k,
@@ -109,10 +96,40 @@ def calibrate_adapter(
                 "index": index.fingerprint,
             },
         }
-        card = None
-        if _CARD_NEEDS <= set(record):
-            config = json.loads((weights.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-            card = model_card(record, config["base_model_name_or_path"])
-        with full_disk_as(AdapterError, weights.path, "the threshold is as before"):
-            write_record(weights.path, record, card)
+        _write(record, weights)
     return score
+
+
+def _unseen(records: Sequence[Question], trained: Collection[str], tell: Callable[[str], None]) -> list[Question]:
+    """The questions about documents that are new to the adapter. Raises DatasetError unless both kinds remain."""
+    unseen = [
+        question for question in records if not any(evidence.document_id in trained for evidence in question.evidence)
+    ]
+    excluded = len(records) - len(unseen)
+    if excluded:
+        tell(f"{excluded} of {len(records)} questions are excluded: the adapter was trained on their documents")
+    without_evidence = sum(not question.evidence for question in unseen)
+    if trained and without_evidence:
+        tell(
+            f"{without_evidence} questions name no evidence: whether the adapter was trained on their documents is"
+            " unknown"
+        )
+    answerable = sum(question.answerable for question in unseen)
+    if not answerable or answerable == len(unseen):
+        lacking = "answerable" if not answerable else "unanswerable"
+        raise DatasetError(
+            f"none of the {len(unseen)} questions is {lacking}, and a threshold weighs both kinds: add some"
+            f" {lacking} ones"
+            + (f" ({excluded} more are about documents that the adapter was trained on)" if excluded else "")
+        )
+    return unseen
+
+
+def _write(record: dict[str, Any], weights: Weights) -> None:
+    """Write the record, and the card made from it, into the adapter's folder."""
+    card = None
+    if _CARD_NEEDS <= set(record):
+        config = json.loads((weights.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        card = model_card(record, config["base_model_name_or_path"])
+    with full_disk_as(AdapterError, weights.path, "the threshold is as before"):
+        write_record(weights.path, record, card)

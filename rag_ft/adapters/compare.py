@@ -1,4 +1,4 @@
-"""The same questions through two adapters, on the same passages: where do they part?"""
+"""Ask two adapters the same questions on the same passages, and show where they differ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from rag_ft.schema import Answer, Question
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
 
-_TOGETHER = 16
+_BATCH = 16
+"""Questions that are retrieved and read together."""
 
 
 class Side(BaseModel):
@@ -35,29 +36,29 @@ class Side(BaseModel):
     cited: tuple[str, ...]
     """Ids of the documents cited."""
     f1: float
-    """Token F1 against the accepted answers; of an unanswerable question 1 for null, else 0."""
+    """Token F1 against the accepted answers; for an unanswerable question 1 for null, else 0."""
 
 
 class ComparedQuestion(BaseModel):
-    """A question and both answers."""
+    """A question with the answers of both adapters."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     question: str
     accepted: tuple[str, ...]
-    """Empty where it has no answer."""
+    """Accepted answers; empty where the question is unanswerable."""
     first: Side
     second: Side
 
     @property
     def same(self) -> bool:
-        """Whether both say the same and cite the same documents."""
+        """Whether both give the same answer and cite the same documents."""
         return (self.first.answer, self.first.cited) == (self.second.answer, self.second.cited)
 
 
 class Summary(BaseModel):
-    """Counts over all questions."""
+    """Counts and means over all questions."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,15 +67,17 @@ class Summary(BaseModel):
     only_first_answers: int
     only_second_answers: int
     other_answer: int
-    """Both answer, in other words."""
+    """Questions that both answer, differently."""
     other_citation: int
-    """The same answer, from another document."""
+    """Questions with the same answer from different documents."""
     first_better: int
+    """Questions on which the first adapter has the higher F1."""
     second_better: int
-    """By F1."""
+    """Questions on which the second adapter has the higher F1."""
     first_f1: float
+    """Mean of the first adapter's F1 over all questions."""
     second_f1: float
-    """Means over all questions."""
+    """Mean of the second adapter's F1 over all questions."""
 
 
 class Comparison(BaseModel):
@@ -99,30 +102,30 @@ def compare_adapters(
     plan: ComputePlan | None = None,
     **settings: Any,
 ) -> Comparison:
-    """Ask every question of both adapters with the same retrieved passages.
+    """Ask both adapters every question with the same retrieved passages.
 
     An adapter is a folder, `packaged`, or `none` for the untuned reader. `settings` are those of `Reader`; each adapter
     has its own threshold unless one is given. Raises UsageError, WeightsError, DatasetError.
     """
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     if not records:
-        raise UsageError("there is no question to compare the adapters on: give at least one")
+        raise UsageError("no questions were given to compare the adapters on: give at least one")
     readers = _readers(first, second, reader, plan, settings)
     rows: list[ComparedQuestion] = []
     retriever = index.as_retriever(k=k)
-    for start in range(0, len(records), _TOGETHER):
-        batch = records[start : start + _TOGETHER]
-        asked = [one.question for one in batch]
-        found = retriever.retrieve_batch(asked)
-        answers = [Pipeline(retriever, one).read_batch(asked, found) for one in readers]
-        for record, one, other in zip(batch, *answers, strict=True):
+    for start in range(0, len(records), _BATCH):
+        batch = records[start : start + _BATCH]
+        texts = [record.question for record in batch]
+        hits = retriever.retrieve_batch(texts)
+        answers = [Pipeline(retriever, adapted).read_batch(texts, hits) for adapted in readers]
+        for record, first_answer, second_answer in zip(batch, *answers, strict=True):
             rows.append(
                 ComparedQuestion(
                     id=record.id,
                     question=record.question,
                     accepted=record.answers,
-                    first=_side(one, record),
-                    second=_side(other, record),
+                    first=_side(first_answer, record),
+                    second=_side(second_answer, record),
                 )
             )
     return Comparison(first=str(first), second=str(second), summary=_summary(rows), questions=tuple(rows))
@@ -131,19 +134,20 @@ def compare_adapters(
 def _readers(
     first: str | Path, second: str | Path, name: str, plan: ComputePlan | None, settings: dict[str, Any]
 ) -> tuple[Reader, Reader]:
-    """On one base where both were trained on the same values of it."""
-    bits = {_nf4(one) for one in (first, second)} - {None}
-    one = Reader.from_pretrained(name, adapter=first, plan=plan, **settings)
+    """A reader of each adapter; they share one base in memory where both were trained on the same values of it."""
+    nf4 = {_trained_on_nf4(adapter) for adapter in (first, second)} - {None}
+    reader = Reader.from_pretrained(name, adapter=first, plan=plan, **settings)
     # `none` is the original base, which an NF4-trained adapter does not leave in memory.
-    if len(bits) == 2 or (NO_ADAPTER in (str(first), str(second)) and True in bits):
-        return one, Reader.from_pretrained(name, adapter=second, plan=plan, **settings)
+    if len(nf4) == 2 or (NO_ADAPTER in (str(first), str(second)) and True in nf4):
+        return reader, Reader.from_pretrained(name, adapter=second, plan=plan, **settings)
     if str(second) == NO_ADAPTER:
-        return one, one.with_adapter(NO_ADAPTER)
-    one.add_adapter("second", second)
-    return one, one.with_adapter("second")
+        return reader, reader.with_adapter(NO_ADAPTER)
+    reader.add_adapter("second", second)
+    return reader, reader.with_adapter("second")
 
 
-def _nf4(adapter: str | Path) -> bool | None:
+def _trained_on_nf4(adapter: str | Path) -> bool | None:
+    """Whether an adapter was trained on NF4 values; None for `none`, and where its record does not say."""
     if str(adapter) == NO_ADAPTER:
         return None
     bits = adapter_record(resolve_adapter(adapter_folder(adapter))).get("base_model", {}).get("bits")
@@ -152,15 +156,15 @@ def _nf4(adapter: str | Path) -> bool | None:
 
 def _side(answer: Answer, record: Question) -> Side:
     f1 = token_f1(answer.answer, record.answers) if record.answerable else float(answer.answer is None)
-    cited = tuple(dict.fromkeys(one.document_id for one in answer.citations))
+    cited = tuple(dict.fromkeys(citation.document_id for citation in answer.citations))
     return Side(answer=answer.answer, confidence=answer.confidence, cited=cited, f1=f1)
 
 
 def _summary(rows: Sequence[ComparedQuestion]) -> Summary:
-    pairs = [(one.first, one.second) for one in rows]
+    pairs = [(row.first, row.second) for row in rows]
     return Summary(
         questions=len(rows),
-        same=sum(one.same for one in rows),
+        same=sum(row.same for row in rows),
         only_first_answers=sum(a.answer is not None and b.answer is None for a, b in pairs),
         only_second_answers=sum(a.answer is None and b.answer is not None for a, b in pairs),
         other_answer=sum(None not in (a.answer, b.answer) and a.answer != b.answer for a, b in pairs),

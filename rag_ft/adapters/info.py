@@ -1,4 +1,4 @@
-"""What an adapter's folder holds, without loading its base: shape, size, what it was made from, how much it changes."""
+"""Describe an adapter's folder without loading its base: shape, size, origin, and how much it changes each layer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class LayerUpdate(BaseModel):
     norm: float
     """Frobenius norm of scale * B A over the layer's modules together."""
     modules: dict[str, float]
-    """The same for each module."""
+    """Module → Frobenius norm of its scale * B A."""
 
 
 class AdapterInfo(BaseModel):
-    """An adapter as `rag-ft adapter info` shows it; None and empty where nobody wrote it down."""
+    """An adapter as `rag-ft adapter info` shows it; None and empty where its files do not say."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,14 +40,14 @@ class AdapterInfo(BaseModel):
     fingerprint: str
     licence: str
     base_model: str
-    """As PEFT's configuration names it."""
+    """The base as PEFT's configuration names it."""
     base_identity: str | None
     base_bits: int | None
-    """How the base was held when it was trained: 4 (NF4 values), 16 or 32."""
+    """Bits per value of the base in training: 4 (NF4 values), 16 or 32."""
     rank: int
     alpha: float
     scale: float
-    """What the update is multiplied by: alpha / rank, or alpha / sqrt(rank)."""
+    """Factor of the update: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
     rslora: bool
     dora: bool
     modules: tuple[str, ...]
@@ -58,22 +58,22 @@ class AdapterInfo(BaseModel):
     shots: bool | None
     threshold: float | None
     platt: PlattScale
-    """What turns the reader's own confidence into the probability of being right; plain where none was fitted."""
+    """Scale from the reader's own confidence to the probability of being right; plain where none was fitted."""
     data_fingerprint: str | None
     index_fingerprint: str | None
     documents: int | None
-    """Documents that were trained on."""
+    """How many documents were trained on."""
     versions: dict[str, str]
     layers: tuple[LayerUpdate, ...]
-    """In the order of the base; without DoRA's magnitudes."""
+    """Updates in the order of the base's layers; without DoRA's magnitudes."""
     card: str
-    """The README beside it."""
+    """Text of the README beside the adapter."""
 
 
 def adapter_info(adapter: str | Path) -> AdapterInfo:
-    """What is in an adapter's folder (or in the one that ships, by `packaged`); the base is not loaded.
+    """Describe an adapter by its folder, or the packaged one by `packaged`; the base is not loaded.
 
-    Raises WeightsError where it is no LoRA adapter in safetensors, UsageError.
+    Raises WeightsError where it is not a LoRA adapter in safetensors, UsageError.
     """
     weights = resolve_adapter(adapter_folder(adapter))
     config = lora_config(weights)
@@ -95,7 +95,7 @@ def adapter_info(adapter: str | Path) -> AdapterInfo:
         rslora=bool(config.get("use_rslora")),
         dora=bool(config.get("use_dora")),
         modules=tuple(sorted({_module(name).rsplit(".", 1)[-1] for name in tensors if ".lora_A." in name})),
-        parameters=sum(one.size for one in tensors.values()),
+        parameters=sum(array.size for array in tensors.values()),
         size_bytes=weights.size_bytes,
         prompt_fingerprint=record.get("prompt_fingerprint"),
         shots=record.get("shots"),
@@ -111,23 +111,25 @@ def adapter_info(adapter: str | Path) -> AdapterInfo:
 
 
 def _tensors(folder: Path) -> dict[str, Any]:
-    """Name → float32 array; numpy knows no bfloat16."""
+    """Name → array, as float32 because numpy has no bfloat16."""
     from safetensors.torch import load_file
 
-    return {name: one.float().numpy() for name, one in load_file(folder / ADAPTER_WEIGHTS).items()}
+    return {name: tensor.float().numpy() for name, tensor in load_file(folder / ADAPTER_WEIGHTS).items()}
 
 
 def _module(name: str) -> str:
-    """`base_model.model.model.layers.0.self_attn.q_proj` of `...q_proj.lora_A.weight`."""
+    """The module that a tensor belongs to: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight` →
+    `model.layers.0.self_attn.q_proj`.
+    """
     return name.split(".lora_", 1)[0].removeprefix("base_model.model.")
 
 
 def _scale(config: dict[str, Any], module: str, rank: int) -> float:
-    """PEFT's: with patterns of alpha by module, as suffixes or regular expressions."""
+    """The factor of a module's update, with PEFT's patterns of alpha: suffixes of a module's name or expressions."""
     alpha = float(config["lora_alpha"])
-    for pattern, given in (config.get("alpha_pattern") or {}).items():
+    for pattern, pattern_alpha in (config.get("alpha_pattern") or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", module):
-            alpha = float(given)
+            alpha = float(pattern_alpha)
             break
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
 
@@ -135,7 +137,7 @@ def _scale(config: dict[str, Any], module: str, rank: int) -> float:
 def _layers(config: dict[str, Any], tensors: dict[str, Any]) -> tuple[LayerUpdate, ...]:
     import numpy as np
 
-    found: dict[int, dict[str, float]] = {}
+    norms: dict[int, dict[str, float]] = {}
     for name, down in tensors.items():
         up = tensors.get(name.replace(".lora_A.", ".lora_B."))
         layer = _LAYER.search(name)
@@ -145,8 +147,8 @@ def _layers(config: dict[str, Any], tensors: dict[str, Any]) -> tuple[LayerUpdat
         # The norm of B A from two small products, (r, r) each, instead of one of the layer's size.
         squared = float(np.sum((up.T.astype(np.float64) @ up) * (down.astype(np.float64) @ down.T)))
         scale = _scale(config, module, down.shape[0])
-        found.setdefault(int(layer[1]), {})[module.rsplit(".", 1)[-1]] = scale * math.sqrt(max(squared, 0.0))
+        norms.setdefault(int(layer[1]), {})[module.rsplit(".", 1)[-1]] = scale * math.sqrt(max(squared, 0.0))
     return tuple(
-        LayerUpdate(layer=layer, norm=math.sqrt(sum(one**2 for one in modules.values())), modules=modules)
-        for layer, modules in sorted(found.items())
+        LayerUpdate(layer=layer, norm=math.sqrt(sum(norm**2 for norm in modules.values())), modules=modules)
+        for layer, modules in sorted(norms.items())
     )

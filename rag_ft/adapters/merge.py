@@ -1,4 +1,4 @@
-"""An adapter added into its base model's weights, measured against the adapter beside them before it is kept."""
+"""Merge an adapter into its base model's weights, and measure the result against the adapter beside the base."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from rag_ft.progress import quiet_transformers
 from rag_ft.training.card import card_body
 from rag_ft.training.saving import TOKENIZER_FILES
 
-Dtype: TypeAlias = Literal["float32", "float16", "bfloat16"]
+MergedDtype: TypeAlias = Literal["float32", "float16", "bfloat16"]
 BaseValues: TypeAlias = Literal["original", "nf4"]
 
-DTYPES: tuple[Dtype, ...] = ("float32", "float16", "bfloat16")
+DTYPES: tuple[MergedDtype, ...] = ("float32", "float16", "bfloat16")
 
-BOUNDS: dict[Dtype, float] = {"float32": 1e-2, "float16": 0.5, "bfloat16": 2.0}
-"""Largest difference of a logit that is passed: well above what rounding alone does to the packaged adapter (0.0001,
+BOUNDS: dict[MergedDtype, float] = {"float32": 1e-2, "float16": 0.5, "bfloat16": 2.0}
+"""Largest difference of a logit that passes: well above what rounding alone does to the packaged adapter (0.0001,
 0.06 and 0.3), well below another base's values."""
 
 _BASE_WORDS: dict[BaseValues, str] = {"original": "the original weights", "nf4": "the dequantised NF4 weights"}
@@ -47,7 +47,7 @@ _MERGED_FILES = re.compile(
 
 
 class Candidate(BaseModel):
-    """One base that the adapter was merged into, and how far the result is from the adapter on its own base."""
+    """Values of a base that the adapter was merged into, and how far that is from the adapter beside its base."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,16 +56,16 @@ class Candidate(BaseModel):
 
 
 class Merged(NamedTuple):
-    """What `merge_adapter` made."""
+    """A merged model that `merge_adapter` wrote."""
 
     path: Path
     base: BaseValues
-    """The values that were merged into and written."""
+    """Values of the base that the adapter was merged into."""
     candidates: tuple[Candidate, ...]
     dtype: str
 
     def line(self) -> str:
-        """As a person reads it."""
+        """One line for a person."""
         return f"written: {self.path} ({_BASE_WORDS[self.base]}, {self.dtype})"
 
 
@@ -83,11 +83,11 @@ def merge_adapter(
 ) -> Merged:
     """Merge an adapter into its base and write the result to `output`, a base model of its own.
 
-    An adapter that was trained on NF4 values is merged into these, dequantised, and into the original weights; the
-    closer one is written. Closer to what the adapter says beside the base that it was trained on: `probes` (default:
-    questions of the handbook) are read by both in float32, and the largest difference of a logit counts. Above `bound`
-    (default: by `dtype`) nothing is written. The threshold, the way of asking and what the adapter was made from come
-    along, so that `Reader.from_pretrained(output)` reads as the base with the adapter. `adapter` may be `packaged`.
+    An adapter that was trained on NF4 values is merged into these, dequantised, and into the original weights, and the
+    closer of both is written: closer to the adapter beside the base that it was trained on. Both read `probes`
+    (default: questions of the handbook) in float32, and the largest difference of a logit counts. Above `bound`
+    (default: depends on `dtype`) nothing is written. The adapter's record comes along, so that
+    `Reader.from_pretrained(output)` reads as the base with the adapter does. `adapter` may be `packaged`.
 
     Raises UsageError for 4-bit types and an output that exists (unless `overwrite` and it is a merged model),
     WeightsError, AdapterError. After any error, or Ctrl-C, nothing is left behind.
@@ -100,7 +100,7 @@ def merge_adapter(
     record = adapter_record(tuned)
     probes = list(probes) if probes is not None else handbook_probes()
     if not probes:
-        raise UsageError("there is no probe to measure the merge with: give at least one question with a passage")
+        raise UsageError("no probes were given to measure the merge with: give at least one question with a passage")
     bound = BOUNDS[kind] if bound is None else bound
     plan = replace(compute_plan(device, "none"), dtype="float32")
     settings: dict[str, Any] = {"threshold": 0.0}
@@ -109,7 +109,7 @@ def merge_adapter(
         # The adapter first: where it does not fit, this says so.
         beside = load_model(base, adapter=tuned.path, plan=plan)
         _require_space(output, beside.model, kind, len(bases))
-        own = observe(Reader(beside, **settings), probes)
+        reference = observe(Reader(beside, **settings), probes)
         weights = beside.weights
         del beside
         candidates = []
@@ -119,10 +119,14 @@ def merge_adapter(
             _write_json(folder / TUNING_NAME, _tuning(record, tuned, weights, values))
             # Measured as it was written and is loaded again, with what the type rounds away.
             merged = Reader(load_model(str(folder), plan=plan), **settings)
-            candidates.append(Candidate(base=values, difference=difference(own, observe(merged, probes, own))))
+            candidates.append(
+                Candidate(base=values, difference=difference(reference, observe(merged, probes, reference)))
+            )
             del merged
             tell(_line(candidates[-1]))
-        best = min(candidates, key=lambda one: (one.difference.largest_logit, -one.difference.identical))
+        best = min(
+            candidates, key=lambda candidate: (candidate.difference.largest_logit, -candidate.difference.identical)
+        )
         if not best.difference.largest_logit <= bound:
             raise AdapterError(
                 f"merged into {_BASE_WORDS[best.base]} at {kind} the largest difference of a logit is"
@@ -130,26 +134,23 @@ def merge_adapter(
                 " float32, keep the adapter separate, or give a higher bound"
             )
         folder = work / best.base
-        chosen = _tuning(record, tuned, weights, best.base)
-        chosen["merge"] = {
+        tuning = _tuning(record, tuned, weights, best.base)
+        tuning["merge"] = {
             "dtype": kind,
             "bound": bound,
-            "candidates": [one.model_dump(mode="json") for one in candidates],
+            "candidates": [candidate.model_dump(mode="json") for candidate in candidates],
         }
-        _write_json(folder / TUNING_NAME, chosen)
+        _write_json(folder / TUNING_NAME, tuning)
         (folder / "README.md").write_text(_card(tuned, weights, kind, candidates, best.base), encoding="utf-8")
         os.rename(folder, work / RESULT)
     return Merged(output, best.base, tuple(candidates), kind)
 
 
 def foreign_in_merged(folder: Path) -> Path | None:
-    """The first thing in a folder that no merge has written; the folder itself where it is no merged model."""
+    """The first thing in a folder that no merge wrote; the folder itself where it is not a merged model."""
+    path = folder / TUNING_NAME
     try:
-        record = (
-            json.loads((folder / TUNING_NAME).read_text(encoding="utf-8"))
-            if is_plain_file(folder / TUNING_NAME)
-            else {}
-        )
+        record = json.loads(path.read_text(encoding="utf-8")) if is_plain_file(path) else {}
     except (OSError, ValueError, RecursionError):
         record = {}
     base = record.get("base_model") if isinstance(record, dict) else None
@@ -158,7 +159,7 @@ def foreign_in_merged(folder: Path) -> Path | None:
     return foreign_file(folder, _MERGED_FILES)
 
 
-def _checked_dtype(dtype: str) -> Dtype:
+def _checked_dtype(dtype: str) -> MergedDtype:
     if dtype in DTYPES:
         return dtype
     if re.fullmatch(r"(nf|fp|int|q)?[48]([-_]?(bits?|0|1))?", dtype.lower()):
@@ -175,17 +176,17 @@ def _check_finite(tuned: Weights) -> None:
 
     for name, tensor in load_file(tuned.path / ADAPTER_WEIGHTS).items():
         if not tensor.isfinite().all():
-            raise AdapterError(f"{name} of the adapter {tuned.path} is not a finite number everywhere: train it again")
+            raise AdapterError(f"the adapter {tuned.path} has infinite or undefined values in {name}: train it again")
 
 
-def _require_space(output: Path, model: Any, dtype: Dtype, copies: int) -> None:
+def _require_space(output: Path, model: Any, dtype: MergedDtype, copies: int) -> None:
     import torch
 
-    size = getattr(torch, dtype).itemsize * sum(one.numel() for one in model.parameters()) * copies
+    size = getattr(torch, dtype).itemsize * sum(parameter.numel() for parameter in model.parameters()) * copies
     require_space(output.parent, size + _SPARE_BYTES, error=AdapterError)
 
 
-def _write_merged(folder: Path, loaded: LoadedModel, tuned: Weights, values: BaseValues, dtype: Dtype) -> None:
+def _write_merged(folder: Path, loaded: LoadedModel, tuned: Weights, values: BaseValues, dtype: MergedDtype) -> None:
     import torch
 
     model = loaded.model
@@ -198,7 +199,7 @@ def _write_merged(folder: Path, loaded: LoadedModel, tuned: Weights, values: Bas
     with quiet_transformers():
         merged.to(getattr(torch, dtype)).save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)
-    # Nothing of this machine: equal merges have equal fingerprints everywhere.
+    # Without names of this machine equal merges have equal fingerprints everywhere.
     drop_keys(folder / "config.json", "_name_or_path", "transformers_version")
     drop_keys(folder / "generation_config.json", "transformers_version", "_from_model_config")
     drop_keys(folder / "tokenizer_config.json", "is_local", "local_files_only", "name_or_path")
@@ -210,11 +211,11 @@ def _bits(record: dict[str, Any]) -> int | None:
 
 
 _NOT_CARRIED = ("history", "certificate")
-"""Of the training run: long, and in the adapter's own record."""
+"""Keys of the training run that are not copied: they are long, and remain in the adapter's own record."""
 
 
 def _tuning(record: dict[str, Any], tuned: Weights, base: Weights, values: BaseValues) -> dict[str, Any]:
-    """The adapter's record as that of a model of its own."""
+    """The adapter's record, rewritten as the record of a merged model."""
     carried = {name: value for name, value in record.items() if name not in _NOT_CARRIED}
     return {
         **carried,
@@ -234,17 +235,19 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _line(one: Candidate) -> str:
-    found = one.difference
+def _line(candidate: Candidate) -> str:
+    measured = candidate.difference
     return (
-        f"merged into {_BASE_WORDS[one.base]}: largest difference of a logit {found.largest_logit:.3g},"
-        f" {found.identical} of {found.probes} completions identical"
+        f"merged into {_BASE_WORDS[candidate.base]}: largest difference of a logit {measured.largest_logit:.3g},"
+        f" {measured.identical} of {measured.probes} completions identical"
     )
 
 
-def _card(tuned: Weights, base: Weights, dtype: Dtype, candidates: Sequence[Candidate], chosen: BaseValues) -> str:
+def _card(
+    tuned: Weights, base: Weights, dtype: MergedDtype, candidates: Sequence[Candidate], chosen: BaseValues
+) -> str:
     licences = [base.licence, tuned.licence]
-    known = [one for one in licences if one != UNKNOWN_LICENCE]
+    known = [licence for licence in licences if licence != UNKNOWN_LICENCE]
     same = len(known) == 2 and known[0].lower() == known[1].lower()
     front = known[-1].lower() if same or (known and known[-1] == tuned.licence) else "other"
     lines = [
@@ -268,11 +271,11 @@ def _card(tuned: Weights, base: Weights, dtype: Dtype, candidates: Sequence[Cand
         "| merged into | largest difference of a logit | mean | identical completions | written |",
         "|---|---|---|---|---|",
     ]
-    for one in candidates:
-        found = one.difference
+    for candidate in candidates:
+        measured = candidate.difference
         lines.append(
-            f"| {_BASE_WORDS[one.base]} | {found.largest_logit:.3g} | {found.mean_logit:.3g} |"
-            f" {found.identical} of {found.probes} | {'yes' if one.base == chosen else 'no'} |"
+            f"| {_BASE_WORDS[candidate.base]} | {measured.largest_logit:.3g} | {measured.mean_logit:.3g} |"
+            f" {measured.identical} of {measured.probes} | {'yes' if candidate.base == chosen else 'no'} |"
         )
     card = tuned.path / "README.md"
     if card.is_file():
@@ -281,5 +284,5 @@ def _card(tuned: Weights, base: Weights, dtype: Dtype, candidates: Sequence[Cand
 
 
 def _body(card: str) -> str:
-    """A card without its front matter, its headings two levels down."""
+    """A card without its front matter, and with its headings two levels lower."""
     return "\n".join("##" + line if line.startswith("#") else line for line in card_body(card).splitlines())

@@ -1,4 +1,4 @@
-"""Questions that show whether two readers are the same: what they say, token by token, and the logits behind it."""
+"""Probes: questions that show whether two readers are the same, by their completions and the logits behind them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AROUND = 250
 
 
 class Difference(BaseModel):
-    """How far a reader is from another on the same probes."""
+    """How far two readers are apart on the same probes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,21 +35,16 @@ class Difference(BaseModel):
     """The largest difference of any logit at any position that decides on a token of a completion."""
     mean_logit: float
 
-    @property
-    def identical_share(self) -> float:
-        """Of all probes."""
-        return self.identical / self.probes
-
 
 @dataclass(frozen=True)
 class Observation:
-    """What a reader made of the probes."""
+    """A reader's completions of the probes, and its logits."""
 
     completions: tuple[str, ...]
     answers: tuple[str | None, ...]
-    """What the logits were taken along: those of the reader that is compared with."""
+    """Answers that the logits were taken along: those of the reader that is compared with."""
     logits: tuple[Tensor, ...]
-    """For each probe (positions, vocabulary), float32, on the CPU."""
+    """One tensor per probe: (positions, vocabulary), float32, on the CPU."""
 
 
 def observe(reader: Reader, probes: Sequence[ReadRequest], like: Observation | None = None) -> Observation:
@@ -58,22 +53,22 @@ def observe(reader: Reader, probes: Sequence[ReadRequest], like: Observation | N
     Give both readers the same threshold: 0, so that no answer hides behind null.
     """
     readings = reader.read_batch(probes)
-    answers = tuple(one.answer for one in readings) if like is None else like.answers
+    answers = tuple(reading.answer for reading in readings) if like is None else like.answers
     logits = tuple(
         reader.logits(probe.question, probe.passages[:1], answer).cpu()
         for probe, answer in zip(probes, answers, strict=True)
     )
-    return Observation(tuple(one.completion for one in readings), answers, logits)
+    return Observation(tuple(reading.completion for reading in readings), answers, logits)
 
 
-def difference(one: Observation, other: Observation) -> Difference:
-    """How far `other`, observed like `one`, is from it."""
-    apart = [(a - b).abs() for a, b in zip(one.logits, other.logits, strict=True)]
+def difference(first: Observation, second: Observation) -> Difference:
+    """How far two readers are apart, the second observed along the answers of the first."""
+    gaps = [(a - b).abs() for a, b in zip(first.logits, second.logits, strict=True)]
     return Difference(
-        probes=len(one.completions),
-        identical=sum(a == b for a, b in zip(one.completions, other.completions, strict=True)),
-        largest_logit=max(float(each.max()) for each in apart),
-        mean_logit=sum(float(each.mean()) for each in apart) / len(apart),
+        probes=len(first.completions),
+        identical=sum(a == b for a, b in zip(first.completions, second.completions, strict=True)),
+        largest_logit=max(float(gap.max()) for gap in gaps),
+        mean_logit=sum(float(gap.mean()) for gap in gaps) / len(gaps),
     )
 
 
@@ -84,10 +79,9 @@ def handbook_probes(count: int = 16) -> list[ReadRequest]:
     from rag_ft.questions.records import read_questions
 
     texts = {document.id: document.text for document in read_corpus(handbook_path())}
-    records = [one for one in read_questions(handbook_questions_path()) if one.evidence]
-    chosen = _spread(records, count)
+    records = [record for record in read_questions(handbook_questions_path()) if record.evidence]
     probes = []
-    for record in chosen:
+    for record in _spread(records, count):
         evidence = record.evidence[0]
         text = texts[evidence.document_id]
         start, end = max(0, evidence.start - _AROUND), min(len(text), evidence.end + _AROUND)
@@ -103,14 +97,14 @@ def handbook_probes(count: int = 16) -> list[ReadRequest]:
 
 
 def retrieved_probes(questions: str | Path | Sequence[Question], index: Index, count: int = 16) -> list[ReadRequest]:
-    """Questions of your own, spread over their file, each with the passage that the index finds first."""
+    """Your own questions, spread over their file, each with the passage that the index ranks first."""
     from rag_ft.questions.records import read_questions
 
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
-    chosen = [one.question for one in _spread(records, count)]
-    return [one for one in retrieved_requests(chosen, index, k=1) if one.passages]
+    questions_asked = [record.question for record in _spread(records, count)]
+    return [request for request in retrieved_requests(questions_asked, index, k=1) if request.passages]
 
 
 def _spread(records: Sequence[Question], count: int) -> list[Question]:
     count = min(count, len(records))
-    return [records[place * len(records) // count] for place in range(count)]
+    return [records[i * len(records) // count] for i in range(count)]

@@ -181,7 +181,9 @@ def merge(
 
 @adapter_app.command()
 def export(
-    source: Annotated[str, typer.Argument(help="Adapter's folder, packaged, or a merged model.", show_default=False)],
+    adapter: Annotated[
+        str, typer.Argument(help="Folder of an adapter or a merged model, or packaged.", show_default=False)
+    ],
     output: Annotated[Path, typer.Argument(help="Folder, or for GGUF a file.", show_default=False)],
     to: Annotated[FormatChoice, typer.Option("--to", help="peft: the adapter alone, for PEFT and vLLM.")],
     reader: ReaderName = "default",
@@ -195,16 +197,16 @@ def export(
     rag-ft adapter export merged/docs docs.gguf --to gguf-q8_0
     rag-ft adapter export adapters/docs vllm/docs --to peft
     """
-    from rag_ft.adapters.export import export_to
+    from rag_ft.adapters.export import export_adapter
     from rag_ft.cli.render import stdout
 
     def say(line: str) -> None:
         stdout().print(line)
 
-    made = export_to(
-        to.value, source, output, base=reader, probes=_probes(questions, index), overwrite=overwrite, say=say
+    exported = export_adapter(
+        adapter, output, to.value, base=reader, probes=_probes(questions, index), overwrite=overwrite, say=say
     )
-    for line in (*made.notes, f"written: {made.path}"):
+    for line in (*exported.notes, f"written: {exported.path}"):
         say(line)
     return 0
 

@@ -96,9 +96,9 @@ def generation_builder(
 def take_all(builder: GenerationBuilder, corpus: Corpus, *, progress: bool) -> None:
     """Take every document of a corpus into the new generation."""
     from rag_ft.indexing.corpus import document_fingerprint
-    from rag_ft.progress import Progress
+    from rag_ft.progress import ProgressBar
 
-    with Progress(progress) as bar:
+    with ProgressBar(progress) as bar:
         bar.stage("embedding passages")
         builder.show = bar.at
         for document in corpus:

@@ -1,4 +1,4 @@
-"""What stands beside tuned weights about how they were tuned: on which base, under which prompt, which threshold."""
+"""The record beside tuned weights: on which base and data, under which prompt, with which threshold."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rag_ft.models.weights import Weights, weights_identity
 from rag_ft.schema import FINGERPRINT
 
 ADAPTER_RECORD = "rag_ft.json"
-"""Beside an adapter: what it was trained with."""
+"""File beside an adapter that says how it was trained."""
 
 
 def adapter_record(adapter: Weights | None) -> dict[str, Any]:
-    """What `rag_ft.json` beside an adapter says about how it was trained; empty where there is none.
+    """The content of `rag_ft.json` beside an adapter: how it was trained. Empty where there is none.
 
     Raises WeightsError where it is not JSON.
     """
@@ -28,7 +28,7 @@ def adapter_record(adapter: Weights | None) -> dict[str, Any]:
 
 
 def base_record(weights: Weights) -> dict[str, Any]:
-    """The same of a base model that is tuned already, by an adapter merged into it; empty where it is not.
+    """The content of `tuning.json` in a base model that an adapter was merged into; empty where none was.
 
     Raises WeightsError where it is not JSON.
     """
@@ -36,7 +36,7 @@ def base_record(weights: Weights) -> dict[str, Any]:
 
 
 def reading_record(weights: Weights, adapter: Weights | None) -> dict[str, Any]:
-    """How what is in memory was tuned: the adapter's record, or that of an adapter merged into the base.
+    """The record of a reader's tuning: the adapter's, or without one that of an adapter merged into the base.
 
     Raises WeightsError where it is not JSON.
     """
@@ -52,9 +52,11 @@ def lora_config(adapter: Weights) -> dict[str, Any]:
 
 
 _TABLES = ("base_model", "data", "threshold", "examples", "training", "lora", "certificate", "verdict", "results")
+"""Keys of a record whose values are JSON objects."""
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:
+    """A record, empty where there is no file. Raises WeightsError, with `remedy` as what to do."""
     if not path.is_file():
         return {}
     try:
@@ -63,41 +65,42 @@ def _read(path: Path, remedy: str) -> dict[str, Any]:
         raise WeightsError(f"{path} is not JSON: {remedy}") from error
     if not isinstance(record, dict):
         raise WeightsError(f"{path} is not a record of rag_ft, but {type(record).__name__} in JSON: {remedy}")
-    odd = [name for name in _TABLES if not isinstance(record.get(name) or {}, dict)]
-    if odd:
-        raise WeightsError(f"{path} is not a record of rag_ft ({odd[0]} is no JSON object): {remedy}")
-    return {name: one for name, one in record.items() if one is not None or name not in _TABLES}
+    wrong = [key for key in _TABLES if not isinstance(record.get(key) or {}, dict)]
+    if wrong:
+        raise WeightsError(f"{path} is not a record of rag_ft ({wrong[0]} is not a JSON object): {remedy}")
+    return {key: value for key, value in record.items() if value is not None or key not in _TABLES}
 
 
 def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None:
     """Raise WeightsError where an adapter with this record was trained on another base than `weights`."""
-    trained = record.get("base_model", {})
-    identity = trained.get("identity")
+    base = record.get("base_model", {})
+    identity = base.get("identity")
     if identity is not None and identity != weights_identity(weights):
         raise WeightsError(
-            f"the adapter {tuned.path} was trained on {trained.get('name', 'another model')} ({str(identity)[:12]}) and"
+            f"the adapter {tuned.path} was trained on {base.get('name', 'another model')} ({str(identity)[:12]}) and"
             f" the base model here is {weights.name} ({weights_identity(weights)[:12]}): use the base model that it was"
             " trained on"
         )
 
 
 def adapters_trained_on(folder: Path, document_fingerprints: Collection[str]) -> tuple[Path, ...]:
-    """Adapters and merged models at or below a folder whose records name one of these documents; an unreadable record
-    is passed over.
+    """Adapters and merged models at or below a folder whose records name one of these documents.
+
+    Records that cannot be read are ignored.
     """
-    found = []
-    for record in sorted((*folder.rglob(ADAPTER_RECORD), *folder.rglob(TUNING_NAME))):
+    adapters = []
+    for path in sorted((*folder.rglob(ADAPTER_RECORD), *folder.rglob(TUNING_NAME))):
         try:
-            content = _read(record, "")
-            if any(names_document(content, one) for one in document_fingerprints):
-                found.append(record.parent)
+            record = _read(path, "")
         except (WeightsError, OSError):
             continue
-    return tuple(found)
+        if any(names_document(record, fingerprint) for fingerprint in document_fingerprints):
+            adapters.append(path.parent)
+    return tuple(adapters)
 
 
 def names_document(record: dict[str, Any], document_fingerprint: str) -> bool:
-    """Whether a record has a document, by the fingerprint of its content, among those trained on."""
+    """Whether a record names a document, by the fingerprint of its content, as trained on."""
     return document_fingerprint[:FINGERPRINT] in documents_trained_on(record)
 
 
@@ -111,8 +114,8 @@ def documents_trained_on(record: Mapping[str, Any]) -> frozenset[str]:
 def trained_documents(record: Mapping[str, Any], fingerprints: Mapping[str, str]) -> frozenset[str]:
     """Documents of an index that an adapter was trained on; `fingerprints` as `Index.document_fingerprints` gives them.
 
-    By fingerprint, so that a renamed document is found and another one of the same name is not; by name where the
-    adapter's record holds no fingerprints.
+    Documents are compared by fingerprint, so that a renamed one is found and another of the same name is not; by name
+    where the adapter's record holds no fingerprints.
     """
     known = documents_trained_on(record)
     if not known:

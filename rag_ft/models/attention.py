@@ -1,4 +1,4 @@
-"""Whether a model's attention can be replaced by the rows' own."""
+"""Whether a model's attention can be replaced by our own, which reads rows and token trees."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def plain_attention(model: Any) -> bool:
-    """Whether a model's config says that its attention can be replaced and is the ordinary one in every layer.
+    """Whether a model's config says that its attention can be replaced and is ordinary attention in every layer.
 
-    It may still add something to it: only a trial shows that.
+    The model may still add something to it: only a trial shows that.
     """
     if not getattr(model, "_supports_attention_backend", False):
         return False
@@ -23,13 +23,13 @@ def plain_attention(model: Any) -> bool:
 
 
 def refuse_additions(more: dict[str, Any]) -> None:
-    """Raises ValueError where a model asks its attention for more than a mask and a scale."""
+    """Raise ValueError where a model asks its attention for more than a mask and a scale."""
     for name in ("sliding_window", "softcap", "s_aux"):
         if more.get(name) is not None:
-            raise ValueError(f"this attention has no {name}")
+            raise ValueError(f"this attention does not support {name}")
 
 
-def close_enough(found: Tensor, wanted: Tensor) -> bool:
+def close_enough(actual: Tensor, expected: Tensor) -> bool:
     """Whether two computations of the same logits differ by rounding alone, in the precision that they were made in."""
-    off = (found - wanted).norm() / wanted.norm().clamp(min=1e-6)
-    return float(off) < (1e-3 if wanted.dtype == torch.float32 else 1e-1)
+    error = (actual - expected).norm() / expected.norm().clamp(min=1e-6)
+    return float(error) < (1e-3 if expected.dtype == torch.float32 else 1e-1)

@@ -1,8 +1,8 @@
-"""Independent work side by side, each piece on one processor.
+"""Run independent pieces of work side by side, each on one processor.
 
 Threads that share a product wait for each other at its end, and what is too small to share is left to one of them. Two
-questions that are read at the same time, each by one thread, have neither: on two cores an eighth less time than in
-one batch on both (`python benchmarks/reading_speed.py`).
+questions that are read at the same time, each by one thread, avoid both: on two cores they take an eighth less time
+than in one batch on both (`python benchmarks/reading_speed.py`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from functools import cache
 from pathlib import Path
 
 MOST_THREADS = 8
-"""With more processors a batch has too few questions to keep each busy alone."""
+"""Most threads that are used: with more, a batch has too few questions to keep each of them busy."""
 
 
 def run_side_by_side(work: Sequence[Callable[[], object]], threads: int) -> None:
-    """Do all pieces, so many at a time, each in a thread that computes on one processor; the first error is raised.
+    """Run all pieces, `threads` at a time, each in a thread that computes on one processor; the first error is raised.
 
-    Pieces that have not begun by then are left. Only where `can_compute_alone`.
+    Pieces that have not started by then are cancelled. Call it only where `can_compute_alone`.
     """
-    futures = [_workers(threads).submit(one) for one in work]
+    futures = [_workers(threads).submit(piece) for piece in work]
     try:
         wait(futures, return_when=FIRST_EXCEPTION)
     finally:
@@ -36,22 +36,22 @@ def run_side_by_side(work: Sequence[Callable[[], object]], threads: int) -> None
 
 
 def even_parts(costs: Sequence[float], most: int) -> list[list[int]]:
-    """Numbers of pieces of work in order, cut into at most so many runs of about the same cost; none is empty."""
+    """Indices of pieces of work, in order, cut into at most `most` runs of about the same cost; none is empty."""
     total = sum(costs)
     parts: list[list[int]] = [[] for _ in range(most)]
-    before = 0.0
-    for number, cost in enumerate(costs):
-        parts[min(most - 1, int((before + cost / 2) * most / total)) if total else 0].append(number)
-        before += cost
+    cost_before = 0.0
+    for i, cost in enumerate(costs):
+        parts[min(most - 1, int((cost_before + cost / 2) * most / total)) if total else 0].append(i)
+        cost_before += cost
     return [part for part in parts if part]
 
 
 @cache
 def can_compute_alone() -> bool:
-    """Whether threads can be told one by one how many processors to compute on, whatever the others do.
+    """Whether the number of processors to compute on can be set for each thread alone.
 
-    PyTorch has one number for the whole process (`torch.set_num_threads` sets it for threads to come, too), so it is
-    OpenMP and MKL that are told.
+    PyTorch has one number for the whole process (`torch.set_num_threads` also sets it for future threads), so it is set
+    in OpenMP and MKL instead.
     """
     import torch
 
@@ -68,10 +68,10 @@ if hasattr(os, "register_at_fork"):  # a child process has none of its parent's 
 
 
 def compute_alone() -> None:
-    """Have this thread compute on one processor from now on."""
+    """Let this thread compute on one processor from now on."""
     import torch
 
-    torch.get_num_threads()  # else the first product sets this thread's number to the process's
+    torch.get_num_threads()  # else the first product sets this thread's number to that of the process
     openmp, mkl = _openmp(), _mkl()
     if openmp is not None:
         openmp(1)
@@ -81,19 +81,19 @@ def compute_alone() -> None:
 
 @cache
 def _openmp() -> Callable[[int], None] | None:
-    """Sets the calling thread's number of threads in the OpenMP runtime that PyTorch computes with."""
+    """OpenMP's function that sets how many threads the calling thread computes with, in PyTorch's own runtime."""
     return getattr(_pytorch(), "omp_set_num_threads", None)
 
 
 @cache
 def _mkl() -> Callable[[int], int] | None:
-    """The same for the MKL that is a part of PyTorch."""
+    """MKL's function that sets how many threads the calling thread computes with, in PyTorch's own MKL."""
     return getattr(_pytorch(), "MKL_Set_Num_Threads_Local", None)
 
 
 def _pytorch() -> ctypes.CDLL | None:
-    """PyTorch's library for CPUs, through which those that it was linked with are found, too; None where it has another
-    name or place.
+    """PyTorch's library for CPUs, which also gives the functions of the libraries it was linked with; None where it has
+    another name or place.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""What the folder of a model or adapter may hold, checked here before any library opens it.
+"""What the folder of a model or adapter may hold, checked before any library opens it.
 
-Whether a library runs code from a folder has changed from version to version: sentence-transformers did so up to 5.7
-for any local folder, without being asked. So nothing rests on a library's promise: what may be loaded is listed here,
-and what is not listed is refused, with every version. Files are only read as JSON; nothing is imported.
+Whether a library runs code from a folder has changed from version to version: sentence-transformers up to 5.7 did so
+for any local folder, without being asked. So nothing relies on a library's promise: what may be loaded is listed here,
+and anything else is refused, with every version. Files are only read as JSON; nothing is imported.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
-"""Endings of weights in formats that can run code when they are read, or that are not read here."""
+"""File endings of weights in formats that can run code when they are read, or that are not supported."""
 
 _MOST_CONFIG_BYTES = 16 * 1024 * 1024
-"""A longer configuration is no configuration."""
+"""A longer file is not a configuration."""
 
 _MODULES = {
     "Transformer": "base",
@@ -32,9 +32,9 @@ _MODULES = {
     "LayerNorm": "sentence_transformer",
     "Dropout": "sentence_transformer",
 }
-"""Modules of sentence-transformers that load nothing but their own JSON and safetensors, and where they lie since 5.4.
+"""Modules of sentence-transformers that load only their own JSON and safetensors → their package since 5.4.
 
-Not among them: Router (loads what its own list names), WordEmbeddings and WeightedLayerPooling (import what their
+Excluded: Router (loads what its own list names), WordEmbeddings and WeightedLayerPooling (import what their
 configuration names), CLIPModel.
 """
 
@@ -44,14 +44,14 @@ _PLAIN_ARGUMENTS = frozenset(
         *("reference_compile", "torch_dtype", "truncation_side", "unpad_inputs", "use_fast", "trust_remote_code"),
     }
 )
-"""What the configuration of a Transformer may hand on to transformers; sentence-transformers drops the last itself."""
+"""What the configuration of a Transformer may pass to transformers; sentence-transformers drops the last itself."""
 
 _ACTIVATION = re.compile(r"torch\.nn\.modules\.(activation|linear)\.[A-Za-z0-9]+")
 _METHOD = re.compile(r"forward|get_[a-z]+_features")
 
 
 def module_types() -> frozenset[str]:
-    """The `type` values of `modules.json` that are loaded: as written before 5.4, and since."""
+    """The `type` values of `modules.json` that are loaded, as sentence-transformers wrote them before 5.4 and since."""
     return frozenset(
         name
         for module, part in _MODULES.items()
@@ -64,41 +64,41 @@ def module_types() -> frozenset[str]:
 
 
 def check_model_folder(folder: Path) -> None:
-    """Raise WeightsError where a model's folder asks for code, pickled weights, or files that are not its own."""
+    """Raise WeightsError where a model's folder asks for code, pickled weights, or files outside the folder."""
     _check_weights(folder)
     if (folder / ADAPTER_CONFIG).exists():
         raise WeightsError(
-            f"{folder} holds {ADAPTER_CONFIG} beside a model, and transformers would put that adapter on, or load the"
+            f"{folder} holds {ADAPTER_CONFIG} beside a model, and transformers would apply that adapter, or load the"
             " base that it names: give the folder of the base, and the adapter as an adapter"
         )
     if (folder / "custom_generate").exists():
-        raise WeightsError(f"{folder} brings code of its own (custom_generate), which is never run: use another model")
+        raise WeightsError(f"{folder} contains code (custom_generate), which is never run: use another model")
     for path in sorted(folder.rglob("*config*.json")):
         _check_config(path)
 
 
 def check_embedder_folder(folder: Path) -> None:
-    """`check_model_folder`, and that `modules.json` names only modules that are known to load no code."""
+    """Raise WeightsError as `check_model_folder` does, and where `modules.json` names a module that may load code."""
     check_model_folder(folder)
     listing = folder / "modules.json"
-    modules = read_json(listing, of=list)
+    modules = read_untrusted_json(listing, of=list)
     for module in modules:
         kind = module.get("type") if isinstance(module, dict) else None
         if not isinstance(kind, str) or kind not in module_types():
             raise WeightsError(
-                f"{listing} asks for the module {str(kind)[:80]!r}, which is not loaded (only sentence-transformers' "
+                f"{listing} asks for the module {str(kind)[:80]!r}, which is not allowed (only sentence-transformers' "
                 f"own {', '.join(_MODULES)} are): use another embedder"
             )
-        own = _inside(folder, module.get("path"), listing)
-        _check_weights(own)
-        _check_module(own, kind.rsplit(".", 1)[-1])
+        module_folder = _inside(folder, module.get("path"), listing)
+        _check_weights(module_folder)
+        _check_module(module_folder, kind.rsplit(".", 1)[-1])
 
 
 def check_adapter_config(path: Path) -> None:
     """Raise WeightsError unless an `adapter_config.json` is that of a LoRA adapter and names no code to import."""
-    config = read_json(path)
+    config = read_untrusted_json(path)
     if not config:
-        raise WeightsError(f"{path} says nothing (it must be a JSON object): fetch it again")
+        raise WeightsError(f"{path} is empty or not a JSON object: fetch it again")
     if config.get("peft_type") != "LORA":
         raise WeightsError(
             f"{path.parent} is an adapter of the kind {str(config.get('peft_type'))[:40]}: give a LoRA adapter"
@@ -114,8 +114,8 @@ def check_adapter_config(path: Path) -> None:
         )
 
 
-def read_json(path: Path, *, of: type[Any] = dict) -> Any:
-    """A JSON file as `of`, or an empty one where it holds something else. Raises WeightsError."""
+def read_untrusted_json(path: Path, *, of: type[Any] = dict) -> Any:
+    """The content of a JSON file if it is of type `of`, else an empty `of`. Raises WeightsError."""
     try:
         if path.stat().st_size > _MOST_CONFIG_BYTES:
             raise WeightsError(
@@ -132,15 +132,15 @@ def _snake(name: str) -> str:
 
 
 def _inside(folder: Path, given: object, listing: Path) -> Path:
-    """The folder of a module, which lies in the model's own."""
+    """The folder of a module, which must be inside the model's. Raises WeightsError."""
     path = PurePosixPath(str(given).replace("\\", "/"))
     if not isinstance(given, str) or path.is_absolute() or ".." in path.parts or ":" in given:
-        raise WeightsError(f"{listing} has a module at {given!r}, outside of its folder: use another embedder")
+        raise WeightsError(f"{listing} has a module at {given!r}, outside its folder: use another embedder")
     return folder / path
 
 
 def _check_weights(folder: Path) -> None:
-    """Where a library would fall back to pickled weights, and whether the parts of split ones lie here."""
+    """Raise WeightsError where a library would read pickled weights, or parts of split ones are not in the folder."""
     whole, split = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if not whole.exists() and not split.exists():
         pickled = sorted(folder.glob("pytorch_model*.bin*"))
@@ -150,7 +150,7 @@ def _check_weights(folder: Path) -> None:
                 " them to safetensors"
             )
     if split.exists():
-        parts = read_json(split).get("weight_map")
+        parts = read_untrusted_json(split).get("weight_map")
         for name in sorted(set(map(str, parts.values()))) if isinstance(parts, dict) else ["nothing"]:
             if not _is_part(name) or not (folder / name).is_file():
                 raise WeightsError(
@@ -163,8 +163,10 @@ def _is_part(name: str) -> bool:
 
 
 def _check_config(path: Path) -> None:
-    """No code, no weights elsewhere, no kernels of the hub, at any depth of a configuration."""
-    for key, value in _entries(read_json(path)):
+    """Raise WeightsError where a configuration, at any depth, asks for code, for kernels of the hub, or for weights
+    elsewhere.
+    """
+    for key, value in _entries(read_untrusted_json(path)):
         if key in ("auto_map", "custom_pipelines") and value:
             raise WeightsError(
                 f"{path} asks for code from the model's folder ({key}), which is never run: use another model"
@@ -180,22 +182,22 @@ def _check_config(path: Path) -> None:
 
 
 def _entries(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """All keys and values at any depth; without recursion, which a file's depth would exhaust."""
-    waiting: list[Any] = [content]
-    while waiting:
-        inner = waiting.pop()
-        if isinstance(inner, dict):
-            yield from inner.items()
-            waiting.extend(inner.values())
-        elif isinstance(inner, list):
-            waiting.extend(inner)
+    """All keys and values at any depth; without recursion, since a file may be nested deeper than Python's stack."""
+    stack: list[Any] = [content]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            yield from value.items()
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
 
 
 def _check_module(folder: Path, module: str) -> None:
-    """The configuration of one module of an embedder."""
+    """Raise WeightsError where the configuration of one module of an embedder asks for code."""
     if module == "Dense":
         config = folder / "config.json"
-        activation = read_json(config).get("activation_function", "torch.nn.modules.activation.Tanh")
+        activation = read_untrusted_json(config).get("activation_function", "torch.nn.modules.activation.Tanh")
         if not _ACTIVATION.fullmatch(str(activation)):
             raise WeightsError(
                 f"{config} asks for the activation function {str(activation)[:80]!r}, which is not one of torch.nn: use"
@@ -207,18 +209,18 @@ def _check_module(folder: Path, module: str) -> None:
 
 
 def _check_arguments(config: Path) -> None:
-    content = read_json(config)
+    content = read_untrusted_json(config)
     for name, value in content.items():
-        odd: list[str] = []
+        refused: list[str] = []
         if name in ("tokenizer_name_or_path", "cache_dir", "cache_folder"):
-            odd = [name] if value else []
+            refused = [name] if value else []
         elif name.endswith(("_args", "_kwargs")) and value:
-            odd = [key for key in value if key not in _PLAIN_ARGUMENTS] if isinstance(value, dict) else [name]
+            refused = [key for key in value if key not in _PLAIN_ARGUMENTS] if isinstance(value, dict) else [name]
         elif name == "modality_config" and isinstance(value, dict):
             methods = [entry.get("method") for entry in value.values() if isinstance(entry, dict)]
-            odd = [str(method) for method in methods if method and not _METHOD.fullmatch(str(method))]
-        if odd:
+            refused = [str(method) for method in methods if method and not _METHOD.fullmatch(str(method))]
+        if refused:
             raise WeightsError(
-                f"{config} sets {odd[0][:80]!r}, which is not let through to transformers: use another embedder, or"
+                f"{config} sets {refused[0][:80]!r}, which is not passed to transformers: use another embedder, or"
                 " remove that line"
             )

@@ -1,8 +1,7 @@
-"""A GGUF file becomes a folder that transformers loads at once: converted one time, locked, checked, atomic.
+"""Convert a GGUF file, once, to a folder that transformers loads directly: locked, checked, written whole.
 
-What is made here can be made again from a file with a known checksum, so a damaged result is replaced without
-asking. It is this program's where the record that it writes stands in it; any other folder in its place, and a link,
-is left alone and named.
+A conversion can be repeated from a file with a known checksum, so a damaged result is replaced without asking. A folder
+is ours where the record that we write is in it; any other folder in its place, and a link, is left alone and named.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,57 +23,57 @@ from filelock import FileLock, Timeout
 
 from rag_ft import environment
 from rag_ft.errors import WeightsError, first_line
-from rag_ft.files import clear_partial, disk_full, fsync, is_disk_full, is_real_folder, require_space, sha256_of
-from rag_ft.progress import Progress, quiet_transformers
+from rag_ft.files import (
+    RESULT,
+    disk_full,
+    is_disk_full,
+    is_plain_file,
+    is_real_folder,
+    require_space,
+    sha256_of,
+    staged,
+)
+from rag_ft.progress import ProgressBar, quiet_transformers
 
 logger = logging.getLogger(__name__)
 
-
 RECORD_NAME = "rag_ft.json"
-
-
 RECORD_FORMAT = 1
 
-
 TUNING_NAME = "tuning.json"
-"""In the folder of tuned weights that need no adapter (merged, or from such a GGUF): how they want to be asked."""
-
+"""File in a folder of tuned weights that need no adapter (merged, or from a GGUF with TUNING_KEY): how to ask them."""
 
 TUNING_KEY = "rag_ft.training.run"
-"""The same inside a GGUF, as JSON."""
+"""Key of a GGUF whose value is the content of TUNING_NAME, as JSON."""
 
+UNKNOWN_LICENCE = "unknown: see the model card"
 
 LOCK_WAIT_S = 900.0
 """Longest wait for another process that converts the same file; a conversion takes about 20 s."""
 
-
 _SPARE_BYTES = 16 * 1024 * 1024
-
-
-_ELSEWHERE = "RAG_FT_HOME can name a folder on a larger disk"
-
+_ELSEWHERE = "RAG_FT_HOME can name a folder on another disk"
 
 _SINGLE_DIGIT_PRE_TOKENIZERS = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell"})
-"""`tokenizer.ggml.pre` values that stand for: every digit on its own, then the GPT-2 pattern (as in llama.cpp)."""
-
+"""`tokenizer.ggml.pre` values that mean: split off every digit, then apply the GPT-2 pattern (as in llama.cpp)."""
 
 _FAITHFUL_PRE_TOKENIZERS = frozenset({"default", "gpt-2", "qwen2", "llama-bpe"})
-"""Values that transformers' own reading of a GGUF reproduces."""
+"""`tokenizer.ggml.pre` values that transformers reproduces when it reads a GGUF."""
 
 
 @dataclass(frozen=True)
 class ConversionRecord:
-    """What stands beside converted weights: where they came from and the checksum of every file."""
+    """The record beside converted weights: where they came from and the checksum of every file."""
 
     name: str
-    """For people, e.g. `SmolLM2-135M-Instruct.Q4_1.gguf`."""
+    """Name to show to people, e.g. `SmolLM2-135M-Instruct.Q4_1.gguf`."""
     gguf_sha256: str
     licence: str
     files: dict[str, tuple[int, str]]
-    """File name → (bytes, hex SHA-256), for all files but the record itself."""
+    """File name → (bytes, hex SHA-256), for all files except the record."""
 
     def to_json(self) -> dict[str, Any]:
-        """The record as it is written."""
+        """The record as the JSON object that is written."""
         return {
             "format": RECORD_FORMAT,
             "name": self.name,
@@ -104,7 +102,7 @@ def read_record(folder: Path) -> ConversionRecord | None:
             return None
         files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in raw["files"].items()}
         return ConversionRecord(str(raw["name"]), str(raw["gguf_sha256"]), str(raw["licence"]), files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -129,21 +127,21 @@ def find_damage(folder: Path, *, fresh: bool = False) -> str | None:
     return None
 
 
-def converted(
+def convert_once(
     folder: Path,
     *,
     name: str,
     gguf_sha256: str,
-    obtain: Callable[[Path, Progress], Path],
-    need_bytes: int,
+    obtain: Callable[[Path, ProgressBar], Path],
+    needed_bytes: int,
     licence: str | None = None,
     progress: bool = True,
 ) -> Path:
     """`folder`, after making sure that it holds the intact conversion of the GGUF file.
 
-    `obtain(work_folder, progress)` returns the path of the GGUF, already checked; it is called only when there is
-    something to convert. `need_bytes` is the free space asked for beforehand. `licence` None: the GGUF's own word.
-    A damaged conversion is made anew, with a warning. Raises WeightsError.
+    `obtain(work_folder, bar)` returns the path of the GGUF, already checked; it is called only when there is something
+    to convert. `needed_bytes` must be free beforehand. `licence` None: the one that the GGUF names. A damaged
+    conversion is replaced, with a warning. Raises WeightsError.
     """
     if folder.is_dir() and find_damage(folder) is None:
         return folder
@@ -155,28 +153,29 @@ def converted(
             damage = find_damage(folder) if folder.is_dir() else None
             if folder.is_dir() and damage is None:
                 return folder
-            _require_own(folder)
-            clear_partial(folder)
+            _refuse_foreign(folder)
             if damage is not None:
                 logger.warning("%s is damaged (%s) and is converted again", folder, damage)
-            require_space(parent, need_bytes + _SPARE_BYTES, error=WeightsError, kept=_ELSEWHERE)
-            _convert_into(folder, name, gguf_sha256, obtain, licence, progress)
-    except WeightsError:  # a sentence already, also where it says that a disk is full
-        raise
-    except Exception as error:
-        if is_disk_full(error):
-            raise WeightsError(disk_full(parent, f"nothing is left of the conversion; {_ELSEWHERE}")) from error
-        if isinstance(error, OSError):
-            raise WeightsError(_say_os_error(error, parent)) from error
-        raise
+            with (
+                staged(folder, overwrite=True, foreign=_foreign, error=WeightsError, elsewhere=_ELSEWHERE) as work,
+                ProgressBar(progress) as bar,
+            ):
+                require_space(parent, needed_bytes + _SPARE_BYTES, error=WeightsError, kept=_ELSEWHERE)
+                _convert_into(work, name, gguf_sha256, obtain, licence, bar)
+            find_damage(folder)  # remembers the checksums under the final path
+    except OSError as error:
+        raise WeightsError(_os_error_message(error, parent)) from error
     return folder
 
 
-def _require_own(folder: Path) -> None:
-    """Raise WeightsError where something stands in the folder's place that no conversion has put there."""
-    if not os.path.lexists(folder):
-        return
-    if not is_real_folder(folder) or not (folder / RECORD_NAME).is_file():
+def _foreign(folder: Path) -> Path | None:
+    """The folder itself unless a conversion wrote it."""
+    return None if is_real_folder(folder) and is_plain_file(folder / RECORD_NAME) else folder
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise WeightsError where something other than a conversion is in the folder's place."""
+    if os.path.lexists(folder) and _foreign(folder) is not None:
         raise WeightsError(
             f"{folder} is in the place of converted weights and was not written by rag_ft (it holds no {RECORD_NAME}):"
             " move it away, or set RAG_FT_HOME to another folder"
@@ -204,45 +203,27 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _convert_into(
-    folder: Path,
+    work: Path,
     name: str,
     gguf_sha256: str,
-    obtain: Callable[[Path, Progress], Path],
+    obtain: Callable[[Path, ProgressBar], Path],
     licence: str | None,
-    progress: bool,
+    bar: ProgressBar,
 ) -> None:
-    """Convert in a hidden folder beside `folder`, then rename; the hidden folder is gone afterwards in any case.
-
-    A killed process leaves it, with its own number in the name, and `clear_partial` finds it.
-    """
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.partial-{os.getpid()}-"))
-    try:
-        with Progress(progress) as shown:
-            fetched, result = work / "source", work / "result"
-            fetched.mkdir()
-            result.mkdir()
-            gguf = obtain(fetched, shown)
-            own_licence = _write_folder(gguf, result, shown)
-            shown.stage("checking the converted weights")
-            files = {path.name: (path.stat().st_size, sha256_of(path, fresh=True)) for path in sorted(result.iterdir())}
-            record = ConversionRecord(name, gguf_sha256, licence or own_licence, files)
-            text = json.dumps(record.to_json(), indent=1) + "\n"
-            (result / RECORD_NAME).write_text(text, encoding="utf-8")
-            for path in result.iterdir():
-                path.chmod(0o644)  # safetensors writes 0600, which another user of a shared RAG_FT_HOME cannot read
-                fsync(path)
-            fsync(result)
-            if folder.exists():
-                os.rename(folder, work / "damaged")
-            os.rename(result, folder)
-            fsync(folder.parent)
-            find_damage(folder)  # remembers the checksums under the final path
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    """Write model, tokenizer and record into the `result` of a staged folder."""
+    fetched, result = work / "source", work / RESULT
+    fetched.mkdir()
+    result.mkdir()
+    gguf_file = obtain(fetched, bar)
+    named_licence = _write_folder(gguf_file, result, bar)
+    bar.stage("checking the converted weights")
+    files = {path.name: (path.stat().st_size, sha256_of(path, fresh=True)) for path in sorted(result.iterdir())}
+    record = ConversionRecord(name, gguf_sha256, licence or named_licence, files)
+    (result / RECORD_NAME).write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
-def _write_folder(gguf: Path, folder: Path, progress: Progress) -> str:
-    """Write model, tokenizer and configuration of `gguf` into `folder`; returns the licence that the GGUF names.
+def _write_folder(gguf_file: Path, folder: Path, bar: ProgressBar) -> str:
+    """Write model, tokenizer and configuration of a GGUF into `folder`; returns the licence that the GGUF names.
 
     The weights are written as float32: a block-quantised value is scale times integer plus offset and is exact in
     neither bfloat16 (about 30% of them are) nor float16 (about 70%), so a halved file would hold other weights.
@@ -255,18 +236,18 @@ def _write_folder(gguf: Path, folder: Path, progress: Progress) -> str:
     alone = folder.parent / "alone"
     alone.mkdir()
     with contextlib.suppress(OSError):
-        os.symlink(gguf.absolute(), alone / "model.gguf")
+        os.symlink(gguf_file.absolute(), alone / "model.gguf")
     if not (alone / "model.gguf").exists():
-        shutil.copyfile(gguf, alone / "model.gguf")
+        shutil.copyfile(gguf_file, alone / "model.gguf")
     source: dict[str, Any] = {"gguf_file": "model.gguf", "local_files_only": True, "trust_remote_code": False}
-    progress.stage("reading the tokenizer")
+    bar.stage("reading the tokenizer")
     try:
         with quiet_transformers():
             reader = GGUFReader(alone / "model.gguf")
             fields = {key: field.contents() for key, field in reader.fields.items() if _is_wanted(key)}
             del reader
             tokenizer = AutoTokenizer.from_pretrained(alone, **source)
-            progress.stage("converting the weights to safetensors, once")
+            bar.stage("converting the weights to safetensors, once")
             with contextlib.redirect_stderr(io.StringIO()):  # transformers draws this bar past its own switch
                 model = AutoModelForCausalLM.from_pretrained(alone, dtype=torch.float32, **source)
             _mend_digits(tokenizer, fields)
@@ -278,7 +259,7 @@ def _write_folder(gguf: Path, folder: Path, progress: Progress) -> str:
             window = getattr(model.config, "max_position_embeddings", None)
             if isinstance(window, int):
                 tokenizer.model_max_length = window
-            progress.stage("writing the converted weights")
+            bar.stage("writing the converted weights")
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             rows = int(model.get_input_embeddings().weight.shape[0])
@@ -293,25 +274,26 @@ def _write_folder(gguf: Path, folder: Path, progress: Progress) -> str:
     except (WeightsError, OSError):
         raise
     except Exception as error:  # gguf and transformers raise anything on a file that they cannot read
-        if is_disk_full(error):  # safetensors says so in words of its own
+        if is_disk_full(error):  # safetensors has its own message for it
             raise
         raise WeightsError(
-            f"{gguf.name} cannot be converted by the installed transformers ({first_line(error)}): "
+            f"{gguf_file.name} cannot be converted by the installed transformers ({first_line(error)}): "
             "use a GGUF of a Llama-like causal language model, or its safetensors"
         ) from error
     finally:
         shutil.rmtree(alone, ignore_errors=True)
     licence = fields.get("general.license")
-    return spdx(str(licence)) if licence else UNKNOWN_LICENCE
+    return canonical_licence(str(licence)) if licence else UNKNOWN_LICENCE
 
 
-UNKNOWN_LICENCE = "unknown: see the model card"
+def canonical_licence(licence: str) -> str:
+    """A licence as its SPDX expression (`apache-2.0` → `Apache-2.0`); as it was given where SPDX does not know it."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-
-def spdx(licence: str) -> str:
-    """A hub's lower-case licence word as its SPDX identifier, where it is one of the common ones."""
-    known = ("Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "GPL-3.0", "AGPL-3.0")
-    return {word.lower(): word for word in known}.get(licence.strip().lower(), licence.strip())
+    try:
+        return str(canonicalize_license_expression(licence))
+    except InvalidLicenseExpression:  # `other`, `llama3`: words of the hub
+        return licence.strip()
 
 
 def _is_wanted(key: str) -> bool:
@@ -319,7 +301,7 @@ def _is_wanted(key: str) -> bool:
 
 
 def _mend_digits(tokenizer: Any, fields: dict[str, Any]) -> None:
-    r"""Split digits one by one where the GGUF says so.
+    r"""Split digits one by one where the GGUF asks for it.
 
     transformers 5.23 reads every GPT-2-like GGUF with the plain byte-level pattern. The merges of such a vocabulary
     join no digits, so that numbers look right, but white space before a number is cut otherwise: "\n\n1" would
@@ -340,7 +322,7 @@ def _mend_digits(tokenizer: Any, fields: dict[str, Any]) -> None:
     elif pre not in _FAITHFUL_PRE_TOKENIZERS:
         logger.warning(
             "the GGUF splits text by the rule %r, which transformers may not reproduce: numbers and white space may "
-            "be tokenised otherwise than in training; prefer the model's safetensors",
+            "be tokenised differently from training; prefer the model's safetensors",
             pre,
         )
 
@@ -360,15 +342,16 @@ def _check_tokenizer(folder: Path, embedding_rows: int, *, byte_level: bool) -> 
         )
     if byte_level:
         for probe in _PROBES:
-            back = tokenizer.decode(tokenizer.encode(probe, add_special_tokens=False))
-            if back != probe:
+            decoded = tokenizer.decode(tokenizer.encode(probe, add_special_tokens=False))
+            if decoded != probe:
                 raise WeightsError(
-                    f"the tokenizer converted from the GGUF turns {probe!r} into {back!r}: use the model's safetensors"
+                    f"the tokenizer converted from the GGUF turns {probe!r} into {decoded!r}: use the model's"
+                    " safetensors"
                 )
 
 
 def drop_keys(path: Path, *keys: str) -> None:
-    """Rewrite a JSON file, where there is one, without these keys."""
+    """Rewrite a JSON file without these keys; nothing happens where there is no file."""
     if not path.exists():
         return
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -377,7 +360,9 @@ def drop_keys(path: Path, *keys: str) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _say_os_error(error: OSError, folder: Path) -> str:
+def _os_error_message(error: OSError, folder: Path) -> str:
+    if is_disk_full(error):
+        return disk_full(folder, _ELSEWHERE)
     where = Path(error.filename) if isinstance(error.filename, str) else folder
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{where} cannot be written: allow writing to it or set RAG_FT_HOME to a folder that you own"

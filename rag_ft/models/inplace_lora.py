@@ -1,8 +1,8 @@
-"""LoRA layers that read faster: the update is added where the layer's output stands.
+"""Faster LoRA layers: the update is added in place, to the layer's output.
 
-PEFT's own code makes the update, scales it and adds it, each time as a new tensor of the output's size, which no cache
-of the processor holds where many tokens are read at once. Without them reading takes 4 to 5% less time on two quiet
-cores, and 20% less where other programs use the memory (float32; `python benchmarks/reading_speed.py`).
+PEFT's code makes the update, scales it and adds it, each time as a new tensor of the output's size, which no cache of
+the processor holds where many tokens are read at once. Without these tensors reading takes 4 to 5% less time on two
+quiet cores, and 20% less where other programs use the memory (float32; `python benchmarks/reading_speed.py`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ if TYPE_CHECKING:
 
 
 def patch_lora_forward(model: Any) -> int:
-    """Let the LoRA layers of PEFT's model add in place where that gives what PEFT gives; how many there are.
+    """Let the LoRA layers of PEFT's model add in place where the result is PEFT's; returns the number of layers.
 
-    It is decided in each pass: with gradients, in autocast, with several adapters or another kind of update PEFT's own
-    code runs.
+    Each pass decides: with gradients, in autocast, with several adapters or another kind of update PEFT's code runs.
     """
     from peft.tuners.lora import layer
 
-    found = [module for module in model.modules() if type(module) is layer.Linear]
-    for module in found:
+    layers = [module for module in model.modules() if type(module) is layer.Linear]
+    for module in layers:
         module.forward = MethodType(_forward, module)
-    return len(found)
+    return len(layers)
 
 
 def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -41,7 +40,7 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def plain_update(layer: Any, name: str) -> bool:
-    """Whether PEFT's layer gives, but for dropout, the output of an ordinary linear layer plus scale * x A' B'."""
+    """Whether PEFT's layer gives, dropout aside, the output of an ordinary linear layer plus scale * x A' B'."""
     return (
         type(layer.base_layer) is torch.nn.Linear
         and name in layer.lora_A

@@ -1,4 +1,4 @@
-"""The one loader of causal language models, and the choice of device, compute type, quantisation and threads."""
+"""Load a causal language model with its tokenizer and adapter; nothing else in the package loads one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rag_ft.models.weights import DEFAULT, Weights, resolve_adapter, resolve_rea
 from rag_ft.progress import quiet_transformers
 
 NF4_BLOCK = 64
-"""Weights that share a scale, as in QLoRA and bitsandbytes' default."""
+"""How many weights share a scale, as in QLoRA and bitsandbytes' default."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class LoadedModel:
     plan: ComputePlan
     adapter: Weights | None
     nf4_values: bool = False
-    """Whether the base's linear weights have NF4 values, packed or unpacked; an adapter fits what it was trained on."""
+    """Whether the base's linear weights have NF4 values, packed or not; an adapter fits those it was trained on."""
     shared: AdapterSlots = field(kw_only=True)
-    """The base and its adapters, shared by all readers of this base."""
+    """The base model and its adapters, shared by all readers of this base."""
 
 
 def load_tokenizer(name: str = DEFAULT) -> Any:
-    """The tokenizer alone. Raises WeightsError."""
+    """The tokenizer of a base model, without its weights. Raises WeightsError."""
     return _tokenizer(resolve_reader(name))
 
 
@@ -44,9 +44,9 @@ def load_model(
     plan: ComputePlan | None = None,
     progress: bool = True,
 ) -> LoadedModel:
-    """A base model by name, quantised or not, with a LoRA adapter or without, ready for inference.
+    """Load a base model by name, quantised or not, with a LoRA adapter or without, ready for inference.
 
-    Raises WeightsError where weights are missing, of an unsupported kind, or an adapter does not fit.
+    Raises WeightsError where weights are missing or of an unsupported kind, or an adapter does not fit.
     """
     # The adapter's path is checked before half a gigabyte is loaded.
     tuned = None if adapter is None else resolve_adapter(adapter)
@@ -86,11 +86,10 @@ def load_model(
     except WeightsError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        reason = first_line(error)
         raise WeightsError(
-            f"{weights.path} cannot be loaded as a causal language model ({reason}): use another model"
+            f"{weights.path} cannot be loaded as a causal language model ({first_line(error)}): use another model"
         ) from error
-    # Frozen like a base under an adapter: torch multiplies weights that want a gradient in another order, and the last
+    # Frozen like a base under an adapter: torch multiplies weights that need a gradient in another order, and the last
     # digits of the base alone would differ from those of the base with its adapter off.
     model.eval().requires_grad_(False)
     nf4 = unpacked or plan.quantisation == "nf4"
@@ -99,9 +98,9 @@ def load_model(
 
 
 def unpack_nf4(model: Any) -> int:
-    """Replace every linear weight but the output head's by its NF4 value (double quantisation); how many were.
+    """Replace every linear weight but the output head's by its NF4 value (double quantisation); returns the number.
 
-    After this the layer computes what bitsandbytes' `Linear4bit` of the same weight computes.
+    Each layer then computes what bitsandbytes' `Linear4bit` of the same weight computes.
     """
     import torch
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
@@ -126,7 +125,6 @@ def _tokenizer(weights: Weights) -> Any:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception on a broken file
-        reason = first_line(error)
         raise WeightsError(
-            f"the tokenizer in {weights.path} cannot be loaded ({reason}): fetch the model again"
+            f"the tokenizer in {weights.path} cannot be loaded ({first_line(error)}): fetch the model again"
         ) from error

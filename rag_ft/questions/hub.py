@@ -15,11 +15,11 @@ from rag_ft.schema import Document, Question
 
 
 def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document], list[Question]]:
-    """Documents and question records of a hub data set in SQuAD's columns: id, title, context, question, answers.
+    """Documents and question records of a hub data set with SQuAD's columns: id, title, context, question, answers.
 
     `name` is a data set's id, or a local folder that `datasets` can read. The contexts of a title become one document,
-    as paragraphs of an article do. A record whose answers are empty is unanswerable. Honours `HF_HUB_OFFLINE`. Raises
-    DatasetError where it cannot be loaded or a column is missing, naming it.
+    as paragraphs of an article do. A record with empty answers is unanswerable. Honours `HF_HUB_OFFLINE`. Raises
+    DatasetError where the data set cannot be loaded or a column is missing, naming it.
     """
     from datasets.exceptions import DatasetsError
 
@@ -28,44 +28,43 @@ def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document],
     try:
         rows = load_dataset(name, split=split)
     except (OSError, ValueError, RuntimeError, DatasetsError, StopIteration, IndexError) as error:
-        reason = first_line(error)
         raise DatasetError(
-            f"the data set {name!r} cannot be loaded ({reason}): check id, split and network, or give a file"
+            f"the data set {name!r} cannot be loaded ({first_line(error)}): check id, split and network, or give a file"
         ) from error
     missing = [column for column in ("context", "question", "answers") if column not in rows.column_names]
     if missing:
         raise DatasetError(
-            f"the data set {name!r} has no column {missing[0]!r} (it has {', '.join(rows.column_names)}): give one in"
+            f"the data set {name!r} has no column {missing[0]!r} (it has {', '.join(rows.column_names)}): give one with"
             " SQuAD's columns, or write question records as JSONL"
         )
-    contexts: dict[str, dict[str, int]] = {}
-    nameless: dict[str, str] = {}
+    offsets: dict[str, dict[str, int]] = {}  # title → context → where the context starts in the document
+    untitled: dict[str, str] = {}
     lengths: dict[str, int] = {}
     questions: list[Question] = []
-    for number, row in enumerate(rows):
-        record, context = _hub_record(row, number, name)
+    for i, row in enumerate(rows):
+        record, context = _hub_record(row, i, name)
         # Without titles each context is a document: a split by document then never has it on both sides.
-        untitled = nameless.setdefault(context, f"document-{len(nameless) + 1}")
-        title = str(row.get("title") or untitled)
-        places = contexts.setdefault(title, {})
-        if context not in places:
-            places[context] = lengths.get(title, 0)
+        default_title = untitled.setdefault(context, f"document-{len(untitled) + 1}")
+        title = str(row.get("title") or default_title)
+        contexts = offsets.setdefault(title, {})
+        if context not in contexts:
+            contexts[context] = lengths.get(title, 0)
             lengths[title] = lengths.get(title, 0) + len(context) + len(PARAGRAPH_GAP)
-        questions.append(squad_question(record, context, title, places[context], Path(name)))
+        questions.append(squad_question(record, context, title, contexts[context], Path(name)))
     questions = checked_records(questions, f"the data set {name!r}")
     documents = [
-        Document(id=title, title=title.replace("_", " "), text=PARAGRAPH_GAP.join(places))
-        for title, places in contexts.items()
+        Document(id=title, title=title.replace("_", " "), text=PARAGRAPH_GAP.join(contexts))
+        for title, contexts in offsets.items()
     ]
     return documents, questions
 
 
-def _hub_record(row: dict[str, Any], number: int, name: str) -> tuple[SquadQuestion, str]:
+def _hub_record(row: dict[str, Any], i: int, name: str) -> tuple[SquadQuestion, str]:
     """A row's question and its context. Raises DatasetError naming the row."""
     try:
         answers = row["answers"] or {"text": [], "answer_start": []}
         record = SquadQuestion(
-            id=row.get("id") or f"row-{number}",
+            id=row.get("id") or f"row-{i}",
             question=row["question"],
             answers=[
                 SquadAnswer(text=text, answer_start=start)
@@ -77,8 +76,8 @@ def _hub_record(row: dict[str, Any], number: int, name: str) -> tuple[SquadQuest
     except (KeyError, TypeError, ValueError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else first_line(error)
         raise DatasetError(
-            f"row {number} of the data set {name!r} is not in SQuAD's form ({reason}): give a context, a question and"
-            " answers with equally long lists text and answer_start"
+            f"row {i} of the data set {name!r} is not in SQuAD's format ({reason}): give a context, a question, and"
+            " answers with lists text and answer_start of equal length"
         ) from error
 
 
@@ -86,9 +85,9 @@ class Fetched(NamedTuple):
     """Files that a hub data set was written to."""
 
     documents: Path
-    """For `rag-ft index build`."""
+    """Documents, for `rag-ft index build`."""
     questions: Path
-    """For `rag-ft train` and `rag-ft data check`."""
+    """Question records, for `rag-ft train` and `rag-ft data check`."""
     document_count: int
     question_count: int
 
@@ -96,18 +95,17 @@ class Fetched(NamedTuple):
 def fetch_hub_questions(name: str, folder: str | Path, split: str = "train") -> Fetched:
     """Write a hub data set as `documents.jsonl` and `questions.jsonl` into a folder.
 
-    Raises DatasetError, and UsageError where there can be no such folder.
+    Raises DatasetError, and UsageError where the folder cannot be made.
     """
     documents, questions = read_hub_questions(name, split)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be a folder ({error.strerror}): give another one to write to") from error
-    found = Fetched(folder / "documents.jsonl", folder / "questions.jsonl", len(documents), len(questions))
-    lines = [
-        json.dumps({"id": one.id, "title": one.title, "text": one.text}, ensure_ascii=False) + "\n" for one in documents
-    ]
-    found.documents.write_text("".join(lines), encoding="utf-8")
-    write_questions(questions, found.questions)
-    return found
+        raise UsageError(f"the folder {folder} cannot be made ({error.strerror}): give another one") from error
+    fetched = Fetched(folder / "documents.jsonl", folder / "questions.jsonl", len(documents), len(questions))
+    rows = [{"id": document.id, "title": document.title, "text": document.text} for document in documents]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    fetched.documents.write_text("".join(lines), encoding="utf-8")
+    write_questions(questions, fetched.questions)
+    return fetched

@@ -1,4 +1,4 @@
-"""Questions split by document: no document has questions on both sides."""
+"""Split questions by document: no document has questions on both sides."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Split(NamedTuple):
 
 
 def split_by_document(questions: Sequence[Question], share: float, seed: int) -> Split:
-    """Whole documents held out until they hold about `share` of the questions; questions keep their order.
+    """Hold out whole documents until they have about `share` of the questions; questions keep their order.
 
     Documents that share a question (evidence in both) stay together. Of questions without evidence, which belong to no
-    document, the same share is held out, drawn by the seed. Raises DatasetError where fewer than two independent groups
-    of documents have questions.
+    document, the same share is held out, drawn with the seed. Raises DatasetError where fewer than two independent
+    groups of documents have questions.
     """
     parent: dict[str, str] = {}
 
@@ -44,21 +44,22 @@ def split_by_document(questions: Sequence[Question], share: float, seed: int) ->
     if len(counts) < 2:
         raise DatasetError(
             f"the {len(questions)} question records have evidence in {len(counts)} document(s), and a split by document"
-            " needs two at least: add questions about another document"
+            " needs at least two: add questions about another document"
         )
     order = sorted(counts)
     random.Random(seed).shuffle(order)
     wanted = share * sum(counts.values())
     held: set[str] = set()
-    for name in order:
+    for group in order:
         # Taken while it brings the share nearer, so that one large document cannot empty the training side.
-        taken = sum(counts[one] for one in held)
-        if abs(taken + counts[name] - wanted) < abs(taken - wanted) and len(held) < len(counts) - 1:
-            held.add(name)
+        taken = sum(counts[member] for member in held)
+        if abs(taken + counts[group] - wanted) < abs(taken - wanted) and len(held) < len(counts) - 1:
+            held.add(group)
     if not held:
-        held.add(min(order, key=lambda one: (counts[one], one)))
-    homeless = [one.id for one in questions if not one.evidence]
-    drawn = set(random.Random(f"{seed} without evidence").sample(homeless, round(share * len(homeless))))
+        held.add(min(order, key=lambda group: (counts[group], group)))
+    without_evidence = [question.id for question in questions if not question.evidence]
+    sample = random.Random(f"{seed} without evidence").sample(without_evidence, round(share * len(without_evidence)))
+    drawn = set(sample)
     sides: tuple[list[Question], list[Question]] = ([], [])
     for question in questions:
         documents = evidence_documents(question)
@@ -68,9 +69,9 @@ def split_by_document(questions: Sequence[Question], share: float, seed: int) ->
 
 def evidence_documents(question: Question) -> list[str]:
     """Ids of the documents that a question has evidence in."""
-    return [one.document_id for one in question.evidence]
+    return [piece.document_id for piece in question.evidence]
 
 
 def documents_of(questions: Iterable[Question]) -> frozenset[str]:
-    """The documents that questions have evidence in."""
-    return frozenset(document for one in questions for document in evidence_documents(one))
+    """Ids of all documents that any of the questions has evidence in."""
+    return frozenset(document for question in questions for document in evidence_documents(question))

@@ -1,4 +1,4 @@
-"""SQuAD's JSON format, 1.1 and 2.0: the file's records, and how its articles become documents."""
+"""SQuAD's JSON format, 1.1 and 2.0: the records of a file, and how its articles become documents."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 PARAGRAPH_GAP = "\n\n"
-"""Between the paragraphs of an article when it becomes one document."""
+"""Text between the paragraphs of an article that becomes one document."""
 
 
 class SquadAnswer(BaseModel):
-    """An answer and where it stands in its paragraph."""
+    """An answer and where it starts in its paragraph."""
 
     text: str
     answer_start: Annotated[int, Field(ge=0)]
@@ -36,7 +36,7 @@ class SquadParagraph(BaseModel):
 
 
 class SquadArticle(BaseModel):
-    """An article."""
+    """A titled article of paragraphs."""
 
     title: str = ""
     paragraphs: list[SquadParagraph]
@@ -48,21 +48,22 @@ class SquadArticle(BaseModel):
 
 
 class SquadFile(BaseModel):
-    """A whole file."""
+    """A whole SQuAD file."""
 
     model_config = ConfigDict(extra="allow")
     data: list[SquadArticle]
 
 
 def parse_squad(text: str) -> list[tuple[str, SquadArticle]]:
-    """The articles of a file with the ids of their documents: the title; `article-<n>` where it is missing;
-    `<title>-<n>` where it repeats, longer where another article is called that. Raises ValueError (pydantic's or
-    json's) where it is not the format.
+    """The articles of a file, each with the id of its document.
+
+    The id is the title; `article-<n>` without a title; `<title>-<n>` where the title repeats, with further `-<n>` until
+    it is unique. Raises ValueError (pydantic's or json's) where the text is not in SQuAD's format.
     """
-    named: dict[str, SquadArticle] = {}
-    for number, article in enumerate(SquadFile.model_validate(json.loads(text)).data, start=1):
-        name = article.title or f"article-{number}"
-        while name in named:
-            name = f"{name}-{number}"
-        named[name] = article
-    return list(named.items())
+    articles: dict[str, SquadArticle] = {}
+    for n, article in enumerate(SquadFile.model_validate(json.loads(text)).data, start=1):
+        document_id = article.title or f"article-{n}"
+        while document_id in articles:
+            document_id = f"{document_id}-{n}"
+        articles[document_id] = article
+    return list(articles.items())

@@ -1,4 +1,4 @@
-"""The words of a question: which questions ask the same, and which answers only say a question's words again."""
+"""The words of a question: which questions are the same, and which answers only repeat the question."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _ASKS_FOR_SOMETHING = re.compile(r"\b(?:who|whom|whose|what|which|when|where|why
 _OFFERS_A_CHOICE = re.compile(r"\b(?:or|between)\b", re.IGNORECASE)
 
 _WORD = re.compile(r"\w+(?:[-'’.,]\w+)*")
-"""`RAG-Token` and `3.5` are one word each: asked about `RAG`, the former is an answer."""
+"""A word; `RAG-Token` and `3.5` are one word each: to a question about `RAG` the former is an answer."""
 
 
 def question_key(question: str) -> str:
-    """Equal for questions that differ in word order, case, punctuation and little words alone."""
+    """A key that is equal for questions that differ only in word order, case, punctuation and little words."""
     words = re.findall(r"\w+", question.casefold())
     return " ".join(sorted(word for word in words if word not in _LITTLE)) or " ".join(words)
 
 
 def repeats_question(question: str) -> Callable[[str], bool]:
-    """A test of answers: whether one only says words of the question again and so cannot be what it asks for.
+    """A test whether an answer only repeats words of the question, and so cannot be what it asks for.
 
-    "How many parameters does rank 16 add?" is not answered by "16", which is what a small reader likes to quote. False
-    of everything where the question does not ask for something by name (yes or no, a search phrase, any language but
+    "How many parameters does rank 16 add?" is not answered by "16", which a small reader likes to quote. The test
+    passes no answer where the question does not ask for something by name (yes or no, a search phrase, any language but
     English) or offers a choice ("wide or narrow?"): there an answer has the question's words.
     """
     if _OFFERS_A_CHOICE.search(question) or not _ASKS_FOR_SOMETHING.search(question):
         return lambda answer: False
     known = _LITTLE.union(_WORD.findall(question.casefold()))
-    return lambda answer: all(found[0].casefold() in known for found in _WORD.finditer(answer))
+    return lambda answer: all(word.casefold() in known for word in _WORD.findall(answer))

@@ -12,17 +12,17 @@ def test_both_sides_are_measured_and_nothing_is_left(tiny_llama_dir, tmp_path, m
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     adapter = make_adapter(tmp_path / "a", tiny_llama_dir, 1)
-    found = bench_adapter(adapter, base=str(tiny_llama_dir), probes=REQUESTS, rounds=1, plan=PLAN)
-    rows = {one.what: one for one in found.rows}
+    bench = bench_adapter(adapter, base=str(tiny_llama_dir), probes=REQUESTS, rounds=1, plan=PLAN)
+    rows = {row.what: row for row in bench.rows}
     assert list(rows)[:2] == ["4 questions together", "one question"]
-    assert all(one.separate > 0 and one.merged > 0 for one in found.rows) and found.swap_seconds > 0
+    assert all(row.separate > 0 and row.merged > 0 for row in bench.rows) and bench.swap_seconds > 0
     memory = rows["weights in memory"]
     # Two layers, q: 4 x (64 + 64), v: 4 x (64 + 32), four bytes each.
     assert memory.separate - memory.merged == pytest.approx(2 * (4 * 128 + 4 * 96) * 4 / 1e6)
     size = sum(path.stat().st_size for path in adapter.iterdir()) / 1e6
-    one, ten = rows["on disk for one reader"], rows["on disk for ten readers of one base"]
-    assert ten.separate - one.separate == pytest.approx(9 * size) and ten.merged == pytest.approx(10 * one.merged)
-    assert any(line.startswith("| weights in memory | ") for line in found.lines())
+    single, ten = rows["on disk for one reader"], rows["on disk for ten readers of one base"]
+    assert ten.separate - single.separate == pytest.approx(9 * size) and ten.merged == pytest.approx(10 * single.merged)
+    assert any(line.startswith("| weights in memory | ") for line in bench.lines())
     assert list(scratch.iterdir()) == []
     with pytest.raises(UsageError, match="rounds is 0"):
         bench_adapter(adapter, rounds=0)

@@ -15,8 +15,7 @@ from rag_ft.metrics.thresholds import best_threshold
 from rag_ft.models.adapter_record import adapter_record
 from rag_ft.models.adapter_slots import adapter_folder
 from rag_ft.models.weights import resolve_adapter
-from rag_ft.training import scoring  # NEW
-from rag_ft.training import scoring as reader_score
+from rag_ft.training import scoring
 from rag_ft.training.card import model_card
 from rag_ft.training.scoring import fit_platt
 
@@ -41,56 +40,62 @@ def test_the_threshold_is_chosen_by_the_one_rule_and_the_reader_uses_it(adapter,
     assert record["threshold"]["chosen_on"]["index"] == index.fingerprint
     reader = Reader.from_pretrained(str(tiny_llama_dir), adapter=adapter)
     assert reader.threshold == score.threshold
-    hits = index.as_retriever(k=3).retrieve_batch([one.question for one in questions])
+    hits = index.as_retriever(k=3).retrieve_batch([question.question for question in questions])
     readings = [
-        reader.read(one.question, [hit.passage for hit in found]) for one, found in zip(questions, hits, strict=True)
+        reader.read(question.question, [hit.passage for hit in ranked])
+        for question, ranked in zip(questions, hits, strict=True)
     ]
     # What the rule sees here: a random model is never right, so only null counts.
     pairs = list(zip(readings, questions, strict=True))
-    answered = [(one.answer_confidence, 0.0) for one, asked in pairs if asked.answerable]
-    null = [one.answer_confidence for one, asked in pairs if not asked.answerable]
+    answered = [(reading.answer_confidence, 0.0) for reading, question in pairs if question.answerable]
+    null = [reading.answer_confidence for reading, question in pairs if not question.answerable]
     if score.must_answer_f1 == 0:
         assert best_threshold(answered, null) == pytest.approx(score.threshold, abs=1e-6)
 
 
 def test_the_scale_is_fitted_on_the_readers_own_confidences_however_often(adapter, world, tiny_llama_dir, monkeypatch):
-    """The tiny reader is never right: here it is said to be, of half of the answers."""
+    """The tiny reader is never right: here half of its answers count as right."""
     questions, index = world
     monkeypatch.setattr(scoring, "FEWEST", len(questions))
-    monkeypatch.setattr(reader_score, "is_correct", lambda answer, asked: len(answer) % 2 == 0)
-    found, said = [], []
+    monkeypatch.setattr(scoring, "is_correct", lambda answer, question: len(answer) % 2 == 0)
+    thresholds, lines = [], []
     for _ in range(2):
-        score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.3, say=said.append)
-        found.append(json.loads((adapter / "rag_ft.json").read_text())["threshold"])
-    assert found[0] == found[1]
-    scale = PlattScale.model_validate(found[0]["platt"])
+        score = calibrate_adapter(
+            adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.3, say=lines.append
+        )
+        thresholds.append(json.loads((adapter / "rag_ft.json").read_text())["threshold"])
+    assert thresholds[0] == thresholds[1]
+    scale = PlattScale.model_validate(thresholds[0]["platt"])
     reader = Reader.from_pretrained(str(tiny_llama_dir), adapter=adapter, threshold=0.0)
     assert reader.scale == scale != PlattScale()
-    hits = index.as_retriever(k=3).retrieve_batch([one.question for one in questions])
+    hits = index.as_retriever(k=3).retrieve_batch([question.question for question in questions])
     readings = [
-        reader.read(one.question, [hit.passage for hit in some]) for one, some in zip(questions, hits, strict=True)
+        reader.read(question.question, [hit.passage for hit in ranked])
+        for question, ranked in zip(questions, hits, strict=True)
     ]
-    right = [asked.answerable and len(one.answer) % 2 == 0 for one, asked in zip(readings, questions, strict=True)]
-    wanted = fit_platt([one.not_null for one in readings], right)
-    assert (scale.slope, scale.intercept) == pytest.approx((wanted.slope, wanted.intercept), rel=1e-3)
-    null = [one.answer_confidence for one, asked in zip(readings, questions, strict=True) if not asked.answerable]
-    assert sum(one < found[0]["value"] for one in null) / len(null) == score.null_recognised == 0.75
-    assert any(line.startswith("scale     how often such an answer is right") for line in said)
+    pairs = list(zip(readings, questions, strict=True))
+    right = [question.answerable and len(reading.answer) % 2 == 0 for reading, question in pairs]
+    expected = fit_platt([reading.not_null for reading in readings], right)
+    assert (scale.slope, scale.intercept) == pytest.approx((expected.slope, expected.intercept), rel=1e-3)
+    null = [reading.answer_confidence for reading, question in pairs if not question.answerable]
+    below = sum(confidence < thresholds[0]["value"] for confidence in null)
+    assert below / len(null) == score.null_recognised == 0.75
+    assert any(line.startswith("scale     how often such an answer is right") for line in lines)
     # What was chosen before is measured on the scale that it was chosen on.
-    assert said[-2] == f"now       {score.line()}"
+    assert lines[-2] == f"now       {score.line()}"
 
 
 @pytest.mark.parametrize("renamed", [0, 1])
-def test_a_kill_never_leaves_a_card_that_tells_of_another_threshold(adapter, monkeypatch, renamed):
+def test_a_kill_never_leaves_a_card_that_names_another_threshold(adapter, monkeypatch, renamed):
     from rag_ft.training.saving import write_record
 
     (adapter / "README.md").write_text("threshold 1")
-    replace, done = os.replace, []
+    replace, renames = os.replace, []
 
-    def killed(one, two):
-        if len(done) == renamed:
+    def killed(source, target):
+        if len(renames) == renamed:
             raise KeyboardInterrupt
-        done.append(replace(one, two))
+        renames.append(replace(source, target))
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", killed)
@@ -113,14 +118,14 @@ def test_the_packaged_adapter_can_be_measured_and_not_changed(world):
         calibrate_adapter("packaged", *world)
 
 
-def test_questions_without_evidence_are_told_where_the_adapter_may_know_them(adapter, world, tiny_llama_dir):
+def test_questions_without_evidence_are_reported_where_the_adapter_may_know_them(adapter, world, tiny_llama_dir):
     questions, index = world
     record = json.loads((adapter / "rag_ft.json").read_text())
     (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": ["Oslo.txt"]}}))
-    some = [one if one.answerable else one.model_copy(update={"evidence": ()}) for one in questions]
-    said = []
-    calibrate_adapter(adapter, some, index, reader=str(tiny_llama_dir), say=said.append, dry_run=True)
-    assert "4 questions name no evidence: whether the adapter was trained on them cannot be told" in said
+    bare = [question if question.answerable else question.model_copy(update={"evidence": ()}) for question in questions]
+    lines = []
+    calibrate_adapter(adapter, bare, index, reader=str(tiny_llama_dir), say=lines.append, dry_run=True)
+    assert "4 questions name no evidence: whether the adapter was trained on their documents is unknown" in lines
 
 
 def test_a_share_to_recognise_gives_the_lowest_threshold_that_does(adapter, world, tiny_llama_dir):
@@ -140,18 +145,17 @@ def test_a_share_to_recognise_gives_the_lowest_threshold_that_does(adapter, worl
         calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=65)
 
 
-def test_questions_about_documents_that_it_was_trained_on_are_left_out_and_told(adapter, world, tiny_llama_dir):
+def test_questions_about_documents_that_it_was_trained_on_are_excluded_and_counted(adapter, world, tiny_llama_dir):
     questions, index = world
-    names = sorted({one.evidence[0].document_id for one in questions if one.evidence})
+    names = sorted({question.evidence[0].document_id for question in questions if question.evidence})
     record = json.loads((adapter / "rag_ft.json").read_text())
     (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": names[:1]}}))
-    about = sum(any(one.document_id == names[0] for one in question.evidence) for question in questions)
-    said = []
-    score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), say=said.append)
+    about = sum(any(evidence.document_id == names[0] for evidence in question.evidence) for question in questions)
+    lines = []
+    score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), say=lines.append)
     assert score.questions == len(questions) - about < len(questions)
-    assert said[0] == f"{about} of 12 questions are left out: the adapter was trained on their documents"
-    assert said[1].startswith("now       threshold 0.900: on 9 questions F1 0.0 of the answerable")
-    assert said[1].endswith("of the unanswerable recognised") and len(said) == 2
+    assert lines[0] == f"{about} of 12 questions are excluded: the adapter was trained on their documents"
+    assert lines[1].startswith("now       threshold 0.900: on 9 questions") and len(lines) == 2
     (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": names}}))
     with pytest.raises(DatasetError, match="are about documents that the adapter was trained on"):
         calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir))
@@ -160,14 +164,14 @@ def test_questions_about_documents_that_it_was_trained_on_are_left_out_and_told(
 def test_one_kind_of_questions_alone_is_refused(adapter, world, tiny_llama_dir):
     questions, index = world
     for kept, lacking in ((True, "unanswerable"), (False, "answerable")):
-        some = [one for one in questions if one.answerable is kept]
+        some = [question for question in questions if question.answerable is kept]
         with pytest.raises(DatasetError, match=f"is {lacking}"):
             calibrate_adapter(adapter, some, index, reader=str(tiny_llama_dir))
 
 
-def test_an_adapter_without_a_record_has_no_place_for_a_threshold(adapter, world, tiny_llama_dir):
+def test_an_adapter_without_a_record_cannot_hold_a_threshold(adapter, world, tiny_llama_dir):
     (adapter / "rag_ft.json").unlink()
-    with pytest.raises(WeightsError, match="no place for a threshold"):
+    with pytest.raises(WeightsError, match="to write a threshold into"):
         calibrate_adapter(adapter, *world, reader=str(tiny_llama_dir))
 
 

@@ -27,42 +27,41 @@ def adapters(tiny_llama_dir, tmp_path_factory):
 @pytest.mark.parametrize("pair", [("one", "two"), ("one", "nf4"), ("nf4", "none"), ("none", "two"), ("one", "none")])
 def test_each_side_is_what_a_reader_of_that_adapter_says(world, adapters, tiny_llama_dir, pair):
     index, questions = world
-    places = [adapters.get(name, "none") for name in pair]
-    found = compare_adapters(*places, questions, index, reader=str(tiny_llama_dir), k=2, plan=PLAN)
-    for place, sides in zip(
-        places, zip(*((one.first, one.second) for one in found.questions), strict=True), strict=True
-    ):
-        qa = Pipeline(index.as_retriever(k=2), fresh(tiny_llama_dir, place))
-        answers = qa.ask_batch([one.question for one in questions])
-        assert [side.answer for side in sides] == [one.answer for one in answers]
-    assert found.summary.questions == len(questions) and found.summary.same < len(questions)
+    folders = [adapters.get(name, "none") for name in pair]
+    comparison = compare_adapters(*folders, questions, index, reader=str(tiny_llama_dir), k=2, plan=PLAN)
+    by_adapter = zip(*((row.first, row.second) for row in comparison.questions), strict=True)
+    for folder, sides in zip(folders, by_adapter, strict=True):
+        qa = Pipeline(index.as_retriever(k=2), fresh(tiny_llama_dir, folder))
+        answers = qa.ask_batch([question.question for question in questions])
+        assert [side.answer for side in sides] == [answer.answer for answer in answers]
+    assert comparison.summary.questions == len(questions) and comparison.summary.same < len(questions)
 
 
 def test_an_adapter_against_itself_shows_no_difference(world, adapters, tiny_llama_dir):
     index, questions = world
-    found = compare_adapters(adapters["one"], adapters["one"], questions, index, reader=str(tiny_llama_dir), plan=PLAN)
-    counts = found.summary
+    folder = adapters["one"]
+    counts = compare_adapters(folder, folder, questions, index, reader=str(tiny_llama_dir), plan=PLAN).summary
     assert counts.same == counts.questions == len(questions)
     assert counts.other_answer == counts.only_first_answers == counts.other_citation == counts.first_better == 0
 
 
 def test_the_counts_add_up(world, adapters, tiny_llama_dir):
     index, questions = world
-    found = compare_adapters(
+    comparison = compare_adapters(
         adapters["one"], "none", questions, index, reader=str(tiny_llama_dir), plan=PLAN, shots=False
     )
-    counts = found.summary
+    counts = comparison.summary
     apart = counts.only_first_answers + counts.only_second_answers + counts.other_answer + counts.other_citation
     assert counts.same + apart == counts.questions
-    # Made to answer, one always does; the other prefers null nearly always, and is right where there is no answer.
+    # With abstention off the first always answers; the second nearly always abstains, rightly where there is no answer.
     assert counts.only_first_answers > 0 and counts.only_second_answers == 0
-    null = [one.second.f1 for one in found.questions if not one.accepted and one.second.answer is None]
+    null = [row.second.f1 for row in comparison.questions if not row.accepted and row.second.answer is None]
     assert null and set(null) == {1.0}
 
 
-def test_what_cannot_be_compared_is_told(world, adapters, tiny_llama_dir, tmp_path):
+def test_what_cannot_be_compared_is_refused(world, adapters, tiny_llama_dir, tmp_path):
     index, questions = world
     with pytest.raises(UsageError, match="at least one"):
         compare_adapters(adapters["one"], "none", [], index, reader=str(tiny_llama_dir))
-    with pytest.raises(WeightsError, match="no adapter"):
+    with pytest.raises(WeightsError, match="is not an adapter"):
         compare_adapters(adapters["one"], tmp_path, questions, index, reader=str(tiny_llama_dir))

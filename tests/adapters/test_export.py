@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_adapters import REQUESTS, fresh, make_adapter, seen
 
-from rag_ft.adapters import export as exporting
-from rag_ft.adapters.export import export_adapter, export_gguf, vllm_problems
+from rag_ft.adapters import gguf_file
+from rag_ft.adapters.export import export_adapter, export_gguf, export_peft, vllm_problems
 from rag_ft.adapters.merge import merge_adapter
 from rag_ft.errors import AdapterError, UsageError, WeightsError
 from rag_ft.models.adapter_record import base_record
@@ -27,18 +27,18 @@ def merged(adapter, tiny_llama_dir, tmp_path_factory):
 
 def test_a_gguf_loads_again_and_reads_the_same(merged, tmp_path):
     """Through transformers' own reading of GGUF files; the threshold and the prompt come along."""
-    made = export_gguf(merged, tmp_path / "reader.gguf")
-    assert "opened again and equal" in made.notes[0]
-    one, other = fresh(merged, None), fresh(made.path, None)
-    assert (other.threshold, other.prompts.shots) == (1e-6, False)
-    assert other.prompts.fingerprint == one.prompts.fingerprint
-    assert [each[0] for each in seen(one)] == [each[0] for each in seen(other)]
+    exported = export_gguf(merged, tmp_path / "reader.gguf")
+    assert "opened again and equal" in exported.notes[0]
+    source, copy = fresh(merged, None), fresh(exported.path, None)
+    assert (copy.threshold, copy.prompts.shots) == (1e-6, False)
+    assert copy.prompts.fingerprint == source.prompts.fingerprint
+    assert [completion for completion, *_ in seen(source)] == [completion for completion, *_ in seen(copy)]
     torch.testing.assert_close(
-        one.logits(*REQUESTS[0][:2], "fox"), other.logits(*REQUESTS[0][:2], "fox"), rtol=0, atol=0.2
+        source.logits(*REQUESTS[0][:2], "fox"), copy.logits(*REQUESTS[0][:2], "fox"), rtol=0, atol=0.2
     )
     for name, tensor in load_file(merged / "model.safetensors").items():
-        again = other.loaded.model.state_dict()[name]
-        torch.testing.assert_close(again, tensor, rtol=2**-11, atol=2**-24)
+        loaded = copy.loaded.model.state_dict()[name]
+        torch.testing.assert_close(loaded, tensor, rtol=2**-11, atol=2**-24)
 
 
 def test_a_gguf_still_tells_which_documents_it_was_trained_on_and_not_their_names(adapter, tiny_llama_dir, tmp_path):
@@ -46,42 +46,26 @@ def test_a_gguf_still_tells_which_documents_it_was_trained_on_and_not_their_name
     record = json.loads((tuned / "rag_ft.json").read_text())
     record["data"] = {"documents": ["secret-plan.txt"], "document_fingerprints": ["0123456789abcdef"]}
     (tuned / "rag_ft.json").write_text(json.dumps(record))
-    made = export_gguf(tuned, tmp_path / "r.gguf", base=str(tiny_llama_dir), probes=REQUESTS)
-    assert base_record(fresh(made.path, None).loaded.weights)["data"] == {"document_fingerprints": ["0123456789abcdef"]}
-    assert b"secret-plan" not in made.path.read_bytes()
+    exported = export_gguf(tuned, tmp_path / "r.gguf", base=str(tiny_llama_dir), probes=REQUESTS)
+    assert base_record(fresh(exported.path, None).loaded.weights)["data"] == {
+        "document_fingerprints": ["0123456789abcdef"]
+    }
+    assert b"secret-plan" not in exported.path.read_bytes()
 
 
 def test_an_adapter_is_merged_on_the_way_and_nothing_but_the_file_is_left(adapter, tiny_llama_dir, tmp_path):
     said = []
-    made = export_gguf(
+    exported = export_gguf(
         adapter, tmp_path / "r.gguf", kind="q8_0", base=str(tiny_llama_dir), probes=REQUESTS, say=said.append
     )
     assert [path.name for path in tmp_path.iterdir()] == ["r.gguf"] and "completions identical" in said[0]
-    types = {one.tensor_type.name for one in gguf.GGUFReader(made.path).tensors if len(one.shape) > 1}
+    types = {tensor.tensor_type.name for tensor in gguf.GGUFReader(exported.path).tensors if len(tensor.shape) > 1}
     assert types == {"Q8_0"}
 
 
-def test_the_vocabulary_is_what_llama_cpp_reads(merged, tmp_path):
-    fields = gguf.GGUFReader(export_gguf(merged, tmp_path / "r.gguf").path).fields
-    value = {name: field.contents() for name, field in fields.items()}
-    tokenizer = fresh(merged, None).loaded.tokenizer
-    assert value["general.architecture"] == "llama" and value["tokenizer.ggml.model"] == "gpt2"
-    assert value["tokenizer.ggml.pre"] == "gpt-2"
-    assert value["tokenizer.ggml.tokens"] == tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    assert len(value["tokenizer.ggml.token_type"]) == value["llama.vocab_size"] == len(tokenizer)
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    assert value["tokenizer.ggml.eos_token_id"] == end
-    assert value["tokenizer.ggml.token_type"][end] == gguf.TokenType.CONTROL
-    assert value["tokenizer.ggml.token_type"][300] == gguf.TokenType.NORMAL
-    assert value["tokenizer.chat_template"] == tokenizer.chat_template
-    first = value["tokenizer.ggml.merges"][0].split(" ")
-    assert len(first) == 2 and "".join(first) in value["tokenizer.ggml.tokens"]
-    assert (value["llama.attention.head_count"], value["llama.attention.head_count_kv"]) == (4, 2)
-
-
 def test_a_tensor_that_came_out_wrong_is_found(merged, tmp_path, monkeypatch):
-    stored = exporting._stored
-    monkeypatch.setattr(exporting, "_stored", lambda array, kind: stored(array * 1.01, kind))
+    stored = gguf_file._stored
+    monkeypatch.setattr(gguf_file, "_stored", lambda array, kind: stored(array * 1.01, kind))
     for kind in ("f16", "q8_0"):
         with pytest.raises(AdapterError, match="differs from its source by more than"):
             export_gguf(merged, tmp_path / "r.gguf", kind=kind)
@@ -91,7 +75,7 @@ def test_a_tensor_that_came_out_wrong_is_found(merged, tmp_path, monkeypatch):
 def test_what_a_gguf_cannot_hold_is_refused(merged, tmp_path):
     with pytest.raises(UsageError, match="'q4_0' is not known: use f16 or q8_0"):
         export_gguf(merged, tmp_path / "r.gguf", kind="q4_0")
-    with pytest.raises(UsageError, match=r"end in \.gguf"):
+    with pytest.raises(UsageError, match=r"must end in \.gguf"):
         export_gguf(merged, tmp_path / "r.bin")
     other = tmp_path / "other"
     shutil.copytree(merged, other)
@@ -129,7 +113,19 @@ def test_a_gguf_replaces_a_gguf_and_no_other_file(merged, tmp_path):
         export_gguf(merged, link, overwrite=True)
 
 
-def test_a_disk_without_room_for_the_gguf_is_told_before_it_is_written(merged, tmp_path, monkeypatch):
+def test_a_format_decides_what_is_written(adapter, merged, tiny_llama_dir, tmp_path):
+    settings = {"base": str(tiny_llama_dir), "probes": REQUESTS}
+    export_adapter(adapter, tmp_path / "r.gguf", **settings)
+    assert (tmp_path / "r.gguf").read_bytes()[:4] == b"GGUF"
+    export_adapter(adapter, tmp_path / "peft", format="peft")
+    assert (tmp_path / "peft" / "adapter_config.json").is_file()
+    export_adapter(adapter, tmp_path / "whole", format="safetensors", **settings)
+    assert (tmp_path / "whole" / "model.safetensors").read_bytes() == (merged / "model.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="'onnx' is not known: use safetensors, gguf-f16, gguf-q8_0 or peft"):
+        export_adapter(adapter, tmp_path / "o", format="onnx")
+
+
+def test_a_disk_without_room_for_the_gguf_is_reported_before_it_is_written(merged, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
@@ -142,13 +138,13 @@ def test_an_exported_adapter_is_replaced_by_another_export_and_one_of_other_prog
     theirs = shutil.copytree(adapter, tmp_path / "theirs")
     (theirs / "rag_ft.json").unlink()
     with pytest.raises(UsageError, match="is a folder that rag_ft did not write"):
-        export_adapter(adapter, theirs, overwrite=True)
+        export_peft(adapter, theirs, overwrite=True)
     assert not (theirs / "rag_ft.json").exists()
     for _ in range(2):
-        export_adapter(theirs, tmp_path / "out", overwrite=True)
+        export_peft(theirs, tmp_path / "out", overwrite=True)
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"holds notes\.txt, which rag_ft did not write"):
-        export_adapter(adapter, tmp_path / "out", overwrite=True)
+        export_peft(adapter, tmp_path / "out", overwrite=True)
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
@@ -157,14 +153,14 @@ def test_an_adapter_for_peft_and_vllm_names_no_path_of_this_machine(adapter, tin
     from transformers import AutoModelForCausalLM
 
     assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"].startswith("/")
-    made = export_adapter(adapter, tmp_path / "out")
-    config = json.loads((made.path / "adapter_config.json").read_text())
+    exported = export_peft(adapter, tmp_path / "out")
+    config = json.loads((exported.path / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == tiny_llama_dir.name
-    assert "--max-lora-rank 8" in made.notes[0]  # the rank is 4
-    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama_dir), made.path)
-    assert seen(fresh(tiny_llama_dir, made.path)) == seen(fresh(tiny_llama_dir, adapter))
+    assert "--max-lora-rank 8" in exported.notes[0]  # the rank is 4
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama_dir), exported.path)
+    assert seen(fresh(tiny_llama_dir, exported.path)) == seen(fresh(tiny_llama_dir, adapter))
     with pytest.raises(UsageError, match="is there already"):
-        export_adapter(adapter, tmp_path / "out")
+        export_peft(adapter, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +181,7 @@ def test_what_vllm_does_not_take_is_named(adapter, tmp_path, change, reason):
     assert vllm_problems(adapter) == [] and reason in vllm_problems(copy)[0]
     # What no reader loads either is refused when it is looked up.
     with pytest.raises((AdapterError, WeightsError), match=f"{reason}|give a LoRA adapter"):
-        export_adapter(copy, tmp_path / "out")
+        export_peft(copy, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -195,7 +191,7 @@ def test_an_adapter_on_the_embedding_is_not_for_vllm(adapter, tmp_path):
     tensors = load_file(copy / "adapter_model.safetensors")
     tensors["base_model.model.model.embed_tokens.lora_A.weight"] = torch.ones(4, 4)
     save_file(tensors, copy / "adapter_model.safetensors")
-    assert "embed_tokens is no linear layer" in vllm_problems(copy)[0]
+    assert "embed_tokens is not a linear layer" in vllm_problems(copy)[0]
 
 
 def test_the_packaged_adapter_is_for_vllm():

@@ -18,20 +18,20 @@ def adapter(tiny_llama_dir, tmp_path_factory):
 
 def test_info_says_what_is_in_the_folder(adapter):
     (adapter / "README.md").write_text("---\nlicense: mit\n---\n# Card\n")
-    found = adapter_info(adapter)
-    assert (found.name, found.rank, found.alpha, found.scale) == ("one", 4, 8.0, 2.0)
-    assert found.modules == ("q_proj", "v_proj") and found.licence == "MIT"
+    described = adapter_info(adapter)
+    assert (described.name, described.rank, described.alpha, described.scale) == ("one", 4, 8.0, 2.0)
+    assert described.modules == ("q_proj", "v_proj") and described.licence == "MIT"
     # Two layers; q: 4 x (64 + 64), v: 4 x (64 + 32).
-    assert found.parameters == 2 * (4 * 128 + 4 * 96)
-    assert found.size_bytes == sum(path.stat().st_size for path in adapter.iterdir())
-    assert (found.base_bits, found.threshold, found.shots) == (32, 0.25, False)
-    assert found.platt == PlattScale(slope=0.5, intercept=-1)
+    assert described.parameters == 2 * (4 * 128 + 4 * 96)
+    assert described.size_bytes == sum(path.stat().st_size for path in adapter.iterdir())
+    assert (described.base_bits, described.threshold, described.shots) == (32, 0.25, False)
+    assert described.platt == PlattScale(slope=0.5, intercept=-1)
     record = json.loads((adapter / "rag_ft.json").read_text())
-    assert (found.prompt_fingerprint, found.base_identity) == (
+    assert (described.prompt_fingerprint, described.base_identity) == (
         record["prompt_fingerprint"],
         record["base_model"]["identity"],
     )
-    assert found.card.endswith("# Card\n")
+    assert described.card.endswith("# Card\n")
 
 
 def test_the_norm_of_a_layer_is_that_of_its_updates(adapter, tiny_llama_dir):
@@ -50,12 +50,12 @@ def test_rank_stabilised_scale_and_alpha_patterns_count(adapter, tiny_llama_dir,
     config = json.loads((copy / "adapter_config.json").read_text())
     changed = {**config, "use_rslora": True, "alpha_pattern": {"v_proj": 2.0}}
     (copy / "adapter_config.json").write_text(json.dumps(changed))
-    found = adapter_info(copy)
-    assert found.rslora and found.scale == 4.0  # 8 / sqrt(4)
+    described = adapter_info(copy)
+    assert described.rslora and described.scale == 4.0  # 8 / sqrt(4)
     block = fresh(tiny_llama_dir, copy).loaded.model.get_base_model().model.layers[0].self_attn
     for name in ("q_proj", "v_proj"):
         expected = float(getattr(block, name).get_delta_weight("default").norm())
-        assert found.layers[0].modules[name] == pytest.approx(expected, rel=1e-4)
+        assert described.layers[0].modules[name] == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_adapter_from_elsewhere_has_gaps(adapter, tmp_path):
@@ -63,17 +63,17 @@ def test_an_adapter_from_elsewhere_has_gaps(adapter, tmp_path):
     shutil.copytree(adapter, copy)
     (copy / "rag_ft.json").unlink()
     (copy / "README.md").unlink()
-    found = adapter_info(copy)
-    assert found.prompt_fingerprint is found.base_bits is found.threshold is None and found.card == ""
+    described = adapter_info(copy)
+    assert described.prompt_fingerprint is described.base_bits is described.threshold is None and described.card == ""
 
 
 def test_the_packaged_adapter_by_its_name():
-    found = adapter_info("packaged")
-    assert (found.rank, found.scale, found.parameters, len(found.layers)) == (16, 2.0, 4_884_480, 30)
+    described = adapter_info("packaged")
+    assert (described.rank, described.scale, described.parameters, len(described.layers)) == (16, 2.0, 4_884_480, 30)
 
 
-def test_what_is_no_lora_adapter_is_told(adapter, tmp_path):
-    with pytest.raises(WeightsError, match="no adapter"):
+def test_what_is_not_a_lora_adapter_is_refused(adapter, tmp_path):
+    with pytest.raises(WeightsError, match="is not an adapter"):
         adapter_info(tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(adapter, copy)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_adapters import REQUESTS, fresh, make_adapter, seen
 
-from rag_ft.adapters import merge as merging
+from rag_ft.adapters import merge
 from rag_ft.adapters.merge import merge_adapter
 from rag_ft.answering import prompt
 from rag_ft.answering.reader import Reader
@@ -25,7 +25,7 @@ def adapters(tiny_llama_dir, tmp_path_factory):
     }
 
 
-def merge(adapter, output, base, **more):
+def write_merged(adapter, output, base, **more):
     return merge_adapter(adapter, output, **{"base": str(base), "probes": REQUESTS, **more})
 
 
@@ -33,32 +33,33 @@ def merge(adapter, output, base, **more):
 def merged(adapters, tiny_llama_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("merged")
     (adapters[32] / "README.md").write_text("---\nlicense: cc-by-sa-4.0\n---\n# My reader\n\nFrom my notes.\n")
-    return {bits: merge(adapters[bits], folder / str(bits), tiny_llama_dir) for bits in adapters}
+    return {bits: write_merged(adapters[bits], folder / str(bits), tiny_llama_dir) for bits in adapters}
 
 
 @pytest.mark.parametrize("bits", [4, 32])
 def test_a_merged_reader_is_the_base_with_the_adapter(merged, adapters, tiny_llama_dir, bits):
-    beside, made = fresh(tiny_llama_dir, adapters[bits]), fresh(merged[bits].path, None)
-    assert made.loaded.adapter is None and made.adapters == ()
-    assert (made.threshold, made.reading, made.prompts.shots) == (1e-6, "separate", False)
-    assert made.prompts.fingerprint == beside.prompts.fingerprint
-    one, other = seen(beside), seen(made)
-    assert [each[0] for each in one] == [each[0] for each in other]
-    assert [each[1] for each in one] == pytest.approx([each[1] for each in other], abs=1e-4)
-    assert [each[0] for each in one] != [each[0] for each in seen(fresh(tiny_llama_dir, None, shots=False))]
-    logits = [reader.logits(*REQUESTS[0][:2], "fox") for reader in (beside, made)]
+    beside, alone = fresh(tiny_llama_dir, adapters[bits]), fresh(merged[bits].path, None)
+    assert alone.loaded.adapter is None and alone.adapters == ()
+    assert (alone.threshold, alone.reading, alone.prompts.shots) == (1e-6, "separate", False)
+    assert alone.prompts.fingerprint == beside.prompts.fingerprint
+    expected, actual = seen(beside), seen(alone)
+    assert [completion for completion, *_ in expected] == [completion for completion, *_ in actual]
+    assert [row[1] for row in expected] == pytest.approx([row[1] for row in actual], abs=1e-4)
+    untuned = seen(fresh(tiny_llama_dir, None, shots=False))
+    assert [completion for completion, *_ in expected] != [completion for completion, *_ in untuned]
+    logits = [reader.logits(*REQUESTS[0][:2], "fox") for reader in (beside, alone)]
     torch.testing.assert_close(*logits, rtol=0, atol=1e-3)
 
 
 def test_an_adapter_trained_on_nf4_is_merged_into_both_and_the_closer_one_is_written(merged, adapters, tiny_llama_dir):
     done = merged[4]
-    by_base = {one.base: one.difference for one in done.candidates}
+    by_base = {candidate.base: candidate.difference for candidate in done.candidates}
     assert done.base == "nf4" and set(by_base) == {"nf4", "original"}
     assert by_base["nf4"].largest_logit < 1e-2 < by_base["original"].largest_logit
     assert by_base["nf4"].identical == by_base["nf4"].probes == len(REQUESTS)
     # What was written is the NF4 value, dequantised, plus the update.
-    held = fresh(tiny_llama_dir, adapters[4]).loaded.model.get_base_model()
-    layer = held.model.layers[1].self_attn.v_proj
+    base = fresh(tiny_llama_dir, adapters[4]).loaded.model.get_base_model()
+    layer = base.model.layers[1].self_attn.v_proj
     update = 2.0 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
     written = load_file(done.path / "model.safetensors")["model.layers.1.self_attn.v_proj.weight"]
     torch.testing.assert_close(written, layer.base_layer.weight + update)
@@ -67,16 +68,16 @@ def test_an_adapter_trained_on_nf4_is_merged_into_both_and_the_closer_one_is_wri
 
 
 def test_a_nearer_original_base_would_be_the_one_written(adapters, tiny_llama_dir, tmp_path, monkeypatch):
-    """The choice is by measurement: here the dequantised values are spoilt."""
-    unpack = merging.unpack_nf4
+    """The choice is by measurement: here the dequantised values are altered."""
+    unpack = merge.unpack_nf4
 
-    def spoilt(model):
+    def unpack_and_alter(model):
         unpack(model)
         for layer in model.model.layers:
             layer.mlp.up_proj.weight.data.neg_()
 
-    monkeypatch.setattr(merging, "unpack_nf4", spoilt)
-    assert merge(adapters[4], tmp_path / "out", tiny_llama_dir, bound=1e9).base == "original"
+    monkeypatch.setattr(merge, "unpack_nf4", unpack_and_alter)
+    assert write_merged(adapters[4], tmp_path / "out", tiny_llama_dir, bound=1e9).base == "original"
 
 
 def test_the_card_and_the_record_come_along(merged, adapters, tiny_llama_dir):
@@ -93,8 +94,8 @@ def test_the_card_and_the_record_come_along(merged, adapters, tiny_llama_dir):
 
 
 def test_equal_merges_have_equal_fingerprints(merged, adapters, tiny_llama_dir, tmp_path):
-    again = merge(adapters[32], tmp_path / "again", tiny_llama_dir)
-    prints = [fresh(one.path, None).loaded.weights.fingerprint for one in (merged[32], again)]
+    again = write_merged(adapters[32], tmp_path / "again", tiny_llama_dir)
+    prints = [fresh(model.path, None).loaded.weights.fingerprint for model in (merged[32], again)]
     assert prints[0] == prints[1] != fresh(tiny_llama_dir, None).loaded.weights.fingerprint
 
 
@@ -114,15 +115,15 @@ def test_a_merged_model_is_a_base_for_adapters(merged, tmp_path):
 def test_four_bit_storage_is_refused_with_the_reason(adapters, tiny_llama_dir, tmp_path):
     for dtype in ("nf4", "int8", "4bit"):
         with pytest.raises(UsageError, match="rounded to a grid far coarser"):
-            merge(adapters[32], tmp_path / "out", tiny_llama_dir, dtype=dtype)
+            write_merged(adapters[32], tmp_path / "out", tiny_llama_dir, dtype=dtype)
     with pytest.raises(UsageError, match="'float64' is not known: use float32, float16, bfloat16"):
-        merge(adapters[32], tmp_path / "out", tiny_llama_dir, dtype="float64")
+        write_merged(adapters[32], tmp_path / "out", tiny_llama_dir, dtype="float64")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_half_precision_is_half_the_size_and_told_apart(adapters, merged, tiny_llama_dir, tmp_path):
-    done = merge(adapters[32], tmp_path / "half", tiny_llama_dir, dtype="float16", bound=10)
-    sizes = [(one.path / "model.safetensors").stat().st_size for one in (done, merged[32])]
+    done = write_merged(adapters[32], tmp_path / "half", tiny_llama_dir, dtype="float16", bound=10)
+    sizes = [(model.path / "model.safetensors").stat().st_size for model in (done, merged[32])]
     assert sizes[0] == pytest.approx(sizes[1] / 2, rel=0.05)
     assert done.candidates[0].difference.largest_logit > merged[32].candidates[0].difference.largest_logit
     assert (done.path / "model.safetensors").stat().st_mode & 0o044 == 0o044
@@ -133,17 +134,17 @@ def test_what_is_there_is_not_overwritten_unasked_and_foreign_folders_never(merg
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="is there already"):
-        merge(adapters[32], out, tiny_llama_dir)
+        write_merged(adapters[32], out, tiny_llama_dir)
     with pytest.raises(UsageError, match="did not write, and is not replaced"):
-        merge(adapters[32], out, tiny_llama_dir, overwrite=True)
+        write_merged(adapters[32], out, tiny_llama_dir, overwrite=True)
     assert (out / "thesis.txt").read_text() == "mine"
     shutil.rmtree(out)
     shutil.copytree(merged[4].path, out)
     (out / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"holds thesis\.txt, which rag_ft did not write"):
-        merge(adapters[32], out, tiny_llama_dir, overwrite=True)
+        write_merged(adapters[32], out, tiny_llama_dir, overwrite=True)
     (out / "thesis.txt").unlink()
-    merge(adapters[32], out, tiny_llama_dir, overwrite=True)
+    write_merged(adapters[32], out, tiny_llama_dir, overwrite=True)
     assert json.loads((out / "tuning.json").read_text())["base_model"]["bits"] == 32
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -155,18 +156,18 @@ def test_after_any_trouble_nothing_is_left_and_what_was_there_stays(
     out = tmp_path / "out"
     shutil.copytree(merged[4].path, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    given, adapter, expected = {}, adapters[32], (AdapterError, None)
+    settings, adapter, expected = {}, adapters[32], (AdapterError, None)
     if trouble == "bound":
-        given, expected = {"bound": 0.0}, (AdapterError, r"above the bound of 0, so nothing was written")
+        settings, expected = {"bound": 0.0}, (AdapterError, r"above the bound of 0, so nothing was written")
     elif trouble == "interrupted":
-        monkeypatch.setattr(merging, "difference", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(merge, "difference", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         expected = (KeyboardInterrupt, None)
     elif trouble == "disk":
 
         def full(*_):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(merging, "_card", full)
+        monkeypatch.setattr(merge, "_card", full)
         expected = (AdapterError, r"the disk of .* is full: free some space")
     elif trouble == "free":
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
@@ -179,9 +180,9 @@ def test_after_any_trouble_nothing_is_left_and_what_was_there_stays(
         tensors = load_file(adapter / "adapter_model.safetensors")
         tensors[next(iter(tensors))][0, 0] = float("nan")
         save_file(tensors, adapter / "adapter_model.safetensors")
-        expected = (AdapterError, "not a finite number")
+        expected = (AdapterError, "infinite or undefined values in")
     with pytest.raises(expected[0], match=expected[1]):
-        merge(adapter, out, tiny_llama_dir, overwrite=True, **given)
+        write_merged(adapter, out, tiny_llama_dir, overwrite=True, **settings)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
@@ -190,24 +191,24 @@ def test_what_a_killed_merge_left_is_cleared(adapters, tiny_llama_dir, tmp_path)
     import subprocess
     import sys
 
-    gone = int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True).stdout)
-    for pid in (gone, os.getppid()):
+    dead_pid = int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True).stdout)
+    for pid in (dead_pid, os.getppid()):
         (tmp_path / f".out.partial-{pid}-x").mkdir()
-    merge(adapters[32], tmp_path / "out", tiny_llama_dir)
+    write_merged(adapters[32], tmp_path / "out", tiny_llama_dir)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".out.partial-{os.getppid()}-x", "out"]
 
 
-def test_a_wrong_adapter_is_told_before_anything_is_written(adapters, merged, tiny_llama_dir, tmp_path):
+def test_a_wrong_adapter_is_reported_before_anything_is_written(adapters, merged, tiny_llama_dir, tmp_path):
     with pytest.raises(WeightsError, match="was trained on tiny"):
-        merge(adapters[32], tmp_path / "out", merged[4].path)
-    with pytest.raises(WeightsError, match="no adapter"):
-        merge(tmp_path, tmp_path / "out", tiny_llama_dir)
+        write_merged(adapters[32], tmp_path / "out", merged[4].path)
+    with pytest.raises(WeightsError, match="is not an adapter"):
+        write_merged(tmp_path, tmp_path / "out", tiny_llama_dir)
     with pytest.raises(UsageError, match="at least one question"):
-        merge(adapters[32], tmp_path / "out", tiny_llama_dir, probes=[])
+        write_merged(adapters[32], tmp_path / "out", tiny_llama_dir, probes=[])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_record_is_told(merged, tmp_path):
+def test_a_damaged_record_is_reported(merged, tmp_path):
     shutil.copytree(merged[32].path, tmp_path / "m")
     (tmp_path / "m" / "tuning.json").write_text("{")
     with pytest.raises(WeightsError, match=r"tuning\.json is not JSON"):
@@ -224,12 +225,12 @@ def test_the_packaged_adapter_merges_exports_to_gguf_and_loads_again(tmp_path):
 
     probes = handbook_probes(2)
     done = merge_adapter("packaged", tmp_path / "merged", probes=probes)
-    (found,) = done.candidates
-    assert found.difference.largest_logit < 1e-3 and found.difference.identical == 2
+    (candidate,) = done.candidates
+    assert candidate.difference.largest_logit < 1e-3 and candidate.difference.identical == 2
     file = export_gguf(done.path, tmp_path / "reader.gguf").path
     beside = Reader.from_pretrained(plan=PLAN)
     again = Reader.from_pretrained(str(file), plan=PLAN)
     assert (again.threshold, again.prompts.fingerprint) == (beside.threshold, beside.prompts.fingerprint)
-    one = observe(beside, probes)
-    found = difference(one, observe(again, probes, one))
-    assert found.identical == 2 and found.largest_logit < 0.5
+    reference = observe(beside, probes)
+    measured = difference(reference, observe(again, probes, reference))
+    assert measured.identical == 2 and measured.largest_logit < 0.5

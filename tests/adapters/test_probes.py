@@ -9,14 +9,14 @@ from rag_ft.indexing.corpus import read_corpus
 def test_a_reader_differs_from_itself_in_nothing_and_from_another_in_something(tiny_llama_dir, tmp_path):
     # An adapter whose completions differ from the base's; those of some other seeds do not.
     reader = fresh(tiny_llama_dir, make_adapter(tmp_path / "a", tiny_llama_dir, 2), threshold=0.0)
-    one = observe(reader, REQUESTS)
-    found = difference(one, observe(reader, REQUESTS, one))
-    assert (found.probes, found.identical, found.identical_share) == (4, 4, 1.0)
-    assert found.largest_logit == found.mean_logit == 0.0
-    other = observe(reader.with_adapter("none"), REQUESTS, one)
-    assert other.answers == one.answers  # logits along the same tokens
-    found = difference(one, other)
-    assert found.largest_logit > found.mean_logit > 0 and found.identical < 4
+    tuned = observe(reader, REQUESTS)
+    same = difference(tuned, observe(reader, REQUESTS, tuned))
+    assert (same.probes, same.identical) == (4, 4)
+    assert same.largest_logit == same.mean_logit == 0.0
+    untuned = observe(reader.with_adapter("none"), REQUESTS, tuned)
+    assert untuned.answers == tuned.answers  # logits along the same tokens
+    other = difference(tuned, untuned)
+    assert other.largest_logit > other.mean_logit > 0 and other.identical < 4
 
 
 def test_logits_stand_where_a_completion_is_decided(tiny_llama_dir, tmp_path):
@@ -25,9 +25,9 @@ def test_logits_stand_where_a_completion_is_decided(tiny_llama_dir, tmp_path):
     reader = fresh(tiny_llama_dir, make_adapter(tmp_path / "a", tiny_llama_dir, 1))
     question, passages = REQUESTS[0][:2]
     prompt = reader.prompts.build(question, passages[:1], reader.budget)
-    said = reader.prompts.completion_ids("fox", (1,))
+    completion = reader.prompts.completion_ids("fox", (1,))
     with torch.inference_mode():
-        plain = reader.loaded.model(torch.tensor([[*prompt.ids, *said]])).logits[0, len(prompt.ids) - 1 :]
+        plain = reader.loaded.model(torch.tensor([[*prompt.ids, *completion]])).logits[0, len(prompt.ids) - 1 :]
     torch.testing.assert_close(reader.logits(question, passages[:1], "fox"), plain, rtol=0, atol=1e-3)
 
 
@@ -57,5 +57,5 @@ def test_probes_of_your_own_come_from_your_index(tmp_path):
 @pytest.mark.parametrize("answer", [None, "fox"])
 def test_logits_have_a_row_for_each_token(tiny_llama_dir, answer):
     reader = fresh(tiny_llama_dir, None, shots=False)
-    said = reader.prompts.completion_ids(answer, () if answer is None else (1,))
-    assert len(reader.logits(*REQUESTS[0][:2], answer)) == len(said) + 1
+    completion = reader.prompts.completion_ids(answer, () if answer is None else (1,))
+    assert len(reader.logits(*REQUESTS[0][:2], answer)) == len(completion) + 1

@@ -20,13 +20,13 @@ def adapter(tiny_llama_dir, tmp_path_factory):
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """An index folder and a file of questions; the index's own embedder is a fake one."""
-    from rag_ft.indexing import index as index_module
+    from rag_ft.indexing.index import Index
 
     documents, questions = little_world(3)
-    index_module.Index.build(documents, tmp_path / "index", embedder=HashingEmbedder())
+    Index.build(documents, tmp_path / "index", embedder=HashingEmbedder())
     (tmp_path / "qa.jsonl").write_text("".join(one.model_dump_json() + "\n" for one in questions))
-    load = index_module.Index.load
-    monkeypatch.setattr(index_module.Index, "load", lambda path: load(path, embedder=HashingEmbedder()))
+    load = Index.load
+    monkeypatch.setattr(Index, "load", lambda path: load(path, embedder=HashingEmbedder()))
     return tmp_path / "qa.jsonl", tmp_path / "index"
 
 
@@ -89,9 +89,7 @@ def test_compare_shows_where_two_adapters_part(adapter, tiny_llama_dir, world):
 def test_bench_prints_a_table(adapter, tiny_llama_dir, tmp_path, monkeypatch):
     from tiny_adapters import REQUESTS
 
-    from rag_ft.adapters import bench as adapter_bench
-
-    monkeypatch.setattr(adapter_bench, "handbook_probes", lambda count: REQUESTS)
+    monkeypatch.setattr("rag_ft.adapters.bench.handbook_probes", lambda count: REQUESTS)
     given = ("bench", adapter, "--reader", tiny_llama_dir, "--rounds", "1")
     assert "| | separate | merged | merged / separate |" in run(*given).stdout
     assert json.loads(run(*given, "--json").stdout)["rounds"] == 1

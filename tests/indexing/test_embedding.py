@@ -11,7 +11,7 @@ import pytest
 from fakes import HashingEmbedder
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from rag_ft import environment as settings
+from rag_ft import environment
 from rag_ft.errors import PromptTooLongError, UsageError, WeightsError
 from rag_ft.indexing import embedding
 from rag_ft.indexing.embedding import Embedder, SentenceEmbedder, check_question, load_embedder, load_named_embedder
@@ -87,7 +87,7 @@ def test_the_packaged_embedder_needs_no_memory_and_is_no_folder_of_its_name(load
 
 @pytest.mark.parametrize("content", ["", "{", '{"organisation/model": 1}', "[[1]]", "[" * 100_000])
 def test_a_damaged_memory_remembers_nothing_and_is_written_again(loading, content):
-    memory = settings.home() / "embedders.json"
+    memory = environment.home() / "embedders.json"
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.write_text(content)
     with pytest.raises(WeightsError):

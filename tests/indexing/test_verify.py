@@ -161,10 +161,8 @@ def test_leftovers_with_the_document_are_found(index, folder):
 
 def test_files_that_do_not_belong_together_are_noticed_even_with_right_checksums(index, monkeypatch):
     """As a program error would leave them: every checksum holds, the contents contradict each other."""
-    from rag_ft.indexing import verify as index_verify
-
     generation = open_generation(IndexStore(index.path), verify="full")
-    monkeypatch.setattr(index_verify, "open_generation", lambda *_, **__: generation)
+    monkeypatch.setattr("rag_ft.indexing.verify.open_generation", lambda *_, **__: generation)
 
     def only(name: str) -> None:
         assert failed(index.verify()) == [name]

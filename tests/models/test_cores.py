@@ -15,10 +15,10 @@ from rag_ft.models.cores import can_compute_alone, compute_alone, even_parts, ru
 @given(st.lists(st.floats(0, 100), max_size=30), st.integers(1, 8))
 def test_parts_hold_everything_in_order_and_no_part_is_much_more_than_its_share(costs, most):
     parts = even_parts(costs, most)
-    assert [number for part in parts for number in part] == list(range(len(costs)))
+    assert [i for part in parts for i in part] == list(range(len(costs)))
     assert len(parts) <= most and all(parts)
     if costs:
-        assert max(sum(costs[number] for number in part) for part in parts) <= sum(costs) / most + max(costs) + 1e-6
+        assert max(sum(costs[i] for i in part) for part in parts) <= sum(costs) / most + max(costs) + 1e-6
 
 
 def test_equal_work_is_cut_into_equal_parts():
@@ -34,7 +34,7 @@ def two_processors():
     torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch's OpenMP is told by its Linux libraries")
+@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch's OpenMP is reached through its Linux libraries")
 def test_threads_compute_on_one_processor_each_and_the_others_as_before(two_processors):
     assert can_compute_alone()
     seen, together = [], threading.Barrier(2, timeout=30)
@@ -74,16 +74,16 @@ def test_the_first_error_is_raised_and_what_had_not_begun_is_left():
 
 def test_a_thread_that_computes_alone_gives_the_same_products():
     left, right = torch.randn(64, 64), torch.randn(64, 64)
-    found = []
+    products = []
 
     def work():
         compute_alone()
-        found.append(left @ right)
+        products.append(left @ right)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    torch.testing.assert_close(found[0], left @ right)
+    torch.testing.assert_close(products[0], left @ right)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

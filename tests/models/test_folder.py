@@ -10,10 +10,10 @@ import pytest
 
 from rag_ft.errors import WeightsError
 from rag_ft.indexing.embedding import SentenceEmbedder, load_embedder
+from rag_ft.models.defaults import embedder_folder
 from rag_ft.models.folder import check_model_folder, module_types
 from rag_ft.models.weights import (
     Weights,
-    _packaged_embedder,
     packaged_adapter,
     resolve_adapter,
     resolve_embedder,
@@ -24,7 +24,7 @@ from rag_ft.models.weights import (
 @pytest.fixture
 def embedder(tmp_path):
     """The packaged embedder's folder without its weights' 90 MB: none of these tests comes to reading them."""
-    source = _packaged_embedder()
+    source = embedder_folder()
     folder = tmp_path / "embedder"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors", "tokenizer.json", "vocab.txt"))
     header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
@@ -87,7 +87,7 @@ def test_an_embedder_that_names_code_is_refused_before_anything_of_it_runs(embed
     set_module(embedder, type=kind)
     monkeypatch.chdir(embedder)
     monkeypatch.syspath_prepend(str(embedder))
-    refused(lambda: load_embedder(str(embedder)), "modules.json asks for the module", "not loaded")
+    refused(lambda: load_embedder(str(embedder)), "modules.json asks for the module", "not allowed")
     # The class that hands the folder to the library looks for itself.
     weights = Weights("x", "embedder", embedder, "", "", "0" * 64, 0)
     refused(lambda: SentenceEmbedder(weights), "modules.json asks for the module")
@@ -120,7 +120,7 @@ def test_every_spelling_of_the_modules_that_are_loaded_passes(embedder):
 @pytest.mark.parametrize("path", ["../1_Pooling", "/etc", "..\\x", "C:/x", 3, None])
 def test_a_module_outside_of_the_folder_is_refused(embedder, path):
     set_module(embedder, path=path)
-    refused(lambda: resolve_embedder(str(embedder)), "outside of its folder")
+    refused(lambda: resolve_embedder(str(embedder)), "outside its folder")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from rag_ft.errors import WeightsError
-from rag_ft.models import gguf as conversion
+from rag_ft.models import gguf
 
 DEAD = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.DEVNULL)
 DEAD.wait()
@@ -16,21 +16,21 @@ DEAD.wait()
 
 @pytest.fixture
 def folder(monkeypatch):
-    def write(gguf, result, progress):
+    def write(gguf_file, result, bar):
         (result / "config.json").write_text("{}")
         return "MIT"
 
-    monkeypatch.setattr(conversion, "_write_folder", write)
-    return conversion.folder_for("Tiny", "0" * 64)
+    monkeypatch.setattr(gguf, "_write_folder", write)
+    return gguf.folder_for("Tiny", "0" * 64)
 
 
 def convert(folder):
-    return conversion.converted(
+    return gguf.convert_once(
         folder,
         name="Tiny",
         gguf_sha256="0" * 64,
-        obtain=lambda work, progress: work / "tiny.gguf",
-        need_bytes=1,
+        obtain=lambda work, bar: work / "tiny.gguf",
+        needed_bytes=1,
         progress=False,
     )
 
@@ -42,7 +42,7 @@ def partials(folder):
 def test_a_damaged_conversion_is_made_again(folder):
     convert(folder)
     (folder / "config.json").write_text("{ }")
-    assert conversion.find_damage(convert(folder)) is None
+    assert gguf.find_damage(convert(folder)) is None
     assert partials(folder) == []
 
 
@@ -90,12 +90,26 @@ def test_what_a_killed_conversion_left_goes_and_what_only_looks_like_it_stays(fo
     ],
 )
 def test_a_disk_that_fills_up_is_one_sentence_and_leaves_nothing(folder, monkeypatch, full):
-    def write(gguf, result, progress):
+    def write(gguf_file, result, bar):
         (result / "model.safetensors").write_bytes(b"half")
         raise full
 
-    monkeypatch.setattr(conversion, "_write_folder", write)
+    monkeypatch.setattr(gguf, "_write_folder", write)
     with pytest.raises(WeightsError, match=r"^the disk of .* is full: free some space .*RAG_FT_HOME") as caught:
         convert(folder)
     assert "\n" not in str(caught.value)
     assert not folder.exists() and partials(folder) == []
+
+
+def test_an_interrupted_conversion_leaves_what_was_there(folder, monkeypatch):
+    convert(folder)
+    (folder / "config.json").write_text("{ }")
+
+    def write(gguf_file, result, bar):
+        (result / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gguf, "_write_folder", write)
+    with pytest.raises(KeyboardInterrupt):
+        convert(folder)
+    assert (folder / "config.json").read_text() == "{ }" and partials(folder) == []

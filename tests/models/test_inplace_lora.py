@@ -21,7 +21,7 @@ def adapted(tiny_llama_dir, dtype=torch.float32, **settings):
 
 
 def layers(model):
-    return [one for one in model.modules() if type(one) is layer.Linear]
+    return [module for module in model.modules() if type(module) is layer.Linear]
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def added(monkeypatch):
 def test_a_pass_gives_what_pefts_own_code_gives(tiny_llama_dir, added, dtype, near):
     model = adapted(tiny_llama_dir, dtype)
     with torch.inference_mode():
-        wanted = model(IDS).logits
+        expected = model(IDS).logits
         with model.disable_adapter():
             base = model(IDS).logits
         assert patch_lora_forward(model) == len(layers(model)) == 14 and not added
-        found = model(IDS).logits
+        actual = model(IDS).logits
         assert len(added) == 14
         with model.disable_adapter():
             assert torch.equal(model(IDS).logits, base)
-    assert (found - wanted).norm() < near * wanted.norm() < (wanted - base).norm()
+    assert (actual - expected).norm() < near * expected.norm() < (expected - base).norm()
 
 
 @settings(max_examples=20, deadline=None)
@@ -66,14 +66,14 @@ def test_any_shape_scale_and_bias(shape, rank, bias, alpha):
 def test_with_gradients_pefts_own_code_runs_and_learns(tiny_llama_dir, added):
     model, other = adapted(tiny_llama_dir), adapted(tiny_llama_dir)
     patch_lora_forward(model)
-    for one in (model, other):
-        one(IDS, labels=IDS).loss.backward()
+    for trained in (model, other):
+        trained(IDS, labels=IDS).loss.backward()
     assert not added
     pairs = zip(model.named_parameters(), other.named_parameters(), strict=True)
-    assert all((one.grad is None) == (two.grad is None) for (_, one), (_, two) in pairs)
+    assert all((a.grad is None) == (b.grad is None) for (_, a), (_, b) in pairs)
     assert all(
-        torch.equal(one.lora_A["default"].weight.grad, two.lora_A["default"].weight.grad)
-        for one, two in zip(layers(model), layers(other), strict=True)
+        torch.equal(a.lora_A["default"].weight.grad, b.lora_A["default"].weight.grad)
+        for a, b in zip(layers(model), layers(other), strict=True)
     )
 
 
@@ -100,7 +100,7 @@ def test_several_adapters_at_once_autocast_dropout_and_merged_layers_are_left_to
         model.base_model.set_adapter(["default", "second"])
         model(IDS)
         model.base_model.set_adapter("second")
-        only_second = len([one for one in layers(model) if "second" in one.lora_A])
+        only_second = len([module for module in layers(model) if "second" in module.lora_A])
         assert not added
         model(IDS)
         assert len(added) == only_second == 2
@@ -113,9 +113,9 @@ def test_several_adapters_at_once_autocast_dropout_and_merged_layers_are_left_to
 
 
 def test_adapters_that_a_reader_loads_are_read_so_each_of_them(tiny_llama_dir, tmp_path, added):
-    one = make_adapter(tmp_path / "one", tiny_llama_dir, 1)
-    two = make_adapter(tmp_path / "two", tiny_llama_dir, 2, modules=("o_proj", "down_proj"))
-    reader = fresh(tiny_llama_dir, one, adapters={"two": two})
+    first = make_adapter(tmp_path / "one", tiny_llama_dir, 1)
+    second = make_adapter(tmp_path / "two", tiny_llama_dir, 2, modules=("o_proj", "down_proj"))
+    reader = fresh(tiny_llama_dir, first, adapters={"two": second})
     for name in ("one", "two"):
         added.clear()
         with torch.inference_mode(), reader._shared.activated(reader._shared.get(name)):

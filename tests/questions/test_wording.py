@@ -29,14 +29,14 @@ def test_questions_in_other_words_are_near_duplicates():
         ("Who?", "in the", True),
     ],
 )
-def test_an_answer_that_only_says_the_question_again_is_told(question, answer, repeats):
+def test_an_answer_that_only_repeats_the_question_is_recognised(question, answer, repeats):
     assert repeats_question(question)(answer) is repeats
 
 
 def test_candidates_that_repeat_the_question_are_numbered_as_the_texts_are():
     text = "The crane lifts 42 tonnes."
     passages = [Passage(id="p", document_id="d", text=text, start=0, end=len(text))]
-    found = find_candidates(passages, lambda texts: [tuple(map(ord, one)) for one in texts], 60)
-    barred = found.repeating("How much does the crane lift?")
-    assert {found.texts[number] for number in barred} == {"The", "The crane", "crane"}
-    assert not found.repeating("crane")
+    candidates = find_candidates(passages, lambda texts: [tuple(map(ord, text)) for text in texts], 60)
+    excluded = candidates.repeating("How much does the crane lift?")
+    assert {candidates.texts[i] for i in excluded} == {"The", "The crane", "crane"}
+    assert not candidates.repeating("crane")

@@ -12,7 +12,7 @@ from fakes import HashingEmbedder
 from mcp import Client
 from typer.testing import CliRunner
 
-from rag_ft.cli import app as command
+from rag_ft.cli import app
 from rag_ft.cli.serve import _audience
 from rag_ft.errors import UsageError
 from rag_ft.indexing.formats import extract
@@ -355,7 +355,7 @@ def test_an_open_address_takes_a_file_of_tokens_and_not_two_kinds_at_once(tokens
 def test_a_bad_file_of_tokens_is_said_before_anything_is_loaded(tmp_path, index, tiny_reader):
     path = tmp_path / "bad.toml"
     path.write_text("[[token]]\nname = 'x'\n")
-    result = CliRunner().invoke(command, ["serve", "--index", str(tmp_path / "none"), "--tokens", str(path)])
+    result = CliRunner().invoke(app, ["serve", "--index", str(tmp_path / "none"), "--tokens", str(path)])
     assert "no valid file of tokens" in str(result.exception)
     with pytest.raises(UsageError, match="no valid file of tokens"):
         create_app(index, tiny_reader, ServeConfig(tokens=path))

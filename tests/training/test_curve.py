@@ -5,6 +5,7 @@ import pytest
 from rag_ft.errors import TrainingError, UsageError
 from rag_ft.training.curve import curve_sizes, train_curve
 from rag_ft.training.lora import LoraSettings
+from rag_ft.training.run import train_reader
 from rag_ft.training.steps.config import TrainConfig
 
 SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
@@ -77,18 +78,15 @@ def test_an_evaluation_asks_every_adapter_of_the_folder(made, world, tiny_llama_
 
 
 def test_a_curve_goes_on_where_it_stopped(made, world, tiny_llama_dir, monkeypatch):
-    from rag_ft.training import curve as tuning_curve
-
     curve, _ = made
     index, questions = world
     trained = []
-    real = tuning_curve.train_reader
 
     def counted(questions, index, output, **settings):
         trained.append(output.name)
-        return real(questions, index, output, **settings)
+        return train_reader(questions, index, output, **settings)
 
-    monkeypatch.setattr(tuning_curve, "train_reader", counted)
+    monkeypatch.setattr("rag_ft.training.curve.train_reader", counted)
     arguments = {"halvings": 2, "reader": str(tiny_llama_dir), **SMALL}
     assert train_curve(questions, index, curve.path, **arguments) == curve and trained == []
     # Weights that are not what was left there are trained again; a smaller size is added to what is there.

@@ -47,7 +47,7 @@ def test_what_is_trained_is_only_measured_and_saved_again(tmp_path, tiny_llama_d
     """A kill at any stage after the last step: the same command then trains nothing."""
     from transformers import Trainer
 
-    from rag_ft.training import run as tuning
+    from rag_ft.training import run
 
     index, questions = world
     given = {"reader": str(tiny_llama_dir), "compare": False, **SMALL}
@@ -57,7 +57,7 @@ def test_what_is_trained_is_only_measured_and_saved_again(tmp_path, tiny_llama_d
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(tuning._Run if stage == "better" else tuning, stage, killed)
+        patched.setattr(run._Run if stage == "better" else run, stage, killed)
         with pytest.raises(KeyboardInterrupt):
             train_reader(questions, index, tmp_path / "cut", **given)
     assert json.loads((tmp_path / "cut" / "training" / "end.json").read_text()) == {"step": 2}
@@ -503,7 +503,7 @@ def test_the_adapter_that_answers_better_is_kept_and_the_first_of_equal_ones(tmp
     """Whatever the losses said: here the two adapters are folders, and their scores are given."""
     from types import SimpleNamespace
 
-    from rag_ft.training import run as tuning
+    from rag_ft.training import run
 
     loaded = []
     scores = {"best": 0.4, "last": last}
@@ -513,13 +513,13 @@ def test_the_adapter_that_answers_better_is_kept_and_the_first_of_equal_ones(tmp
 
     def score(reader, questions, index):
         f1 = scores[loaded[-1]]
-        return tuning.ReaderScore(
+        return run.ReaderScore(
             questions=9, answerable=5, must_answer_f1=f1, answerable_f1=f1, null_recognised=f1, threshold=0.3
         )
 
-    monkeypatch.setattr(tuning, "score_reader", score)
-    run = SimpleNamespace(
+    monkeypatch.setattr(run, "score_reader", score)
+    training = SimpleNamespace(
         work=tmp_path, reader_of=lambda model: None, ready=SimpleNamespace(held_out_questions=()), index=None
     )
-    found, result = tuning._Run.better(run, None)
+    found, result = run._Run.better(training, None)
     assert (found, result.worth, loaded[-1]) == (kept, pytest.approx(max(0.4, last)), kept)

@@ -76,16 +76,15 @@ def test_a_trees_branches_read_as_separate_sequences_and_leave_no_trace(loaded, 
 @pytest.fixture
 def counted_tokens(monkeypatch):
     """How many tokens each pass read."""
-    from rag_ft.answering.forward import rows as row_session
+    from rag_ft.answering.forward.rows import rows_forward
 
     read = []
-    forward = row_session.rows_forward
 
     def counted(model, rows, ids, *given):
         read.append(len(ids))
-        return forward(model, rows, ids, *given)
+        return rows_forward(model, rows, ids, *given)
 
-    monkeypatch.setattr(row_session, "rows_forward", counted)
+    monkeypatch.setattr("rag_ft.answering.forward.rows.rows_forward", counted)
     return read
 
 

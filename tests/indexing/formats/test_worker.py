@@ -14,9 +14,8 @@ from rag_ft.errors import CorpusError, UsageError
 from rag_ft.indexing.corpus import read_corpus
 from rag_ft.indexing.formats import ReadLimits, Unreadable
 from rag_ft.indexing.formats.limits import check_output, limited_by
-from rag_ft.indexing.parsing import worker as worker_module
 from rag_ft.indexing.parsing.wire import FrameError, Reply, Request, check_pages, headings_in, read_frame, write_frame
-from rag_ft.indexing.parsing.worker import Worker, WorkerFailed, WorkerNotReady
+from rag_ft.indexing.parsing.worker import Worker, WorkerFailed, WorkerNotReady, _Watch
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what Linux alone offers")
 
@@ -28,15 +27,17 @@ def ask(worker, data=b"Some text.", name="a.txt"):
     ]
 
 
-def child_that(monkeypatch, code):
+def child_that(monkeypatch, code, before=""):
     """Let the process be one that is ready, and then runs this instead of reading; `out` is its way to the parent."""
     start = (
         "import os, socket, sys, time; sys.path[:] = sys.argv[2:]; from rag_ft.indexing.parsing import child, wire\n"
-        "def run(request, data):\n" + "".join(f"    {line}\n" for line in code.splitlines()) + "    return []\n"
+        f"{before}\ndef run(request, data):\n"
+        + "".join(f"    {line}\n" for line in code.splitlines())
+        + "    return []\n"
         "child._answers = run\n"
         "child.main(int(sys.argv[1]))"
     )
-    monkeypatch.setattr(worker_module, "_START", start)
+    monkeypatch.setattr("rag_ft.indexing.parsing.worker._START", start)
 
 
 def gone(process_id):
@@ -55,14 +56,14 @@ def test_one_process_reads_file_after_file_and_is_gone_at_the_end():
 
 
 def test_it_is_started_anew_after_a_number_of_files_and_when_it_holds_much(monkeypatch):
-    monkeypatch.setattr(worker_module, "_FILES_PER_PROCESS", 2)
+    monkeypatch.setattr("rag_ft.indexing.parsing.worker._FILES_PER_PROCESS", 2)
     with Worker() as worker:
         seen = []
         for _ in range(4):
             ask(worker)
             seen.append(worker.process_id)
         assert seen[0] == seen[1] != seen[2] == seen[3]
-        monkeypatch.setattr(worker_module, "_MEMORY_SHARE", 0.0)
+        monkeypatch.setattr("rag_ft.indexing.parsing.worker._MEMORY_SHARE", 0.0)
         ask(worker)
         assert worker.process_id not in seen and all(map(gone, seen))
 
@@ -107,8 +108,8 @@ def test_memory_that_the_system_does_not_bound_is_watched(monkeypatch):
         pid = 1
         kill = threading.Event().set
 
-    monkeypatch.setattr(worker_module, "_resident_bytes", lambda _: 3)
-    watch = worker_module._Watch(Process)
+    monkeypatch.setattr("rag_ft.indexing.parsing.worker._resident_bytes", lambda _: 3)
+    watch = _Watch(Process)
     watch.memory_bytes = 2
     watch.allow(60)
     watch._thread.join(5)
@@ -128,8 +129,8 @@ def test_a_crash_that_an_earlier_file_may_have_caused_is_tried_again_in_a_fresh_
     child_that(
         monkeypatch,
         "if data == b'second' and seen: os.abort()\nseen.append(data)\nreturn [(wire.Reply(kind='document'), 'text')]",
+        before="seen = []",
     )
-    monkeypatch.setattr(worker_module, "_START", worker_module._START.replace("def run", "seen = []\ndef run"))
     with Worker() as worker:
         assert ask(worker, b"first") == ["text"]
         assert ask(worker, b"second") == ["text"]
@@ -193,17 +194,17 @@ def test_headings_and_pages_must_lie_in_the_text():
 
 def test_where_no_process_can_be_started_one_sentence_says_so(monkeypatch, tmp_path):
     (tmp_path / "a.txt").write_text("Text.")
-    monkeypatch.setattr(worker_module.sys, "executable", "/no/such/python")
+    monkeypatch.setattr("rag_ft.indexing.parsing.worker.sys.executable", "/no/such/python")
     with pytest.raises(CorpusError, match=r"read in a process of their own, and none can be started here \(.*No such"):
         list(read_corpus(tmp_path))
-    monkeypatch.setattr(worker_module.sys, "executable", "")
+    monkeypatch.setattr("rag_ft.indexing.parsing.worker.sys.executable", "")
     with pytest.raises(CorpusError, match="does not say where its program is"):
         list(read_corpus(tmp_path))
     monkeypatch.undo()
-    monkeypatch.setattr(worker_module, "_START", "raise SystemExit(3)")
+    monkeypatch.setattr("rag_ft.indexing.parsing.worker._START", "raise SystemExit(3)")
     with pytest.raises(CorpusError, match=r"ended with status 3; 2,048 MB of memory are allowed"):
         list(read_corpus(tmp_path))
-    monkeypatch.setattr(worker_module, "_START", "import time; time.sleep(600)")
+    monkeypatch.setattr("rag_ft.indexing.parsing.worker._START", "import time; time.sleep(600)")
     with Worker(start_seconds=0.2) as worker, pytest.raises(WorkerNotReady, match="not ready within"):
         ask(worker)
 
@@ -319,7 +320,7 @@ def started(monkeypatch):
         ids.append(process.pid)
         return process
 
-    monkeypatch.setattr(worker_module.subprocess, "Popen", noted)
+    monkeypatch.setattr("rag_ft.indexing.parsing.worker.subprocess.Popen", noted)
     return ids
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from attacks import attack
 
-import rag_ft.indexing.builder as index_build
+from rag_ft.indexing import builder
 from rag_ft.indexing.storage.journal import Journal, passage_key
 
 attacks = attack("index")
@@ -19,7 +19,7 @@ def ended(tmp_path_factory) -> Path:
     """An index's folder after a first build that was ended with three blocks in its journal."""
     path = tmp_path_factory.mktemp("ended") / "index"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(index_build, "BLOCK_PASSAGES", attacks.BLOCK_PASSAGES)
+        patched.setattr(builder, "BLOCK_PASSAGES", attacks.BLOCK_PASSAGES)
         attacks.make_journal(path)
     return path
 
@@ -75,13 +75,11 @@ def test_a_damaged_block_of_the_journal_is_embedded_again(tmp_path):
 
 
 def test_a_block_that_finds_no_space_leaves_nothing_of_itself(tmp_path, monkeypatch):
-    import rag_ft.indexing.storage.journal as index_journal
-
     def full(path: Path, block: object) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(index_journal, "save_array", full)
+    monkeypatch.setattr("rag_ft.indexing.storage.journal.save_array", full)
     with pytest.raises(OSError, match="No space left"):
         Journal(tmp_path, "e", 4).append([passage_key("one")], np.ones((1, 4), dtype=np.float32))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -122,9 +122,7 @@ def test_a_flipped_byte_anywhere_is_noticed(copy, data):
 
 
 def test_quick_loading_notices_an_edited_large_file(copy, monkeypatch):
-    from rag_ft import files as checksums
-
-    monkeypatch.setattr(checksums, "REMEMBER_FROM_BYTES", 64)
+    monkeypatch.setattr("rag_ft.files.REMEMBER_FROM_BYTES", 64)
     Index.load(copy)
     for file in data_files(copy):
         if file.name == "manifest.json":
@@ -231,10 +229,8 @@ def test_a_pipe_or_a_link_in_place_of_a_part_is_an_error_and_not_waited_for(copy
 
 
 def test_what_cannot_be_opened_again_is_never_committed(copy, monkeypatch):
-    import rag_ft.indexing.builder as index_build
-
     before = Index.load(copy).manifest
-    monkeypatch.setattr(index_build, "save_array", lambda path, array: np.save(path, array[:-1]))
+    monkeypatch.setattr("rag_ft.indexing.builder.save_array", lambda path, array: np.save(path, array[:-1]))
     with pytest.raises(IndexCorruptError, match=r"do not belong together|does not have the length"):
         build(7, copy)
     assert Index.load(copy, verify="full").manifest == before
@@ -257,9 +253,9 @@ sys.path[:0] = {paths!r}
 for name in {plugins!r}: __import__(name)
 from pathlib import Path
 from fakes import HashingEmbedder
-import rag_ft.indexing.builder as index_build
+from rag_ft.indexing import builder
 import test_store as here
-index_build.BLOCK_PASSAGES = 8
+builder.BLOCK_PASSAGES = 8
 class Slow(HashingEmbedder):
     def encode_passages(self, texts, *, progress=False):
         time.sleep(0.004 * len(texts))

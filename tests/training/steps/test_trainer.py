@@ -202,16 +202,16 @@ def test_the_first_steps_in_float16_may_overflow_and_no_others():
 
 
 def test_on_simulated_several_gpus_one_is_used_and_told(tmp_path, tiny_llama_dir, rows, monkeypatch, caplog):
-    import rag_ft.training.steps.trainer as room
+    from rag_ft.training.steps import trainer
 
-    plain = room._arguments
+    plain = trainer._arguments
 
     def several(*given):
         arguments = plain(*given)
         arguments._n_gpu = 2
         return arguments
 
-    monkeypatch.setattr(room, "_arguments", several)
+    monkeypatch.setattr(trainer, "_arguments", several)
     history, _ = _train(tmp_path, tiny_llama_dir, rows, CONFIG.model_copy(update={"max_steps": 2}))
     assert "one of 2 GPUs is used" in caplog.text and len(history) > 2
 

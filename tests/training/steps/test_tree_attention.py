@@ -3,8 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_ft.training.steps import tree_attention as room
-from rag_ft.training.steps.tree_attention import NAME, takes_trees, tree_attention, trees
+from rag_ft.training.steps.tree_attention import NAME, sdpa_attention_forward, takes_trees, tree_attention, trees
 
 
 def _case(sizes, heads, groups, seed):
@@ -68,7 +67,7 @@ def test_without_a_tree_the_backend_is_ordinary_attention(tiny):
 
 
 def test_a_model_that_adds_to_its_attention_is_found_out(tiny, monkeypatch):
-    plain = room.sdpa_attention_forward
+    plain = sdpa_attention_forward
     layer = tiny.model.model.layers[0].self_attn
 
     def louder(module, query, key, value, *given, **more):
