@@ -24,8 +24,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rag_ft import environment
+from rag_ft.checksums import sha256_of
 from rag_ft.errors import WeightsError, first_line
-from rag_ft.files import clear_partial, disk_full, fsync, is_disk_full, is_real_folder, require_space, sha256_of
+from rag_ft.files import clear_partial, disk_full, fsync, is_disk_full, is_real_folder, require_space
 from rag_ft.progress import Progress, quiet_transformers
 
 logger = logging.getLogger(__name__)

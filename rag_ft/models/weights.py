@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from rag_ft import progress  # NEW
+from rag_ft.checksums import sha256_of
 from rag_ft.environment import packaged_adapter_path
 from rag_ft.errors import WeightsError, first_line
-from rag_ft.files import is_disk_full, sha256_of
+from rag_ft.files import is_disk_full
 from rag_ft.models import gguf as conversion
 from rag_ft.models.folder import (
     ADAPTER_CONFIG,

@@ -115,7 +115,7 @@ def test_one_alone_unrelated_ones_and_foreign_ones_are_refused(members, tmp_path
     with pytest.raises(WeightsError, match="does not say how the adapter was tuned"):
         average_adapters([one, other], tmp_path / "mean")
     made = average_adapters([one, two], tmp_path / "mean")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         average_adapters([one, two], made)
     assert average_adapters([two, one], made, overwrite=True) == made
 

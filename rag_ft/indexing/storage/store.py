@@ -26,6 +26,7 @@ from typing import Literal, TypeAlias
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from rag_ft.checksums import sha256_of
 from rag_ft.errors import (
     IndexCorruptError,
     IndexFormatError,
@@ -34,7 +35,7 @@ from rag_ft.errors import (
     IndexStoreError,
     first_problem,
 )
-from rag_ft.files import fsync, is_real_folder, sha256_of, sync_tree, write_atomic
+from rag_ft.files import fsync, is_real_folder, sync_tree, write_atomic
 from rag_ft.indexing.storage.folder import (
     FORMAT,
     GENERATIONS,

@@ -122,7 +122,7 @@ def test_a_flipped_byte_anywhere_is_noticed(copy, data):
 
 
 def test_quick_loading_notices_an_edited_large_file(copy, monkeypatch):
-    from rag_ft import files as checksums
+    from rag_ft import checksums
 
     monkeypatch.setattr(checksums, "REMEMBER_FROM_BYTES", 64)
     Index.load(copy)
