@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 ACCESS = "access"
 """The key in a document's metadata."""
 
-RULES = "access.toml"
+RULES_FILE = "access.toml"
 """Says who may read what lies in its folder and below."""
 
 Label: TypeAlias = tuple[str, ...]
@@ -167,7 +167,7 @@ class AccessRules:
         """Patterns of files at or below a folder that have matched nothing so far, each with its file."""
         top = root.absolute().resolve()
         return [
-            f"{folder / RULES}: {rule.pattern!r}"
+            f"{folder / RULES_FILE}: {rule.pattern!r}"
             for folder, rules in self._folders.items()
             if folder.resolve().is_relative_to(top)
             for rule in rules
@@ -177,7 +177,7 @@ class AccessRules:
     def _rules(self, folder: Path) -> list[_Rule]:
         found = self._folders.get(folder)
         if found is None:
-            found = self._folders[folder] = _read(folder / RULES)
+            found = self._folders[folder] = _read(folder / RULES_FILE)
         return found
 
 

@@ -22,7 +22,7 @@ _UNBROKEN = re.compile(r"[^\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\u4e00-\u9ff
 _CHARACTERS_A_TOKEN = 4
 
 
-RULES = 2
+CHUNKING_RULES = 2
 
 
 class ChunkingConfig(BaseModel):
@@ -32,7 +32,7 @@ class ChunkingConfig(BaseModel):
 
     max_tokens: Annotated[int, Field(ge=8)] = 96
     """Most tokens of a passage, counted by the embedder's tokenizer, its title included."""
-    rules: Annotated[int, Field(ge=1)] = RULES
+    rules: Annotated[int, Field(ge=1)] = CHUNKING_RULES
     """Version of the rules by which sentences end: an index that was cut by others is cut anew when it is built again,
     so that no index holds a mixture."""
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_ft.errors import RagFtError
-from rag_ft.indexing.builder import check_sentinels, passage_texts
+from rag_ft.indexing.building.sentinels import check_sentinels
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import LOCK, PASSAGES, foreign_in_index, own_in_index, unfinished_manifests
-from rag_ft.indexing.storage.generation import Generation
+from rag_ft.indexing.storage.generation import Generation, passage_texts
 from rag_ft.indexing.storage.journal import passage_key
 from rag_ft.indexing.storage.manifest import Check, VerifyReport, index_fingerprint
 from rag_ft.indexing.storage.store import IndexStore, open_generation
@@ -181,10 +181,10 @@ def _documents_at(absent: str) -> tuple[list[Document], str]:
             return [], f"no file at {absent}"
     except (OSError, ValueError):  # a name that no file system takes
         return [], f"no file at {absent}"
-    corpus = read_corpus(absent)
-    documents = list(corpus)
-    told = [*corpus.failures, *corpus.skipped]
-    return documents, f"{told[0].source} {told[0].reason}" if told else ""
+    contents = read_corpus(absent).read_all()
+    reasons = [f"{failure.source} {failure.reason}" for failure in contents.failures]
+    reasons += [f"{skipped.source} {skipped.reason}" for skipped in contents.skipped]
+    return contents.documents, reasons[0] if reasons else ""
 
 
 def _no_namesake(generation: Generation, absent: str) -> Check:

@@ -19,7 +19,7 @@ from rag_ft.errors import (
     IndexStoreError,
     UsageError,
 )
-from rag_ft.indexing.builder import GenerationBuilder
+from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.storage.folder import content_checksum
@@ -55,8 +55,8 @@ def path(tmp_path: Path) -> Path:
 
 def rankings(index: Index) -> list[list[tuple[str, float]]]:
     queries = ["rule 2 for billing", "version 0 of c.md", "coffee paragraph 3", "security"]
-    found = index.search_text(queries, 7) + index.bm25_search(queries, 7)
-    return [[(hit.passage.id, hit.score) for hit in hits] for hits in found]
+    hits = [index.search(query, 7, mode=mode) for mode in ("dense", "bm25") for query in queries]
+    return [[(hit.passage.id, hit.score) for hit in ranking] for ranking in hits]
 
 
 def same(one: Index, other: Index) -> None:
@@ -88,7 +88,7 @@ def as_format_1(path: Path) -> None:
 
 def test_build_reports_what_it_did_and_holds_every_passage(path):
     index = build(DOCUMENTS, path)
-    report = index.last_report
+    report = index.build_report
     assert report.added == tuple(f"{name}.md" for name in "abcdef")
     assert report.passages == report.passages_embedded == len(index) == index.manifest.counts.passages
     assert [*index.documents()] == [f"{name}.md" for name in "abcdef"]
@@ -124,8 +124,8 @@ def test_rebuilding_an_unchanged_folder_embeds_and_writes_nothing(path):
     before = build(DOCUMENTS, path)
     embedder = HashingEmbedder()
     after = build(DOCUMENTS[::-1], path, embedder)
-    assert after.last_report.unchanged == 6
-    assert after.last_report.passages_embedded == 0
+    assert after.build_report.unchanged == 6
+    assert after.build_report.passages_embedded == 0
     assert embedder.passages_encoded <= 3  # the sentinels
     assert after.manifest == before.manifest
 
@@ -134,7 +134,7 @@ def test_rebuilding_embeds_only_what_changed_and_removes_what_is_gone(path):
     build(DOCUMENTS, path)
     changed = [document("a.md", version=1, team="ops"), *DOCUMENTS[2:], document("new.md")]
     index = build(changed, path)
-    report = index.last_report
+    report = index.build_report
     assert (report.added, report.changed, report.removed) == (("new.md",), ("a.md",), ("b.md",))
     assert report.unchanged == 4
     assert report.passages_embedded == len(index.passages_of("a.md")) + len(index.passages_of("new.md"))
@@ -145,8 +145,8 @@ def test_a_change_in_one_sentence_embeds_only_the_passages_that_hold_it(path):
     build(DOCUMENTS, path)
     edited = DOCUMENTS[0].model_copy(update={"text": DOCUMENTS[0].text.replace("Rule 3", "Law 3")})
     index = build([edited, *DOCUMENTS[1:]], path)
-    assert index.last_report.changed == ("a.md",)
-    assert index.last_report.passages_embedded == 1
+    assert index.build_report.changed == ("a.md",)
+    assert index.build_report.passages_embedded == 1
     same(index, build([edited, *DOCUMENTS[1:]], path.parent / "clean"))
 
 
@@ -154,15 +154,15 @@ def test_renaming_a_document_embeds_nothing(path):
     build(DOCUMENTS, path)
     renamed = [DOCUMENTS[0].model_copy(update={"id": "moved/a.md"}), *DOCUMENTS[1:]]
     index = build(renamed, path)
-    assert index.last_report.passages_embedded == 0
-    assert (index.last_report.added, index.last_report.removed) == (("moved/a.md",), ("a.md",))
+    assert index.build_report.passages_embedded == 0
+    assert (index.build_report.added, index.build_report.removed) == (("moved/a.md",), ("a.md",))
     same(index, build(renamed, path.parent / "clean"))
 
 
 def test_equal_texts_are_embedded_once(path):
     twins = [DOCUMENTS[0], DOCUMENTS[0].model_copy(update={"id": "twin.md"})]
     index = build(twins, path)
-    assert index.last_report.passages_embedded * 2 == len(index)
+    assert index.build_report.passages_embedded * 2 == len(index)
 
 
 def test_another_chunking_cuts_everything_anew(path):
@@ -171,8 +171,8 @@ def test_another_chunking_cuts_everything_anew(path):
         DOCUMENTS, path, embedder=HashingEmbedder(), chunking=ChunkingConfig(max_tokens=60), progress=False
     )
     assert index.chunking.max_tokens == 60
-    assert index.last_report.unchanged == 0
-    assert index.last_report.changed == tuple(f"{name}.md" for name in "abcdef")
+    assert index.build_report.unchanged == 0
+    assert index.build_report.changed == tuple(f"{name}.md" for name in "abcdef")
 
 
 def test_an_index_that_was_cut_by_older_rules_is_cut_anew_when_it_is_built_again_and_not_by_a_change(path):
@@ -188,14 +188,14 @@ def test_an_index_that_was_cut_by_older_rules_is_cut_anew_when_it_is_built_again
     assert old.add([document("new.md")], progress=False).unchanged == 0  # the others are not looked at
     assert "rules" not in old.manifest.chunking and len(list(old.documents())) == len(DOCUMENTS) + 1
     again = build(DOCUMENTS, path)
-    assert again.last_report.unchanged == 0 and again.chunking == CHUNKING
-    assert build(DOCUMENTS, path).last_report.unchanged == len(DOCUMENTS)
+    assert again.build_report.unchanged == 0 and again.chunking == CHUNKING
+    assert build(DOCUMENTS, path).build_report.unchanged == len(DOCUMENTS)
 
 
 def test_another_embedder_embeds_everything_anew(path, caplog):
     build(DOCUMENTS, path)
     index = build(DOCUMENTS, path, HashingEmbedder(salt="other"))
-    assert index.last_report.passages_embedded == len(index)
+    assert index.build_report.passages_embedded == len(index)
     assert "everything is embedded again" in caplog.text
 
 
@@ -231,7 +231,7 @@ def test_the_second_document_of_an_id_is_reported_and_left_out(path):
     index = build([DOCUMENTS[0], DOCUMENTS[0].model_copy(update={"text": "Other.", "source": "/x"})], path)
     assert [*index.documents()] == ["a.md"]
     assert index.document("a.md") == DOCUMENTS[0]
-    (failure,) = index.last_report.failures
+    (failure,) = index.build_report.failures
     assert failure.source == "/x"
     assert "has the id 'a.md' of an earlier document" in failure.reason
 
@@ -248,9 +248,9 @@ def test_half_a_surrogate_pair_is_a_failure_that_names_the_document(path):
     named = Document(id="y", text="abc", source="\ud800.txt")
     index = build([broken, named, DOCUMENTS[0]], path)
     assert [*index.documents()] == ["a.md"]
-    assert [failure.source for failure in index.last_report.failures] == ["x.txt", "\\ud800.txt"]
-    assert index.last_report.model_dump_json()
-    assert "half of a surrogate pair" in index.last_report.failures[0].reason
+    assert [failure.source for failure in index.build_report.failures] == ["x.txt", "\\ud800.txt"]
+    assert index.build_report.model_dump_json()
+    assert "half of a surrogate pair" in index.build_report.failures[0].reason
 
 
 def test_chunks_beyond_the_embedders_window_are_a_usage_error(path):
@@ -313,8 +313,7 @@ def test_any_sequence_of_additions_and_removals_ends_as_a_clean_build(steps, tmp
 def test_search_gives_hits_with_ranks_and_cosines(path):
     index = build(DOCUMENTS, path)
     passage = index.passage(5)
-    query = index.embedder.encode_query([passage.title + "\n" + passage.text])
-    hits = index.search(query, 3)[0]
+    hits = index.search(passage.title + "\n" + passage.text, 3, mode="dense")
     assert hits[0].passage == passage
     assert hits[0].score == pytest.approx(1.0, abs=1e-5)
     assert [hit.rank for hit in hits] == [1, 2, 3]
@@ -323,23 +322,23 @@ def test_search_gives_hits_with_ranks_and_cosines(path):
 @pytest.mark.parametrize("k", [0, -1, 1.5, True, "3"])
 def test_a_k_that_is_not_a_positive_whole_number_is_a_usage_error(path, k):
     index = build(DOCUMENTS[:1], path)
-    for search in (index.search_text, index.bm25_search):
+    for mode in ("dense", "bm25"):
         with pytest.raises(UsageError, match="it must be a whole number from 1"):
-            search(["a"], k)
+            index.search("a", k, mode=mode)
 
 
 def test_k_beyond_the_index_gives_every_passage(path):
     index = build(DOCUMENTS, path)
-    assert len(index.search_text(["billing"], 10_000)[0]) == len(index)
+    assert len(index.search("billing", 10_000, mode="dense")) == len(index)
 
 
 def test_query_vectors_of_another_shape_are_a_usage_error(path):
     index = build(DOCUMENTS[:1], path)
     for vectors in (np.zeros(64, dtype=np.float32), np.zeros((1, 32), dtype=np.float32)):
         with pytest.raises(UsageError, match=r"must have the shape \(n, 64\)"):
-            index.search(vectors, 1)
+            index.searcher().rank_vectors(vectors, 1)
     with pytest.raises(UsageError, match="not finite"):
-        index.search(np.full((1, 64), np.nan, dtype=np.float32), 1)
+        index.searcher().rank_vectors(np.full((1, 64), np.nan, dtype=np.float32), 1)
 
 
 @pytest.mark.parametrize(
@@ -357,12 +356,12 @@ def test_query_vectors_of_another_shape_are_a_usage_error(path):
 def test_filter_keeps_passages_of_matching_documents_only(path, where, names):
     index = build(DOCUMENTS, path)
     wanted = {f"{name}.md" for name in names}
-    for search in (index.search_text, index.bm25_search):
-        found = search(["rule paragraph"], 100, where=where)[0]
-        assert {hit.passage.document_id for hit in found} == wanted
-        everywhere = [hit.passage.id for hit in search(["rule paragraph"], 100)[0]]
-        allowed = {hit.passage.id for hit in found}
-        assert [hit.passage.id for hit in found] == [name for name in everywhere if name in allowed]
+    for mode in ("dense", "bm25"):
+        hits = index.search("rule paragraph", 100, mode=mode, where=where)
+        assert {hit.passage.document_id for hit in hits} == wanted
+        everywhere = [hit.passage.id for hit in index.search("rule paragraph", 100, mode=mode)]
+        allowed = {hit.passage.id for hit in hits}
+        assert [hit.passage.id for hit in hits] == [name for name in everywhere if name in allowed]
 
 
 def test_filter_matches_inside_stored_lists_and_keeps_true_apart_from_one(path):
@@ -370,7 +369,7 @@ def test_filter_matches_inside_stored_lists_and_keeps_true_apart_from_one(path):
     index = build(documents, path)
 
     def found(**where: object) -> set[str]:
-        return {hit.passage.document_id for hit in index.search_text(["rule"], 99, where=where)[0]}
+        return {hit.passage.document_id for hit in index.search("rule", 99, mode="dense", where=where)}
 
     assert found(tags="y") == {"a.md"}
     assert found(tags=["y", "z"]) == {"a.md", "b.md"}
@@ -420,7 +419,7 @@ def test_removing_the_last_document_leaves_an_empty_index_that_still_works(path)
     index.remove("a.md")
     again = Index.load(path, embedder=HashingEmbedder(), verify="full")
     assert len(again) == 0
-    assert again.search_text(["x"], 3) == again.bm25_search(["x"], 3) == [[]]
+    assert again.search("x", 3, mode="dense") == again.search("x", 3, mode="bm25") == []
     assert again.verify("a.md").ok
     again.add(DOCUMENTS[:2], progress=False)
     same(again, build(DOCUMENTS[:2], path.parent / "clean"))
@@ -481,15 +480,15 @@ def test_an_impostor_building_over_an_index_reuses_no_vector(path, caplog):
     impostor = HashingEmbedder(salt="-other")
     impostor.fingerprint = HashingEmbedder().fingerprint
     index = build(DOCUMENTS, path, impostor)
-    assert index.last_report.passages_embedded == len(index)
+    assert index.build_report.passages_embedded == len(index)
 
 
 def test_an_embedder_that_cannot_be_found_by_name_is_asked_for(path, monkeypatch):
     build(DOCUMENTS, path)
     index = Index.load(path)
-    assert index.bm25_search(["billing"], 1)
+    assert index.search("billing", 1, mode="bm25")
     with pytest.raises(IndexMismatchError, match=r"as Index\.load"):
-        index.search_text(["billing"], 1)
+        index.search("billing", 1, mode="dense")
 
 
 @pytest.mark.parametrize("name", ["organisation/model", "embedder", "{folder}/embedder"])
@@ -535,7 +534,7 @@ def test_an_index_from_before_the_mark_is_updated_without_embedding_again(path, 
     (path / ".rag-ft-index").unlink()
     same(before, Index.load(path, embedder=HashingEmbedder(), verify="full"))
     index = build(DOCUMENTS, path, kind=kind)
-    assert (index.last_report.passages_embedded, index.last_report.unchanged) == (0, len(DOCUMENTS))
+    assert (index.build_report.passages_embedded, index.build_report.unchanged) == (0, len(DOCUMENTS))
     assert index.fingerprint == before.fingerprint and (path / ".rag-ft-index").is_file()
 
 
@@ -590,7 +589,7 @@ def test_a_copy_that_finds_no_space_is_one_sentence_and_leaves_nothing(path, mon
     ):
         with monkeypatch.context() as patched:
             patched.setattr(*patch)
-            with pytest.raises(IndexStoreError, match=r"(full|free space).*nothing is left of the copy") as told:
+            with pytest.raises(IndexStoreError, match=r"(full|free space).*no part of the copy was kept") as told:
                 index.save(other)
         assert "Errno" not in str(told.value)
         assert len([*other.glob("generations/*")]) == bool(before)
@@ -605,7 +604,7 @@ def test_a_build_that_would_not_fit_says_so_before_it_writes_the_new_index(path,
         with pytest.raises(IndexStoreError, match=r"needs 0 MB of free space.*what was embedded so far is kept"):
             build(DOCUMENTS, path)
     same(Index.load(path, embedder=HashingEmbedder(), verify="full"), before)
-    assert build(DOCUMENTS, path).last_report.passages_embedded == 0
+    assert build(DOCUMENTS, path).build_report.passages_embedded == 0
 
 
 def test_a_folder_with_other_files_is_not_turned_into_an_index(path):
@@ -713,9 +712,9 @@ def test_a_file_that_cannot_be_read_any_more_stays_as_it_was_indexed(tmp_path):
     (folder / "a.txt").write_bytes(bytes(range(256)))
     (folder / "sub" / "b.txt").unlink()
     index = Index.build(folder, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
-    assert index.last_report.kept == ("a.txt",)
-    assert index.last_report.removed == ("sub/b.txt",)
-    assert [failure.source for failure in index.last_report.failures] == [str(folder / "a.txt")]
+    assert index.build_report.kept == ("a.txt",)
+    assert index.build_report.removed == ("sub/b.txt",)
+    assert [failure.source for failure in index.build_report.failures] == [str(folder / "a.txt")]
     assert index.document("a.txt").text == "The fox is quick."
 
 
@@ -724,7 +723,7 @@ def test_the_deepest_metadata_that_a_document_takes_is_stored_and_read_again(pat
     for _ in range(254):
         deep = [deep]
     index = build([Document(id="deep", text="x", metadata={"x": deep})], path)
-    assert index.last_report.failures == ()
+    assert index.build_report.failures == ()
     assert index.document("deep").metadata == {"x": deep}
 
 
@@ -774,7 +773,7 @@ def test_documents_of_a_file_that_cannot_be_read_any_more_stay(tmp_path, name, c
     # Carried over unread in between, and the folder is named in another way afterwards.
     Index.build(folder, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
     (folder / name).write_bytes(content)
-    report = Index.build(folder / "sub" / "..", tmp_path / "i", embedder=HashingEmbedder(), progress=False).last_report
+    report = Index.build(folder / "sub" / "..", tmp_path / "i", embedder=HashingEmbedder(), progress=False).build_report
     assert (sorted(report.kept), sorted(report.removed)) == (kept, removed)
     assert bool(report.failures) == bool(kept)
 
@@ -793,7 +792,7 @@ def test_what_cannot_be_read_stays_where_everything_is_cut_or_embedded_anew_too(
     (folder / "d.jsonl").write_bytes(lines({"id": "fox", "text": "\ud800"}, LINES[1], LINES[2]))
     for options in ({"chunking": CHUNKING}, {"chunking": CHUNKING, "embedder": HashingEmbedder(salt="other")}):
         index = made(**options)
-        assert sorted(index.last_report.kept) == ["a.txt", "fox"] and not index.last_report.removed
+        assert sorted(index.build_report.kept) == ["a.txt", "fox"] and not index.build_report.removed
         assert index.document("a.txt").text.startswith("The tower") and len(index.passages_of("a.txt")) > 1
         assert index.as_retriever(k=1).retrieve("the quick fox")[0].passage.document_id == "fox"
         assert index.verify().ok
@@ -806,7 +805,7 @@ def test_an_index_that_does_not_say_where_documents_came_from_learns_it_when_it_
     as_format_1(tmp_path / "i")
     assert [row.file for row in Index.load(tmp_path / "i").entries()] == ["", "", ""]
     index = Index.build(path, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
-    assert (index.last_report.unchanged, index.last_report.passages_embedded) == (3, 0)
+    assert (index.build_report.unchanged, index.build_report.passages_embedded) == (3, 0)
     assert [row.file for row in index.entries()] == ["d.jsonl"] * 3
     assert index.manifest.format == 2 and index.verify().ok
     index.remove("fox")
@@ -839,7 +838,8 @@ def test_a_full_disk_while_staging_leaves_no_unfinished_generation(path, monkeyp
 
     def full(self, *arguments, **options):
         made(self, *arguments, **options)
-        self._staged_documents, self._staged_passages = Full(self._staged_documents), Full(self._staged_passages)
+        staging = self._staging
+        staging.documents, staging.passages = Full(staging.documents), Full(staging.passages)
 
     monkeypatch.setattr(GenerationBuilder, "__init__", full)
     with pytest.raises(IndexStoreError, match=r"the disk of .*index is full"):
@@ -879,7 +879,7 @@ def test_a_file_that_costs_too_much_is_named_and_the_others_are_indexed(tmp_path
     limits = ReadLimits(max_chars=1_000)
     index = Index.build(docs, tmp_path / "index", embedder=HashingEmbedder(), limits=limits, progress=False)
     assert [*index.documents()] == ["short.txt"]
-    (failure,) = index.last_report.failures
+    (failure,) = index.build_report.failures
     assert failure.source.endswith("long.txt") and "more than the 1,000 characters allowed" in failure.reason
     report = index.add(docs / "long.txt", progress=False)
     assert report.added == ("long.txt",) and report.failures == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rag_ft.indexing.formats.extracted import Extracted
-from rag_ft.indexing.formats.limits import check_output
+from rag_ft.indexing.formats.limits import check_document_size
 from rag_ft.schema import Heading, Metadata
 
 HEADING_TAGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
@@ -43,7 +43,7 @@ class Blocks:
         are copied into rows, rows into the cells around them, and all of it is counted.
         """
         self._put_in += chars
-        check_output(self._put_in, len(self.headings), len(self.page_starts))
+        check_document_size(self._put_in, len(self.headings), len(self.page_starts))
 
     def begin_page(self, offset: int = 0) -> None:
         """A page begins with the next block, or at an offset in it."""
@@ -63,7 +63,7 @@ class Blocks:
         return Extracted(text, title or first, tuple(self.headings), pages, metadata or {})
 
 
-class Flow:
+class BlockBuilder:
     """Blocks from the parts of a document in reading order. A list or table is one block with a line for each item or
     row, and what stands inside an item or a cell stays in its line, further tables and lists too.
     """

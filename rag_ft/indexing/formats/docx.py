@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rag_ft.indexing.formats.blocks import Blocks, Flow
+from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.zip_container import open_zip
 from rag_ft.schema import Metadata
@@ -31,9 +31,9 @@ def read_docx(data: bytes) -> Extracted:
 
     style_of = _style_names(document.styles.element)
     blocks = Blocks()
-    flow = Flow(blocks)
-    _docx_flow(document.element.body, flow, style_of)
-    flow.end()
+    builder = BlockBuilder(blocks)
+    _add_docx(document.element.body, builder, style_of)
+    builder.end()
     said = document.core_properties
     metadata: Metadata = {"author": said.author} if said.author and said.author != "python-docx" else {}
     return blocks.extracted(said.title or "", metadata)
@@ -50,7 +50,7 @@ def _style_names(styles: Any) -> Callable[[Any], str]:
     return lambda paragraph: names.get(paragraph.style or "", default)
 
 
-def _docx_flow(element: Any, flow: Flow, style_of: Callable[[Any], str]) -> None:
+def _add_docx(element: Any, builder: BlockBuilder, style_of: Callable[[Any], str]) -> None:
     """The paragraphs and tables of a body, cell or text box, as all tracked changes leave them. python-docx passes over
     what stands in content controls and insertions.
     """
@@ -63,26 +63,26 @@ def _docx_flow(element: Any, flow: Flow, style_of: Callable[[Any], str]) -> None
         kind = "" if not style.startswith("List") else "ol" if style.startswith("List Number") else "ul"
         if kind != open_list:
             if open_list:
-                flow.close("list")
+                builder.close("list")
             if kind:
-                flow.open("list", 1 if kind == "ol" else None)
+                builder.open("list", 1 if kind == "ol" else None)
             open_list = kind
         if not paragraph:
-            _docx_table(part, flow, style_of)
+            _docx_table(part, builder, style_of)
             continue
         text = _docx_line(part)
         if kind and text.strip():
-            flow.open("item")
-            flow.put(" ".join(text.split()))
-            flow.close("item")
+            builder.open("item")
+            builder.put(" ".join(text.split()))
+            builder.close("item")
         elif not kind:
             found = _DOCX_HEADING.match(style)
-            flow.put(text, int(found[1]) if found else 1 if style == "Title" else 0)
+            builder.put(text, int(found[1]) if found else 1 if style == "Title" else 0)
         for box in part.iter(_WORD + "txbxContent"):
             if next(box.iterancestors(_FALLBACK, _WORD + "txbxContent"), None) is None:
-                _docx_flow(box, flow, style_of)
+                _add_docx(box, builder, style_of)
     if open_list:
-        flow.close("list")
+        builder.close("list")
 
 
 def _docx_parts(element: Any) -> Iterator[Any]:
@@ -99,29 +99,29 @@ def _is_placeholder(control: Any) -> bool:
     return control.find(f"{_WORD}sdtPr/{_WORD}showingPlcHdr") is not None
 
 
-def _docx_table(table: Any, flow: Flow, style_of: Callable[[Any], str]) -> None:
+def _docx_table(table: Any, builder: BlockBuilder, style_of: Callable[[Any], str]) -> None:
     """A cell that goes over several columns is one, its text once; over several rows its text is said in each."""
-    flow.open("table")
+    builder.open("table")
     above: dict[int, str] = {}  # by column, the paragraphs of the cell that goes on in the rows below
     for row in _docx_parts(table):
         if row.tag != _WORD + "tr":
             continue
-        flow.open("row")
+        builder.open("row")
         column = _docx_number(row, "trPr/gridBefore", 0)
         for cell in _docx_parts(row):
             if cell.tag != _WORD + "tc":
                 continue
             merged = cell.find(f"{_WORD}tcPr/{_WORD}vMerge")
-            flow.open("cell")
+            builder.open("cell")
             if merged is None or merged.get(_WORD + "val") == "restart":
                 above[column] = " ".join(_docx_line(part) for part in _docx_parts(cell) if part.tag == _WORD + "p")
-                _docx_flow(cell, flow, style_of)
+                _add_docx(cell, builder, style_of)
             else:
-                flow.put(" ".join(above.get(column, "").split()))
-            flow.close("cell")
+                builder.put(" ".join(above.get(column, "").split()))
+            builder.close("cell")
             column += _docx_number(cell, "tcPr/gridSpan", 1)
-        flow.close("row")
-    flow.close("table")
+        builder.close("row")
+    builder.close("table")
 
 
 def _docx_number(element: Any, path: str, default: int) -> int:

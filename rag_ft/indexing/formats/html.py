@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rag_ft.indexing.formats.blocks import Blocks, Flow
+from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
 from rag_ft.indexing.formats.decoding import decode_html, noted
 from rag_ft.indexing.formats.dom import dom_blocks
 from rag_ft.indexing.formats.extracted import Extracted
@@ -58,32 +58,32 @@ _TEI_KINDS |= {"head": "h2", "p": "p", "quote": "p", "div": "p", "ab": "p", "mai
 def _tei_blocks(root: Any) -> Blocks:
     """Blocks of trafilatura's XML: head, p, list/item, table/row/cell, code, quote, lb; text between them too."""
     blocks = Blocks()
-    flow = Flow(blocks)
+    builder = BlockBuilder(blocks)
     stack: list[Any] = [root]  # elements to read, their tails as (text,), and the kinds to close
     while stack:
         element = stack.pop()
         if isinstance(element, str):
-            flow.close(element)
+            builder.close(element)
             continue
         if isinstance(element, tuple):
-            flow.text(element[0])
+            builder.text(element[0])
             continue
         if element.tag == "lb":
-            flow.line_break()
+            builder.line_break()
             continue
         code = "".join(element.itertext()) if element.tag == "code" else ""
         if "\n" in code:
-            flow.put(code)
+            builder.put(code)
             continue
         kind = _TEI_KINDS.get(element.tag, "")
         if element.tag == "head" and element.get("rend", "")[1:].isdecimal():
             kind = element.get("rend")
         if kind:
-            flow.open(kind, 1 if element.get("rend") == "ol" else None)
+            builder.open(kind, 1 if element.get("rend") == "ol" else None)
             stack.append(kind)
         for child in reversed(element):
             stack.append((child.tail or "",))
             stack.append(child)
-        flow.text(element.text or "")
-    flow.end()
+        builder.text(element.text or "")
+    builder.end()
     return blocks

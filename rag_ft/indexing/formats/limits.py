@@ -14,7 +14,7 @@ from rag_ft.indexing.formats.extracted import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MEGABYTE = 1_000_000
+_MEGABYTE = 1_000_000
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """A larger file is refused: it is held in memory while it is read."""
@@ -45,13 +45,13 @@ class ReadLimits:
 
     seconds: float = 60.0
     """Wall time for one file; for each piece of at most 256 kB, or each line that is longer, of a .jsonl."""
-    memory_bytes: int = 2_048 * MEGABYTE
+    memory_bytes: int = 2_048 * _MEGABYTE
     """Address space of the process that reads, the program itself (about 200 MB) included."""
     file_bytes: int = MAX_FILE_BYTES
     """Size of a file; a .jsonl may be of any size."""
-    line_bytes: int = 32 * MEGABYTE
+    line_bytes: int = 32 * _MEGABYTE
     """Size of one line of a .jsonl."""
-    max_chars: int = 50 * MEGABYTE
+    max_chars: int = 50 * _MEGABYTE
     """Characters of one document's text."""
     max_headings: int = 100_000
     max_pages: int = 100_000
@@ -86,7 +86,7 @@ def too_much_text(limits: ReadLimits) -> Unreadable:
     return Unreadable(f"gives more text than is read: more than the {limits.max_chars:,} characters allowed")
 
 
-def check_output(chars: int, headings: int, pages: int) -> None:
+def check_document_size(chars: int, headings: int, pages: int) -> None:
     """Raise Unreadable where a document says more than is read."""
     limits = current()
     if chars > limits.max_chars:

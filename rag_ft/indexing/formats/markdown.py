@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rag_ft.indexing.formats.blocks import Blocks, Flow
+from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
 from rag_ft.indexing.formats.decoding import decode, noted
-from rag_ft.indexing.formats.dom import dom_flow
+from rag_ft.indexing.formats.dom import add_dom
 from rag_ft.indexing.formats.extracted import Extracted
 from rag_ft.indexing.formats.limits import MAX_FRONT_MATTER_CHARS, MAX_FRONT_MATTER_NODES
 from rag_ft.schema import Metadata, json_value
@@ -80,7 +80,7 @@ _MARKDOWN_KINDS |= {"table": "table", "tr": "row", "th": "cell", "td": "cell"}
 def _markdown_blocks(text: str, blocks: Blocks) -> None:
     from markdown_it import MarkdownIt
 
-    flow = Flow(blocks)
+    builder = BlockBuilder(blocks)
     level = 0
     for token in MarkdownIt("commonmark").enable("table").parse(text):
         name, _, end = token.type.rpartition("_")
@@ -89,17 +89,17 @@ def _markdown_blocks(text: str, blocks: Blocks) -> None:
         elif name in _MARKDOWN_KINDS:
             kind = _MARKDOWN_KINDS[name]
             if end == "open":
-                flow.open(kind, marker=f"{token.info}. " if kind == "item" and token.info else "")
+                builder.open(kind, marker=f"{token.info}. " if kind == "item" and token.info else "")
             else:
-                flow.close(kind)
+                builder.close(kind)
         elif token.type == "inline":
-            flow.put(_inline(token.children or []), level)
+            builder.put(_inline(token.children or []), level)
             level = 0
         elif token.type in ("fence", "code_block"):
-            flow.put(token.content)
+            builder.put(token.content)
         elif token.type == "html_block":
-            _html_fragment(token.content, flow)
-    flow.end()
+            _html_fragment(token.content, builder)
+    builder.end()
 
 
 def _inline(tokens: list[Any]) -> str:
@@ -132,10 +132,10 @@ _HTML_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
 _PART_OF_TABLE = re.compile(r"\s*</?(?:t[rdh]|tbody|thead|tfoot)\b", re.IGNORECASE)
 
 
-def _html_fragment(html: str, flow: Flow) -> None:
+def _html_fragment(html: str, builder: BlockBuilder) -> None:
     from selectolax.lexbor import LexborHTMLParser
 
     # An empty line ends Markdown's HTML, within a table too, and outside of one its rows and cells are no tags.
     body = LexborHTMLParser("<table>" + html if _PART_OF_TABLE.match(html) else html).body
     if body is not None:
-        dom_flow(body, flow)
+        add_dom(body, builder)

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from rag_ft.indexing.formats.blocks import Blocks
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
-from rag_ft.indexing.formats.limits import check_output
+from rag_ft.indexing.formats.limits import check_document_size
 from rag_ft.schema import Metadata
 
 
@@ -28,7 +28,7 @@ def read_pdf(data: bytes) -> Extracted:
         pages: list[list[str]] = []
         labels: list[JsonValue] = []
         chars = 0
-        check_output(0, 0, len(document))
+        check_document_size(0, 0, len(document))
         for number in range(len(document)):
             page = document[number]
             content = page.get_textpage()
@@ -36,7 +36,7 @@ def read_pdf(data: bytes) -> Extracted:
             # After a hyphen pdfium goes on in the same line, with the page's footer too.
             text = re.sub(f"([{_LINE_HYPHENS}])\n?", r"\1\n", text)
             chars += len(text)
-            check_output(chars, 0, len(pages))
+            check_document_size(chars, 0, len(pages))
             pages.append([line.rstrip() for line in text.split("\n")])
             labels.append(document.get_page_label(number) or str(number + 1))
             content.close()

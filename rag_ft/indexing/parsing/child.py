@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from rag_ft.errors import first_problem
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
-from rag_ft.indexing.formats.limits import ReadLimits, check_output, limited_by
-from rag_ft.indexing.parsing.records import document_of, holds_question, id_of, record_of
+from rag_ft.indexing.formats.limits import ReadLimits, check_document_size, limited_by
+from rag_ft.indexing.parsing.records import document_from_record, holds_question, id_of, record_of
 from rag_ft.indexing.parsing.sandbox import end_with_parent, limit_seconds, peak_bytes, restrict
 from rag_ft.indexing.parsing.wire import MAX_HEADER_BYTES, Hello, Ready, Reply, Request, read_frame, write_frame
 from rag_ft.questions.squad import parse_squad
@@ -98,7 +98,7 @@ def _file(request: Request, data: bytes) -> tuple[Reply, str]:
     found = extract(request.name, data)
     if not found.text.strip():
         raise Unreadable("holds no text")
-    check_output(len(found.text), len(found.headings), len(found.page_starts))
+    check_document_size(len(found.text), len(found.headings), len(found.page_starts))
     return _reply(found), found.text
 
 
@@ -126,8 +126,8 @@ def _lines(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
                 yield Reply(kind="questions", line=number), ""
                 return
             own = id_of(record, f"{request.name}:{number}")
-            document = document_of(record, own, f"{request.source}:{number}")
-            check_output(len(document.text), 0, 0)
+            document = document_from_record(record, own, f"{request.source}:{number}")
+            check_document_size(len(document.text), 0, 0)
         except (ValueError, RecursionError, Unreadable) as error:
             yield Reply(kind="failure", line=number, id=_sendable(own), reason=_why(error)), ""
         else:
@@ -165,7 +165,7 @@ def _squad(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
         try:
             if not text.strip():
                 raise Unreadable("holds no text")
-            check_output(len(text), 0, 0)
+            check_document_size(len(text), 0, 0)
             document = Document(id=name, text=text, title=article.title.replace("_", " "), source=request.source)
         except (ValueError, Unreadable) as error:
             yield Reply(kind="failure", id=_sendable(name), reason=_why(error)), ""

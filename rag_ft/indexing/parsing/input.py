@@ -25,7 +25,7 @@ class Opened(NamedTuple):
     size: int
 
 
-class Lines(NamedTuple):
+class LineBatch(NamedTuple):
     """Some lines of a file that are not blank; of a line that is longer than allowed only the number."""
 
     numbers: tuple[int, ...]
@@ -38,9 +38,9 @@ class Lines(NamedTuple):
         """Bytes of them all."""
         return sum(map(len, self.content))
 
-    def one_by_one(self) -> list[Lines]:
+    def single_lines(self) -> list[LineBatch]:
         """Each alone."""
-        return [Lines((number,), (line,)) for number, line in zip(self.numbers, self.content, strict=True)]
+        return [LineBatch((number,), (line,)) for number, line in zip(self.numbers, self.content, strict=True)]
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def pieces_of(file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def lines_of(file: BinaryIO, max_bytes: int, seconds: float) -> Iterator[Lines]:
+def batches_of_lines(file: BinaryIO, max_bytes: int, seconds: float) -> Iterator[LineBatch]:
     """The lines of a file, as many together as are sent together; memory holds no more than one line of the most bytes.
 
     `seconds`: in which the end of a longer line must be found. Raises Unreadable, OSError.
@@ -88,14 +88,14 @@ def lines_of(file: BinaryIO, max_bytes: int, seconds: float) -> Iterator[Lines]:
             content.append(line if line.endswith(b"\n") else line + b"\n")
             size += len(line)
         if numbers and (too_long or size >= _BATCH_BYTES or len(numbers) >= _BATCH_LINES):
-            yield Lines(tuple(numbers), tuple(content))
+            yield LineBatch(tuple(numbers), tuple(content))
             numbers, content, size = [], [], 0
         if too_long:
             del line
-            yield Lines((number,), ())
+            yield LineBatch((number,), ())
             _skip_line(file, number, seconds)
     if numbers:
-        yield Lines(tuple(numbers), tuple(content))
+        yield LineBatch(tuple(numbers), tuple(content))
 
 
 def _skip_line(file: BinaryIO, number: int, seconds: float) -> None:

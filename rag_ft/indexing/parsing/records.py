@@ -32,7 +32,7 @@ def id_of(record: dict[str, Any], own: str) -> str:
     return own if record.get("id") in (None, "") else str(record["id"])
 
 
-def document_of(record: dict[str, Any], name: str, where: str) -> Document:
+def document_from_record(record: dict[str, Any], name: str, where: str) -> Document:
     """The document of a record; `where` is its source if it names none. Raises Unreadable."""
     text = _text_of(record)
     if not isinstance(text, str) or not text.strip():

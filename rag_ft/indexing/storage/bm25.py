@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rag_ft.errors import IndexCorruptError
 from rag_ft.indexing.storage.folder import BM25, BM25_EMPTY, BM25_FILES
-from rag_ft.indexing.storage.reading import REPAIR, load_array, read_json, reading, save_array
+from rag_ft.indexing.storage.reading import REPAIR, load_array, load_json, reading, save_array
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored
 
 _WORD = re.compile(r"\w+")
@@ -146,13 +146,13 @@ class Bm25Index:
         bm25s = _bm25s()
         with reading(folder):
             if (folder / BM25_EMPTY).exists():
-                return cls(None, _size(read_json(folder / BM25_EMPTY), folder / BM25_EMPTY))
-            params = read_json(folder / _SETTINGS)
+                return cls(None, _size(load_json(folder / BM25_EMPTY), folder / BM25_EMPTY))
+            params = load_json(folder / _SETTINGS)
             size = _size(params, folder / _SETTINGS)
             wrong = [name for name, value in _PARAMS.items() if name != "backend" and params.get(name) != value]
             if wrong:
                 raise IndexCorruptError(f"{folder / _SETTINGS} has another {wrong[0]!r} than is ever used: {REPAIR}")
-            vocabulary = read_json(folder / _VOCABULARY)
+            vocabulary = load_json(folder / _VOCABULARY)
             paths = dict(zip(_ARRAYS, BM25_FILES, strict=False))
             arrays = {name: load_array(folder / path, mmap=mmap) for name, path in paths.items()}
             _check(folder, vocabulary, arrays)

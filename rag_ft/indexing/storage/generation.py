@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from rag_ft.errors import IndexCorruptError
+from rag_ft.indexing.chunking import passage_text
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import (
     BM25,
@@ -32,11 +33,9 @@ from rag_ft.indexing.storage.folder import (
 )
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import Manifest, index_fingerprint
-from rag_ft.indexing.storage.reading import REPAIR, load_array, read_json, reading, save_array
+from rag_ft.indexing.storage.reading import REPAIR, load_array, load_json, reading, save_array
 from rag_ft.indexing.storage.vectors import VectorIndex, kind_of, read_vectors, stored_vectors
 from rag_ft.schema import Document, Metadata, Passage
-
-_RETRIES = 20
 
 
 class LinesWriter:
@@ -72,7 +71,7 @@ def json_line(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-class Lines:
+class LinesReader:
     """A JSON Lines file mapped into memory, read line by line in any order. Safe for concurrent readers."""
 
     def __init__(self, path: Path) -> None:
@@ -147,6 +146,16 @@ def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
     }
 
 
+def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
+    """What is embedded of each passage of a passage file, in order."""
+    with reading(path), path.open("rb") as file:
+        for row in table:
+            for _ in range(row.passages):
+                content = json.loads(next(file))
+                title = content.pop("title", row.title)
+                yield passage_text(Passage.model_construct(title=title, **content))
+
+
 class Generation:
     """The files of one committed state of an index, open for reading. Immutable.
 
@@ -157,8 +166,8 @@ class Generation:
     def __init__(self, folder: Path, manifest: Manifest, *, mmap: bool) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.passages = Lines(folder / PASSAGES)
-        self.documents = Lines(folder / DOCUMENTS)
+        self.passages = LinesReader(folder / PASSAGES)
+        self.documents = LinesReader(folder / DOCUMENTS)
         self.table = _read_table(folder / TABLE)
         with reading(folder / TABLE):
             counts = np.array([0, *(row.passages for row in self.table)], dtype=np.int64)
@@ -251,7 +260,7 @@ _TEXTS = TypeAdapter(list[str])
 
 def _read_texts(path: Path) -> list[str]:
     with reading(path):
-        texts = _TEXTS.validate_python(read_json(path))
+        texts = _TEXTS.validate_python(load_json(path))
         "".join(texts).encode()  # half of a surrogate pair is no text
         return texts
 

@@ -26,7 +26,7 @@ from rag_ft.indexing.storage.folder import (
     content_checksum,
     is_name,
 )
-from rag_ft.indexing.storage.vectors import Kind, KindChoice
+from rag_ft.indexing.storage.vectors import IndexKind, IndexKindChoice
 from rag_ft.schema import Record
 
 METRIC = "inner product of normalised vectors (cosine)"
@@ -83,8 +83,8 @@ class Manifest(Record):
     embedder: EmbedderEntry
     metric: str = METRIC
     chunking: dict[str, JsonValue]
-    kind: Kind
-    kind_choice: KindChoice
+    kind: IndexKind
+    kind_choice: IndexKindChoice
     """What was asked for; "auto" is decided anew whenever the index is written."""
     search_effort: int
     """HNSW: efSearch, IVF-PQ: lists probed, flat: 0."""

@@ -62,7 +62,7 @@ def regular_size(path: Path) -> int:
     return status.st_size
 
 
-def read_json(path: Path) -> Any:
+def load_json(path: Path) -> Any:
     """The content of a JSON file. Raises IndexStoreError."""
     with reading(path):
         return json.loads(path.read_bytes())

@@ -52,7 +52,7 @@ from rag_ft.indexing.storage.folder import (
     remove_journal,
     unfinished_manifests,
 )
-from rag_ft.indexing.storage.generation import _RETRIES, Generation
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import FileEntry, Manifest
 from rag_ft.indexing.storage.reading import REPAIR, reading, regular_size, say_os_error
 
@@ -61,6 +61,9 @@ logger = logging.getLogger(__name__)
 
 VerifyLevel: TypeAlias = Literal["quick", "full", "none"]
 
+
+_RETRIES = 20
+"""Attempts to open a generation while writers replace it."""
 
 _KEPT = "the former index is untouched, and what was embedded so far is kept"
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,10 @@ from rag_ft.errors import IndexCorruptError, UsageError
 from rag_ft.indexing.storage.folder import VECTORS
 from rag_ft.indexing.storage.reading import REPAIR, reading
 
-Kind: TypeAlias = Literal["flat", "hnsw", "ivf-pq"]
+IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf-pq"]
 
 
-KindChoice: TypeAlias = Literal["auto", "flat", "hnsw", "ivf-pq"]
+IndexKindChoice: TypeAlias = Literal["auto", "flat", "hnsw", "ivf-pq"]
 
 
 FLAT_UP_TO = 200_000
@@ -93,17 +93,22 @@ def _faiss() -> Any:
     return importlib.import_module("faiss")
 
 
-def choose_kind(choice: KindChoice, rows: int) -> Kind:
-    """The kind for that many rows: the one asked for, or by size where "auto". Raises UsageError."""
+def check_kind(choice: str) -> None:
+    """Raise UsageError for a kind of index that does not exist."""
+    if choice not in get_args(IndexKindChoice):
+        raise UsageError(f"there is no index kind {choice!r}: use auto, flat, hnsw or ivf-pq")
+
+
+def choose_kind(choice: IndexKindChoice, rows: int) -> IndexKind:
+    """The kind for this number of rows: the one asked for, or by size if "auto". Raises UsageError."""
+    check_kind(choice)
     if choice == "auto":
         return "flat" if rows <= FLAT_UP_TO else "hnsw" if rows <= HNSW_UP_TO else "ivf-pq"
-    if choice not in ("flat", "hnsw", "ivf-pq"):
-        raise UsageError(f"there is no index kind {choice!r}: use auto, flat, hnsw or ivf-pq")
     return choice
 
 
 def build_vectors(
-    vectors: NDArray[np.float32], kind: Kind, queries: Callable[[], NDArray[np.float32]]
+    vectors: NDArray[np.float32], kind: IndexKind, queries: Callable[[], NDArray[np.float32]]
 ) -> tuple[Any, Effort]:
     """A FAISS index over the rows, and the least search effort whose recall@10 against exact search is 0.95.
 
@@ -130,7 +135,7 @@ def build_vectors(
 
 
 def _measure_effort(
-    index: Any, kind: Kind, vectors: NDArray[np.float32], queries: NDArray[np.float32], efforts: Sequence[int]
+    index: Any, kind: IndexKind, vectors: NDArray[np.float32], queries: NDArray[np.float32], efforts: Sequence[int]
 ) -> Effort:
     exact = _exact_rows(vectors, queries)
     wanted = max(1, sum(len(rows) for rows in exact))
@@ -242,7 +247,7 @@ def read_vectors(path: Path, *, mmap: bool) -> Any:
         return index
 
 
-def kind_of(index: Any) -> Kind:
+def kind_of(index: Any) -> IndexKind:
     """The kind that a FAISS index is, of those that are let in."""
     faiss = _faiss()
 
@@ -271,7 +276,7 @@ class VectorIndex:
     """A FAISS index ready to be searched, with the vectors themselves. Safe for concurrent searches."""
 
     def __init__(
-        self, index: Any, kind: Kind, effort: int, vectors: NDArray[np.float32], path: Path = Path(VECTORS)
+        self, index: Any, kind: IndexKind, effort: int, vectors: NDArray[np.float32], path: Path = Path(VECTORS)
     ) -> None:
         self._index = index
         self._path = path

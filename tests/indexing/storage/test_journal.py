@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from attacks import attack
 
-import rag_ft.indexing.builder as index_build
+import rag_ft.indexing.building.builder as index_build
 from rag_ft.indexing.storage.journal import Journal, passage_key
 
 attacks = attack("index")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rag_ft.errors import IndexCorruptError, IndexStoreError, UsageError
-from rag_ft.indexing.storage.reading import load_array, read_json, reading, regular_size, save_array, say_os_error
+from rag_ft.indexing.storage.reading import load_array, load_json, reading, regular_size, save_array, say_os_error
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_pipe_is_no_file_and_is_not_waited_for(tmp_path):
 def test_json_that_is_none_is_an_error_that_names_the_file(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(IndexCorruptError, match=r"x.json cannot be read"):
-        read_json(tmp_path / "x.json")
+        load_json(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize("mmap", [True, False])

@@ -9,11 +9,14 @@ import time
 
 import psutil
 import pytest
+from fakes import HashingEmbedder
 
 from rag_ft.errors import CorpusError, UsageError
+from rag_ft.indexing.building import builder
 from rag_ft.indexing.corpus import read_corpus
 from rag_ft.indexing.formats import ReadLimits, Unreadable
-from rag_ft.indexing.formats.limits import check_output, limited_by
+from rag_ft.indexing.formats.limits import check_document_size, limited_by
+from rag_ft.indexing.index import Index
 from rag_ft.indexing.parsing import worker as worker_module
 from rag_ft.indexing.parsing.wire import FrameError, Reply, Request, check_pages, headings_in, read_frame, write_frame
 from rag_ft.indexing.parsing.worker import Worker, WorkerFailed, WorkerNotReady
@@ -216,14 +219,14 @@ def test_a_limit_is_a_positive_number():
 
 def test_a_document_that_says_too_much_is_refused_by_each_limit():
     with limited_by(ReadLimits(max_chars=5, max_headings=2, max_pages=2)):
-        check_output(5, 2, 2)
+        check_document_size(5, 2, 2)
         for counts, said in (
             ((6, 0, 0), "gives more text than is read"),
             ((0, 3, 0), "3 headings"),
             ((0, 0, 3), "3 pages"),
         ):
             with pytest.raises(Unreadable, match=said):
-                check_output(*counts)
+                check_document_size(*counts)
 
 
 # What the process can reach
@@ -299,9 +302,9 @@ def test_all_formats_are_read_where_nothing_else_can_be(tmp_path):
     (tmp_path / "a.md").write_text("---\nday: 2026-01-02\n---\nThirty days. <b>bold</b>\n\n<p>x</p>\n")
     (tmp_path / "a.txt").write_bytes("Dreißig Tage für Müller, größer als üblich.".encode("cp1252"))
     (tmp_path / "jp.txt").write_bytes("休暇は年に三十日です。会社の規則を見てください。".encode("euc_jp") * 20)
-    corpus = read_corpus(tmp_path)
-    found = {document.id: document for document in corpus}
-    assert [failure.reason for failure in corpus.failures] == ["holds no text"]
+    contents = read_corpus(tmp_path).read_all()
+    found = {document.id: document for document in contents.documents}
+    assert [failure.reason for failure in contents.failures] == ["holds no text"]
     assert set(found) == {path.name for path in tmp_path.iterdir()} - {"empty.docx"}
     assert found["a.md"].metadata == {"day": "2026-01-02"} and "三十日" in found["jp.txt"].text
 
@@ -344,6 +347,16 @@ def test_no_process_is_left_by_an_iteration_that_ends_or_is_left(folder, monkeyp
         for _ in read_corpus(folder):
             1 / 0  # noqa: B018
     assert len(ids) == 4 and all(map(gone, ids))
+
+
+def test_no_process_is_left_by_a_build_that_fails_while_its_error_is_kept(folder, tmp_path_factory, monkeypatch):
+    ids = started(monkeypatch)
+    embedder = HashingEmbedder()
+    monkeypatch.setattr(builder, "BLOCK_PASSAGES", 2)
+    monkeypatch.setattr(embedder, "encode_passages", lambda texts: 1 / 0)  # in the middle of the corpus
+    with pytest.raises(ZeroDivisionError) as error:
+        Index.build(folder, tmp_path_factory.mktemp("index"), embedder=embedder, progress=False)
+    assert error.tb is not None and len(ids) == 1 and gone(ids[0])
 
 
 def test_documents_in_memory_need_no_process(monkeypatch):
@@ -417,8 +430,11 @@ def test_a_line_that_is_too_long_is_named_and_the_others_are_read(tmp_path):
     path = tmp_path / "a.jsonl"
     long = b'{"text": "' + b"a" * 5_000_000 + b'"}\n'
     path.write_bytes(b'{"text": "One."}\n' + long + b'\n{"text": "Four."}\n' + b"b" * 2_000_000)
-    corpus = read_corpus(path, limits=ReadLimits(line_bytes=1_000_000))
-    assert [(document.id, document.text) for document in corpus] == [("a.jsonl:1", "One."), ("a.jsonl:4", "Four.")]
+    corpus = read_corpus(path, limits=ReadLimits(line_bytes=1_000_000)).read_all()
+    assert [(document.id, document.text) for document in corpus.documents] == [
+        ("a.jsonl:1", "One."),
+        ("a.jsonl:4", "Four."),
+    ]
     told = [(failure.source.rpartition(":")[2], failure.reason) for failure in corpus.failures]
     assert told == [(line, "is longer than the 1 MB that a line may have") for line in ("2", "5")]
 
@@ -427,16 +443,16 @@ def test_a_line_that_is_too_long_is_named_and_the_others_are_read(tmp_path):
 def test_a_line_that_ends_its_process_is_named_and_the_others_are_read(tmp_path):
     deep = b'{"text": "Two.", "x": [' + b"[]," * 1_500_000 + b"0]}\n"
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "One."}\n' + deep + b'{"text": "Three."}\n')
-    corpus = read_corpus(tmp_path, limits=ReadLimits(memory_bytes=200_000_000))
-    assert [document.text for document in corpus] == ["One.", "Three."]
+    corpus = read_corpus(tmp_path, limits=ReadLimits(memory_bytes=200_000_000)).read_all()
+    assert [document.text for document in corpus.documents] == ["One.", "Three."]
     (failure,) = corpus.failures
     assert failure.source.endswith("a.jsonl:2") and "memory" in failure.reason
 
 
 def test_a_line_that_gives_more_text_than_is_read_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "One."}\n' + json.dumps({"text": "x" * 200, "id": "long"}) + "\n")
-    corpus = read_corpus(tmp_path, limits=ReadLimits(max_chars=100))
-    assert [document.text for document in corpus] == ["One."]
+    corpus = read_corpus(tmp_path, limits=ReadLimits(max_chars=100)).read_all()
+    assert [document.text for document in corpus.documents] == ["One."]
     (failure,) = corpus.failures
     assert failure.document == "long" and "gives more text than is read" in failure.reason
 
