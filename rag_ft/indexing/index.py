@@ -192,17 +192,17 @@ class Index:
 
     def passages(self) -> Iterator[Passage]:
         """All passages in order."""
-        for number in range(len(self._generation.table)):
-            yield from self._generation.passages_of(number)
+        for position in range(len(self._generation.table)):
+            yield from self._generation.passages_of(position)
 
     def passages_of(self, document_id: str) -> list[Passage]:
         """The passages of a document, in order. Raises UsageError."""
-        return list(self._generation.passages_of(self._number(document_id)))
+        return list(self._generation.passages_of(self._position(document_id)))
 
     def passage_by_id(self, passage_id: str) -> Passage:
         """The passage with an id. Raises UsageError."""
-        number = self._generation.row_of.get(passage_id.rpartition("#")[0])
-        for passage in self._generation.passages_of(number) if number is not None else ():
+        position = self._generation.position_of.get(passage_id.rpartition("#")[0])
+        for passage in self._generation.passages_of(position) if position is not None else ():
             if passage.id == passage_id:
                 return passage
         raise UsageError(
@@ -219,7 +219,7 @@ class Index:
 
     def document(self, document_id: str) -> Document:
         """A document with its whole text. Raises UsageError."""
-        return self._generation.document(self._number(document_id))
+        return self._generation.document(self._position(document_id))
 
     def document_fingerprints(self) -> dict[str, str]:
         """Fingerprint of each document's content as it was indexed, by id."""
@@ -227,11 +227,11 @@ class Index:
 
     def document_fingerprint(self, document_id: str) -> str:
         """Fingerprint of a document's content as it was indexed. Raises UsageError."""
-        return self._generation.table[self._number(document_id)].fingerprint
+        return self._generation.table[self._position(document_id)].fingerprint
 
-    def _number(self, document_id: str) -> int:
-        (number,) = select_documents(self._generation, self.path, [document_id], None)
-        return number
+    def _position(self, document_id: str) -> int:
+        (position,) = select_documents(self._generation, self.path, [document_id], None)
+        return position
 
     # Searching
 
@@ -262,7 +262,7 @@ class Index:
         return Retriever(index=index, k=k, mode=mode or DEFAULT_MODE, where=where)
 
     def searcher(self) -> Searcher:
-        """Rankings by row number over the present state: what a retriever of your own would start from."""
+        """Rankings of row numbers over the present state: what a retriever of your own would start from."""
         return Searcher(self._generation, lambda: self.embedder)
 
     def visible_to(

@@ -1,4 +1,4 @@
-"""Question to ranked passages: dense, BM25, or both in one of two ways, as a langchain-core retriever."""
+"""Question to ranked passages: dense, BM25, or both combined in one of two ways, as a langchain-core retriever."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ DEFAULT_MODE: RetrievalMode = "blend"
 """Chosen by measurement: docs/retrieval.md."""
 
 FUSION_DEPTH = 100
-"""Passages of each ranking that are brought together, or k where that is more."""
+"""Passages of each ranking that are combined; k if that is more."""
 
 WORD_WEIGHT = 0.4
-"""Share of the words in a blend; between 0.3 and 0.5 the figures hardly move."""
+"""Weight of the BM25 score in a blend; results change little between 0.3 and 0.5."""
 
 
 @runtime_checkable
@@ -41,26 +41,24 @@ class Searchable(Protocol):
 
 
 class Retriever(BaseRetriever):
-    """Passages for a question, best first.
+    """Passages for a question, best first: `retrieve` gives hits, `invoke` and the rest of langchain's API documents.
 
-    `invoke` and its kin give langchain documents, `retrieve` gives hits.
-
-    dense: cosine of embeddings. bm25: shared words; needs no model. hybrid: reciprocal rank fusion of both.
-    blend: the weighted mean of both scores, each divided by the best of its ranking.
+    dense: cosine of embeddings. bm25: shared words; needs no model. hybrid: reciprocal rank fusion of both. blend: the
+    weighted mean of both scores, each divided by the best of its ranking.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     index: Searchable
     k: int = 3
-    """Passages for a question; more than there are gives all."""
+    """Number of passages per question; a k beyond the index gives all."""
     mode: RetrievalMode = DEFAULT_MODE
     where: dict[str, JsonValue] | None = None
-    """Only passages of documents that match: see `rag_ft.indexing.filters.Where`."""
+    """Filter on documents: see `rag_ft.indexing.filters.Where`."""
     rrf_k: Annotated[int, Field(ge=0)] = 60
-    """Constant of the reciprocal rank fusion; 60 as in the paper."""
+    """Constant of reciprocal rank fusion; 60 as in the paper."""
     word_weight: Annotated[float, Field(ge=0, le=1)] = WORD_WEIGHT
-    """Share of the words in a blend."""
+    """Weight of the BM25 score in a blend."""
 
     def __init__(self, **fields: Any) -> None:
         # Before pydantic, which would turn a UsageError into its own.
@@ -75,7 +73,7 @@ class Retriever(BaseRetriever):
         return self.retrieve_batch([query], k)[0]
 
     def retrieve_batch(self, queries: Sequence[str], k: int | None = None) -> list[list[Hit]]:
-        """`retrieve` for many questions, embedded together."""
+        """Retrieve for many questions, embedded together; one list of hits per question."""
         return self._search(queries, self.k if k is None else k, self.where, self.mode)
 
     def _search(
@@ -162,10 +160,10 @@ def _relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def fuse(rankings: Sequence[Sequence[Scored]], k: int, constant: int = 60) -> list[Scored]:
-    """Reciprocal rank fusion: a row scores the sum of 1 / (constant + rank) over the rankings that hold it.
+    """Reciprocal rank fusion: the score of a row is the sum of 1 / (constant + rank) over the rankings that hold it.
 
     Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank
-    learning methods", SIGIR 2009. Equal sums come in row order.
+    learning methods", SIGIR 2009. Equal sums are in row order.
     """
     sums: dict[int, float] = {}
     for ranking in rankings:
@@ -177,7 +175,7 @@ def fuse(rankings: Sequence[Sequence[Scored]], k: int, constant: int = 60) -> li
 
 
 def to_langchain(hit: Hit) -> LangchainDocument:
-    """A hit as langchain's document: the passage's place and score beside the metadata of its document."""
+    """Convert a hit to a langchain document, with its offsets, rank and score in the metadata."""
     passage = hit.passage
     metadata: dict[str, Any] = {
         **passage.metadata,

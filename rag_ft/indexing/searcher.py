@@ -76,8 +76,8 @@ class Searcher:
         where = as_filter(where)
         firsts = self._generation.firsts
         spans = [
-            np.arange(firsts[number], firsts[number + 1], dtype=np.int64)
-            for number, row in enumerate(self._generation.table)
+            np.arange(firsts[position], firsts[position + 1], dtype=np.int64)
+            for position, row in enumerate(self._generation.table)
             if matches(row, where)
         ]
         return np.concatenate([np.zeros(0, dtype=np.int64), *spans])

@@ -173,7 +173,7 @@ def test_rules_that_cannot_be_understood_stop_the_build_and_leave_the_index(tmp_
     docs = write(tmp_path / "docs", {"a.md": "One.", "hr/b.md": "Two."})
     before = Index.build(docs, tmp_path / "index", embedder=HashingEmbedder(), progress=False).fingerprint
     (docs / "hr" / "access.toml").write_text(text)
-    with pytest.raises(CorpusError, match=re.escape(str(docs / "hr" / "access.toml")) + ".*mend it"):
+    with pytest.raises(CorpusError, match=re.escape(str(docs / "hr" / "access.toml")) + ".*repair it"):
         Index.build(docs, tmp_path / "index", embedder=HashingEmbedder(), progress=False)
     assert Index.load(tmp_path / "index").fingerprint == before
 
@@ -251,7 +251,7 @@ def test_a_document_whose_label_is_wrong_is_refused_and_what_was_indexed_of_it_g
     again = build()
     assert list(again.documents()) == ["a.md"]
     assert [failure.reason[:40] for failure in again.build_report.failures][:1] == [
-        "has no valid 'access', which names the gr"[:40]
+        "has no valid 'access': it names the group"[:40]
     ]
 
 

@@ -134,7 +134,7 @@ def test_a_part_is_neither_changed_nor_verified_nor_widened(index, tmp_path):
 
 @pytest.mark.parametrize("groups", [["a b"], [3], [["x"]], ["ä"]])
 def test_groups_that_are_none_are_refused(index, groups):
-    with pytest.raises(UsageError, match="the access asked for names the group"):
+    with pytest.raises(UsageError, match="access names the group"):
         index.as_retriever(access=groups)
 
 

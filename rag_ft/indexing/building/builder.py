@@ -95,7 +95,7 @@ class GenerationBuilder:
     def take(self, document: Document, fingerprint: str, file: str = "") -> None:
         """Take a document that was read from a file; one that is unchanged is copied from the base."""
         self._files[document.id] = file if file != document.id else ""
-        before = self._base.row_of.get(document.id) if self._base is not None else None
+        before = self._base.position_of.get(document.id) if self._base is not None else None
         if self._copied is not None and before is not None and self._copied.table[before].fingerprint == fingerprint:
             self.chosen[document.id] = CopiedDocument(self._copied, before)
             self.unchanged += 1
@@ -113,9 +113,9 @@ class GenerationBuilder:
         """Carry over every document of the base that was not taken, except those in `refused`."""
         if self._copied is None:
             return
-        for number, row in enumerate(self._copied.table):
+        for position, row in enumerate(self._copied.table):
             if row.id not in self.chosen and row.id not in refused:
-                self.chosen[row.id] = CopiedDocument(self._copied, number)
+                self.chosen[row.id] = CopiedDocument(self._copied, position)
 
     def keep_unreadable(
         self, failures: Sequence[CorpusFailure], ceiling: Callable[[str], Label | None] = lambda file: None
@@ -132,35 +132,35 @@ class GenerationBuilder:
         ids = {failure.document for failure in unreadable if failure.document is not None}
         unnamed = [failure for failure in unreadable if failure.document is None]
         files, sources = {failure.file for failure in unnamed}, {failure.source for failure in unnamed}
-        for number, row in enumerate(self._base.table):
+        for position, row in enumerate(self._base.table):
             path = PurePosixPath(row.file or row.id)
             if (
                 row.id not in self.chosen
                 and row.id not in refused
                 and (row.id in ids or row.source in sources or not files.isdisjoint(map(str, (path, *path.parents))))
             ):
-                self._carry_over(self._base, number, ceiling(str(path)))
+                self._carry_over(self._base, position, ceiling(str(path)))
         self.embed_pending()
 
-    def _carry_over(self, base: Generation, number: int, ceiling: Label | None = None) -> None:
+    def _carry_over(self, base: Generation, position: int, ceiling: Label | None = None) -> None:
         """Keep a document as it was indexed, but with access no wider than `ceiling`.
 
         It is cut and embedded again if the other documents are.
         """
-        row = base.table[number]
+        row = base.table[position]
         self.kept.append(row.id)
         self._files[row.id] = row.file
         if ceiling is not None:
-            before = base.document(number)
+            before = base.document(position)
             with contextlib.suppress(UsageError):  # a document without a valid label is hidden already
                 document = labelled(before, ceiling)
                 if document is not before:
                     self.chosen[row.id] = self._stage(document, document_fingerprint(document))
                     return
         self.chosen[row.id] = (
-            CopiedDocument(self._copied, number)
+            CopiedDocument(self._copied, position)
             if self._copied is not None
-            else self._stage(base.document(number), row.fingerprint)
+            else self._stage(base.document(position), row.fingerprint)
         )
 
     def _stage(self, document: Document, fingerprint: str) -> StagedDocument:

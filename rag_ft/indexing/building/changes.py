@@ -105,7 +105,7 @@ def remove_documents(
         manifest = base.manifest
         writer = GenerationWriter(store, manifest, embedder=None, chunking=manifest.chunking, entry=manifest.embedder)
         with _abandoned_on_error(writer):
-            rest = [CopiedDocument(base, number) for number in range(len(base.table)) if number not in removed]
+            rest = [CopiedDocument(base, position) for position in range(len(base.table)) if position not in removed]
             store.commit(writer.write(rest, manifest.kind_choice))
     return removal_report(base, removed, dry_run=False)
 
@@ -116,14 +116,14 @@ def select_documents(
     """Numbers in the table of the documents with these ids, or of those that match a filter. Raises UsageError."""
     if ids is not None:
         for name in ids:
-            if name not in generation.row_of:
+            if name not in generation.position_of:
                 raise UsageError(
                     f"the index at {index_path} has no document {name!r}: 'rag-ft index info --documents' lists them"
                 )
-        return {generation.row_of[name] for name in ids}
+        return {generation.position_of[name] for name in ids}
     assert where is not None
     where = as_filter(where)
-    matching = {number for number, row in enumerate(generation.table) if matches(row, where)}
+    matching = {position for position, row in enumerate(generation.table) if matches(row, where)}
     if not matching:
         raise UsageError(f"no document of the index at {index_path} matches {where}: nothing was removed")
     return matching
@@ -131,7 +131,7 @@ def select_documents(
 
 def removal_report(generation: Generation, removed: set[int], *, dry_run: bool) -> RemovalReport:
     """Report what a removal of these documents does."""
-    rows = [generation.table[number] for number in sorted(removed)]
+    rows = [generation.table[position] for position in sorted(removed)]
     passages = sum(row.passages for row in rows)
     return RemovalReport(
         dry_run=dry_run,
@@ -268,7 +268,7 @@ def _build_report(
         added=tuple(builder.added),
         changed=tuple(builder.changed),
         unchanged=builder.unchanged,
-        removed=tuple(sorted(set(base.row_of if base else ()) - set(builder.chosen))),
+        removed=tuple(sorted(set(base.position_of if base else ()) - set(builder.chosen))),
         kept=tuple(builder.kept),
         passages=manifest.counts.passages,
         passages_embedded=builder.embedded,

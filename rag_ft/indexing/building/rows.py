@@ -48,26 +48,26 @@ class DocumentRows(Protocol):
 class CopiedDocument:
     """A document of the former generation, copied byte for byte."""
 
-    def __init__(self, base: Generation, number: int) -> None:
+    def __init__(self, base: Generation, position: int) -> None:
         self._base = base
-        self._number = number
-        self._first, self._end = int(base.firsts[number]), int(base.firsts[number + 1])
+        self._position = position
+        self._first, self._end = int(base.firsts[position]), int(base.firsts[position + 1])
 
     @property
     def row(self) -> TableRow:
         """Its row in the table."""
-        return self._base.table[self._number]
+        return self._base.table[self._position]
 
     @property
     def line_bytes(self) -> int:
         """Bytes of its lines."""
-        document = self._base.documents.lengths(self._number, self._number + 1)
+        document = self._base.documents.lengths(self._position, self._position + 1)
         return int(document.sum()) + int(self._base.passages.lengths(self._first, self._end).sum())
 
     def document_line(self) -> DocumentLines:
         """Its line in the file of documents."""
-        documents, number = self._base.documents, self._number
-        return DocumentLines(documents.raw(number, number + 1), documents.lengths(number, number + 1))
+        documents, position = self._base.documents, self._position
+        return DocumentLines(documents.raw(position, position + 1), documents.lengths(position, position + 1))
 
     def passage_lines(self) -> DocumentLines:
         """Its lines in the file of passages."""
