@@ -221,9 +221,9 @@ def _foreign_at_top(folder: Path) -> Path | None:
     return None
 
 
-def _foreign_in(folder: Path, own: _OwnPaths) -> list[Path]:
+def _foreign_in(folder: Path, paths: _OwnPaths) -> list[Path]:
     """Entries of a folder of ours that this program did not write; links are not followed. Raises OSError."""
-    return sorted(path for path, ours in _walk(folder, own) if not ours)
+    return sorted(path for path, ours in _walk(folder, paths) if not ours)
 
 
 def foreign_in_index(folder: Path) -> list[Path]:
@@ -273,8 +273,8 @@ def remove_journal(folder: Path, *, inside: Path, keep: str = "") -> None:
 _NOTHING = re.compile(r"(?!)")
 
 
-def _remove_own(folder: Path, inside: Path, own: _OwnPaths) -> None:
-    contents = list(_walk(folder, own))
+def _remove_own(folder: Path, inside: Path, paths: _OwnPaths) -> None:
+    contents = list(_walk(folder, paths))
     if all(ours for _, ours in contents):
         remove_tree(folder, inside=inside, ignore_errors=os.name == "nt")
         return
@@ -286,15 +286,15 @@ def _remove_own(folder: Path, inside: Path, own: _OwnPaths) -> None:
             path.rmdir()
 
 
-def _walk(folder: Path, own: _OwnPaths, inner: str = "") -> Iterator[tuple[Path, bool]]:
+def _walk(folder: Path, paths: _OwnPaths, inner: str = "") -> Iterator[tuple[Path, bool]]:
     """Yield each entry below a folder of ours, and whether it is ours; folders come first, foreign ones stay closed."""
     for path in sorted(folder.iterdir()):
         name = inner + path.name
         real = is_real_folder(path)
-        ours = (own.folders if real else own.files).fullmatch(name) is not None
+        ours = (paths.folders if real else paths.files).fullmatch(name) is not None
         yield path, ours
         if ours and real:
-            yield from _walk(path, own, f"{name}/")
+            yield from _walk(path, paths, f"{name}/")
 
 
 def unfinished_manifests(folder: Path) -> list[Path]:
