@@ -357,7 +357,7 @@ def damaged(tmp_path):
         "old.docx": (b"\xd0\xcf\x11\xe0" + b"\0" * 100, "is encrypted, or an old .doc"),
         "no.epub": (data, "is damaged"),
         "secret.pdf": (encrypted.getvalue(), "is encrypted: save a copy without a password"),
-        "no.pdf": (b"%PDF-1.4 nothing", "is not a PDF that can be read"),
+        "no.pdf": (b"%PDF-1.4 nothing", "is not a readable PDF"),
         "lines.jsonl": (b'{"text": "ok"}\n{broken\n[1]\n{"title": "x"}\n', "is not JSON"),
         "empty.jsonl": (b" \n", "is empty"),
         "latin.jsonl": (b'{"text": "caf\xe9"}\n', "is not UTF-8"),
@@ -377,7 +377,7 @@ def test_each_damaged_file_is_told_and_the_others_go_on(tmp_path):
     for name, (_, reason) in expected.items():
         assert any(source.startswith(name) and reason in said for source, said in told), (name, told)
     assert [s for s, _ in told if s.startswith("lines")] == ["lines.jsonl:2", "lines.jsonl:3", "lines.jsonl:4"]
-    assert ("blank.pdf", "has no text layer (scanned pages?): recognise its text first") in told
+    assert ("blank.pdf", "has no text layer (scanned pages?): run text recognition (OCR) on it first") in told
     reasons(contents)
 
 

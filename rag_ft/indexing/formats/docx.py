@@ -1,4 +1,4 @@
-"""DOCX: the XML that python-docx opens, with what python-docx itself passes over."""
+"""DOCX: the XML that python-docx opens, including parts that python-docx itself skips."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rag_ft.schema import Metadata
 _DOCX_HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _TRANSPARENT = frozenset(_WORD + name for name in ("sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo"))
-# Moved away, the pronunciation of ruby text, and text boxes, which come after their paragraph.
+# Moved or deleted text, the pronunciation of ruby text, and text boxes, which come after their paragraph.
 _NOT_IN_LINE = frozenset(_WORD + name for name in ("moveFrom", "del", "rt", "pPr", "txbxContent", "sdtPr"))
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 
 
 def read_docx(data: bytes) -> Extracted:
-    """The paragraphs, headings, lists, tables and text boxes of a document, with its title and author."""
+    """Read paragraphs, headings, lists, tables and text boxes of a document, with its title and author."""
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise Unreadable("is encrypted, or an old .doc: save a copy as .docx without a password")
     open_zip(data).close()
@@ -34,13 +34,14 @@ def read_docx(data: bytes) -> Extracted:
     builder = BlockBuilder(blocks)
     _add_docx(document.element.body, builder, style_of)
     builder.end()
-    said = document.core_properties
-    metadata: Metadata = {"author": said.author} if said.author and said.author != "python-docx" else {}
-    return blocks.extracted(said.title or "", metadata)
+    properties = document.core_properties
+    author = properties.author
+    metadata: Metadata = {"author": author} if author and author != "python-docx" else {}
+    return blocks.extracted(properties.title or "", metadata)
 
 
 def _style_names(styles: Any) -> Callable[[Any], str]:
-    """The name of a paragraph's style, as python-docx finds it, which looks through all of them for each paragraph."""
+    """A function for the name of a paragraph's style, as python-docx finds it, but without a search per paragraph."""
     names: dict[str, str] = {}
     default = ""
     for style in styles.iterchildren(_WORD + "style"):
@@ -51,8 +52,9 @@ def _style_names(styles: Any) -> Callable[[Any], str]:
 
 
 def _add_docx(element: Any, builder: BlockBuilder, style_of: Callable[[Any], str]) -> None:
-    """The paragraphs and tables of a body, cell or text box, as all tracked changes leave them. python-docx passes over
-    what stands in content controls and insertions.
+    """Add the paragraphs and tables of a body, cell or text box, with all tracked changes accepted.
+
+    python-docx skips content controls and insertions.
     """
     open_list = ""  # the kind of the list whose items are being read
     for part in _docx_parts(element):
@@ -76,8 +78,8 @@ def _add_docx(element: Any, builder: BlockBuilder, style_of: Callable[[Any], str
             builder.put(" ".join(text.split()))
             builder.close("item")
         elif not kind:
-            found = _DOCX_HEADING.match(style)
-            builder.put(text, int(found[1]) if found else 1 if style == "Title" else 0)
+            heading = _DOCX_HEADING.match(style)
+            builder.put(text, int(heading[1]) if heading else 1 if style == "Title" else 0)
         for box in part.iter(_WORD + "txbxContent"):
             if next(box.iterancestors(_FALLBACK, _WORD + "txbxContent"), None) is None:
                 _add_docx(box, builder, style_of)
@@ -95,14 +97,14 @@ def _docx_parts(element: Any) -> Iterator[Any]:
 
 
 def _is_placeholder(control: Any) -> bool:
-    """Whether a content control says "Click here to enter text" and nothing of its own."""
+    """Whether a content control only shows its prompt, such as "Click here to enter text"."""
     return control.find(f"{_WORD}sdtPr/{_WORD}showingPlcHdr") is not None
 
 
 def _docx_table(table: Any, builder: BlockBuilder, style_of: Callable[[Any], str]) -> None:
-    """A cell that goes over several columns is one, its text once; over several rows its text is said in each."""
+    """Add a table: the text of a cell that spans columns comes once, of one that spans rows once per row."""
     builder.open("table")
-    above: dict[int, str] = {}  # by column, the paragraphs of the cell that goes on in the rows below
+    above: dict[int, str] = {}  # by column, the text of the cell that continues in the rows below
     for row in _docx_parts(table):
         if row.tag != _WORD + "tr":
             continue
@@ -125,8 +127,8 @@ def _docx_table(table: Any, builder: BlockBuilder, style_of: Callable[[Any], str
 
 
 def _docx_number(element: Any, path: str, default: int) -> int:
-    found = element.find("/".join(_WORD + name for name in path.split("/")))
-    value = found.get(_WORD + "val", "") if found is not None else ""
+    node = element.find("/".join(_WORD + name for name in path.split("/")))
+    value = node.get(_WORD + "val", "") if node is not None else ""
     return int(value) if value.isdecimal() else default
 
 

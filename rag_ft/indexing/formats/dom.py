@@ -1,4 +1,4 @@
-"""Elements of HTML, as selectolax parses it → blocks: all visible text, whatever it is for."""
+"""HTML elements, as selectolax parses them → blocks: all visible text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_TEXT = frozenset({"script", "style", "noscript", "template", "head", "svg", 
 
 
 def dom_blocks(root: Any, blocks: Blocks | None = None, *, skip: Set[str] = frozenset()) -> Blocks:
-    """All visible text of a page or of a part of it, less the elements to skip, added to the blocks."""
+    """Add all visible text of a page or a part of it to the blocks, except elements in `skip`."""
     blocks = Blocks() if blocks is None else blocks
     builder = BlockBuilder(blocks)
     if root is not None:
@@ -28,10 +28,10 @@ def dom_blocks(root: Any, blocks: Blocks | None = None, *, skip: Set[str] = froz
 
 
 def add_dom(root: Any, builder: BlockBuilder, skip: Set[str] = frozenset()) -> None:
-    """The same, for an element in the middle of a builder."""
+    """Add all visible text of an element to a document that is being built."""
     frames = _layout_tables(root) if root.css_first("table") is not None else set()
-    stack: list[Any] = [root]  # elements to read, and the kinds to close on the way; pages nest too deep to recurse
-    layouts: list[bool] = []  # for each open table: are its cells the columns of the page, not data?
+    stack: list[Any] = [root]  # elements to read and kinds to close; pages nest too deeply for recursion
+    layouts: list[bool] = []  # for each open table: does it lay out the page instead of holding data?
     while stack:
         node = stack.pop()
         if isinstance(node, str):
@@ -59,9 +59,7 @@ def add_dom(root: Any, builder: BlockBuilder, skip: Set[str] = frozenset()) -> N
 
 
 def _layout_tables(root: Any) -> set[int]:
-    """Ids of the tables that hold a table or a title: the innermost open one where such a thing begins, and with it
-    each table around, which holds that table.
-    """
+    """Ids of tables that contain a table or a title: they lay out the page and hold no data."""
     frames: set[int] = set()
     tables: list[int] = []
     stack: list[Any] = [root]

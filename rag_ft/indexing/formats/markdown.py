@@ -1,4 +1,4 @@
-"""Markdown by markdown-it, front matter by PyYAML, and the HTML that stands in between."""
+"""Markdown by markdown-it, with front matter by PyYAML and embedded HTML."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*(?:\r?\n|\
 
 
 def read_markdown(data: bytes) -> Extracted:
-    """The text of a page below its front matter, which becomes the metadata."""
+    """Read the text of a page; its front matter becomes the metadata."""
     text, encoding = decode(data)
     metadata = noted(encoding)
-    found = _FRONT_MATTER.match(text)
-    if found:
-        metadata |= _front_matter(found[1])
-        text = text[found.end() :]
+    front_matter = _FRONT_MATTER.match(text)
+    if front_matter:
+        metadata |= _front_matter(front_matter[1])
+        text = text[front_matter.end() :]
     blocks = Blocks()
     _markdown_blocks(text, blocks)
     title = metadata.get("title")
@@ -30,10 +30,10 @@ def read_markdown(data: bytes) -> Extracted:
 
 
 _MAX_ALIASES = 10
-"""In front matter: n of them let a text grow to e^(n/e) times its size, here 40; 80 of them fill the memory."""
+"""Maximum aliases in front matter: n of them can grow a text e^(n/e) times, here 40 times; 80 fill the memory."""
 
 _DEEPEST = 50
-"""Levels of front matter: the parser's time grows with their square."""
+"""Maximum nesting of front matter: the parser's time grows with its square."""
 
 _TOO_DEEP = "nested too deeply, or within itself"
 
@@ -54,7 +54,7 @@ def _front_matter(text: str) -> Metadata:
     Loader.add_constructor("tag:yaml.org,2002:timestamp", Loader.date_or_text)
     try:
         aliases = depth = nodes = 0
-        for event in yaml.parse(text, yaml.SafeLoader):  # read as it is asked for: what is too much ends it
+        for event in yaml.parse(text, yaml.SafeLoader):  # parsed lazily, so that excess stops it early
             aliases += isinstance(event, yaml.AliasEvent)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if aliases > _MAX_ALIASES:
@@ -68,8 +68,8 @@ def _front_matter(text: str) -> Metadata:
         return {str(key): json_value(value) for key, value in loaded.items()} if isinstance(loaded, dict) else {}
     except RecursionError:
         return {"front_matter_error": _TOO_DEEP}
-    except Exception as error:  # beside YAMLError what the constructors raise: ValueError, KeyError, AttributeError
-        # Broken front matter is no reason to lose the page below it.
+    except Exception as error:  # YAMLError, and ValueError, KeyError or AttributeError of constructors
+        # The page is kept even if its front matter is broken.
         return {"front_matter_error": (str(error).splitlines() or ["unreadable"])[0]}
 
 
@@ -121,10 +121,10 @@ def _inline(tokens: list[Any]) -> str:
             parts.append(" ")
         elif token.type == "hardbreak":
             parts.append("\n")
-    # By hand: a pattern would try each blank of a long run again to its end.
+    # Not by a pattern, which would take quadratic time on a long run of spaces.
     lines = "".join(parts).split("\n")
-    for number in range(1, len(lines)):
-        lines[number - 1], lines[number] = lines[number - 1].rstrip(" "), lines[number].lstrip(" ")
+    for i in range(1, len(lines)):
+        lines[i - 1], lines[i] = lines[i - 1].rstrip(" "), lines[i].lstrip(" ")
     return "\n".join(lines)
 
 
@@ -135,7 +135,7 @@ _PART_OF_TABLE = re.compile(r"\s*</?(?:t[rdh]|tbody|thead|tfoot)\b", re.IGNORECA
 def _html_fragment(html: str, builder: BlockBuilder) -> None:
     from selectolax.lexbor import LexborHTMLParser
 
-    # An empty line ends Markdown's HTML, within a table too, and outside of one its rows and cells are no tags.
+    # An empty line ends an HTML block even within a table; outside a table, rows and cells would not be parsed.
     body = LexborHTMLParser("<table>" + html if _PART_OF_TABLE.match(html) else html).body
     if body is not None:
         add_dom(body, builder)

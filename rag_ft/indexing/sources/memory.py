@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def documents_in_memory(documents: Iterable[Any]) -> Iterator[CorpusEvent]:
     """Yield documents as they are and langchain documents converted; anything else is a failure."""
     pieces: dict[str, int] = {}
-    for number, document in enumerate(documents, start=1):
+    for position, document in enumerate(documents, start=1):
         if isinstance(document, Document):
             yield ReadDocument(document)
         elif isinstance(getattr(document, "page_content", None), str):
-            name = document.id or _piece_name(document, number, pieces)
-            shown = str(document.id or document.metadata.get("source") or f"document {number}")
+            name = document.id or _piece_name(document, position, pieces)
+            shown = str(document.id or document.metadata.get("source") or f"document {position}")
             if not document.page_content.strip():
                 yield failure(shown, "holds no text", "", name)
                 continue
@@ -34,7 +34,7 @@ def documents_in_memory(documents: Iterable[Any]) -> Iterator[CorpusEvent]:
                 continue
             yield ReadDocument(converted)
         else:
-            yield failure(f"document {number}", f"is a {type(document).__name__}, not a langchain document", "")
+            yield failure(f"document {position}", f"is a {type(document).__name__}, not a langchain document", "")
 
 
 def _why_no_document(error: ValidationError | RecursionError) -> str:
@@ -43,14 +43,14 @@ def _why_no_document(error: ValidationError | RecursionError) -> str:
     return first_problem(error)
 
 
-def _piece_name(document: LangchainDocument, number: int, pieces: dict[str, int]) -> str:
+def _piece_name(document: LangchainDocument, position: int, pieces: dict[str, int]) -> str:
     """Name a document that has no id, by its source and its page, row or start.
 
     Loaders give one document per page or row of a file and splitters one per piece, all with the file's source. Names
     that would still be equal are counted in `pieces`, from the second on.
     """
     fields = langchain_fields(document.metadata)
-    name = fields.source or f"document-{number}"
+    name = fields.source or f"document-{position}"
     name += f"#page={fields.page}" if fields.page is not None else ""
     for field, word in (("row", "row"), ("start_index", "start")):
         value = document.metadata.get(field)

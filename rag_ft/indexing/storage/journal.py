@@ -103,7 +103,7 @@ class Journal:
         return not named
 
     def _read(self, path: Path, digest: str) -> NDArray[Any]:
-        """Map a block after comparing its checksum, before any byte is interpreted. Raises IndexCorruptError, OSError."""
+        """Map a block, its checksum compared before any byte is interpreted. Raises IndexCorruptError, OSError."""
         start = len(array_header((1,), self._type))
         rows, rest = divmod(regular_size(path) - start, self._type.itemsize)
         if path.is_symlink() or rows < 1 or rest:

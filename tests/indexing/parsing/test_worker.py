@@ -37,7 +37,7 @@ def child_that(monkeypatch, code):
         "import os, socket, sys, time; sys.path[:] = sys.argv[2:]; from rag_ft.indexing.parsing import child, wire\n"
         "def run(request, data):\n" + "".join(f"    {line}\n" for line in code.splitlines()) + "    return []\n"
         "child._answers = run\n"
-        "child.main(int(sys.argv[1]))"
+        "child.serve_requests(int(sys.argv[1]))"
     )
     monkeypatch.setattr(worker_module, "_START", start)
 
@@ -152,7 +152,7 @@ def test_a_crash_that_an_earlier_file_may_have_caused_is_tried_again_in_a_fresh_
         ("return [(wire.Reply(kind='document', metadata={'a': 'b' * 9_000_000}), 'a')]", "more of itself than is read"),
         (
             "header = b'{\"kind\": \"other\"}'; wire.write_frame(os.fdopen(out, 'wb'), header); time.sleep(9)",
-            "nothing that can be",
+            "an invalid reply",
         ),
     ],
 )
@@ -197,7 +197,7 @@ def test_headings_and_pages_must_lie_in_the_text():
 def test_where_no_process_can_be_started_one_sentence_says_so(monkeypatch, tmp_path):
     (tmp_path / "a.txt").write_text("Text.")
     monkeypatch.setattr(worker_module.sys, "executable", "/no/such/python")
-    with pytest.raises(CorpusError, match=r"read in a process of their own, and none can be started here \(.*No such"):
+    with pytest.raises(CorpusError, match=r"read in a separate process, which cannot be started here \(.*No such"):
         list(read_corpus(tmp_path))
     monkeypatch.setattr(worker_module.sys, "executable", "")
     with pytest.raises(CorpusError, match="does not say where its program is"):
