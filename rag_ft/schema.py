@@ -153,7 +153,7 @@ class Provenance(Record):
     mode: str
     reading: str
     index_path: str = ""
-    """Where the index was when the answer was given."""
+    """Path of the index when the answer was given."""
 
 
 class Answer(Record):

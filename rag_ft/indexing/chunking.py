@@ -26,7 +26,7 @@ CHUNKING_RULES = 2
 
 
 class ChunkingConfig(BaseModel):
-    """How documents are cut into passages."""
+    """Settings for cutting documents into passages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +51,7 @@ class _Unit(NamedTuple):
 
 
 def passage_text(passage: Passage) -> str:
-    """What is embedded and searched by words: the document's title, then the passage."""
+    """The text of a passage that is embedded and searched by words: the document's title, then the passage."""
     return f"{passage.title}\n{passage.text}" if passage.title else passage.text
 
 

@@ -44,9 +44,9 @@ class CorpusContents:
 
     documents: list[Document] = field(default_factory=list)
     failures: list[CorpusFailure] = field(default_factory=list)
-    """What should have been read and could not."""
+    """Files, lines and documents that should have been read and could not."""
     skipped: list[SkippedFile] = field(default_factory=list)
-    """What was left out on purpose: hidden files, other kinds of files."""
+    """Files and folders that were left out on purpose: hidden, of another kind, or read already."""
 
 
 class Corpus:
@@ -65,7 +65,7 @@ class Corpus:
         limits: ReadLimits | None = None,
     ) -> None:
         self.name = name
-        """Where the documents come from, for messages."""
+        """Name of the source, for messages."""
         self.root = root
         """The corpus folder or the one file; None for documents in memory."""
         self._rules = AccessRules()

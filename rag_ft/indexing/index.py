@@ -143,7 +143,7 @@ class Index:
 
     @property
     def build_report(self) -> BuildReport | None:
-        """What the `build` that made this object did; None for an index that was loaded."""
+        """Report of the `build` that made this object; None for an index that was loaded."""
         return self._build_report
 
     @property
@@ -153,7 +153,7 @@ class Index:
 
     @property
     def chunking(self) -> ChunkingConfig:
-        """How the documents were cut."""
+        """Settings with which the documents were cut."""
         return ChunkingConfig.stored(self.manifest.chunking)
 
     @property

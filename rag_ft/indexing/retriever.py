@@ -34,7 +34,7 @@ WORD_WEIGHT = 0.4
 
 @runtime_checkable
 class Searchable(Protocol):
-    """What a retriever needs of an index."""
+    """An index as a retriever needs it."""
 
     def searcher(self) -> Searcher:
         """Rankings over the present state of the index."""

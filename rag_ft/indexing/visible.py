@@ -64,7 +64,7 @@ class VisibleVectors(VectorIndex):
 
 
 class VisibleGeneration(Generation):
-    """What an audience may read of a generation, with the interface of the whole one."""
+    """The part of a generation that an audience may read, with the interface of the whole one."""
 
     def __init__(self, parts: VisibleParts, audience: Audience) -> None:
         whole = parts.whole

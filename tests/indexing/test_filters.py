@@ -75,7 +75,7 @@ def test_what_metadata_holds_as_text_or_list_is_compared_as_that(index, where, n
     [
         ("topic=a", "the filter is 'topic=a': give values by field"),
         ([("topic", "a")], "give values by field"),
-        ({3: "a"}, "a field of a filter is 3"),
+        ({3: "a"}, "a field of the filter is 3"),
         ({"a": [object]}, "the filter of 'a' is <class 'object'>: give text"),
         ({"a": np.int64(3)}, "give text, a number"),
     ],

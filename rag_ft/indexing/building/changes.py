@@ -60,11 +60,11 @@ def build_index(
         bar = Progress(progress)
         builder = _generation_builder(store, base, embedder, chunking, bar)
         with _abandoned_on_error(builder):
-            rest = _take_all(builder, corpus, bar)
-            builder.keep_unreadable(rest.failures, corpus.ceiling)
-            _refuse_nothing(builder, corpus.name, rest)
+            unread = _take_all(builder, corpus, bar)
+            builder.keep_unreadable(unread.failures, corpus.ceiling)
+            _refuse_nothing(builder, corpus.name, unread)
             manifest = _commit(store, builder, base, kind)
-    return _build_report(builder, rest, base, manifest, started)
+    return _build_report(builder, unread, base, manifest, started)
 
 
 def add_documents(
@@ -86,11 +86,11 @@ def add_documents(
         bar = Progress(progress)
         builder = _generation_builder(store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), bar)
         with _abandoned_on_error(builder):
-            rest = _take_all(builder, corpus, bar)
-            _refuse_nothing(builder, corpus.name, rest)
-            builder.keep_others({failure.document for failure in rest.failures if failure.refused})
+            unread = _take_all(builder, corpus, bar)
+            _refuse_nothing(builder, corpus.name, unread)
+            builder.keep_others({failure.document for failure in unread.failures if failure.refused})
             manifest = _commit(store, builder, base, base.manifest.kind_choice)
-    return _build_report(builder, rest, base, manifest, started)
+    return _build_report(builder, unread, base, manifest, started)
 
 
 def remove_documents(
@@ -208,16 +208,16 @@ def _generation_builder(
 
 
 @dataclass
-class _Rest:
-    """What a corpus gave beside documents."""
+class _Unread:
+    """Failures and skipped files of a corpus."""
 
     failures: list[CorpusFailure] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
 
 
-def _take_all(builder: GenerationBuilder, corpus: Corpus, bar: Progress) -> _Rest:
+def _take_all(builder: GenerationBuilder, corpus: Corpus, bar: Progress) -> _Unread:
     """Take every document of a corpus into the new generation, and embed what is new."""
-    rest = _Rest()
+    unread = _Unread()
     # Closed here: the traceback of an error keeps this frame, and with it the process that reads.
     with bar, closing(corpus.events()) as events:
         bar.stage("embedding passages")
@@ -225,18 +225,18 @@ def _take_all(builder: GenerationBuilder, corpus: Corpus, bar: Progress) -> _Res
             if isinstance(event, ReadDocument):
                 builder.take(event.document, document_fingerprint(event.document), event.file)
             elif isinstance(event, CorpusFailure):
-                rest.failures.append(event)
+                unread.failures.append(event)
             else:
-                rest.skipped.append(event)
+                unread.skipped.append(event)
         builder.embed_pending()
-    return rest
+    return unread
 
 
-def _refuse_nothing(builder: GenerationBuilder, name: str, rest: _Rest) -> None:
+def _refuse_nothing(builder: GenerationBuilder, name: str, unread: _Unread) -> None:
     """Raise CorpusError if a corpus gave no document at all."""
     if builder.chosen:
         return
-    failures = _failures(rest, builder)
+    failures = _failures(unread, builder)
     if failures:
         first = failures[0]
         raise CorpusError(
@@ -246,8 +246,8 @@ def _refuse_nothing(builder: GenerationBuilder, name: str, rest: _Rest) -> None:
     raise CorpusError(f"{name} holds no document: give a folder with texts, PDF, DOCX, HTML or EPUB files")
 
 
-def _failures(rest: _Rest, builder: GenerationBuilder) -> list[Failure]:
-    return [*(Failure(failure.source, failure.reason) for failure in rest.failures), *builder.failures]
+def _failures(unread: _Unread, builder: GenerationBuilder) -> list[Failure]:
+    return [*(Failure(failure.source, failure.reason) for failure in unread.failures), *builder.failures]
 
 
 def _commit(store: IndexStore, builder: GenerationBuilder, base: Generation | None, kind: IndexKindChoice) -> Manifest:
@@ -262,7 +262,7 @@ def _commit(store: IndexStore, builder: GenerationBuilder, base: Generation | No
 
 
 def _build_report(
-    builder: GenerationBuilder, rest: _Rest, base: Generation | None, manifest: Manifest, started: float
+    builder: GenerationBuilder, unread: _Unread, base: Generation | None, manifest: Manifest, started: float
 ) -> BuildReport:
     return BuildReport(
         added=tuple(builder.added),
@@ -272,7 +272,7 @@ def _build_report(
         kept=tuple(builder.kept),
         passages=manifest.counts.passages,
         passages_embedded=builder.embedded,
-        failures=tuple(_failures(rest, builder)),
-        skipped=tuple(Failure(skipped.source, skipped.reason) for skipped in rest.skipped),
+        failures=tuple(_failures(unread, builder)),
+        skipped=tuple(Failure(skipped.source, skipped.reason) for skipped in unread.skipped),
         seconds=round(time.monotonic() - started, 3),
     )

@@ -25,7 +25,7 @@ class DocumentLines(NamedTuple):
 
 
 class DocumentRows(Protocol):
-    """What a generation's files hold of one document."""
+    """One document's share of a generation's files."""
 
     @property
     def row(self) -> TableRow:

@@ -150,7 +150,7 @@ class GenerationWriter:
         return vectors, keys
 
     def _texts(self, table: Sequence[TableRow]) -> Iterator[str]:
-        """What is embedded and indexed of each passage, in order."""
+        """The passages as they are embedded and searched by words, in order."""
         return passage_texts(self.folder / PASSAGES, table)
 
     def _recall_queries(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

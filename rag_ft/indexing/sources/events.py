@@ -1,4 +1,4 @@
-"""What reading a corpus yields, one event at a time: a document, a failure, or a file that was left out."""
+"""Events that reading a corpus yields: a document, a failure, or a file that was left out."""
 
 from __future__ import annotations
 

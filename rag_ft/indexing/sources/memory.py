@@ -60,7 +60,7 @@ def _piece_name(document: LangchainDocument, position: int, pieces: dict[str, in
 
 
 class LangchainFields(NamedTuple):
-    """What a langchain document's metadata says about the document itself; empty or None if it says nothing."""
+    """Title, source and page from a langchain document's metadata; empty or None if missing."""
 
     title: str
     source: str

@@ -147,7 +147,7 @@ def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
 
 
 def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
-    """What is embedded of each passage of a passage file, in order."""
+    """The passages of a passage file as they are embedded and searched by words, in order."""
     with reading(path), path.open("rb") as file:
         for row in table:
             for _ in range(row.passages):

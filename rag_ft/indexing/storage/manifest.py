@@ -61,7 +61,7 @@ class FileEntry(Record):
 
 
 class Counts(Record):
-    """How much the index holds."""
+    """Numbers of documents and passages in the index."""
 
     documents: Count
     passages: Count

@@ -278,7 +278,7 @@ def test_a_second_writer_is_told_that_the_index_is_being_written(path):
     ("code", "message"),
     [
         ("ENOSPC", "the disk of .*index is full: free some space"),
-        ("EACCES", "no permission to use .*allow it"),
+        ("EACCES", "no permission to use .*change its permissions"),
     ],
 )
 def test_file_system_errors_name_the_cause_and_leave_the_former_index(path, monkeypatch, code, message):
