@@ -21,7 +21,7 @@ from rag_ft.indexing.sources.events import (
     CorpusFailure,
     ReadDocument,
     SkippedFile,
-    failure,
+    corpus_failure,
     printable,
 )
 from rag_ft.indexing.sources.file import SourceFile
@@ -94,7 +94,7 @@ class Corpus:
                 document = event.document
                 if document.id in seen:
                     reason = f"has the id {document.id!r} of an earlier document"
-                    yield failure(document.source or document.id, reason, event.file, document.id)
+                    yield corpus_failure(document.source or document.id, reason, event.file, document.id)
                     continue
                 seen.add(document.id)
                 yield self._with_access(event)
@@ -122,7 +122,7 @@ class Corpus:
             labels.append(label_of(document.metadata))
             document = labelled(document, reduce(narrowed, labels))
         except UsageError as error:
-            return failure(source, str(error), read.file, document.id, refused=True)
+            return corpus_failure(source, str(error), read.file, document.id, refused=True)
         if document.metadata.get(ACCESS) == [] and () not in labels:
             logger.warning(
                 "%s: its own access and what matches it in %s have no group in common: only an administrator may read"

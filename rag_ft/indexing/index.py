@@ -11,10 +11,10 @@ from rag_ft.errors import IndexMismatchError, UsageError, WeightsError
 from rag_ft.indexing.access import Audience, audience
 from rag_ft.indexing.building.changes import (
     LOCK_TIMEOUT_S,
-    add_documents,
+    add_to_index,
     build_index,
     removal_report,
-    remove_documents,
+    remove_from_index,
     select_documents,
 )
 from rag_ft.indexing.building.copying import copy_index
@@ -306,7 +306,7 @@ class Index:
         not left to those who could read it before. Raises CorpusError, UsageError, IndexLockedError, IndexStoreError.
         """
         self._check_whole()
-        report = add_documents(
+        report = add_to_index(
             self._store,
             source,
             embedder=self.embedder,
@@ -340,7 +340,7 @@ class Index:
         if dry_run:
             removed = select_documents(self._generation, self.path, wanted, where)
             return removal_report(self._generation, removed, dry_run=True)
-        report = remove_documents(self._store, wanted, where, lock_timeout_s=lock_timeout_s)
+        report = remove_from_index(self._store, wanted, where, lock_timeout_s=lock_timeout_s)
         self._generation = open_generation(self._store, verify="none")
         return report
 

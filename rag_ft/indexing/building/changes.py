@@ -67,7 +67,7 @@ def build_index(
     return _build_report(builder, unread, base, manifest, started)
 
 
-def add_documents(
+def add_to_index(
     store: IndexStore,
     source: Source,
     *,
@@ -93,7 +93,7 @@ def add_documents(
     return _build_report(builder, unread, base, manifest, started)
 
 
-def remove_documents(
+def remove_from_index(
     store: IndexStore, ids: Sequence[str] | None, where: Where | None, *, lock_timeout_s: float
 ) -> RemovalReport:
     """Erase documents by id or by filter: see `Index.remove`."""

@@ -133,7 +133,7 @@ class Staging:
                 file.close()
 
 
-class Span(NamedTuple):
+class ByteSpan(NamedTuple):
     """Start and end of some bytes in a file."""
 
     start: int
@@ -145,8 +145,8 @@ class StagedDocument:
     """A document that was cut in this run; its lines are in the staging files, its vectors are known by key."""
 
     row: TableRow
-    document: Span
-    passages: Span
+    document: ByteSpan
+    passages: ByteSpan
     lengths: list[int]
     """Length of each passage's line in bytes."""
     keys: list[bytes]
@@ -174,14 +174,14 @@ class StagedDocument:
             keys[row] = np.frombuffer(key, dtype=np.uint8)
 
 
-def append_span(file: IO[bytes], data: bytes) -> Span:
+def append_span(file: IO[bytes], data: bytes) -> ByteSpan:
     """Append bytes to a file, and say where they are."""
     start = file.tell()
     file.write(data)
-    return Span(start, start + len(data))
+    return ByteSpan(start, start + len(data))
 
 
-def read_span(file: IO[bytes], span: Span) -> bytes:
+def read_span(file: IO[bytes], span: ByteSpan) -> bytes:
     """Read bytes that `append_span` has written."""
     file.seek(span.start)
     return file.read(span.end - span.start)

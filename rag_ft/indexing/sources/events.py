@@ -43,14 +43,14 @@ class SkippedFile(NamedTuple):
 CorpusEvent: TypeAlias = "ReadDocument | CorpusFailure | SkippedFile"
 
 
-def failure(
+def corpus_failure(
     source: str | Path, reason: str, file: str, document: str | None = None, *, refused: bool = False
 ) -> CorpusFailure:
     """Describe a failure so that every terminal and every JSON file can show it."""
     return CorpusFailure(printable(source), reason, file, document, refused)
 
 
-def skipped(source: str | Path, reason: str) -> SkippedFile:
+def skipped_file(source: str | Path, reason: str) -> SkippedFile:
     """Describe a skipped file so that every terminal and every JSON file can show it."""
     return SkippedFile(printable(source), reason)
 

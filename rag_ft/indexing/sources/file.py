@@ -11,7 +11,14 @@ from rag_ft.indexing.formats import READERS, Unreadable
 from rag_ft.indexing.parsing.input import LineBatch, batches_of_lines, open_ordinary, pieces_of
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Read, Worker, WorkerFailed
-from rag_ft.indexing.sources.events import CorpusEvent, CorpusFailure, ReadDocument, failure, printable, skipped
+from rag_ft.indexing.sources.events import (
+    CorpusEvent,
+    CorpusFailure,
+    ReadDocument,
+    corpus_failure,
+    printable,
+    skipped_file,
+)
 from rag_ft.schema import Document
 
 LINES = ".jsonl"
@@ -43,7 +50,7 @@ class SourceFile:
             elif self.required:
                 yield self._failure(f"is of a kind that is not read here: give {', '.join([*READERS, LINES])}")
             else:
-                yield skipped(self.path, f"files ending in {suffix or 'nothing'} are not read")
+                yield skipped_file(self.path, f"files ending in {suffix or 'nothing'} are not read")
         except Unreadable as error:
             yield self._failure(str(error))
         except OSError as error:
@@ -51,7 +58,7 @@ class SourceFile:
 
     def _failure(self, reason: str, *, part: str = "", document: str | None = None) -> CorpusFailure:
         """Describe a failure of the file, or of a part whose name follows the path."""
-        return failure(f"{self.path}{part}", reason, self.name, document)
+        return corpus_failure(f"{self.path}{part}", reason, self.name, document)
 
     def _read_document(self, document: Document) -> ReadDocument:
         return ReadDocument(document, self.name, self.path)
@@ -64,7 +71,7 @@ class SourceFile:
             for reply, text, headings in worker.read(request, partial(pieces_of, file), size):
                 if reply.kind == "not_squad":
                     reason = "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text per line"
-                    yield self._failure(reason) if self.required else skipped(self.path, reason)
+                    yield self._failure(reason) if self.required else skipped_file(self.path, reason)
                 elif reply.kind != "document":
                     part = f", {reply.id}" if reply.id else ""
                     yield self._failure(reply.reason, part=part, document=reply.id)
@@ -121,7 +128,7 @@ class SourceFile:
                         else:  # one of these lines is to blame: read each alone to find out which
                             unread = rest.single_lines() + unread
                     if holds_questions:
-                        yield skipped(self.path, "holds question records, not documents")
+                        yield skipped_file(self.path, "holds question records, not documents")
                         return
         if empty:
             raise Unreadable("is empty")

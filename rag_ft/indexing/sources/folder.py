@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rag_ft.indexing.access import RULES_FILE
-from rag_ft.indexing.sources.events import CorpusFailure, SkippedFile, failure, skipped
+from rag_ft.indexing.sources.events import CorpusFailure, SkippedFile, corpus_failure, skipped_file
 from rag_ft.indexing.sources.file import READABLE, SourceFile
 from rag_ft.indexing.storage.folder import holds_index
 
@@ -36,15 +36,15 @@ class FolderWalk:
             reason = self._why_skipped(folder)
             if reason:
                 folders.clear()
-                yield skipped(folder, reason)
+                yield skipped_file(folder, reason)
                 continue
             self._seen_folders.add(folder.resolve())
             for hidden in sorted(name for name in folders if name.startswith(".")):
-                yield skipped(folder / hidden, "is hidden")
+                yield skipped_file(folder / hidden, "is hidden")
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for file in sorted(files):
                 if file.startswith("."):
-                    yield skipped(folder / file, "is hidden")
+                    yield skipped_file(folder / file, "is hidden")
                 elif file != RULES_FILE:
                     yield self._file(folder / file)
         yield from self._take_unlisted()
@@ -52,7 +52,7 @@ class FolderWalk:
     def _note_unlisted(self, error: OSError) -> None:
         folder = Path(error.filename or self._root)
         reason = f"cannot be listed ({error.strerror})"
-        self._unlisted.append(failure(folder, reason, folder.relative_to(self._root).as_posix()))
+        self._unlisted.append(corpus_failure(folder, reason, folder.relative_to(self._root).as_posix()))
 
     def _take_unlisted(self) -> list[CorpusFailure]:
         unlisted, self._unlisted = self._unlisted, []
@@ -76,12 +76,12 @@ class FolderWalk:
         try:
             target = path.resolve(strict=True)
         except (OSError, RuntimeError):
-            return failure(path, "is a link that leads nowhere", name)
+            return corpus_failure(path, "is a link that leads nowhere", name)
         readable = target.suffix.lower() in READABLE and not target.name.startswith(".")
         if target != self._real_root / name and readable and target.parent in self._folders_without_links:
-            return skipped(path, f"is a link to {target}, which is read itself")
+            return skipped_file(path, f"is a link to {target}, which is read itself")
         if target in self._seen_files:
-            return skipped(path, f"was read already as {target}")
+            return skipped_file(path, f"was read already as {target}")
         self._seen_files.add(target)
         return SourceFile(path, name, required=not self._known.isdisjoint((name, str(path))))
 

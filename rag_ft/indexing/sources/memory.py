@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from rag_ft.errors import first_problem
-from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument, failure
+from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument, corpus_failure
 from rag_ft.schema import Document, json_value
 
 if TYPE_CHECKING:
@@ -25,16 +25,18 @@ def documents_in_memory(documents: Iterable[Any]) -> Iterator[CorpusEvent]:
             name = document.id or _piece_name(document, position, pieces)
             shown = str(document.id or document.metadata.get("source") or f"document {position}")
             if not document.page_content.strip():
-                yield failure(shown, "holds no text", "", name)
+                yield corpus_failure(shown, "holds no text", "", name)
                 continue
             try:
                 converted = _from_langchain(document, name)
             except (ValidationError, RecursionError) as error:
-                yield failure(shown, _why_no_document(error), "", name)
+                yield corpus_failure(shown, _why_no_document(error), "", name)
                 continue
             yield ReadDocument(converted)
         else:
-            yield failure(f"document {position}", f"is a {type(document).__name__}, not a langchain document", "")
+            yield corpus_failure(
+                f"document {position}", f"is a {type(document).__name__}, not a langchain document", ""
+            )
 
 
 def _why_no_document(error: ValidationError | RecursionError) -> str:
