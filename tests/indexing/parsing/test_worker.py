@@ -144,12 +144,15 @@ def test_a_crash_that_an_earlier_file_may_have_caused_is_tried_again_in_a_fresh_
         ("os.write(out, b'\\xff' * 100)", "gives more than is read"),
         ("os.write(out, (9).to_bytes(4, 'big') + (4000).to_bytes(4, 'big'))", "gives more than is read"),
         ("os.write(out, b'nonsense' * 10)", "gives more than is read"),
-        ("return [(wire.Reply(kind='document', headings=((2, 9, 1),)), 'short')]", "a heading does not stand"),
-        ("return [(wire.Reply(kind='document', page_starts=(0, 9)), 'short')]", "a page does not begin"),
+        ("return [(wire.Reply(kind='document', headings=((2, 9, 1),)), 'short')]", "a heading outside the text"),
+        ("return [(wire.Reply(kind='document', page_starts=(0, 9)), 'short')]", "a page outside the text"),
         ("return [(wire.Reply(kind='document', page_starts=(0,) * 30), 'short')]", "30 pages"),
         ("return [(wire.Reply(kind='document'), ' ')]", "a document without text"),
         ("return [(wire.Reply(kind='document'), 'a' * 11)]", "a text of 11 characters"),
-        ("return [(wire.Reply(kind='document', metadata={'a': 'b' * 9_000_000}), 'a')]", "more of itself than is read"),
+        (
+            "return [(wire.Reply(kind='document', metadata={'a': 'b' * 9_000_000}), 'a')]",
+            "more metadata, title and headings",
+        ),
         (
             "header = b'{\"kind\": \"other\"}'; wire.write_frame(os.fdopen(out, 'wb'), header); time.sleep(9)",
             "an invalid reply",
@@ -200,7 +203,7 @@ def test_where_no_process_can_be_started_one_sentence_says_so(monkeypatch, tmp_p
     with pytest.raises(CorpusError, match=r"read in a separate process, which cannot be started here \(.*No such"):
         list(read_corpus(tmp_path))
     monkeypatch.setattr(worker_module.sys, "executable", "")
-    with pytest.raises(CorpusError, match="does not say where its program is"):
+    with pytest.raises(CorpusError, match="does not report the path of its executable"):
         list(read_corpus(tmp_path))
     monkeypatch.undo()
     monkeypatch.setattr(worker_module, "_START", "raise SystemExit(3)")
