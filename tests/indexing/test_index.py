@@ -4,10 +4,7 @@ import pytest
 from fakes import HashingEmbedder
 from small_indexes import DOCUMENTS, build, rankings, same
 
-from rag_ft.errors import (
-    IndexMismatchError,
-    UsageError,
-)
+from rag_ft.errors import IndexMismatchError, UsageError
 from rag_ft.indexing.index import Index
 
 # Building
@@ -89,3 +86,18 @@ def test_an_index_from_a_stranger_fetches_and_loads_no_embedder(path, tmp_path, 
     index = Index.load(path)
     with pytest.raises(IndexMismatchError, match=r"if you trust it, give it once with --embedder"):
         _ = index.embedder
+
+
+def test_search_finds_what_the_retriever_of_the_same_mode_finds(path):
+    index = build(DOCUMENTS, path)
+    for mode in (None, "dense", "bm25", "hybrid", "blend"):
+        assert index.search("billing rule 2", 4, mode=mode) == index.as_retriever(4, mode).retrieve("billing rule 2")
+    assert len(index.search("billing")) == 3
+
+
+def test_only_the_object_of_a_build_has_a_build_report(path):
+    index = build(DOCUMENTS, path)
+    report = index.build_report
+    assert report is not None and len(report.added) == len(DOCUMENTS)
+    assert index.add([DOCUMENTS[0]], progress=False).unchanged == 1 and index.build_report is report
+    assert Index.load(path).build_report is None

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from small_indexes import DOCUMENTS, build, document
 
-from rag_ft.errors import (
-    UsageError,
-)
+from rag_ft.errors import UsageError
 
 
 def test_query_vectors_of_another_shape_are_a_usage_error(path):
@@ -52,3 +50,12 @@ def test_filter_matches_inside_stored_lists_and_keeps_true_apart_from_one(path):
     assert found(tags=["y", "z"]) == {"a.md", "b.md"}
     assert found(draft=True) == {"a.md"}
     assert found(draft=1) == {"b.md"}
+
+
+def test_a_searcher_keeps_the_state_of_its_index_while_that_is_changed(path):
+    index = build(DOCUMENTS, path)
+    searcher = index.searcher()
+    before = searcher.hits(searcher.rank_words(["billing rule"], 99)[0])
+    index.remove([name for name in index.documents() if name > "b"])
+    assert searcher.hits(searcher.rank_words(["billing rule"], 99)[0]) == before
+    assert len(index.search("billing rule", 99, mode="bm25")) < len(before)

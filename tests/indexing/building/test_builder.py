@@ -7,10 +7,7 @@ import pytest
 from fakes import HashingEmbedder
 from small_indexes import CHUNKING, DOCUMENTS, as_format_1, build, document, lines, same
 
-from rag_ft.errors import (
-    IndexMismatchError,
-    IndexStoreError,
-)
+from rag_ft.errors import IndexMismatchError, IndexStoreError
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index

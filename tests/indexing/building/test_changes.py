@@ -8,13 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_indexes import DOCUMENTS, build, document, same
 
-from rag_ft.errors import (
-    CorpusError,
-    IndexLockedError,
-    IndexMissingError,
-    IndexStoreError,
-    UsageError,
-)
+from rag_ft.errors import CorpusError, IndexLockedError, IndexMissingError, IndexStoreError, UsageError
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.index import Index
 from rag_ft.schema import Document

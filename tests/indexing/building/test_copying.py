@@ -4,9 +4,7 @@ import pytest
 from fakes import HashingEmbedder
 from small_indexes import DOCUMENTS, build, same
 
-from rag_ft.errors import (
-    IndexStoreError,
-)
+from rag_ft.errors import IndexStoreError
 from rag_ft.indexing.index import Index
 
 
