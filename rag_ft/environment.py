@@ -1,4 +1,4 @@
-"""Where the program finds itself: its home folder, the bundled handbook and adapter, versions of libraries."""
+"""Locations and versions: the home folder, the bundled handbook and adapter, installed libraries."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rag_ft.errors import CorpusError
 
 
 def home() -> Path:
-    """Folder for converted weights and the demo's index.
+    """Folder for converted weights and the demo's index, which need not exist yet.
 
-    `RAG_FT_HOME` where set and not empty, else the platform's cache folder for `rag_ft`. Not created here.
+    `RAG_FT_HOME` if set and not empty, else the platform's cache folder for `rag_ft`.
     """
     given = os.environ.get("RAG_FT_HOME", "")
     return Path(given).expanduser() if given else user_cache_path("rag_ft", appauthor=False)
@@ -34,23 +34,21 @@ _LIBRARIES = (
 
 
 def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
-    """Versions of libraries, by default of those that make the files of an index; one that is not installed is left
-    out.
-    """
-    found: dict[str, str] = {}
+    """Installed versions by name, by default of the libraries that write an index; missing ones are left out."""
+    versions: dict[str, str] = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def handbook_path() -> Path:
-    """Folder of the handbook: inside an installed package, or `datasets/handbook` of a checkout."""
+    """Folder of the handbook, in an installed package or in a checkout. Raises CorpusError."""
     for folder in (_PACKAGE / "_bundled" / "handbook", _PACKAGE.parent / "datasets" / "handbook"):
         if folder.is_dir():
             return folder
@@ -58,7 +56,7 @@ def handbook_path() -> Path:
 
 
 def packaged_adapter_path() -> Path:
-    """Folder of the adapter that ships with the program, where this installation has it."""
+    """Folder of the adapter that ships with the program; some installations lack it."""
     return _PACKAGE / "_bundled" / "adapter"
 
 

@@ -3,8 +3,8 @@
 RagFtError
   x UsageError               the call itself was wrong (command line: exit code 2)
   x WeightsError             model weights missing, altered, unreadable or unsupported
-  x CorpusError              nothing usable at the place the documents were to come from
-    - DocumentError          one file cannot be read; the others go on
+  x CorpusError              a source of documents has nothing usable
+    - DocumentError          one document cannot be read
   x IndexStoreError          a stored index cannot be used or written
     - IndexMissingError      there is no index at the path
     - IndexCorruptError      a file is truncated, edited or fails its checksum
@@ -12,18 +12,18 @@ RagFtError
     - IndexMismatchError     the index was built with another embedder
     - IndexLockedError       another process is writing it
   x PromptError
-    - PromptTooLongError     the question does not fit, or not one passage does
+    - PromptTooLongError     the question alone, or with every single passage, does not fit
     - PromptMismatchError    an adapter was trained under another prompt
   x ReaderError
     - AnswerParseError       a completion is not the JSON of an answer
   x DatasetError             question records that cannot be read or are inconsistent
-  x TrainingError            a run cannot start, or cannot go on
-  x AdapterError             an adapter cannot be merged or exported, or not well enough
+  x TrainingError            a run cannot start or continue
+  x AdapterError             an adapter cannot be merged or exported accurately
   x EvaluationError          an evaluation cannot start, or its results cannot be used
   x ServingError             the server does not answer this question
     - QueueFullError         the queue is full
     - DeadlineError          the answer did not come in time
-    - ClosingError           the server is going down
+    - ClosingError           the server is shutting down
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class WeightsError(RagFtError):
 
 
 class CorpusError(RagFtError):
-    """The place the documents were to come from has nothing usable."""
+    """A source of documents has nothing usable."""
 
 
 class DocumentError(CorpusError):
@@ -106,9 +106,9 @@ class AnswerParseError(ReaderError):
 
 
 class DatasetError(RagFtError):
-    """Question records cannot be read or contradict themselves.
+    """Question records cannot be read or are inconsistent.
 
-    `problems`: a sentence for each record that is wrong, where several are and the message names the first.
+    `problems`: one sentence for each wrong record; the message names the first.
     """
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
@@ -117,11 +117,11 @@ class DatasetError(RagFtError):
 
 
 class TrainingError(RagFtError):
-    """A training run cannot start, or cannot go on."""
+    """A training run cannot start or continue."""
 
 
 class AdapterError(RagFtError):
-    """An adapter cannot be merged or exported, or what came of it differs too much from the adapter."""
+    """An adapter cannot be merged or exported, or the result differs too much from the adapter."""
 
 
 class EvaluationError(RagFtError):
@@ -129,11 +129,11 @@ class EvaluationError(RagFtError):
 
 
 class ServingError(RagFtError):
-    """The server does not answer a question, through no fault of the question."""
+    """The server cannot answer a question, whatever the question is."""
 
 
 class QueueFullError(ServingError):
-    """As many questions wait as may; `retry_after` is the seconds after which there should be room."""
+    """The queue is full; `retry_after` is the seconds after which there should be room."""
 
     def __init__(self, waiting: int, retry_after: int) -> None:
         super().__init__(f"{waiting} questions are waiting already: try again in {retry_after} s")
@@ -145,17 +145,17 @@ class DeadlineError(ServingError):
 
 
 class ClosingError(ServingError):
-    """The server is going down and takes no more questions."""
+    """The server is shutting down and takes no more questions."""
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that pydantic found, as `field: what is wrong`."""
+    """Word pydantic's first error as `field: what is wrong`."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+    field = ".".join(str(part) for part in first["loc"])
+    return f"{field + ': ' if field else ''}{first['msg'].removeprefix('Value error, ')}"
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough for a sentence of ours; its type where it says nothing."""
+    """First line of another library's error, shortened to fit into a message; its type if it is empty."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]

@@ -15,10 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def pages():
-    corpus = read_corpus(handbook_path())
-    documents = list(corpus)
-    assert corpus.failures == []
-    return documents
+    contents = read_corpus(handbook_path()).read_all()
+    assert contents.failures == []
+    return contents.documents
 
 
 def test_there_are_enough_pages_and_they_have_titles_and_topics(pages):

@@ -63,8 +63,8 @@ def build(folder: Path, limits: ReadLimits) -> tuple[Index, BuildReport, float]:
     with tempfile.TemporaryDirectory() as made:
         index = Index.build(folder, Path(made) / "i", embedder=HashingEmbedder(), limits=limits, progress=False)
         seconds = time.monotonic() - started
-        assert index.last_report is not None
-        return index, index.last_report, seconds
+        assert index.build_report is not None
+        return index, index.build_report, seconds
 
 
 def attack(name: str, limits: ReadLimits, bound: float, tally: Tally) -> None:

@@ -38,8 +38,9 @@ from fakes import HashingEmbedder  # noqa: E402
 from table import Tally, show  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-import rag_ft.indexing.builder as build_module  # noqa: E402
-import rag_ft.indexing.index as index_module  # noqa: E402
+import rag_ft.indexing.building.builder as build_module  # noqa: E402
+import rag_ft.indexing.building.copying as copying_module  # noqa: E402
+import rag_ft.indexing.building.writer as writer_module  # noqa: E402
 from rag_ft.errors import IndexMissingError, IndexStoreError, UsageError  # noqa: E402
 from rag_ft.indexing.chunking import ChunkingConfig  # noqa: E402
 from rag_ft.indexing.index import Index  # noqa: E402
@@ -79,8 +80,8 @@ def state(index: Index) -> tuple[Any, ...]:
         index.fingerprint,
         tuple(index.passages()),
         tuple(index.document(name) for name in index.documents()),
-        str(index.search_text(QUERIES, 9)),
-        str(index.bm25_search(QUERIES, 9)),
+        str(index.as_retriever(9, "dense").retrieve_batch(QUERIES)),
+        str(index.as_retriever(9, "bm25").retrieve_batch(QUERIES)),
     )
 
 
@@ -602,7 +603,7 @@ def _fill(command: Command, mount: Path, step: int, checked: bool) -> Tally:
         filler.write_bytes(b"")
         with filler.open("wb") as file, contextlib.suppress(OSError):
             file.write(b"\0" * max(0, shutil.disk_usage(mount).free - free))
-        modules = (build_module, index_module)
+        modules = (writer_module, copying_module)
         kept = [module.require_space for module in modules]
         if not checked:  # as if another process took the space meanwhile
             for module in modules:

@@ -14,9 +14,9 @@ from rag_ft.answering.citation import Claim, verify
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import Reading, ReadRequest
 from rag_ft.errors import UsageError
-from rag_ft.indexing.corpus import langchain_fields
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.retriever import Retriever
+from rag_ft.indexing.sources.memory import langchain_fields
 from rag_ft.schema import Answer, Hit, Passage, Provenance, RetrievedPassage, Usage
 
 if TYPE_CHECKING:

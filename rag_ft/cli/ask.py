@@ -76,7 +76,7 @@ def ask(
     if groups is not None:
         found = found.visible_to(parse_groups(groups))
     filters: Any = parse_where(where)
-    rows = found.rows_where(filters)
+    rows = found.searcher().rows_where(filters)
     if rows is not None and not len(rows):
         fields = sorted({*OWN_FIELDS, *(name for one in found.entries() for name in one.metadata)})
         raise UsageError(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.chunking import ChunkingConfig
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.index import Index
+    from rag_ft.indexing.storage.manifest import BuildReport
 
 index_app = typer.Typer(help="Build and maintain an index.", no_args_is_help=True)
 
@@ -60,7 +61,8 @@ def build(
     chunking = ChunkingConfig() if max_tokens is None else _chunking(max_tokens)
     limits = _limits(read_seconds, read_memory, max_chars)
     made = Index.build(source, index, embedder=embedder, chunking=chunking, kind=kind.value, limits=limits)
-    return _report(made, as_json)
+    assert made.build_report is not None
+    return _report(made, made.build_report, as_json)
 
 
 @index_app.command()
@@ -82,7 +84,7 @@ def add(
     if not as_json:
         for copies in _from_one_file(found, {*report.added, *report.changed}):
             stderr().print(f"from one file: {', '.join(copies)}; 'rag-ft index remove' takes one out", style="yellow")
-    return _report(found, as_json)
+    return _report(found, report, as_json)
 
 
 @index_app.command()
@@ -262,12 +264,9 @@ def _from_one_file(index: Index, new: Collection[str]) -> list[list[str]]:
     return [ids for ids in places.values() if len(ids) > 1 and any(name in new for name in ids)]
 
 
-def _report(index: object, as_json: bool) -> int:
+def _report(index: Index, report: BuildReport, as_json: bool) -> int:
     from rag_ft.cli.render import print_failures, stderr, stdout
-    from rag_ft.indexing.index import Index
 
-    assert isinstance(index, Index) and index.last_report is not None
-    report = index.last_report
     if as_json:
         echo_json(report.model_dump_json())
     else:

@@ -1,6 +1,7 @@
-"""BUILD: files in, an index out. Open `index.py` first, then `changes.py` for what a build does.
+"""BUILD: files in, an index out. Open `index.py` first, then `building/changes.py` for what a build does.
 
-`corpus.py` and `formats/` read documents, `chunking.py` cuts passages, `embedding.py` embeds, `storage/` keeps.
+`corpus.py` with `sources/`, `parsing/` and `formats/` reads documents, `chunking.py` cuts passages, `embedding.py`
+embeds them, `building/` writes an index, `storage/` keeps it, `searcher.py` and `retriever.py` search it.
 """
 
 from __future__ import annotations

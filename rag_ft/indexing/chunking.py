@@ -17,28 +17,28 @@ TITLE_SHARE = 3
 
 
 _UNBROKEN = re.compile(r"[^\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\u4e00-\u9fff\uff00-\uff0f]{101,}")
-"""Longer than the longest word that BERT's tokenizer takes; it ends a word at blanks, punctuation and ideographs."""
+"""Runs longer than the longest word of BERT's tokenizer, which ends words at spaces, punctuation and ideographs."""
 
-_CHARACTERS_A_TOKEN = 4
+_CHARACTERS_PER_TOKEN = 4
 
 
-RULES = 2
+CHUNKING_RULES = 2
 
 
 class ChunkingConfig(BaseModel):
-    """How documents are cut."""
+    """Settings for cutting documents into passages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tokens: Annotated[int, Field(ge=8)] = 96
-    """Most tokens of a passage, counted by the embedder's tokenizer, its title included."""
-    rules: Annotated[int, Field(ge=1)] = RULES
-    """Version of the rules by which sentences end: an index that was cut by others is cut anew when it is built again,
-    so that no index holds a mixture."""
+    """Maximum tokens of a passage, its title included, counted by the embedder's tokenizer."""
+    rules: Annotated[int, Field(ge=1)] = CHUNKING_RULES
+    """Version of the rules for where sentences end: an index cut by other rules is cut again at its next build, so that
+    no index holds a mixture."""
 
     @classmethod
     def stored(cls, content: Mapping[str, JsonValue]) -> ChunkingConfig:
-        """As a manifest holds it; the first ones did not say by which rules."""
+        """Read the configuration from a manifest; the oldest manifests do not name the rules."""
         return cls.model_validate({"rules": 1} | dict(content))
 
 
@@ -51,33 +51,33 @@ class _Unit(NamedTuple):
 
 
 def passage_text(passage: Passage) -> str:
-    """What is embedded and searched by words: the document's title, then the passage."""
+    """The text of a passage that is embedded and searched by words: the document's title, then the passage."""
     return f"{passage.title}\n{passage.text}" if passage.title else passage.text
 
 
 class Chunker:
-    """Cuts documents. `count_tokens` is the embedder's, without special tokens."""
+    """Cuts documents into passages. `count_tokens` is the embedder's, without special tokens."""
 
     def __init__(self, config: ChunkingConfig, count_tokens: Callable[[str], int]) -> None:
         self.config = config
         self._count_tokens = count_tokens
 
     def _count(self, text: str) -> int:
-        """Tokens, or what an unbroken run of characters would take where the tokenizer gives up on it.
+        """Count tokens, with an estimate for unbroken runs of characters that the tokenizer gives up on.
 
-        BERT's makes one unknown token of any word of more than 100 characters: a passage could grow without end in
-        Thai, which has no spaces, or in what was not meant as text.
+        BERT's makes one unknown token of any word of more than 100 characters: without the estimate, a passage could
+        grow without bound in Thai, which has no spaces, or in data that is not text.
         """
-        unbroken = sum(found.end() - found.start() for found in _UNBROKEN.finditer(text))
-        return max(self._count_tokens(text), -(-unbroken // _CHARACTERS_A_TOKEN))
+        unbroken = sum(match.end() - match.start() for match in _UNBROKEN.finditer(text))
+        return max(self._count_tokens(text), -(-unbroken // _CHARACTERS_PER_TOKEN))
 
     def passages(self, document: Document) -> list[Passage]:
-        """The document's passages in order.
+        """Cut a document into its passages, in order.
 
-        They hold every character that is not white space, once, and `document.text[start:end] == passage.text`. A
-        passage ends where a sentence does, never spans two headed sections, and has at most `max_tokens` tokens
+        Every character that is not white space is in exactly one passage, and `document.text[start:end]` is its text.
+        A passage ends where a sentence does, never spans two headed sections, and has at most `max_tokens` tokens
         together with its title. A longer sentence is cut after a comma or semicolon, else between words, else inside
-        a word. Sections without text of their own join the one below them.
+        a word. Sections without text of their own join the next one.
         """
         title = document.title
         title_tokens = self._count(title) if title else 0
@@ -97,10 +97,10 @@ class Chunker:
         return passages
 
     def _fit(self, text: str, start: int, end: int, room: int) -> Iterator[_Unit]:
-        """A sentence whole, or in the fewest parts of at most `room` tokens."""
+        """Yield a sentence whole, or in parts of at most `room` tokens."""
         tokens = self._count(text[start:end]) if end - start <= room * 40 else room + 1
         if tokens <= room or end - start == 1:
-            # A single character that the tokenizer cuts into more tokens than a passage may have stays whole.
+            # A single character stays whole, even if it has more tokens than a passage may have.
             yield _Unit(start, end, tokens)
             return
         while start < end:
@@ -114,34 +114,34 @@ class Chunker:
                 start += 1
 
     def _longest_part(self, text: str, start: int, end: int, room: int) -> tuple[int, int]:
-        """Where to cut a sentence from `start` so that the part fits, and the part's tokens."""
-        # A token has at least one character in all known vocabularies but byte-level ones, and rarely more than 40.
-        # Most have four: what is counted again and again should be no longer than it must.
+        """Find where to cut a sentence so that its part from `start` fits; returns the offset and the tokens."""
+        # Except in byte-level vocabularies a token has at least one character, and rarely more than 40; most have four.
+        # The window starts small because the text in it is counted again and again.
         length = room * 2
         while length < room * 40 and start + length < end and self._count(text[start : start + length]) <= room:
             length *= 2
         window = min(end, start + min(length, room * 40))
         for cuts in (_after_clauses, _after_words, _after_characters):
-            places = cuts(text, start, window)
+            offsets = cuts(text, start, window)
             if window == end:
-                places.append(end)
-            # Token counts do not fall as the part grows, but for a token at its end: the count decides, not the guess.
-            low, high, best = 0, len(places), None
+                offsets.append(end)
+            # Token counts grow with the part, except for a token at its end: each candidate is counted.
+            low, high, best = 0, len(offsets), None
             while low < high:
                 middle = (low + high) // 2
-                tokens = self._count(text[start : places[middle]].rstrip())
+                tokens = self._count(text[start : offsets[middle]].rstrip())
                 if tokens <= room:
-                    best = (places[middle], tokens)
+                    best = (offsets[middle], tokens)
                     low = middle + 1
                 else:
                     high = middle
-            # A first clause of a few words would leave a stub: words are then the better cut.
+            # A clause that fills less than half of the room would leave a stub: cut between words instead.
             if best is not None and (cuts is not _after_clauses or best[1] * 2 >= room):
                 return best
         return start + 1, self._count(text[start])
 
     def _pack(self, text: str, units: list[_Unit], room: int) -> Iterator[tuple[int, int]]:
-        """Runs of units that fit together; the last two runs of a section share their units evenly."""
+        """Yield start and end of runs of units that fit together; the last two runs of a section are balanced."""
         runs: list[list[_Unit]] = []
         for unit in units:
             if runs and self._together(text, runs[-1], unit, room):
@@ -162,7 +162,7 @@ class Chunker:
         if first is None and _tokens(run) + unit.tokens > room:
             return False
         if first is None and _tokens(run) + unit.tokens <= room // 2:
-            return True  # far from the limit: the sum of the parts is near enough
+            return True  # far from the limit: the sum of the parts is exact enough
         return self._count(text[start : unit.end]) <= room
 
 
@@ -171,7 +171,7 @@ def _tokens(run: list[_Unit]) -> int:
 
 
 def _sections(document: Document) -> Iterator[tuple[int, int]]:
-    """Spans between headings; a heading directly followed by another stays with it."""
+    """Yield the spans between headings; a heading directly followed by another stays with it."""
     starts = [0]
     previous: Heading | None = None
     for heading in document.headings:
@@ -192,28 +192,28 @@ _SPACE = re.compile(r"\s+")
 
 
 def _after_clauses(text: str, start: int, end: int) -> list[int]:
-    return [found.end() for found in _CLAUSE.finditer(text, start, end) if found.end() < end]
+    return [match.end() for match in _CLAUSE.finditer(text, start, end) if match.end() < end]
 
 
 def _after_words(text: str, start: int, end: int) -> list[int]:
-    return [found.end() for found in _SPACE.finditer(text, start, end) if found.end() < end]
+    return [match.end() for match in _SPACE.finditer(text, start, end) if match.end() < end]
 
 
 def _after_characters(text: str, start: int, end: int) -> list[int]:
-    """Never before a combining mark, a variation selector or a joiner, which belong to the character before."""
+    """Every offset but those before combining marks, variation selectors and joiners, which belong to a character."""
     import unicodedata
 
     return [
-        place
-        for place in range(start + 1, end)
+        offset
+        for offset in range(start + 1, end)
         if not (
-            unicodedata.combining(text[place]) or text[place] in "\u200d\ufe0e\ufe0f" or text[place - 1] == "\u200d"
+            unicodedata.combining(text[offset]) or text[offset] in "\u200d\ufe0e\ufe0f" or text[offset - 1] == "\u200d"
         )
     ]
 
 
 class _Paths(NamedTuple):
-    """The headings above every place of a document, made once: a manual has thousands of headings and of passages."""
+    """The headings above every offset of a document, computed once: a manual has thousands of headings and passages."""
 
     starts: list[int]
     paths: list[tuple[str, ...]]
@@ -226,8 +226,8 @@ class _Paths(NamedTuple):
             while stack and stack[-1].level >= heading.level:
                 stack.pop()
             stack.append(heading)
-            paths.append(tuple(one.text for one in stack))
-        return cls([one.start for one in headings], paths)
+            paths.append(tuple(heading.text for heading in stack))
+        return cls([heading.start for heading in headings], paths)
 
     def at(self, start: int) -> tuple[str, ...]:
         """The headings above an offset, outermost first."""

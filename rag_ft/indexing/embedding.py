@@ -1,6 +1,6 @@
-"""Text to vectors: the `Embedder` contract, and the sentence-transformers model behind the default one.
+"""Text to vectors: the `Embedder` contract, and the sentence-transformers model behind the default embedder.
 
-Nothing is ever cut: a text that is longer than the model reads is an error, not a shorter text.
+Texts are never cut: one that is longer than the model reads is an error.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ logger = logging.getLogger(__name__)
 Vectors = NDArray[np.float32]
 
 PACKAGED_NAME = "all-MiniLM-L6-v2"
-"""Name of the default embedder, in manifests and for `load_embedder`."""
+"""Name of the default embedder in manifests and for `load_embedder`."""
 
 TOKENS_PER_BATCH = 4096
-"""Padded tokens of one forward pass: larger passes were not faster on CPU and only held more memory."""
+"""Padded tokens per forward pass: larger passes were not faster on CPU and took more memory."""
 TEXTS_PER_BATCH = 64
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """What the index needs of an embedding model; vectors are float32 rows of length 1."""
+    """An embedding model as the index needs it; vectors are float32 rows of length 1."""
 
     @property
     def name(self) -> str:
-        """Name or folder that `load_embedder` finds it by."""
+        """Name or folder with which `load_embedder` loads it again."""
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over all that decides the vectors: weights, tokenizer, pooling, prompts, window."""
+        """Hex SHA-256 over everything that determines the vectors: weights, tokenizer, pooling, prompts, window."""
 
     @property
     def dimension(self) -> int:
@@ -54,30 +54,24 @@ class Embedder(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Longest text that is read whole, as `count_tokens` counts: special tokens are already taken off."""
+        """Longest text that is read whole, in tokens as `count_tokens` counts them, without special tokens."""
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of questions, shape (n, dimension), float32, normalised.
-
-        No texts give shape (0, dimension).
-        """
+        """Embed questions; shape (n, dimension), float32, normalised. No texts give shape (0, dimension)."""
 
     def encode_passages(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
-        """Vectors of passages, shape (n, dimension), float32, normalised.
-
-        No texts give shape (0, dimension).
-        """
+        """Embed passages; shape (n, dimension), float32, normalised. No texts give shape (0, dimension)."""
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text, without special tokens."""
+        """Count the tokens of a text, without special tokens."""
 
 
 def load_embedder(name: str = "default", *, device: str | None = None) -> Embedder:
-    """The embedder of that name, folder or hub id; "default" is the packaged all-MiniLM-L6-v2.
+    """Load an embedder by name, folder or hub id; "default" is the packaged all-MiniLM-L6-v2.
 
-    For names that the user gave: a hub id is fetched where it is not there yet, and the name is remembered as one that
-    the user trusts (`load_named_embedder`). An embedder's own `name` loads it again. `device` None: CUDA where there
-    is one, else the CPU. Raises WeightsError.
+    Only for names that the user gave: a hub id is downloaded if it is not cached, and the name is remembered as one
+    that the user trusts (`load_named_embedder`). An embedder's own `name` loads it again. `device` None: CUDA if
+    available, else the CPU. Raises WeightsError.
     """
     from rag_ft.models.weights import DEFAULT, resolve_embedder
 
@@ -85,22 +79,22 @@ def load_embedder(name: str = "default", *, device: str | None = None) -> Embedd
     if name == DEFAULT or (name == PACKAGED_NAME and not folder.exists()):
         return SentenceEmbedder(resolve_embedder(DEFAULT), name=PACKAGED_NAME, device=device)
     lasting = str(folder.resolve()) if folder.exists() else name
-    made = SentenceEmbedder(resolve_embedder(name), name=lasting, device=device)
+    embedder = SentenceEmbedder(resolve_embedder(name), name=lasting, device=device)
     _remember(lasting)
-    return made
+    return embedder
 
 
 def load_named_embedder(name: str) -> Embedder:
-    """The embedder that an index names in its manifest: the packaged one, or one that the user has loaded before.
+    """Load the embedder that an index names in its manifest: the packaged one, or one that the user has loaded before.
 
-    An index may come from anybody, so its word alone loads and fetches nothing. Not a hub id: that would be a download
-    that a stranger chose. Not a path either, absolute or not: it would make this process read a place that a stranger
-    chose (a network share, a device, a folder that came along with the index), and a fingerprint in the same manifest
-    proves nothing, because whoever wrote the one wrote the other. What the user has once given by hand is trusted:
-    `load_embedder` remembers these names in the user's own `environment.home()`, so that an index built with one's own
-    embedder loads without a word, and one from elsewhere asks to be given its embedder once. What is remembered is the
-    name; that the folder still holds the same embedder is checked by the sentinels. A remembered hub id is taken from
-    the hub's cache and not fetched again. Raises WeightsError.
+    An index may come from anybody, so a name in it alone loads and downloads nothing. A hub id would be a download
+    that a stranger chose. A path would make this process read a location that a stranger chose (a network share, a
+    device, a folder that came with the index); a fingerprint in the same manifest proves nothing, because both have
+    the same author. Names that the user has given once are trusted: `load_embedder` remembers them in the user's own
+    `environment.home()`, so an index built with one's own embedder loads without a question, and an index from
+    elsewhere needs its embedder given once. Only the name is remembered; the sentinels check that the folder still
+    holds the same embedder. A remembered hub id is read from the hub's cache and not downloaded again. Raises
+    WeightsError.
     """
     from rag_ft.models.weights import resolve_embedder
 
@@ -108,7 +102,7 @@ def load_named_embedder(name: str) -> Embedder:
         return load_embedder()
     if name not in _remembered():
         raise WeightsError(
-            "an index alone does not decide what is loaded or fetched, and this user has not loaded that embedder yet"
+            "an index alone does not decide what is loaded or downloaded, and you have not loaded this embedder before"
         )
     return SentenceEmbedder(resolve_embedder(name, fetch=False), name=name)
 
@@ -126,7 +120,7 @@ def _remembered() -> list[str]:
 
 
 def _remember(name: str) -> None:
-    """Two processes that write at once may lose a name, and a full disk all: the price is giving it once more."""
+    """Remember a name; if two processes write at once or the disk is full, it may be lost and must be given again."""
     names = _remembered()
     if name in names:
         return
@@ -138,10 +132,10 @@ def _remember(name: str) -> None:
 
 
 class SentenceEmbedder:
-    """A sentence-transformers folder as an `Embedder`. Threads may share it; they compute one at a time."""
+    """A sentence-transformers model as an `Embedder`. Threads may share it; they compute one at a time."""
 
     def __init__(self, weights: Weights, *, name: str | None = None, device: str | None = None) -> None:
-        """`name` is what `load_embedder` finds it by; None: the name of the weights."""
+        """Load a model; `name` is what `load_embedder` finds it by, None for the name of the weights."""
         with _without_kernel_note():
             from sentence_transformers import SentenceTransformer
         from tokenizers import Tokenizer
@@ -176,15 +170,15 @@ class SentenceEmbedder:
                 "a fast tokenizer" if backend is None else "a dimension" if dimension is None else "max_seq_length"
             )
             raise WeightsError(f"the embedder at {weights.path} has no {missing}: use another one")
-        # A copy of its own: sentence-transformers switches truncation on in the model's, and a count must
-        # not be cut.
+        # A copy, because sentence-transformers switches truncation on in the model's tokenizer, and a count must not
+        # be truncated.
         self._counter = Tokenizer.from_str(backend.to_str())
         self._counter.no_truncation()
         self._counter.no_padding()
         self._lock = threading.Lock()
         prompts = {key: text for key, text in dict(model.prompts or {}).items() if text}
         specials = self._counter.num_special_tokens_to_add(False)
-        # Texts of a question and a passage share one window figure: the longer prompt counts.
+        # Questions and passages have the same window, so the longer prompt counts.
         prompt_tokens = max((self.count_tokens(text) for text in prompts.values()), default=0)
         self._name: str = name or weights.name
         self._dimension = int(dimension)
@@ -202,7 +196,7 @@ class SentenceEmbedder:
 
     @property
     def name(self) -> str:
-        """Name that `load_embedder` finds it by."""
+        """Name with which `load_embedder` loads it again."""
         return self._name
 
     @property
@@ -217,45 +211,44 @@ class SentenceEmbedder:
 
     @property
     def max_tokens(self) -> int:
-        """Longest text that is read whole, without special tokens."""
+        """Longest text that is read whole, in tokens without special tokens."""
         return self._max_tokens
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text, without special tokens."""
+        """Count the tokens of a text, without special tokens."""
         return len(self._counter.encode(text, add_special_tokens=False).ids)
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of questions.
-
-        Raises UsageError for an empty one, PromptTooLongError for one beyond the window.
-        """
+        """Embed questions. Raises UsageError for an empty one, PromptTooLongError for one beyond the window."""
         for text in texts:
             check_question(text)
         lengths = self._lengths(texts)
         for length in lengths:
             if length > self._max_tokens:
                 raise PromptTooLongError(
-                    f"the question has {length:,} tokens, the embedder {self._name} reads at most "
+                    f"the question has {length:,} tokens, but the embedder {self._name} reads at most "
                     f"{self._max_tokens:,}: shorten it"
                 )
         return self._encode(texts, lengths, query=True, progress=False)
 
     def encode_passages(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
-        """Vectors of passages; raises UsageError for one beyond the window."""
+        """Embed passages. Raises UsageError for one beyond the window."""
         lengths = self._lengths(texts)
         for text, length in zip(texts, lengths, strict=True):
             if length > self._max_tokens:
                 raise UsageError(
-                    f"the passage {text[:60]!r}... has {length:,} tokens, the embedder {self._name} reads "
+                    f"the passage {text[:60]!r}... has {length:,} tokens, but the embedder {self._name} reads "
                     f"at most {self._max_tokens:,}: build with smaller chunks"
                 )
         return self._encode(texts, lengths, query=False, progress=progress)
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
-        return [len(found.ids) for found in self._counter.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [
+            len(encoding.ids) for encoding in self._counter.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
 
     def _encode(self, texts: Sequence[str], lengths: Sequence[int], *, query: bool, progress: bool) -> Vectors:
-        """Embed sorted by length in batches of a token budget, so that little is computed on padding."""
+        """Embed in batches of similar length within a token budget, so that little is computed on padding."""
         vectors = np.empty((len(texts), self._dimension), dtype=np.float32)
         # Longest first: the largest batch comes first, so memory does not grow later.
         order = sorted(range(len(texts)), key=lambda row: -lengths[row])
@@ -281,26 +274,26 @@ class SentenceEmbedder:
 
 @contextlib.contextmanager
 def _without_kernel_note() -> Iterator[None]:
-    """Importing sentence-transformers imports bitsandbytes, which warns of a CPU kernel that nothing here uses."""
+    """Silence bitsandbytes, which sentence-transformers imports: it warns of a CPU kernel that nothing here uses."""
     noisy = logging.getLogger("bitsandbytes.backends.cpu.ops")
 
-    def other(record: logging.LogRecord) -> bool:
+    def is_other(record: logging.LogRecord) -> bool:
         return "gemm_4bit" not in str(record.msg)
 
-    noisy.addFilter(other)
+    noisy.addFilter(is_other)
     try:
         yield
     finally:
-        noisy.removeFilter(other)
+        noisy.removeFilter(is_other)
 
 
 def check_question(question: str) -> None:
-    """Raise UsageError for a question that nothing can be looked up with: blank, or not valid Unicode."""
+    """Raise UsageError for a question that is blank or not valid Unicode."""
     if not question.strip():
         raise UsageError("the question is empty: ask something")
     try:
         question.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"the question holds half of a surrogate pair at character {error.start}: send it as valid Unicode"
+            f"the question has half of a surrogate pair at character {error.start}: send valid Unicode"
         ) from error

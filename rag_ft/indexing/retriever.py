@@ -1,9 +1,9 @@
-"""Question to ranked passages: dense, BM25, or both in one of two ways, as a langchain-core retriever."""
+"""Question to ranked passages: dense, BM25, or both combined in one of two ways, as a langchain-core retriever."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
@@ -16,71 +16,49 @@ from pydantic import ConfigDict, Field, JsonValue
 from rag_ft.errors import UsageError
 from rag_ft.indexing.embedding import check_question
 from rag_ft.indexing.filters import as_filter
+from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored, check_k
 from rag_ft.schema import Hit
 
-Mode: TypeAlias = Literal["dense", "bm25", "hybrid", "blend"]
+RetrievalMode: TypeAlias = Literal["dense", "bm25", "hybrid", "blend"]
 
-DEFAULT_MODE: Mode = "blend"
+DEFAULT_MODE: RetrievalMode = "blend"
 """Chosen by measurement: docs/retrieval.md."""
 
 FUSION_DEPTH = 100
-"""Passages of each ranking that are brought together, or k where that is more."""
+"""Passages of each ranking that are combined; k if that is more."""
 
 WORD_WEIGHT = 0.4
-"""Share of the words in a blend; between 0.3 and 0.5 the figures hardly move."""
+"""Weight of the BM25 score in a blend; results change little between 0.3 and 0.5."""
 
 
 @runtime_checkable
 class Searchable(Protocol):
-    """What a retriever needs of an index: rows that match a filter, rankings by meaning and by words, and the hits."""
+    """An index as a retriever needs it."""
 
-    def encode_query(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        """Embed queries; shape (n, dimension)."""
-
-    def rows_where(self, where: dict[str, JsonValue] | None) -> NDArray[np.int64] | None:
-        """Rows whose documents match a filter; None for all."""
-
-    def rank_vectors(
-        self, query_vectors: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
-    ) -> list[list[Scored]]:
-        """The k nearest rows to each vector."""
-
-    def rank_words(
-        self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None
-    ) -> list[list[Scored]]:
-        """The k rows that share the weightiest words with each query."""
-
-    def score_rows(
-        self, query_vector: NDArray[np.float32], query: str, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Cosine and BM25 score of some rows."""
-
-    def hits(self, ranking: Iterable[Scored]) -> list[Hit]:
-        """Rows and scores as hits."""
+    def searcher(self) -> Searcher:
+        """Rankings over the present state of the index."""
 
 
 class Retriever(BaseRetriever):
-    """Passages for a question, best first.
+    """Passages for a question, best first: `retrieve` gives hits, `invoke` and the rest of langchain's API documents.
 
-    `invoke` and its kin give langchain documents, `retrieve` gives hits.
-
-    dense: cosine of embeddings. bm25: shared words; needs no model. hybrid: reciprocal rank fusion of both.
-    blend: the weighted mean of both scores, each divided by the best of its ranking.
+    dense: cosine of embeddings. bm25: shared words; needs no model. hybrid: reciprocal rank fusion of both. blend: the
+    weighted mean of both scores, each divided by the best of its ranking.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     index: Searchable
     k: int = 3
-    """Passages for a question; more than there are gives all."""
-    mode: Mode = DEFAULT_MODE
+    """Number of passages per question; a k beyond the index gives all."""
+    mode: RetrievalMode = DEFAULT_MODE
     where: dict[str, JsonValue] | None = None
-    """Only passages of documents that match: see `rag_ft.indexing.filters.Where`."""
+    """Filter on documents: see `rag_ft.indexing.filters.Where`."""
     rrf_k: Annotated[int, Field(ge=0)] = 60
-    """Constant of the reciprocal rank fusion; 60 as in the paper."""
+    """Constant of reciprocal rank fusion; 60 as in the paper."""
     word_weight: Annotated[float, Field(ge=0, le=1)] = WORD_WEIGHT
-    """Share of the words in a blend."""
+    """Weight of the BM25 score in a blend."""
 
     def __init__(self, **fields: Any) -> None:
         # Before pydantic, which would turn a UsageError into its own.
@@ -95,51 +73,60 @@ class Retriever(BaseRetriever):
         return self.retrieve_batch([query], k)[0]
 
     def retrieve_batch(self, queries: Sequence[str], k: int | None = None) -> list[list[Hit]]:
-        """`retrieve` for many questions, embedded together."""
+        """Retrieve for many questions, embedded together; one list of hits per question."""
         return self._search(queries, self.k if k is None else k, self.where, self.mode)
 
     def _search(
-        self, queries: Sequence[str], k: int, where: dict[str, JsonValue] | None, mode: Mode
+        self, queries: Sequence[str], k: int, where: dict[str, JsonValue] | None, mode: RetrievalMode
     ) -> list[list[Hit]]:
         check_k(k)
         _check_mode(mode)
         for query in queries:
             check_question(query)
-        allowed = self.index.rows_where(where)
-        return [self.index.hits(ranking) for ranking in self._rank(list(queries), k, allowed, mode)]
+        # One searcher for the whole call: documents that are added meanwhile must not renumber the rows.
+        searcher = self.index.searcher()
+        rankings = self._rank(searcher, list(queries), k, searcher.rows_where(where), mode)
+        return [searcher.hits(ranking) for ranking in rankings]
 
-    def _rank(self, queries: list[str], k: int, allowed: NDArray[np.int64] | None, mode: Mode) -> list[list[Scored]]:
+    def _rank(
+        self, searcher: Searcher, queries: list[str], k: int, allowed: NDArray[np.int64] | None, mode: RetrievalMode
+    ) -> list[list[Scored]]:
         if mode == "bm25":
-            return self.index.rank_words(queries, k, allowed)
-        vectors = self.index.encode_query(queries)
+            return searcher.rank_words(queries, k, allowed)
+        vectors = searcher.encode_query(queries)
         if mode == "dense":
-            return self.index.rank_vectors(vectors, k, allowed)
+            return searcher.rank_vectors(vectors, k, allowed)
         depth = max(k, FUSION_DEPTH)
-        by_meaning = self.index.rank_vectors(vectors, depth, allowed)
-        by_words = self.index.rank_words(queries, depth, allowed)
-        both = zip(by_meaning, by_words, strict=True)
+        by_meaning = searcher.rank_vectors(vectors, depth, allowed)
+        by_words = searcher.rank_words(queries, depth, allowed)
+        rankings = zip(by_meaning, by_words, strict=True)
         if mode == "hybrid":
-            return [fuse(rankings, k, self.rrf_k) for rankings in both]
+            return [fuse(pair, k, self.rrf_k) for pair in rankings]
         return [
-            self._blend(query, vector, rankings, k)
-            for query, vector, rankings in zip(queries, vectors, both, strict=True)
+            self._blend(searcher, query, vector, pair, k)
+            for query, vector, pair in zip(queries, vectors, rankings, strict=True)
         ]
 
     def _blend(
-        self, query: str, vector: NDArray[np.float32], rankings: Sequence[Sequence[Scored]], k: int
+        self,
+        searcher: Searcher,
+        query: str,
+        vector: NDArray[np.float32],
+        rankings: Sequence[Sequence[Scored]],
+        k: int,
     ) -> list[Scored]:
-        """The passages of both rankings by the weighted mean of their scores relative to the best.
+        """Rank the passages of both rankings by the weighted mean of their scores relative to the best.
 
         A convex combination, as in Bruch, Gai and Ingber, "An analysis of fusion functions for hybrid
         retrieval", TOIS 2023. Unlike there, a score is only divided by the best one, which needs no lowest
         score, and the missing score of a passage that one ranking lacks is computed.
         """
-        rows = np.array(sorted({found.row for ranking in rankings for found in ranking}), dtype=np.int64)
-        cosines, words = self.index.score_rows(vector, query, rows)
+        rows = np.array(sorted({scored.row for ranking in rankings for scored in ranking}), dtype=np.int64)
+        cosines, words = searcher.score_rows(vector, query, rows)
         scores = (1 - self.word_weight) * _relative(cosines) + self.word_weight * _relative(words)
         rounded = np.round(scores, SCORE_DECIMALS)
         order = np.argsort(-rounded, kind="stable")[:k]
-        return [Scored(int(rows[place]), float(rounded[place])) for place in order]
+        return [Scored(int(rows[i]), float(rounded[i])) for i in order]
 
     def _get_relevant_documents(
         self,
@@ -148,7 +135,7 @@ class Retriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,
         k: int | None = None,
         where: dict[str, JsonValue] | None = None,
-        mode: Mode | None = None,
+        mode: RetrievalMode | None = None,
     ) -> list[LangchainDocument]:
         hits = self._search([query], self.k if k is None else k, where or self.where, mode or self.mode)[0]
         return [to_langchain(hit) for hit in hits]
@@ -162,7 +149,7 @@ class Retriever(BaseRetriever):
 
 
 def _check_mode(mode: object) -> None:
-    if mode not in get_args(Mode):
+    if mode not in get_args(RetrievalMode):
         raise UsageError(f"there is no retrieval mode {mode!r}: use dense, bm25, hybrid or blend")
 
 
@@ -173,22 +160,22 @@ def _relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def fuse(rankings: Sequence[Sequence[Scored]], k: int, constant: int = 60) -> list[Scored]:
-    """Reciprocal rank fusion: a row scores the sum of 1 / (constant + rank) over the rankings that hold it.
+    """Reciprocal rank fusion: the score of a row is the sum of 1 / (constant + rank) over the rankings that hold it.
 
     Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank
-    learning methods", SIGIR 2009. Equal sums come in row order.
+    learning methods", SIGIR 2009. Equal sums are in row order.
     """
     sums: dict[int, float] = {}
     for ranking in rankings:
-        for rank, found in enumerate(ranking, start=1):
-            sums[found.row] = sums.get(found.row, 0.0) + 1.0 / (constant + rank)
+        for rank, scored in enumerate(ranking, start=1):
+            sums[scored.row] = sums.get(scored.row, 0.0) + 1.0 / (constant + rank)
     # One digit more than scores elsewhere: neighbours deep in a ranking differ by 1e-5.
     fused = [Scored(row, round(score, SCORE_DECIMALS + 3)) for row, score in sums.items()]
-    return sorted(fused, key=lambda found: (-found.score, found.row))[:k]
+    return sorted(fused, key=lambda scored: (-scored.score, scored.row))[:k]
 
 
 def to_langchain(hit: Hit) -> LangchainDocument:
-    """A hit as langchain's document: the passage's place and score beside the metadata of its document."""
+    """Convert a hit to a langchain document, with its offsets, rank and score in the metadata."""
     passage = hit.passage
     metadata: dict[str, Any] = {
         **passage.metadata,

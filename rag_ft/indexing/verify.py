@@ -1,4 +1,4 @@
-"""Proof that an index is what it says, and that a document is not in it any more.
+"""Checks that an index is what its manifest says, and that a document is no longer in it.
 
 Reads everything, changes nothing.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from rag_ft.errors import RagFtError
-from rag_ft.indexing.builder import check_sentinels, passage_texts
+from rag_ft.indexing.building.sentinels import check_sentinels
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import LOCK, PASSAGES, foreign_in_index, own_in_index, unfinished_manifests
-from rag_ft.indexing.storage.generation import Generation
+from rag_ft.indexing.storage.generation import Generation, passage_texts
 from rag_ft.indexing.storage.journal import passage_key
 from rag_ft.indexing.storage.manifest import Check, VerifyReport, index_fingerprint
 from rag_ft.indexing.storage.store import IndexStore, open_generation
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
 
 SENTENCE_CHARACTERS = 25
-"""Shorter sentences are not searched for: they stand in many texts."""
+"""Shorter sentences are not searched for: many texts contain them."""
 _BLOCK = 8 * 1024 * 1024
 _CLEAR = "'rag-ft index build', add or remove clears leftovers"
 
@@ -38,7 +38,10 @@ def verify_index(
     absent: str | None,
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
-    """Checks of the index at `path` as it is on disk now; `embedder` gives its embedder, or raises."""
+    """Check the index at `path` as it is on disk now; `embedder` loads its embedder, or raises.
+
+    `absent`: also prove that a document is gone. `progress` gets one line per check.
+    """
     store = IndexStore(path)
     checks: list[Check] = []
 
@@ -61,15 +64,10 @@ def verify_index(
         ("words", _check_words),
         ("fingerprint", _check_fingerprint),
     ):
-        problem, detail = check(generation)
-        note(name, not problem, detail)
+        note(name, *check(generation))
     try:
         check_sentinels(generation, embedder(), store.path)
-        note(
-            "embedder",
-            True,
-            f"{generation.manifest.embedder.name} gives the same vectors for sentinel passages",
-        )
+        note("embedder", True, f"{generation.manifest.embedder.name} gives the same vectors for sentinel passages")
     except RagFtError as error:
         note("embedder", False, str(error))
     note("leftovers", *_check_leftovers(store, generation))
@@ -79,87 +77,89 @@ def verify_index(
     return VerifyReport(ok=all(check.ok for check in checks), checks=tuple(checks))
 
 
-Outcome = tuple[bool, str]
+class _Result(NamedTuple):
+    """The result of a check."""
+
+    ok: bool
+    detail: str
 
 
-def _check_counts(generation: Generation) -> Outcome:
+def _check_counts(generation: Generation) -> _Result:
     counts = generation.manifest.counts
-    found = {
+    rows = {
         "passages": len(generation.passages),
         "vectors": len(generation.vectors),
         "keys": len(generation.keys),
         "word rows": len(generation.bm25),
         "table": int(generation.firsts[-1]),
     }
-    wrong = {name: number for name, number in found.items() if number != counts.passages}
+    wrong = {name: count for name, count in rows.items() if count != counts.passages}
+    expected = f"{counts.passages:,} passages of {counts.documents:,} documents"
     if wrong or counts.documents != len(generation.table):
-        return (
-            True,
-            f"the manifest says {counts.passages:,} passages of {counts.documents:,} documents, found {wrong}",
-        )
-    return False, f"{counts.passages:,} passages of {counts.documents:,} documents in every file"
+        return _Result(False, f"the manifest says {expected}, the files hold {wrong or len(generation.table)}")
+    return _Result(True, f"{expected} in every file")
 
 
-def _check_passages(generation: Generation) -> Outcome:
-    for number, row in enumerate(generation.table):
-        document = generation.document(number)
+def _check_passages(generation: Generation) -> _Result:
+    for position, row in enumerate(generation.table):
+        document = generation.document(position)
         if document.id != row.id:
-            return True, f"document {row.id!r} is stored under another id"
-        for passage in generation.passages_of(number):
+            return _Result(False, f"document {row.id!r} is stored under another id")
+        for passage in generation.passages_of(position):
             if passage.text != document.text[passage.start : passage.end]:
-                return True, f"passage {passage.id} is not the text of its document at these offsets"
-    return False, "every passage is its document's text at its offsets"
+                return _Result(False, f"passage {passage.id} is not the text of its document at these offsets")
+    return _Result(True, "every passage is its document's text at its offsets")
 
 
-def _check_vectors(generation: Generation) -> Outcome:
+def _check_vectors(generation: Generation) -> _Result:
     for row, text in enumerate(passage_texts(generation.folder / PASSAGES, generation.table)):
         if generation.keys[row].tobytes() != passage_key(text):
-            return True, f"the vector of row {row} belongs to another text than its passage"
+            return _Result(False, f"the vector of row {row} belongs to another text than its passage")
     vectors = generation.vectors.vectors
     for start in range(0, len(vectors), 65_536):
         norms = np.linalg.norm(vectors[start : start + 65_536], axis=1)
         if not bool(np.all(np.abs(norms - 1.0) < 1e-3)):
-            return True, "a vector does not have length 1"
-    return False, "every vector has length 1 and belongs to the text of its passage"
+            return _Result(False, "a vector does not have length 1")
+    return _Result(True, "every vector has length 1 and belongs to the text of its passage")
 
 
-def _check_words(generation: Generation) -> Outcome:
-    again = Bm25Index.build(passage_texts(generation.folder / PASSAGES, generation.table))
-    if not generation.bm25.equals(again):
-        return True, "the BM25 postings are not those of the passages"
-    return False, "the BM25 postings are those of the passages, word for word"
+def _check_words(generation: Generation) -> _Result:
+    rebuilt = Bm25Index.build(passage_texts(generation.folder / PASSAGES, generation.table))
+    if not generation.bm25.equals(rebuilt):
+        return _Result(False, "the BM25 postings are not those of the passages")
+    return _Result(True, "the BM25 postings are those of the passages, word for word")
 
 
-def _check_fingerprint(generation: Generation) -> Outcome:
+def _check_fingerprint(generation: Generation) -> _Result:
     from rag_ft.indexing.corpus import document_fingerprint
 
     manifest = generation.manifest
-    for number, row in enumerate(generation.table):
-        if document_fingerprint(generation.document(number)) != row.fingerprint:
-            return True, f"document {row.id!r} is not what its fingerprint says"
-    rows = (row.fingerprint for row in generation.table)
-    if index_fingerprint(rows, manifest.embedder.fingerprint, manifest.chunking) != manifest.fingerprint:
-        return True, "the index's fingerprint is not that of its documents"
-    return False, manifest.fingerprint[:12]
+    for position, row in enumerate(generation.table):
+        if document_fingerprint(generation.document(position)) != row.fingerprint:
+            return _Result(False, f"the content of document {row.id!r} does not match its fingerprint")
+    fingerprints = (row.fingerprint for row in generation.table)
+    if index_fingerprint(fingerprints, manifest.embedder.fingerprint, manifest.chunking) != manifest.fingerprint:
+        return _Result(False, "the index's fingerprint is not that of its documents")
+    return _Result(True, manifest.fingerprint[:12])
 
 
-def _check_leftovers(store: IndexStore, generation: Generation) -> tuple[bool, str]:
+def _check_leftovers(store: IndexStore, generation: Generation) -> _Result:
     known = {generation.folder / name for name in generation.manifest.files}
     leftovers = [path for path in own_in_index(store.path) if path not in known]
     leftovers += unfinished_manifests(store.path)
     if leftovers:
-        return False, f"{leftovers[0]} was left by a build that was ended: {_CLEAR}"
+        return _Result(False, f"{leftovers[0]} was left by a build that was killed: {_CLEAR}")
     foreign = foreign_in_index(store.path)
     if foreign:
-        return True, f"nothing of ended builds; {foreign[0]} was not written by rag_ft and stays in any case"
-    return True, "no files beside those of the manifest"
+        return _Result(True, f"nothing left by killed builds; {foreign[0]} is not rag_ft's and is never removed")
+    return _Result(True, "no files beside those of the manifest")
 
 
 def _check_absent(
     embedder: Callable[[], Embedder], store: IndexStore, generation: Generation, absent: str
 ) -> Iterator[Check]:
-    """The checks for one document: by id always, by its sentences and vectors where its file is at hand."""
-    documents, why_none = _documents_at(absent)
+    """Check that a document is gone: by id always, by sentences and vectors if its file is available."""
+    documents, reason = _documents_at(absent)
     names = {absent, *(document.id for document in documents)}
     yield _absent_from_records(generation, names)
     yield _absent_from_files(store, names)
@@ -167,34 +167,34 @@ def _check_absent(
         yield _sentences_absent(store, generation, documents)
         yield _vectors_absent(embedder, generation, documents)
         return
-    yield Check(name="absent: sentences", ok=True, detail=f"not searched: {why_none}")
-    if absent not in generation.row_of:
+    yield Check(name="absent: sentences", ok=True, detail=f"not searched: {reason}")
+    if absent not in generation.position_of:
         yield _no_namesake(generation, absent)
 
 
 def _documents_at(absent: str) -> tuple[list[Document], str]:
-    """The documents of the original, else why there are none."""
+    """The documents of the original file, or the reason why there are none."""
     from rag_ft.indexing.corpus import read_corpus
 
     try:
         if not Path(absent).is_file():
             return [], f"no file at {absent}"
-    except (OSError, ValueError):  # a name that no file system takes
+    except (OSError, ValueError):  # not a valid name on any file system
         return [], f"no file at {absent}"
-    corpus = read_corpus(absent)
-    documents = list(corpus)
-    told = [*corpus.failures, *corpus.skipped]
-    return documents, f"{told[0].source} {told[0].reason}" if told else ""
+    contents = read_corpus(absent).read_all()
+    reasons = [f"{failure.source} {failure.reason}" for failure in contents.failures]
+    reasons += [f"{skipped.source} {skipped.reason}" for skipped in contents.skipped]
+    return contents.documents, reasons[0] if reasons else ""
 
 
 def _no_namesake(generation: Generation, absent: str) -> Check:
-    """A name that is no document's may be a slip: a document whose id ends in the same file name is shown."""
+    """Fail if the name is not an id but a document's id ends in the same file name: it may be a slip."""
     name = PurePath(absent).name
     namesakes = [row.id for row in generation.table if name and PurePosixPath(row.id).name == name]
     if not namesakes:
         return Check(name="absent: name", ok=True, detail=f"no document's id ends in {name!r}")
     shown = ", ".join(map(repr, namesakes[:3]))
-    detail = f"{shown} ends in the same file name: give that if it is meant, else the path of the original"
+    detail = f"{shown} ends in the same file name: pass that id if you meant it, else the path of the original"
     return Check(name="absent: name", ok=False, detail=detail)
 
 
@@ -212,7 +212,7 @@ def _absent_from_records(generation: Generation, names: set[str]) -> Check:
 
 
 def _absent_from_files(store: IndexStore, names: set[str]) -> Check:
-    """No record of the documents in any file below the index's folder, known to the manifest or not."""
+    """Search every file below the index's folder, listed in the manifest or not, for records of the documents."""
     needles: list[bytes] = []
     for name in names:
         quoted = json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -242,29 +242,29 @@ def _sentences_absent(store: IndexStore, generation: Generation, documents: list
         }
     )
     shared: dict[str, str] = {}
-    for number, row in enumerate(generation.table):
-        text = generation.document(number).text
-        here = [sentence for sentence in sentences if sentence in text]
-        if here and 2 * len(here) >= len(sentences):
-            share = f"{len(here)} of its {len(sentences)} sentences"
-            detail = f"{share} stand in the document {row.id!r}: remove that too"
+    for position, row in enumerate(generation.table):
+        text = generation.document(position).text
+        present = [sentence for sentence in sentences if sentence in text]
+        if present and 2 * len(present) >= len(sentences):
+            share = f"{len(present)} of its {len(sentences)} sentences"
+            detail = f"{share} are in the document {row.id!r}: remove that too"
             return Check(name="absent: sentences", ok=False, detail=detail)
-        shared.update((sentence, row.id) for sentence in here if sentence not in shared)
-    own = [sentence for sentence in sentences if sentence not in shared]
+        shared.update((sentence, row.id) for sentence in present if sentence not in shared)
+    unique = [sentence for sentence in sentences if sentence not in shared]
     for path in _all_files(store):
-        for sentence in own:
+        for sentence in unique:
             if _holds(path, json.dumps(sentence, ensure_ascii=False).encode()[1:-1]):
                 detail = f"{path} still holds {sentence[:60]!r}: {_CLEAR}"
                 return Check(name="absent: sentences", ok=False, detail=detail)
-    detail = f"none of its {len(own):,} sentences in any file"
+    detail = f"none of its {len(unique):,} sentences in any file"
     if shared:
         also = sorted(set(shared.values()))
-        detail += f"; {len(shared):,} more stand in other documents that remain ({', '.join(also[:3])})"
+        detail += f"; {len(shared):,} more are in other documents that remain ({', '.join(also[:3])})"
     return Check(name="absent: sentences", ok=True, detail=detail)
 
 
 def _vectors_absent(load_embedder: Callable[[], Embedder], generation: Generation, documents: list[Document]) -> Check:
-    """No stored vector is that of a passage of the documents, unless another document has it too."""
+    """Check that no stored vector is that of one of their passages, except texts that other documents share."""
     from rag_ft.indexing.chunking import Chunker, ChunkingConfig, passage_text
 
     name = "absent: vectors"
@@ -274,10 +274,10 @@ def _vectors_absent(load_embedder: Callable[[], Embedder], generation: Generatio
         passages: list[Passage] = [passage for document in documents for passage in chunker.passages(document)]
         kept_texts = set(passage_texts(generation.folder / PASSAGES, generation.table))
         texts = [text for text in map(passage_text, passages) if text not in kept_texts]
-        found = generation.vectors.search(embedder.encode_passages(texts), 1) if texts else []
+        rankings = generation.vectors.search(embedder.encode_passages(texts), 1) if texts else []
     except RagFtError as error:
         return Check(name=name, ok=False, detail=str(error))
-    for text, ranking in zip(texts, found, strict=True):
+    for text, ranking in zip(texts, rankings, strict=True):
         if ranking and ranking[0].score > 0.99999:
             detail = f"row {ranking[0].row} has the vector of {text[:60]!r}"
             return Check(name=name, ok=False, detail=detail)
@@ -293,7 +293,7 @@ def _all_files(store: IndexStore) -> Iterator[Path]:
 
 
 def _holds(path: Path, needle: bytes) -> bool:
-    """Whether a file holds some bytes; read in blocks that overlap."""
+    """Whether a file contains some bytes; it is read in overlapping blocks."""
     with path.open("rb") as file:
         tail = b""
         while block := file.read(_BLOCK):

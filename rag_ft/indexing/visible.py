@@ -1,8 +1,8 @@
 """The part of an index that an audience may read, in which nothing else exists.
 
-Documents and passages are numbered anew, words are counted among the visible passages only, vectors are compared
-exactly among the visible ones only, and the fingerprint is that of an index which holds no more than these. Whatever
-searches, lists, counts or answers from it cannot differ by what is hidden, because it has no way to reach it.
+Documents and passages are renumbered, words are counted among visible passages only, vectors are compared exactly and
+among visible ones only, and the fingerprint is that of an index with only these documents. Searches, lists, counts and
+answers cannot depend on hidden documents, because they cannot reach them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from rag_ft.indexing.storage.word_counts import PartBm25, WordCounts
 from rag_ft.schema import Document, Metadata, Passage
 
 KEPT = 32
-"""Audiences whose part is kept ready: each holds scores, 12 bytes for each word of each passage."""
+"""Number of audiences whose parts stay in memory; each takes 12 bytes per word and passage."""
 
 
 class VisibleVectors(VectorIndex):
     """Some rows of an index's vectors, numbered from 0; always searched exactly, whatever the kind of index.
 
-    An approximate search walks over hidden vectors, too, and what it finds depends on them.
+    An approximate search would also visit hidden vectors, and its results would depend on them.
     """
 
     def __init__(self, whole: VectorIndex, rows: NDArray[np.int64]) -> None:
@@ -49,10 +49,10 @@ class VisibleVectors(VectorIndex):
     def search(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
     ) -> list[list[Scored]]:
-        """As `VectorIndex.search`, exact."""
-        numbers = np.arange(len(self._rows), dtype=np.int64) if allowed is None else allowed
-        rankings = [exact_top(self._whole.vectors, query, k, self._rows[numbers]) for query in queries]
-        # Both are ascending, so that the place of a row among the visible ones is found by bisection.
+        """Search as `VectorIndex.search` does, but always exactly."""
+        visible = np.arange(len(self._rows), dtype=np.int64) if allowed is None else allowed
+        rankings = [exact_top(self._whole.vectors, query, k, self._rows[visible]) for query in queries]
+        # Rows are ascending, so bisection finds the position of one among the visible ones.
         return [
             [Scored(int(np.searchsorted(self._rows, scored.row)), scored.score) for scored in ranking]
             for ranking in rankings
@@ -64,18 +64,21 @@ class VisibleVectors(VectorIndex):
 
 
 class VisibleGeneration(Generation):
-    """What an audience may read of a committed state, with the same doors as the whole one."""
+    """The part of a generation that an audience may read, with the interface of the whole one."""
 
     def __init__(self, parts: VisibleParts, audience: Audience) -> None:
         whole = parts.whole
         self._whole = whole
         self._parts = parts
-        self._numbers = [number for number, row in enumerate(whole.table) if audience.may_read(row.metadata)]
+        self._positions = [position for position, row in enumerate(whole.table) if audience.may_read(row.metadata)]
         self.folder = whole.folder
-        self.table = [whole.table[number] for number in self._numbers]
+        self.table = [whole.table[position] for position in self._positions]
         self.firsts = np.cumsum(np.array([0, *(row.passages for row in self.table)], dtype=np.int64))
-        self.row_of = {row.id: number for number, row in enumerate(self.table)}
-        spans = [np.arange(whole.firsts[number], whole.firsts[number + 1], dtype=np.int64) for number in self._numbers]
+        self.position_of = {row.id: position for position, row in enumerate(self.table)}
+        spans = [
+            np.arange(whole.firsts[position], whole.firsts[position + 1], dtype=np.int64)
+            for position in self._positions
+        ]
         self._rows: NDArray[np.int64] = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
         self.vectors = VisibleVectors(whole.vectors, self._rows)
         manifest = whole.manifest
@@ -102,17 +105,17 @@ class VisibleGeneration(Generation):
         """The passage of a row."""
         return self._whole.passage(int(self._rows[row]))
 
-    def passages_of(self, number: int) -> Iterator[Passage]:
-        """The passages of a document, by its number in the table, in order."""
-        return self._whole.passages_of(self._numbers[number])
+    def passages_of(self, position: int) -> Iterator[Passage]:
+        """The passages of a document, by its position in the table, in order."""
+        return self._whole.passages_of(self._positions[position])
 
-    def document(self, number: int) -> Document:
-        """A document, by its number in the table."""
-        return self._whole.document(self._numbers[number])
+    def document(self, position: int) -> Document:
+        """A document, by its position in the table."""
+        return self._whole.document(self._positions[position])
 
 
 class VisibleParts:
-    """The parts of one committed state, made when first asked for. Safe for concurrent use."""
+    """The parts of one generation, each made at first use. Safe for concurrent use."""
 
     def __init__(self, whole: Generation) -> None:
         self.whole = whole
@@ -123,31 +126,31 @@ class VisibleParts:
         self._named = {name for row in whole.table for name in _names(row.metadata)}
 
     def of(self, audience: Audience) -> VisibleGeneration:
-        """What an audience may read."""
-        # Groups that no document names make no difference, and no other part.
+        """The part that an audience may read."""
+        # Groups that no document names do not matter: audiences that differ only in these share a part.
         default = None if audience.default is None else bool(audience.groups & audience.default)
-        own = Audience(
+        key = Audience(
             audience.groups & self._named | ({""} if default else frozenset()),
             None if default is None else frozenset({""}),
         )
         with self._lock:
-            found = self._kept.get(own)
-            if found is None:
-                found = self._kept[own] = VisibleGeneration(self, own)
+            part = self._kept.get(key)
+            if part is None:
+                part = self._kept[key] = VisibleGeneration(self, key)
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
-            self._kept.move_to_end(own)
-            return found
+            self._kept.move_to_end(key)
+            return part
 
     def counts(self) -> WordCounts:
-        """The words of all passages, counted once."""
+        """Word counts of all passages, computed once."""
         from rag_ft.indexing.chunking import passage_text
 
         with self._counting:
             if self._counts is None:
-                numbers = range(len(self.whole.table))
+                positions = range(len(self.whole.table))
                 self._counts = WordCounts(
-                    passage_text(passage) for number in numbers for passage in self.whole.passages_of(number)
+                    passage_text(passage) for position in positions for passage in self.whole.passages_of(position)
                 )
             return self._counts
 

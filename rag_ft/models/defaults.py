@@ -9,8 +9,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from rag_ft.checksums import sha256_of
 from rag_ft.errors import WeightsError
-from rag_ft.files import is_disk_full, sha256_of
+from rag_ft.files import is_disk_full
 from rag_ft.models.gguf import folder_for
 from rag_ft.progress import ProgressBar
 

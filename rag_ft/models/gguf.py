@@ -22,17 +22,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rag_ft import environment
+from rag_ft.checksums import sha256_of
 from rag_ft.errors import WeightsError, first_line
-from rag_ft.files import (
-    RESULT,
-    disk_full,
-    is_disk_full,
-    is_plain_file,
-    is_real_folder,
-    require_space,
-    sha256_of,
-    staged,
-)
+from rag_ft.files import RESULT, disk_full, is_disk_full, is_plain_file, is_real_folder, require_space, staged
 from rag_ft.progress import ProgressBar, quiet_transformers
 
 logger = logging.getLogger(__name__)

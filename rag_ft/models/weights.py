@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from rag_ft.checksums import sha256_of
 from rag_ft.environment import packaged_adapter_path
 from rag_ft.errors import WeightsError, first_line
-from rag_ft.files import sha256_of
 from rag_ft.models import defaults, gguf
 from rag_ft.models.folder import (
     ADAPTER_CONFIG,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_ft.checksums import sha256_of
 from rag_ft.errors import TrainingError, UsageError
 from rag_ft.files import (
     RESULT,
@@ -21,7 +22,6 @@ from rag_ft.files import (
     remove_tree,
     replacing,
     replacing_together,
-    sha256_of,
     staged,
     write_atomic,
 )

@@ -116,7 +116,7 @@ def test_one_alone_unrelated_ones_and_foreign_ones_are_refused(members, tmp_path
     with pytest.raises(WeightsError, match="does not say how the adapter was tuned"):
         average_adapters([first, other], tmp_path / "mean")
     average = average_adapters([first, second], tmp_path / "mean")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         average_adapters([first, second], average)
     assert average_adapters([second, first], average, overwrite=True) == average
 

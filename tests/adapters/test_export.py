@@ -93,7 +93,7 @@ def test_what_a_gguf_cannot_hold_is_refused(merged, tmp_path):
     with pytest.raises(WeightsError, match=r"no config\.json"):
         export_gguf(other, tmp_path / "r.gguf")
     (tmp_path / "r.gguf").write_text("mine")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         export_gguf(merged, tmp_path / "r.gguf")
     assert (tmp_path / "r.gguf").read_text() == "mine"
 
@@ -159,7 +159,7 @@ def test_an_adapter_for_peft_and_vllm_names_no_path_of_this_machine(adapter, tin
     assert "--max-lora-rank 8" in exported.notes[0]  # the rank is 4
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama_dir), exported.path)
     assert seen(fresh(tiny_llama_dir, exported.path)) == seen(fresh(tiny_llama_dir, adapter))
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         export_peft(adapter, tmp_path / "out")
 
 

@@ -133,9 +133,9 @@ def test_what_is_there_is_not_overwritten_unasked_and_foreign_folders_never(merg
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_merged(adapters[32], out, tiny_llama_dir)
-    with pytest.raises(UsageError, match="did not write, and is not replaced"):
+    with pytest.raises(UsageError, match="did not write, so it is not replaced"):
         write_merged(adapters[32], out, tiny_llama_dir, overwrite=True)
     assert (out / "thesis.txt").read_text() == "mine"
     shutil.rmtree(out)

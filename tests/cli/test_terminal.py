@@ -110,7 +110,7 @@ def test_log_lines_and_their_tracebacks_are_harmless():
 
 
 def test_a_hostile_file_name_goes_through_every_command_without_reaching_the_terminal(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("rag_ft.indexing.embedding.load_embedder", lambda name: HashingEmbedder())
+    monkeypatch.setattr("rag_ft.indexing.index.load_embedder", lambda name: HashingEmbedder())
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     docs, index = tmp_path / "docs", tmp_path / "index"
     docs.mkdir()

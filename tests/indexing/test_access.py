@@ -106,9 +106,9 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def labels(source: Path) -> dict[str, object]:
-    corpus = read_corpus(source)
-    return {document.id: document.metadata.get("access") for document in corpus} | {
-        failure.document: "refused" for failure in corpus.failures
+    contents = read_corpus(source).read_all()
+    return {document.id: document.metadata.get("access") for document in contents.documents} | {
+        failure.document: "refused" for failure in contents.failures
     }
 
 
@@ -173,7 +173,7 @@ def test_rules_that_cannot_be_understood_stop_the_build_and_leave_the_index(tmp_
     docs = write(tmp_path / "docs", {"a.md": "One.", "hr/b.md": "Two."})
     before = Index.build(docs, tmp_path / "index", embedder=HashingEmbedder(), progress=False).fingerprint
     (docs / "hr" / "access.toml").write_text(text)
-    with pytest.raises(CorpusError, match=re.escape(str(docs / "hr" / "access.toml")) + ".*mend it"):
+    with pytest.raises(CorpusError, match=re.escape(str(docs / "hr" / "access.toml")) + ".*repair it"):
         Index.build(docs, tmp_path / "index", embedder=HashingEmbedder(), progress=False)
     assert Index.load(tmp_path / "index").fingerprint == before
 
@@ -219,11 +219,11 @@ def test_another_access_takes_effect_when_built_again_and_embeds_nothing(tmp_pat
     assert list(first.visible_to([]).documents()) == ["a.md"]
     (docs / "b.md").write_text("---\naccess: legal\n---\nTwo foxes.")
     second = build()
-    assert second.last_report.changed == ("b.md",) and second.last_report.passages_embedded == 0
+    assert second.build_report.changed == ("b.md",) and second.build_report.passages_embedded == 0
     assert list(second.visible_to("staff").documents()) == ["a.md"]
     (docs / "access.toml").write_text('[access]\n"*" = ["board"]\n')
     third = build()
-    assert third.last_report.changed == ("a.md", "b.md") and third.last_report.passages_embedded == 0
+    assert third.build_report.changed == ("a.md", "b.md") and third.build_report.passages_embedded == 0
     assert third.fingerprint != second.fingerprint
     assert list(third.visible_to(["legal", "staff"]).documents()) == []
 
@@ -237,7 +237,7 @@ def test_a_document_that_cannot_be_read_stays_under_the_rules_of_today(tmp_path)
     (docs / "pay.txt").write_bytes(b"")
     (docs / "access.toml").write_text('[access]\n"pay.*" = ["hr"]\n')
     again = build()
-    assert again.last_report.kept == ("pay.txt",) and again.last_report.passages_embedded == 0
+    assert again.build_report.kept == ("pay.txt",) and again.build_report.passages_embedded == 0
     assert list(again.visible_to([]).documents()) == ["a.md"]
     assert list(again.visible_to(["hr"]).documents()) == ["a.md", "pay.txt"]
 
@@ -250,8 +250,8 @@ def test_a_document_whose_label_is_wrong_is_refused_and_what_was_indexed_of_it_g
     (docs / "c.jsonl").write_text('{"id": "r", "text": "Three.", "access": null}\nno json\n')
     again = build()
     assert list(again.documents()) == ["a.md"]
-    assert [failure.reason[:40] for failure in again.last_report.failures][:1] == [
-        "has no valid 'access', which names the gr"[:40]
+    assert [failure.reason[:40] for failure in again.build_report.failures][:1] == [
+        "has no valid 'access': it names the group"[:40]
     ]
 
 
@@ -272,7 +272,7 @@ def test_documents_in_memory_have_the_label_that_they_carry(tmp_path):
     ]
     made = Index.build(documents, tmp_path / "index", embedder=HashingEmbedder(), progress=False)
     assert list(made.documents()) == ["a", "b"] and made.document("b").metadata["access"] == ["staff"]
-    assert "'access'" in made.last_report.failures[0].reason
+    assert "'access'" in made.build_report.failures[0].reason
 
 
 def test_each_rules_file_is_read_once(tmp_path, monkeypatch):

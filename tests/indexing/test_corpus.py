@@ -1,37 +1,14 @@
 import io
-import json
 import os
 import tracemalloc
 import zipfile
 
 import pytest
-from langchain_core.document_loaders import BaseLoader
-from langchain_core.documents import Document as LangchainDocument
+from read_documents import one, read, reasons
 
-from rag_ft.errors import CorpusError, UsageError
+from rag_ft.errors import CorpusError
 from rag_ft.indexing.corpus import document_fingerprint, read_corpus
-from rag_ft.indexing.formats import ReadLimits
-from rag_ft.indexing.storage.folder import mark
 from rag_ft.schema import Document
-
-
-def read(source, **options):
-    corpus = read_corpus(source, **options)
-    return {document.id: document for document in corpus}, corpus
-
-
-def one(path):
-    documents, corpus = read(path)
-    assert corpus.failures == []
-    (document,) = documents.values()
-    return document
-
-
-def reasons(corpus):
-    for failure in corpus.failures:
-        assert "\n" not in failure.reason
-    return [failure.reason for failure in corpus.failures]
-
 
 # Formats
 
@@ -189,128 +166,15 @@ def test_epub_is_read_in_the_order_of_its_spine(tmp_path):
     assert (document.text, document.title) == ("A\n\none\n\nB\n\ntwo", "The book")
 
 
-def test_json_lines_have_ids_titles_and_metadata(tmp_path):
-    (tmp_path / "a.jsonl").write_text(
-        '{"id": "x", "text": "One.", "title": "T", "url": "http://u", "year": 3}\n\n{"page_content": "Two."}\n'
-        '{"id": 0, "text": "Three."}\n{"id": "", "text": "Four."}\n'
-    )
-    documents, corpus = read(tmp_path / "a.jsonl")
-    assert corpus.failures == []
-    assert list(documents) == ["x", "a.jsonl:3", "0", "a.jsonl:5"]
-    first = documents["x"]
-    assert (first.title, first.source, first.metadata) == ("T", "http://u", {"year": 3})
-
-
-def test_squad_articles_become_documents(tmp_path):
-    content = {"data": [{"title": "A_b", "paragraphs": [{"context": "One."}, {"context": "Two."}]}] * 2}
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    documents, _ = read(tmp_path / "a.json")
-    assert list(documents) == ["A_b", "A_b-2"]
-    assert (documents["A_b"].text, documents["A_b"].title) == ("One.\n\nTwo.", "A b")
-
-
-def test_langchain_loaders_and_documents_are_taken():
-    class Loader(BaseLoader):
-        def lazy_load(self):
-            yield LangchainDocument(page_content="One.", metadata={"source": "a.pdf", "page": 2, "extra": {1}})
-            yield LangchainDocument(page_content="Two.", metadata={"source": "a.pdf", "page": 3})
-
-    documents, _ = read(Loader())
-    assert list(documents) == ["a.pdf#page=3", "a.pdf#page=4"]
-    assert len(documents["a.pdf#page=3"].page_starts) == 3
-    assert documents["a.pdf#page=3"].metadata["extra"] == [1]
-    documents, corpus = read([LangchainDocument(page_content="x", id="i"), LangchainDocument(page_content=" "), 3])
-    assert list(documents) == ["i"] and len(corpus.failures) == 2
-    with pytest.raises(UsageError):
-        read_corpus(3)
-
-
-def test_rows_and_pieces_of_one_source_are_documents_of_their_own():
-    def pieces(*metadata):
-        return read([LangchainDocument(page_content="x", metadata=one) for one in metadata])
-
-    # As langchain's CSVLoader gives rows, and its splitters, without add_start_index, pieces of pages.
-    documents, corpus = pieces({"source": "a.csv", "row": 0}, {"source": "a.csv", "row": 1})
-    assert corpus.failures == [] and [*documents] == ["a.csv#row=0", "a.csv#row=1"]
-    page = {"source": "a.pdf", "page": 0}
-    documents, corpus = pieces({"source": "a.md"}, page, {"source": "a.md"}, page, {"source": "a.md"}, {}, {})
-    assert corpus.failures == []
-    assert [*documents] == ["a.md", "a.pdf#page=1", "a.md#2", "a.pdf#page=1#2", "a.md#3", "document-6", "document-7"]
-
-
 # Folders
-
-
-def test_a_folder_is_read_in_order_and_says_what_it_leaves_out(tmp_path):
-    for name in ("b.txt", "a/z.md", "a/picture.png", ".hidden.txt", ".git/x.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("Text.")
-    documents, corpus = read(tmp_path)
-    assert list(documents) == ["b.txt", "a/z.md"]
-    assert {os.path.basename(skip.source) for skip in corpus.skipped} == {"picture.png", ".hidden.txt", ".git"}
-
-
-def test_an_index_inside_the_folder_is_not_read(tmp_path):
-    for name in ("a.txt", "index/x.txt", "other/b.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("Text.")
-    mark(tmp_path / "index")
-    assert list(read(tmp_path)[0]) == ["a.txt", "other/b.txt"]
-    assert list(read(tmp_path, exclude=[tmp_path / "other"])[0]) == ["a.txt"]
-
-
-def test_a_folder_with_the_names_of_an_index_is_read_where_no_index_is(tmp_path):
-    for name in ("a.txt", "site/generations/x.txt", "site/manifest.json"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("{}" if name.endswith("json") else "Text.")
-    assert list(read(tmp_path)[0]) == ["a.txt", "site/generations/x.txt"]
-
-
-def test_symlink_loops_end_and_no_file_is_read_twice(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.txt").write_text("Text.")
-    (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path / "again.txt").symlink_to(tmp_path / "a" / "x.txt")
-    (tmp_path / "self.txt").symlink_to(tmp_path / "self.txt")
-    documents, corpus = read(tmp_path)
-    assert [*documents] == ["a/x.txt"]
-    assert reasons(corpus) == ["is a link that leads nowhere"]
-    assert {skip.source: skip.reason for skip in corpus.skipped} == {
-        str(tmp_path / "a" / "up"): f"is a link to {tmp_path}, which is read itself",
-        str(tmp_path / "again.txt"): f"is a link to {tmp_path / 'a' / 'x.txt'}, which is read itself",
-    }
-
-
-def test_a_file_has_its_own_name_and_that_of_a_link_only_where_its_own_is_not_read(tmp_path):
-    root, outside = tmp_path / "docs", tmp_path / "outside"
-    for file in (root / "z" / "real.txt", root / ".data" / "page.md", root / "page.bin", outside / "far.txt"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("Text.")
-    (root / "a.txt").symlink_to("z/real.txt")
-    (root / "b").symlink_to("z", target_is_directory=True)
-    (root / "c").symlink_to(outside, target_is_directory=True)
-    (root / "d").symlink_to(outside, target_is_directory=True)
-    (root / "page.md").symlink_to(".data/page.md")  # as Kubernetes mounts configuration
-    (root / "other.md").symlink_to("page.bin")
-    documents, corpus = read(root)
-    assert [*documents] == ["other.md", "page.md", "c/far.txt", "z/real.txt"] and corpus.failures == []
-    assert sorted(os.path.relpath(skip.source, root) for skip in corpus.skipped) == [
-        ".data",
-        "a.txt",
-        "b",
-        "d",
-        "page.bin",
-    ]
-    (tmp_path / "way").symlink_to(root, target_is_directory=True)
-    assert [*read(tmp_path / "way")[0]] == [*documents]
 
 
 def test_an_iteration_can_be_repeated(tmp_path):
     (tmp_path / "a.txt").write_text("Text.")
     (tmp_path / "b.pdf").write_text("not a pdf")
     corpus = read_corpus(tmp_path)
-    assert list(corpus) == list(corpus)
-    assert len(corpus.failures) == 1
+    assert list(corpus) == list(corpus) == corpus.read_all().documents
+    assert len(corpus.read_all().failures) == 1
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
@@ -357,7 +221,7 @@ def damaged(tmp_path):
         "old.docx": (b"\xd0\xcf\x11\xe0" + b"\0" * 100, "is encrypted, or an old .doc"),
         "no.epub": (data, "is damaged"),
         "secret.pdf": (encrypted.getvalue(), "is encrypted: save a copy without a password"),
-        "no.pdf": (b"%PDF-1.4 nothing", "is not a PDF that can be read"),
+        "no.pdf": (b"%PDF-1.4 nothing", "is not a readable PDF"),
         "lines.jsonl": (b'{"text": "ok"}\n{broken\n[1]\n{"title": "x"}\n', "is not JSON"),
         "empty.jsonl": (b" \n", "is empty"),
         "latin.jsonl": (b'{"text": "caf\xe9"}\n', "is not UTF-8"),
@@ -371,69 +235,19 @@ def test_each_damaged_file_is_told_and_the_others_go_on(tmp_path):
     for name, (data, _) in expected.items():
         (folder / name).write_bytes(data)
     (folder / "good.txt").write_text("A good text.")
-    documents, corpus = read(folder)
+    documents, contents = read(folder)
     assert set(documents) == {"good.txt", "lines.jsonl:1"}
-    told = [(os.path.basename(failure.source), failure.reason) for failure in corpus.failures]
+    told = [(os.path.basename(failure.source), failure.reason) for failure in contents.failures]
     for name, (_, reason) in expected.items():
         assert any(source.startswith(name) and reason in said for source, said in told), (name, told)
     assert [s for s, _ in told if s.startswith("lines")] == ["lines.jsonl:2", "lines.jsonl:3", "lines.jsonl:4"]
-    assert ("blank.pdf", "has no text layer (scanned pages?): recognise its text first") in told
-    reasons(corpus)
-
-
-def test_names_pipes_and_depths_that_no_reader_takes_are_failures_of_their_own(tmp_path):
-    (tmp_path / "good.txt").write_text("A good text.")
-    with open(os.fsencode(tmp_path) + b"/m\xfcller.md", "wb") as file:
-        file.write(b"Text.")
-    for name in ("p.jsonl", "p.txt", "p.json"):
-        os.mkfifo(tmp_path / name)
-
-    def nested(depth):
-        return '{"text": "t", "x": ' + "[" * depth + "]" * depth + "}\n"
-
-    (tmp_path / "deep.jsonl").write_text(nested(300) + nested(700) + nested(100_000) + nested(9))
-    (tmp_path / "deep.md").write_text("---\nx: " + "[" * 150 + "]" * 150 + "\n---\nText.\n")
-    documents, corpus = read(tmp_path)
-    assert {"good.txt", "deep.jsonl:4"} <= set(documents)
-    told = {os.path.basename(failure.source): failure.reason for failure in corpus.failures}
-    assert told.pop("m\\udcfcller.md") == "has a name that is not UTF-8: rename it"
-    for name in ("p.jsonl", "p.txt", "p.json"):
-        assert told.pop(name) == "is not an ordinary file"
-    assert told == {f"deep.jsonl:{line}": "is nested too deeply" for line in (1, 2, 3)}
-    deep = json.loads(nested(400))["x"]
-    documents, corpus = read(
-        [LangchainDocument(page_content="x", id="i", metadata={"x": deep}), Document(id="a", text="x")]
-    )
-    assert [*documents] == ["a"] and reasons(corpus) == ["is nested too deeply"]
-
-
-def test_one_line_that_is_not_utf_8_does_not_lose_the_others(tmp_path):
-    (tmp_path / "a.jsonl").write_bytes(b'{"text": "One."}\n{"text": "caf\xe9"}\n{"text": "Three."}\n')
-    documents, corpus = read(tmp_path / "a.jsonl")
-    assert [*documents] == ["a.jsonl:1", "a.jsonl:3"] and reasons(corpus) == ["is not UTF-8"]
-    (tmp_path / "a.jsonl").write_text('{"text": "One."}\n' * 9, encoding="utf-16")
-    assert reasons(read(tmp_path / "a.jsonl")[1]) == ["is not UTF-8 but UTF-16: save it as UTF-8"]
-
-
-def test_files_that_are_not_documents(tmp_path):
-    (tmp_path / "q.jsonl").write_text('{"id": "1", "question": "Q?", "answers": ["x"]}\n')
-    (tmp_path / "package.json").write_text("{}")
-    documents, corpus = read(tmp_path)
-    assert (documents, corpus.failures) == ({}, [])
-    assert len(corpus.skipped) == 2
-    (tmp_path / "x.png").write_bytes(b"x")
-    assert "of a kind that is not read" in reasons(read(tmp_path / "x.png")[1])[0]
-    assert "SQuAD" in reasons(read(tmp_path / "package.json")[1])[0]
+    assert ("blank.pdf", "has no text layer (scanned pages?): run text recognition (OCR) on it first") in told
+    reasons(contents)
 
 
 def test_a_repeated_id_is_a_failure():
-    documents, corpus = read([Document(id="a", text="1"), Document(id="a", text="2")])
-    assert documents["a"].text == "1" and "earlier document" in reasons(corpus)[0]
-
-
-def test_a_file_larger_than_a_lowered_limit_is_refused(tmp_path):
-    (tmp_path / "a.txt").write_text("more than three")
-    assert "more than the" in reasons(read(tmp_path, limits=ReadLimits(file_bytes=3))[1])[0]
+    documents, contents = read([Document(id="a", text="1"), Document(id="a", text="2")])
+    assert documents["a"].text == "1" and "earlier document" in reasons(contents)[0]
 
 
 def test_any_change_changes_the_fingerprint():

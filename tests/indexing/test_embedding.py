@@ -62,7 +62,7 @@ def loading(monkeypatch):
 def test_what_an_index_names_is_not_looked_up_by_its_word_alone(loading, tmp_path, monkeypatch, name):
     (tmp_path / "embedder").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match="has not loaded that embedder yet"):
+    with pytest.raises(WeightsError, match="have not loaded this embedder before"):
         load_named_embedder(name)
     assert loading == []
 

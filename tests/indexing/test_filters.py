@@ -27,7 +27,7 @@ def index(tmp_path_factory):
 
 
 def found(index, where):
-    by_words = {hit.passage.document_id for hit in index.bm25_search(["the fox dog owl"], 9, where=where)[0]}
+    by_words = {hit.passage.document_id for hit in index.search("the fox dog owl", 9, mode="bm25", where=where)}
     assert by_words == {
         hit.passage.document_id for hit in index.as_retriever(9, "bm25", where).retrieve("the fox dog owl")
     }
@@ -73,9 +73,9 @@ def test_what_metadata_holds_as_text_or_list_is_compared_as_that(index, where, n
 @pytest.mark.parametrize(
     ("where", "says"),
     [
-        ("topic=a", "a filter is 'topic=a' but must give values by field"),
-        ([("topic", "a")], "must give values by field"),
-        ({3: "a"}, "a field of a filter is 3"),
+        ("topic=a", "the filter is 'topic=a': give values by field"),
+        ([("topic", "a")], "give values by field"),
+        ({3: "a"}, "a field of the filter is 3"),
         ({"a": [object]}, "the filter of 'a' is <class 'object'>: give text"),
         ({"a": np.int64(3)}, "give text, a number"),
     ],
@@ -83,7 +83,7 @@ def test_what_metadata_holds_as_text_or_list_is_compared_as_that(index, where, n
 def test_what_cannot_be_a_filter_is_one_sentence_everywhere(index, where, says):
     for use in (
         as_filter,
-        index.rows_where,
+        index.searcher().rows_where,
         lambda one: index.as_retriever(where=one),
         lambda one: index.remove(None, one),
     ):

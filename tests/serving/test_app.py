@@ -608,11 +608,11 @@ def short_write(*_, **__):
 
 
 FULL_PLACES = {
-    "the texts": ("rag_ft.indexing.builder.LinesWriter.write", full_disk),
-    "the vectors": ("rag_ft.indexing.builder.write_vectors", short_write),
+    "the texts": ("rag_ft.indexing.building.writer.LinesWriter.write", full_disk),
+    "the vectors": ("rag_ft.indexing.building.writer.write_vectors", short_write),
     "the places of lines": ("rag_ft.indexing.storage.generation.save_array", full_disk),
     "the manifest": ("rag_ft.indexing.storage.store.write_atomic", full_disk),
-    "the checksums": ("rag_ft.indexing.builder.seal", full_disk),
+    "the checksums": ("rag_ft.indexing.building.writer.seal", full_disk),
 }
 
 

@@ -1,7 +1,9 @@
-"""One file's bytes → plain text, title, headings, pages. One module for each format, by a well-kept library.
+"""One file's bytes → plain text, title, headings, pages. One module per format, built on a well-kept library.
 
-Rich formats become blocks separated by an empty line: paragraphs with soft line breaks as blanks, list items and table
-rows one a line (cells joined by ` | `), code as it stands, no markup. Plain text stays exactly as decoded.
+To add a format, write a function `bytes -> Extracted` in a module beside this file and name its suffixes in `READERS`.
+
+Rich formats become blocks separated by an empty line: paragraphs with soft line breaks as spaces, list items and table
+rows one per line (cells joined by ` | `), code unchanged, no markup. Plain text stays exactly as decoded.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ __all__ = [
 
 
 def extract(name: str, data: bytes) -> Extracted:
-    """What the bytes of a file of this name say, within this process: `worker` is for files of unknown origin.
+    """Extract the text of a file's bytes by its suffix, in this process; for untrusted files use `parsing.worker`.
 
     Raises Unreadable, MemoryError.
     """
@@ -42,7 +44,7 @@ def extract(name: str, data: bytes) -> Extracted:
         raise
     except RecursionError as error:
         raise Unreadable("is nested too deeply") from error
-    except Exception as error:  # the parsers raise anything on a damaged file; one file must not stop the others
+    except Exception as error:  # parsers raise anything on a damaged file, and one file must not stop the others
         lines = str(error).strip().splitlines()
         raise Unreadable(f"is damaged ({(lines[0] if lines else type(error).__name__)[:120]})") from error
 
@@ -59,4 +61,4 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".docx": read_docx,
     ".epub": read_epub,
 }
-"""By suffix, in lower case."""
+"""Reader of each suffix, in lower case."""

@@ -1,18 +1,18 @@
-"""Text under construction: blocks with the offsets of headings and pages, from the parts of any format in order."""
+"""Text under construction: blocks with the offsets of headings and pages, for any format."""
 
 from __future__ import annotations
 
 import re
 
 from rag_ft.indexing.formats.extracted import Extracted
-from rag_ft.indexing.formats.limits import check_output
+from rag_ft.indexing.formats.limits import check_document_size
 from rag_ft.schema import Heading, Metadata
 
 HEADING_TAGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _GAPS = re.compile(r"\n{3,}")
 
 _NO_TITLE = frozenset(("untitled", "untitled document", "unbenannt", "ohne titel", "sans titre", "sin título"))
-"""What programs write into a file's properties where nobody has given it a title."""
+"""Titles that programs write into the properties of a file without one."""
 
 
 class Blocks:
@@ -20,13 +20,13 @@ class Blocks:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self._put_in = 0
+        self._counted = 0
         self.length = 0
         self.headings: list[Heading] = []
         self.page_starts: list[int] = []
 
     def add(self, text: str, level: int = 0) -> None:
-        """A block as it stands, or with a level a heading in one line; nothing where the text is blank."""
+        """Add a block unchanged, or with a level a heading on one line; blank text is ignored."""
         text = text.strip("\n") if level == 0 else " ".join(text.split())
         if not text.strip():
             return
@@ -39,60 +39,62 @@ class Blocks:
         self.length += len(text)
 
     def count(self, chars: int) -> None:
-        """So many characters more are on their way to a block. Raises Unreadable where that is more than is read: cells
-        are copied into rows, rows into the cells around them, and all of it is counted.
+        """Count characters on their way to a block, with every copy of cells into rows and of rows into outer cells.
+
+        Raises Unreadable if there are more than are read.
         """
-        self._put_in += chars
-        check_output(self._put_in, len(self.headings), len(self.page_starts))
+        self._counted += chars
+        check_document_size(self._counted, len(self.headings), len(self.page_starts))
 
     def begin_page(self, offset: int = 0) -> None:
-        """A page begins with the next block, or at an offset in it."""
-        # The gap before the page's first block belongs to the page before.
+        """Start a page at the next block, or at an offset in it."""
+        # The gap before the page's first block belongs to the previous page.
         self.page_starts.append((self.length + 2 if self._parts else 0) + offset)
 
     def extracted(self, title: str = "", metadata: Metadata | None = None) -> Extracted:
-        """What the blocks say together; without a title, or with one that a program has put for none, the first heading
-        of level 1 is one.
-        """
+        """Join the blocks; without a real title, the first heading of level 1 is the title."""
         if title.strip().casefold() in _NO_TITLE:
             title = ""
-        first = next((one.text for one in self.headings if one.level == 1), "")
+        first = next((heading.text for heading in self.headings if heading.level == 1), "")
         text = "".join(self._parts)
-        # A last page without text begins where the text ends.
+        # A last page without text starts where the text ends.
         pages = tuple(min(start, len(text)) for start in self.page_starts)
         return Extracted(text, title or first, tuple(self.headings), pages, metadata or {})
 
 
-class Flow:
-    """Blocks from the parts of a document in reading order. A list or table is one block with a line for each item or
-    row, and what stands inside an item or a cell stays in its line, further tables and lists too.
+class BlockBuilder:
+    """Builds blocks from the parts of a document in reading order.
+
+    A list or table is one block with one line per item or row. Everything inside an item or cell stays on its line,
+    inner tables and lists too.
     """
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
-        self._text: list[list[str]] = [[]]  # running text not yet put, by line
-        self._lines: list[str] = []  # of the outermost open list or table
+        self._text: list[list[str]] = [[]]  # running text that is not in a block yet, by line
+        self._lines: list[str] = []  # lines of the outermost open list or table
         self._depth = 0  # open lists and tables
-        self._marker = ""  # of the item whose first line is still to come
-        self._numbers: list[int | None] = []  # of the next item of each open list; None: not numbered
+        self._marker = ""  # marker of the item whose first line comes next
+        self._numbers: list[int | None] = []  # number of the next item of each open list; None: not numbered
         self._rows: list[list[list[str]]] = []  # open rows, each the parts of its cells
 
     def text(self, text: str) -> None:
-        """Running text; any white space in it is a blank."""
+        """Add running text; white space in it becomes a space."""
         self._text[-1].append(text)
 
     def line_break(self) -> None:
-        """A new line within the running text."""
+        """Start a new line within the running text."""
         self._text.append([])
 
     def put(self, text: str, level: int = 0) -> None:
-        """A whole paragraph, or with a level a heading, as it stands."""
+        """Add a whole paragraph, or with a level a heading, unchanged."""
         self._end_text()
         self._put(text, level)
 
     def open(self, kind: str, first: int | None = None, marker: str = "") -> None:
-        """A "list" (first: its first number), "item" (marker: where it is not counted here), "table", "row", "cell";
-        any other kind is a paragraph or what holds some.
+        """Open a "list" (`first`: its first number), "item" (`marker`: if not counted here), "table", "row" or "cell".
+
+        Any other kind is a paragraph, or an element that contains paragraphs.
         """
         self._end_text()
         if kind in ("list", "table"):
@@ -110,7 +112,7 @@ class Flow:
             self._rows[-1].append([])
 
     def close(self, kind: str) -> None:
-        """The end of what was opened last; a kind "h1" to "h6" makes the text since a heading."""
+        """Close what was opened last; a kind "h1" to "h6" turns the text since then into a heading."""
         self._end_text(int(kind[1]) if kind in HEADING_TAGS else 0)
         if kind == "item":
             self._marker = ""
@@ -124,7 +126,7 @@ class Flow:
                 self._end_lines()
 
     def end(self) -> None:
-        """The end of the document."""
+        """End the document."""
         self._end_text()
         self._end_lines()
 

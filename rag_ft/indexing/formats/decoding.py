@@ -1,4 +1,4 @@
-"""Bytes → text, in the encoding that a mark, the page itself or else the letters tell."""
+"""Bytes → text, in the encoding given by a byte order mark, by the page itself, or else guessed from its letters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag_ft.schema import Metadata
 
 
 def decode(data: bytes) -> tuple[str, str]:
-    """The text of bytes in an unknown encoding, and the encoding's name. Raises Unreadable for what is not text."""
+    """Decode bytes of unknown encoding; returns the text and the encoding's name. Raises Unreadable if not text."""
     for mark, encoding in (
         (b"\xef\xbb\xbf", "utf-8-sig"),
         (b"\xff\xfe\x00\x00", "utf-32"),
@@ -24,7 +24,9 @@ def decode(data: bytes) -> tuple[str, str]:
             try:
                 return data.decode(encoding), encoding
             except UnicodeDecodeError as error:
-                raise Unreadable(f"begins as {encoding} but is not") from error
+                raise Unreadable(
+                    f"starts with the mark of {encoding} but is not {encoding}: save it as UTF-8"
+                ) from error
     sample = data[:65536]
     control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in sample)
     if b"\0" in sample or control * 50 > len(sample):
@@ -37,16 +39,18 @@ def decode(data: bytes) -> tuple[str, str]:
 
 
 def _decode_by_guess(data: bytes) -> tuple[str, str]:
-    """Text in an older encoding. Latin letters are weighed here, as a detector needs more of them than a page of German
-    has; charset_normalizer tells the other scripts apart.
+    """Decode text in an older encoding.
+
+    Latin letters are judged here, because a detector needs more of them than a page of German has; charset_normalizer
+    detects the other scripts.
     """
-    mended = data.decode("utf-8", "replace")
-    wrong = mended.count("\ufffd")
-    if len(data) - len(mended) > 20 * wrong:  # each longer character is at least one byte more than a character
-        return mended, "utf-8 with errors"
+    replaced = data.decode("utf-8", "replace")
+    errors = replaced.count("\ufffd")
+    if len(data) - len(replaced) > 20 * errors:  # each multi-byte character adds at least one byte
+        return replaced, "utf-8 with errors"
     sample = b"\n".join(islice(_around_high_bytes(data), 5000))
     fits = {encoding: _latin_fit(sample, encoding, alphabets) for encoding, alphabets in _ALPHABETS.items()}
-    guesses = sorted((encoding for encoding, fit in fits.items() if fit > 0.9), key=lambda one: -fits[one])
+    guesses = sorted((encoding for encoding, fit in fits.items() if fit > 0.9), key=lambda encoding: -fits[encoding])
     if not guesses and _latin_fit(sample, "cp1252", [_WESTERN]) > 0.9:
         guesses = ["cp1252"]  # words and names of several languages
     for guess in chain(guesses, _detected(data), ["cp1252"]):
@@ -54,7 +58,7 @@ def _decode_by_guess(data: bytes) -> tuple[str, str]:
             return data.decode(guess), guess
         except UnicodeDecodeError:
             continue
-    raise Unreadable("is in no encoding that can be recognised: save it as UTF-8")
+    raise Unreadable("has an encoding that is not recognised: save it as UTF-8")
 
 
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
@@ -62,14 +66,14 @@ _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 
 def _around_high_bytes(data: bytes) -> Iterator[bytes]:
     end = 0
-    for found in _HIGH_BYTE.finditer(data):
-        if found.start() >= end:
-            start, end = max(end, found.start() - 40), found.start() + 40
+    for match in _HIGH_BYTE.finditer(data):
+        if match.start() >= end:
+            start, end = max(end, match.start() - 40), match.start() + 40
             yield data[start:end]
 
 
 def _detected(data: bytes) -> Iterator[str]:
-    """charset_normalizer's guesses: from what stands around the first byte beyond ASCII, then from everything."""
+    """Guesses of charset_normalizer: from the text around the first byte beyond ASCII, then from everything."""
     from charset_normalizer import from_bytes
 
     high = _HIGH_BYTE.search(data)
@@ -92,65 +96,65 @@ _ALPHABETS = {
     "cp850": _WESTERN.split(),
     "mac_roman": _WESTERN.split(),
 }
-"""Letters beyond ASCII of the languages written in an encoding; of two that fit as well the first is taken."""
+"""Letters beyond ASCII of the languages written in an encoding; of two equally good fits the first is taken."""
 
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _WITHIN_WORDS = frozenset("’·–—-\xad")
 
 
 def _latin_fit(data: bytes, encoding: str, alphabets: Iterable[str]) -> float:
-    """The share of the characters beyond ASCII that stand where a text with one of these alphabets has them."""
+    """Share of the characters beyond ASCII that occur as in a text with one of these alphabets."""
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         return 0.0
     letters: Counter[str] = Counter()
     good = total = 0
-    for found in _BEYOND_ASCII.finditer(text):
-        one, start = found[0], found.start()
+    for match in _BEYOND_ASCII.finditer(text):
+        character, start = match[0], match.start()
         before, after = text[start - 1 : start], text[start + 1 : start + 2]
         total += 1
-        if one.isalpha() and one not in "ªº":
+        if character.isalpha() and character not in "ªº":
             third = all(near.isalpha() and not near.isascii() for near in (before, after))
-            letters[one.lower()] += not third and not (one.isupper() and before.islower())
-        elif one.isprintable() or one == "\xa0":
-            opens = one in "‚„¿¡" and before.isalpha()
-            good += not opens and not (before.isalpha() and after.isalpha() and one not in _WITHIN_WORDS)
+            letters[character.lower()] += not third and not (character.isupper() and before.islower())
+        elif character.isprintable() or character == "\xa0":
+            opens = character in "‚„¿¡" and before.isalpha()
+            good += not opens and not (before.isalpha() and after.isalpha() and character not in _WITHIN_WORDS)
     if letters.total() > 0.5 * sum(map(data.lower().count, b"abcdefghijklmnopqrstuvwxyz")):
         return 0.0  # another script
-    known = max(sum(letters[one] for one in set(alphabet)) for alphabet in alphabets)
+    known = max(sum(letters[letter] for letter in set(alphabet)) for alphabet in alphabets)
     return (good + known) / total
 
 
 def noted(encoding: str) -> Metadata:
-    """Metadata naming the encoding, where it is not UTF-8."""
+    """Metadata that names the encoding; empty for UTF-8."""
     return {} if encoding == "utf-8" else {"encoding": encoding}
 
 
 _HTML_CHARSET = re.compile(rb"<(?:meta[^>]+charset|\?xml[^>]+encoding)=[\"']?\s*([\w-]+)", re.IGNORECASE)
 
-# As browsers do (https://encoding.spec.whatwg.org/#names-and-labels): the older name stands for the larger set.
+# As in browsers (https://encoding.spec.whatwg.org/#names-and-labels), the older name means the larger set.
 _LARGER = {"iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "gb2312": "gb18030"}
 _LARGER |= {"gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "iso-8859-9": "cp1254"}
-_OF_PYTHON_ALONE = frozenset({"unicode-escape", "raw-unicode-escape", "punycode", "idna", "undefined"})
-"""Encodings that Python knows and no browser: a page's words would be read as something else."""
+_ONLY_IN_PYTHON = frozenset({"unicode-escape", "raw-unicode-escape", "punycode", "idna", "undefined"})
+"""Encodings that Python knows and browsers do not: they would change the text of a page."""
 
 
 def decode_html(data: bytes) -> tuple[str, str]:
-    """The text of a page, and its encoding; "utf-8" too where the page itself says which."""
+    """Decode a page; returns the text and its encoding, or "utf-8" if the page names its encoding itself."""
     declared = _HTML_CHARSET.search(data[:4096])
     name = declared[1].decode("ascii").lower() if declared else ""
-    if name.replace("_", "-") in _OF_PYTHON_ALONE:
+    if name.replace("_", "-") in _ONLY_IN_PYTHON:
         name = ""
     if not name.startswith("utf") and name and not data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         try:
             if not data.isascii():
-                return data.decode("utf-8"), "utf-8"  # which other encodings never are by chance
+                return data.decode("utf-8"), "utf-8"  # text in another encoding is practically never valid UTF-8
         except UnicodeDecodeError:
             pass
         try:
             return data.decode(_LARGER.get(name, name)), "utf-8"
         except (LookupError, UnicodeError):
-            pass  # the page's own word is wrong often enough: look at the bytes instead
+            pass  # pages often name a wrong encoding: look at the bytes instead
     text, encoding = decode(data)
     return text, encoding

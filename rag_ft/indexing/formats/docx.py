@@ -1,4 +1,4 @@
-"""DOCX: the XML that python-docx opens, with what python-docx itself passes over."""
+"""DOCX: the XML that python-docx opens, including parts that python-docx itself skips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rag_ft.indexing.formats.blocks import Blocks, Flow
+from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.zip_container import open_zip
 from rag_ft.schema import Metadata
@@ -15,13 +15,13 @@ from rag_ft.schema import Metadata
 _DOCX_HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _TRANSPARENT = frozenset(_WORD + name for name in ("sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo"))
-# Moved away, the pronunciation of ruby text, and text boxes, which come after their paragraph.
+# Moved or deleted text, the pronunciation of ruby text, and text boxes, which come after their paragraph.
 _NOT_IN_LINE = frozenset(_WORD + name for name in ("moveFrom", "del", "rt", "pPr", "txbxContent", "sdtPr"))
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 
 
 def read_docx(data: bytes) -> Extracted:
-    """The paragraphs, headings, lists, tables and text boxes of a document, with its title and author."""
+    """Read paragraphs, headings, lists, tables and text boxes of a document, with its title and author."""
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise Unreadable("is encrypted, or an old .doc: save a copy as .docx without a password")
     open_zip(data).close()
@@ -31,16 +31,17 @@ def read_docx(data: bytes) -> Extracted:
 
     style_of = _style_names(document.styles.element)
     blocks = Blocks()
-    flow = Flow(blocks)
-    _docx_flow(document.element.body, flow, style_of)
-    flow.end()
-    said = document.core_properties
-    metadata: Metadata = {"author": said.author} if said.author and said.author != "python-docx" else {}
-    return blocks.extracted(said.title or "", metadata)
+    builder = BlockBuilder(blocks)
+    _add_docx(document.element.body, builder, style_of)
+    builder.end()
+    properties = document.core_properties
+    author = properties.author
+    metadata: Metadata = {"author": author} if author and author != "python-docx" else {}
+    return blocks.extracted(properties.title or "", metadata)
 
 
 def _style_names(styles: Any) -> Callable[[Any], str]:
-    """The name of a paragraph's style, as python-docx finds it, which looks through all of them for each paragraph."""
+    """A function for the name of a paragraph's style, as python-docx finds it, but without a search per paragraph."""
     names: dict[str, str] = {}
     default = ""
     for style in styles.iterchildren(_WORD + "style"):
@@ -50,9 +51,10 @@ def _style_names(styles: Any) -> Callable[[Any], str]:
     return lambda paragraph: names.get(paragraph.style or "", default)
 
 
-def _docx_flow(element: Any, flow: Flow, style_of: Callable[[Any], str]) -> None:
-    """The paragraphs and tables of a body, cell or text box, as all tracked changes leave them. python-docx passes over
-    what stands in content controls and insertions.
+def _add_docx(element: Any, builder: BlockBuilder, style_of: Callable[[Any], str]) -> None:
+    """Add the paragraphs and tables of a body, cell or text box, with all tracked changes accepted.
+
+    python-docx skips content controls and insertions.
     """
     open_list = ""  # the kind of the list whose items are being read
     for part in _docx_parts(element):
@@ -63,26 +65,26 @@ def _docx_flow(element: Any, flow: Flow, style_of: Callable[[Any], str]) -> None
         kind = "" if not style.startswith("List") else "ol" if style.startswith("List Number") else "ul"
         if kind != open_list:
             if open_list:
-                flow.close("list")
+                builder.close("list")
             if kind:
-                flow.open("list", 1 if kind == "ol" else None)
+                builder.open("list", 1 if kind == "ol" else None)
             open_list = kind
         if not paragraph:
-            _docx_table(part, flow, style_of)
+            _docx_table(part, builder, style_of)
             continue
         text = _docx_line(part)
         if kind and text.strip():
-            flow.open("item")
-            flow.put(" ".join(text.split()))
-            flow.close("item")
+            builder.open("item")
+            builder.put(" ".join(text.split()))
+            builder.close("item")
         elif not kind:
-            found = _DOCX_HEADING.match(style)
-            flow.put(text, int(found[1]) if found else 1 if style == "Title" else 0)
+            heading = _DOCX_HEADING.match(style)
+            builder.put(text, int(heading[1]) if heading else 1 if style == "Title" else 0)
         for box in part.iter(_WORD + "txbxContent"):
             if next(box.iterancestors(_FALLBACK, _WORD + "txbxContent"), None) is None:
-                _docx_flow(box, flow, style_of)
+                _add_docx(box, builder, style_of)
     if open_list:
-        flow.close("list")
+        builder.close("list")
 
 
 def _docx_parts(element: Any) -> Iterator[Any]:
@@ -95,38 +97,38 @@ def _docx_parts(element: Any) -> Iterator[Any]:
 
 
 def _is_placeholder(control: Any) -> bool:
-    """Whether a content control says "Click here to enter text" and nothing of its own."""
+    """Whether a content control only shows its prompt, such as "Click here to enter text"."""
     return control.find(f"{_WORD}sdtPr/{_WORD}showingPlcHdr") is not None
 
 
-def _docx_table(table: Any, flow: Flow, style_of: Callable[[Any], str]) -> None:
-    """A cell that goes over several columns is one, its text once; over several rows its text is said in each."""
-    flow.open("table")
-    above: dict[int, str] = {}  # by column, the paragraphs of the cell that goes on in the rows below
+def _docx_table(table: Any, builder: BlockBuilder, style_of: Callable[[Any], str]) -> None:
+    """Add a table: the text of a cell that spans columns comes once, of one that spans rows once per row."""
+    builder.open("table")
+    above: dict[int, str] = {}  # by column, the text of the cell that continues in the rows below
     for row in _docx_parts(table):
         if row.tag != _WORD + "tr":
             continue
-        flow.open("row")
+        builder.open("row")
         column = _docx_number(row, "trPr/gridBefore", 0)
         for cell in _docx_parts(row):
             if cell.tag != _WORD + "tc":
                 continue
             merged = cell.find(f"{_WORD}tcPr/{_WORD}vMerge")
-            flow.open("cell")
+            builder.open("cell")
             if merged is None or merged.get(_WORD + "val") == "restart":
                 above[column] = " ".join(_docx_line(part) for part in _docx_parts(cell) if part.tag == _WORD + "p")
-                _docx_flow(cell, flow, style_of)
+                _add_docx(cell, builder, style_of)
             else:
-                flow.put(" ".join(above.get(column, "").split()))
-            flow.close("cell")
+                builder.put(" ".join(above.get(column, "").split()))
+            builder.close("cell")
             column += _docx_number(cell, "tcPr/gridSpan", 1)
-        flow.close("row")
-    flow.close("table")
+        builder.close("row")
+    builder.close("table")
 
 
 def _docx_number(element: Any, path: str, default: int) -> int:
-    found = element.find("/".join(_WORD + name for name in path.split("/")))
-    value = found.get(_WORD + "val", "") if found is not None else ""
+    node = element.find("/".join(_WORD + name for name in path.split("/")))
+    value = node.get(_WORD + "val", "") if node is not None else ""
     return int(value) if value.isdecimal() else default
 
 

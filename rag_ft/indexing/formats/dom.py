@@ -1,4 +1,4 @@
-"""Elements of HTML, as selectolax parses it → blocks: all visible text, whatever it is for."""
+"""HTML elements, as selectolax parses them → blocks: all visible text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Set
 from typing import Any
 
-from rag_ft.indexing.formats.blocks import HEADING_TAGS, Blocks, Flow
+from rag_ft.indexing.formats.blocks import HEADING_TAGS, BlockBuilder, Blocks
 
 _BLOCK_TAGS = HEADING_TAGS | frozenset(
     "p blockquote dl dt dd figure figcaption caption summary details div section article header footer nav main aside"
@@ -18,34 +18,34 @@ _NO_TEXT = frozenset({"script", "style", "noscript", "template", "head", "svg", 
 
 
 def dom_blocks(root: Any, blocks: Blocks | None = None, *, skip: Set[str] = frozenset()) -> Blocks:
-    """All visible text of a page or of a part of it, less the elements to skip, added to the blocks."""
+    """Add all visible text of a page or a part of it to the blocks, except elements in `skip`."""
     blocks = Blocks() if blocks is None else blocks
-    flow = Flow(blocks)
+    builder = BlockBuilder(blocks)
     if root is not None:
-        dom_flow(root, flow, skip)
-    flow.end()
+        add_dom(root, builder, skip)
+    builder.end()
     return blocks
 
 
-def dom_flow(root: Any, flow: Flow, skip: Set[str] = frozenset()) -> None:
-    """The same, for an element in the middle of a flow."""
+def add_dom(root: Any, builder: BlockBuilder, skip: Set[str] = frozenset()) -> None:
+    """Add all visible text of an element to a document that is being built."""
     frames = _layout_tables(root) if root.css_first("table") is not None else set()
-    stack: list[Any] = [root]  # elements to read, and the kinds to close on the way; pages nest too deep to recurse
-    layouts: list[bool] = []  # for each open table: are its cells the columns of the page, not data?
+    stack: list[Any] = [root]  # elements to read and kinds to close; pages nest too deeply for recursion
+    layouts: list[bool] = []  # for each open table: does it lay out the page instead of holding data?
     while stack:
         node = stack.pop()
         if isinstance(node, str):
-            flow.close(node)
+            builder.close(node)
             if node in ("table", "layout"):
                 layouts.pop()
             continue
         tag = node.tag
         if tag == "-text":
-            flow.text(node.text())
+            builder.text(node.text())
         elif tag == "br":
-            flow.line_break()
+            builder.line_break()
         elif tag == "pre":
-            flow.put(node.text())
+            builder.put(node.text())
         elif tag not in _NO_TEXT and tag not in skip:
             kind = _KINDS.get(tag, tag if tag in _BLOCK_TAGS else "")
             if kind == "table":
@@ -53,15 +53,13 @@ def dom_flow(root: Any, flow: Flow, skip: Set[str] = frozenset()) -> None:
             if kind in ("table", "row", "cell") and layouts and layouts[-1]:
                 kind = "layout" if kind == "table" else "p"
             if kind:
-                flow.open(kind, _first_number(node) if tag == "ol" else None)
+                builder.open(kind, _first_number(node) if tag == "ol" else None)
                 stack.append(kind)
             stack.extend(reversed(list(node.iter(include_text=True))))
 
 
 def _layout_tables(root: Any) -> set[int]:
-    """Ids of the tables that hold a table or a title: the innermost open one where such a thing begins, and with it
-    each table around, which holds that table.
-    """
+    """Ids of tables that contain a table or a title: they lay out the page and hold no data."""
     frames: set[int] = set()
     tables: list[int] = []
     stack: list[Any] = [root]

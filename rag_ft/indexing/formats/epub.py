@@ -1,4 +1,4 @@
-"""EPUB: its pages of HTML in reading order."""
+"""EPUB: HTML pages in reading order."""
 
 from __future__ import annotations
 
@@ -16,56 +16,58 @@ from rag_ft.schema import Metadata
 
 
 def read_epub(data: bytes) -> Extracted:
-    """The pages of a book one after another, with its title and what it says of itself.
+    """Read the pages of a book in order, with its title and metadata.
 
-    Raises Unreadable for a book whose pages are encrypted, or that names a page which is not in it.
+    Raises Unreadable if pages are encrypted, or if a listed page is missing.
     """
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
 
     with open_zip(data) as archive:
         container = ElementTree.fromstring(archive.read("META-INF/container.xml"))
-        packages = (one.get("full-path") or "" for one in container.iter() if one.tag.endswith("}rootfile"))
+        packages = (node.get("full-path") or "" for node in container.iter() if node.tag.endswith("}rootfile"))
         package = next(packages, "")
         if not package:
-            raise Unreadable("is damaged (it does not say where its list of pages is): give a whole copy")
+            raise Unreadable("is damaged (its list of pages is missing): use a complete copy")
         root = ElementTree.fromstring(archive.read(package))
         folder = package.rpartition("/")[0]
         parts, encrypted = set(archive.namelist()), _encrypted(archive)
-        items = {one.get("id"): one.get("href") for one in root.iter() if one.tag.endswith("}item")}
-        said: dict[str, list[str]] = {}
-        for one in root.iter():
-            words = " ".join((one.text or "").split())
-            if "purl.org/dc" in one.tag and words:
-                said.setdefault(one.tag.rpartition("}")[2], []).append(words)
+        items = {node.get("id"): node.get("href") for node in root.iter() if node.tag.endswith("}item")}
+        properties: dict[str, list[str]] = {}
+        for node in root.iter():
+            value = " ".join((node.text or "").split())
+            if "purl.org/dc" in node.tag and value:
+                properties.setdefault(node.tag.rpartition("}")[2], []).append(value)
         blocks = Blocks()
-        seen: set[str] = set()  # the format lets each page come once
-        for reference in (one.get("idref") for one in root.iter() if one.tag.endswith("}itemref")):
+        seen: set[str] = set()  # the format allows each page once
+        for reference in (node.get("idref") for node in root.iter() if node.tag.endswith("}itemref")):
             href = items.get(reference)
             if href is None:
                 continue
             part = normpath(f"{folder}/{unquote(href.partition('#')[0])}").lstrip("/")
             if part in encrypted:
-                raise Unreadable("is encrypted (its pages are locked to a reading program): give a copy without it")
+                raise Unreadable(
+                    "is encrypted (only a certain reading program can open it): use a copy without encryption"
+                )
             if part not in parts:
-                raise Unreadable(f"is damaged (its page {part} is not in the file): give a whole copy")
+                raise Unreadable(f"is damaged (its page {part} is missing): use a complete copy")
             if part in seen:
                 continue
             seen.add(part)
             page, _ = decode_html(archive.read(part))
             dom_blocks(LexborHTMLParser(as_html(page)).body, blocks)
-    metadata: Metadata = {key: ", ".join(said[key]) for key in _KEPT if key in said}
-    return blocks.extracted(said.get("title", [""])[0], metadata)
+    metadata: Metadata = {key: ", ".join(properties[key]) for key in _KEPT if key in properties}
+    return blocks.extracted(properties.get("title", [""])[0], metadata)
 
 
 _KEPT = ("creator", "language", "publisher", "date")
 
 
 def _encrypted(archive: Any) -> set[str]:
-    """Parts that cannot be read without a key; fonts are among them often, which does no harm."""
+    """Names of the parts that cannot be read without a key; often these are only fonts."""
     from defusedxml import ElementTree
 
     if "META-INF/encryption.xml" not in archive.namelist():
         return set()
     root = ElementTree.fromstring(archive.read("META-INF/encryption.xml"))
-    return {unquote(one.get("URI") or "") for one in root.iter() if one.tag.endswith("}CipherReference")}
+    return {unquote(node.get("URI") or "") for node in root.iter() if node.tag.endswith("}CipherReference")}

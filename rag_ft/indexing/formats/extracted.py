@@ -1,4 +1,4 @@
-"""What reading a file gives: what it says, or why it cannot be read."""
+"""The result of reading a file: its content, or the reason why it cannot be read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Unreadable(Exception):
 
 @dataclass
 class Extracted:
-    """What a file says."""
+    """Text of a file, with its title, headings, pages and metadata."""
 
     text: str
     title: str = ""

@@ -1,10 +1,10 @@
-"""A page of HTML: its main text by trafilatura, or all of its own content where that loses too much."""
+"""HTML: the main text of a page by trafilatura, or all of its content if that loses too much."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rag_ft.indexing.formats.blocks import Blocks, Flow
+from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
 from rag_ft.indexing.formats.decoding import decode_html, noted
 from rag_ft.indexing.formats.dom import dom_blocks
 from rag_ft.indexing.formats.extracted import Extracted
@@ -15,9 +15,10 @@ _FRAME = frozenset({"nav", "footer"})
 
 
 def read_html(data: bytes) -> Extracted:
-    """The main text of a page by trafilatura; the page's own content where trafilatura finds less than half of it (nine
-    tenths of a short page, or of a <main>) or of its headings: its last resort is one paragraph of all words. So too
-    where the page has more than `MAX_TAGS` tags.
+    """Read the main text of a page by trafilatura, or all of its content if trafilatura loses too much.
+
+    Too much: more than half of the text (a tenth, for a short page or a <main>) or of the headings, because
+    trafilatura's last resort is one paragraph of all words. A page of more than `MAX_TAGS` tags is read whole, too.
     """
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
@@ -43,7 +44,7 @@ def read_html(data: bytes) -> Extracted:
         return content.extracted(title, metadata)
     xml = main_text(html, output_format="xml", include_comments=False, include_tables=True, include_formatting=True)
     main = _tei_blocks(ElementTree.fromstring(xml)) if xml else Blocks()
-    # Much of a long page is links to others, which trafilatura leaves out rightly; a short page is kept whole.
+    # Much of a long page is links, which trafilatura rightly leaves out; a short page is kept whole.
     short = content.length < 4000
     expected = content if short else dom_blocks(root, skip=_FRAME | {"a"})
     share = 0.9 if short or len(mains) == 1 else 0.5
@@ -56,34 +57,34 @@ _TEI_KINDS |= {"head": "h2", "p": "p", "quote": "p", "div": "p", "ab": "p", "mai
 
 
 def _tei_blocks(root: Any) -> Blocks:
-    """Blocks of trafilatura's XML: head, p, list/item, table/row/cell, code, quote, lb; text between them too."""
+    """Turn trafilatura's XML into blocks: head, p, list/item, table/row/cell, code, quote, lb, and text between."""
     blocks = Blocks()
-    flow = Flow(blocks)
+    builder = BlockBuilder(blocks)
     stack: list[Any] = [root]  # elements to read, their tails as (text,), and the kinds to close
     while stack:
         element = stack.pop()
         if isinstance(element, str):
-            flow.close(element)
+            builder.close(element)
             continue
         if isinstance(element, tuple):
-            flow.text(element[0])
+            builder.text(element[0])
             continue
         if element.tag == "lb":
-            flow.line_break()
+            builder.line_break()
             continue
         code = "".join(element.itertext()) if element.tag == "code" else ""
         if "\n" in code:
-            flow.put(code)
+            builder.put(code)
             continue
         kind = _TEI_KINDS.get(element.tag, "")
         if element.tag == "head" and element.get("rend", "")[1:].isdecimal():
             kind = element.get("rend")
         if kind:
-            flow.open(kind, 1 if element.get("rend") == "ol" else None)
+            builder.open(kind, 1 if element.get("rend") == "ol" else None)
             stack.append(kind)
         for child in reversed(element):
             stack.append((child.tail or "",))
             stack.append(child)
-        flow.text(element.text or "")
-    flow.end()
+        builder.text(element.text or "")
+    builder.end()
     return blocks

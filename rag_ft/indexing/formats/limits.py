@@ -1,4 +1,4 @@
-"""How much one file may cost to read, and how much it may say: every limit of reading documents stands here."""
+"""Limits of reading documents: what one file may cost, and how much text it may give."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from rag_ft.indexing.formats.extracted import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MEGABYTE = 1_000_000
+_MEGABYTE = 1_000_000
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
-"""A larger file is refused: it is held in memory while it is read."""
+"""Larger files are refused: a file is held in memory while it is read."""
 
 MAX_UNPACKED_BYTES = 256 * 1024 * 1024
-"""A DOCX or EPUB that unpacks to more is refused, whatever its own size: zip bombs grow a thousandfold."""
+"""A DOCX or EPUB that unpacks to more is refused, whatever its size: a zip bomb grows a thousandfold."""
 
 MAX_PARTS = 20_000
-"""Files inside a DOCX or EPUB."""
+"""Maximum number of files inside a DOCX or EPUB."""
 
 MAX_FRONT_MATTER_CHARS = 200_000
-"""Of a page's front matter: the parser, which is in Python, needs seconds for so much."""
+"""Maximum length of front matter: for this much, the parser, written in Python, needs seconds."""
 
 MAX_FRONT_MATTER_NODES = 10_000
-"""Keys, values and lists of a page's front matter: the parser's time for a key grows with the keys before it."""
+"""Maximum keys, values and lists in front matter: the parser's time per key grows with the keys before it."""
 
 MAX_TAGS = 200_000
-"""Tags of a page whose main text is searched for, which takes some 100 microseconds for each; of a larger page all text
-is taken."""
+"""Maximum tags of a page whose main text is searched for, at about 100 microseconds per tag; a larger page is read
+whole."""
 
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """What reading one file may cost; a file that needs more is named as a failure, and the others go on.
+    """What reading one file may cost; a file that needs more is reported as a failure, and reading continues.
 
     Example: `Index.build(docs, path, limits=ReadLimits(seconds=300, memory_bytes=8_000_000_000))`.
     """
 
     seconds: float = 60.0
-    """Wall time for one file; for each piece of at most 256 kB, or each line that is longer, of a .jsonl."""
-    memory_bytes: int = 2_048 * MEGABYTE
-    """Address space of the process that reads, the program itself (about 200 MB) included."""
+    """Wall time for one file; in a .jsonl, for each batch of 256 kB or each longer line."""
+    memory_bytes: int = 2_048 * _MEGABYTE
+    """Address space of the reading process, including the program itself (about 200 MB)."""
     file_bytes: int = MAX_FILE_BYTES
-    """Size of a file; a .jsonl may be of any size."""
-    line_bytes: int = 32 * MEGABYTE
+    """Size of a file; a .jsonl may have any size."""
+    line_bytes: int = 32 * _MEGABYTE
     """Size of one line of a .jsonl."""
-    max_chars: int = 50 * MEGABYTE
+    max_chars: int = 50 * _MEGABYTE
     """Characters of one document's text."""
     max_headings: int = 100_000
     max_pages: int = 100_000
@@ -63,12 +63,12 @@ class ReadLimits:
                 raise UsageError(f"{field.name} is {value!r}: a limit is a positive number")
 
 
-_limits: ContextVar[ReadLimits] = ContextVar("limits", default=ReadLimits())  # noqa: B039  # it is frozen
+_limits: ContextVar[ReadLimits] = ContextVar("limits", default=ReadLimits())  # noqa: B039  # frozen
 
 
 @contextmanager
 def limited_by(limits: ReadLimits) -> Iterator[None]:
-    """Within the block the readers stop at these limits instead of the default ones."""
+    """Make readers use these limits within the block."""
     token = _limits.set(limits)
     try:
         yield
@@ -77,17 +77,17 @@ def limited_by(limits: ReadLimits) -> Iterator[None]:
 
 
 def current() -> ReadLimits:
-    """The limits of the file that is being read."""
+    """The limits for the file that is being read."""
     return _limits.get()
 
 
 def too_much_text(limits: ReadLimits) -> Unreadable:
-    """The error of a file that says more than is read."""
+    """The error for a file with more text than is read."""
     return Unreadable(f"gives more text than is read: more than the {limits.max_chars:,} characters allowed")
 
 
-def check_output(chars: int, headings: int, pages: int) -> None:
-    """Raise Unreadable where a document says more than is read."""
+def check_document_size(chars: int, headings: int, pages: int) -> None:
+    """Raise Unreadable if a document has more text, headings or pages than are read."""
     limits = current()
     if chars > limits.max_chars:
         raise too_much_text(limits)

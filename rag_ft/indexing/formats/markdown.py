@@ -1,13 +1,13 @@
-"""Markdown by markdown-it, front matter by PyYAML, and the HTML that stands in between."""
+"""Markdown by markdown-it, with front matter by PyYAML and embedded HTML."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from rag_ft.indexing.formats.blocks import Blocks, Flow
+from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
 from rag_ft.indexing.formats.decoding import decode, noted
-from rag_ft.indexing.formats.dom import dom_flow
+from rag_ft.indexing.formats.dom import add_dom
 from rag_ft.indexing.formats.extracted import Extracted
 from rag_ft.indexing.formats.limits import MAX_FRONT_MATTER_CHARS, MAX_FRONT_MATTER_NODES
 from rag_ft.schema import Metadata, json_value
@@ -16,13 +16,13 @@ _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*(?:\r?\n|\
 
 
 def read_markdown(data: bytes) -> Extracted:
-    """The text of a page below its front matter, which becomes the metadata."""
+    """Read the text of a page; its front matter becomes the metadata."""
     text, encoding = decode(data)
     metadata = noted(encoding)
-    found = _FRONT_MATTER.match(text)
-    if found:
-        metadata |= _front_matter(found[1])
-        text = text[found.end() :]
+    front_matter = _FRONT_MATTER.match(text)
+    if front_matter:
+        metadata |= _front_matter(front_matter[1])
+        text = text[front_matter.end() :]
     blocks = Blocks()
     _markdown_blocks(text, blocks)
     title = metadata.get("title")
@@ -30,10 +30,10 @@ def read_markdown(data: bytes) -> Extracted:
 
 
 _MAX_ALIASES = 10
-"""In front matter: n of them let a text grow to e^(n/e) times its size, here 40; 80 of them fill the memory."""
+"""Maximum aliases in front matter: n of them can grow a text e^(n/e) times, here 40 times; 80 fill the memory."""
 
 _DEEPEST = 50
-"""Levels of front matter: the parser's time grows with their square."""
+"""Maximum nesting of front matter: the parser's time grows with its square."""
 
 _TOO_DEEP = "nested too deeply, or within itself"
 
@@ -54,7 +54,7 @@ def _front_matter(text: str) -> Metadata:
     Loader.add_constructor("tag:yaml.org,2002:timestamp", Loader.date_or_text)
     try:
         aliases = depth = nodes = 0
-        for event in yaml.parse(text, yaml.SafeLoader):  # read as it is asked for: what is too much ends it
+        for event in yaml.parse(text, yaml.SafeLoader):  # parsed lazily, so that excess stops it early
             aliases += isinstance(event, yaml.AliasEvent)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if aliases > _MAX_ALIASES:
@@ -68,8 +68,8 @@ def _front_matter(text: str) -> Metadata:
         return {str(key): json_value(value) for key, value in loaded.items()} if isinstance(loaded, dict) else {}
     except RecursionError:
         return {"front_matter_error": _TOO_DEEP}
-    except Exception as error:  # beside YAMLError what the constructors raise: ValueError, KeyError, AttributeError
-        # Broken front matter is no reason to lose the page below it.
+    except Exception as error:  # YAMLError, and ValueError, KeyError or AttributeError of constructors
+        # The page is kept even if its front matter is broken.
         return {"front_matter_error": (str(error).splitlines() or ["unreadable"])[0]}
 
 
@@ -80,7 +80,7 @@ _MARKDOWN_KINDS |= {"table": "table", "tr": "row", "th": "cell", "td": "cell"}
 def _markdown_blocks(text: str, blocks: Blocks) -> None:
     from markdown_it import MarkdownIt
 
-    flow = Flow(blocks)
+    builder = BlockBuilder(blocks)
     level = 0
     for token in MarkdownIt("commonmark").enable("table").parse(text):
         name, _, end = token.type.rpartition("_")
@@ -89,17 +89,17 @@ def _markdown_blocks(text: str, blocks: Blocks) -> None:
         elif name in _MARKDOWN_KINDS:
             kind = _MARKDOWN_KINDS[name]
             if end == "open":
-                flow.open(kind, marker=f"{token.info}. " if kind == "item" and token.info else "")
+                builder.open(kind, marker=f"{token.info}. " if kind == "item" and token.info else "")
             else:
-                flow.close(kind)
+                builder.close(kind)
         elif token.type == "inline":
-            flow.put(_inline(token.children or []), level)
+            builder.put(_inline(token.children or []), level)
             level = 0
         elif token.type in ("fence", "code_block"):
-            flow.put(token.content)
+            builder.put(token.content)
         elif token.type == "html_block":
-            _html_fragment(token.content, flow)
-    flow.end()
+            _html_fragment(token.content, builder)
+    builder.end()
 
 
 def _inline(tokens: list[Any]) -> str:
@@ -121,10 +121,10 @@ def _inline(tokens: list[Any]) -> str:
             parts.append(" ")
         elif token.type == "hardbreak":
             parts.append("\n")
-    # By hand: a pattern would try each blank of a long run again to its end.
+    # Not by a pattern, which would take quadratic time on a long run of spaces.
     lines = "".join(parts).split("\n")
-    for number in range(1, len(lines)):
-        lines[number - 1], lines[number] = lines[number - 1].rstrip(" "), lines[number].lstrip(" ")
+    for i in range(1, len(lines)):
+        lines[i - 1], lines[i] = lines[i - 1].rstrip(" "), lines[i].lstrip(" ")
     return "\n".join(lines)
 
 
@@ -132,10 +132,10 @@ _HTML_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
 _PART_OF_TABLE = re.compile(r"\s*</?(?:t[rdh]|tbody|thead|tfoot)\b", re.IGNORECASE)
 
 
-def _html_fragment(html: str, flow: Flow) -> None:
+def _html_fragment(html: str, builder: BlockBuilder) -> None:
     from selectolax.lexbor import LexborHTMLParser
 
-    # An empty line ends Markdown's HTML, within a table too, and outside of one its rows and cells are no tags.
+    # An empty line ends an HTML block even within a table; outside a table, rows and cells would not be parsed.
     body = LexborHTMLParser("<table>" + html if _PART_OF_TABLE.match(html) else html).body
     if body is not None:
-        dom_flow(body, flow)
+        add_dom(body, builder)

@@ -1,4 +1,4 @@
-"""The text layer of a PDF by pdfium: lines → paragraphs, without running headers and footers."""
+"""PDF: the text layer by pdfium, lines joined to paragraphs, without running headers and footers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import JsonValue
 
 from rag_ft.indexing.formats.blocks import Blocks
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
-from rag_ft.indexing.formats.limits import check_output
+from rag_ft.indexing.formats.limits import check_document_size
 from rag_ft.schema import Metadata
 
 
 def read_pdf(data: bytes) -> Extracted:
-    """The paragraphs of a document, where its pages begin, and what it says of itself."""
+    """Read the paragraphs of a document, with the starts of its pages and its metadata."""
     import pypdfium2
 
     try:
@@ -23,36 +23,36 @@ def read_pdf(data: bytes) -> Extracted:
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
             raise Unreadable("is encrypted: save a copy without a password") from error
-        raise Unreadable("is not a PDF that can be read, or is cut off") from error
+        raise Unreadable("is not a readable PDF, or is cut off") from error
     try:
         pages: list[list[str]] = []
         labels: list[JsonValue] = []
         chars = 0
-        check_output(0, 0, len(document))
-        for number in range(len(document)):
-            page = document[number]
+        check_document_size(0, 0, len(document))
+        for index in range(len(document)):
+            page = document[index]
             content = page.get_textpage()
             text = content.get_text_bounded().replace("\r\n", "\n").replace("\r", "\n")
-            # After a hyphen pdfium goes on in the same line, with the page's footer too.
+            # After a hyphen pdfium continues on the same line, even with the page's footer.
             text = re.sub(f"([{_LINE_HYPHENS}])\n?", r"\1\n", text)
             chars += len(text)
-            check_output(chars, 0, len(pages))
+            check_document_size(chars, 0, len(pages))
             pages.append([line.rstrip() for line in text.split("\n")])
-            labels.append(document.get_page_label(number) or str(number + 1))
+            labels.append(document.get_page_label(index) or str(index + 1))
             content.close()
             page.close()
-        said = document.get_metadata_dict(skip_empty=True)
+        properties = document.get_metadata_dict(skip_empty=True)
         metadata: Metadata = {
-            key.lower(): value for key, value in said.items() if key in ("Author", "Subject", "Keywords")
+            key.lower(): value for key, value in properties.items() if key in ("Author", "Subject", "Keywords")
         }
-        if labels != [str(number + 1) for number in range(len(labels))]:
+        if labels != [str(index + 1) for index in range(len(labels))]:
             metadata["page_labels"] = labels
-        found = _page_blocks(_without_running_lines(pages)).extracted(str(said.get("Title", "")), metadata)
+        extracted = _page_blocks(_without_running_lines(pages)).extracted(str(properties.get("Title", "")), metadata)
     finally:
         document.close()
-    if not found.text:
-        raise Unreadable("has no text layer (scanned pages?): recognise its text first")
-    return found
+    if not extracted.text:
+        raise Unreadable("has no text layer (scanned pages?): run text recognition (OCR) on it first")
+    return extracted
 
 
 _EDGE_LINES = 3
@@ -60,19 +60,21 @@ _NUMBER = re.compile(r"\d+")
 
 
 def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
-    """Pages less their running headers and footers: lines at the edges of at least 40% of the pages (left and right
-    pages may differ) and of three, alike but for a page number. The first lines of "Step 1", "Step 2" are none.
+    """Remove running headers and footers from pages.
+
+    These are lines at the edges of at least 40% of the pages (left and right pages may differ) and of at least three,
+    equal except for a page number. First lines such as "Step 1", "Step 2" are kept.
     """
-    places: dict[str, dict[int, list[int]]] = {}  # by line without its numbers: page → the numbers there
+    seen: dict[str, dict[int, list[int]]] = {}  # by line without its numbers: page → its numbers on that page
     for page, lines in enumerate(pages):
         kept = [line for line in lines if line.strip()]
         for line in kept[:_EDGE_LINES] + kept[-_EDGE_LINES:]:
-            numbers = [int(number) for number in islice(_numbers(line), 9)]
-            places.setdefault(_unnumbered(line), {}).setdefault(page, numbers)
+            numbers_there = [int(digits) for digits in islice(_numbers(line), 9)]
+            seen.setdefault(_unnumbered(line), {}).setdefault(page, numbers_there)
     least = max(3, 0.4 * _with_text(pages))
-    running = {line for line, found in places.items() if len(found) >= least and _is_frame(line, found)}
+    running = {line for line, numbers in seen.items() if len(numbers) >= least and _is_frame(line, numbers)}
     trimmed = [_trimmed(_trimmed(lines, running)[::-1], running)[::-1] for lines in pages]
-    # Pages alike from top to bottom are no frames around nothing.
+    # If most pages would lose all their text, these lines are not frames.
     return trimmed if _with_text(trimmed) * 2 > _with_text(pages) else pages
 
 
@@ -80,7 +82,7 @@ _LONGEST_NUMBER = 18
 
 
 def _numbers(line: str) -> Iterator[str]:
-    """The numbers of a line; of one that no page has, its first digits."""
+    """The numbers of a line, each cut after 18 digits, which are more than any page number has."""
     return (match[0][:_LONGEST_NUMBER] for match in _NUMBER.finditer(line))
 
 
@@ -96,26 +98,27 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _PAGE_WORDS = frozenset("page pages pg p seite seiten s página pagina pág pag folio sida side strona".split())
 
 
-def _is_frame(line: str, found: dict[int, list[int]]) -> bool:
-    """Whether each number of a line is on all pages the same, or goes up with the pages. A single word that does so
-    must be one for a page: "Step 1" and "Chapter 1" are titles.
+def _is_frame(line: str, numbers: dict[int, list[int]]) -> bool:
+    """Whether each number of a line is equal on all pages or increases with them; `numbers` by page.
+
+    If the line has a single word beside an increasing number, it must mean a page: "Step 1" and "Chapter 1" are titles.
     """
-    columns = [*zip(*found.values(), strict=True)]
+    columns = [*zip(*numbers.values(), strict=True)]
     changing = [column for column in columns if len(set(column)) > 1]
     words = _LETTERS.findall(line.lower())
     if changing and len(words) == 1 and words[0] not in _PAGE_WORDS:
         return False
-    return all(len({value - page for value, page in zip(column, found, strict=True)}) == 1 for column in changing)
+    return all(len({value - page for value, page in zip(column, numbers, strict=True)}) == 1 for column in changing)
 
 
 def _trimmed(lines: list[str], running: Set[str]) -> list[str]:
-    """Lines less the running ones among the first."""
+    """Remove the running lines among the first."""
     first = seen = 0
-    for number, line in enumerate(lines):
+    for i, line in enumerate(lines):
         if seen == _EDGE_LINES or (line.strip() and _unnumbered(line) not in running):
             break
         seen += bool(line.strip())
-        first = number + 1
+        first = i + 1
     return lines[first:]
 
 
@@ -124,50 +127,50 @@ _LIST_MARK = re.compile(r"\w{1,4}[.)]")
 
 
 def _page_blocks(pages: list[list[str]]) -> Blocks:
-    """The paragraphs of pages; one that a page's end cuts in the middle of a sentence is one block."""
+    """Join lines to paragraphs; one that a page break cuts in the middle of a sentence is one block."""
     blocks = Blocks()
     paragraph = _Paragraph()
-    begins: list[int] = []  # where in the paragraph a page begins
+    page_offsets: list[int] = []  # offsets in the paragraph at which a page starts
 
     def add() -> None:
-        for offset in begins:
+        for offset in page_offsets:
             blocks.begin_page(offset)
         blocks.add(paragraph.text().rstrip(_LINE_HYPHENS))
-        begins.clear()
+        page_offsets.clear()
 
-    for number, lines in enumerate(pages):
-        found = list(_paragraphs(lines))
-        goes_on = found and found[0][:1].islower() and not _LIST_MARK.match(found[0])
-        if paragraph.length and goes_on and not _SENTENCE_END.search(paragraph.last_line()):
-            first = found.pop(0)
+    for index, lines in enumerate(pages):
+        texts = list(_paragraphs(lines))
+        continues = texts and texts[0][:1].islower() and not _LIST_MARK.match(texts[0])
+        if paragraph.length and continues and not _SENTENCE_END.search(paragraph.last_line()):
+            first = texts.pop(0)
             paragraph.join(first)
-            begins.append(paragraph.length - len(first))
+            page_offsets.append(paragraph.length - len(first))
         else:
-            if number:
+            if index:
                 add()
             paragraph = _Paragraph()
-            begins.append(0)
-        for one in found:
+            page_offsets.append(0)
+        for text in texts:
             if paragraph.length:
                 add()
-            paragraph = _Paragraph(one)
+            paragraph = _Paragraph(text)
     add()
     return blocks
 
 
-# pdfium writes these for a hyphen that the layout put at a line's end.
+# pdfium writes these for a hyphen that the layout put at the end of a line.
 _LINE_HYPHENS = "\ufffe\x02"
 
 
 class _Paragraph:
-    """Lines joined to a paragraph, piece by piece: one text that grew by each of them would be copied as often."""
+    """Lines joined to a paragraph, kept as pieces: a growing string would be copied for each line."""
 
     def __init__(self, text: str = "") -> None:
         self._pieces = [text] if text else []
         self.length = len(text)
 
     def join(self, line: str) -> None:
-        """Go on with a line: a hyphen at the end of the one before is the layout's."""
+        """Append a line; a hyphen at the end of the previous line is the layout's and is removed."""
         before = self.last_line()
         hyphen = before.endswith(tuple(_LINE_HYPHENS))
         if hyphen or (before.endswith("-") and line[:1].islower() and before[-2:-1].isalpha()):
@@ -180,16 +183,16 @@ class _Paragraph:
         self.length += len(line)
 
     def last_line(self) -> str:
-        """The end of the text: all that decides how it goes on."""
+        """The last line, which decides how the next is joined."""
         return self._pieces[-1] if self._pieces else ""
 
     def text(self) -> str:
-        """All of it."""
+        """The whole paragraph."""
         return "".join(self._pieces)
 
 
 def _paragraphs(lines: list[str]) -> Iterator[str]:
-    """Lines of a PDF page as paragraphs: a line that ends a sentence well short of the others ends a paragraph."""
+    """Join the lines of a page to paragraphs: one that ends a sentence and is much shorter ends a paragraph."""
     widths = sorted(len(line) for line in lines if line)
     usual = widths[len(widths) * 3 // 4] if widths else 0
     current = _Paragraph()

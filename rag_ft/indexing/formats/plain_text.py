@@ -1,4 +1,4 @@
-"""Plain text: as it is decoded."""
+"""Plain text, decoded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from rag_ft.indexing.formats.extracted import Extracted
 
 
 def read_text(data: bytes) -> Extracted:
-    """The text as it stands."""
+    """Read text without any change."""
     text, encoding = decode(data)
     return Extracted(text, metadata=noted(encoding))

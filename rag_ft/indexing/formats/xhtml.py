@@ -1,4 +1,4 @@
-"""XHTML as the HTML that it means: pages of EPUB, and others that say so."""
+"""XHTML → HTML, for EPUB pages and for pages that declare it."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ _CDATA = "<![CDATA["
 
 
 def is_xhtml(page: str) -> bool:
-    """Whether a page begins as XML does, or says that it is XHTML."""
-    begin = page[:1000].lstrip("\ufeff \t\r\n")
-    return begin.startswith("<?xml") or "http://www.w3.org/1999/xhtml" in begin
+    """Whether a page starts like XML or declares that it is XHTML."""
+    start = page[:1000].lstrip("\ufeff \t\r\n")
+    return start.startswith("<?xml") or "http://www.w3.org/1999/xhtml" in start
 
 
 def as_html(page: str) -> str:
-    """The page with empty elements closed and character data escaped.
+    """Close empty elements and escape character data.
 
-    A parser of HTML takes `<title/>` or `<script src="x"/>` for an element that was only opened, and all that follows
-    for what is in it.
+    An HTML parser reads `<title/>` or `<script src="x"/>` as an opening tag, and all that follows as its content.
     """
 
-    def closed(found: re.Match[str]) -> str:
-        return found[0] if found[1].lower() in _VOID else f"<{found[1]}{found[2]}></{found[1]}>"
+    def closed(match: re.Match[str]) -> str:
+        return match[0] if match[1].lower() in _VOID else f"<{match[1]}{match[2]}></{match[1]}>"
 
     return _without_character_data(_SELF_CLOSED.sub(closed, page))
 
 
 def _without_character_data(page: str) -> str:
-    """Character data as escaped text. By hand: a pattern would look for the end of each that has none, to the last."""
+    """Escape character data. Not by a pattern, which would take quadratic time on sections without an end."""
     parts: list[str] = []
     position = 0
     while True:

@@ -1,4 +1,4 @@
-"""The zip files that DOCX and EPUB are, opened within limits."""
+"""The zip container of DOCX and EPUB, opened within limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rag_ft.indexing.formats.limits import MAX_PARTS, MAX_UNPACKED_BYTES
 
 
 def open_zip(data: bytes) -> zipfile.ZipFile:
-    """A zip file whose declared sizes are within the limits; reading a part still stops at its declared size."""
+    """Open a zip file whose declared sizes are within the limits; a part is never read beyond its declared size."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except zipfile.BadZipFile as error:

@@ -1,1 +1,1 @@
-"""Files read in a process of its own with limits: parent (`worker.py`), child, and what passes between."""
+"""Files read in a separate process with limits: parent (`worker.py`), child, and what passes between them."""

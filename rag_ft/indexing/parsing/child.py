@@ -1,6 +1,6 @@
-"""The process that reads: requests on standard input, documents on standard output, until the input ends.
+"""The reading process: requests on standard input, documents on standard output, until the input ends.
 
-It is started by `worker.Worker` with an empty environment, and gives up what it does not need before the first file.
+`worker.Worker` starts it with an empty environment, and it gives up every right it does not need before the first file.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from rag_ft.errors import first_problem
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
-from rag_ft.indexing.formats.limits import ReadLimits, check_output, limited_by
-from rag_ft.indexing.parsing.records import document_of, holds_question, id_of, record_of
+from rag_ft.indexing.formats.limits import ReadLimits, check_document_size, limited_by
+from rag_ft.indexing.parsing.records import document_from_record, holds_question, id_of, parse_record
 from rag_ft.indexing.parsing.sandbox import end_with_parent, limit_seconds, peak_bytes, restrict
 from rag_ft.indexing.parsing.wire import MAX_HEADER_BYTES, Hello, Ready, Reply, Request, read_frame, write_frame
 from rag_ft.questions.squad import parse_squad
@@ -27,12 +27,12 @@ _NOT_SMALLER = 2**32
 _ALL_BUT_FULL = 0.8
 
 
-def main(parent: int) -> None:
-    """Read what is asked for until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, interrupted, ends this process in its own time
+def serve_requests(parent: int) -> None:
+    """Read files on request until standard input ends; `parent` is the process id of the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends this process when it is ready
     end_with_parent(parent)
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints goes nowhere, and not between the replies
+    os.dup2(2, 1)  # what a library prints must not come between the replies
     hello = Hello.model_validate_json(read_frame(requests, max_header=MAX_HEADER_BYTES, max_content=0).header)
     limits = ReadLimits(**hello.model_dump())
     write_frame(replies, Ready(kept_from=restrict(limits.memory_bytes)).model_dump_json().encode())
@@ -43,14 +43,14 @@ def main(parent: int) -> None:
             except EOFError:
                 return
             except MemoryError:
-                # The rest of the file would be taken for a request: this process cannot go on.
+                # The rest of the file would be read as a request: this process must end.
                 _send(replies, Reply(kind="no_memory"))
                 return
             limit_seconds(limits.seconds)
             before = peak_bytes()
             try:
                 for reply, text in _answers(Request.model_validate_json(frame.header), frame.content):
-                    # Some parsers, refused more memory, call the file damaged.
+                    # Out of memory, some parsers report a damaged file.
                     if reply.kind == "failure" and before < limits.memory_bytes * _ALL_BUT_FULL < peak_bytes():
                         raise MemoryError
                     _send(replies, reply, text)
@@ -65,8 +65,8 @@ def _send(stream: BinaryIO, reply: Reply, text: str = "") -> None:
     try:
         header, content = reply.model_dump_json().encode(), text.encode()
         if len(header) > MAX_HEADER_BYTES:
-            raise Unreadable("says more of itself than is read (metadata, title and headings)")
-    except (ValueError, Unreadable) as error:  # half a character, or nesting beyond what JSON may have
+            raise Unreadable("has more metadata, title and headings than are read")
+    except (ValueError, Unreadable) as error:  # half of a surrogate pair, or nesting too deep for JSON
         header = Reply(kind="failure", line=reply.line, id=reply.id, reason=_why(error)).model_dump_json().encode()
         content = b""
     write_frame(stream, header, content)
@@ -82,7 +82,7 @@ def _why(error: Exception) -> str:
 
 
 def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
-    """What is to be sent, less the end."""
+    """Yield the replies to a request, without the final `end`."""
     if request.kind == "lines":
         yield from _lines(request, data)
         return
@@ -95,20 +95,20 @@ def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
 
 
 def _file(request: Request, data: bytes) -> tuple[Reply, str]:
-    found = extract(request.name, data)
-    if not found.text.strip():
+    extracted = extract(request.name, data)
+    if not extracted.text.strip():
         raise Unreadable("holds no text")
-    check_output(len(found.text), len(found.headings), len(found.page_starts))
-    return _reply(found), found.text
+    check_document_size(len(extracted.text), len(extracted.headings), len(extracted.page_starts))
+    return _reply(extracted), extracted.text
 
 
-def _reply(found: Extracted) -> Reply:
+def _reply(extracted: Extracted) -> Reply:
     return Reply(
         kind="document",
-        title=found.title,
-        metadata=found.metadata,
-        headings=_spans(found.headings),
-        page_starts=found.page_starts,
+        title=extracted.title,
+        metadata=extracted.metadata,
+        headings=_spans(extracted.headings),
+        page_starts=extracted.page_starts,
     )
 
 
@@ -118,32 +118,32 @@ def _spans(headings: tuple[Heading, ...]) -> tuple[tuple[int, int, int], ...]:
 
 def _lines(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
     documents = request.documents_before
-    for number, line in zip(request.numbers, data.split(b"\n"), strict=False):
-        own: str | None = None
+    for line_number, line in zip(request.numbers, data.split(b"\n"), strict=False):
+        document_id: str | None = None
         try:
-            record = record_of(line, number)
+            record = parse_record(line, first=line_number == 1)
             if not documents and holds_question(record):
-                yield Reply(kind="questions", line=number), ""
+                yield Reply(kind="questions", line=line_number), ""
                 return
-            own = id_of(record, f"{request.name}:{number}")
-            document = document_of(record, own, f"{request.source}:{number}")
-            check_output(len(document.text), 0, 0)
+            document_id = id_of(record, f"{request.name}:{line_number}")
+            document = document_from_record(record, document_id, f"{request.source}:{line_number}")
+            check_document_size(len(document.text), 0, 0)
         except (ValueError, RecursionError, Unreadable) as error:
-            yield Reply(kind="failure", line=number, id=_sendable(own), reason=_why(error)), ""
+            yield Reply(kind="failure", line=line_number, id=_sendable(document_id), reason=_why(error)), ""
         else:
             documents = True
-            yield _of_document(document, line=number), document.text
+            yield _document_reply(document, line=line_number), document.text
 
 
 def _sendable(name: str | None) -> str | None:
-    """An id as UTF-8 can hold it; one with half a character is none that a document could have had."""
+    """The id, or None if UTF-8 cannot hold it: no document can have had such an id."""
     try:
         return name and name.encode().decode()
     except UnicodeEncodeError:
         return None
 
 
-def _of_document(document: Document, line: int = 0) -> Reply:
+def _document_reply(document: Document, line: int = 0) -> Reply:
     return Reply(
         kind="document",
         line=line,
@@ -165,9 +165,9 @@ def _squad(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
         try:
             if not text.strip():
                 raise Unreadable("holds no text")
-            check_output(len(text), 0, 0)
+            check_document_size(len(text), 0, 0)
             document = Document(id=name, text=text, title=article.title.replace("_", " "), source=request.source)
         except (ValueError, Unreadable) as error:
             yield Reply(kind="failure", id=_sendable(name), reason=_why(error)), ""
         else:
-            yield _of_document(document), text
+            yield _document_reply(document), text

@@ -1,4 +1,4 @@
-"""What is read from a file before a parser sees it: ordinary files only, in pieces, and lines of a bounded length."""
+"""Files as they are read before a parser sees them: ordinary files only, in pieces, and lines of bounded length."""
 
 from __future__ import annotations
 
@@ -25,30 +25,32 @@ class Opened(NamedTuple):
     size: int
 
 
-class Lines(NamedTuple):
-    """Some lines of a file that are not blank; of a line that is longer than allowed only the number."""
+class LineBatch(NamedTuple):
+    """Some lines of a file that are not blank, or only the number of a line that is longer than allowed."""
 
     numbers: tuple[int, ...]
-    """Counted from 1."""
+    """Line numbers, counted from 1."""
     content: tuple[bytes, ...]
-    """Each with its end; empty for the one that is too long."""
+    """Lines with their ends; empty for a line that is too long."""
 
     @property
     def size(self) -> int:
-        """Bytes of them all."""
+        """Bytes of all lines."""
         return sum(map(len, self.content))
 
-    def one_by_one(self) -> list[Lines]:
-        """Each alone."""
-        return [Lines((number,), (line,)) for number, line in zip(self.numbers, self.content, strict=True)]
+    def single_lines(self) -> list[LineBatch]:
+        """Split into one batch per line."""
+        return [
+            LineBatch((line_number,), (line,)) for line_number, line in zip(self.numbers, self.content, strict=True)
+        ]
 
 
 @contextmanager
 def open_ordinary(path: Path, max_bytes: int | None) -> Iterator[Opened]:
-    """A file that is one and of this size at most, and is not waited for. Raises Unreadable, OSError."""
-    if not path.is_file():  # a pipe would be waited for without end, a device read without one
+    """Open an ordinary file of at most `max_bytes`, without blocking. Raises Unreadable, OSError."""
+    if not path.is_file():  # a pipe would block, and a device never ends
         raise Unreadable("is not an ordinary file")
-    # What stands there may be another by now: what was opened counts.
+    # The path may lead to something else by now: check what was opened.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())
@@ -62,46 +64,46 @@ def open_ordinary(path: Path, max_bytes: int | None) -> Iterator[Opened]:
 
 
 def pieces_of(file: BinaryIO) -> Iterator[bytes]:
-    """A whole file from its beginning, piece by piece. Raises OSError."""
+    """Read a whole file from its beginning, piece by piece. Raises OSError."""
     file.seek(0)
     while piece := file.read(_PIECE):
         yield piece
 
 
-def lines_of(file: BinaryIO, max_bytes: int, seconds: float) -> Iterator[Lines]:
-    """The lines of a file, as many together as are sent together; memory holds no more than one line of the most bytes.
+def batches_of_lines(file: BinaryIO, max_bytes: int, seconds: float) -> Iterator[LineBatch]:
+    """Read the lines of a file in batches; memory holds at most one batch and one line of `max_bytes`.
 
-    `seconds`: in which the end of a longer line must be found. Raises Unreadable, OSError.
+    `seconds`: time to find the end of a line that is longer. Raises Unreadable, OSError.
     """
     numbers: list[int] = []
     content: list[bytes] = []
-    size = number = 0
+    size = line_number = 0
     while line := file.readline(max_bytes + 1):
-        number += 1
-        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        line_number += 1
+        if line_number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise Unreadable("is not UTF-8 but UTF-16: save it as UTF-8")
         too_long = len(line) > max_bytes and not line.endswith(b"\n")
         if not too_long and not line.strip():
             continue
         if not too_long:
-            numbers.append(number)
+            numbers.append(line_number)
             content.append(line if line.endswith(b"\n") else line + b"\n")
             size += len(line)
         if numbers and (too_long or size >= _BATCH_BYTES or len(numbers) >= _BATCH_LINES):
-            yield Lines(tuple(numbers), tuple(content))
+            yield LineBatch(tuple(numbers), tuple(content))
             numbers, content, size = [], [], 0
         if too_long:
             del line
-            yield Lines((number,), ())
-            _skip_line(file, number, seconds)
+            yield LineBatch((line_number,), ())
+            _skip_line(file, line_number, seconds)
     if numbers:
-        yield Lines(tuple(numbers), tuple(content))
+        yield LineBatch(tuple(numbers), tuple(content))
 
 
-def _skip_line(file: BinaryIO, number: int, seconds: float) -> None:
+def _skip_line(file: BinaryIO, line_number: int, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while piece := file.readline(_PIECE):
         if piece.endswith(b"\n"):
             return
         if time.monotonic() > deadline:
-            raise Unreadable(f"has no end of line {number} that could be found within {seconds:g} s")
+            raise Unreadable(f"has a line {line_number} whose end was not found within {seconds:g} s")

@@ -1,4 +1,4 @@
-"""Records of JSON → documents: the lines of a .jsonl, and the articles of SQuAD's format."""
+"""Lines of a .jsonl file → documents."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rag_ft.indexing.formats.extracted import Unreadable
 from rag_ft.schema import Document, Metadata, json_value
 
 
-def record_of(line: bytes, number: int) -> dict[str, Any]:
-    """The object on a line. Raises Unreadable, RecursionError."""
+def parse_record(line: bytes, *, first: bool) -> dict[str, Any]:
+    """Parse a line, which may begin with a byte order mark if it is the first. Raises Unreadable, RecursionError."""
     try:
-        record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        record = json.loads(line.decode("utf-8-sig" if first else "utf-8"))
     except UnicodeDecodeError:
         raise Unreadable("is not UTF-8") from None
     except ValueError as error:
@@ -23,17 +23,17 @@ def record_of(line: bytes, number: int) -> dict[str, Any]:
 
 
 def holds_question(record: dict[str, Any]) -> bool:
-    """Whether a record is a question, and no document."""
+    """Whether a record is a question record rather than a document."""
     return record.keys() >= {"question", "answers"} and not _text_of(record)
 
 
-def id_of(record: dict[str, Any], own: str) -> str:
-    """The id that a record gives, else its own place."""
-    return own if record.get("id") in (None, "") else str(record["id"])
+def id_of(record: dict[str, Any], default: str) -> str:
+    """The id that a record gives, else `default`."""
+    return default if record.get("id") in (None, "") else str(record["id"])
 
 
-def document_of(record: dict[str, Any], name: str, where: str) -> Document:
-    """The document of a record; `where` is its source if it names none. Raises Unreadable."""
+def document_from_record(record: dict[str, Any], name: str, where: str) -> Document:
+    """Make a document of a record; `where` is its source if the record names none. Raises Unreadable."""
     text = _text_of(record)
     if not isinstance(text, str) or not text.strip():
         raise Unreadable("has no text: put it in the field 'text' or 'page_content'")

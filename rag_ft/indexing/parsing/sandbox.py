@@ -1,8 +1,8 @@
-"""What a process that reads documents gives up before the first: files, network, new programs, memory without end.
+"""Rights that a reading process gives up before its first file: files, network, new programs, unlimited memory.
 
-A parser that a hostile file takes over can then do little more than give a wrong text. Linux offers most of it
-(namespaces, Landlock, seccomp), each where the kernel and the container allow it; elsewhere the limits of the process
-itself are what there is. Nothing here raises: `restrict` tells what was possible.
+A parser that a hostile file takes over can then do little more than give a wrong text. Linux offers most of this
+(namespaces, Landlock, seccomp) if the kernel and the container allow it; other systems offer only process limits.
+Nothing here raises: `restrict` returns what was possible.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import sys
 from collections.abc import Callable
 
 KEPT_FROM_FILES = "files"
-"""No file can be opened but Python's own and the libraries', and those for reading only."""
+"""Only files of Python and its libraries can be opened, and only for reading."""
 KEPT_FROM_NETWORK = "network"
-"""No socket can be made."""
+"""No socket can be created."""
 KEPT_FROM_MEMORY = "memory"
-"""More memory than allowed is refused by the system itself."""
+"""The system refuses more memory than allowed."""
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 1, 38, 22, 2
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same number on every processor
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _ACCESS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
-"""Rights over files that a version of Landlock knows; 16 from version 5 on."""
+"""Number of file rights in each version of Landlock; 16 from version 5 on."""
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 _OPEN_FILES = 64
 _SIGKILL = 9
@@ -37,15 +37,15 @@ _PROCESSORS = {"x86_64": (0xC000003E, 41, 425), "aarch64": (0xC00000B7, 198, 425
 
 
 def end_with_parent(parent: int) -> None:
-    """Let the system end this process when the thread that started it ends."""
+    """Make the system end this process when the thread that started it ends."""
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
-        if os.getppid() != parent:  # it ended before it could be asked for
+        if os.getppid() != parent:  # the parent ended before the call
             os._exit(1)
 
 
 def restrict(memory_bytes: int) -> tuple[str, ...]:
-    """Give up what reading a document does not need; what could be given up."""
+    """Give up what reading a document does not need, and return what the process is kept from."""
     kept_from = []
     steps: list[tuple[str, Callable[[], bool]]] = [(KEPT_FROM_MEMORY, lambda: _limit_process(memory_bytes))]
     if sys.platform == "linux":
@@ -62,7 +62,7 @@ def restrict(memory_bytes: int) -> tuple[str, ...]:
 
 
 def limit_seconds(seconds: float) -> None:
-    """Processor time from now on: the parent ends a slow reader by the clock, and this one where the parent is gone."""
+    """Limit processor time from now on; the parent limits wall time, this limit works without it too."""
     try:
         import resource
 
@@ -74,7 +74,7 @@ def limit_seconds(seconds: float) -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held; 0 where the platform does not say."""
+    """Peak memory of this process; 0 if the platform does not report it."""
     try:
         import resource
     except ImportError:
@@ -96,14 +96,14 @@ def _limit_process(memory_bytes: int) -> bool:
     import resource
 
     for kind, most in ((resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, _OPEN_FILES)):
-        with contextlib.suppress(OSError, ValueError):  # a lower one is there already
+        with contextlib.suppress(OSError, ValueError):  # a lower limit is set already
             resource.setrlimit(kind, (most, most))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    return sys.platform == "linux"  # macOS takes the limit and does not keep it
+    return sys.platform == "linux"  # macOS accepts the limit but does not enforce it
 
 
 def _leave_network() -> bool:
-    """A namespace of its own has no network at all; the rights that come with it are laid down at once."""
+    """Enter a new namespace, which has no network, and drop the rights that come with it at once."""
     libc = _libc()
     if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
         return False
@@ -143,7 +143,7 @@ def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: str) -> None:
 
 
 def _own_paths() -> list[str]:
-    """Where modules and libraries come from that are loaded when a format first needs them."""
+    """Paths of modules and libraries, which are loaded when a format first needs them."""
     import rag_ft
 
     installed = [sys.prefix, sys.base_prefix, sys.exec_prefix]
@@ -153,23 +153,23 @@ def _own_paths() -> list[str]:
         if os.path.basename(path) in ("site-packages", "dist-packages")
         or any(prefix not in ("", os.sep) and path.startswith(prefix + os.sep) for prefix in installed)
     ]
-    # Of a folder that is on the path for our sake alone, such as a checkout with documents in it, only what is ours.
+    # Of a checkout on the path, which may hold documents, only the package itself.
     return [*paths, *rag_ft.__path__, *_LIBRARIES]
 
 
 def _refuse_sockets() -> bool:
-    """A filter of system calls: Landlock keeps nobody from datagrams, nor from sockets that are files."""
+    """Filter system calls: Landlock does not restrict datagrams or Unix sockets."""
     numbers = _PROCESSORS.get(platform.machine())
     if numbers is None:
         return False
     audit, *refused = numbers
-    # Load the processor, then the call's number; those of the 32-bit kind are as good as the others.
+    # Load the architecture, then the number of the call; refuse 32-bit calls too.
     filters = [(0x20, 0, 0, 4), (0x15, 1, 0, audit), (0x06, 0, 0, 0x80000000), (0x20, 0, 0, 0)]
     filters += [(0x35, 0, 1, 0x40000000), (0x06, 0, 0, 0x00050001)]
-    for number in refused:
-        filters += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050001)]  # EPERM
+    for system_call in refused:
+        filters += [(0x15, 0, 1, system_call), (0x06, 0, 0, 0x00050001)]  # EPERM
     filters += [(0x06, 0, 0, 0x7FFF0000)]
-    program = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *each) for each in filters))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *instruction) for instruction in filters))
 
     class Program(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ushort), ("filters", ctypes.c_void_p)]

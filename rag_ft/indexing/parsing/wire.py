@@ -1,7 +1,7 @@
-"""What a reading process and its parent say to each other: frames of a small JSON header and raw bytes.
+"""The protocol between a reading process and its parent: frames of a small JSON header and raw bytes.
 
-The parent trusts nothing that comes back: a frame has a bounded size, its header is validated, and headings and pages
-must lie within the text.
+The parent does not trust the replies: frames have a bounded size, headers are validated, and headings and pages must
+lie within the text.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from pydantic import Field, JsonValue
 from rag_ft.schema import Heading, Record
 
 MAX_HEADER_BYTES = 8_000_000
-"""Of a header: title, metadata, headings and pages of a document."""
+"""Maximum size of a header: title, metadata, headings and pages of a document."""
 
 _SIZES = struct.Struct(">II")
 
 
 class Frame(NamedTuple):
-    """A header as JSON, and what belongs to it."""
+    """A header as JSON, and its content."""
 
     header: bytes
     content: bytes
 
 
 class FrameError(Exception):
-    """What came is no frame, or one larger than allowed."""
+    """The bytes received are not a valid frame, or are larger than allowed."""
 
 
 class Hello(Record):
-    """The parent's first word: the limits, as `ReadLimits` has them."""
+    """The parent's first message: the fields of `ReadLimits`."""
 
     seconds: float
     memory_bytes: int
@@ -43,61 +43,61 @@ class Hello(Record):
 
 
 class Ready(Record):
-    """The child's answer to it: what the platform keeps it from."""
+    """The child's reply to `Hello`: what the platform keeps it from."""
 
     kept_from: tuple[str, ...]
 
 
 class Request(Record):
-    """One file to read, or some lines of one. Its bytes follow."""
+    """A file to read, or some lines of one; its bytes follow."""
 
     kind: Literal["file", "lines", "squad"]
     name: str
-    """A file's own name; for lines, the name that the ids of documents without one begin with."""
+    """File name; for lines, the prefix of ids for documents that have none."""
     source: str = ""
-    """What a record without a source is said to come from."""
+    """Source of records that name none."""
     numbers: tuple[int, ...] = ()
-    """Of the lines, counted from 1."""
+    """Line numbers, counted from 1."""
     documents_before: bool = False
-    """Whether earlier lines gave a document; the first record tells whether the file holds questions instead."""
+    """Whether earlier lines gave a document; if not, the first record decides whether the file holds questions."""
 
 
 class Reply(Record):
-    """A document (its text is the frame's content), or why there is none, or that all has been said."""
+    """A document (its text is the frame's content), the reason why there is none, or the end of the replies."""
 
     kind: Literal["document", "failure", "no_memory", "questions", "not_squad", "end"]
     reason: str = ""
     line: int = 0
-    """Of the file's lines, where those were asked for."""
+    """Line number, if the request was for lines."""
     id: str | None = None
     title: str = ""
     source: str = ""
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     headings: tuple[tuple[int, int, int], ...] = ()
-    """Start, length and level of each: its text is the document's there."""
+    """Start, length and level of each heading; its text is the document's at that span."""
     page_starts: tuple[int, ...] = ()
 
 
 def headings_in(text: str, spans: tuple[tuple[int, int, int], ...]) -> tuple[Heading, ...]:
-    """The headings at these places of a text. Raises FrameError for places that are not, or that overlap."""
+    """The headings at these spans of a text. Raises FrameError for spans outside the text, or that overlap."""
     end = 0
     headings = []
     for start, length, level in spans:
         if start < end or length < 0 or start + length > len(text) or not 1 <= level <= 6:
-            raise FrameError("a heading does not stand in the text")
+            raise FrameError("a heading outside the text")
         end = start + length
         headings.append(Heading(start=start, level=level, text=text[start:end]))
     return tuple(headings)
 
 
 def check_pages(text: str, starts: tuple[int, ...]) -> None:
-    """Raise FrameError where pages do not begin within the text, one after another."""
+    """Raise FrameError unless pages start within the text, in ascending order."""
     if any(before > after for before, after in zip((0, *starts), (*starts, len(text)), strict=True)):
-        raise FrameError("a page does not begin in the text")
+        raise FrameError("a page outside the text")
 
 
 def write_frame(stream: BinaryIO, header: bytes, content: bytes = b"") -> None:
-    """Send a frame. Raises OSError where nobody reads it."""
+    """Send a frame. Raises OSError if the other side has closed the pipe."""
     stream.write(_SIZES.pack(len(header), len(content)))
     stream.write(header)
     stream.write(content)
@@ -105,13 +105,13 @@ def write_frame(stream: BinaryIO, header: bytes, content: bytes = b"") -> None:
 
 
 def write_header(stream: BinaryIO, header: bytes, content_bytes: int) -> None:
-    """Begin a frame whose content the caller writes piece by piece."""
+    """Start a frame whose content the caller writes piece by piece."""
     stream.write(_SIZES.pack(len(header), content_bytes))
     stream.write(header)
 
 
 def read_frame(stream: BinaryIO, *, max_header: int, max_content: int) -> Frame:
-    """The next frame. Raises EOFError where none comes any more, FrameError where it is larger than allowed."""
+    """Read the next frame. Raises EOFError if the stream has ended, FrameError if the frame is larger than allowed."""
     header_bytes, content_bytes = _SIZES.unpack(_exactly(stream, _SIZES.size))
     if header_bytes > max_header:
         raise FrameError(f"a header of {header_bytes:,} bytes")

@@ -1,6 +1,6 @@
-"""Files → documents in a process of their own, so that no file costs more than its limits and none stops the others.
+"""Files → documents in a separate process, so that no file exceeds its limits and none stops the others.
 
-One process reads file after file; it is started anew when a file has ended it, and now and then to give memory back.
+One process reads many files; it is restarted after a file crashed it, and regularly to free memory.
 """
 
 from __future__ import annotations
@@ -40,33 +40,34 @@ from rag_ft.indexing.parsing.wire import (
 from rag_ft.schema import Heading
 
 START_SECONDS = 60.0
-"""In which the process must be ready to read; it takes about half a second."""
+"""Time in which the process must be ready to read; it takes about half a second."""
 
 _FILES_PER_PROCESS = 1_000
 _MEMORY_SHARE = 0.25
-"""Of the memory allowed, that a process between two files may hold: parsers keep some of it."""
+"""Share of the memory allowed that a process may hold between two files: parsers keep some."""
 _TICK_SECONDS = 0.05
 _END_SECONDS = 1.0
 _CPU_TIME_OVER = 24
-"""Number of the signal SIGXCPU, which Windows does not have."""
+"""Number of the signal SIGXCPU, which Windows lacks."""
 
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""Without which Python itself does not start on some systems. All others, tokens and keys among them, stay out."""
+"""Variables without which Python does not start on some systems. No other variable is passed, so no token or key."""
 
-_NO_PROCESS = "documents are read in a process of their own, and none can be started here"
+_NO_PROCESS = "documents are read in a separate process, which cannot be started here"
 
-# The folders that modules come from are those of this process, less any that hang on the current folder.
+# The module path is that of this process, without relative folders.
 _START = (
-    "import sys; sys.path[:] = sys.argv[2:]; from rag_ft.indexing.parsing.child import main; main(int(sys.argv[1]))"
+    "import sys; sys.path[:] = sys.argv[2:];"
+    " from rag_ft.indexing.parsing.child import serve_requests; serve_requests(int(sys.argv[1]))"
 )
 
 
 class WorkerFailed(Unreadable):
-    """A file ended the process that read it: it took too long, needed too much memory, or a parser crashed."""
+    """A file ended its reading process: it took too long, needed too much memory, or crashed a parser."""
 
 
 class WorkerNotReady(CorpusError):
-    """A process to read documents was started, and was not ready in time."""
+    """A reading process was started but was not ready in time."""
 
 
 class Read(NamedTuple):
@@ -80,13 +81,13 @@ class Read(NamedTuple):
 class Worker:
     """A process that reads documents, started when it is first needed.
 
-    Used as a context: at its end the process is gone, whatever happened. Not for several threads at once.
+    Used as a context manager: when it exits, the process has ended. Not for several threads at once.
     """
 
     def __init__(self, limits: ReadLimits | None = None, *, start_seconds: float = START_SECONDS) -> None:
         self.limits = limits or ReadLimits()
         self.kept_from: tuple[str, ...] = ()
-        """What the running process cannot reach or exceed (`sandbox`'s names); depends on the platform."""
+        """What the running process is kept from (names in `sandbox`); depends on the platform."""
         self._start_seconds = start_seconds
         self._process: _Process | None = None
         self._files = 0
@@ -100,21 +101,21 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """End the process, if there is one."""
+        """End the process, if one is running."""
         process, self._process = self._process, None
         if process is not None:
             process.end()
 
     @property
     def process_id(self) -> int | None:
-        """Of the process that reads now; None before the first file and after the last."""
+        """Id of the running process; None before the first file and after the last."""
         return self._process.id if self._process is not None else None
 
     def read(self, request: Request, content: Callable[[], Iterable[bytes]], size: int) -> Iterator[Read]:
-        """The answers to a request about `size` bytes, which `content` gives in pieces.
+        """Read a request's `size` bytes, which `content` gives in pieces; yields the documents and failures.
 
-        Raises WorkerFailed where reading ended the process, Unreadable where `content` does, CorpusError where no
-        process can be started.
+        Raises WorkerFailed if reading ended the process, Unreadable if `content` raises it, CorpusError if no process
+        can be started.
         """
         for attempt in (1, 2):
             process = self._ready()
@@ -126,20 +127,20 @@ class Worker:
                     yield read
                 return
             except _Crash as crash:
-                # What an earlier file left behind may be the reason: then a fresh process reads this one.
+                # An earlier file may be the cause: a new process reads this one.
                 if attempt == 1 and used and not answered:
                     self.close()
                     continue
                 raise WorkerFailed(crash.reason) from crash
             finally:
-                if process.busy:  # it failed, or nobody wants the rest
+                if process.busy:  # it failed, or the caller stopped early
                     self.close()
 
     def _ready(self) -> _Process:
         process = self._process
         if process is not None:
-            worn = self._files >= _FILES_PER_PROCESS or process.memory() > self.limits.memory_bytes * _MEMORY_SHARE
-            if not worn and process.alive():
+            expired = self._files >= _FILES_PER_PROCESS or process.memory() > self.limits.memory_bytes * _MEMORY_SHARE
+            if not expired and process.alive():
                 return process
             self.close()
         self._files = 0
@@ -149,7 +150,7 @@ class Worker:
 
 
 class _Crash(Exception):
-    """The process is gone, or says what no sound one would."""
+    """The process crashed."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -157,11 +158,11 @@ class _Crash(Exception):
 
 
 class _Process:
-    """One reading process, with a watch that ends it when its time is over."""
+    """One reading process, with a watch that ends it when its time is up."""
 
     def __init__(self, limits: ReadLimits, start_seconds: float) -> None:
         self.busy = True
-        """Whether an answer is still to come: such a process is of no use for another request."""
+        """True while replies are outstanding: such a process cannot take another request."""
         self._limits = limits
         try:
             self._popen = subprocess.Popen(
@@ -171,7 +172,7 @@ class _Process:
                 stderr=subprocess.DEVNULL,
                 env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
                 cwd=os.path.abspath(os.sep),
-                # Ctrl-C is for the parent alone, which ends the process in its own time.
+                # Ctrl-C reaches the parent alone, which ends this process when it is ready.
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
@@ -206,21 +207,21 @@ class _Process:
         return self._popen.poll() is None and not self._watch.timed_out
 
     def memory(self) -> int:
-        """Bytes that it holds now; none where it is gone."""
+        """Bytes that it holds now; 0 if it has ended."""
         return _resident_bytes(self._popen.pid)
 
     def ask(self, request: Request, content: Iterable[bytes], size: int, limits: ReadLimits) -> Iterator[Read]:
-        """Send a request and give its answers. The clock runs while the process is waited for, and not in between."""
+        """Send a request and yield the replies. The clock runs only while this process waits for the other."""
         self.busy = True
-        left = limits.seconds
-        begun = time.monotonic()
-        self._watch.allow(left)
+        remaining = limits.seconds
+        started = time.monotonic()
+        self._watch.allow(remaining)
         self._send(request, content, size)
         try:
             while True:
                 frame = read_frame(self._replies, max_header=MAX_HEADER_BYTES, max_content=4 * limits.max_chars)
                 self._watch.pause()
-                left -= time.monotonic() - begun
+                remaining -= time.monotonic() - started
                 read = _checked(frame, limits)
                 if read.reply.kind == "no_memory":
                     raise WorkerFailed(_too_much_memory(limits))
@@ -228,17 +229,17 @@ class _Process:
                     self.busy = False
                     return
                 yield read
-                begun = time.monotonic()
-                self._watch.allow(max(left, _TICK_SECONDS))
+                started = time.monotonic()
+                self._watch.allow(max(remaining, _TICK_SECONDS))
         except (EOFError, OSError, FrameError, ValueError) as error:  # pydantic's and UnicodeDecodeError among them
             if isinstance(error, EOFError):
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._popen.wait(_END_SECONDS)  # how it ended by itself says why
+                    self._popen.wait(_END_SECONDS)  # its exit status says why
             self.end()
             self._say_why(error)
 
     def _send(self, request: Request, content: Iterable[bytes], size: int) -> None:
-        """Send it all, or as much as is taken: how a process ends that takes no more is seen where it is read from."""
+        """Send a request, or as much of it as the process takes: if it ends early, reading the replies shows why."""
         sent = 0
         try:
             write_header(self._requests, request.model_dump_json().encode(), size)
@@ -257,7 +258,7 @@ class _Process:
             self._requests.flush()
 
     def _say_why(self, error: Exception) -> NoReturn:
-        """Raise what ended the process. It has ended."""
+        """Raise the reason why the process has ended."""
         limits, status = self._limits, self._popen.returncode
         if self._watch.timed_out or status == -_CPU_TIME_OVER:
             raise WorkerFailed(f"could not be read within {limits.seconds:g} s and was refused") from error
@@ -265,7 +266,7 @@ class _Process:
             raise WorkerFailed(_too_much_memory(limits)) from error
         if not isinstance(error, EOFError | OSError):
             what = str(error) if isinstance(error, FrameError) else "no document"
-            raise WorkerFailed(f"gives more than is read, or nothing that can be ({what})") from error
+            raise WorkerFailed(f"gives more than is read, or an invalid reply ({what})") from error
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
         memory = f"{limits.memory_bytes / 1e6:,.0f} MB"
         raise _Crash(
@@ -273,9 +274,9 @@ class _Process:
         ) from error
 
     def end(self) -> None:
-        """End the process, and wait until it is gone. It has nothing to lose."""
+        """Kill the process, and wait until it has ended. It has no state to lose."""
         self._watch.stop()
-        self._popen.kill()  # before its pipes are closed: what is left to write would wait for it
+        self._popen.kill()  # before its pipes are closed, which would block on unwritten data
         self._popen.wait()
         for stream in (self._requests, self._replies):
             with contextlib.suppress(OSError):
@@ -283,16 +284,16 @@ class _Process:
 
 
 class _Watch:
-    """Ends a process when the time allowed is over, or where the system does not bound its memory, when it has more.
+    """Kills a process when its time is up, or when it exceeds its memory if the system does not limit that.
 
-    A thread, because nothing else interrupts a read from a pipe on every platform.
+    This is a thread because nothing else interrupts a read from a pipe on every platform.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.timed_out = False
         self.too_large = False
         self.memory_bytes: int | None = None
-        """How much it may hold, where the system does not see to that."""
+        """Memory limit, if the system does not enforce one."""
         self._process = process
         self._deadline: float | None = None
         self._changed = threading.Condition()
@@ -302,18 +303,18 @@ class _Watch:
         self._thread.start()
 
     def allow(self, seconds: float) -> None:
-        """The time begins to run."""
+        """Start the clock with this much time."""
         with self._changed:
             idle, self._deadline = self._deadline is None, time.monotonic() + seconds
             if idle and not self._ticking:
                 self._changed.notify()
 
     def pause(self) -> None:
-        """The time stands still."""
+        """Stop the clock."""
         self._deadline = None
 
     def stop(self) -> None:
-        """End of the watch."""
+        """End the watch."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -323,7 +324,7 @@ class _Watch:
         with self._changed:
             while not self._stopped:
                 deadline = self._deadline
-                # While files are read one after another it ticks on, so that no request has to wake it.
+                # Between files it keeps ticking, so that requests need not wake it.
                 self._ticking = deadline is not None
                 if deadline is not None and time.monotonic() > deadline:
                     self.timed_out = True
@@ -339,11 +340,11 @@ def _command() -> list[str]:
     import rag_ft
 
     if not sys.executable or getattr(sys, "frozen", False):
-        _cannot_start("this Python does not say where its program is, or is packed into one")
-    # A relative folder would be looked for where the documents may be.
-    own = str(Path(rag_ft.__file__).parent.parent)
+        _cannot_start("this Python does not report the path of its executable, or is part of a packed program")
+    # A relative folder could be one with documents.
+    package = str(Path(rag_ft.__file__).parent.parent)
     path = [entry for entry in sys.path if os.path.isabs(entry)]
-    path = path if own in path else [*path, own]
+    path = path if package in path else [*path, package]
     return [sys.executable, "-I", "-X", "utf8", "-c", _START, str(os.getpid()), *path]
 
 
@@ -365,7 +366,7 @@ def _resident_bytes(process_id: int) -> int:
 
 
 def _checked(frame: Frame, limits: ReadLimits) -> Read:
-    """A frame as an answer. Raises FrameError, ValueError: the process is not to be trusted."""
+    """Validate a frame, since the process is not trusted. Raises FrameError, ValueError."""
     reply = Reply.model_validate_json(frame.header)
     text = frame.content.decode()
     if len(text) > limits.max_chars:

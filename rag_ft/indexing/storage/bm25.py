@@ -1,4 +1,4 @@
-"""Words to passages: BM25 postings (bm25s), built, saved without pickle, mapped and searched."""
+"""Words to passages: BM25 postings (by bm25s), built, saved without pickle, memory-mapped and searched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rag_ft.errors import IndexCorruptError
 from rag_ft.indexing.storage.folder import BM25, BM25_EMPTY, BM25_FILES
-from rag_ft.indexing.storage.reading import REPAIR, load_array, read_json, reading, save_array
+from rag_ft.indexing.storage.reading import REPAIR, load_array, load_json, reading, save_array
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored
 
 _WORD = re.compile(r"\w+")
@@ -36,27 +36,29 @@ _PARAMS = {
     "backend": "numpy",
 }
 _ARRAYS = ("data", "indices", "indptr")
-"""In the order of their files in `BM25_FILES`, before those of vocabulary and settings."""
+"""In the order of their files in `BM25_FILES`; vocabulary and settings come after them."""
 _VOCABULARY, _SETTINGS = BM25_FILES[-2:]
 
 STOPWORDS = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
     "they this to was will with".split()
 )
-"""Lucene's English list: question words stay out of it, since passages hold them too seldom to mislead."""
+"""Lucene's English list. It has no question words: they are too rare in passages to mislead."""
 
 
 _IMPORTING = threading.Lock()
 
 
 def _bm25s() -> ModuleType:
-    """bm25s without JAX: where JAX is installed it would be started by the import, for a choice of the best that is not
-    used here, and started on a GPU it takes three quarters of the memory, which the reader then lacks.
+    """Import bm25s without JAX.
+
+    bm25s imports JAX if it is installed, for a top-k function that is not used here; on a GPU, JAX then takes three
+    quarters of the memory, which the reader needs.
     """
     with _IMPORTING:
         if "bm25s" in sys.modules or "jax" in sys.modules:
             return importlib.import_module("bm25s")
-        sys.modules["jax"] = None  # type: ignore[assignment]  # its import then fails as if it were not installed
+        sys.modules["jax"] = None  # type: ignore[assignment]  # makes its import fail as if it were not installed
         try:
             return importlib.import_module("bm25s")
         finally:
@@ -64,9 +66,9 @@ def _bm25s() -> ModuleType:
 
 
 class Words:
-    """Text to index terms: lower case, runs of letters and digits, English stop words out, Porter 2 stems.
+    """Text to index terms: lower case, runs of letters and digits, no English stop words, Porter 2 stems.
 
-    Single characters are kept ("rank 8"). Not safe to share between threads while one call runs: it locks.
+    Single characters are kept ("rank 8"). Threads may share it: stemming holds a lock.
     """
 
     def __init__(self) -> None:
@@ -77,16 +79,16 @@ class Words:
         self._lock = threading.Lock()
 
     def of(self, text: str) -> list[str]:
-        """Terms of a text in order, repeats kept."""
+        """The terms of a text in order, with repeats."""
         words = [word for word in _WORD.findall(text.lower()) if word not in STOPWORDS]
         with self._lock:
             stems = self._stems
-            fresh = [word for word in set(words) if word not in stems]
-            if fresh:
+            new = [word for word in set(words) if word not in stems]
+            if new:
                 if len(stems) > 500_000:
                     stems.clear()
-                    fresh = list(set(words))
-                stems.update(zip(fresh, self._stemmer.stemWords(fresh), strict=True))
+                    new = list(set(words))
+                stems.update(zip(new, self._stemmer.stemWords(new), strict=True))
             return [stems[word] for word in words]
 
 
@@ -104,7 +106,7 @@ class Bm25Index:
 
     @classmethod
     def build(cls, texts: Iterable[str]) -> Bm25Index:
-        """Postings of the texts, numbered from 0; the same texts always give the same bytes."""
+        """Index texts, numbered from 0; the same texts always give the same bytes."""
         bm25s = _bm25s()
         words = Words()
         vocabulary: dict[str, int] = {"": 0}  # never empty, which bm25s could not store
@@ -122,9 +124,10 @@ class Bm25Index:
         return cls(index, len(numbered))
 
     def save(self, folder: Path) -> None:
-        """Write arrays as .npy and the vocabulary as JSON into a folder, created if missing.
+        """Write arrays as .npy and the vocabulary as JSON into a folder, which is created if missing.
 
-        As bm25s would, but for short writes: numpy's own do not say that the disk is full. Raises OSError.
+        The files are those that bm25s writes, but a full disk is noticed, which numpy's own writer hides. Raises
+        OSError.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if self._index is None:
@@ -139,20 +142,20 @@ class Bm25Index:
 
     @classmethod
     def load(cls, folder: Path, *, mmap: bool = True) -> Bm25Index:
-        """Read what `save` wrote; files are expected to have had their checksums compared.
+        """Read what `save` wrote, after the checksums of the files were compared.
 
-        No setting is believed that is not this program's own. Raises IndexStoreError.
+        Settings other than this program's own are refused. Raises IndexStoreError.
         """
         bm25s = _bm25s()
         with reading(folder):
             if (folder / BM25_EMPTY).exists():
-                return cls(None, _size(read_json(folder / BM25_EMPTY), folder / BM25_EMPTY))
-            params = read_json(folder / _SETTINGS)
+                return cls(None, _size(load_json(folder / BM25_EMPTY), folder / BM25_EMPTY))
+            params = load_json(folder / _SETTINGS)
             size = _size(params, folder / _SETTINGS)
             wrong = [name for name, value in _PARAMS.items() if name != "backend" and params.get(name) != value]
             if wrong:
-                raise IndexCorruptError(f"{folder / _SETTINGS} has another {wrong[0]!r} than is ever used: {REPAIR}")
-            vocabulary = read_json(folder / _VOCABULARY)
+                raise IndexCorruptError(f"{folder / _SETTINGS} has a {wrong[0]!r} that rag_ft never writes: {REPAIR}")
+            vocabulary = load_json(folder / _VOCABULARY)
             paths = dict(zip(_ARRAYS, BM25_FILES, strict=False))
             arrays = {name: load_array(folder / path, mmap=mmap) for name, path in paths.items()}
             _check(folder, vocabulary, arrays)
@@ -175,7 +178,7 @@ class Bm25Index:
         )
 
     def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[list[Scored]]:
-        """The k best texts for each query that share a word with it; equal scores in row order.
+        """The k best texts for each query, among those that share a word with it; equal scores are in row order.
 
         `allowed`: only these rows. Word statistics are those of all texts.
         """
@@ -183,13 +186,13 @@ class Bm25Index:
 
     def scores(self, query: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The scores of some rows for one query, as `search` gives them; 0 for a text that shares no word."""
-        found = self._scores(query)
-        if found is None:
+        scores = self._scores(query)
+        if scores is None:
             return np.zeros(len(rows), dtype=np.float64)
-        return _rounded(found[rows])
+        return _rounded(scores[rows])
 
     def _scores(self, query: str) -> NDArray[np.float32] | None:
-        """The scores of all rows, or None where no word of the query is known."""
+        """The scores of all rows; None if no word of the query is known."""
         if self._index is None:
             return None
         vocabulary = self._index.vocab_dict
@@ -205,19 +208,19 @@ class Bm25Index:
         if scores is None or k <= 0:
             return []
         rows = np.flatnonzero(scores) if allowed is None else allowed[scores[allowed] > 0]
-        found = _rounded(scores[rows])
+        rounded = _rounded(scores[rows])
         if len(rows) > 4 * k:
-            threshold = np.partition(found, -k)[-k]
-            rows, found = rows[found >= threshold], found[found >= threshold]
-        order = np.argsort(-found, kind="stable")[:k]
-        return [Scored(int(rows[place]), float(found[place])) for place in order]
+            best = rounded >= np.partition(rounded, -k)[-k]
+            rows, rounded = rows[best], rounded[best]
+        order = np.argsort(-rounded, kind="stable")[:k]
+        return [Scored(int(rows[i]), float(rounded[i])) for i in order]
 
 
 def _size(params: Any, path: Path) -> int:
-    """The number of texts that settings speak of."""
+    """The number of texts, from the settings."""
     size = params.get("num_docs") if isinstance(params, dict) else None
     if type(size) is not int or size < 0:
-        raise IndexCorruptError(f"{path} does not say of how many texts: {REPAIR}")
+        raise IndexCorruptError(f"{path} does not give the number of texts: {REPAIR}")
     return size
 
 

@@ -1,8 +1,8 @@
-"""What is an index's own in a folder: told by what this program wrote, never by a name alone.
+"""Which files in a folder belong to an index: recognised by what this program wrote, never by a name alone.
 
-A folder is an index if it holds the mark or a manifest with its own checksum. One from before the mark whose manifest
-is damaged, or was never written, is known by its generations. Only what has a name, a kind and a place that this
-program gives is ever removed, and no link is followed.
+A folder is an index if it holds the mark, or a manifest with a valid checksum. An older index without a mark, whose
+manifest is damaged or was never written, is recognised by its generations. Only files with a name, kind and location
+that this program gives are ever removed, and links are not followed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rag_ft.errors import UsageError
 from rag_ft.files import is_real_folder, partials, remove_tree, write_atomic
 
 FORMAT = 2
-"""Version of the files on disk; a reader refuses a higher one. 1 knew no `TableRow.file`, and is read."""
+"""Version of the files on disk; a higher one is refused. Version 1, without `TableRow.file`, is read."""
 
 MANIFEST = "manifest.json"
 MARK = ".rag-ft-index"
@@ -49,7 +49,7 @@ BM25_FILES = (
 )
 
 MANIFEST_BYTES = 1_000_000
-"""More than any manifest has: what is larger was not written here, and is not read."""
+"""Larger than any manifest: a larger file was not written by this program and is not read."""
 
 _MARK_START = "rag_ft index."
 _MARK_TEXT = (
@@ -60,15 +60,15 @@ _NAME = re.compile(r"[0-9a-f]{16}")
 _OLD_UNFINISHED = re.compile(r"\.manifest-[0-9a-z_]+\.tmp")
 
 
-class _Own(NamedTuple):
-    """Paths inside a folder that this program gives to what it writes there."""
+class _OwnPaths(NamedTuple):
+    """Relative paths of what this program writes in a folder."""
 
     files: re.Pattern[str]
     folders: re.Pattern[str]
 
 
 def offsets_path(path: Path) -> Path:
-    """Where the line starts of a JSON Lines file are kept."""
+    """Path of the file with the line starts of a JSON Lines file."""
     return path.with_suffix(".offsets.npy")
 
 
@@ -77,7 +77,7 @@ def _one_of(*names: str) -> re.Pattern[str]:
 
 
 LINES_FILES = tuple(name for lines in (PASSAGES, DOCUMENTS) for name in (lines, str(offsets_path(Path(lines)))))
-_GENERATION = _Own(
+_GENERATION = _OwnPaths(
     _one_of(
         *LINES_FILES,
         TABLE,
@@ -94,19 +94,19 @@ _GENERATION = _Own(
 )
 BLOCK_NAME = re.compile(r"block-\d{6,}-([0-9a-f]{32})\.npy")
 BLOCK_UNFINISHED = re.compile(r"block-[0-9a-f]{8}\.tmp")
-_JOURNAL = _Own(
+_JOURNAL = _OwnPaths(
     re.compile(rf"{_NAME.pattern}/(?:{BLOCK_NAME.pattern}|{BLOCK_UNFINISHED.pattern})"),
     _NAME,
 )
 
 
 def is_name(name: str) -> bool:
-    """Whether this program names generations, and an embedder's part of the journal, like that."""
+    """Whether this is a name that this program gives to a generation or to an embedder's part of the journal."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_generation(folder: Path) -> bool:
-    """Whether a folder under generations/ has a generation's name, and is a folder itself and no link to one."""
+    """Whether a folder has a generation's name and is a real folder, not a link to one."""
     return is_name(folder.name) and is_real_folder(folder)
 
 
@@ -118,7 +118,7 @@ def content_checksum(content: dict[str, Any]) -> str:
 
 
 def is_marked(folder: Path) -> bool:
-    """Whether the folder holds the mark that a writer sets before anything else."""
+    """Whether the folder holds the mark, which a writer sets before anything else."""
     path = folder / MARK
     try:
         if path.is_symlink() or not path.is_file():
@@ -130,22 +130,22 @@ def is_marked(folder: Path) -> bool:
 
 
 def mark(folder: Path) -> None:
-    """Set the mark. Raises OSError."""
+    """Mark the folder as an index. Raises OSError."""
     if not is_marked(folder):
         write_atomic(folder / MARK, _MARK_TEXT)
 
 
 def holds_index(folder: Path) -> bool:
-    """Whether a folder is an index: sound, damaged or unfinished. Nothing is created, no error is raised."""
+    """Whether a folder is an index: sound, damaged or unfinished. Creates nothing and raises nothing."""
     with contextlib.suppress(OSError):
         return is_marked(folder) or _manifest_of(folder) is True or _has_generation(folder)
     return False
 
 
 def check_may_write(folder: Path) -> None:
-    """Raise UsageError unless the folder is an index, or is empty or absent, and what is in it leads nowhere else.
+    """Raise UsageError unless the folder is an index without links out of it, or is empty or absent.
 
-    To be asked before anything is written there. Raises OSError.
+    To be called before anything is written there. Raises OSError.
     """
     if not os.path.lexists(folder):
         return
@@ -154,7 +154,7 @@ def check_may_write(folder: Path) -> None:
     ours = is_marked(folder) or _manifest_of(folder) is True
     if not ours:
         foreign = _foreign_at_top(folder)
-        # An index from before the mark, whose manifest is damaged or was never written, may have others' files in it.
+        # An older index without a mark, whose manifest is damaged or missing, may contain a user's files.
         if foreign is not None and not (_manifest_of(folder) is None and _has_generation(folder)):
             raise UsageError(
                 f"{folder} holds other files ({foreign.relative_to(folder)}): give a new or empty folder for the index"
@@ -166,16 +166,16 @@ def check_may_write(folder: Path) -> None:
         path = folder / name
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             raise UsageError(f"{path} is a link or a folder where rag_ft keeps a file: {_MOVE}")
-    lock = folder / LOCK  # taking it empties it
+    lock = folder / LOCK  # acquiring it empties it
     if lock.is_file() and lock.stat().st_size and not ours:
-        raise UsageError(f"{lock} is not empty, and so not rag_ft's: {_MOVE}")
+        raise UsageError(f"{lock} is not empty, so rag_ft did not write it: {_MOVE}")
 
 
-_MOVE = "move it away, and try again"
+_MOVE = "move it away, then try again"
 
 
 def _manifest_of(folder: Path) -> bool | None:
-    """True: a manifest of ours. False: another program's file of that name. None: there is none, or it is damaged."""
+    """True for a manifest of ours, False for another program's file of that name, None if missing or damaged."""
     path = folder / MANIFEST
     try:
         if not path.is_file():
@@ -185,15 +185,15 @@ def _manifest_of(folder: Path) -> bool | None:
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict) or not {"generation", "checksum", "format"} <= content.keys():
             return False
-        # A newer version may reckon its checksum otherwise.
+        # A newer version may compute its checksum in another way.
         newer = type(content["format"]) is int and content["format"] > FORMAT
         return True if newer or content["checksum"] == content_checksum(content) else None
-    except Exception:  # whatever bytes that are no manifest raise
+    except Exception:  # whatever bytes that are not a manifest raise
         return None
 
 
 def _has_generation(folder: Path) -> bool:
-    """Whether there is a generation with files of ours, and with nothing else."""
+    """Whether there is a generation that holds files of ours and nothing else."""
     generations = folder / GENERATIONS
     if not is_real_folder(generations):
         return False
@@ -204,7 +204,7 @@ def _has_generation(folder: Path) -> bool:
 
 
 def _foreign_at_top(folder: Path) -> Path | None:
-    """The first thing in an unmarked folder that a killed first build cannot have left."""
+    """The first entry of an unmarked folder that a killed first build cannot have left."""
     expected = {LOCK, *(path.name for name in (MARK, MANIFEST) for path in partials(folder / name))}
     for path in sorted(folder.iterdir()):
         if path.name == GENERATIONS and is_real_folder(path):
@@ -221,18 +221,18 @@ def _foreign_at_top(folder: Path) -> Path | None:
     return None
 
 
-def _foreign_in(folder: Path, own: _Own) -> list[Path]:
-    """What this program did not write in a folder of its own; links are not followed. Raises OSError."""
-    return sorted(path for path, ours in _walk(folder, own) if not ours)
+def _foreign_in(folder: Path, paths: _OwnPaths) -> list[Path]:
+    """Entries of a folder of ours that this program did not write; links are not followed. Raises OSError."""
+    return sorted(path for path, ours in _walk(folder, paths) if not ours)
 
 
 def foreign_in_index(folder: Path) -> list[Path]:
-    """What stands where this program keeps generations and the journal and is not its own. Raises OSError."""
+    """Entries among generations and journal that this program did not write. Raises OSError."""
     return [path for path, ours in _walk_index(folder) if not ours]
 
 
 def own_in_index(folder: Path) -> list[Path]:
-    """The files of generations and journal that this program wrote, sound or left behind. Raises OSError."""
+    """Files of generations and journal that this program wrote, in use or left behind. Raises OSError."""
     return [path for path, ours in _walk_index(folder) if ours and not is_real_folder(path)]
 
 
@@ -248,16 +248,16 @@ def _walk_index(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def remove_generation(folder: Path, *, inside: Path) -> None:
-    """Remove of a generation all that this program wrote; what else is in it stays, and so do others' folders.
+    """Remove everything in a generation that this program wrote; anything else in it stays.
 
-    A file that a reader on Windows holds open stays until the next time. Raises OSError, UsageError.
+    On Windows a file that a reader holds open stays until the next removal. Raises OSError, UsageError.
     """
     if is_generation(folder):
         _remove_own(folder, inside, _GENERATION)
 
 
 def remove_journal(folder: Path, *, inside: Path, keep: str = "") -> None:
-    """Remove all that this program wrote of a journal, but for the part named `keep`. Raises OSError, UsageError."""
+    """Remove everything in a journal that this program wrote, except the part `keep`. Raises OSError, UsageError."""
     if not is_real_folder(folder):
         return
     if not keep:
@@ -265,14 +265,16 @@ def remove_journal(folder: Path, *, inside: Path, keep: str = "") -> None:
         return
     for path in folder.iterdir():
         if path.name != keep and is_generation(path):
-            _remove_own(path, inside, _Own(re.compile(rf"{BLOCK_NAME.pattern}|{BLOCK_UNFINISHED.pattern}"), _NOTHING))
+            _remove_own(
+                path, inside, _OwnPaths(re.compile(rf"{BLOCK_NAME.pattern}|{BLOCK_UNFINISHED.pattern}"), _NOTHING)
+            )
 
 
 _NOTHING = re.compile(r"(?!)")
 
 
-def _remove_own(folder: Path, inside: Path, own: _Own) -> None:
-    contents = list(_walk(folder, own))
+def _remove_own(folder: Path, inside: Path, paths: _OwnPaths) -> None:
+    contents = list(_walk(folder, paths))
     if all(ours for _, ours in contents):
         remove_tree(folder, inside=inside, ignore_errors=os.name == "nt")
         return
@@ -280,23 +282,23 @@ def _remove_own(folder: Path, inside: Path, own: _Own) -> None:
         if ours and not is_real_folder(path):
             path.unlink(missing_ok=True)
     for path in [*(path for path, ours in reversed(contents) if ours and is_real_folder(path)), folder]:
-        with contextlib.suppress(OSError):  # others' files are in it
+        with contextlib.suppress(OSError):  # it holds files of others
             path.rmdir()
 
 
-def _walk(folder: Path, own: _Own, inner: str = "") -> Iterator[tuple[Path, bool]]:
-    """What is in a folder of ours, with whether it is; a folder comes before what is in it, others' are not entered."""
+def _walk(folder: Path, paths: _OwnPaths, inner: str = "") -> Iterator[tuple[Path, bool]]:
+    """Yield each entry below a folder of ours, and whether it is ours; folders come first, foreign ones stay closed."""
     for path in sorted(folder.iterdir()):
         name = inner + path.name
         real = is_real_folder(path)
-        ours = (own.folders if real else own.files).fullmatch(name) is not None
+        ours = (paths.folders if real else paths.files).fullmatch(name) is not None
         yield path, ours
         if ours and real:
-            yield from _walk(path, own, f"{name}/")
+            yield from _walk(path, paths, f"{name}/")
 
 
 def unfinished_manifests(folder: Path) -> list[Path]:
-    """What killed writers left of a manifest or a mark; only the holder of the lock may call them that."""
+    """Unfinished manifests and marks; only the holder of the lock knows that their writers were killed."""
     if not folder.is_dir():
         return []
     named = [*partials(folder / MANIFEST), *partials(folder / MARK)]

@@ -1,4 +1,4 @@
-"""The files of one committed state of an index: writing them, and reading them in any order."""
+"""The files of one generation of an index: writers of lines, and readers in any order."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from rag_ft.errors import IndexCorruptError
+from rag_ft.indexing.chunking import passage_text
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import (
     BM25,
@@ -32,11 +33,9 @@ from rag_ft.indexing.storage.folder import (
 )
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import Manifest, index_fingerprint
-from rag_ft.indexing.storage.reading import REPAIR, load_array, read_json, reading, save_array
+from rag_ft.indexing.storage.reading import REPAIR, load_array, load_json, reading, save_array
 from rag_ft.indexing.storage.vectors import VectorIndex, kind_of, read_vectors, stored_vectors
 from rag_ft.schema import Document, Metadata, Passage
-
-_RETRIES = 20
 
 
 class LinesWriter:
@@ -50,30 +49,30 @@ class LinesWriter:
         """Bytes written so far."""
 
     def write(self, data: bytes, lengths: Sequence[int] | NDArray[np.int64]) -> None:
-        """Append whole lines; `lengths` in bytes, line ends included."""
+        """Append whole lines with their `lengths` in bytes, line ends included."""
         self._file.write(data)
         self._lengths.append(np.asarray(lengths, dtype=np.int64))
         self.size += len(data)
 
     def close(self) -> None:
-        """Finish both files."""
+        """Close the file and write the line starts."""
         self._file.close()
         lengths = np.concatenate([np.zeros(1, dtype=np.int64), *self._lengths])
         save_array(offsets_path(self._path), np.cumsum(lengths, dtype=np.int64))
 
     def abandon(self) -> None:
-        """Let go of the file, which is deleted next; an open one would go on taking its space."""
-        with contextlib.suppress(OSError):  # a full disk takes no more of what it still holds
+        """Close the file, which is deleted next; an open file would still take its space."""
+        with contextlib.suppress(OSError):  # a full disk does not take what it still buffers
             self._file.close()
 
 
 def json_line(content: Any) -> bytes:
-    """One line of JSON, with its end."""
+    """Encode one line of JSON, with its line end."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-class Lines:
-    """A JSON Lines file mapped into memory, read line by line in any order. Safe for concurrent readers."""
+class LinesReader:
+    """A memory-mapped JSON Lines file, read line by line in any order. Safe for concurrent readers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,19 +83,19 @@ class Lines:
             self._data = mmap_module.mmap(file.fileno(), 0, access=mmap_module.ACCESS_READ) if size else b""
         offsets = self._offsets
         if offsets.dtype != np.int64 or offsets.ndim != 1 or len(offsets) == 0 or int(offsets[-1]) != size:
-            raise IndexCorruptError(f"{path} does not have the length its offsets tell: {REPAIR}")
+            raise IndexCorruptError(f"{path} does not have the length that its offsets give: {REPAIR}")
         if int(offsets[0]) != 0 or not bool(np.all(offsets[1:] > offsets[:-1])):
-            raise IndexCorruptError(f"{offsets_path(path)} holds line starts that do not rise: {REPAIR}")
+            raise IndexCorruptError(f"{offsets_path(path)} holds line starts that are not ascending: {REPAIR}")
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
     def raw(self, start: int, stop: int) -> bytes:
-        """The bytes of some lines in a row."""
+        """The bytes of consecutive lines."""
         return bytes(self._data[int(self._offsets[start]) : int(self._offsets[stop])])
 
     def lengths(self, start: int, stop: int) -> NDArray[np.int64]:
-        """The lengths in bytes of some lines in a row."""
+        """The lengths in bytes of consecutive lines."""
         lengths: NDArray[np.int64] = np.diff(self._offsets[start : stop + 1])
         return lengths
 
@@ -107,7 +106,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class TableRow:
-    """What is known of a document without reading its text."""
+    """A document without its text, as the table file holds it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -118,10 +117,10 @@ class TableRow:
     metadata: Metadata
     passages: Annotated[int, Field(ge=0, strict=True)]
     file: str = ""
-    """The file that it was read from, as `Corpus.file`; empty where that is its id, or where it was in memory."""
+    """The file it was read from (`ReadDocument.file`); empty if equal to the id, or if the document was in memory."""
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the table file."""
+        """Encode the row for the table file."""
         return {
             **({"file": self.file} if self.file else {}),
             "id": self.id,
@@ -134,37 +133,47 @@ class TableRow:
 
 
 def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
-    """What the passage file holds: all that the table does not already say of its document."""
-    # Chunking leaves a long title off, so a passage need not have its document's.
-    own_title = {} if passage.title == document_title else {"title": passage.title}
+    """A passage as the passage file holds it: without the fields that the table holds for its document."""
+    # Chunking drops a long title, so a passage may lack that of its document.
+    title = {} if passage.title == document_title else {"title": passage.title}
     return {
         "start": passage.start,
         "end": passage.end,
         "page": passage.page,
         "headings": list(passage.headings),
         "text": passage.text,
-        **own_title,
+        **title,
     }
+
+
+def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
+    """The passages of a passage file as they are embedded and searched by words, in order."""
+    with reading(path), path.open("rb") as file:
+        for row in table:
+            for _ in range(row.passages):
+                content = json.loads(next(file))
+                title = content.pop("title", row.title)
+                yield passage_text(Passage.model_construct(title=title, **content))
 
 
 class Generation:
     """The files of one committed state of an index, open for reading. Immutable.
 
-    What the manifest says of them is compared, whoever wrote its checksum: names, sizes and sums are not enough where
-    both were changed. Raises IndexStoreError, here and in every later read.
+    The files are compared with the manifest's content, not only with its checksums: files and manifest may have been
+    changed together. Raises IndexStoreError, here and in every later read.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, *, mmap: bool) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.passages = Lines(folder / PASSAGES)
-        self.documents = Lines(folder / DOCUMENTS)
+        self.passages = LinesReader(folder / PASSAGES)
+        self.documents = LinesReader(folder / DOCUMENTS)
         self.table = _read_table(folder / TABLE)
         with reading(folder / TABLE):
             counts = np.array([0, *(row.passages for row in self.table)], dtype=np.int64)
         self.firsts: NDArray[np.int64] = np.cumsum(counts)
-        """Row of each document's first passage, and after the last one the number of passages."""
-        self.row_of = {row.id: number for number, row in enumerate(self.table)}
+        """Row of each document's first passage; the last element is the number of passages."""
+        self.position_of = {row.id: position for position, row in enumerate(self.table)}
         self.keys: NDArray[np.uint8] = load_array(folder / KEYS, mmap=mmap)
         raw = read_vectors(folder / VECTORS, mmap=mmap)
         stored = stored_vectors(raw)
@@ -176,14 +185,14 @@ class Generation:
         self._check(raw)
 
     def _check(self, raw: Any) -> None:
-        """Compare the files with the manifest and with each other."""
+        """Compare the files with the manifest and with each other. Raises IndexCorruptError."""
         manifest, passages = self.manifest, self.manifest.counts.passages
         dimension = manifest.embedder.dimension
         texts = self.sentinel_texts
         rows = (len(self.passages), len(self.keys), len(self.vectors), len(self.bm25), int(self.firsts[-1]))
         if {*rows} != {passages} or len(self.documents) != len(self.table):
             raise IndexCorruptError(f"{self.folder} holds files that do not belong together: {REPAIR}")
-        if manifest.counts.documents != len(self.table) or len(self.row_of) != len(self.table):
+        if manifest.counts.documents != len(self.table) or len(self.position_of) != len(self.table):
             raise self._differs("counts.documents", TABLE)
         if kind_of(raw) != (manifest.kind if passages else "flat"):
             raise self._differs("kind", VECTORS)
@@ -199,27 +208,27 @@ class Generation:
         ):
             raise IndexCorruptError(f"{self.folder / SENTINELS} does not hold the texts of its vectors: {REPAIR}")
         with reading(self.folder / TABLE):
-            prints = (row.fingerprint for row in self.table)
-            fingerprint = index_fingerprint(prints, manifest.embedder.fingerprint, manifest.chunking)
+            fingerprints = (row.fingerprint for row in self.table)
+            fingerprint = index_fingerprint(fingerprints, manifest.embedder.fingerprint, manifest.chunking)
         if fingerprint != manifest.fingerprint:
             raise self._differs("fingerprint", TABLE)
 
     def _differs(self, field: str, name: str) -> IndexCorruptError:
         manifest = self.folder.parent.parent / MANIFEST
-        return IndexCorruptError(f"{manifest} says another {field!r} than {self.folder / name} has: {REPAIR}")
+        return IndexCorruptError(f"{manifest} has another {field!r} than {self.folder / name}: {REPAIR}")
 
     def __len__(self) -> int:
         return len(self.passages)
 
     def passage(self, row: int) -> Passage:
         """The passage of a row."""
-        number = int(np.searchsorted(self.firsts, row, side="right")) - 1
-        return self._passage(self.table[number], self.passages[row])
+        position = int(np.searchsorted(self.firsts, row, side="right")) - 1
+        return self._passage(self.table[position], self.passages[row])
 
-    def passages_of(self, number: int) -> Iterator[Passage]:
-        """The passages of a document, by its number in the table, in order."""
-        for row in range(int(self.firsts[number]), int(self.firsts[number + 1])):
-            yield self._passage(self.table[number], self.passages[row])
+    def passages_of(self, position: int) -> Iterator[Passage]:
+        """The passages of a document, by its position in the table, in order."""
+        for row in range(int(self.firsts[position]), int(self.firsts[position + 1])):
+            yield self._passage(self.table[position], self.passages[row])
 
     def _passage(self, document: TableRow, content: dict[str, Any]) -> Passage:
         with reading(self.passages.path):
@@ -236,9 +245,9 @@ class Generation:
                 metadata=document.metadata,
             )
 
-    def document(self, number: int) -> Document:
-        """A document, by its number in the table."""
-        content = self.documents[number]
+    def document(self, position: int) -> Document:
+        """A document, by its position in the table."""
+        content = self.documents[position]
         with reading(self.documents.path):
             return Document.model_validate(content)
 
@@ -251,8 +260,8 @@ _TEXTS = TypeAdapter(list[str])
 
 def _read_texts(path: Path) -> list[str]:
     with reading(path):
-        texts = _TEXTS.validate_python(read_json(path))
-        "".join(texts).encode()  # half of a surrogate pair is no text
+        texts = _TEXTS.validate_python(load_json(path))
+        "".join(texts).encode()  # half of a surrogate pair is not text
         return texts
 
 

@@ -1,4 +1,4 @@
-"""Vectors of a build under way, on disk block by block, so that a killed build resumes."""
+"""Vectors of a running build, written to disk block by block, so that a killed build resumes."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _BLOCK = 4 * 1024 * 1024
 
 
 def passage_key(text: str) -> bytes:
-    """What a vector is found again by: the first 16 bytes of the SHA-256 of the text that was embedded."""
+    """Key of a vector: the first 16 bytes of the SHA-256 of the text that was embedded."""
     return hashlib.sha256(text.encode("utf-8")).digest()[:KEY_BYTES]
 
 
 class Journal:
-    """Vectors of a build under way, by the key of their text.
+    """Vectors of a running build, by the key of their text; durable block by block.
 
-    Durable block by block. A block that is not what was written is dropped and its texts are embedded again.
+    A damaged block is dropped, and its texts are embedded again.
     """
 
     def __init__(self, folder: Path, embedder_fingerprint: str, dimension: int) -> None:
-        own = hashlib.sha256(f"{embedder_fingerprint} {dimension}".encode()).hexdigest()[:16]
-        remove_journal(folder, inside=folder.parent, keep=own)
-        self._folder = folder / own
+        name = hashlib.sha256(f"{embedder_fingerprint} {dimension}".encode()).hexdigest()[:16]
+        remove_journal(folder, inside=folder.parent, keep=name)
+        self._folder = folder / name
         self._type = np.dtype([("key", np.uint8, KEY_BYTES), ("vector", np.float32, dimension)])
         self._blocks: list[NDArray[Any]] = []
-        self._places: dict[bytes, tuple[int, int]] = {}
+        self._locations: dict[bytes, tuple[int, int]] = {}
         damaged = 0
         for path in sorted(self._folder.iterdir()) if is_real_folder(self._folder) else ():
             damaged += not self._take(path)
@@ -52,23 +52,23 @@ class Journal:
             )
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._places
+        return key in self._locations
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._locations)
 
     def __getitem__(self, key: bytes) -> NDArray[np.float32]:
-        block, row = self._places[key]
+        block, row = self._locations[key]
         vector: NDArray[np.float32] = self._blocks[block]["vector"][row]
         return vector
 
     def append(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
-        """Add a block; it is on disk when this returns. Raises OSError."""
+        """Add a block, durably. Raises OSError."""
         block = np.empty(len(keys), dtype=self._type)
         block["key"] = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), KEY_BYTES)
         block["vector"] = vectors
         self._folder.mkdir(parents=True, exist_ok=True)
-        # The checksum is in the name: a block that is not what was written is embedded again, not believed.
+        # The checksum in the name shows a damaged block.
         digest = hashlib.sha256(block.tobytes()).hexdigest()[:32]
         temporary = self._folder / f"block-{secrets.token_hex(4)}.tmp"
         try:
@@ -81,14 +81,14 @@ class Journal:
         self._index(block)
 
     def _free_name(self, digest: str) -> Path:
-        """A name that nothing has, not even what somebody else put there."""
-        number = len(self._blocks)
-        while os.path.lexists(path := self._folder / f"block-{number:06d}-{digest}.npy"):
-            number += 1
+        """A file name that is not taken, not even by a file of somebody else."""
+        index = len(self._blocks)
+        while os.path.lexists(path := self._folder / f"block-{index:06d}-{digest}.npy"):
+            index += 1
         return path
 
     def _take(self, path: Path) -> bool:
-        """Take a block in; False where it is damaged and was dropped. One that was only begun goes without a word."""
+        """Read a block; False if it is damaged and was deleted. An unfinished block is deleted silently."""
         named = BLOCK_NAME.fullmatch(path.name)
         if is_real_folder(path) or not (named or BLOCK_UNFINISHED.fullmatch(path.name)):
             return True  # not the journal's
@@ -96,29 +96,29 @@ class Journal:
             try:
                 self._index(self._read(path, named.group(1)))
                 return True
-            except Exception as error:  # whatever reading it raises, the build goes on without it
+            except Exception as error:  # whatever reading it raises, the build continues without it
                 logger.info("%s: %s", path, error)
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         return not named
 
     def _read(self, path: Path, digest: str) -> NDArray[Any]:
-        """A block whose bytes are those that were written; no byte is interpreted before that is known."""
+        """Map a block, its checksum compared before any byte is interpreted. Raises IndexCorruptError, OSError."""
         start = len(array_header((1,), self._type))
         rows, rest = divmod(regular_size(path) - start, self._type.itemsize)
         if path.is_symlink() or rows < 1 or rest:
-            raise IndexCorruptError("it has not the length of a block")
-        found = hashlib.sha256()
+            raise IndexCorruptError("its length is not that of a block")
+        checksum = hashlib.sha256()
         with path.open("rb") as file:
             header = file.read(start)
             while piece := file.read(_BLOCK):
-                found.update(piece)
-        if found.hexdigest()[:32] != digest or header != array_header((rows,), self._type):
-            raise IndexCorruptError("it has not the bytes of its checksum")
+                checksum.update(piece)
+        if checksum.hexdigest()[:32] != digest or header != array_header((rows,), self._type):
+            raise IndexCorruptError("its checksum differs")
         block: NDArray[Any] = np.memmap(path, dtype=self._type, mode="r", offset=start, shape=(rows,))
         return block
 
     def _index(self, block: NDArray[Any]) -> None:
         for row, key in enumerate(block["key"]):
-            self._places[key.tobytes()] = (len(self._blocks), row)
+            self._locations[key.tobytes()] = (len(self._blocks), row)
         self._blocks.append(block)

@@ -1,4 +1,4 @@
-"""What an index says about itself and about work done on it: the manifest and the reports. Records only."""
+"""An index's description of itself, and reports of work done on it. Records only."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from rag_ft.indexing.storage.folder import (
     content_checksum,
     is_name,
 )
-from rag_ft.indexing.storage.vectors import Kind, KindChoice
+from rag_ft.indexing.storage.vectors import IndexKind, IndexKindChoice
 from rag_ft.schema import Record
 
 METRIC = "inner product of normalised vectors (cosine)"
 
 _LARGEST_EFFORT = 4096
-"""Eight times the largest that is ever chosen: more is damage, and would take a search's memory."""
+"""Eight times the largest effort that is ever chosen: more is damage, and would exhaust memory in a search."""
 _LARGEST = 2**31
 _ALWAYS = frozenset({*LINES_FILES, TABLE, KEYS, VECTORS, SENTINELS, SENTINEL_VECTORS})
 _WORDS = frozenset(f"{BM25}/{name}" for name in BM25_FILES)
@@ -40,7 +40,7 @@ _NO_WORDS = frozenset({f"{BM25}/{BM25_EMPTY}"})
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=0)]
-"""Half of a surrogate pair, which is no UTF-8, is not let through where a length is counted."""
+"""Text whose length is counted, which makes pydantic refuse half of a surrogate pair."""
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -61,16 +61,17 @@ class FileEntry(Record):
 
 
 class Counts(Record):
-    """How much the index holds."""
+    """Numbers of documents and passages in the index."""
 
     documents: Count
     passages: Count
 
 
 class Manifest(Record):
-    """`manifest.json`: what the index is made of. Replacing this file is the only moment an index changes.
+    """`manifest.json`: what the index is made of. An index changes only when this file is replaced.
 
-    What can be wrong in itself is refused here, checksum or not; what must agree with the files, where they are opened.
+    Contradictions within the manifest are refused here, whatever its checksum; contradictions with the files are
+    refused when those are opened.
     """
 
     format: int = Field(default=FORMAT, ge=1, le=FORMAT)
@@ -83,41 +84,41 @@ class Manifest(Record):
     embedder: EmbedderEntry
     metric: str = METRIC
     chunking: dict[str, JsonValue]
-    kind: Kind
-    kind_choice: KindChoice
-    """What was asked for; "auto" is decided anew whenever the index is written."""
+    kind: IndexKind
+    kind_choice: IndexKindChoice
+    """The kind that was requested; "auto" is resolved again whenever the index is written."""
     search_effort: int
-    """HNSW: efSearch, IVF-PQ: lists probed, flat: 0."""
+    """efSearch for HNSW, lists probed for IVF-PQ, 0 for flat."""
     recall_at_10: float = Field(ge=0, le=1, allow_inf_nan=False)
-    """Against exact search, measured when documents were last built or added; 1 for flat."""
+    """Recall against exact search, measured when documents were last built or added; 1 for flat."""
     counts: Counts
     versions: dict[Text, Text]
     """Versions of the libraries that wrote it."""
     files: dict[str, FileEntry]
-    """By path inside the generation's folder."""
+    """Size and checksum of each file, by its path inside the generation's folder."""
 
     @field_validator("generation")
     @classmethod
-    def _a_name_and_no_path(cls, generation: str) -> str:
+    def _check_generation(cls, generation: str) -> str:
         if not is_name(generation):
-            raise ValueError(f"{generation[:40]!r} is not a generation's name, 16 hex digits")
+            raise ValueError(f"{generation[:40]!r} is not a generation's name: 16 hex digits")
         return generation
 
     @field_validator("created")
     @classmethod
-    def _a_time(cls, created: str) -> str:
+    def _check_created(cls, created: str) -> str:
         datetime.fromisoformat(created)
         return created
 
     @field_validator("metric")
     @classmethod
-    def _the_metric(cls, metric: str) -> str:
+    def _check_metric(cls, metric: str) -> str:
         if metric != METRIC:
             raise ValueError(f"{metric[:40]!r} is not the metric of this program's indexes")
         return metric
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Manifest:
+    def _check_consistency(self) -> Manifest:
         from rag_ft.indexing.chunking import ChunkingConfig
 
         try:
@@ -125,13 +126,17 @@ class Manifest(Record):
         except ValidationError as error:
             raise ValueError(f"chunking.{first_problem(error)}") from error
         if chunking.max_tokens > self.embedder.max_tokens:
-            raise ValueError(f"chunking.max_tokens is {chunking.max_tokens}, beyond the embedder's")
+            raise ValueError(
+                f"chunking.max_tokens is {chunking.max_tokens}, more than the embedder's {self.embedder.max_tokens}"
+            )
         least = 0 if self.kind == "flat" or not self.counts.passages else 1
         most = 0 if self.kind == "flat" else _LARGEST_EFFORT
         if not least <= self.search_effort <= most:
-            raise ValueError(f"search_effort is {self.search_effort}, for {self.kind} it is from {least} to {most}")
+            raise ValueError(
+                f"search_effort is {self.search_effort}, but must be from {least} to {most} for {self.kind}"
+            )
         if self.kind_choice not in ("auto", self.kind):
-            raise ValueError(f"kind_choice is {self.kind_choice!r} and kind {self.kind!r}")
+            raise ValueError(f"kind_choice is {self.kind_choice!r}, but kind is {self.kind!r}")
         extra = {RAW_VECTORS} if self.kind == "ivf-pq" and self.counts.passages else set()
         if self.files.keys() not in (_ALWAYS | _WORDS | extra, _ALWAYS | _NO_WORDS | extra):
             wrong = sorted((_ALWAYS | extra) - self.files.keys()) or sorted(self.files.keys() - _ALWAYS - extra)
@@ -139,7 +144,7 @@ class Manifest(Record):
         return self
 
     def to_bytes(self) -> bytes:
-        """The file's content: the fields and `checksum`, the SHA-256 of all the others."""
+        """Encode the file: the fields and `checksum`, the SHA-256 of all other fields."""
         content = self.model_dump(mode="json")
         content["checksum"] = content_checksum(content)
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
@@ -153,14 +158,14 @@ def index_fingerprint(fingerprints: Iterable[str], embedder: str, chunking: Mapp
 
 
 class Failure(NamedTuple):
-    """A document that could not be taken in."""
+    """A document that could not be indexed, or a file that was left out."""
 
     source: str
     reason: str
 
 
 class BuildReport(Record):
-    """What a build or an addition did."""
+    """Report of a build or an addition."""
 
     added: tuple[str, ...] = ()
     """Ids of documents that were not there before."""
@@ -169,11 +174,11 @@ class BuildReport(Record):
     removed: tuple[str, ...] = ()
     """Ids of documents that the source no longer has."""
     kept: tuple[str, ...] = ()
-    """Ids of documents that cannot be read now and stay in the index as they were read before."""
+    """Ids of documents that cannot be read now and stay in the index as they were."""
     passages: int = 0
     """Passages in the index now."""
     passages_embedded: int = 0
-    """Passages whose vector was computed in this run; all others were reused."""
+    """Passages whose vectors were computed in this run; all others were reused."""
     failures: tuple[Failure, ...] = ()
     skipped: tuple[Failure, ...] = ()
     """Files that were left alone: an unsupported format, hidden files."""
@@ -181,7 +186,7 @@ class BuildReport(Record):
 
 
 class RemovalReport(Record):
-    """What a removal did, or would do."""
+    """Report of a removal, or of what it would remove."""
 
     dry_run: bool
     documents: tuple[str, ...]
@@ -193,7 +198,7 @@ class RemovalReport(Record):
 
 
 class Check(Record):
-    """One thing that was looked at."""
+    """One check of a verification."""
 
     name: str
     ok: bool
@@ -204,5 +209,5 @@ class VerifyReport(Record):
     """The outcome of `Index.verify`."""
 
     ok: bool
-    """True where every check is."""
+    """True if every check is."""
     checks: tuple[Check, ...]

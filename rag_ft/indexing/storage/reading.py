@@ -1,4 +1,4 @@
-"""Reading and writing an index's files: whatever a damaged one raises is one error, and no short write goes unseen."""
+"""Reading and writing an index's files: damage is always an IndexStoreError, and a full disk is always noticed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ REPAIR = "build the index again with 'rag-ft index build', or restore it from a 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Whatever a damaged `path` makes the block raise becomes an IndexStoreError that names it.
+    """Turn whatever a damaged `path` makes the block raise into an IndexStoreError that names it.
 
-    No list of exceptions: parsers raise what they like, and the next version of one something else.
+    All exceptions are caught: parsers raise many kinds, and their next versions others.
     """
     try:
         yield
@@ -35,46 +35,44 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise IndexCorruptError(f"{error.filename or path} is missing: {REPAIR}") from error
     except MemoryError as error:
-        raise IndexCorruptError(
-            f"{path} asks for more memory than there is: it is damaged or too large for this machine; {REPAIR}"
-        ) from error
+        raise IndexCorruptError(f"{path} needs more memory than this machine has, or is damaged: {REPAIR}") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
-            raise say_os_error(error, path) from error
+            raise store_error(error, path) from error
         raise IndexCorruptError(f"{path} cannot be read ({first_line(error)}): {REPAIR}") from error
 
 
-def say_os_error(error: OSError, path: Path, kept: str = "") -> IndexStoreError:
-    """An error of the file system as one sentence; `kept`: what a full disk leaves of the work."""
+def store_error(error: OSError, path: Path, kept: str = "") -> IndexStoreError:
+    """Word an error of the file system as one sentence; `kept`: what is kept of the work if the disk is full."""
     where = os.fspath(error.filename) if isinstance(error.filename, str) else os.fspath(path)
     if is_disk_full(error):
         return IndexStoreError(disk_full(path, kept))
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return IndexStoreError(f"no permission to use {where}: allow it or give a folder that you own")
-    return IndexStoreError(f"{where} cannot be used ({error.strerror or error}): repair it or give another folder")
+        return IndexStoreError(f"no permission to use {where}: change its permissions or choose a folder that you own")
+    return IndexStoreError(f"{where} cannot be used ({error.strerror or error}): repair it or choose another folder")
 
 
 def regular_size(path: Path) -> int:
-    """The size of a file, reached by a link or not; a pipe, which never ends, is damage. Raises OSError."""
+    """Size of a file, which may be reached by a link. Raises IndexCorruptError for a pipe or device, OSError."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise IndexCorruptError(f"{path} is not a file: {REPAIR}")
     return status.st_size
 
 
-def read_json(path: Path) -> Any:
+def load_json(path: Path) -> Any:
     """The content of a JSON file. Raises IndexStoreError."""
     with reading(path):
         return json.loads(path.read_bytes())
 
 
 _ONE_HEADER = threading.Lock()
-"""numpy parses a header by `ast`, whose depth counter is shared by the threads of CPython 3.11: two at once may raise
-SystemError, and a sound file would pass for a damaged one."""
+"""numpy parses headers with `ast`, whose depth counter is shared by all threads in CPython 3.11: two at once may raise
+SystemError, and a sound file would look damaged."""
 
 
 def load_array(path: Path, *, mmap: bool) -> NDArray[Any]:
-    """An array from a .npy file, never unpickled. Raises IndexStoreError."""
+    """Load an array from a .npy file, never unpickled. Raises IndexStoreError."""
     with reading(path), _ONE_HEADER:
         if mmap:
             return np.lib.format.open_memmap(path, mode="r")
@@ -83,7 +81,7 @@ def load_array(path: Path, *, mmap: bool) -> NDArray[Any]:
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a .npy file. Raises OSError, with the system's reason where the disk is full, which numpy's own has not."""
+    """Write a .npy file. Raises OSError with the system's reason if the disk is full, which numpy's writer lacks."""
     array = np.ascontiguousarray(array)
     with path.open("wb") as file:
         file.write(array_header(array.shape, array.dtype))
@@ -91,7 +89,7 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def array_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """What a .npy file holds before the numbers, for an array in C order."""
+    """Header of a .npy file for an array in C order."""
     header = io.BytesIO()
     content = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, content)

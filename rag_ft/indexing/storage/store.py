@@ -1,14 +1,14 @@
-"""An index on disk: its folder, its lock, its generations, and the only way in and out of them.
+"""An index on disk: its folder, its lock, its generations, and the only code that opens and commits them.
 
     path/manifest.json          the only commit point, replaced atomically
-    path/generations/<id>/      the files the manifest speaks of; never changed once committed
-    path/.journal/              vectors of a build that is under way, kept when it is killed
+    path/generations/<id>/      the files that the manifest lists; never changed once committed
+    path/.journal/              vectors of a running build; kept if it is killed
     path/.lock                  held by the one writer
-    path/.rag-ft-index          says that the folder is rag_ft's
+    path/.rag-ft-index          marks the folder as rag_ft's
 
-A writer fills a new generation, replaces the manifest, then deletes the former generation. Readers that
-have the former one open keep it (its files are unlinked, not overwritten); one that comes in between reads
-the manifest again.
+A writer fills a new generation, replaces the manifest, then deletes the former generation. Readers that have the
+former one open keep it (its files are unlinked, not overwritten); a reader that opens the index in between reads the
+manifest again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Literal, TypeAlias
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from rag_ft.checksums import sha256_of
 from rag_ft.errors import (
     IndexCorruptError,
     IndexFormatError,
@@ -34,7 +35,7 @@ from rag_ft.errors import (
     IndexStoreError,
     first_problem,
 )
-from rag_ft.files import fsync, is_real_folder, sha256_of, sync_tree, write_atomic
+from rag_ft.files import fsync, is_real_folder, sync_tree, write_atomic
 from rag_ft.indexing.storage.folder import (
     FORMAT,
     GENERATIONS,
@@ -51,15 +52,18 @@ from rag_ft.indexing.storage.folder import (
     remove_journal,
     unfinished_manifests,
 )
-from rag_ft.indexing.storage.generation import _RETRIES, Generation
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import FileEntry, Manifest
-from rag_ft.indexing.storage.reading import REPAIR, reading, regular_size, say_os_error
+from rag_ft.indexing.storage.reading import REPAIR, reading, regular_size, store_error
 
 logger = logging.getLogger(__name__)
 
 
 VerifyLevel: TypeAlias = Literal["quick", "full", "none"]
 
+
+_RETRIES = 20
+"""Attempts to open a generation while writers replace it."""
 
 _KEPT = "the former index is untouched, and what was embedded so far is kept"
 
@@ -74,7 +78,7 @@ class IndexStore:
         self.journal = path / JOURNAL
 
     def read_manifest(self) -> Manifest:
-        """The manifest, its own checksum compared. Raises IndexStoreError of the fitting kind."""
+        """The manifest, with its checksum compared. Raises the matching kind of IndexStoreError."""
         path = self.manifest_path
         try:
             size = regular_size(path)
@@ -84,20 +88,20 @@ class IndexStore:
                 f"there is no index at {self.path}: build one with 'rag-ft index build' or give another folder"
             ) from error
         except OSError as error:
-            raise say_os_error(error, path) from error
+            raise store_error(error, path) from error
         try:
             content = json.loads(data)
             if not isinstance(content, dict):
                 raise ValueError("not an object")
             signed = content.get("checksum") == content_checksum(content)
-        except Exception as error:  # whatever bytes that are no JSON raise
+        except Exception as error:  # whatever bytes that are not JSON raise
             what = "is empty" if not data else "is not the JSON of an index manifest"
             raise IndexCorruptError(f"{path} {what}: {REPAIR}") from error
         version = content.pop("format", None)
         if type(version) is int and version > FORMAT:
             raise IndexFormatError(
-                f"{path} is in index format {version} of a newer rag_ft, this one reads up to {FORMAT}: "
-                "upgrade rag_ft, or build the index again in another folder"
+                f"{path} is in index format {version} of a newer rag_ft, and this one reads up to {FORMAT}: "
+                "upgrade rag_ft, or use another folder"
             )
         if not signed:
             raise IndexCorruptError(f"{path} was edited or damaged (its own checksum differs): {REPAIR}")
@@ -109,10 +113,10 @@ class IndexStore:
 
     @contextlib.contextmanager
     def writing(self, timeout_s: float, kept: str = _KEPT) -> Iterator[None]:
-        """Hold the index as its one writer; errors of the file system inside become IndexStoreError.
+        """Hold the index as its only writer; errors of the file system inside become IndexStoreError.
 
-        A folder that is no index, and not empty either, is refused before anything is written to it: UsageError.
-        `kept`: what a full disk leaves of the work.
+        A folder that is neither an index nor empty is refused before anything is written: UsageError. `kept`: what is
+        kept of the work if the disk is full.
         """
         try:
             check_may_write(self.path)
@@ -122,8 +126,8 @@ class IndexStore:
                 lock.acquire(timeout=timeout_s)
             except Timeout as error:
                 raise IndexLockedError(
-                    f"another process is writing the index at {self.path}: wait until it is done or end it, "
-                    "then try again"
+                    f"another process is writing the index at {self.path}: wait until it ends or stop it,"
+                    " then try again"
                 ) from error
             try:
                 mark(self.path)
@@ -131,31 +135,31 @@ class IndexStore:
             finally:
                 lock.release()
         except OSError as error:
-            raise say_os_error(error, self.path, kept) from error
+            raise store_error(error, self.path, kept) from error
 
     def committed_generation(self) -> str | None:
-        """Name of the generation that the manifest speaks of; None where there is no readable manifest."""
+        """Name of the generation that the manifest names; None if there is no readable manifest."""
         try:
             return self.read_manifest().generation
         except IndexStoreError:
             return None
 
     def new_generation(self) -> Path:
-        """An empty folder for the files of the next generation."""
+        """Create an empty folder for the files of the next generation."""
         folder = self.generations / f"{secrets.token_hex(8)}"
         folder.mkdir(parents=True)
         return folder
 
     def abandon(self, folder: Path) -> None:
-        """Delete a generation that will not be committed, unless it was, and something failed after that."""
+        """Delete an unfinished generation; one that was committed before something else failed stays."""
         if self.committed_generation() != folder.name:
             with contextlib.suppress(OSError):
                 remove_generation(folder, inside=self.path)
 
     def commit(self, manifest: Manifest) -> None:
-        """Make the manifest the index's own, then delete everything that it does not speak of.
+        """Replace the manifest, then delete everything of ours that it does not list.
 
-        The new generation is opened before: what cannot be read again never takes the place of what can.
+        The new generation is opened first: an unreadable generation never replaces a readable one.
         """
         Generation(self.generations / manifest.generation, manifest, mmap=True)
         fsync(self.generations)
@@ -165,12 +169,12 @@ class IndexStore:
             self.sweep(manifest.generation, journal=True)
         except OSError as error:
             raise IndexStoreError(
-                f"the index at {self.path} is written, but not all that it replaces could be removed"
-                f" ({error.strerror or error}): the next build, add or remove clears it"
+                f"the index at {self.path} is written, but some files that it replaces could not be removed"
+                f" ({error.strerror or error}): the next build, add or remove deletes them"
             ) from error
 
     def sweep(self, keep: str | None, *, journal: bool) -> None:
-        """Delete generations other than `keep`, temporary files, and the journal if asked to: only what is ours."""
+        """Delete generations other than `keep`, temporary files and, if asked, the journal: only files of ours."""
         if is_real_folder(self.generations):
             for folder in self.generations.iterdir():
                 if folder.name != keep:
@@ -187,7 +191,7 @@ class IndexStore:
 
 
 def seal(folder: Path) -> dict[str, FileEntry]:
-    """Make a generation durable; returns size and checksum of each file by its path in the folder."""
+    """Flush a generation to disk; returns size and checksum of each file by its path in the folder."""
     sync_tree(folder)
     return {
         path.relative_to(folder).as_posix(): FileEntry(size=path.stat().st_size, sha256=sha256_of(path, fresh=True))
@@ -197,10 +201,10 @@ def seal(folder: Path) -> dict[str, FileEntry]:
 
 
 def check_files(folder: Path, files: dict[str, FileEntry], *, level: VerifyLevel) -> None:
-    """Raise IndexCorruptError for the first file that is not as written, FileNotFoundError if it is gone.
+    """Raise IndexCorruptError for the first file that was changed, FileNotFoundError for one that is gone.
 
-    quick: size and SHA-256; a file of 8 MiB or more is only read again if its size or times changed since its
-    checksum was last taken. full: everything is read. none: sizes only.
+    quick: size and SHA-256, but a file of 8 MiB or more is read only if its size or times changed since its checksum
+    was last taken. full: everything is read. none: sizes only.
     """
     for name, entry in files.items():
         path = folder / name
@@ -213,7 +217,7 @@ def check_files(folder: Path, files: dict[str, FileEntry], *, level: VerifyLevel
 
 
 def open_generation(store: IndexStore, *, verify: VerifyLevel, mmap: bool = True) -> Generation:
-    """The committed generation of an index, its files checked. Raises IndexStoreError of the fitting kind."""
+    """Open the committed generation of an index, its files checked. Raises the matching kind of IndexStoreError."""
     manifest = store.read_manifest()
     for _ in range(_RETRIES):
         folder = store.generations / manifest.generation
@@ -229,5 +233,5 @@ def open_generation(store: IndexStore, *, verify: VerifyLevel, mmap: bool = True
             newest = store.read_manifest()
             if newest.generation == manifest.generation:
                 raise
-            manifest = newest  # a writer has replaced the generation meanwhile
-    raise IndexLockedError(f"the index at {store.path} is being written over and over: try again later")
+            manifest = newest  # a writer replaced the generation in between
+    raise IndexLockedError(f"the index at {store.path} is written again and again: try again later")

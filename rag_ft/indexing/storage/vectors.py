@@ -1,8 +1,6 @@
-"""Vectors in FAISS: the kinds of index, built, measured, written, mapped and searched.
+"""Vectors in FAISS: the kinds of index, built, measured, written, mapped and searched. Knows nothing of passages.
 
-Knows nothing of passages.
-
-Rows are numbered from 0; the metric is the inner product, of normalised vectors and so the cosine.
+Rows are numbered from 0; the metric is the inner product of normalised vectors, which is the cosine.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,24 +21,20 @@ from rag_ft.errors import IndexCorruptError, UsageError
 from rag_ft.indexing.storage.folder import VECTORS
 from rag_ft.indexing.storage.reading import REPAIR, reading
 
-Kind: TypeAlias = Literal["flat", "hnsw", "ivf-pq"]
+IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf-pq"]
 
 
-KindChoice: TypeAlias = Literal["auto", "flat", "hnsw", "ivf-pq"]
+IndexKindChoice: TypeAlias = Literal["auto", "flat", "hnsw", "ivf-pq"]
 
 
 FLAT_UP_TO = 200_000
-"""Exact search of 200,000 vectors of 384 numbers takes 30 ms on one core.
-
-That is what embedding the question takes: an approximate index would cost recall and save little.
-"""
+"""Exact search of 200,000 vectors of dimension 384 takes 30 ms on one core, about as long as embedding the question:
+an approximate index would cost recall and save little."""
 
 
 HNSW_UP_TO = 2_000_000
-"""Beyond it the graph and the vectors (about 1.8 kB each) outgrow 4 GB of memory.
-
-Product quantisation keeps 56 bytes.
-"""
+"""With more rows, graph and vectors (about 1.8 kB per row) exceed 4 GB of memory; product quantisation needs 56 bytes
+per row."""
 
 
 HNSW_NEIGHBOURS = 32
@@ -56,7 +50,7 @@ RECALL_WANTED = 0.95
 
 
 SCORE_DECIMALS = 6
-"""Scores are rounded to what float32 embedding reproduces whatever the batch, so that rankings do too."""
+"""Scores are rounded to what float32 embedding reproduces in any batch, so that rankings are reproducible too."""
 
 
 _SPARE = 16
@@ -80,35 +74,40 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard an approximate index searches, and what that finds."""
+    """Search effort of an approximate index, and the recall it gives."""
 
     search: int
-    """HNSW: efSearch; IVF-PQ: lists probed; flat: 0."""
+    """efSearch for HNSW, lists probed for IVF-PQ, 0 for flat."""
     recall_at_10: float
     """Share of the exact ten nearest that the index finds, over sampled queries; 1 for flat."""
 
 
 def _faiss() -> Any:
-    """The library, loaded when vectors are first met; its type stubs lag behind it."""
+    """Import FAISS at first use; its type stubs lag behind it."""
     return importlib.import_module("faiss")
 
 
-def choose_kind(choice: KindChoice, rows: int) -> Kind:
-    """The kind for that many rows: the one asked for, or by size where "auto". Raises UsageError."""
+def check_kind(choice: str) -> None:
+    """Raise UsageError for a kind of index that does not exist."""
+    if choice not in get_args(IndexKindChoice):
+        raise UsageError(f"there is no index kind {choice!r}: use auto, flat, hnsw or ivf-pq")
+
+
+def choose_kind(choice: IndexKindChoice, rows: int) -> IndexKind:
+    """The kind for this number of rows: the one asked for, or by size if "auto". Raises UsageError."""
+    check_kind(choice)
     if choice == "auto":
         return "flat" if rows <= FLAT_UP_TO else "hnsw" if rows <= HNSW_UP_TO else "ivf-pq"
-    if choice not in ("flat", "hnsw", "ivf-pq"):
-        raise UsageError(f"there is no index kind {choice!r}: use auto, flat, hnsw or ivf-pq")
     return choice
 
 
 def build_vectors(
-    vectors: NDArray[np.float32], kind: Kind, queries: Callable[[], NDArray[np.float32]]
+    vectors: NDArray[np.float32], kind: IndexKind, queries: Callable[[], NDArray[np.float32]]
 ) -> tuple[Any, Effort]:
-    """A FAISS index over the rows, and the least search effort whose recall@10 against exact search is 0.95.
+    """Build a FAISS index, and find the least search effort whose recall@10 against exact search is 0.95.
 
-    `queries` gives vectors to measure with, shape (n, d); it is called for approximate kinds only. They
-    should be embedded texts: mixtures of stored vectors gave recalls of 0.96 where real questions had 0.64.
+    `queries` gives vectors to measure with, shape (n, d), and is called for approximate kinds only. They should be
+    embedded texts: mixtures of stored vectors gave a recall of 0.96 when real questions had 0.64.
     """
     faiss = _faiss()
     rows, dimension = vectors.shape
@@ -130,15 +129,17 @@ def build_vectors(
 
 
 def _measure_effort(
-    index: Any, kind: Kind, vectors: NDArray[np.float32], queries: NDArray[np.float32], efforts: Sequence[int]
+    index: Any, kind: IndexKind, vectors: NDArray[np.float32], queries: NDArray[np.float32], efforts: Sequence[int]
 ) -> Effort:
     exact = _exact_rows(vectors, queries)
-    wanted = max(1, sum(len(rows) for rows in exact))
+    total = max(1, sum(len(rows) for rows in exact))
     best = Effort(efforts[-1], 0.0)
     for effort in efforts:
-        found = VectorIndex(index, kind, effort, vectors).search(queries, RECALL_AT)
-        hits = sum(len({hit.row for hit in hits} & rows) for hits, rows in zip(found, exact, strict=True))
-        best = Effort(effort, round(hits / wanted, 4))
+        rankings = VectorIndex(index, kind, effort, vectors).search(queries, RECALL_AT)
+        hits = sum(
+            len({scored.row for scored in ranking} & rows) for ranking, rows in zip(rankings, exact, strict=True)
+        )
+        best = Effort(effort, round(hits / total, 4))
         if best.recall_at_10 >= RECALL_WANTED:
             break
     return best
@@ -150,7 +151,7 @@ def _train_ivf_pq(vectors: NDArray[np.float32]) -> Any:
     rows, dimension = vectors.shape
     lists = max(1, min(int(4 * math.sqrt(rows)), rows // 39))
     bits = max(1, min(8, int(math.log2(rows))))
-    # 8 numbers to a code byte where the dimension allows.
+    # 8 dimensions per code byte if the dimension allows.
     parts = next(
         parts
         for parts in (dimension // 8, dimension // 4, dimension // 2, dimension, 1)
@@ -159,7 +160,7 @@ def _train_ivf_pq(vectors: NDArray[np.float32]) -> Any:
     quantizer = faiss.IndexFlatIP(dimension)
     index = faiss.IndexIVFPQ(quantizer, dimension, lists, parts, bits, faiss.METRIC_INNER_PRODUCT)
     for clustering in (index.cp, index.pq.cp):
-        clustering.min_points_per_centroid = 1  # a small corpus is no reason for a warning on stderr
+        clustering.min_points_per_centroid = 1  # no warning on stderr for a small corpus
         clustering.seed = 1234
     sample = vectors
     most = max(256 * 64, 64 * lists)
@@ -182,20 +183,20 @@ def _exact_rows(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> l
     for start in range(0, len(vectors), 65_536):
         exact.reset()
         exact.add(np.ascontiguousarray(vectors[start : start + 65_536]))
-        scores, found = exact.search(queries, min(RECALL_AT, exact.ntotal))
+        scores, neighbours = exact.search(queries, min(RECALL_AT, exact.ntotal))
         kept_scores = np.concatenate([kept_scores, scores], axis=1)
-        kept_rows = np.concatenate([kept_rows, found + start], axis=1)
+        kept_rows = np.concatenate([kept_rows, neighbours + start], axis=1)
     order = np.argsort(-kept_scores, axis=1, kind="stable")[:, :RECALL_AT]
-    for row, chosen in enumerate(order):
-        rows.append({int(found) for found in kept_rows[row, chosen]})
+    for query, columns in enumerate(order):
+        rows.append({int(row) for row in kept_rows[query, columns]})
     return rows
 
 
 def write_vectors(index: Any, path: Path) -> None:
-    """Write a FAISS index; raises OSError, also for FAISS's own write errors.
+    """Write a FAISS index. Raises OSError, also for FAISS's own write errors.
 
-    The bytes go through a file of Python's: FAISS's own writer prints to stderr that its last bytes found no room, and
-    returns as if they had.
+    The bytes go through a Python file: on a full disk FAISS's own writer prints to stderr and returns as if all was
+    written.
     """
     faiss = _faiss()
     reason: OSError | None = None
@@ -216,9 +217,9 @@ def write_vectors(index: Any, path: Path) -> None:
 
 
 def read_vectors(path: Path, *, mmap: bool) -> Any:
-    """A FAISS index from a file whose checksum has been compared, mapped into memory where FAISS can.
+    """Read a FAISS index whose checksum was compared; memory-mapped if FAISS can.
 
-    Only the kinds that are built here are let in. Raises IndexStoreError.
+    Only the kinds that are built here are accepted. Raises IndexStoreError.
     """
     faiss = _faiss()
 
@@ -227,7 +228,7 @@ def read_vectors(path: Path, *, mmap: bool) -> Any:
         try:
             index = faiss.read_index(os.fspath(path), flags)
         except (RuntimeError, MemoryError) as error:
-            path.stat()  # a file that is gone is that and no damage
+            path.stat()  # a missing file is reported as missing, not as damaged
             reason = (str(error).strip().splitlines() or ["MemoryError"])[-1][:160]
             raise IndexCorruptError(f"{path} cannot be read by FAISS ({reason}): {REPAIR}") from error
         allowed = (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexHNSWFlat, faiss.IndexIVFPQ)
@@ -235,25 +236,22 @@ def read_vectors(path: Path, *, mmap: bool) -> Any:
         for part in [index, *inner]:
             if type(part) not in allowed:
                 raise IndexCorruptError(
-                    f"{path} holds a FAISS {type(part).__name__}, which this program never writes: {REPAIR}"
+                    f"{path} holds a FAISS {type(part).__name__}, which rag_ft never writes: {REPAIR}"
                 )
         if index.metric_type != faiss.METRIC_INNER_PRODUCT:
             raise IndexCorruptError(f"{path} does not search by inner product: {REPAIR}")
         return index
 
 
-def kind_of(index: Any) -> Kind:
-    """The kind that a FAISS index is, of those that are let in."""
+def kind_of(index: Any) -> IndexKind:
+    """The kind of a FAISS index that `read_vectors` accepts."""
     faiss = _faiss()
 
     return "hnsw" if type(index) is faiss.IndexHNSWFlat else "ivf-pq" if type(index) is faiss.IndexIVFPQ else "flat"
 
 
 def stored_vectors(index: Any) -> NDArray[np.float32] | None:
-    """The vectors inside a flat or HNSW index as a read-only view, shape (n, d).
-
-    None where only codes are kept.
-    """
+    """The vectors inside a flat or HNSW index as a read-only view, shape (n, d); None if it holds only codes."""
     faiss = _faiss()
 
     storage = faiss.downcast_index(index.storage) if type(index) is faiss.IndexHNSWFlat else index
@@ -271,7 +269,7 @@ class VectorIndex:
     """A FAISS index ready to be searched, with the vectors themselves. Safe for concurrent searches."""
 
     def __init__(
-        self, index: Any, kind: Kind, effort: int, vectors: NDArray[np.float32], path: Path = Path(VECTORS)
+        self, index: Any, kind: IndexKind, effort: int, vectors: NDArray[np.float32], path: Path = Path(VECTORS)
     ) -> None:
         self._index = index
         self._path = path
@@ -286,10 +284,10 @@ class VectorIndex:
     def search(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
     ) -> list[list[Scored]]:
-        """The k best rows for each query, shape (n, d); best first, equal scores in row order.
+        """The k best rows for each query, shape (n, d), best first; equal scores are in row order.
 
-        `allowed`: only these rows, ascending; exact up to 100,000 of them whatever the kind. Fewer than k
-        rows where there are fewer.
+        `allowed`: only these rows, ascending; up to 100,000 of them are searched exactly with any kind. Gives fewer
+        than k rows if there are fewer.
         """
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         available = len(self) if allowed is None else len(allowed)
@@ -328,15 +326,15 @@ class VectorIndex:
             return np.zeros((len(queries), 0), dtype=np.int64)
         with reading(self._path):
             _, rows = self._index.search(queries, count, params=params)
-        found: NDArray[np.int64] = rows
-        return found
+        candidates: NDArray[np.int64] = rows
+        return candidates
 
     def _rescore(self, query: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> list[Scored]:
-        """Order candidates by exact score: equal vectors then have equal scores wherever they stand."""
+        """Order candidates by exact score, so that equal vectors have equal scores in any position."""
         rows = np.sort(rows[rows >= 0])  # FAISS fills up with -1
         scores = _exact_scores(self.vectors[rows], query)
         order = np.argsort(-scores, kind="stable")[:k]
-        return [Scored(int(rows[place]), float(scores[place])) for place in order]
+        return [Scored(int(rows[i]), float(scores[i])) for i in order]
 
     def _scan(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.int64]) -> list[Scored]:
         scores = np.concatenate(
@@ -346,19 +344,19 @@ class VectorIndex:
             ]
         )
         order = np.argsort(-scores, kind="stable")[:k]
-        return [Scored(int(allowed[place]), float(scores[place])) for place in order]
+        return [Scored(int(allowed[i]), float(scores[i])) for i in order]
 
 
 _NEAR = 1e-4
-"""More than twice what a sum of 384 or 1,024 products in float32 can be wrong by, for normalised vectors."""
+"""More than twice the largest float32 error of a sum of 384 or 1,024 products of normalised vectors."""
 
 
 def exact_top(
     vectors: NDArray[np.float32], query: NDArray[np.float32], k: int, rows: NDArray[np.int64]
 ) -> list[Scored]:
-    """The k best of some rows, ascending, for one query: nothing but these rows decides on the result.
+    """The k best of some rows, ascending, for one query; the result depends on these rows alone.
 
-    A fast product in float32 tells which rows can be among the best, and only these are scored as everywhere else.
+    A fast float32 product finds the rows that can be among the best, and only these are scored exactly.
     """
     k = min(k, len(rows))
     if k == 0:
@@ -370,11 +368,11 @@ def exact_top(
     rows = rows[near >= np.partition(near, -k)[-k] - _NEAR]
     scores = _exact_scores(vectors[rows], query)
     order = np.argsort(-scores, kind="stable")[:k]
-    return [Scored(int(rows[place]), float(scores[place])) for place in order]
+    return [Scored(int(rows[i]), float(scores[i])) for i in order]
 
 
 def _exact_scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
-    # Not a matrix product: BLAS sums differ with a row's place in the block.
+    # Not a matrix product: BLAS sums differ with a row's position in the block.
     products = vectors.astype(np.float64) * query.astype(np.float64)
     rounded: NDArray[np.float64] = np.round(products.sum(axis=1), SCORE_DECIMALS)
     return rounded + 0.0  # no negative zero

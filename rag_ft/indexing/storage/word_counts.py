@@ -1,8 +1,7 @@
-"""How often each word stands in each text, so that BM25 can be computed for a part of the texts as if there were no
-others.
+"""Word counts of each text, from which BM25 is computed for a part of the texts as if there were no others.
 
-The stored postings (bm25.py) hold finished scores, in which the rarity of a word among all texts and their mean length
-are contained: scores of a part would tell of the rest.
+The stored postings (bm25.py) hold finished scores, which depend on how rare a word is among all texts and on their mean
+length: used for a part, they would reveal something about the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from rag_ft.indexing.storage.bm25 import K1, B, Bm25Index, Words
 
 
 class WordCounts:
-    """Counts of numbered texts; made once for all parts."""
+    """Word counts of numbered texts, computed once for all parts."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         words = Words()
@@ -32,46 +31,46 @@ class WordCounts:
             counts.append(times.astype(np.int32))
             lengths.append(len(numbered))
             distinct.append(len(terms))
-        none = np.zeros(0, dtype=np.int32)
-        self.terms: NDArray[np.int32] = np.concatenate([none, *parts])
-        """Words of the texts one after another, each once for each text."""
-        self.times: NDArray[np.int32] = np.concatenate([none, *counts])
+        empty = np.zeros(0, dtype=np.int32)
+        self.terms: NDArray[np.int32] = np.concatenate([empty, *parts])
+        """Distinct words of each text, one text after another."""
+        self.times: NDArray[np.int32] = np.concatenate([empty, *counts])
         self.lengths: NDArray[np.int64] = np.array(lengths, dtype=np.int64)
-        """Words of each text."""
+        """Number of words in each text."""
         self.firsts: NDArray[np.int64] = np.cumsum([0, *distinct], dtype=np.int64)
 
 
 class PartBm25(Bm25Index):
-    """BM25 over some of the texts, numbered anew from 0: every statistic is of these alone."""
+    """BM25 over some of the texts, renumbered from 0; all statistics are of these texts alone."""
 
     def __init__(self, whole: WordCounts, rows: NDArray[np.int64]) -> None:
-        super().__init__(None, len(rows))  # its own stems: a word stemmed before would be found faster
+        super().__init__(None, len(rows))  # with stems of its own: a word stemmed before would be faster
         lengths = whole.lengths[rows]
         distinct = whole.firsts[rows + 1] - whole.firsts[rows]
-        # Places of the rows' words, one row after another.
+        # Positions of the rows' words, one row after another.
         starts = np.repeat(whole.firsts[rows] - np.cumsum(distinct) + distinct, distinct)
-        places = starts + np.arange(len(starts), dtype=np.int64)
-        terms = whole.terms[places]
+        positions = starts + np.arange(len(starts), dtype=np.int64)
+        terms = whole.terms[positions]
         order = np.argsort(terms, kind="stable")
         self._vocabulary = whole.vocabulary
-        self._found = np.bincount(terms, minlength=len(whole.vocabulary))
-        """Texts that hold each word."""
-        self._ends: NDArray[np.int64] = np.cumsum(self._found, dtype=np.int64)
+        self._texts_with = np.bincount(terms, minlength=len(whole.vocabulary))
+        """Number of texts that contain each word."""
+        self._ends: NDArray[np.int64] = np.cumsum(self._texts_with, dtype=np.int64)
         self._rows = np.repeat(np.arange(len(rows), dtype=np.int64), distinct)[order]
-        times = whole.times[places][order].astype(np.float64)
+        times = whole.times[positions][order].astype(np.float64)
         mean = lengths.mean() if len(lengths) else 0.0
         norms = K1 * (1 - B + B * lengths / mean) if mean else np.zeros(len(lengths))
-        rarity = np.log(1 + (len(rows) - self._found + 0.5) / (self._found + 0.5))
+        rarity = np.log(1 + (len(rows) - self._texts_with + 0.5) / (self._texts_with + 0.5))
         # As bm25s computes it, Lucene's variant, in float32 at the end.
         self._parts = (rarity[terms[order]].astype(np.float32) * times / (times + norms[self._rows])).astype(np.float32)
 
     def _scores(self, query: str) -> NDArray[np.float32] | None:
         known = [self._vocabulary[word] for word in self._words.of(query) if word in self._vocabulary]
-        known = [word for word in known if self._found[word]]
+        known = [word for word in known if self._texts_with[word]]
         if not known:
             return None
         scores = np.zeros(len(self), dtype=np.float32)
         for word in known:
-            span = slice(int(self._ends[word] - self._found[word]), int(self._ends[word]))
-            scores[self._rows[span]] += self._parts[span]  # a row stands once among a word's
+            span = slice(int(self._ends[word] - self._texts_with[word]), int(self._ends[word]))
+            scores[self._rows[span]] += self._parts[span]  # a row occurs once per word
         return scores

@@ -63,7 +63,7 @@ def test_a_book_says_who_made_it():
 
 
 def test_a_page_that_is_not_there_is_named():
-    with pytest.raises(Unreadable, match=r"its page OEBPS/b\.xhtml is not in the file"):
+    with pytest.raises(Unreadable, match=r"its page OEBPS/b\.xhtml is missing"):
         extract("a.epub", book({"a.xhtml": HEAD + "<body>x</body></html>", "b.xhtml": None}))
 
 
@@ -77,7 +77,7 @@ def test_a_locked_page_is_refused_and_a_locked_font_does_no_harm(locked, readabl
     if readable:
         assert extract("a.epub", data).text == "One."
         return
-    with pytest.raises(Unreadable, match="locked to a reading program"):
+    with pytest.raises(Unreadable, match="without encryption"):
         extract("a.epub", data)
 
 
@@ -113,5 +113,5 @@ def test_a_book_without_a_list_of_pages_says_so():
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as file:
         file.writestr("META-INF/container.xml", "<container/>")
-    with pytest.raises(Unreadable, match="does not say where its list of pages is"):
+    with pytest.raises(Unreadable, match="its list of pages is missing"):
         extract("a.epub", data.getvalue())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from attacks import attack
 
-from rag_ft.indexing import builder
+from rag_ft.indexing.building import builder
 from rag_ft.indexing.storage.journal import Journal, passage_key
 
 attacks = attack("index")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rag_ft.errors import IndexCorruptError, IndexStoreError, UsageError
-from rag_ft.indexing.storage.reading import load_array, read_json, reading, regular_size, save_array, say_os_error
+from rag_ft.indexing.storage.reading import load_array, load_json, reading, regular_size, save_array, store_error
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_pipe_is_no_file_and_is_not_waited_for(tmp_path):
 def test_json_that_is_none_is_an_error_that_names_the_file(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(IndexCorruptError, match=r"x.json cannot be read"):
-        read_json(tmp_path / "x.json")
+        load_json(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize("mmap", [True, False])
@@ -113,11 +113,11 @@ def test_a_short_write_is_never_taken_for_a_whole_one(little_disk):
         with pytest.raises(OSError) as caught:
             write(little_disk / "x")
         assert caught.value.errno == errno.ENOSPC
-        assert "the disk of" in str(say_os_error(caught.value, little_disk))
+        assert "the disk of" in str(store_error(caught.value, little_disk))
         (little_disk / "x").unlink()
 
 
 def test_errors_of_a_full_disk_without_a_number_are_called_that(tmp_path):
-    said = str(say_os_error(OSError("516 requested and 496 written"), tmp_path, "nothing is left of it"))
+    said = str(store_error(OSError("516 requested and 496 written"), tmp_path, "nothing is left of it"))
     assert said.startswith(f"the disk of {tmp_path} is full") and said.endswith("(nothing is left of it)")
     assert "repair it" not in said and json.dumps(said)

@@ -22,7 +22,7 @@ from rag_ft.errors import IndexCorruptError, IndexFormatError, IndexMissingError
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.storage.folder import FORMAT, content_checksum
-from rag_ft.indexing.storage.generation import Lines, LinesWriter
+from rag_ft.indexing.storage.generation import LinesReader, LinesWriter
 from rag_ft.indexing.storage.store import IndexStore
 from rag_ft.schema import Document
 
@@ -122,7 +122,7 @@ def test_a_flipped_byte_anywhere_is_noticed(copy, data):
 
 
 def test_quick_loading_notices_an_edited_large_file(copy, monkeypatch):
-    monkeypatch.setattr("rag_ft.files.REMEMBER_FROM_BYTES", 64)
+    monkeypatch.setattr("rag_ft.checksums.REMEMBER_FROM_BYTES", 64)
     Index.load(copy)
     for file in data_files(copy):
         if file.name == "manifest.json":
@@ -150,7 +150,7 @@ def test_a_manifest_that_is_not_json_is_noticed(copy):
             Index.load(copy)
 
 
-def test_a_newer_format_asks_for_an_upgrade_and_is_not_overwritten(copy):
+def test_a_newer_format_asks_for_an_upgrade_and_is_not_overwritten(copy, tmp_path):
     manifest = copy / "manifest.json"
     content = json.loads(manifest.read_text())
     content["format"], content["new_field"] = FORMAT + 1, "?"
@@ -159,9 +159,12 @@ def test_a_newer_format_asks_for_an_upgrade_and_is_not_overwritten(copy):
     before = manifest.read_bytes()
     with pytest.raises(IndexFormatError, match=rf"is in index format {FORMAT + 1} of a newer rag_ft.*upgrade rag_ft"):
         Index.load(copy)
+    files = sorted(copy.rglob("*"))
     with pytest.raises(IndexFormatError):
         build(5, copy)
-    assert manifest.read_bytes() == before
+    with pytest.raises(IndexFormatError, match="upgrade rag_ft"):
+        build(5, tmp_path / "other").save(copy)
+    assert manifest.read_bytes() == before and sorted(copy.rglob("*")) == files
 
 
 def test_building_over_a_damaged_index_embeds_everything_again(copy, caplog):
@@ -170,7 +173,7 @@ def test_building_over_a_damaged_index_embeds_everything_again(copy, caplog):
     content[-1] ^= 1
     file.write_bytes(bytes(content))
     index = build(5, copy)
-    assert index.last_report.passages_embedded == len(index)
+    assert index.build_report.passages_embedded == len(index)
     assert "vectors.npy was edited or damaged" in caplog.text
     assert index.verify().ok
 
@@ -201,8 +204,8 @@ def test_a_line_that_is_damaged_while_the_index_is_open_is_one_error(copy, line)
         lambda: index.passages_of("doc0.md"),
         lambda: index.document("doc0.md"),
         lambda: [*index.passages()],
-        lambda: index.search_text(["paragraph"], 99),
-        lambda: index.bm25_search(["paragraph"], 99),
+        lambda: index.search("paragraph", 99, mode="dense"),
+        lambda: index.search("paragraph", 99, mode="bm25"),
     ]
     for read in reads:
         with pytest.raises(IndexCorruptError, match=r"(passages|documents).jsonl .*build the index again"):
@@ -213,7 +216,7 @@ def test_postings_that_lead_beyond_the_passages_are_an_error_of_the_index(copy):
     index = Index.load(copy, embedder=HashingEmbedder(), mmap=False)
     index._generation.bm25._index.scores["indices"] += 1000
     with pytest.raises(IndexCorruptError, match="bm25 cannot be read"):
-        index.bm25_search(["paragraph"], 3)
+        index.search("paragraph", 3, mode="bm25")
 
 
 def test_a_pipe_or_a_link_in_place_of_a_part_is_an_error_and_not_waited_for(copy):
@@ -230,7 +233,7 @@ def test_a_pipe_or_a_link_in_place_of_a_part_is_an_error_and_not_waited_for(copy
 
 def test_what_cannot_be_opened_again_is_never_committed(copy, monkeypatch):
     before = Index.load(copy).manifest
-    monkeypatch.setattr("rag_ft.indexing.builder.save_array", lambda path, array: np.save(path, array[:-1]))
+    monkeypatch.setattr("rag_ft.indexing.building.writer.save_array", lambda path, array: np.save(path, array[:-1]))
     with pytest.raises(IndexCorruptError, match=r"do not belong together|does not have the length"):
         build(7, copy)
     assert Index.load(copy, verify="full").manifest == before
@@ -253,7 +256,7 @@ sys.path[:0] = {paths!r}
 for name in {plugins!r}: __import__(name)
 from pathlib import Path
 from fakes import HashingEmbedder
-from rag_ft.indexing import builder
+from rag_ft.indexing.building import builder
 import test_store as here
 builder.BLOCK_PASSAGES = 8
 class Slow(HashingEmbedder):
@@ -297,8 +300,9 @@ def test_a_build_killed_at_any_moment_leaves_an_index_that_opens_and_a_rebuild_f
     assert states <= {build(6, tmp_path / "former").fingerprint, clean.fingerprint}
     index = build(30, path, version=1)
     assert [*index.passages()] == [*clean.passages()]
-    assert index.search_text(queries, 9) == clean.search_text(queries, 9)
-    assert index.bm25_search(queries, 9) == clean.bm25_search(queries, 9)
+    for mode in ("dense", "bm25"):
+        found, expected = (made.as_retriever(9, mode).retrieve_batch(queries) for made in (index, clean))
+        assert found == expected
     assert index.verify().ok
 
 
@@ -318,9 +322,9 @@ def test_a_killed_build_is_resumed_without_embedding_again_what_was_done(tmp_pat
     assert kept >= 24
     embedder = HashingEmbedder()
     index = Index.build(documents(30, 1), path, embedder=embedder, chunking=CHUNKING, progress=False)
-    assert embedder.passages_encoded == index.last_report.passages_embedded <= len(index) - kept
+    assert embedder.passages_encoded == index.build_report.passages_embedded <= len(index) - kept
     clean = build(30, tmp_path / "clean", version=1)
-    assert index.search_text(["word2 of 12"], 9) == clean.search_text(["word2 of 12"], 9)
+    assert index.search("word2 of 12", 9, mode="dense") == clean.search("word2 of 12", 9, mode="dense")
     assert not (path / ".journal").exists()
     assert index.verify().ok
 
@@ -367,7 +371,7 @@ def test_readers_beside_a_writer_always_see_one_whole_state(tmp_path):
             while not done.is_set():
                 index = Index.load(path, embedder=HashingEmbedder())
                 assert len([*index.passages()]) == len(index)
-                assert len(index.search_text(["paragraph"], 100)[0]) == len(index)
+                assert len(index.search("paragraph", 100, mode="dense")) == len(index)
                 seen.add(index.fingerprint)
         except BaseException as error:
             problems.append(error)
@@ -392,7 +396,7 @@ def test_lines_are_read_in_any_order(tmp_path):
     writer.write(b'{"a":1}\n"b"\n', [8, 4])
     writer.write(b"[3]\n", [4])
     writer.close()
-    lines = Lines(tmp_path / "x.jsonl")
+    lines = LinesReader(tmp_path / "x.jsonl")
     assert [lines[2], lines[0], lines[1], len(lines)] == [[3], {"a": 1}, "b", 3]
     assert lines.raw(1, 3) == b'"b"\n[3]\n'
     assert [*lines.lengths(0, 3)] == [8, 4, 4]
@@ -400,7 +404,7 @@ def test_lines_are_read_in_any_order(tmp_path):
 
 def test_no_lines_are_no_lines(tmp_path):
     LinesWriter(tmp_path / "x.jsonl").close()
-    assert len(Lines(tmp_path / "x.jsonl")) == 0
+    assert len(LinesReader(tmp_path / "x.jsonl")) == 0
 
 
 def test_no_other_generation_survives_a_commit(tmp_path):

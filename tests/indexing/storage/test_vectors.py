@@ -110,7 +110,7 @@ def test_written_and_read_again_it_finds_the_same(kind, mmap, tmp_path: Path):
 
 def test_a_faiss_kind_that_is_never_written_is_refused(tmp_path: Path):
     faiss.write_index(faiss.index_factory(16, "IDMap,LSH"), str(tmp_path / "v.faiss"))
-    with pytest.raises(IndexCorruptError, match="IndexIDMap, which this program never writes"):
+    with pytest.raises(IndexCorruptError, match="IndexIDMap, which rag_ft never writes"):
         read_vectors(tmp_path / "v.faiss", mmap=False)
 
 

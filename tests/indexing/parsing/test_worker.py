@@ -9,11 +9,14 @@ import time
 
 import psutil
 import pytest
+from fakes import HashingEmbedder
 
 from rag_ft.errors import CorpusError, UsageError
+from rag_ft.indexing.building import builder
 from rag_ft.indexing.corpus import read_corpus
 from rag_ft.indexing.formats import ReadLimits, Unreadable
-from rag_ft.indexing.formats.limits import check_output, limited_by
+from rag_ft.indexing.formats.limits import check_document_size, limited_by
+from rag_ft.indexing.index import Index
 from rag_ft.indexing.parsing.wire import FrameError, Reply, Request, check_pages, headings_in, read_frame, write_frame
 from rag_ft.indexing.parsing.worker import Worker, WorkerFailed, WorkerNotReady, _Watch
 
@@ -35,7 +38,7 @@ def child_that(monkeypatch, code, before=""):
         + "".join(f"    {line}\n" for line in code.splitlines())
         + "    return []\n"
         "child._answers = run\n"
-        "child.main(int(sys.argv[1]))"
+        "child.serve_requests(int(sys.argv[1]))"
     )
     monkeypatch.setattr("rag_ft.indexing.parsing.worker._START", start)
 
@@ -142,15 +145,18 @@ def test_a_crash_that_an_earlier_file_may_have_caused_is_tried_again_in_a_fresh_
         ("os.write(out, b'\\xff' * 100)", "gives more than is read"),
         ("os.write(out, (9).to_bytes(4, 'big') + (4000).to_bytes(4, 'big'))", "gives more than is read"),
         ("os.write(out, b'nonsense' * 10)", "gives more than is read"),
-        ("return [(wire.Reply(kind='document', headings=((2, 9, 1),)), 'short')]", "a heading does not stand"),
-        ("return [(wire.Reply(kind='document', page_starts=(0, 9)), 'short')]", "a page does not begin"),
+        ("return [(wire.Reply(kind='document', headings=((2, 9, 1),)), 'short')]", "a heading outside the text"),
+        ("return [(wire.Reply(kind='document', page_starts=(0, 9)), 'short')]", "a page outside the text"),
         ("return [(wire.Reply(kind='document', page_starts=(0,) * 30), 'short')]", "30 pages"),
         ("return [(wire.Reply(kind='document'), ' ')]", "a document without text"),
         ("return [(wire.Reply(kind='document'), 'a' * 11)]", "a text of 11 characters"),
-        ("return [(wire.Reply(kind='document', metadata={'a': 'b' * 9_000_000}), 'a')]", "more of itself than is read"),
+        (
+            "return [(wire.Reply(kind='document', metadata={'a': 'b' * 9_000_000}), 'a')]",
+            "more metadata, title and headings",
+        ),
         (
             "header = b'{\"kind\": \"other\"}'; wire.write_frame(os.fdopen(out, 'wb'), header); time.sleep(9)",
-            "nothing that can be",
+            "an invalid reply",
         ),
     ],
 )
@@ -195,10 +201,10 @@ def test_headings_and_pages_must_lie_in_the_text():
 def test_where_no_process_can_be_started_one_sentence_says_so(monkeypatch, tmp_path):
     (tmp_path / "a.txt").write_text("Text.")
     monkeypatch.setattr("rag_ft.indexing.parsing.worker.sys.executable", "/no/such/python")
-    with pytest.raises(CorpusError, match=r"read in a process of their own, and none can be started here \(.*No such"):
+    with pytest.raises(CorpusError, match=r"read in a separate process, which cannot be started here \(.*No such"):
         list(read_corpus(tmp_path))
     monkeypatch.setattr("rag_ft.indexing.parsing.worker.sys.executable", "")
-    with pytest.raises(CorpusError, match="does not say where its program is"):
+    with pytest.raises(CorpusError, match="does not report the path of its executable"):
         list(read_corpus(tmp_path))
     monkeypatch.undo()
     monkeypatch.setattr("rag_ft.indexing.parsing.worker._START", "raise SystemExit(3)")
@@ -217,14 +223,14 @@ def test_a_limit_is_a_positive_number():
 
 def test_a_document_that_says_too_much_is_refused_by_each_limit():
     with limited_by(ReadLimits(max_chars=5, max_headings=2, max_pages=2)):
-        check_output(5, 2, 2)
+        check_document_size(5, 2, 2)
         for counts, said in (
             ((6, 0, 0), "gives more text than is read"),
             ((0, 3, 0), "3 headings"),
             ((0, 0, 3), "3 pages"),
         ):
             with pytest.raises(Unreadable, match=said):
-                check_output(*counts)
+                check_document_size(*counts)
 
 
 # What the process can reach
@@ -300,9 +306,9 @@ def test_all_formats_are_read_where_nothing_else_can_be(tmp_path):
     (tmp_path / "a.md").write_text("---\nday: 2026-01-02\n---\nThirty days. <b>bold</b>\n\n<p>x</p>\n")
     (tmp_path / "a.txt").write_bytes("Dreißig Tage für Müller, größer als üblich.".encode("cp1252"))
     (tmp_path / "jp.txt").write_bytes("休暇は年に三十日です。会社の規則を見てください。".encode("euc_jp") * 20)
-    corpus = read_corpus(tmp_path)
-    found = {document.id: document for document in corpus}
-    assert [failure.reason for failure in corpus.failures] == ["holds no text"]
+    contents = read_corpus(tmp_path).read_all()
+    found = {document.id: document for document in contents.documents}
+    assert [failure.reason for failure in contents.failures] == ["holds no text"]
     assert set(found) == {path.name for path in tmp_path.iterdir()} - {"empty.docx"}
     assert found["a.md"].metadata == {"day": "2026-01-02"} and "三十日" in found["jp.txt"].text
 
@@ -347,6 +353,16 @@ def test_no_process_is_left_by_an_iteration_that_ends_or_is_left(folder, monkeyp
     assert len(ids) == 4 and all(map(gone, ids))
 
 
+def test_no_process_is_left_by_a_build_that_fails_while_its_error_is_kept(folder, tmp_path_factory, monkeypatch):
+    ids = started(monkeypatch)
+    embedder = HashingEmbedder()
+    monkeypatch.setattr(builder, "BLOCK_PASSAGES", 2)
+    monkeypatch.setattr(embedder, "encode_passages", lambda texts: 1 / 0)  # in the middle of the corpus
+    with pytest.raises(ZeroDivisionError) as error:
+        Index.build(folder, tmp_path_factory.mktemp("index"), embedder=embedder, progress=False)
+    assert error.tb is not None and len(ids) == 1 and gone(ids[0])
+
+
 def test_documents_in_memory_need_no_process(monkeypatch):
     from rag_ft.schema import Document
 
@@ -368,8 +384,8 @@ def test_an_interrupt_ends_both_processes_without_a_traceback_of_the_child(folde
         "import sys, time\n"
         "from rag_ft.indexing.parsing import worker\n"
         "from rag_ft.indexing.corpus import read_corpus\n"
-        "worker._START = worker._START.replace('; main(', '; import time; import rag_ft.indexing.parsing.child as c;"
-        " c._answers = lambda *a: time.sleep(600); main(')\n"
+        "worker._START = worker._START.replace('; serve_requests(', '; import time; import rag_ft.indexing.parsing"
+        ".child as c; c._answers = lambda *a: time.sleep(600); serve_requests(')\n"
         "begin = worker.Worker.read\n"
         "def read(self, *a):\n"
         "    self._ready(); print(self.process_id, flush=True)\n"
@@ -418,8 +434,11 @@ def test_a_line_that_is_too_long_is_named_and_the_others_are_read(tmp_path):
     path = tmp_path / "a.jsonl"
     long = b'{"text": "' + b"a" * 5_000_000 + b'"}\n'
     path.write_bytes(b'{"text": "One."}\n' + long + b'\n{"text": "Four."}\n' + b"b" * 2_000_000)
-    corpus = read_corpus(path, limits=ReadLimits(line_bytes=1_000_000))
-    assert [(document.id, document.text) for document in corpus] == [("a.jsonl:1", "One."), ("a.jsonl:4", "Four.")]
+    corpus = read_corpus(path, limits=ReadLimits(line_bytes=1_000_000)).read_all()
+    assert [(document.id, document.text) for document in corpus.documents] == [
+        ("a.jsonl:1", "One."),
+        ("a.jsonl:4", "Four."),
+    ]
     told = [(failure.source.rpartition(":")[2], failure.reason) for failure in corpus.failures]
     assert told == [(line, "is longer than the 1 MB that a line may have") for line in ("2", "5")]
 
@@ -428,16 +447,16 @@ def test_a_line_that_is_too_long_is_named_and_the_others_are_read(tmp_path):
 def test_a_line_that_ends_its_process_is_named_and_the_others_are_read(tmp_path):
     deep = b'{"text": "Two.", "x": [' + b"[]," * 1_500_000 + b"0]}\n"
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "One."}\n' + deep + b'{"text": "Three."}\n')
-    corpus = read_corpus(tmp_path, limits=ReadLimits(memory_bytes=200_000_000))
-    assert [document.text for document in corpus] == ["One.", "Three."]
+    corpus = read_corpus(tmp_path, limits=ReadLimits(memory_bytes=200_000_000)).read_all()
+    assert [document.text for document in corpus.documents] == ["One.", "Three."]
     (failure,) = corpus.failures
     assert failure.source.endswith("a.jsonl:2") and "memory" in failure.reason
 
 
 def test_a_line_that_gives_more_text_than_is_read_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "One."}\n' + json.dumps({"text": "x" * 200, "id": "long"}) + "\n")
-    corpus = read_corpus(tmp_path, limits=ReadLimits(max_chars=100))
-    assert [document.text for document in corpus] == ["One."]
+    corpus = read_corpus(tmp_path, limits=ReadLimits(max_chars=100)).read_all()
+    assert [document.text for document in corpus.documents] == ["One."]
     (failure,) = corpus.failures
     assert failure.document == "long" and "gives more text than is read" in failure.reason
 

@@ -1,0 +1,234 @@
+"""Documents into a new generation of an index: cut, embed what is new, reuse the rest.
+
+Vectors belong to texts, not to files: a passage whose text (with its title) was embedded before, in the former
+generation or in a build that was killed, is not embedded again, wherever it stands now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Container, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import JsonValue
+
+from rag_ft.errors import IndexMismatchError, UsageError
+from rag_ft.indexing.access import Label, label_of, labelled
+from rag_ft.indexing.building.rows import (
+    CopiedDocument,
+    DocumentRows,
+    KnownVectors,
+    StagedDocument,
+    Staging,
+    append_span,
+)
+from rag_ft.indexing.building.writer import GenerationWriter
+from rag_ft.indexing.chunking import passage_text
+from rag_ft.indexing.corpus import document_fingerprint
+from rag_ft.indexing.sources.events import CorpusFailure, printable
+from rag_ft.indexing.storage.generation import Generation, TableRow, json_line, passage_row
+from rag_ft.indexing.storage.journal import Journal, passage_key
+from rag_ft.indexing.storage.manifest import EmbedderEntry, Failure, Manifest
+from rag_ft.indexing.storage.store import IndexStore
+from rag_ft.indexing.storage.vectors import IndexKindChoice
+from rag_ft.schema import Document
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.chunking import Chunker
+    from rag_ft.indexing.embedding import Embedder
+
+BLOCK_PASSAGES = 1024
+"""Passages embedded between two writes of the journal: a killed build loses at most these, about 10 s of work."""
+
+
+class GenerationBuilder:
+    """Takes or keeps documents, then writes them. Use it under `store.writing()`.
+
+    `base`: the former generation, to reuse and to compare with. `on_embedded` is called with the number of passages
+    embedded so far.
+    """
+
+    def __init__(
+        self,
+        store: IndexStore,
+        base: Generation | None,
+        *,
+        embedder: Embedder,
+        chunker: Chunker,
+        chunking: Mapping[str, JsonValue],
+        entry: EmbedderEntry,
+        on_embedded: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._embedder = embedder
+        self._chunker = chunker
+        self._entry = entry
+        self._on_embedded = on_embedded
+        same_embedder = base is not None and base.manifest.embedder.fingerprint == entry.fingerprint
+        self._base = base
+        # The base, if its rows can be copied as they are.
+        self._copied = base if same_embedder and base is not None and base.manifest.chunking == dict(chunking) else None
+        journal = Journal(store.journal, entry.fingerprint, entry.dimension)
+        self._vectors = KnownVectors(journal, base if same_embedder else None)
+        self._writer = GenerationWriter(
+            store, base.manifest if base else None, embedder=embedder, chunking=chunking, entry=entry
+        )
+        try:
+            self._staging = Staging(self._writer.folder)
+        except BaseException:
+            self._writer.abandon()
+            raise
+        self.chosen: dict[str, DocumentRows] = {}
+        """The documents of the new generation, by id."""
+        self._files: dict[str, str] = {}
+        """`TableRow.file` of each document that was taken, by id."""
+        self._pending: dict[bytes, str] = {}
+        """Texts to embed, by key."""
+        self.added: list[str] = []
+        self.changed: list[str] = []
+        self.kept: list[str] = []
+        self.unchanged = 0
+        self.embedded = 0
+        self.failures: list[Failure] = []
+
+    def take(self, document: Document, fingerprint: str, file: str = "") -> None:
+        """Take a document that was read from a file; one that is unchanged is copied from the base."""
+        self._files[document.id] = file if file != document.id else ""
+        before = self._base.position_of.get(document.id) if self._base is not None else None
+        if self._copied is not None and before is not None and self._copied.table[before].fingerprint == fingerprint:
+            self.chosen[document.id] = CopiedDocument(self._copied, before)
+            self.unchanged += 1
+            return
+        reason = _invalid_unicode(document)
+        if reason is not None:
+            self.failures.append(Failure(printable(document.source or document.id), reason))
+            if self._base is not None and before is not None:
+                self._carry_over(self._base, before, label_of(document.metadata))
+            return
+        (self.added if before is None else self.changed).append(document.id)
+        self.chosen[document.id] = self._stage(document, fingerprint)
+
+    def keep_others(self, refused: Container[str | None] = ()) -> None:
+        """Carry over every document of the base that was not taken, except those in `refused`."""
+        if self._copied is None:
+            return
+        for position, row in enumerate(self._copied.table):
+            if row.id not in self.chosen and row.id not in refused:
+                self.chosen[row.id] = CopiedDocument(self._copied, position)
+
+    def keep_unreadable(
+        self, failures: Sequence[CorpusFailure], ceiling: Callable[[str], Label | None] = lambda file: None
+    ) -> None:
+        """Carry over documents that cannot be read now, alone or with their file or folder: unreadable is not gone.
+
+        If a line is not JSON, nobody knows which document it was: all documents of its file that were not read stay.
+        `ceiling`: the widest access the rules allow a file now.
+        """
+        refused = {failure.document for failure in failures if failure.refused}
+        unreadable = [failure for failure in failures if not failure.refused]
+        if self._base is None or not unreadable:
+            return
+        ids = {failure.document for failure in unreadable if failure.document is not None}
+        unnamed = [failure for failure in unreadable if failure.document is None]
+        files, sources = {failure.file for failure in unnamed}, {failure.source for failure in unnamed}
+        for position, row in enumerate(self._base.table):
+            path = PurePosixPath(row.file or row.id)
+            if (
+                row.id not in self.chosen
+                and row.id not in refused
+                and (row.id in ids or row.source in sources or not files.isdisjoint(map(str, (path, *path.parents))))
+            ):
+                self._carry_over(self._base, position, ceiling(str(path)))
+        self.embed_pending()
+
+    def _carry_over(self, base: Generation, position: int, ceiling: Label | None = None) -> None:
+        """Keep a document as it was indexed, but with access no wider than `ceiling`.
+
+        It is cut and embedded again if the other documents are.
+        """
+        row = base.table[position]
+        self.kept.append(row.id)
+        self._files[row.id] = row.file
+        if ceiling is not None:
+            before = base.document(position)
+            with contextlib.suppress(UsageError):  # a document without a valid label is hidden already
+                document = labelled(before, ceiling)
+                if document is not before:
+                    self.chosen[row.id] = self._stage(document, document_fingerprint(document))
+                    return
+        self.chosen[row.id] = (
+            CopiedDocument(self._copied, position)
+            if self._copied is not None
+            else self._stage(base.document(position), row.fingerprint)
+        )
+
+    def _stage(self, document: Document, fingerprint: str) -> StagedDocument:
+        lines: list[bytes] = []
+        keys: list[bytes] = []
+        for passage in self._chunker.passages(document):
+            lines.append(json_line(passage_row(passage, document.title)))
+            text = passage_text(passage)
+            key = passage_key(text)
+            keys.append(key)
+            if key not in self._pending and key not in self._vectors:
+                self._pending[key] = text
+        staged = StagedDocument(
+            TableRow(document.id, fingerprint, document.title, document.source, dict(document.metadata), len(lines)),
+            append_span(self._staging.documents, json_line(document.model_dump(mode="json"))),
+            append_span(self._staging.passages, b"".join(lines)),
+            [len(line) for line in lines],
+            keys,
+            self._staging,
+            self._vectors,
+        )
+        if len(self._pending) >= BLOCK_PASSAGES:
+            self.embed_pending()
+        return staged
+
+    def embed_pending(self) -> None:
+        """Embed the texts that are pending, and put their vectors into the journal."""
+        keys, texts = list(self._pending), list(self._pending.values())
+        for start in range(0, len(keys), BLOCK_PASSAGES):
+            part = slice(start, start + BLOCK_PASSAGES)
+            vectors = self._embedder.encode_passages(texts[part])
+            if vectors.shape != (len(texts[part]), self._entry.dimension) or not np.isfinite(vectors).all():
+                raise IndexMismatchError(
+                    f"the embedder {self._entry.name} gave vectors of shape {vectors.shape} or values that are not "
+                    f"finite; expected shape ({len(texts[part])}, {self._entry.dimension}): use another embedder"
+                )
+            self._vectors.add(keys[part], vectors)
+            self.embedded += len(vectors)
+            self._on_embedded(self.embedded)
+        self._pending.clear()
+
+    def same_as_base(self) -> bool:
+        """Whether the documents taken and kept are exactly those of the base."""
+        return (
+            self._copied is not None
+            and all(isinstance(document, CopiedDocument) for document in self.chosen.values())
+            and len(self.chosen) == len(self._copied.table)
+            and all(self._files.get(row.id, row.file) == row.file for row in self._copied.table)
+        )
+
+    def write(self, kind_choice: IndexKindChoice) -> Manifest:
+        """Write all files of the generation, sealed, and return the manifest to commit."""
+        self.embed_pending()
+        documents = [self.chosen[name] for name in sorted(self.chosen)]
+        return self._writer.write(documents, kind_choice, files=self._files, staging=self._staging)
+
+    def abandon(self) -> None:
+        """Delete the unfinished generation; the journal stays, so that another attempt need not embed again."""
+        try:
+            self._staging.close()
+        finally:
+            self._writer.abandon()
+
+
+def _invalid_unicode(document: Document) -> str | None:
+    """Say why a document cannot be stored as UTF-8; None if it can."""
+    try:
+        json_line(document.model_dump(mode="json"))
+    except UnicodeEncodeError:
+        return "the text holds half of a surrogate pair: save it as valid UTF-8"
+    return None

@@ -1,0 +1,278 @@
+"""BUILD, add, remove: one change of an index from start to commit, under its lock."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag_ft.errors import CorpusError, IndexCorruptError, IndexMismatchError, IndexMissingError, UsageError
+from rag_ft.indexing.building.builder import GenerationBuilder
+from rag_ft.indexing.building.rows import CopiedDocument
+from rag_ft.indexing.building.sentinels import check_sentinels
+from rag_ft.indexing.building.writer import GenerationWriter
+from rag_ft.indexing.chunking import Chunker, ChunkingConfig
+from rag_ft.indexing.corpus import Corpus, Source, document_fingerprint, read_corpus
+from rag_ft.indexing.filters import Where, as_filter, matches
+from rag_ft.indexing.sources.events import CorpusFailure, ReadDocument, SkippedFile
+from rag_ft.indexing.storage.generation import Generation
+from rag_ft.indexing.storage.manifest import BuildReport, EmbedderEntry, Failure, Manifest, RemovalReport
+from rag_ft.indexing.storage.store import IndexStore, open_generation
+from rag_ft.indexing.storage.vectors import IndexKindChoice
+from rag_ft.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.embedding import Embedder
+    from rag_ft.indexing.formats import ReadLimits
+
+
+logger = logging.getLogger(__name__)
+
+
+LOCK_TIMEOUT_S = 10.0
+
+
+def build_index(
+    store: IndexStore,
+    source: Source,
+    *,
+    embedder: Embedder,
+    chunking: ChunkingConfig,
+    kind: IndexKindChoice,
+    limits: ReadLimits | None,
+    progress: bool,
+    lock_timeout_s: float,
+) -> BuildReport:
+    """Make the index of a source, or bring it up to date: see `Index.build`."""
+    started = time.monotonic()
+    with store.writing(lock_timeout_s):
+        base = _base_to_reuse(store, embedder)
+        # What is committed stays until the new generation is, even if none of it can be reused.
+        committed = store.committed_generation()
+        # Without any manifest there is only what killed builds left; a damaged one may still be restored.
+        if committed is not None or not store.manifest_path.exists():
+            store.sweep(committed, journal=False)
+        corpus = _read_source(source, store.path, base, limits)
+        bar = ProgressBar(progress)
+        builder = _generation_builder(store, base, embedder, chunking, bar)
+        with _abandoned_on_error(builder):
+            unread = _take_all(builder, corpus, bar)
+            builder.keep_unreadable(unread.failures, corpus.ceiling)
+            _refuse_nothing(builder, corpus.name, unread)
+            manifest = _commit(store, builder, base, kind)
+    return _build_report(builder, unread, base, manifest, started)
+
+
+def add_to_index(
+    store: IndexStore,
+    source: Source,
+    *,
+    embedder: Embedder,
+    limits: ReadLimits | None,
+    progress: bool,
+    lock_timeout_s: float,
+) -> BuildReport:
+    """Add the documents of a source to an index, or replace them there: see `Index.add`."""
+    started = time.monotonic()
+    with store.writing(lock_timeout_s):
+        base = open_generation(store, verify="full")
+        check_sentinels(base, embedder, store.path)
+        store.sweep(base.manifest.generation, journal=False)
+        corpus = _read_source(source, store.path, base, limits)
+        bar = ProgressBar(progress)
+        builder = _generation_builder(store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), bar)
+        with _abandoned_on_error(builder):
+            unread = _take_all(builder, corpus, bar)
+            _refuse_nothing(builder, corpus.name, unread)
+            builder.keep_others({failure.document for failure in unread.failures if failure.refused})
+            manifest = _commit(store, builder, base, base.manifest.kind_choice)
+    return _build_report(builder, unread, base, manifest, started)
+
+
+def remove_from_index(
+    store: IndexStore, ids: Sequence[str] | None, where: Where | None, *, lock_timeout_s: float
+) -> RemovalReport:
+    """Erase documents by id or by filter: see `Index.remove`."""
+    with store.writing(lock_timeout_s):
+        base = open_generation(store, verify="full")
+        # A build that was killed may have left texts of these very documents.
+        store.sweep(base.manifest.generation, journal=True)
+        removed = select_documents(base, store.path, ids, where)
+        manifest = base.manifest
+        writer = GenerationWriter(store, manifest, embedder=None, chunking=manifest.chunking, entry=manifest.embedder)
+        with _abandoned_on_error(writer):
+            rest = [CopiedDocument(base, position) for position in range(len(base.table)) if position not in removed]
+            store.commit(writer.write(rest, manifest.kind_choice))
+    return removal_report(base, removed, dry_run=False)
+
+
+def select_documents(
+    generation: Generation, index_path: Path, ids: Sequence[str] | None, where: Where | None
+) -> set[int]:
+    """Numbers in the table of the documents with these ids, or of those that match a filter. Raises UsageError."""
+    if ids is not None:
+        for name in ids:
+            if name not in generation.position_of:
+                raise UsageError(
+                    f"the index at {index_path} has no document {name!r}: 'rag-ft index info --documents' lists them"
+                )
+        return {generation.position_of[name] for name in ids}
+    assert where is not None
+    where = as_filter(where)
+    matching = {position for position, row in enumerate(generation.table) if matches(row, where)}
+    if not matching:
+        raise UsageError(f"no document of the index at {index_path} matches {where}: nothing was removed")
+    return matching
+
+
+def removal_report(generation: Generation, removed: set[int], *, dry_run: bool) -> RemovalReport:
+    """Report what a removal of these documents does."""
+    rows = [generation.table[position] for position in sorted(removed)]
+    passages = sum(row.passages for row in rows)
+    return RemovalReport(
+        dry_run=dry_run,
+        documents=tuple(row.id for row in rows),
+        passages=passages,
+        remaining_documents=len(generation.table) - len(rows),
+        remaining_passages=len(generation) - passages,
+    )
+
+
+@contextmanager
+def _abandoned_on_error(unfinished: GenerationBuilder | GenerationWriter) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        unfinished.abandon()
+        raise
+
+
+def _base_to_reuse(store: IndexStore, embedder: Embedder) -> Generation | None:
+    """The former generation if it is sound; a damaged one is built again and never copied from."""
+    try:
+        base = open_generation(store, verify="full")
+    except IndexMissingError:
+        return None
+    except IndexCorruptError as error:
+        logger.warning("%s; everything is embedded again", error)
+        return None
+    try:
+        check_sentinels(base, embedder, store.path)
+    except IndexMismatchError as error:
+        logger.warning("%s; everything is embedded again", error)
+        # An index of another embedder gives no vectors, but it holds documents that may be unreadable now.
+        return base if base.manifest.embedder.fingerprint != embedder.fingerprint else None
+    return base
+
+
+def _read_source(source: Source, path: Path, base: Generation | None, limits: ReadLimits | None) -> Corpus:
+    """The documents of a source, without those of the index itself."""
+    rows = base.table if base is not None else []
+    # Format 1 did not say which file a document came from; the source of SQuAD's articles does.
+    known = {name for row in rows for name in (row.file or row.id, row.source)}
+    return read_corpus(source, exclude=[path], known=known, limits=limits)
+
+
+def _generation_builder(
+    store: IndexStore, base: Generation | None, embedder: Embedder, chunking: ChunkingConfig, bar: ProgressBar
+) -> GenerationBuilder:
+    """A builder of the next generation with this embedder and chunking. Raises UsageError."""
+    if chunking.max_tokens > embedder.max_tokens:
+        raise UsageError(
+            f"chunks of {chunking.max_tokens} tokens do not fit the embedder {embedder.name}, which reads at most"
+            f" {embedder.max_tokens}: lower max_tokens"
+        )
+    entry = EmbedderEntry(
+        name=embedder.name,
+        fingerprint=embedder.fingerprint,
+        dimension=embedder.dimension,
+        max_tokens=embedder.max_tokens,
+    )
+    # An equal chunking is kept as it is stored: what an old manifest does not say must not look like a change.
+    stored = None if base is None else base.manifest.chunking
+    if stored is None or ChunkingConfig.stored(stored) != chunking:
+        stored = chunking.model_dump(mode="json")
+    return GenerationBuilder(
+        store,
+        base,
+        embedder=embedder,
+        chunker=Chunker(chunking, embedder.count_tokens),
+        chunking=stored,
+        entry=entry,
+        on_embedded=bar.at,
+    )
+
+
+@dataclass
+class _Unread:
+    """Failures and skipped files of a corpus."""
+
+    failures: list[CorpusFailure] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+
+
+def _take_all(builder: GenerationBuilder, corpus: Corpus, bar: ProgressBar) -> _Unread:
+    """Take every document of a corpus into the new generation, and embed what is new."""
+    unread = _Unread()
+    # Closed here: the traceback of an error keeps this frame, and with it the process that reads.
+    with bar, closing(corpus.events()) as events:
+        bar.stage("embedding passages")
+        for event in events:
+            if isinstance(event, ReadDocument):
+                builder.take(event.document, document_fingerprint(event.document), event.file)
+            elif isinstance(event, CorpusFailure):
+                unread.failures.append(event)
+            else:
+                unread.skipped.append(event)
+        builder.embed_pending()
+    return unread
+
+
+def _refuse_nothing(builder: GenerationBuilder, name: str, unread: _Unread) -> None:
+    """Raise CorpusError if a corpus gave no document at all."""
+    if builder.chosen:
+        return
+    failures = _failures(unread, builder)
+    if failures:
+        first = failures[0]
+        raise CorpusError(
+            f"none of the {len(failures)} documents of {name} can be read, the first is {first.source} "
+            f"({first.reason}): repair them or give others"
+        )
+    raise CorpusError(f"{name} holds no document: give a folder with texts, PDF, DOCX, HTML or EPUB files")
+
+
+def _failures(unread: _Unread, builder: GenerationBuilder) -> list[Failure]:
+    return [*(Failure(failure.source, failure.reason) for failure in unread.failures), *builder.failures]
+
+
+def _commit(store: IndexStore, builder: GenerationBuilder, base: Generation | None, kind: IndexKindChoice) -> Manifest:
+    """Write and commit, unless nothing has changed; returns the manifest that counts now."""
+    if base is not None and builder.same_as_base() and base.manifest.kind_choice == kind:
+        builder.abandon()
+        store.sweep(base.manifest.generation, journal=True)
+        return base.manifest
+    manifest = builder.write(kind)
+    store.commit(manifest)
+    return manifest
+
+
+def _build_report(
+    builder: GenerationBuilder, unread: _Unread, base: Generation | None, manifest: Manifest, started: float
+) -> BuildReport:
+    return BuildReport(
+        added=tuple(builder.added),
+        changed=tuple(builder.changed),
+        unchanged=builder.unchanged,
+        removed=tuple(sorted(set(base.position_of if base else ()) - set(builder.chosen))),
+        kept=tuple(builder.kept),
+        passages=manifest.counts.passages,
+        passages_embedded=builder.embedded,
+        failures=tuple(_failures(unread, builder)),
+        skipped=tuple(Failure(skipped.source, skipped.reason) for skipped in unread.skipped),
+        seconds=round(time.monotonic() - started, 3),
+    )

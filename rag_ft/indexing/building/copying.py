@@ -1,0 +1,64 @@
+"""An index copied to another folder, where it replaces an index atomically."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rag_ft.errors import IndexFormatError, IndexMissingError, IndexStoreError
+from rag_ft.files import require_space, sync_tree
+from rag_ft.indexing.storage.generation import Generation
+from rag_ft.indexing.storage.store import IndexStore, check_files
+
+_COPY_BYTES = 4 * 1024 * 1024
+_KEPT = "no part of the copy was kept"
+
+
+def copy_index(generation: Generation, index_path: Path, target: IndexStore, *, lock_timeout_s: float) -> None:
+    """Copy a state of the index at `index_path`: see `Index.save`."""
+    manifest = generation.manifest
+    with target.writing(lock_timeout_s, _KEPT):
+        if _is_copy(generation, target):
+            # A save that was killed may have left what it replaced.
+            target.sweep(target.committed_generation(), journal=True)
+            return
+        needed = sum(entry.size for entry in manifest.files.values())
+        require_space(target.path, needed, error=IndexStoreError, kept=_KEPT)
+        folder = target.new_generation()
+        try:
+            _copy_files(generation, index_path, folder)
+            check_files(folder, manifest.files, level="full")
+            sync_tree(folder)
+            target.commit(manifest.model_copy(update={"generation": folder.name}))
+        except BaseException:
+            target.abandon(folder)
+            raise
+
+
+def _is_copy(generation: Generation, target: IndexStore) -> bool:
+    """Whether the target holds this very state, byte for byte. Raises IndexFormatError if a newer rag_ft wrote it."""
+    try:
+        manifest = target.read_manifest()
+        if manifest.model_copy(update={"generation": generation.manifest.generation}) != generation.manifest:
+            return False
+        check_files(target.generations / manifest.generation, manifest.files, level="full")
+    except IndexFormatError:
+        raise
+    except (IndexStoreError, OSError):
+        return False
+    return True
+
+
+def _copy_files(generation: Generation, index_path: Path, folder: Path) -> None:
+    """Copy the files that the manifest names, and nothing else."""
+    for name in generation.manifest.files:
+        try:
+            file = (generation.folder / name).open("rb")
+        except FileNotFoundError as error:
+            raise IndexMissingError(
+                f"the index at {index_path} was changed by another process: load it again, then save"
+            ) from error
+        with file:
+            (folder / name).parent.mkdir(exist_ok=True)
+            with (folder / name).open("wb") as copy:
+                shutil.copyfileobj(file, copy, _COPY_BYTES)

@@ -1,0 +1,187 @@
+"""A document's rows in the next generation: copied from the former one, or staged after cutting it in this run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.indexing.storage.folder import STAGED_DOCUMENTS, STAGED_PASSAGES
+from rag_ft.indexing.storage.generation import Generation, TableRow
+from rag_ft.indexing.storage.journal import KEY_BYTES, Journal
+
+
+class DocumentLines(NamedTuple):
+    """Whole lines of a JSON Lines file."""
+
+    data: bytes
+    lengths: Sequence[int] | NDArray[np.int64]
+    """Bytes of each line, its end included."""
+
+
+class DocumentRows(Protocol):
+    """One document's share of a generation's files."""
+
+    @property
+    def row(self) -> TableRow:
+        """Its row in the table."""
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes of its lines, in the files of documents and of passages together."""
+
+    def document_line(self) -> DocumentLines:
+        """Its line in the file of documents."""
+
+    def passage_lines(self) -> DocumentLines:
+        """Its lines in the file of passages."""
+
+    def fill(self, vectors: NDArray[np.float32], keys: NDArray[np.uint8]) -> None:
+        """Write vectors and keys of its passages into arrays with one row per passage."""
+
+
+class CopiedDocument:
+    """A document of the former generation, copied byte for byte."""
+
+    def __init__(self, base: Generation, position: int) -> None:
+        self._base = base
+        self._position = position
+        self._first, self._end = int(base.firsts[position]), int(base.firsts[position + 1])
+
+    @property
+    def row(self) -> TableRow:
+        """Its row in the table."""
+        return self._base.table[self._position]
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes of its lines."""
+        document = self._base.documents.lengths(self._position, self._position + 1)
+        return int(document.sum()) + int(self._base.passages.lengths(self._first, self._end).sum())
+
+    def document_line(self) -> DocumentLines:
+        """Its line in the file of documents."""
+        documents, position = self._base.documents, self._position
+        return DocumentLines(documents.raw(position, position + 1), documents.lengths(position, position + 1))
+
+    def passage_lines(self) -> DocumentLines:
+        """Its lines in the file of passages."""
+        passages = self._base.passages
+        return DocumentLines(passages.raw(self._first, self._end), passages.lengths(self._first, self._end))
+
+    def fill(self, vectors: NDArray[np.float32], keys: NDArray[np.uint8]) -> None:
+        """Copy its vectors and keys."""
+        vectors[:] = self._base.vectors.vectors[self._first : self._end]
+        keys[:] = self._base.keys[self._first : self._end]
+
+
+class KnownVectors:
+    """Vectors that need not be computed: those of the former generation and those of the journal."""
+
+    def __init__(self, journal: Journal, base: Generation | None) -> None:
+        self._journal = journal
+        self._base = base
+        self._row_of: dict[bytes, int] | None = None
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._journal or key in self._base_rows()
+
+    def __getitem__(self, key: bytes) -> NDArray[np.float32]:
+        if key in self._journal:
+            return self._journal[key]
+        assert self._base is not None
+        vector: NDArray[np.float32] = self._base.vectors.vectors[self._base_rows()[key]]
+        return vector
+
+    def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
+        """Put computed vectors into the journal, durably. Raises OSError."""
+        self._journal.append(keys, vectors)
+
+    def _base_rows(self) -> dict[bytes, int]:
+        """Rows of the former generation's vectors by key."""
+        if self._row_of is None:
+            data = b"" if self._base is None else np.ascontiguousarray(self._base.keys).tobytes()
+            self._row_of = {
+                data[start : start + KEY_BYTES]: row for row, start in enumerate(range(0, len(data), KEY_BYTES))
+            }
+        return self._row_of
+
+
+class Staging:
+    """Two temporary files that hold the lines of newly cut documents, in the order in which they were read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = (folder / STAGED_DOCUMENTS, folder / STAGED_PASSAGES)
+        self.documents = self._paths[0].open("w+b")
+        self.passages = self._paths[1].open("w+b")
+
+    def drop(self) -> None:
+        """Delete both files."""
+        for file, path in zip((self.documents, self.passages), self._paths, strict=True):
+            file.close()
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close both files, which are deleted next."""
+        for file in (self.documents, self.passages):
+            with contextlib.suppress(OSError):  # a full disk does not take what they still buffer
+                file.close()
+
+
+class ByteSpan(NamedTuple):
+    """Start and end of some bytes in a file."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class StagedDocument:
+    """A document that was cut in this run; its lines are in the staging files, its vectors are known by key."""
+
+    row: TableRow
+    document: ByteSpan
+    passages: ByteSpan
+    lengths: list[int]
+    """Length of each passage's line in bytes."""
+    keys: list[bytes]
+    staging: Staging
+    vectors: KnownVectors
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes of its lines."""
+        return self.document.end - self.document.start + sum(self.lengths)
+
+    def document_line(self) -> DocumentLines:
+        """Its line in the file of documents."""
+        line = read_span(self.staging.documents, self.document)
+        return DocumentLines(line, [len(line)])
+
+    def passage_lines(self) -> DocumentLines:
+        """Its lines in the file of passages."""
+        return DocumentLines(read_span(self.staging.passages, self.passages), self.lengths)
+
+    def fill(self, vectors: NDArray[np.float32], keys: NDArray[np.uint8]) -> None:
+        """Look its vectors up, and write its keys."""
+        for row, key in enumerate(self.keys):
+            vectors[row] = self.vectors[key]
+            keys[row] = np.frombuffer(key, dtype=np.uint8)
+
+
+def append_span(file: IO[bytes], data: bytes) -> ByteSpan:
+    """Append bytes to a file, and say where they are."""
+    start = file.tell()
+    file.write(data)
+    return ByteSpan(start, start + len(data))
+
+
+def read_span(file: IO[bytes], span: ByteSpan) -> bytes:
+    """Read bytes that `append_span` has written."""
+    file.seek(span.start)
+    return file.read(span.end - span.start)

@@ -1,0 +1,63 @@
+"""A few passages kept with their vectors: embedded again, they show whether the embedder still is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.errors import IndexMismatchError
+from rag_ft.indexing.storage.folder import SENTINEL_VECTORS, SENTINELS
+from rag_ft.indexing.storage.generation import Generation, json_line
+from rag_ft.indexing.storage.reading import save_array
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.embedding import Embedder
+
+SENTINELS_KEPT = 8
+SENTINELS_CHECKED = 3
+
+SENTINEL_COSINE = 0.999
+"""Another batch or processor moves the cosine by under 1e-5, another pooling or prefix by over 1e-2."""
+
+
+def check_sentinels(generation: Generation, embedder: Embedder, index_path: Path) -> None:
+    """Raise IndexMismatchError unless the embedder is the manifest's and still gives the same vectors.
+
+    Three of the kept passages are embedded again. That catches what no name or fingerprint shows, such as another
+    pooling, prefix or library behaviour.
+    """
+    entry = generation.manifest.embedder
+    if embedder.fingerprint != entry.fingerprint or embedder.dimension != entry.dimension:
+        raise IndexMismatchError(
+            f"the index at {index_path} was built with the embedder {entry.name} ({entry.fingerprint[:12]}, "
+            f"{entry.dimension} dimensions), not with {embedder.name} ({embedder.fingerprint[:12]}, "
+            f"{embedder.dimension}): give that embedder or build the index again"
+        )
+    if not generation.sentinel_texts:
+        return
+    rows = evenly_spread(len(generation.sentinel_texts), SENTINELS_CHECKED)
+    vectors = embedder.encode_passages([generation.sentinel_texts[row] for row in rows])
+    cosines = (vectors * generation.sentinel_vectors[rows]).sum(axis=1)
+    if not bool(np.all(cosines >= SENTINEL_COSINE)):
+        raise IndexMismatchError(
+            f"the embedder {embedder.name} no longer gives the vectors of the index at {index_path} (cosine "
+            f"{float(np.min(cosines)):.3f} for a passage embedded again): restore the embedder or build the "
+            "index again"
+        )
+
+
+def write_sentinels(folder: Path, texts: Iterable[str], vectors: NDArray[np.float32]) -> None:
+    """Keep some of a generation's passages: `texts` as they were embedded, in the order of their vectors."""
+    rows = evenly_spread(len(vectors), SENTINELS_KEPT)
+    chosen = set(rows)
+    (folder / SENTINELS).write_bytes(json_line([text for row, text in enumerate(texts) if row in chosen]))
+    save_array(folder / SENTINEL_VECTORS, vectors[rows])
+
+
+def evenly_spread(rows: int, count: int) -> list[int]:
+    """At most `count` row numbers, evenly spread from the first row to the last."""
+    return sorted({round(position) for position in np.linspace(0, rows - 1, count)}) if rows else []

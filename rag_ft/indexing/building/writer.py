@@ -1,0 +1,171 @@
+"""The files of a new generation: lines, vectors, words and sentinels of documents that are ready, sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from rag_ft.environment import library_versions
+from rag_ft.errors import IndexStoreError
+from rag_ft.files import require_space
+from rag_ft.indexing.building.rows import DocumentRows, Staging
+from rag_ft.indexing.building.sentinels import evenly_spread, write_sentinels
+from rag_ft.indexing.storage.bm25 import Bm25Index
+from rag_ft.indexing.storage.folder import BM25, DOCUMENTS, KEYS, PASSAGES, RAW_VECTORS, TABLE, VECTORS
+from rag_ft.indexing.storage.generation import LinesWriter, TableRow, json_line, passage_texts
+from rag_ft.indexing.storage.journal import KEY_BYTES
+from rag_ft.indexing.storage.manifest import Counts, EmbedderEntry, Manifest, index_fingerprint
+from rag_ft.indexing.storage.reading import save_array
+from rag_ft.indexing.storage.store import IndexStore, seal
+from rag_ft.indexing.storage.vectors import (
+    HNSW_NEIGHBOURS,
+    IndexKindChoice,
+    build_vectors,
+    choose_kind,
+    stored_vectors,
+    write_vectors,
+)
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.embedding import Embedder
+
+RECALL_QUERIES = 200
+RECALL_QUERY_WORDS = 12
+
+_GRAPH_BYTES = 2 * 4 * HNSW_NEIGHBOURS
+"""Size of a vector's neighbours in an HNSW index, which is stored beside the vector itself."""
+
+
+class GenerationWriter:
+    """Writes one generation into a folder of its own. Use it under `store.writing()`.
+
+    `embedder`: measures the recall of an approximate index. None (for a removal): kind, effort and recall are taken
+    from `base`.
+    """
+
+    def __init__(
+        self,
+        store: IndexStore,
+        base: Manifest | None,
+        *,
+        embedder: Embedder | None,
+        chunking: Mapping[str, JsonValue],
+        entry: EmbedderEntry,
+    ) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._measured = base if embedder is None else None
+        self._chunking = dict(chunking)
+        self._entry = entry
+        self._lines: list[LinesWriter] = []
+        self.folder = store.new_generation()
+
+    def write(
+        self,
+        documents: Sequence[DocumentRows],
+        kind_choice: IndexKindChoice,
+        *,
+        files: Mapping[str, str] | None = None,
+        staging: Staging | None = None,
+    ) -> Manifest:
+        """Write all files from documents sorted by id, and return the manifest to commit.
+
+        `files`: new values of `TableRow.file`, by id. `staging` is dropped as soon as its lines are copied.
+        """
+        self._require_space(documents, kind_choice)
+        table = self._write_lines(documents, files or {})
+        if staging is not None:
+            staging.drop()
+        vectors, keys = self._vectors_and_keys(documents)
+        save_array(self.folder / KEYS, keys)
+        measured = self._measured
+        kind = measured.kind if measured else choose_kind(kind_choice, len(vectors))
+        index, effort = build_vectors(vectors, kind, lambda: self._recall_queries(table, vectors))
+        write_vectors(index, self.folder / VECTORS)
+        if stored_vectors(index) is None:
+            save_array(self.folder / RAW_VECTORS, vectors)
+        del index
+        Bm25Index.build(self._texts(table)).save(self.folder / BM25)
+        write_sentinels(self.folder, self._texts(table), vectors)
+        return Manifest(
+            generation=self.folder.name,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            fingerprint=index_fingerprint((row.fingerprint for row in table), self._entry.fingerprint, self._chunking),
+            embedder=self._entry,
+            chunking=self._chunking,
+            kind=kind,
+            kind_choice=kind_choice,
+            search_effort=measured.search_effort if measured else effort.search,
+            recall_at_10=measured.recall_at_10 if measured else effort.recall_at_10,
+            counts=Counts(documents=len(table), passages=len(vectors)),
+            versions=library_versions(),
+            files=seal(self.folder),
+        )
+
+    def abandon(self) -> None:
+        """Delete the unfinished generation; the journal stays, so that another attempt need not embed again."""
+        try:
+            for lines in self._lines:
+                lines.abandon()
+        finally:
+            self._store.abandon(self.folder)
+
+    def _require_space(self, documents: Sequence[DocumentRows], kind_choice: IndexKindChoice) -> None:
+        """Raise IndexStoreError if the disk cannot hold the texts, keys and vectors.
+
+        The size of the postings is known only once they are made; they are not counted.
+        """
+        rows = sum(document.row.passages for document in documents)
+        vector = 4 * self._entry.dimension + (_GRAPH_BYTES if choose_kind(kind_choice, rows) == "hnsw" else 0)
+        needed = sum(document.line_bytes for document in documents) + rows * (vector + KEY_BYTES)
+        require_space(self._store.path, needed, error=IndexStoreError, kept="what was embedded so far is kept")
+
+    def _write_lines(self, documents: Sequence[DocumentRows], files: Mapping[str, str]) -> list[TableRow]:
+        table: list[TableRow] = []
+        document_lines, passage_lines = LinesWriter(self.folder / DOCUMENTS), LinesWriter(self.folder / PASSAGES)
+        self._lines = [document_lines, passage_lines]
+        for document in documents:
+            document_lines.write(*document.document_line())
+            passage_lines.write(*document.passage_lines())
+            row = document.row
+            table.append(replace(row, file=files.get(row.id, row.file)))
+        document_lines.close()
+        passage_lines.close()
+        with (self.folder / TABLE).open("wb") as file:
+            file.writelines(json_line(row.to_json()) for row in table)
+        return table
+
+    def _vectors_and_keys(self, documents: Sequence[DocumentRows]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        ends = np.cumsum([0, *(document.row.passages for document in documents)])
+        vectors = np.empty((int(ends[-1]), self._entry.dimension), dtype=np.float32)
+        keys = np.empty((int(ends[-1]), KEY_BYTES), dtype=np.uint8)
+        for document, start, end in zip(documents, ends[:-1], ends[1:], strict=True):
+            document.fill(vectors[start:end], keys[start:end])
+        return vectors, keys
+
+    def _texts(self, table: Sequence[TableRow]) -> Iterator[str]:
+        """The passages as they are embedded and searched by words, in order."""
+        return passage_texts(self.folder / PASSAGES, table)
+
+    def _recall_queries(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Queries to measure recall with: 12 consecutive words from each of 200 passages, embedded.
+
+        On 20,480 passages their recall was within 0.01 of that of real questions, and never above it.
+        """
+        if self._embedder is None:
+            return np.zeros((0, self._entry.dimension), dtype=np.float32)
+        rows = set(evenly_spread(len(vectors), RECALL_QUERIES))
+        queries = [_middle_words(text) for row, text in enumerate(self._texts(table)) if row in rows]
+        return self._embedder.encode_query([query for query in queries if query])
+
+
+def _middle_words(text: str) -> str:
+    words = text.split()
+    start = max(0, (len(words) - RECALL_QUERY_WORDS) // 2)
+    return " ".join(words[start : start + RECALL_QUERY_WORDS])[:200]

@@ -1,0 +1,90 @@
+"""Searching one state of an index: rankings of its passages by meaning and by words, as row numbers and as hits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.errors import UsageError
+from rag_ft.indexing.embedding import check_question
+from rag_ft.indexing.filters import Where, as_filter, matches
+from rag_ft.indexing.storage.generation import Generation
+from rag_ft.indexing.storage.vectors import Scored, check_k
+from rag_ft.schema import Hit
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.embedding import Embedder
+
+
+class Searcher:
+    """Searches the state that an index had when the searcher was made, whatever is added or removed meanwhile.
+
+    Rows are the index's passages, numbered from 0. Safe for concurrent use.
+    """
+
+    def __init__(self, generation: Generation, embedder: Callable[[], Embedder]) -> None:
+        """Search a generation; `embedder` loads the index's embedder when a query is first embedded."""
+        self._generation = generation
+        self._embedder = embedder
+
+    def encode_query(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """Embed queries with the index's embedder; shape (n, dimension)."""
+        return self._embedder().encode_query(list(queries))
+
+    def rank_vectors(
+        self, query_vectors: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> list[list[Scored]]:
+        """The k rows nearest to each vector, shape (n, dimension), best first; the score is the cosine.
+
+        Equal scores are in row order; a k beyond the index gives all rows. `allowed`: only these rows. Raises
+        UsageError.
+        """
+        check_k(k)
+        vectors = np.asarray(query_vectors, dtype=np.float32)
+        dimension = self._generation.manifest.embedder.dimension
+        if vectors.ndim != 2 or vectors.shape[1] != dimension:
+            raise UsageError(f"query vectors must have the shape (n, {dimension}), these have {vectors.shape}")
+        if not np.isfinite(vectors).all():
+            raise UsageError("a query vector holds values that are not finite")
+        return self._generation.vectors.search(vectors, k, allowed)
+
+    def rank_words(
+        self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> list[list[Scored]]:
+        """The k rows that share the weightiest words with each query, best first; none that share no word.
+
+        Needs no model. `allowed`: only these rows. Raises UsageError.
+        """
+        check_k(k)
+        for query in queries:
+            check_question(query)
+        return self._generation.bm25.search(queries, k, allowed)
+
+    def score_rows(
+        self, query_vector: NDArray[np.float32], query: str, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Cosine and BM25 score of some rows for one query."""
+        return self._generation.vectors.scores(query_vector, rows), self._generation.bm25.scores(query, rows)
+
+    def rows_where(self, where: Where | None) -> NDArray[np.int64] | None:
+        """Rows whose documents match a filter, ascending; None for no filter. Raises UsageError."""
+        if where is None:
+            return None
+        where = as_filter(where)
+        firsts = self._generation.firsts
+        spans = [
+            np.arange(firsts[position], firsts[position + 1], dtype=np.int64)
+            for position, row in enumerate(self._generation.table)
+            if matches(row, where)
+        ]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+
+    def hits(self, ranking: Iterable[Scored]) -> list[Hit]:
+        """Rows and scores, best first, as hits."""
+        return [
+            Hit(passage=self._generation.passage(scored.row), score=scored.score, rank=rank)
+            for rank, scored in enumerate(ranking, start=1)
+        ]

@@ -1,0 +1,148 @@
+"""One file of a corpus → its documents, read in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rag_ft.indexing.formats import READERS, Unreadable
+from rag_ft.indexing.parsing.input import LineBatch, batches_of_lines, open_ordinary, pieces_of
+from rag_ft.indexing.parsing.wire import Request
+from rag_ft.indexing.parsing.worker import Read, Worker, WorkerFailed
+from rag_ft.indexing.sources.events import (
+    CorpusEvent,
+    CorpusFailure,
+    ReadDocument,
+    corpus_failure,
+    printable,
+    skipped_file,
+)
+from rag_ft.schema import Document
+
+LINES = ".jsonl"
+JSON = ".json"
+READABLE = (LINES, JSON, *READERS)
+"""Suffixes of the files that are read, in lower case."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a corpus, not read yet."""
+
+    path: Path
+    name: str
+    """Path relative to the corpus folder, with forward slashes; for a single file its own name."""
+    required: bool
+    """True if it is a failure, rather than a skipped file, when it holds no documents."""
+
+    def events(self, worker: Worker) -> Iterator[CorpusEvent]:
+        """Read the file: its documents, and what cannot be read of it."""
+        suffix = self.path.suffix.lower()
+        try:
+            if printable(self.path) != str(self.path) and suffix in READABLE:
+                raise Unreadable("has a name that is not UTF-8: rename it")
+            if suffix == LINES:
+                yield from self._lines(worker)
+            elif suffix in READABLE:
+                yield from self._whole(worker)
+            elif self.required:
+                yield self._failure(f"is of a kind that is not read here: give {', '.join([*READERS, LINES])}")
+            else:
+                yield skipped_file(self.path, f"files ending in {suffix or 'nothing'} are not read")
+        except Unreadable as error:
+            yield self._failure(str(error))
+        except OSError as error:
+            yield self._failure(f"cannot be opened ({error.strerror or error})")
+
+    def _failure(self, reason: str, *, part: str = "", document: str | None = None) -> CorpusFailure:
+        """Describe a failure of the file, or of a part whose name follows the path."""
+        return corpus_failure(f"{self.path}{part}", reason, self.name, document)
+
+    def _read_document(self, document: Document) -> ReadDocument:
+        return ReadDocument(document, self.name, self.path)
+
+    def _whole(self, worker: Worker) -> Iterator[CorpusEvent]:
+        """Read the one document of the file, or those of a file in SQuAD's format."""
+        squad = self.path.suffix.lower() == JSON
+        request = Request(kind="squad" if squad else "file", name=self.path.name, source=str(self.path))
+        with open_ordinary(self.path, worker.limits.file_bytes) as (file, size):
+            for reply, text, headings in worker.read(request, partial(pieces_of, file), size):
+                if reply.kind == "not_squad":
+                    reason = "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text per line"
+                    yield self._failure(reason) if self.required else skipped_file(self.path, reason)
+                elif reply.kind != "document":
+                    part = f", {reply.id}" if reply.id else ""
+                    yield self._failure(reply.reason, part=part, document=reply.id)
+                else:
+                    yield self._read_document(
+                        Document(
+                            id=(reply.id if squad else None) or self.name,
+                            text=text,
+                            title=reply.title.strip() or ("" if squad else self.path.stem),
+                            source=str(self.path),
+                            metadata=reply.metadata,
+                            headings=headings,
+                            page_starts=reply.page_starts,
+                        )
+                    )
+
+    def _lines(self, worker: Worker) -> Iterator[CorpusEvent]:
+        """Read the documents of a .jsonl file, a batch of lines at a time."""
+        limits = worker.limits
+        any_document, empty = False, True
+        with open_ordinary(self.path, None) as (file, _):
+            for batch in batches_of_lines(file, limits.line_bytes, limits.seconds):
+                empty = False
+                if not batch.content:
+                    reason = f"is longer than the {limits.line_bytes / 1e6:,.0f} MB that a line may have"
+                    yield self._failure(reason, part=f":{batch.numbers[0]}")
+                    continue
+                unread = [batch]
+                while unread:
+                    batch = unread.pop(0)
+                    request = Request(
+                        kind="lines",
+                        name=self.name,
+                        source=str(self.path),
+                        numbers=batch.numbers,
+                        documents_before=any_document,
+                    )
+                    answered, holds_questions = 0, False
+                    try:
+                        for read in worker.read(request, partial(iter, batch.content), batch.size):
+                            if answered == len(batch.numbers):
+                                raise WorkerFailed("gives more documents than it has lines")
+                            line = batch.numbers[answered]
+                            answered += 1
+                            if read.reply.kind == "questions":
+                                holds_questions = True
+                            else:
+                                any_document |= read.reply.kind == "document"
+                                yield self._line(read, line)
+                    except WorkerFailed as error:
+                        rest = LineBatch(batch.numbers[answered:], batch.content[answered:])
+                        if len(rest.numbers) == 1:
+                            yield self._failure(str(error), part=f":{rest.numbers[0]}")
+                        else:  # one of these lines is to blame: read each alone to find out which
+                            unread = rest.single_lines() + unread
+                    if holds_questions:
+                        yield skipped_file(self.path, "holds question records, not documents")
+                        return
+        if empty:
+            raise Unreadable("is empty")
+
+    def _line(self, read: Read, line: int) -> CorpusEvent:
+        reply = read.reply
+        if reply.kind != "document":
+            return self._failure(reply.reason, part=f":{line}", document=reply.id)
+        return self._read_document(
+            Document(
+                id=reply.id or f"{self.name}:{line}",
+                text=read.text,
+                title=reply.title,
+                source=reply.source,
+                metadata=reply.metadata,
+            )
+        )
