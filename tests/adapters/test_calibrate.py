@@ -176,6 +176,6 @@ def test_the_card_of_the_packaged_adapter_says_what_its_record_says():
     base = json.loads((packaged.path / "adapter_config.json").read_text())["base_model_name_or_path"]
     record = adapter_record(packaged)
     assert (packaged.path / "README.md").read_text() == model_card(record, base)
-    assert "as the lowest that recognises 65% of the unanswerable on 741 questions" in model_card(record, base)
+    assert "as the lowest that recognises 65% of the unanswerable ones" in model_card(record, base)
     record["threshold"]["chosen_on"]["margin"] = True
     assert "as the lowest that is sure to recognise 65% of the unanswerable" in model_card(record, base)
