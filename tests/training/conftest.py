@@ -20,5 +20,5 @@ def encoded(tiny, world):
     from rag_ft.training.data.examples import ExampleConfig, make_examples
 
     index, questions = world
-    made = make_examples(questions, index, ExampleConfig())
-    return encode(made.examples, PromptBuilder(tiny.tokenizer, shots=False), TokenBudget(1024, 96))
+    example_set = make_examples(questions, index, ExampleConfig())
+    return encode(example_set.examples, PromptBuilder(tiny.tokenizer, shots=False), TokenBudget(1024, 96))

@@ -4,17 +4,18 @@ import pytest
 
 from rag_ft.errors import TrainingError, UsageError
 from rag_ft.training.curve import curve_sizes, train_curve
-from rag_ft.training.lora import LoraSettings
+from rag_ft.training.lora import AdapterConfig
 from rag_ft.training.steps.config import TrainConfig
 
-SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
+SMALL = {"lora": AdapterConfig(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
 
 
 @pytest.fixture(scope="module")
 def made(world, tiny_llama_dir, tmp_path_factory):
     index, questions = world
-    folder, said = tmp_path_factory.mktemp("curve"), []
-    return train_curve(questions, index, folder, halvings=2, reader=str(tiny_llama_dir), say=said.append, **SMALL), said
+    folder, lines = tmp_path_factory.mktemp("curve"), []
+    reader = str(tiny_llama_dir)
+    return train_curve(questions, index, folder, halvings=2, reader=reader, say=lines.append, **SMALL), lines
 
 
 def _records(folder):
@@ -32,17 +33,17 @@ def test_sizes_are_halves_of_halves_from_the_smallest_to_all():
 
 
 def test_every_size_is_a_finished_adapter_measured_on_the_same_held_out_records(made):
-    curve, said = made
+    curve, lines = made
     sizes = [point.records for point in curve.points]
     assert sizes == [5, 10, 21] and [point.path.name for point in curve.points] == ["5", "10", "21"]
     data = [_records(point.path) for point in curve.points]
-    assert [one["train_questions"] for one in data] == sizes
+    assert [record["train_questions"] for record in data] == sizes
     assert data[0]["held_out"] == data[1]["held_out"] == data[2]["held_out"]
-    documents = [set(one["documents"]) for one in data]
+    documents = [set(record["documents"]) for record in data]
     assert documents[0] <= documents[1] <= documents[2]  # parts of each other
     assert len({point.score.questions for point in curve.points}) == 1
-    assert sum("held-out questions with" in line and line.startswith("untuned") for line in said) == 1
-    assert said[-1].startswith("curve               21 records: F1 ")
+    assert sum("held-out questions with" in line and line.startswith("untuned") for line in lines) == 1
+    assert lines[-1].startswith("curve               21 records: F1 ")
 
 
 def test_the_adapter_of_all_records_is_where_a_training_without_a_curve_leaves_it(made):
@@ -76,7 +77,7 @@ def test_an_evaluation_asks_every_adapter_of_the_folder(made, world, tiny_llama_
         assert arm.reader.threshold == (point.score.threshold if point.score.weighed else None)
 
 
-def test_a_curve_goes_on_where_it_stopped(made, world, tiny_llama_dir, monkeypatch):
+def test_an_interrupted_curve_resumes(made, world, tiny_llama_dir, monkeypatch):
     from rag_ft.training import curve as tuning_curve
 
     curve, _ = made

@@ -24,8 +24,8 @@ def test_a_file_where_a_run_would_remove_a_folder_is_found(tmp_path, theirs):
     path = tmp_path / theirs
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    found = foreign_in_run(tmp_path)
-    assert found is not None and path.is_relative_to(found)
+    foreign = foreign_in_run(tmp_path)
+    assert foreign is not None and path.is_relative_to(foreign)
     newest_checkpoint(tmp_path)
     assert path.read_text() == "mine"
 
@@ -93,7 +93,7 @@ def test_the_end_counts_with_the_adapters_of_the_last_step_only(tmp_path):
 )
 def test_a_run_is_over_at_its_last_step_or_when_its_patience_is(tmp_path, step, max_steps, patience, over):
     (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 20}))
-    history = [{"step": number, "eval_loss": loss} for number, loss in ((2, 1.0), (4, 1.5), (6, 1.2))]
+    history = [{"step": step, "eval_loss": loss} for step, loss in ((2, 1.0), (4, 1.5), (6, 1.2))]
     assert without_gain(history) == 2
     assert is_over(tmp_path, history, max_steps, patience) == over
 

@@ -15,13 +15,13 @@ from rag_ft.questions.split import Split
 from rag_ft.schema import Question
 from rag_ft.training.data.examples import ExampleConfig
 from rag_ft.training.folder import clear_checkpoints
-from rag_ft.training.lora import LoraSettings
+from rag_ft.training.lora import AdapterConfig
 from rag_ft.training.run import train_reader
 from rag_ft.training.saving import save_adapter
 from rag_ft.training.steps import setup
 from rag_ft.training.steps.config import TrainConfig
 
-SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
+SMALL = {"lora": AdapterConfig(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
 
 
 @pytest.fixture
@@ -120,13 +120,13 @@ def test_a_second_run_into_a_finished_one_replaces_it(adapter, world, tiny_llama
     assert json.loads((adapter / "rag_ft.json").read_text())["training"]["learning_rate"] == 1e-2
 
 
-@pytest.mark.parametrize(("name", "said"), [("tensorbord", "is no experiment tracker"), ("wandb", "is not installed")])
-def test_a_tracker_that_is_not_there_is_told_before_the_model_is_loaded(tmp_path, world, name, said):
+@pytest.mark.parametrize(("name", "lines"), [("tensorbord", "is no experiment tracker"), ("wandb", "is not installed")])
+def test_a_tracker_that_is_not_there_is_told_before_the_model_is_loaded(tmp_path, world, name, lines):
     if name in get_available_reporting_integrations():
         pytest.skip(f"{name} is installed here")
     index, questions = world
     training = TrainConfig(bits=32, max_steps=2, evaluations=1, report_to=name)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=lines):
         train_reader(questions, index, tmp_path, reader="no-such-model", training=training)
 
 
@@ -167,7 +167,7 @@ def test_a_simulated_full_disk_at_the_adapter_is_one_sentence(tmp_path, tiny_lla
         train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
 
 
-@pytest.mark.parametrize("shape", [LoraSettings(rank=4), LoraSettings(rank=4, dora=True, rslora=True, dropout=0.1)])
+@pytest.mark.parametrize("shape", [AdapterConfig(rank=4), AdapterConfig(rank=4, dora=True, rslora=True, dropout=0.1)])
 def test_a_base_in_16_bits_stays_in_16_bits_from_training_to_answers(
     tmp_path, world, tiny_llama_dir, monkeypatch, shape
 ):
@@ -181,18 +181,20 @@ def test_a_base_in_16_bits_stays_in_16_bits_from_training_to_answers(
     prepare = setup.check_prepared
 
     def looked_at(adapted, checkpointing):
-        held.update({name: one.dtype for name, one in adapted.named_parameters() if "lora_" not in name})
+        held.update({name: parameter.dtype for name, parameter in adapted.named_parameters() if "lora_" not in name})
         prepare(adapted, checkpointing)
 
     monkeypatch.setattr(setup, "check_prepared", looked_at)
     index, questions = world
     training = TrainConfig(bits=16, max_steps=6, evaluations=2, learning_rate=5e-3)
-    made = train_reader(questions, index, tmp_path / "made", reader=str(tiny_llama_dir), lora=shape, training=training)
+    trained = train_reader(
+        questions, index, tmp_path / "made", reader=str(tiny_llama_dir), lora=shape, training=training
+    )
     assert {dtype for name, dtype in held.items() if "norm" in name} == {torch.float32}
     assert {dtype for name, dtype in held.items() if "_proj" in name} == {torch.bfloat16}
-    assert made.verdict.train_loss > 0
-    records = [json.loads(line) for line in (made.path / "training" / "metrics.jsonl").read_text().splitlines()]
-    held_out = [one["eval_loss"] for one in records if "eval_loss" in one]
+    assert trained.verdict.train_loss > 0
+    records = [json.loads(line) for line in (trained.path / "training" / "metrics.jsonl").read_text().splitlines()]
+    held_out = [record["eval_loss"] for record in records if "eval_loss" in record]
     assert held_out[-1] < held_out[0]
 
 
@@ -201,7 +203,7 @@ def test_peft_loads_the_adapter_as_it_is(adapter, tiny_llama_dir):
     from transformers import AutoModelForCausalLM
 
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama_dir), adapter)
-    assert any("lora_B" in name and one.abs().sum() > 0 for name, one in model.named_parameters())
+    assert any("lora_B" in name and parameter.abs().sum() > 0 for name, parameter in model.named_parameters())
 
 
 def test_the_adapter_names_what_it_was_made_from(adapter, tiny_llama_dir, world):
@@ -248,14 +250,14 @@ def test_checkpoints_of_another_run_are_not_gone_on_from(tmp_path, tiny_llama_di
             index,
             tmp_path,
             reader=str(tiny_llama_dir),
-            lora=LoraSettings(rank=8),
+            lora=AdapterConfig(rank=8),
             training=SMALL["training"],
         )
 
 
 def test_a_red_line_stops_the_run_before_anything_is_written(tmp_path, tiny_llama_dir, world):
     index, questions = world
-    never = [one for one in questions if not one.answerable]
+    never = [question for question in questions if not question.answerable]
     with pytest.raises(TrainingError, match="the run does not start: every target is null"):
         train_reader(never, index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
     assert not (tmp_path / "out").exists()
@@ -266,13 +268,15 @@ def test_one_record_and_foreign_documents_are_told(tmp_path, tiny_llama_dir, wor
     with pytest.raises(DatasetError, match="another document"):
         train_reader(questions[:1], index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
     moved = [
-        one.model_copy(
+        question.model_copy(
             update={
-                "evidence": tuple(e.model_copy(update={"document_id": "no-" + e.document_id}) for e in one.evidence)
+                "evidence": tuple(
+                    e.model_copy(update={"document_id": "no-" + e.document_id}) for e in question.evidence
+                )
             }
         )
-        for one in questions
-        if one.answerable
+        for question in questions
+        if question.answerable
     ]
     with pytest.raises(DatasetError, match="the index lacks the document of its evidence"):
         train_reader(moved, index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
@@ -285,7 +289,7 @@ def test_a_model_without_a_chat_template_can_be_tuned(tmp_path, tiny_llama_dir, 
     bare = tmp_path / "bare"
     shutil.copytree(tiny_llama_dir, bare)
     (bare / "chat_template.jinja").unlink(missing_ok=True)
-    made = train_reader(
+    trained = train_reader(
         questions,
         index,
         tmp_path / "out",
@@ -294,29 +298,29 @@ def test_a_model_without_a_chat_template_can_be_tuned(tmp_path, tiny_llama_dir, 
         compare=False,
         **SMALL,
     )
-    assert made.certificate.red == ()
-    assert (made.path / "adapter_model.safetensors").is_file()
+    assert trained.certificate.red == ()
+    assert (trained.path / "adapter_model.safetensors").is_file()
 
 
 def test_a_run_goes_on_from_an_adapter_and_keeps_its_shape(adapter, tmp_path, tiny_llama_dir, world):
     index, questions = world
-    said = []
-    made = train_reader(
+    lines = []
+    trained = train_reader(
         questions,
         index,
         tmp_path / "more",
         reader=str(tiny_llama_dir),
         start_from=adapter,
         training=SMALL["training"].model_copy(update={"max_steps": 1, "learning_rate": 1e-6}),
-        say=said.append,
+        say=lines.append,
     )
-    first, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, made.path))
+    first, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, trained.path))
     assert first.keys() == after.keys()
     for name, value in first.items():
         torch.testing.assert_close(after[name], value, rtol=0, atol=1e-3)
-    record = json.loads((made.path / "rag_ft.json").read_text())
+    record = json.loads((trained.path / "rag_ft.json").read_text())
     assert record["lora"]["rank"] == SMALL["lora"].rank and record["started_from"]["name"] == "made"
-    assert [line.split()[0] for line in said if "held-out questions with" in line] == ["untuned", "start", "tuned"]
+    assert [line.split()[0] for line in lines if "held-out questions with" in line] == ["untuned", "start", "tuned"]
     assert set(record["results"]) == {"untuned", "start", "tuned"}
 
 
@@ -327,7 +331,7 @@ def test_documents_learned_before_the_start_stay_in_the_record(adapter, tmp_path
     assert record["data"]["document_fingerprints"]
     record["data"]["document_fingerprints"] = ["0123456789abcdef"]
     (start / "rag_ft.json").write_text(json.dumps(record))
-    made = train_reader(
+    trained = train_reader(
         questions,
         index,
         tmp_path / "more",
@@ -336,26 +340,28 @@ def test_documents_learned_before_the_start_stay_in_the_record(adapter, tmp_path
         training=SMALL["training"].model_copy(update={"max_steps": 1}),
         compare=False,
     )
-    data = json.loads((made.path / "rag_ft.json").read_text())["data"]
-    own = {index.document_fingerprint(name)[:16] for name in data["documents"]}
-    assert set(data["document_fingerprints"]) == own | {"0123456789abcdef"}
+    data = json.loads((trained.path / "rag_ft.json").read_text())["data"]
+    fingerprints = {index.document_fingerprint(name)[:16] for name in data["documents"]}
+    assert set(data["document_fingerprints"]) == fingerprints | {"0123456789abcdef"}
 
 
 def test_another_shape_or_other_bits_than_the_adapters_are_refused(adapter, tmp_path, tiny_llama_dir, world):
     index, questions = world
     given = {"reader": str(tiny_llama_dir), "start_from": adapter}
-    with pytest.raises(UsageError, match="cannot be changed on the way"):
-        train_reader(questions, index, tmp_path / "out", lora=LoraSettings(rank=9), training=SMALL["training"], **given)
+    with pytest.raises(UsageError, match="a run that starts from it keeps them"):
+        train_reader(
+            questions, index, tmp_path / "out", lora=AdapterConfig(rank=9), training=SMALL["training"], **given
+        )
     with pytest.raises(UsageError, match=r"held in 32 bits .* give bits=32"):
         train_reader(questions, index, tmp_path / "out", training=TrainConfig(bits=4), **given)
     config = json.loads((adapter / "adapter_config.json").read_text())
-    for odd, said in (
-        ({"target_modules": ".*q_proj"}, "not one by one"),
-        ({"target_modules": None}, "not one by one"),
+    for odd, lines in (
+        ({"target_modules": ".*q_proj"}, "must be a list of module names"),
+        ({"target_modules": None}, "must be a list of module names"),
         ({"peft_type": "IA3"}, "of the kind IA3"),
     ):
         (adapter / "adapter_config.json").write_text(json.dumps({**config, **odd}))
-        with pytest.raises((UsageError, WeightsError), match=said):
+        with pytest.raises((UsageError, WeightsError), match=lines):
             train_reader(questions, index, tmp_path / "out", training=SMALL["training"], **given)
 
 
@@ -364,11 +370,11 @@ def test_an_adapter_of_another_base_is_refused_before_a_finished_run_is_touched(
 ):
     index, questions = world
     train_reader(questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, **SMALL)
-    before = sorted(one.name for one in (tmp_path / "out" / "training").iterdir())
+    before = sorted(path.name for path in (tmp_path / "out" / "training").iterdir())
     other = tmp_path / "other"
     shutil.copytree(tiny_llama_dir, other)
     weights = load_file(other / "model.safetensors")
-    save_file({name: one + 1e-3 for name, one in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    save_file({name: value + 1e-3 for name, value in weights.items()}, other / "model.safetensors", {"format": "pt"})
     with pytest.raises(WeightsError, match="and the base model here is other"):
         train_reader(
             questions,
@@ -378,42 +384,44 @@ def test_an_adapter_of_another_base_is_refused_before_a_finished_run_is_touched(
             start_from=adapter,
             training=SMALL["training"].model_copy(update={"learning_rate": 1e-4}),
         )
-    assert sorted(one.name for one in (tmp_path / "out" / "training").iterdir()) == before
+    assert sorted(path.name for path in (tmp_path / "out" / "training").iterdir()) == before
 
 
 def test_without_unanswerable_questions_held_out_no_threshold_is_written(tmp_path, tiny_llama_dir, world):
     """Such a threshold would be 0: an adapter that answers always, whatever it was trained to say."""
     index, questions = world
-    said = []
-    some = [one for one in questions if one.answerable]
-    made = train_reader(some, index, tmp_path, reader=str(tiny_llama_dir), compare=False, say=said.append, **SMALL)
-    assert made.tuned.null_recognised is None
+    lines = []
+    some = [question for question in questions if question.answerable]
+    trained = train_reader(some, index, tmp_path, reader=str(tiny_llama_dir), compare=False, say=lines.append, **SMALL)
+    assert trained.tuned.null_recognised is None
     assert "threshold" not in json.loads((tmp_path / "rag_ft.json").read_text())
-    assert any(line.startswith("threshold") and "none is chosen" in line for line in said)
-    assert any("no held-out question is unanswerable" in line for line in said)
+    assert any(line.startswith("threshold") and "not chosen" in line for line in lines)
+    assert any("no held-out question is unanswerable" in line for line in lines)
 
 
 def test_records_that_give_no_example_are_not_counted_and_not_asked(tmp_path, tiny_llama_dir, world):
     index, questions = world
     lost = [
-        one.model_copy(
+        question.model_copy(
             update={
-                "id": f"lost-{one.id}",
-                "question": f"{one.question} Really?",
-                "evidence": tuple(e.model_copy(update={"document_id": "no-" + e.document_id}) for e in one.evidence),
+                "id": f"lost-{question.id}",
+                "question": f"{question.question} Really?",
+                "evidence": tuple(
+                    e.model_copy(update={"document_id": "no-" + e.document_id}) for e in question.evidence
+                ),
             }
         )
-        for one in questions
-        if one.answerable
+        for question in questions
+        if question.answerable
     ]
     given = {"reader": str(tiny_llama_dir), "compare": False, **SMALL}
     some = Split((*questions[3:], *lost[:4]), (*questions[:3], *lost[4:6]))
-    made = train_reader(questions, index, tmp_path, split=some, **given)
-    seen = made.certificate
+    trained = train_reader(questions, index, tmp_path, split=some, **given)
+    seen = trained.certificate
     assert seen.questions + seen.held_out_questions == len(questions)
     assert seen.documents + seen.held_out_documents == 8
     assert seen.dropped == {"the index lacks the document of its evidence": 6}
-    assert made.tuned.questions == seen.held_out_questions
+    assert trained.tuned.questions == seen.held_out_questions
     assert any("20% of the records" in note for note in seen.amber)
     most = Split((*questions[:6], *lost[:12]), tuple(questions[9:12]))
     with pytest.raises(TrainingError, match="57% of the records give nothing to train on"):
@@ -429,12 +437,12 @@ def test_a_damaged_record_of_a_run_beside_its_checkpoints_is_told(tmp_path, tiny
         train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
 
 
-@pytest.mark.parametrize("place", ["file", "file/below"])
-def test_an_output_that_can_be_no_folder_is_told_before_the_model_is_loaded(tmp_path, world, place):
+@pytest.mark.parametrize("below", ["file", "file/below"])
+def test_an_output_that_can_be_no_folder_is_told_before_the_model_is_loaded(tmp_path, world, below):
     index, questions = world
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"file is a file"):
-        train_reader(questions, index, tmp_path / place, reader="no such model", **SMALL)
+        train_reader(questions, index, tmp_path / below, reader="no such model", **SMALL)
 
 
 def test_an_adapter_of_another_prompt_is_not_gone_on_from(adapter, tmp_path, tiny_llama_dir, world, monkeypatch):
@@ -469,14 +477,14 @@ def test_a_context_longer_than_the_window_names_the_record(tmp_path, tiny_llama_
     config = json.loads((small / "config.json").read_text())
     (small / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 256}))
     text = "The lamp of the far tower is green. " + "It is lit at dusk by a keeper and again at midnight, " * 20
-    documents = [Document(id=f"d{number}", text=text + str(number), title="T") for number in range(2)]
+    documents = [Document(id=f"d{i}", text=text + str(i), title="T") for i in range(2)]
     index = Index.build(
         documents, tmp_path / "long", embedder=HashingEmbedder(), chunking=ChunkingConfig(max_tokens=256)
     )
-    evidence = [Evidence(document_id=one.id, start=29, end=34, quote="green") for one in documents]
+    evidence = [Evidence(document_id=document.id, start=29, end=34, quote="green") for document in documents]
     questions = [
-        Question(id=f"q{number}", question="Which colour?", answers=("green",), evidence=(one,))
-        for number, one in enumerate(evidence)
+        Question(id=f"q{i}", question="Which colour?", answers=("green",), evidence=(piece,))
+        for i, piece in enumerate(evidence)
     ]
     with pytest.raises(DatasetError, match=r"record q\d"):
         train_reader(questions, index, tmp_path / "out", reader=str(small), **SMALL)
@@ -490,17 +498,17 @@ def test_a_model_that_takes_no_trees_trains_on_separate_sequences_and_says_so(
 
     monkeypatch.setattr(tree_attention, "takes_trees", lambda model: False)
     index, questions = world
-    said = []
-    made = train_reader(
-        questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, say=said.append, **SMALL
+    lines = []
+    trained = train_reader(
+        questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, say=lines.append, **SMALL
     )
-    assert any(line.startswith("sequences       one for each example") for line in said)
-    assert (made.path / "adapter_model.safetensors").is_file()
+    assert any(line.startswith("sequences       one for each example") for line in lines)
+    assert (trained.path / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(("last", "kept"), [(0.6, "last"), (0.4, "best"), (0.2, "best")])
 def test_the_adapter_that_answers_better_is_kept_and_the_first_of_equal_ones(tmp_path, monkeypatch, last, kept):
-    """Whatever the losses said: here the two adapters are folders, and their scores are given."""
+    """Whatever the losses lines: here the two adapters are folders, and their scores are given."""
     from types import SimpleNamespace
 
     from rag_ft.training import run as tuning
@@ -519,7 +527,10 @@ def test_the_adapter_that_answers_better_is_kept_and_the_first_of_equal_ones(tmp
 
     monkeypatch.setattr(tuning, "score_reader", score)
     run = SimpleNamespace(
-        work=tmp_path, reader_of=lambda model: None, ready=SimpleNamespace(held_out_questions=()), index=None
+        work=tmp_path,
+        reader_of=lambda model: None,
+        checked=SimpleNamespace(ready=SimpleNamespace(held_out_questions=())),
+        index=None,
     )
-    found, result = tuning._Run.better(run, None)
-    assert (found, result.worth, loaded[-1]) == (kept, pytest.approx(max(0.4, last)), kept)
+    chosen, result = tuning._Run.better(run, None)
+    assert (chosen, result.worth, loaded[-1]) == (kept, pytest.approx(max(0.4, last)), kept)
