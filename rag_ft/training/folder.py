@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 
 from rag_ft.files import foreign_file, is_plain_file, is_real_folder, remove_tree, write_atomic
 from rag_ft.models.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from rag_ft.training.saving import KEPT_STEP, TOKENIZER_FILES, step_of
+from rag_ft.training.saving import KEPT_STEP, TOKENIZER_FILES, read_object, step_of
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +57,7 @@ _IDENTITY = frozenset({"examples", "prompt", "base", "lora", "training"})
 
 def is_run(folder: Path) -> bool:
     """Whether a folder holds the record of a run."""
-    path = folder / RUN_RECORD
-    if not is_plain_file(path):
-        return False
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and record.keys() >= _IDENTITY
+    return read_object(folder / RUN_RECORD).keys() >= _IDENTITY
 
 
 def foreign_in_run(folder: Path) -> Path | None:

@@ -148,8 +148,9 @@ def check_run(output: Path, training: TrainConfig, start: StartAdapter | None) -
 
 
 def check_output_folder(output: Path) -> None:
-    """Raise UsageError if a run would remove or replace a file that no run wrote, TrainingError if the record of the
-    run in this folder is damaged.
+    """Raise UsageError if a run would remove or replace a file that no run wrote.
+
+    Raises TrainingError if the folder holds a run's record that is damaged.
     """
     existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():

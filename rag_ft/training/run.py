@@ -115,7 +115,7 @@ def train_reader(
     run fails, DatasetError, UsageError, WeightsError.
     """
     output = Path(output)
-    say = say or _silent
+    say = say or (lambda line: None)
     start = None if start_from is None else read_start(start_from)
     config = RunConfig(reader, start, examples or ExampleConfig(), lora, training or TrainConfig(), max_answer_tokens)
     checked = preflight(questions, index, output, config, split=split, say=say)
@@ -138,10 +138,6 @@ def train_reader(
     return TrainedAdapter(
         output, checked.ready.certificate, checked.plan, verdict, run.scores.get("untuned"), run.scores["tuned"]
     )
-
-
-def _silent(_line: str) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -176,8 +172,9 @@ class _Run:
         return Reader(tuned, mode=mode, reading=self.config.examples.reading, shots=False, passage_cache_mb=0)
 
     def claim_folder(self) -> None:
-        """Make the run's folder and write its record. Raises TrainingError for an unfinished run of other settings, or
-        too little disk space.
+        """Make the run's folder and write its record.
+
+        Raises TrainingError if the folder holds an unfinished run of other settings, or the disk has too little space.
         """
         with full_disk_as(TrainingError, self.output, "nothing was trained yet"):
             if setup.main_process():

@@ -93,13 +93,18 @@ def write_record(folder: Path, record: Mapping[str, Any], card: str | None = Non
 
 def is_record(path: Path) -> bool:
     """Whether a file is an adapter's record written by this program."""
+    return bool({"prompt_fingerprint", EXPORTED} & read_object(path).keys())
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty for a link, a damaged file, other JSON, or none."""
     if not is_plain_file(path):
-        return False
+        return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and bool({"prompt_fingerprint", EXPORTED} & record.keys())
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def foreign_in_adapter(folder: Path) -> Path | None:

@@ -194,10 +194,10 @@ _MAX_LOG_ODDS = 30.0
 
 
 def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale:
-    """The scale that makes the outcomes likeliest; the plain one for fewer than `FEWEST` answers, or if all are right,
-    or all wrong.
+    """The scale under which the outcomes are likeliest.
 
-    Fitted to Platt's targets, which keep the scale finite if every answer above some confidence is right.
+    Fitted to Platt's targets, which keep it finite if every answer above some confidence is right. The plain scale for
+    fewer than `FEWEST` answers, or if all of them are right, or all wrong.
     """
     import numpy as np
     from scipy.optimize import minimize

@@ -1,10 +1,12 @@
 import json
 import os
+import shutil
 
 import pytest
 
 from rag_ft.training.folder import (
     checkpoints_of,
+    clear_checkpoints,
     clear_run,
     foreign_in_run,
     is_over,
@@ -102,3 +104,16 @@ def test_names_that_only_look_like_checkpoints_are_none(tmp_path):
     for name in ("checkpoint-12", "checkpoint-3", "checkpoint-x", "checkpoint-3-copy", "my-checkpoint-4"):
         os.makedirs(tmp_path / "checkpoints" / name)
     assert [path.name for path in checkpoints_of(tmp_path)] == ["checkpoint-3", "checkpoint-12"]
+
+
+def test_what_a_tracker_has_written_outlives_the_checkpoints(tmp_path):
+    kept = tmp_path / "checkpoints"
+    for name in ("checkpoint-3/optimizer.pt", "checkpoint-4/notes.txt", "runs/file"):
+        (kept / name).parent.mkdir(parents=True)
+        (kept / name).write_text("x")
+    clear_checkpoints(tmp_path)
+    assert sorted(path.name for path in kept.iterdir()) == ["checkpoint-4", "runs"]
+    shutil.rmtree(kept / "runs")
+    shutil.rmtree(kept / "checkpoint-4")
+    clear_checkpoints(tmp_path)
+    assert not kept.exists()

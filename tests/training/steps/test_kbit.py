@@ -5,9 +5,7 @@ from rag_ft.errors import TrainingError
 from rag_ft.models.loading import unpack_nf4
 from rag_ft.training.lora import AdapterConfig, model_plan
 from rag_ft.training.prepare import plan_lines
-from rag_ft.training.steps import (
-    setup,  # NEW
-)
+from rag_ft.training.steps import setup
 from rag_ft.training.steps.config import TrainConfig
 from rag_ft.training.steps.kbit import check_gradients, check_prepared
 from rag_ft.training.steps.setup import adapt, load_base

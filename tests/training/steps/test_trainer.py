@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_told(tmp_path, 
     (tmp_path / CHECKPOINTS / "checkpoint-old").mkdir()  # somebody's copy is none of ours
     damage(tmp_path / CHECKPOINTS / "checkpoint-3")
     assert newest_checkpoint(tmp_path) is None
-    assert "there is none before it: starting from the beginning" in caplog.text
+    assert "there is no earlier one: starting from the beginning" in caplog.text
 
 
 def _overflow(steps, half):
