@@ -36,6 +36,7 @@ class RunConfig:
     """What decides the adapter of a run, besides its question records and its index."""
 
     reader: str
+    """The base model: `default`, a folder, or a hub id."""
     start: StartAdapter | None
     """The adapter to continue; None trains a new one."""
     examples: ExampleConfig
@@ -43,6 +44,7 @@ class RunConfig:
     """Shape of the adapter; None is the default shape, or that of `start`."""
     training: TrainConfig
     max_answer_tokens: int = MAX_ANSWER_TOKENS
+    """Maximum tokens of a completion."""
 
 
 @dataclass(frozen=True)
