@@ -130,7 +130,7 @@ def preflight(
     for line in plan_lines(plan, training, loaded):
         say(line)
     if start is not None:
-        say(f"starts from      {start.weights.path}")
+        say(f"starts from     {start.weights.path}")
     ready = prepare(
         questions, index, loaded, config.examples, training, split=split, max_answer_tokens=config.max_answer_tokens
     )
