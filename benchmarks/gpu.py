@@ -20,7 +20,7 @@ from rag_ft.answering.reader import Reader
 from rag_ft.environment import handbook_path, handbook_questions_path
 from rag_ft.indexing.index import Index
 from rag_ft.questions.records import read_questions
-from rag_ft.training.lora import LoraSettings
+from rag_ft.training.lora import AdapterConfig
 from rag_ft.training.scoring import retrieved_requests
 from rag_ft.training.steps.probe import tokens_per_second
 
@@ -59,7 +59,7 @@ def training() -> list[dict]:
         for tokens in (1280, 5120):
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-            speed = tokens_per_second("default", LoraSettings(), tokens, 4.0, bits=bits)
+            speed = tokens_per_second("default", AdapterConfig(), tokens, 4.0, bits=bits)
             peak = torch.cuda.max_memory_allocated() / 1e6
             rows.append({"bits": bits, "tokens": tokens, "tokens_per_second": speed, "peak_mb": peak})
             print(json.dumps(rows[-1]), flush=True)

@@ -86,7 +86,7 @@ def calibrate(folder: Path, adapter: Path, index: Path, most: int | None = None)
 def main() -> None:
     from rag_ft.questions.split import Split
     from rag_ft.training.data.examples import ExampleConfig
-    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.lora import AdapterConfig
     from rag_ft.training.run import train_reader
     from rag_ft.training.steps.config import TrainConfig
 
@@ -137,7 +137,7 @@ def main() -> None:
         split=Split(tuple(train), tuple(chooser.sample(held_out, 200))),
         examples=ExampleConfig(negatives=given.negatives, unanswerable_repeats=given.repeats),
         compare=False,
-        lora=LoraSettings(rank=given.rank),
+        lora=AdapterConfig(rank=given.rank),
         start_from=given.start_from,
         # The packaged weights are 4-bit values already: quantising them once more would only add an error.
         training=TrainConfig(

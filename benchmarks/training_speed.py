@@ -59,10 +59,10 @@ class Clock:
 def ours(squad: Path, folder: Path) -> dict:
     from rag_ft.answering.prompt import PromptBuilder, TokenBudget
     from rag_ft.training.data.collator import encode, pack
-    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.lora import AdapterConfig
     from rag_ft.training.steps.config import TrainConfig
     from rag_ft.training.steps.setup import adapt, load_base
-    from rag_ft.training.steps.trainer import run
+    from rag_ft.training.steps.trainer import train_rows
 
     config = TrainConfig(bits=32, max_steps=OUR_STEPS)
     loaded = load_base("default", config)
@@ -72,8 +72,8 @@ def ours(squad: Path, folder: Path) -> dict:
     examples = sum(len(row.records) for row in rows) / len(rows)
     tokens = sum(len(row.input_ids) for row in rows) / len(rows)
     clock = Clock()
-    model = adapt(loaded, LoraSettings(), config)
-    run(model, loaded.tokenizer, rows, [], config, folder / "out", callbacks=[clock.callback])
+    model = adapt(loaded, AdapterConfig(), config)
+    train_rows(model, loaded.tokenizer, rows, [], config, folder / "out", callbacks=[clock.callback])
     frozen = sum(one.numel() for name, one in model.named_parameters() if "proj.base_layer" in name)
     return {
         "examples_per_second": examples / clock.per_step(),
@@ -89,7 +89,7 @@ def stock(squad: Path, folder: Path) -> dict:
     from datasets import Dataset
     from rag_ft.answering.prompt import PromptBuilder, TokenBudget
     from rag_ft.models.compute import autocast
-    from rag_ft.training.data.collator import IGNORE_INDEX, context_of, encode, pack
+    from rag_ft.training.data.collator import IGNORE_INDEX, encode, pack, sequence_of
     from rag_ft.training.steps.config import TrainConfig
     from rag_ft.training.steps.setup import load_base
 
@@ -98,7 +98,7 @@ def stock(squad: Path, folder: Path) -> dict:
     records = []
     for row in pack(encoded, 1280, 0)[:OUR_STEPS]:
         for place in range(len(row.records)):
-            _, tokens, labels = context_of(row, place)
+            _, tokens, labels = sequence_of(row, place)
             cut = next(number for number, label in enumerate(labels) if label != IGNORE_INDEX)
             decode = loaded.tokenizer.decode
             records.append({"prompt": decode(tokens[:cut]), "completion": decode(tokens[cut:-1])})

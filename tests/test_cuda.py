@@ -136,7 +136,7 @@ def test_a_tree_of_questions_has_the_loss_and_gradients_of_their_own_sequences(i
     from accelerate.utils import send_to_device
 
     from rag_ft.training.data.collator import Collator
-    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.lora import AdapterConfig
     from rag_ft.training.steps.config import TrainConfig
     from rag_ft.training.steps.setup import adapt, load_base
     from rag_ft.training.steps.trainer import labelled_loss
@@ -146,7 +146,7 @@ def test_a_tree_of_questions_has_the_loss_and_gradients_of_their_own_sequences(i
     loaded = load_base("default", config)
     assert takes_trees(loaded.model)
     row = _rows(loaded, index, config)[0]
-    model = adapt(loaded, LoraSettings(rank=4), config)
+    model = adapt(loaded, AdapterConfig(rank=4), config)
     with torch.no_grad():
         for name, one in model.named_parameters():
             if "lora_B" in name:
@@ -176,21 +176,21 @@ def test_a_tree_of_questions_has_the_loss_and_gradients_of_their_own_sequences(i
 @pytest.mark.parametrize("bits", [4, 32])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_peak_of_memory_is_about_what_the_plan_says(tmp_path, index, bits, checkpointing):
-    from rag_ft.training.lora import LoraSettings, model_plan
+    from rag_ft.training.lora import AdapterConfig, model_plan
     from rag_ft.training.steps.config import TrainConfig
     from rag_ft.training.steps.setup import adapt, load_base
-    from rag_ft.training.steps.trainer import run
+    from rag_ft.training.steps.trainer import train_rows
 
     config = TrainConfig(bits=bits, max_steps=4, row_tokens=5120, checkpointing=checkpointing)
     loaded = load_base("default", config)
-    plan = model_plan(loaded.model, LoraSettings())
-    model = adapt(loaded, LoraSettings(), config)
+    plan = model_plan(loaded.model, AdapterConfig())
+    model = adapt(loaded, AdapterConfig(), config)
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     rows = _rows(loaded, index, config)
-    run(model, loaded.tokenizer, rows, [], config, tmp_path)
+    train_rows(model, loaded.tokenizer, rows, [], config, tmp_path)
     used = torch.cuda.max_memory_allocated() - before
     tokens = max(len(row.input_ids) for row in rows)
     labelled = max(sum(one >= 0 for one in row.labels) for row in rows)

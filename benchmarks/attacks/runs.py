@@ -339,7 +339,7 @@ def targets(scratch: Path) -> list[Target]:
     from rag_ft.indexing.index import Index
     from rag_ft.questions.records import write_questions
     from rag_ft.training.curve import train_curve
-    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.lora import AdapterConfig
     from rag_ft.training.run import train_reader
     from rag_ft.training.steps.config import TrainConfig
 
@@ -361,7 +361,7 @@ def targets(scratch: Path) -> list[Target]:
     steps = TrainConfig(
         bits=32, epochs=9, max_steps=8, learning_rate=5e-3, row_tokens=500, evaluations=4, checkpoint_minutes=1e-9
     )
-    given: dict[str, Any] = {"reader": base, "lora": LoraSettings(rank=4, dropout=0.1)}
+    given: dict[str, Any] = {"reader": base, "lora": AdapterConfig(rank=4, dropout=0.1)}
 
     def train(folder: Path) -> None:
         train_reader(questions, world(), folder / "out", training=steps, **given)

@@ -14,7 +14,7 @@ from rag_ft.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
     from rag_ft.training.curve import TrainedCurve
-    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.lora import AdapterConfig
     from rag_ft.training.run import TrainedAdapter
 
 Rank: TypeAlias = Annotated[int, typer.Option(help="Rank of the adapter; usually 8 to 64.")]
@@ -106,7 +106,7 @@ def train(
     from rag_ft.indexing.index import Index
     from rag_ft.training.curve import train_curve
     from rag_ft.training.data.examples import ExampleConfig
-    from rag_ft.training.prepare import preflight
+    from rag_ft.training.prepare import RunConfig, preflight
     from rag_ft.training.run import train_reader
     from rag_ft.training.start import read_start
     from rag_ft.training.steps.config import TrainConfig
@@ -143,11 +143,7 @@ def train(
             questions,
             found,
             output,
-            reader=reader,
-            start=start,
-            examples=examples,
-            lora=lora,
-            training=training,
+            RunConfig(reader, start, examples, lora, training),
             say=lambda line: console.print(line),
         )
         # One of each row first, for variety; then the second ones, and so on.
@@ -311,11 +307,11 @@ def fetch_data(
     return 0
 
 
-def _lora(rank: int, alpha: float | None, targets: str, **more: Any) -> LoraSettings:
-    from rag_ft.training.lora import LoraSettings
+def _lora(rank: int, alpha: float | None, targets: str, **more: Any) -> AdapterConfig:
+    from rag_ft.training.lora import AdapterConfig
 
     names = tuple(name.strip() for name in targets.split(",") if name.strip())
-    return _checked(LoraSettings, rank=rank, alpha=alpha, target_modules=names, **more)  # type: ignore[no-any-return]
+    return _checked(AdapterConfig, rank=rank, alpha=alpha, target_modules=names, **more)  # type: ignore[no-any-return]
 
 
 def _checked(kind: Any, **values: Any) -> Any:
@@ -334,9 +330,9 @@ def _print_mask(row: Any, place: int, tokenizer: Any, console: Any) -> None:
     """One of a row's examples: prompt grey, completion coloured, a dot between tokens."""
     from rich.text import Text
 
-    from rag_ft.training.data.collator import IGNORE_INDEX, context_of
+    from rag_ft.training.data.collator import IGNORE_INDEX, sequence_of
 
-    record, tokens, labels = context_of(row, place)
+    record, tokens, labels = sequence_of(row, place)
     text = Text(f"\n{record}\n", style="bold")
     learned = False
     for token, label in zip(tokens, labels, strict=True):

@@ -1,85 +1,60 @@
-"""The model card of an adapter."""
+"""The model card of an adapter: a Jinja template filled from the adapter's record."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
+_TEMPLATE = Path(__file__).with_name("adapter_card.md.jinja")
+
+_MEMBER_SETTINGS = ("epochs", "learning_rate", "row_tokens", "rows_per_step", "bits", "seed")
+"""Settings in which the members of an average may differ, as its card lists them."""
 
 
 def model_card(record: Mapping[str, Any], base_name: str) -> str:
     """The README of an adapter folder, with the front matter that model hubs read."""
-    lora, training, data = record["lora"], record["training"], record["data"]
-    certificate, verdict, averaged = record["certificate"], record["verdict"], record.get("averaged", ())
-    lines = [
-        "---",
-        f"base_model: {base_name}",
-        "library_name: peft",
-        "pipeline_tag: text-generation",
-        f"license: {record['licence']}",
-        "tags: [rag, lora, qlora, trl, sft, question-answering]",
-        "---",
-        "",
-        "# A reader that answers from passages in JSON, with citations",
-        "",
-        "A LoRA adapter made by rag_ft. It reads numbered passages and a question and replies"
-        ' `{"answer": "words of a passage", "citations": [n]}`, or null. Ask through rag_ft, which builds the prompt'
-        " that it was trained on; PEFT and vLLM load the folder as it is.",
-        "",
-        "## Data",
-        "",
-        record["data_note"],
-        "",
-        f"{data['train_questions']:,} questions about {data['train_documents']:,} documents were trained on,"
-        f" {data['held_out_questions']:,} about {data['held_out_documents']:,} other documents held out"
-        f" ({certificate['null_share']:.0%} of {certificate['examples']:,} examples have the target null).",
-        "",
-        "## Settings",
-        "",
-        "| setting | value |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in {**lora, **({} if averaged else training)}.items()),
-        "",
-        "## Verdict",
-        "",
-        f"{verdict['outcome']}: {verdict['sentence']}.",
-        "",
-        *_curves(record["history"]),
-        *_averaged(averaged),
-    ]
-    if record.get("results"):
-        lines += [
-            "## Results on the held-out documents",
-            "",
-            "| reader | questions | F1, made to answer | F1 of the answerable | unanswerable recognised |",
-            "|---|---|---|---|---|",
-        ]
-        for name, result in record["results"].items():
-            cells = [_percent(result.get(key)) for key in ("must_answer_f1", "answerable_f1", "null_recognised")]
-            lines.append(f"| {name} | {result['questions']} | " + " | ".join(cells) + " |")
-        lines.append("")
-    chosen = record.get("threshold", {}).get("chosen_on")
-    if chosen:
-        wanted = chosen.get("recognise")
-        how = "is sure to recognise" if chosen.get("margin", True) else "recognises"
-        rule = "" if wanted is None else f" as the lowest that {how} {wanted:.0%} of the unanswerable"
-        lines += [
-            "## Threshold",
-            "",
-            f"An answer less sure than {record['threshold']['value']:.2f} becomes null: chosen{rule} on"
-            f" {chosen['questions']} questions with {chosen['k']} retrieved passages each, where it gives F1"
-            f" {_percent(chosen['answerable_f1'])} on the answerable and recognises"
-            f" {_percent(chosen['null_recognised'])}% of the unanswerable"
-            f" ({_percent(chosen['must_answer_f1'])} when made to answer).",
-            "",
-        ]
-    lines += [
-        "## Limits",
-        "",
-        "English prose; answers are short spans. A real quote may still not answer the question. The reader may recite"
-        " what it was trained on: removing a document from an index does not remove it from an adapter.",
-        "",
-    ]
-    return "\n".join(lines)
+    from huggingface_hub import ModelCardData
+
+    averaged = record.get("averaged", ())
+    threshold = record.get("threshold", {})
+    metadata = ModelCardData(
+        base_model=base_name,
+        library_name="peft",
+        pipeline_tag="text-generation",
+        license=record["licence"],
+        tags=["rag", "lora", "qlora", "trl", "sft", "question-answering"],
+    )
+    return render_card(
+        _TEMPLATE,
+        metadata,
+        data_note=record["data_note"],
+        data=record["data"],
+        certificate=record["certificate"],
+        settings={**record["lora"], **({} if averaged else record["training"])},
+        verdict=record["verdict"],
+        losses=_losses(record["history"]),
+        averaged=averaged,
+        member_settings=_MEMBER_SETTINGS,
+        results=record.get("results"),
+        threshold=threshold.get("value"),
+        chosen_on=threshold.get("chosen_on"),
+    )
+
+
+def render_card(template: Path, metadata: ModelCardData, **values: Any) -> str:
+    """Fill the Jinja template of a model card with front matter and values, for adapters and merged models alike.
+
+    The template starts with `{{ card_data }}` between two lines of `---`. In it, `percent` shows a share as a
+    percentage, or a dash for None.
+    """
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.from_template(metadata, template_path=str(template), percent=_percent, **values)
+    return str(card).rstrip() + "\n"
 
 
 def card_body(card: str) -> str:
@@ -87,36 +62,22 @@ def card_body(card: str) -> str:
     return card.split("\n---", 1)[1].lstrip("-\n") if card.startswith("---") and "\n---" in card else card
 
 
-def _curves(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """The losses where the held-out one was measured, as a table; the training loss since the measurement before."""
-    lines, since = [], []
-    for one in history:
-        if "loss" in one:
-            since.append(one["loss"])
-        if "eval_loss" in one:
-            train = f"{sum(since) / len(since):.3f}" if since else "–"
-            lines.append(f"| {one['step']:.0f} | {train} | {one['eval_loss']:.3f} |")
+def _losses(history: Sequence[Mapping[str, float]]) -> list[dict[str, str]]:
+    """The held-out losses as table cells, each beside the mean training loss since the one before."""
+    rows, since = [], []
+    for measurement in history:
+        if "loss" in measurement:
+            since.append(measurement["loss"])
+        if "eval_loss" in measurement:
+            rows.append(
+                {
+                    "step": f"{measurement['step']:.0f}",
+                    "training": f"{sum(since) / len(since):.3f}" if since else "–",
+                    "held_out": f"{measurement['eval_loss']:.3f}",
+                }
+            )
             since = []
-    return ["| step | training loss | held-out loss |", "|---|---|---|", *lines, ""] if lines else []
-
-
-_MEMBER_SETTINGS = ("epochs", "learning_rate", "row_tokens", "rows_per_step", "bits", "seed")
-
-
-def _averaged(members: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The adapters that one is the mean of, as a table; nothing where there are none."""
-    lines = [
-        f"| adapter | {' | '.join(_MEMBER_SETTINGS)} | step | verdict |",
-        "|---" * (len(_MEMBER_SETTINGS) + 3) + "|",
-        *(
-            f"| {one['fingerprint'][:12]} | "
-            + " | ".join(str(one["training"].get(name, "")) for name in _MEMBER_SETTINGS)
-            + f" | {one['kept_step']} | {one['verdict']['outcome']} |"
-            for one in members
-        ),
-        "",
-    ]
-    return lines if members else []
+    return rows
 
 
 def _percent(value: float | None) -> str:

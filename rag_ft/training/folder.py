@@ -1,14 +1,14 @@
-"""What a run keeps in its folder: which names are a run's, how far it has come, and the removal of just that.
+"""A run's folder: the files that a run writes, how far it has come, and their removal.
 
-    run.json           what the run's data and settings are
-    certificate.json   what the examples are like
-    metrics.jsonl      a line for each measurement
-    checkpoints/       checkpoint-N, to go on from while the run trains
-    best/, last/       the adapters of the lowest held-out loss and, where that is another one, of the last step
-    end.json           the last step is done: from here on until the adapter is written, nothing is trained any more
+    run.json           the run's data and settings
+    certificate.json   what it trains on
+    metrics.jsonl      one line per measurement
+    checkpoints/       checkpoint-N, to resume from while the run trains
+    best/, last/       the adapter with the lowest held-out loss and, if that is another, that of the last step
+    end.json           the last step is done: until the adapter is written, the run only measures and writes
     curves.png         the losses
 
-Whatever has another name is somebody else's, and is never touched.
+Files with other names belong to somebody else and are never touched.
 """
 
 from __future__ import annotations
@@ -27,22 +27,24 @@ from safetensors import SafetensorError
 
 from rag_ft.files import foreign_file, is_plain_file, is_real_folder, remove_tree, write_atomic
 from rag_ft.models.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from rag_ft.training.saving import KEPT_STEP, TOKENIZER_FILES, step_of
+from rag_ft.training.saving import KEPT_STEP, TOKENIZER_FILES, read_object, step_of
 
 log = logging.getLogger(__name__)
 
+RUN_FOLDER = "training"
+"""Folder inside the adapter's with what the run left: curves, measurements, the certificate."""
 RUN_RECORD = "run.json"
 CERTIFICATE = "certificate.json"
-METRICS = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 BEST = "best"
-"""The adapter of the lowest held-out loss."""
+"""Folder of the adapter with the lowest held-out loss."""
 LAST = "last"
-"""The adapter of the last step, where that is another one."""
+"""Folder of the adapter of the last step, if that is another."""
 END = "end.json"
 CURVES = "curves.png"
 
-_FILES = (RUN_RECORD, CERTIFICATE, METRICS, END, CURVES)
+_FILES = (RUN_RECORD, CERTIFICATE, METRICS_FILE, END, CURVES)
 _KEPT_FILES = re.compile("|".join(map(re.escape, (ADAPTER_CONFIG, ADAPTER_WEIGHTS, KEPT_STEP, "README.md"))))
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
 _CHECKPOINT_FILES = re.compile(
@@ -50,23 +52,16 @@ _CHECKPOINT_FILES = re.compile(
     rf"|rng_state(_\d+)?\.pth|trainer_state\.json|training_args\.bin|{TOKENIZER_FILES}"
 )
 _IDENTITY = frozenset({"examples", "prompt", "base", "lora", "training"})
-"""What a run's record is known by."""
+"""Keys that make a file a run's record."""
 
 
 def is_run(folder: Path) -> bool:
     """Whether a folder holds the record of a run."""
-    path = folder / RUN_RECORD
-    if not is_plain_file(path):
-        return False
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and record.keys() >= _IDENTITY
+    return read_object(folder / RUN_RECORD).keys() >= _IDENTITY
 
 
 def foreign_in_run(folder: Path) -> Path | None:
-    """What stands where a run writes or removes and is not from a run, a link above all; None where nothing does."""
+    """The first file or link that is in a run's way and that no run wrote; None if there is none."""
     for name in _FILES:
         if os.path.lexists(folder / name) and not is_plain_file(folder / name):
             return folder / name
@@ -77,19 +72,19 @@ def foreign_in_run(folder: Path) -> Path | None:
     for path, names in [*kept, *((path, _CHECKPOINT_FILES) for path in checkpoints_of(folder))]:
         if not os.path.lexists(path):
             continue
-        theirs = foreign_file(path, names) if is_real_folder(path) else path
-        if theirs is not None:
-            return theirs
+        foreign = foreign_file(path, names) if is_real_folder(path) else path
+        if foreign is not None:
+            return foreign
     return None
 
 
 def foreign_in_kept(folder: Path) -> Path | None:
-    """The same in the folder of an adapter that a run keeps."""
+    """The first file in a kept adapter's folder that no run wrote; None if there is none."""
     return foreign_file(folder, _KEPT_FILES) if is_real_folder(folder) else folder
 
 
 def checkpoints_of(folder: Path) -> list[Path]:
-    """A run's checkpoints, whole or not, from the first step to the last."""
+    """All checkpoints of a run, whole or damaged, in the order of their steps."""
     if not is_real_folder(folder / CHECKPOINTS):
         return []
     named = [path for path in (folder / CHECKPOINTS).iterdir() if _CHECKPOINT.fullmatch(path.name)]
@@ -97,49 +92,47 @@ def checkpoints_of(folder: Path) -> list[Path]:
 
 
 def step_of_checkpoint(checkpoint: Path) -> int:
-    """The step after which it was written."""
+    """The step after which a checkpoint was written."""
     return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 def clear_run(folder: Path) -> None:
-    """Remove what a run has left, all but its record. Raises UsageError for a link in place of a folder, OSError."""
+    """Remove all files of a run except its record. Raises UsageError for a link in place of a folder, OSError."""
     clear_checkpoints(folder)
-    for name in (END, METRICS, CURVES, CERTIFICATE):
+    for name in (END, METRICS_FILE, CURVES, CERTIFICATE):
         (folder / name).unlink(missing_ok=True)
     for name in (BEST, LAST):
         remove_tree(folder / name, inside=folder)
 
 
 def clear_checkpoints(folder: Path) -> None:
-    """Remove a run's checkpoints, and not what an experiment tracker, or anybody else, has put beside them."""
+    """Remove a run's checkpoints; files of experiment trackers and others beside them stay."""
     for checkpoint in checkpoints_of(folder):
         if is_real_folder(checkpoint) and foreign_file(checkpoint, _CHECKPOINT_FILES) is None:
             remove_tree(checkpoint, inside=folder, ignore_errors=True)
     if is_real_folder(folder / CHECKPOINTS):
-        with suppress(OSError):  # there is something else in it
+        with suppress(OSError):  # it holds other files
             (folder / CHECKPOINTS).rmdir()
 
 
 def newest_checkpoint(folder: Path, *, remove: bool = True) -> Path | None:
-    """The newest checkpoint of a run that can be read whole; broken ones are told and, with `remove`, removed. None
-    where there is none.
-    """
+    """The newest whole checkpoint of a run, if there is one; damaged ones are reported and, with `remove`, removed."""
     damaged = None
     for checkpoint in reversed(checkpoints_of(folder)):
         if _is_whole(checkpoint):
             if damaged is not None:
-                log.warning("the checkpoint %s is damaged: going on from %s", damaged, checkpoint.name)
+                log.warning("the checkpoint %s is damaged: resuming from %s", damaged, checkpoint.name)
             return checkpoint
         damaged = damaged or checkpoint
         if remove:
             remove_broken(checkpoint, folder)
     if damaged is not None:
-        log.warning("the checkpoint %s is damaged and there is none before it: starting from the beginning", damaged)
+        log.warning("the checkpoint %s is damaged and there is no earlier one: starting from the beginning", damaged)
     return None
 
 
 def remove_broken(checkpoint: Path, folder: Path) -> None:
-    """Remove a checkpoint that cannot be gone on from, if nothing in it is somebody else's."""
+    """Remove a damaged checkpoint, unless it holds a file that no run wrote."""
     if is_real_folder(checkpoint) and not _is_whole(checkpoint) and foreign_file(checkpoint, _CHECKPOINT_FILES) is None:
         remove_tree(checkpoint, inside=folder, ignore_errors=True)
 
@@ -155,7 +148,7 @@ def _is_whole(checkpoint: Path) -> bool:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         with safe_open(checkpoint / ADAPTER_WEIGHTS, framework="pt") as file:
             file.keys()
-        with safe_globals():  # numpy's state is among the random ones, and weights_only keeps pickles from running code
+        with safe_globals():  # numpy's random state needs them; weights_only keeps pickles from running code
             for name in ("optimizer.pt", "scheduler.pt", *states):
                 torch.load(checkpoint / name, weights_only=True, map_location="cpu")
     except (OSError, ValueError, RuntimeError, SafetensorError, EOFError, UnpicklingError):
@@ -164,9 +157,9 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def measurements(folder: Path) -> list[dict[str, float]]:
-    """A run's measurements, up to a line that a crash has cut."""
+    """All measurements of a run, up to the first line that a crash cut short."""
     history: list[dict[str, float]] = []
-    path = folder / METRICS
+    path = folder / METRICS_FILE
     if not path.is_file():
         return history
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -178,23 +171,23 @@ def measurements(folder: Path) -> list[dict[str, float]]:
 
 
 def without_gain(history: Sequence[Mapping[str, float]]) -> int:
-    """How many held-out measurements have come since that of the lowest loss; 0 before the first."""
+    """Number of held-out measurements since the lowest loss; 0 before the first."""
     losses = [record["eval_loss"] for record in history if "eval_loss" in record]
     return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 def measured_best(folder: Path, step: int) -> bool:
-    """Whether a run has measured a held-out loss up to a step, and so kept an adapter."""
+    """Whether a run measured a held-out loss up to a step, and so kept an adapter."""
     return any("eval_loss" in record and record["step"] <= step for record in measurements(folder))
 
 
 def write_end(folder: Path, step: int) -> None:
-    """Write down that the last step is done and its adapters are kept. Raises OSError."""
+    """Record that the last step is done and its adapters are kept. Raises OSError."""
     write_atomic(folder / END, json.dumps({"step": step}) + "\n")
 
 
 def read_end(folder: Path) -> int | None:
-    """The last step of a run that has trained to its end; None where it has not, or what it kept is gone."""
+    """The last step of a run that trained to its end; None if it did not, or if its kept adapters are gone."""
     try:
         step = int(json.loads((folder / END).read_text(encoding="utf-8"))["step"])
         kept = [step_of(folder / name) for name in (BEST, LAST) if (folder / name).is_dir()]
@@ -204,10 +197,10 @@ def read_end(folder: Path) -> int | None:
 
 
 def is_over(checkpoint: Path, history: Sequence[Mapping[str, float]], max_steps: int, patience: int) -> bool:
-    """Whether there is no step after a checkpoint: transformers would train one more in the epoch that it is in.
+    """Whether a checkpoint is the last step of its run; resumed, transformers would train one step more.
 
-    A run measures the held-out loss of a step before it keeps it, so that nothing is left to do there. `max_steps` is
-    -1 where the epochs decide; the checkpoint then knows how many steps they are.
+    A run measures the held-out loss of a step before it keeps it, so nothing is left to do after such a checkpoint.
+    `max_steps` is -1 if the epochs decide; the checkpoint then holds the number of steps.
     """
     state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     most = max_steps if max_steps > 0 else int(state["max_steps"])

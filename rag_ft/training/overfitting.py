@@ -1,10 +1,10 @@
-"""Has the reader learned to read, or learned the answers by heart? A verdict in words, and what to try first."""
+"""Has the reader learned to read passages, or memorised the answers? A verdict in words, and what to try first."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,152 +17,147 @@ if TYPE_CHECKING:
 FIXES = (
     "fewer epochs (1 to 5)",
     "more dropout: .05, then .10, then .15",
-    "a lower rank: half of it, with alpha at twice the rank",
-    "more questions, or more varied ones: other documents, other wordings, questions without an answer",
-    "a lower learning rate: a half, then a quarter",
+    "half the rank, with alpha at twice the rank",
+    "more, or more varied, questions: other documents, other wordings, questions without an answer",
+    "half the learning rate, then a quarter",
 )
-"""In the order in which they are worth trying."""
+"""What to try against overfitting, the first fix first."""
+
+_Outcome: TypeAlias = Literal["healthy", "overfitting", "still learning", "unmeasured"]
 
 _TURN = 0.05
-"""The held-out loss has turned where it ends this share above its lowest."""
+"""The held-out loss has turned if it ends this share above its minimum."""
 
 _FALL = 0.05
-"""A held-out loss that fell by more than this share in the last third of a run is still falling."""
+"""The held-out loss is still falling if it fell by more than this share in the last third of the run."""
 
 _GAP = 0.5
-"""A training loss this share below the held-out loss at the end is a gap worth naming."""
+"""The training loss is far below the held-out loss if it ends this share below it."""
 
 
 class Memorisation(BaseModel):
-    """What the reader does where memory and passage disagree, on training questions. Shares of `questions`."""
+    """How the reader answers training questions when memory and passage disagree."""
 
     model_config = ConfigDict(frozen=True)
 
     questions: int
+    """Training questions asked."""
     recited: float
-    """Gives the trained answer with no passage in the prompt."""
+    """Share of `questions` that get the trained answer without a passage in the prompt."""
     followed: float
-    """Says the answer that was swapped into the gold passage."""
+    """Share of `swapped` that get the answer swapped into the gold passage."""
     remembered: float
-    """Says the trained answer although the passage no longer holds it."""
+    """Share of `swapped` that get the trained answer, although the passage no longer holds it."""
     swapped: int
     """Questions whose answer could be swapped for another of its type."""
 
+    @property
+    def recites(self) -> bool:
+        """Whether the reader answers from memory: more than half recited, or a quarter of 5 or more remembered."""
+        return self.recited > 0.5 or (self.swapped >= 5 and self.remembered > 0.25)
 
-class Verdict(BaseModel):
-    """The outcome of a run."""
+
+class Diagnosis(BaseModel):
+    """What the loss curves and the memory probe say about a run."""
 
     model_config = ConfigDict(frozen=True)
 
-    outcome: Literal["healthy", "overfitting", "still learning", "unmeasured"]
+    outcome: _Outcome
     sentence: str
+    """The outcome in words, with the figures it rests on."""
     fixes: tuple[str, ...]
+    """What to try, the first fix first; empty unless the run overfits."""
     best_step: int | None
-    """Where the held-out loss was lowest."""
+    """Step with the lowest held-out loss."""
     best_loss: float | None
+    """Lowest held-out loss."""
     train_loss: float | None
-    """Mean over the last tenth of the steps."""
+    """Mean training loss over the last tenth of the steps."""
     held_out_loss: float | None
-    """At the end."""
+    """Held-out loss at the end."""
     memorisation: Memorisation | None = None
 
     def lines(self) -> list[str]:
-        """As a person reads it."""
+        """The verdict for people to read."""
         lines = [f"{self.outcome}: {self.sentence}"]
         if self.memorisation is not None:
-            found = self.memorisation
+            memory = self.memorisation
             lines.append(
-                f"memory: of {found.questions} training questions {found.recited:.0%} are answered without a passage;"
-                f" with another answer swapped into the passage {found.followed:.0%} of {found.swapped} follow the"
-                f" passage and {found.remembered:.0%} repeat the trained answer"
+                f"memory: without a passage, the reader recites the answers of {memory.recited:.0%} of"
+                f" {memory.questions} training questions; with another answer swapped into the passage, it follows the"
+                f" passage in {memory.followed:.0%} of {memory.swapped} and repeats the trained answer in"
+                f" {memory.remembered:.0%}"
             )
         if self.fixes:
-            lines.append("worth trying, in this order:")
-            lines.extend(f"  {number}. {fix}" for number, fix in enumerate(self.fixes, start=1))
+            lines.append("try, in this order:")
+            lines.extend(f"  {i}. {fix}" for i, fix in enumerate(self.fixes, start=1))
         return lines
 
 
-def judge(
+def diagnose(
     history: Sequence[Mapping[str, float]], memorisation: Memorisation | None = None, kept: int | None = None
-) -> Verdict:
-    """The verdict on the measurements of a run (records with step, loss, eval_loss), and on the memory probe.
+) -> Diagnosis:
+    """Diagnose a run by its measurements (records with step, loss, eval_loss) and by the memory probe.
 
-    `kept`: the step of the adapter that was kept, where that is not the one of the lowest held-out loss.
+    `kept`: step of the adapter that was kept, if not the one with the lowest held-out loss.
     """
-    losses = [one["loss"] for one in history if "loss" in one]
-    measured = [(int(one["step"]), one["eval_loss"]) for one in history if "eval_loss" in one]
+    losses = [measurement["loss"] for measurement in history if "loss" in measurement]
+    held_out = [(int(entry["step"]), entry["eval_loss"]) for entry in history if "eval_loss" in entry]
     tail = losses[-max(1, len(losses) // 10) :]
     train = sum(tail) / len(tail) if tail else None
-    recites = memorisation is not None and (
-        memorisation.recited > 0.5 or (memorisation.swapped >= 5 and memorisation.remembered > 0.25)
-    )
-    if len(measured) < 2 or train is None:
-        outcome: Literal["healthy", "overfitting", "still learning", "unmeasured"] = "unmeasured"
-        sentence = "the held-out loss was measured fewer than twice, so that no turn can be seen"
-        if recites:
-            outcome, sentence = "overfitting", "the reader gives training answers from memory"
-        fixes = FIXES if recites else ()
-        best = measured[0] if measured else None
-        return Verdict(
-            outcome=outcome,
-            sentence=sentence,
-            fixes=fixes,
-            best_step=best[0] if best else None,
-            best_loss=best[1] if best else None,
-            train_loss=train,
-            held_out_loss=measured[-1][1] if measured else None,
-            memorisation=memorisation,
-        )
-    best_step, best_loss = min(measured, key=lambda one: one[1])
-    last_step, last = measured[-1]
-    turned = last > best_loss * (1 + _TURN) and best_step < last_step
-    # Over the last third: the cosine's small steps at the very end would make any loss look settled.
-    before = [loss for step, loss in measured[:-1] if step <= last_step * 2 / 3 or step == measured[0][0]][-1]
-    gap = train < last * (1 - _GAP)
-    fixes = ()
-    if turned:
-        outcome = "overfitting"
-        sentence = (
-            f"the held-out loss was lowest at step {best_step} ({best_loss:.3f}) and rose to {last:.3f} by step"
-            f" {last_step} while the training loss went on to {train:.3f}; the adapter of step"
-            f" {best_step if kept is None else kept} was kept"
-        )
-        fixes = FIXES
-    elif recites:
-        outcome, fixes = "overfitting", FIXES
-        sentence = f"the held-out loss ({last:.3f}) has not turned, but the reader gives training answers from memory"
-    elif before > last * (1 + _FALL) and best_step == last_step:
-        outcome = "still learning"
-        sentence = (
-            f"the held-out loss was still falling at the end ({before:.3f} to {last:.3f} in the last third): more"
-            " epochs, or more data, would pay before anything else"
-        )
+    if len(held_out) < 2 or train is None:
+        outcome: _Outcome = "unmeasured"
+        sentence = "the held-out loss was measured fewer than twice, so a turn cannot be seen"
     else:
-        outcome = "healthy"
-        sentence = f"the held-out loss settled at {last:.3f} (lowest {best_loss:.3f} at step {best_step})"
-        if gap:
-            sentence += f"; the training loss is {train:.3f}, so that more epochs would mostly teach memory"
-    return Verdict(
+        outcome, sentence = _read_curves(held_out, train, kept)
+    if memorisation is not None and memorisation.recites and outcome != "overfitting":
+        no_turn = f"the held-out loss ({held_out[-1][1]:.3f}) has not turned, but " if outcome != "unmeasured" else ""
+        outcome, sentence = "overfitting", f"{no_turn}the reader gives training answers from memory"
+    best_step, best_loss = min(held_out, key=lambda entry: entry[1], default=(None, None))
+    return Diagnosis(
         outcome=outcome,
         sentence=sentence,
-        fixes=fixes,
+        fixes=FIXES if outcome == "overfitting" else (),
         best_step=best_step,
         best_loss=best_loss,
         train_loss=train,
-        held_out_loss=last,
+        held_out_loss=held_out[-1][1] if held_out else None,
         memorisation=memorisation,
     )
 
 
-def swapped(example: Example, others: Sequence[str]) -> tuple[Example, str] | None:
-    """The example with its answer replaced in the gold passage by another of its type; None where none fits."""
+def _read_curves(held_out: Sequence[tuple[int, float]], train: float, kept: int | None) -> tuple[_Outcome, str]:
+    """The outcome by the losses alone: (step, held-out loss) pairs, and the training loss at the end."""
+    best_step, best_loss = min(held_out, key=lambda entry: entry[1])
+    last_step, last = held_out[-1]
+    if last > best_loss * (1 + _TURN) and best_step < last_step:
+        return "overfitting", (
+            f"the held-out loss was lowest at step {best_step} ({best_loss:.3f}) and rose to {last:.3f} by step"
+            f" {last_step}, while the training loss fell to {train:.3f}; the adapter of step"
+            f" {best_step if kept is None else kept} was kept"
+        )
+    # Over the last third: the cosine's small steps at the very end would make any loss look settled.
+    earlier = [loss for step, loss in held_out[:-1] if step <= last_step * 2 / 3 or step == held_out[0][0]][-1]
+    if earlier > last * (1 + _FALL) and best_step == last_step:
+        return "still learning", (
+            f"the held-out loss was still falling at the end (from {earlier:.3f} to {last:.3f} in the last third): add"
+            " epochs or data before you change anything else"
+        )
+    sentence = f"the held-out loss settled at {last:.3f} (lowest {best_loss:.3f} at step {best_step})"
+    if train < last * (1 - _GAP):
+        sentence += f"; the training loss is {train:.3f}, so more epochs would mostly teach memory"
+    return "healthy", sentence
+
+
+def with_swapped_gold(example: Example, others: Sequence[str]) -> tuple[Example, str] | None:
+    """The example with another answer of its type in the gold passage, and that answer; None if no other fits."""
     if example.answer is None:
         return None
-    passage = example.passages[example.numbers[0] - 1]
-    swap = swap_answer(passage, example.answer, others)
+    gold = example.passages[example.numbers[0] - 1]
+    swap = swap_answer(gold, example.answer, others)
     if swap is None:
         return None
-    passages = tuple(swap.passage if one is passage else one for one in example.passages)
+    passages = tuple(swap.passage if passage is gold else passage for passage in example.passages)
     return example._replace(passages=passages, answer=swap.answer), swap.answer
 
 
@@ -177,15 +172,16 @@ def probe_memory(reader: Reader, examples: Sequence[Example], count: int = 40) -
     chosen = answered[:: max(1, len(answered) // count)][:count]  # of all documents, not of the first ones
     answers = [example.answer for example in chosen if example.answer is not None]
     closed = reader.closed_book([example.question for example in chosen], must_answer=True)
-    recited = sum(_same(given.answer, example.answer) for given, example in zip(closed, chosen, strict=True))
-    pairs = [
-        (example, swap)
-        for place, example in enumerate(chosen)
-        if (swap := swapped(example, answers[place + 1 :] + answers[:place])) is not None
+    recited = sum(_same(reading.answer, example.answer) for reading, example in zip(closed, chosen, strict=True))
+    swaps = [
+        (example, *swap)
+        for i, example in enumerate(chosen)
+        if (swap := with_swapped_gold(example, answers[i + 1 :] + answers[:i])) is not None
     ]
-    readings = reader.read_batch([ReadRequest(swap[0].question, swap[0].passages) for _, swap in pairs])
-    followed = sum(_same(one.answer, swap[1]) for one, (_, swap) in zip(readings, pairs, strict=True))
-    remembered = sum(_same(one.answer, example.answer) for one, (example, _) in zip(readings, pairs, strict=True))
+    readings = reader.read_batch([ReadRequest(changed.question, changed.passages) for _, changed, _ in swaps])
+    pairs = list(zip(readings, swaps, strict=True))
+    followed = sum(_same(reading.answer, other) for reading, (_, _, other) in pairs)
+    remembered = sum(_same(reading.answer, example.answer) for reading, (example, _, _) in pairs)
     return Memorisation(
         questions=len(chosen),
         recited=recited / max(len(chosen), 1),

@@ -1,4 +1,4 @@
-"""Everything before the first step: examples, plan, certificate, the run's folder."""
+"""Everything before the first step: the settings, plan, examples and certificate of a run, and its folder."""
 
 from __future__ import annotations
 
@@ -20,23 +20,36 @@ from rag_ft.schema import Question
 from rag_ft.training.data.certificate import Certificate, certify
 from rag_ft.training.data.collator import Encoded, Row, encode, pack
 from rag_ft.training.data.examples import ExampleConfig, ExampleSet, make_examples
-from rag_ft.training.folder import END, RUN_RECORD, foreign_in_run, is_run
-from rag_ft.training.lora import LoraPlan, LoraSettings, model_plan
-from rag_ft.training.saving import FILES, is_record
-from rag_ft.training.start import Start
+from rag_ft.training.folder import END, RUN_FOLDER, RUN_RECORD, foreign_in_run, is_run
+from rag_ft.training.lora import AdapterConfig, LoraPlan, model_plan
+from rag_ft.training.saving import ADAPTER_FILES, is_record
+from rag_ft.training.start import StartAdapter
 from rag_ft.training.steps import setup
 from rag_ft.training.steps.config import TrainConfig
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
 
-RUN = "training"
-"""Folder inside the adapter's with what the run left: curves, measurements, the certificate."""
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What decides the adapter of a run, besides its question records and its index."""
+
+    reader: str
+    """The base model: `default`, a folder, or a hub id."""
+    start: StartAdapter | None
+    """The adapter to continue; None trains a new one."""
+    examples: ExampleConfig
+    lora: AdapterConfig | None
+    """Shape of the adapter; None is the default shape, or that of `start`."""
+    training: TrainConfig
+    max_answer_tokens: int = MAX_ANSWER_TOKENS
+    """Maximum tokens of a completion."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a run would train on."""
+    """What a run would train and measure on."""
 
     certificate: Certificate
     train: ExampleSet
@@ -47,12 +60,12 @@ class Prepared:
     held_out_rows: list[Row]
     prompts: PromptBuilder
     shared: bool
-    """False where the model takes no tree mask, so that every example has a sequence of its own."""
+    """Whether examples share a context in one sequence; False if the model's attention does not allow it."""
 
     def lines(self) -> list[str]:
-        """The certificate as a person reads it, and how the rows are made where that is not the fast way."""
-        apart = "sequences       one for each example: this model's attention does not share a context exactly"
-        return [*self.certificate.lines(), *([] if self.shared else [apart])]
+        """The certificate for people to read, with a note if the rows cannot share contexts."""
+        separate = "sequences       one for each example: this model's attention does not share a context exactly"
+        return [*self.certificate.lines(), *([] if self.shared else [separate])]
 
 
 def prepare(
@@ -66,7 +79,7 @@ def prepare(
     max_prompt_tokens: int = MAX_PROMPT_TOKENS,
     max_answer_tokens: int = MAX_ANSWER_TOKENS,
 ) -> Prepared:
-    """Split, examples, rows and their certificate, whose red lines are not raised here. Raises DatasetError."""
+    """Split the records, make examples and rows, and certify them; red lines are not raised. Raises DatasetError."""
     from rag_ft.answering.forward.decoder import window_of
     from rag_ft.training.steps.tree_attention import takes_trees
 
@@ -74,7 +87,7 @@ def prepare(
     split = split or split_by_document(records, examples.held_out, examples.seed)
     held_out = make_examples(split.held_out, index, examples)
     train = make_examples(split.train, index, examples, apart=documents_of(split.held_out))
-    measured = tuple(one for one in split.held_out if one.id not in held_out.dropped)
+    measured = tuple(question for question in split.held_out if question.id not in held_out.dropped)
     prompts = PromptBuilder(loaded.tokenizer, shots=False)
     budget = reader_budget(prompts, window_of(loaded.model), max_prompt_tokens, max_answer_tokens)
     encoded = encode(train.examples, prompts, budget)
@@ -86,9 +99,9 @@ def prepare(
 
 
 class Preflight(NamedTuple):
-    """A run that could start, if its certificate has no red line."""
+    """A run that may start unless its certificate has a red line."""
 
-    lora: LoraSettings
+    lora: AdapterConfig
     loaded: LoadedModel
     plan: LoraPlan
     ready: Prepared
@@ -98,31 +111,29 @@ def preflight(
     questions: str | Path | Sequence[Question],
     index: Index,
     output: Path,
+    config: RunConfig,
     *,
-    reader: str,
-    start: Start | None,
-    examples: ExampleConfig,
-    lora: LoraSettings | None,
-    training: TrainConfig,
     split: Split | None = None,
-    max_answer_tokens: int = MAX_ANSWER_TOKENS,
     say: Callable[[str], None],
 ) -> Preflight:
-    """All that a run does before it writes or trains anything; `say` gets plan and certificate line by line.
+    """Do all that a run does before it writes or trains; `say` gets plan and certificate line by line.
 
     Raises DatasetError, UsageError, WeightsError, PromptMismatchError; red lines of the certificate are not raised.
     """
+    start, training = config.start, config.training
     check_run(output, training, start)
-    lora = start.settings(lora) if start is not None else lora or LoraSettings()
-    loaded = setup.load_base(reader, training)
+    lora = start.with_dropout(config.lora) if start is not None else config.lora or AdapterConfig()
+    loaded = setup.load_base(config.reader, training)
     if start is not None:
         check_base(adapter_record(start.weights), loaded.weights, start.weights)
     plan = model_plan(loaded.model, lora)
     for line in plan_lines(plan, training, loaded):
         say(line)
     if start is not None:
-        say(f"starts from      {start.weights.path}")
-    ready = prepare(questions, index, loaded, examples, training, split=split, max_answer_tokens=max_answer_tokens)
+        say(f"starts from     {start.weights.path}")
+    ready = prepare(
+        questions, index, loaded, config.examples, training, split=split, max_answer_tokens=config.max_answer_tokens
+    )
     if start is not None:
         start.check_prompt(ready.prompts)
     for line in ready.lines():
@@ -130,68 +141,69 @@ def preflight(
     return Preflight(lora, loaded, plan, ready)
 
 
-def check_run(output: Path, training: TrainConfig, start: Start | None) -> None:
-    """All that can be checked before anything is loaded. Raises UsageError."""
-    check_output(output)
+def check_run(output: Path, training: TrainConfig, start: StartAdapter | None) -> None:
+    """Check all that can be checked before a model is loaded. Raises UsageError."""
+    check_output_folder(output)
     check_trackers(training.report_to)
     if start is not None:
         start.check_bits(training.bits)
 
 
-def check_output(output: Path) -> None:
-    """Raise UsageError where a run in this folder would remove or replace what no run has written there, TrainingError
-    for a run's record that is damaged.
+def check_output_folder(output: Path) -> None:
+    """Raise UsageError if a run would remove or replace a file that no run wrote.
+
+    Raises TrainingError if the folder holds a run's record that is damaged.
     """
-    there = next(one for one in (output, *output.absolute().parents) if os.path.lexists(one))
-    if not there.is_dir():
-        raise UsageError(f"{there} is a file: give a folder for the adapter (--output)")
-    theirs = _foreign(output)
-    if theirs is not None:
+    existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise UsageError(f"{existing} is a file: give a folder for the adapter (--output)")
+    foreign = _foreign(output)
+    if foreign is not None:
         raise UsageError(
-            f"{theirs} is not from a run of rag_ft, and training would write over it: give another folder for the"
+            f"{foreign} is not from a run of rag_ft, and training would overwrite it: give another folder for the"
             " adapter (--output)"
         )
 
 
 def _foreign(output: Path) -> Path | None:
-    """What a run would remove or replace and has not written; None where there is nothing of the kind."""
-    work = output / RUN
+    """The first file that a run would remove or replace and that no run wrote, if there is one."""
+    work = output / RUN_FOLDER
     if os.path.lexists(work):
         if not is_real_folder(work):
             return work
         if is_plain_file(work / RUN_RECORD):
             if not is_run(work):
                 raise TrainingError(
-                    f"{work / RUN_RECORD} is damaged or not from rag_ft, so that nobody can say what run the files"
-                    f" beside it are of: move {work} away to start anew"
+                    f"{work / RUN_RECORD} is damaged or not from rag_ft, so the run that the files beside it belong to"
+                    f" is unknown: move {work} away to start from the beginning"
                 )
         elif any(not path.name.startswith(f".{RUN_RECORD}.partial-") for path in work.iterdir()):
             return work
-        theirs = foreign_in_run(work)
-        if theirs is not None:
-            return theirs
+        foreign = foreign_in_run(work)
+        if foreign is not None:
+            return foreign
     # Nothing is written beside the run's own folder before the last step is done.
     ours = is_record(output / ADAPTER_RECORD) or (is_run(work) and is_plain_file(work / END))
-    for name in FILES:
+    for name in ADAPTER_FILES:
         if os.path.lexists(output / name) and not (ours and is_plain_file(output / name)):
             return output / name
     return None
 
 
 def make_folder(output: Path) -> None:
-    """Raise UsageError where there can be no such folder, OSError for a full disk."""
+    """Make the output folder. Raises UsageError if it cannot be made, OSError for a full disk."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if is_disk_full(error):
             raise
         raise UsageError(
-            f"{output} cannot be a folder ({error.strerror}): give another one for the adapter (--output)"
+            f"{output} cannot be a folder ({error.strerror}): give another folder for the adapter (--output)"
         ) from error
 
 
 def check_trackers(report_to: str) -> None:
-    """Raise UsageError for an experiment tracker that is unknown or not installed, before anything is paid for."""
+    """Raise UsageError for an experiment tracker that is unknown or not installed."""
     from transformers.integrations import get_available_reporting_integrations
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
@@ -200,22 +212,21 @@ def check_trackers(report_to: str) -> None:
     if report_to in INTEGRATION_TO_CALLBACK:
         raise UsageError(f"the experiment tracker {report_to!r} is not installed: install it, or leave --report-to out")
     raise UsageError(
-        f"{report_to!r} is no experiment tracker: use one of {', '.join(sorted(INTEGRATION_TO_CALLBACK))}, all or none"
+        f"{report_to!r} is not an experiment tracker: use {', '.join(sorted(INTEGRATION_TO_CALLBACK))}, all or none"
     )
 
 
 def plan_lines(plan: LoraPlan, training: TrainConfig, loaded: LoadedModel) -> list[str]:
-    """The plan of a run as a person reads it."""
-    lora = plan.settings
+    """The plan of a run for people to read."""
     held = {4: "4-bit NF4 (QLoRA)", 16: "16 bits", 32: "32 bits"}[training.bits]
     on_cpu = loaded.plan.device == "cpu"
     if training.bits == 4 and on_cpu and loaded.plan.quantisation == "nf4" and not training.keep_packed:
-        held += "; kept packed, which is slower, because unpacked they would take more than half of the free memory"
+        held += "; kept packed, which is slower: unpacked, they would take more than half of the free memory"
     if training.bits == 16 and loaded.plan.dtype == "float32":
-        held = "in 32 bits, because 16-bit values compute slower here"
+        held = "32 bits, because 16-bit products are slower on this machine"
     return [
-        f"adapter         rank {lora.rank} on {', '.join(sorted({one.name for one in plan.projections}))}",
+        f"adapter         rank {plan.config.rank} on {', '.join(sorted({layer.name for layer in plan.projections}))}",
         f"                {plan.trainable:,} parameters ({plan.share:.2%} of the model),"
-        f" {plan.adapter_bytes() / 1e6:.1f} MB on disk; {lora.scale_note()}",
+        f" {plan.adapter_bytes() / 1e6:.1f} MB on disk; {plan.config.scale_note()}",
         f"base model      {plan.base_parameters:,} parameters, frozen, {held}",
     ]

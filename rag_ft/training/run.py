@@ -1,12 +1,12 @@
-"""Question records + index → a tuned adapter: a certificate before, a verdict after, figures for both readers."""
+"""Question records and an index in, a tuned adapter out: certificate, training, choice of the adapter, verdict."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from safetensors import SafetensorError
 
@@ -32,18 +32,19 @@ from rag_ft.training.folder import (
     CURVES,
     END,
     LAST,
+    RUN_FOLDER,
     RUN_RECORD,
     checkpoints_of,
     clear_checkpoints,
     clear_run,
     is_run,
 )
-from rag_ft.training.lora import LoraPlan, LoraSettings
-from rag_ft.training.overfitting import Verdict, judge, probe_memory
-from rag_ft.training.prepare import RUN, Prepared, make_folder, preflight
+from rag_ft.training.lora import AdapterConfig, LoraPlan
+from rag_ft.training.overfitting import Diagnosis, diagnose, probe_memory
+from rag_ft.training.prepare import Preflight, RunConfig, make_folder, preflight
 from rag_ft.training.saving import PACKAGES, draw_curves, save_adapter, step_of
 from rag_ft.training.scoring import ReaderScore, score_reader
-from rag_ft.training.start import Start, read_start
+from rag_ft.training.start import read_start
 from rag_ft.training.steps import setup, trainer
 from rag_ft.training.steps.config import TrainConfig
 
@@ -52,25 +53,37 @@ if TYPE_CHECKING:
 
 _COPIES = 12
 """Adapters in 32 bits that a run has on disk at most: three checkpoints with two moments each, the best, the last, and
-what is being written."""
-
+the one being written."""
 
 _SPARE_BYTES = 64 * 1024 * 1024
 
-
 _DEFAULT_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+_TRAINED = "the trained adapters are kept, and only their measurement and the last write are repeated"
 
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """What a run made."""
+    """The result of a run."""
 
     path: Path
     certificate: Certificate
     plan: LoraPlan
-    verdict: Verdict
+    verdict: Diagnosis
     untuned: ReaderScore | None
     tuned: ReaderScore
+
+
+class RunOptions(TypedDict, total=False):
+    """Keywords of `train_reader` that decide the adapter, for functions that pass them on."""
+
+    reader: str
+    start_from: str | Path | None
+    lora: AdapterConfig | None
+    training: TrainConfig | None
+    licence: str
+    data_note: str
+    max_answer_tokens: int
 
 
 def train_reader(
@@ -81,7 +94,7 @@ def train_reader(
     reader: str = DEFAULT,
     start_from: str | Path | None = None,
     examples: ExampleConfig | None = None,
-    lora: LoraSettings | None = None,
+    lora: AdapterConfig | None = None,
     training: TrainConfig | None = None,
     split: Split | None = None,
     compare: bool = True,
@@ -91,142 +104,94 @@ def train_reader(
     say: Callable[[str], None] | None = None,
     on_progress: Callable[[dict[str, float]], None] | None = None,
 ) -> TrainedAdapter:
-    """Tune a reader on question records about the documents of an index; the adapter is in `output`.
+    """Tune a reader on question records about the documents of an index; the adapter is written to `output`.
 
     Prints nothing: `say` gets the plan, the certificate, the verdict and the figures line by line as they come,
-    `on_progress` every measurement. A run that was stopped goes on from its newest checkpoint when called again with
-    equal arguments. `start_from`: an adapter's folder, or "packaged", to go on learning from instead of from nothing;
-    its shape is kept (`lora` then only sets dropout), and `training.bits` must be its own. `split`: records to train
-    on and to hold out, instead of a split of `questions`. `compare`: measure the untuned reader, or the adapter that
-    is started from, on the held-out questions too. Raises TrainingError where the certificate has a red line or the
+    `on_progress` every measurement. Called again with equal arguments, an interrupted run resumes from its newest
+    checkpoint. `start_from`: an adapter's folder, or "packaged", to continue training instead of starting a new
+    adapter; its shape is kept (`lora` then only sets dropout), and `training.bits` must match. `split`: records to
+    train on and to hold out, instead of a split of `questions`. `compare`: also measure the untuned reader, or the
+    adapter to start from, on the held-out questions. Raises TrainingError if the certificate has a red line or the
     run fails, DatasetError, UsageError, WeightsError.
     """
     output = Path(output)
-    examples, training = examples or ExampleConfig(), training or TrainConfig()
-    tell = say or (lambda line: None)
+    say = say or (lambda line: None)
     start = None if start_from is None else read_start(start_from)
-    lora, loaded, plan, ready = preflight(
-        questions,
-        index,
-        output,
-        reader=reader,
-        start=start,
-        examples=examples,
-        lora=lora,
-        training=training,
-        split=split,
-        max_answer_tokens=max_answer_tokens,
-        say=tell,
-    )
-    if ready.certificate.red:
-        raise TrainingError(f"the run does not start: {ready.certificate.red[0]}")
-    run = _Run(output, reader, index, loaded, ready, examples, lora, training, start, licence, data_note)
-    with full_disk_as(TrainingError, output, "nothing was trained yet"):
-        run.claim_folder()
-        require_space(output, _COPIES * plan.adapter_bytes(32) + _SPARE_BYTES, error=TrainingError)
-    scores: dict[str, ReaderScore] = {}
-    if compare:
-        scores["untuned"] = score_reader(
-            Reader(loaded, reading=examples.reading, passage_cache_mb=0), ready.held_out_questions, index
-        )
-        tell(_score_line("untuned", scores["untuned"]))
-    model = setup.adapt(loaded, lora, training, start=None if start is None else start.weights)
-    if compare and start is not None:
-        scores["start"] = score_reader(run.reader_of(model), ready.held_out_questions, index)
-        tell(_score_line("start", scores["start"]))
-    history = trainer.run(
+    config = RunConfig(reader, start, examples or ExampleConfig(), lora, training or TrainConfig(), max_answer_tokens)
+    checked = preflight(questions, index, output, config, split=split, say=say)
+    if checked.ready.certificate.red:
+        raise TrainingError(f"the run does not start: {checked.ready.certificate.red[0]}")
+    run = _Run(output, index, config, checked, licence, data_note, say)
+    run.claim_folder()
+    model = run.adapted_model(compare=compare)
+    history = trainer.train_rows(
         model,
-        loaded.tokenizer,
-        ready.rows,
-        ready.held_out_rows,
-        training,
+        checked.loaded.tokenizer,
+        checked.ready.rows,
+        checked.ready.held_out_rows,
+        config.training,
         run.work,
-        shared=ready.shared,
+        shared=checked.ready.shared,
         on_progress=on_progress,
     )
-    setup.load_adapter(model, run.work / BEST)
-    record = run.record(history)
-    run.save(record, BEST)  # before anything else is done with it
-    kept, tuned = run.better(model)
-    with compute.autocasting(model):
-        memory = probe_memory(run.reader_of(model, mode="schema"), ready.train.examples)
-    step = step_of(run.work / kept)
-    verdict = judge(history, memory, step)
-    scores["tuned"] = tuned
-    if kept == LAST:
-        tell(
-            f"kept            step {step}, the last: it answers better than step {verdict.best_step} of the lowest loss"
-        )
-    record["kept_step"] = step
-    if setup.main_process():
-        with full_disk_as(TrainingError, run.work, _TRAINED):
-            draw_curves(history, step, run.work / CURVES)
-    record["verdict"] = verdict.model_dump(mode="json")
-    if tuned.weighed:
-        record["threshold"] = threshold_record(tuned.threshold, examples.reading, tuned.platt)
-    record["results"] = {name: one.model_dump(mode="json") for name, one in scores.items()}
-    run.save(record, kept)
-    if setup.main_process():
-        clear_checkpoints(run.work)
-        (run.work / END).unlink(missing_ok=True)  # the last thing: until here the same command only measures again
-    for line in [*verdict.lines(), _score_line("tuned", tuned)]:
-        tell(line)
-    if not tuned.weighed:
-        tell(
-            "threshold       none is chosen: no held-out question is unanswerable, or nothing was got right; null"
-            " competes with the answer until 'rag-ft adapter calibrate' has chosen one"
-        )
-    return TrainedAdapter(output, ready.certificate, plan, verdict, scores.get("untuned"), tuned)
-
-
-_TRAINED = "what was trained is kept, and is only measured and written again"
+    verdict = run.finish(model, history)
+    return TrainedAdapter(
+        output, checked.ready.certificate, checked.plan, verdict, run.scores.get("untuned"), run.scores["tuned"]
+    )
 
 
 @dataclass(frozen=True)
 class _Run:
-    """The settings of one run and what they write to its folder."""
+    """One run between its preflight and its result: what it measures, decides and writes."""
 
     output: Path
-    name: str
     index: Index
-    loaded: LoadedModel
-    ready: Prepared
-    examples: ExampleConfig
-    lora: LoraSettings
-    training: TrainConfig
-    start: Start | None
+    config: RunConfig
+    checked: Preflight
     licence: str
     data_note: str
+    say: Callable[[str], None]
+    scores: dict[str, ReaderScore] = field(default_factory=dict)
+    """Name of a reader → its figures on the held-out questions, as they are measured."""
 
     @property
     def work(self) -> Path:
-        """What is kept beside the adapter: curves, measurements, checkpoints."""
-        return self.output / RUN
+        """Folder beside the adapter with curves, measurements and checkpoints."""
+        return self.output / RUN_FOLDER
 
     @property
     def base_name(self) -> str:
-        """A hub id, or a folder's name."""
-        return _DEFAULT_HUB_ID if self.name == DEFAULT else self.loaded.weights.name
+        """The base model's hub id, or its folder's name."""
+        return _DEFAULT_HUB_ID if self.config.reader == DEFAULT else self.checked.loaded.weights.name
 
     def reader_of(self, model: Any, mode: Mode = "quote") -> Reader:
-        """The model with its adapter as it is now, as the user will ask it."""
-        weights, plan = self.loaded.weights, self.loaded.plan
-        slots = AdapterSlots(model.eval(), weights, None)
-        tuned = LoadedModel(model, self.loaded.tokenizer, weights, plan, None, shared=slots)
-        return Reader(tuned, mode=mode, reading=self.examples.reading, shots=False, passage_cache_mb=0)
+        """A reader with the adapter as it is in the model now, set up as users will ask it."""
+        loaded = self.checked.loaded
+        slots = AdapterSlots(model.eval(), loaded.weights, None)
+        tuned = LoadedModel(model, loaded.tokenizer, loaded.weights, loaded.plan, None, shared=slots)
+        return Reader(tuned, mode=mode, reading=self.config.examples.reading, shots=False, passage_cache_mb=0)
 
     def claim_folder(self) -> None:
-        """A folder with an unfinished run of other data or settings is not gone on from. Raises TrainingError."""
-        if not setup.main_process():
-            return
+        """Make the run's folder and write its record.
+
+        Raises TrainingError if the folder holds an unfinished run of other settings, or the disk has too little space.
+        """
+        with full_disk_as(TrainingError, self.output, "nothing was trained yet"):
+            if setup.main_process():
+                self._write_identity()
+            space = _COPIES * self.checked.plan.adapter_bytes(32) + _SPARE_BYTES
+            require_space(self.output, space, error=TrainingError)
+
+    def _write_identity(self) -> None:
         make_folder(self.output)
+        ready, start = self.checked.ready, self.config.start
         identity = {
-            "examples": fingerprint_examples(self.ready.train),
-            "prompt": self.ready.prompts.fingerprint,
-            "base": weights_identity(self.loaded.weights),
-            "start": None if self.start is None else self.start.weights.fingerprint,
-            "lora": self.lora.model_dump(mode="json"),
-            "training": self.training.model_dump(mode="json"),
+            "examples": fingerprint_examples(ready.train),
+            "prompt": ready.prompts.fingerprint,
+            "base": weights_identity(self.checked.loaded.weights),
+            "start": None if start is None else start.weights.fingerprint,
+            "lora": self.checked.lora.model_dump(mode="json"),
+            "training": self.config.training.model_dump(mode="json"),
         }
         path = self.work / RUN_RECORD
         if is_run(self.work):
@@ -236,32 +201,86 @@ class _Run:
                 if changed:
                     raise TrainingError(
                         f"{self.work} holds checkpoints of a run with other {', '.join(changed)}: remove the folder to"
-                        " start anew, or give the former settings to go on"
+                        " start from the beginning, or give the former settings to resume"
                     )
             else:
-                clear_run(self.work)  # left by a finished run, or by one that had not come to its first checkpoint
+                clear_run(self.work)  # left by a finished run, or by one without a checkpoint
         self.work.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(identity, indent=1) + "\n")
-        write_atomic(self.work / CERTIFICATE, self.ready.certificate.model_dump_json(indent=1) + "\n")
+        write_atomic(self.work / CERTIFICATE, ready.certificate.model_dump_json(indent=1) + "\n")
+
+    def adapted_model(self, *, compare: bool) -> Any:
+        """The base model with the adapter to train; with `compare`, the reader is measured before and with it."""
+        loaded, start = self.checked.loaded, self.config.start
+        if compare:
+            self._measure("untuned", Reader(loaded, reading=self.config.examples.reading, passage_cache_mb=0))
+        weights = None if start is None else start.weights
+        model = setup.adapt(loaded, self.checked.lora, self.config.training, start=weights)
+        if compare and start is not None:
+            self._measure("start", self.reader_of(model))
+        return model
+
+    def _measure(self, name: str, reader: Reader) -> None:
+        self.scores[name] = score_reader(reader, self.checked.ready.held_out_questions, self.index)
+        self.say(_score_line(name, self.scores[name]))
+
+    def finish(self, model: Any, history: Sequence[dict[str, float]]) -> Diagnosis:
+        """Choose the better of the trained adapters, diagnose the run, and write the adapter; `model` then holds it."""
+        setup.load_adapter(model, self.work / BEST)
+        record = self.record(history)
+        self.save(record, BEST)  # before anything else, so a later failure loses nothing
+        kept, tuned = self.better(model)
+        self.scores["tuned"] = tuned
+        with compute.autocasting(model):
+            memory = probe_memory(self.reader_of(model, mode="schema"), self.checked.ready.train.examples)
+        step = step_of(self.work / kept)
+        verdict = diagnose(history, memory, step)
+        if kept == LAST:
+            self.say(
+                f"kept            step {step}, the last: it answers better than step {verdict.best_step}, which has the"
+                " lowest held-out loss"
+            )
+        if setup.main_process():
+            with full_disk_as(TrainingError, self.work, _TRAINED):
+                draw_curves(history, step, self.work / CURVES)
+        record["kept_step"] = step
+        record["verdict"] = verdict.model_dump(mode="json")
+        if tuned.weighed:
+            record["threshold"] = threshold_record(tuned.threshold, self.config.examples.reading, tuned.platt)
+        record["results"] = {name: score.model_dump(mode="json") for name, score in self.scores.items()}
+        self.save(record, kept)
+        if setup.main_process():
+            clear_checkpoints(self.work)
+            (self.work / END).unlink(missing_ok=True)  # last: until then, the same command only measures again
+        for line in [*verdict.lines(), _score_line("tuned", tuned)]:
+            self.say(line)
+        if not tuned.weighed:
+            self.say(
+                "threshold       not chosen: no held-out question is unanswerable, or no answer was right. Until"
+                " 'rag-ft adapter calibrate' chooses one, an answer must outscore null"
+            )
+        return verdict
 
     def record(self, history: Sequence[dict[str, float]]) -> dict[str, Any]:
-        """What the adapter was made from and how, before it is measured."""
-        train, held_out = self.ready.train, self.ready.held_out
-        # What was learned before the start is not forgotten: the weights may still recite it.
-        before = adapter_record(self.start.weights) if self.start is not None else {}
+        """What the adapter was made from and how; its figures are added once it is measured."""
+        ready, lora, weights = self.checked.ready, self.checked.lora, self.checked.loaded.weights
+        train, held_out = ready.train, ready.held_out
+        start, training = self.config.start, self.config.training
+        # What the adapter learned before this run is not forgotten: the weights may still recite it.
+        before = adapter_record(start.weights) if start is not None else {}
         return {
-            "prompt_fingerprint": self.ready.prompts.fingerprint,
+            "prompt_fingerprint": ready.prompts.fingerprint,
             "shots": False,
             "licence": self.licence,
             "data_note": self.data_note,
             "base_model": {
-                "name": self.name if self.name != DEFAULT else self.loaded.weights.name,
-                "identity": weights_identity(self.loaded.weights),
-                "bits": self.training.bits,
+                "name": self.config.reader if self.config.reader != DEFAULT else weights.name,
+                "identity": weights_identity(weights),
+                "bits": training.bits,
             },
             "started_from": None
-            if self.start is None
-            else {"name": self.start.weights.name, "fingerprint": self.start.weights.fingerprint},
+            if start is None
+            else {"name": start.weights.name, "fingerprint": start.weights.fingerprint},
             "data": {
                 "fingerprint": fingerprint_examples(train),
                 "index": self.index.fingerprint,
@@ -273,38 +292,39 @@ class _Run:
                 "documents": sorted(train.documents),
                 "document_fingerprints": sorted({*self._fingerprints(train.documents), *documents_trained_on(before)}),
             },
-            "examples": self.examples.model_dump(mode="json"),
-            "lora": {**self.lora.model_dump(mode="json"), "alpha": self.lora.effective_alpha, "scale": self.lora.scale},
-            "training": self.training.model_dump(mode="json"),
-            "certificate": self.ready.certificate.model_dump(mode="json"),
+            "examples": self.config.examples.model_dump(mode="json"),
+            "lora": {**lora.model_dump(mode="json"), "alpha": lora.effective_alpha, "scale": lora.scale},
+            "training": training.model_dump(mode="json"),
+            "certificate": ready.certificate.model_dump(mode="json"),
             "versions": library_versions(PACKAGES),
             "history": _thinned(history),
-            "verdict": judge(history).model_dump(mode="json"),
+            "verdict": diagnose(history).model_dump(mode="json"),
             "results": {},
         }
 
     def _fingerprints(self, documents: frozenset[str]) -> list[str]:
-        """By which an evaluation finds documents that were trained on, whatever their names have become."""
-        there = set(self.index.documents())
-        return sorted({self.index.document_fingerprint(name)[:FINGERPRINT] for name in documents & there})
+        """Fingerprints that let an evaluation recognise training documents even if they are renamed."""
+        indexed = set(self.index.documents())
+        return sorted({self.index.document_fingerprint(name)[:FINGERPRINT] for name in documents & indexed})
 
     def better(self, model: Any) -> tuple[str, ReaderScore]:
-        """Of the adapters that the run kept, the one that answers the held-out questions better, now in the model.
+        """The kept adapter that answers the held-out questions better, loaded into the model, and its score.
 
-        The loss is about every token and all its rivals, the answers about the likeliest alone: the lowest loss and
-        the best answers need not fall on one step.
+        The loss counts every token against all its rivals; answers depend on the likeliest alone. So the step with the
+        lowest loss need not give the best answers.
         """
-        found: dict[str, ReaderScore] = {}
+        scores: dict[str, ReaderScore] = {}
         for name in (BEST, LAST):
             if (self.work / name).is_dir():
                 setup.load_adapter(model, self.work / name)
-                found[name] = score_reader(self.reader_of(model), self.ready.held_out_questions, self.index)
-        kept = max(found, key=lambda name: found[name].worth)  # the first of equal ones
+                questions = self.checked.ready.held_out_questions
+                scores[name] = score_reader(self.reader_of(model), questions, self.index)
+        kept = max(scores, key=lambda name: scores[name].worth)  # the first of equal ones
         setup.load_adapter(model, self.work / kept)
-        return kept, found[kept]
+        return kept, scores[kept]
 
     def save(self, record: dict[str, Any], kept: str) -> None:
-        """The adapter of a step that was kept, with its record and its card."""
+        """Write a kept adapter to the output folder with its record and its card. Raises TrainingError."""
         if not setup.main_process():
             return
         card = model_card(record, self.base_name)
@@ -316,23 +336,15 @@ class _Run:
             reason = first_line(error)
             raise TrainingError(
                 f"the adapter could not be written to {self.output} ({reason}): free some space and run the same"
-                " command, which goes on from the newest whole checkpoint"
+                " command, which resumes from the newest whole checkpoint"
             ) from error
 
 
 def _thinned(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    """Every held-out measurement, and some two hundred of the others."""
+    """Every held-out measurement, and about 200 of the others."""
     every = max(1, len(history) // 200)
-    return [one for number, one in enumerate(history) if "eval_loss" in one or number % every == 0]
+    return [measurement for i, measurement in enumerate(history) if "eval_loss" in measurement or i % every == 0]
 
 
 def _score_line(name: str, score: ReaderScore) -> str:
-    parts = [f"{name:<15} {score.questions} held-out questions with 3 retrieved passages:"]
-    if score.must_answer_f1 is not None:
-        parts.append(f"F1 {100 * score.must_answer_f1:.1f} when made to answer;")
-    if score.null_recognised is not None and score.answerable_f1 is not None:
-        parts.append(
-            f"at threshold {score.threshold:.2g} F1 {100 * score.answerable_f1:.1f} and"
-            f" {score.null_recognised:.0%} of the unanswerable recognised"
-        )
-    return " ".join(parts).rstrip(";")
+    return f"{name:<15} {score.questions} held-out questions with 3 retrieved passages: {score.figures()}"

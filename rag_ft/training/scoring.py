@@ -1,4 +1,4 @@
-"""What a reader gets right on questions with retrieved passages, weighed at any threshold of its confidence."""
+"""Figures of a reader on questions with retrieved passages, at any threshold of its confidence."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from rag_ft.indexing.index import Index
 
-MOST_ASKED = 200
-"""Held-out questions that the figures and the threshold come from."""
+MAX_HELD_OUT = 200
+"""Held-out questions asked at most: the figures and the threshold come from them."""
 
 
 class ReaderScore(BaseModel):
@@ -33,31 +33,43 @@ class ReaderScore(BaseModel):
     questions: int
     answerable: int
     must_answer_f1: float | None
-    """Token F1 over answerable questions when null is not allowed."""
+    """Token F1 on answerable questions with abstention off."""
     answerable_f1: float | None
-    """The same at the threshold."""
+    """Token F1 on answerable questions at the threshold; null counts as 0."""
     null_recognised: float | None
-    """Share of unanswerable questions that get null at the threshold."""
+    """Abstention recall: share of unanswerable questions that get null at the threshold."""
     threshold: float
     platt: PlattScale = PLAIN
-    """The scale of the confidences that the threshold is compared with."""
+    """Scale of the confidences that the threshold is compared with."""
 
     def line(self) -> str:
-        """As a person reads it."""
-        f1, made = 100 * (self.answerable_f1 or 0.0), 100 * (self.must_answer_f1 or 0.0)
+        """The threshold and its figures for people to read."""
+        f1, without = 100 * (self.answerable_f1 or 0.0), 100 * (self.must_answer_f1 or 0.0)
         return (
-            f"threshold {self.threshold:.3f}: on {self.questions} questions F1 {f1:.1f} of the answerable ({made:.1f}"
-            f" made to answer), {self.null_recognised or 0.0:.0%} of the unanswerable recognised"
+            f"threshold {self.threshold:.3f}: on {self.questions} questions, F1 on answerable {f1:.1f} ({without:.1f}"
+            f" with abstention off), abstention recall {self.null_recognised or 0.0:.0%}"
         )
+
+    def figures(self) -> str:
+        """The figures that could be measured, for people to read."""
+        parts = []
+        if self.must_answer_f1 is not None:
+            parts.append(f"F1 with abstention off {100 * self.must_answer_f1:.1f}")
+        if self.null_recognised is not None and self.answerable_f1 is not None:
+            parts.append(
+                f"at threshold {self.threshold:.2g}, F1 on answerable {100 * self.answerable_f1:.1f} and abstention"
+                f" recall {self.null_recognised:.0%}"
+            )
+        return "; ".join(parts) or "nothing could be measured"
 
     @property
     def weighed(self) -> bool:
-        """Whether both kinds of questions were there and got right now and then: else its threshold means nothing."""
+        """Whether the threshold means something: both kinds of questions were asked, and some of each were right."""
         return self.null_recognised is not None and self.worth > 0
 
     @property
     def worth(self) -> float:
-        """One number to choose by: the harmonic mean of answerable F1 and null recognised, or the one that there is."""
+        """One number to choose by: the harmonic mean of F1 on answerable and abstention recall, or whichever exists."""
         f1, null = self.answerable_f1, self.null_recognised
         if f1 is None or null is None:
             return f1 if f1 is not None else null or 0.0
@@ -65,98 +77,106 @@ class ReaderScore(BaseModel):
 
 
 class AlwaysAnswered(NamedTuple):
-    """What a reader answered when it had to, question by question: what thresholds are weighed on."""
+    """A reader's answers with abstention off, question by question: thresholds are chosen on them."""
 
     answered: tuple[tuple[float, float], ...]
-    """The reader's own confidence and token F1 of each answerable question."""
+    """For each answerable question, the unscaled confidence of the reader and the token F1 of its answer."""
     null: tuple[float, ...]
-    """Its own confidence of each unanswerable one."""
+    """For each unanswerable question, the unscaled confidence of the reader."""
     scale: PlattScale = PLAIN
-    """Fitted on these answers. Thresholds are chosen by the reader's own confidences, since the middle of several would
-    be another one on a scale, and given on the scale."""
+    """Scale fitted on these answers. Thresholds are chosen by unscaled confidences, because the middle of several
+    thresholds moves with a scale, and returned on the scale."""
     unscaled_error: float = 0.0
+    """Expected calibration error of the unscaled confidences."""
     scaled_error: float = 0.0
-    """Expected calibration error of an answer's being right: of the reader's own confidences, and on the scale."""
+    """Expected calibration error of the confidences on the scale."""
 
     def best(self) -> float:
-        """The threshold that serves both kinds of questions best here."""
+        """The threshold with the best balance of F1 on answerable and abstention recall on these questions."""
         return self.scale.scaled(best_threshold(self.answered, self.null))
 
     def recognising(self, share: float, *, margin: bool) -> float:
-        """The lowest threshold that recognises so large a share of the unanswerable, with a margin for sampling or
-        without. Raises DatasetError where they are too few to say.
+        """The lowest threshold with this abstention recall; `margin` allows for sampling error.
+
+        Raises DatasetError if there are too few unanswerable questions to say.
         """
-        found = recognising_threshold(self.null, share, margin=margin)
-        if found is None:
+        threshold = recognising_threshold(self.null, share, margin=margin)
+        if threshold is None:
             raise DatasetError(
-                f"{len(self.null)} unanswerable questions are too few to say that a threshold recognises {share:.0%} of"
-                " such: ask for a lower share, or bring more of them"
+                f"{len(self.null)} unanswerable questions are too few to find a threshold that recognises {share:.0%}"
+                " of them: ask for a lower share, or add unanswerable questions"
             )
-        return self.scale.scaled(found)
+        return self.scale.scaled(threshold)
 
     def score(self, threshold: float) -> ReaderScore:
-        """The figures at a threshold."""
+        """The figures at a threshold on the scale."""
         return ReaderScore(
             questions=len(self.answered) + len(self.null),
             answerable=len(self.answered),
             must_answer_f1=_mean([f1 for _, f1 in self.answered]),
-            answerable_f1=_mean([f1 if self.scale.scaled(own) >= threshold else 0.0 for own, f1 in self.answered]),
-            null_recognised=_mean([float(self.scale.scaled(own) < threshold) for own in self.null]),
+            answerable_f1=_mean(
+                [f1 if self.scale.scaled(confidence) >= threshold else 0.0 for confidence, f1 in self.answered]
+            ),
+            null_recognised=_mean([float(self.scale.scaled(confidence) < threshold) for confidence in self.null]),
             threshold=threshold,
             platt=self.scale,
         )
 
 
 def score_reader(reader: Reader, questions: Sequence[Question], index: Index) -> ReaderScore:
-    """Token F1 and null on questions with three retrieved passages, at the threshold that serves both best here."""
-    found = always_answered(reader, questions, index)
-    return found.score(found.best())
+    """The figures of a reader on questions with three retrieved passages, at the threshold that is best on them."""
+    answers = always_answered(reader, questions, index)
+    return answers.score(answers.best())
 
 
 def always_answered(
-    reader: Reader, questions: Sequence[Question], index: Index, k: int = 3, most: int = MOST_ASKED
+    reader: Reader, questions: Sequence[Question], index: Index, k: int = 3, most: int = MAX_HELD_OUT
 ) -> AlwaysAnswered:
-    """Ask questions with retrieved passages; of more than `most` that many, evenly spread over each kind."""
+    """Ask questions with retrieved passages and abstention off: at most `most`, evenly spread over each kind."""
     chosen = _spread(questions, most)
-    requests = retrieved_requests([one.question for one in chosen], index, k, threshold=0.0)
+    requests = retrieved_requests([question.question for question in chosen], index, k, threshold=0.0)
     # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
     with autocasting(reader.loaded.model):
         readings = reader.read_batch(requests)
-    right = [asked.answerable and is_correct(one.answer, asked) for one, asked in zip(readings, chosen, strict=True)]
-    own = [one.not_null for one in readings]
-    scale = fit_platt(own, right)
-    sides = (own, [scale.scaled(one) for one in own])
-    errors = (calibration_error(some, right) if some else 0.0 for some in sides)
     pairs = list(zip(readings, chosen, strict=True))
+    right = [question.answerable and is_correct(reading.answer, question) for reading, question in pairs]
+    unscaled = [reading.not_null for reading in readings]
+    scale = fit_platt(unscaled, right)
+    scaled = [scale.scaled(confidence) for confidence in unscaled]
     return AlwaysAnswered(
-        tuple((one.not_null, token_f1(one.answer, asked.answers)) for one, asked in pairs if asked.answerable),
-        tuple(one.not_null for one, asked in pairs if not asked.answerable),
-        scale,
-        *errors,
+        answered=tuple(
+            (reading.not_null, token_f1(reading.answer, question.answers))
+            for reading, question in pairs
+            if question.answerable
+        ),
+        null=tuple(reading.not_null for reading, question in pairs if not question.answerable),
+        scale=scale,
+        unscaled_error=calibration_error(unscaled, right) if unscaled else 0.0,
+        scaled_error=calibration_error(scaled, right) if scaled else 0.0,
     )
 
 
 def retrieved_requests(
     questions: Sequence[str], index: Index, k: int = 3, threshold: float | None = None
 ) -> list[ReadRequest]:
-    """Questions with the passages that an index has for each."""
-    found = index.as_retriever(k=k).retrieve_batch(questions)
+    """Requests to read questions with the passages that an index retrieves for each."""
+    hits_by_question = index.as_retriever(k=k).retrieve_batch(questions)
     return [
         ReadRequest(question, tuple(hit.passage for hit in hits), threshold)
-        for question, hits in zip(questions, found, strict=True)
+        for question, hits in zip(questions, hits_by_question, strict=True)
     ]
 
 
 def _spread(questions: Sequence[Question], most: int) -> list[Question]:
-    """At most so many, in their order, evenly spread over the answerable and over the unanswerable ones."""
-    kinds = [[place for place, one in enumerate(questions) if one.answerable is kind] for kind in (True, False)]
+    """At most `most` questions in their order, evenly spread over the answerable and over the unanswerable ones."""
+    kinds = [[i for i, question in enumerate(questions) if question.answerable is kind] for kind in (True, False)]
     share = min(1.0, most / max(1, len(questions)))
     kept: set[int] = set()
-    for places in kinds:
-        # Rounded down, but of each kind that is there one: a threshold weighs both.
-        count = min(len(places), max(1, int(len(places) * share)))
-        kept.update(places[number * len(places) // count] for number in range(count))
-    return [questions[place] for place in sorted(kept)]
+    for indices in kinds:
+        # Rounded down, but at least one of each kind that exists: a threshold weighs both.
+        count = min(len(indices), max(1, int(len(indices) * share)))
+        kept.update(indices[i * len(indices) // count] for i in range(count))
+    return [questions[i] for i in sorted(kept)]
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -164,17 +184,20 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 FEWEST = 20
-"""Answers that a scale is fitted on at least: with so few it is rough, and closer than none."""
-
+"""Minimum number of answers to fit a scale on: with 20 it is rough, but better than none."""
 
 _FLATTEST = 0.01
-"""Least slope: a scale must not turn the order of confidences round, nor make all of them one."""
+"""Minimum slope: a scale must neither reverse the order of confidences nor make all of them equal."""
+
+_MAX_LOG_ODDS = 30.0
+"""Log-odds beyond which a confidence counts as certain."""
 
 
 def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale:
-    """The scale under which the outcomes are likeliest, by Platt's own targets, which keep it finite where every
-    answer above some confidence is right. The plain one where there are fewer than `FEWEST` answers, or all are right,
-    or all wrong.
+    """The scale under which the outcomes are likeliest.
+
+    Fitted to Platt's targets, which keep it finite if every answer above some confidence is right. The plain scale for
+    fewer than `FEWEST` answers, or if all of them are right, or all wrong.
     """
     import numpy as np
     from scipy.optimize import minimize
@@ -183,7 +206,8 @@ def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale
     no = len(right) - yes
     if len(right) < FEWEST or not yes or not no:
         return PLAIN
-    odds = np.array([min(max(log_odds(one), -_MOST), _MOST) for one in confidences])
+    clipped = (min(max(log_odds(confidence), -_MAX_LOG_ODDS), _MAX_LOG_ODDS) for confidence in confidences)
+    odds = np.array(list(clipped))
     targets = np.where(np.array(right), (yes + 1) / (yes + 2), 1 / (no + 2))
 
     def loss(scale: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -191,9 +215,5 @@ def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale
         miss = 1 / (1 + np.exp(-score)) - targets
         return float(np.sum(np.logaddexp(0, score) - targets * score)), np.array([miss @ odds, miss.sum()])
 
-    found = minimize(loss, [1.0, 0.0], jac=True, bounds=[(_FLATTEST, None), (None, None)])
-    return PlattScale(slope=float(found.x[0]), intercept=float(found.x[1]))
-
-
-_MOST = 30.0
-"""Log-odds beyond which a confidence is as good as certain."""
+    fit = minimize(loss, [1.0, 0.0], jac=True, bounds=[(_FLATTEST, None), (None, None)])
+    return PlattScale(slope=float(fit.x[0]), intercept=float(fit.x[1]))

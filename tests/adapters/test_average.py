@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from rag_ft.adapters.average import average_adapters
 from rag_ft.answering.reader import Reader
 from rag_ft.errors import UsageError, WeightsError
-from rag_ft.training.lora import LoraSettings
+from rag_ft.training.lora import AdapterConfig
 from rag_ft.training.run import train_reader
 from rag_ft.training.steps.config import TrainConfig
 
@@ -33,7 +33,7 @@ def members(tmp_path_factory, tiny_llama_dir, world):
         )
         return folder / name
 
-    start = train("start", 0, lora=LoraSettings(rank=4))
+    start = train("start", 0, lora=AdapterConfig(rank=4))
     return start, train("one", 1, start_from=start), train("two", 2, start_from=start)
 
 

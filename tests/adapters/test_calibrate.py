@@ -155,7 +155,8 @@ def test_questions_about_documents_that_it_was_trained_on_are_excluded_and_count
     score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), say=lines.append)
     assert score.questions == len(questions) - about < len(questions)
     assert lines[0] == f"{about} of 12 questions are excluded: the adapter was trained on their documents"
-    assert lines[1].startswith("now       threshold 0.900: on 9 questions") and len(lines) == 2
+    assert lines[1].startswith("now       threshold 0.900: on 9 questions, F1 on answerable 0.0")
+    assert "abstention recall" in lines[1] and len(lines) == 2
     (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": names}}))
     with pytest.raises(DatasetError, match="are about documents that the adapter was trained on"):
         calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir))
@@ -180,6 +181,6 @@ def test_the_card_of_the_packaged_adapter_says_what_its_record_says():
     base = json.loads((packaged.path / "adapter_config.json").read_text())["base_model_name_or_path"]
     record = adapter_record(packaged)
     assert (packaged.path / "README.md").read_text() == model_card(record, base)
-    assert "as the lowest that recognises 65% of the unanswerable on 741 questions" in model_card(record, base)
+    assert "as the lowest that recognises 65% of the unanswerable ones" in model_card(record, base)
     record["threshold"]["chosen_on"]["margin"] = True
     assert "as the lowest that is sure to recognise 65% of the unanswerable" in model_card(record, base)

@@ -20,5 +20,24 @@ def encoded(tiny, world):
     from rag_ft.training.data.examples import ExampleConfig, make_examples
 
     index, questions = world
-    made = make_examples(questions, index, ExampleConfig())
-    return encode(made.examples, PromptBuilder(tiny.tokenizer, shots=False), TokenBudget(1024, 96))
+    example_set = make_examples(questions, index, ExampleConfig())
+    return encode(example_set.examples, PromptBuilder(tiny.tokenizer, shots=False), TokenBudget(1024, 96))
+
+
+@pytest.fixture
+def adapter(tmp_path, tiny_llama_dir, world):
+    """The folder of a finished run of two steps, with an adapter of rank 4."""
+    from rag_ft.training.lora import AdapterConfig
+    from rag_ft.training.run import train_reader
+    from rag_ft.training.steps.config import TrainConfig
+
+    index, questions = world
+    return train_reader(
+        questions,
+        index,
+        tmp_path / "made",
+        reader=str(tiny_llama_dir),
+        lora=AdapterConfig(rank=4),
+        training=TrainConfig(bits=32, max_steps=2, evaluations=1),
+        compare=False,
+    ).path

@@ -1,10 +1,12 @@
 import json
 import os
+import shutil
 
 import pytest
 
 from rag_ft.training.folder import (
     checkpoints_of,
+    clear_checkpoints,
     clear_run,
     foreign_in_run,
     is_over,
@@ -24,8 +26,8 @@ def test_a_file_where_a_run_would_remove_a_folder_is_found(tmp_path, theirs):
     path = tmp_path / theirs
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    found = foreign_in_run(tmp_path)
-    assert found is not None and path.is_relative_to(found)
+    foreign = foreign_in_run(tmp_path)
+    assert foreign is not None and path.is_relative_to(foreign)
     newest_checkpoint(tmp_path)
     assert path.read_text() == "mine"
 
@@ -93,7 +95,7 @@ def test_the_end_counts_with_the_adapters_of_the_last_step_only(tmp_path):
 )
 def test_a_run_is_over_at_its_last_step_or_when_its_patience_is(tmp_path, step, max_steps, patience, over):
     (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 20}))
-    history = [{"step": number, "eval_loss": loss} for number, loss in ((2, 1.0), (4, 1.5), (6, 1.2))]
+    history = [{"step": step, "eval_loss": loss} for step, loss in ((2, 1.0), (4, 1.5), (6, 1.2))]
     assert without_gain(history) == 2
     assert is_over(tmp_path, history, max_steps, patience) == over
 
@@ -102,3 +104,16 @@ def test_names_that_only_look_like_checkpoints_are_none(tmp_path):
     for name in ("checkpoint-12", "checkpoint-3", "checkpoint-x", "checkpoint-3-copy", "my-checkpoint-4"):
         os.makedirs(tmp_path / "checkpoints" / name)
     assert [path.name for path in checkpoints_of(tmp_path)] == ["checkpoint-3", "checkpoint-12"]
+
+
+def test_what_a_tracker_has_written_outlives_the_checkpoints(tmp_path):
+    kept = tmp_path / "checkpoints"
+    for name in ("checkpoint-3/optimizer.pt", "checkpoint-4/notes.txt", "runs/file"):
+        (kept / name).parent.mkdir(parents=True)
+        (kept / name).write_text("x")
+    clear_checkpoints(tmp_path)
+    assert sorted(path.name for path in kept.iterdir()) == ["checkpoint-4", "runs"]
+    shutil.rmtree(kept / "runs")
+    shutil.rmtree(kept / "checkpoint-4")
+    clear_checkpoints(tmp_path)
+    assert not kept.exists()

@@ -7,7 +7,7 @@ from data import little_world
 from rag_ft.schema import Passage
 from rag_ft.text.answer_swap import answer_type
 from rag_ft.training.data.examples import Example
-from rag_ft.training.overfitting import FIXES, Memorisation, judge, probe_memory, swapped
+from rag_ft.training.overfitting import FIXES, Memorisation, diagnose, probe_memory, with_swapped_gold
 
 
 def _history(train, held_out):
@@ -17,32 +17,32 @@ def _history(train, held_out):
 
 
 def test_a_held_out_loss_that_turns_is_overfitting_and_names_the_step_that_was_kept():
-    verdict = judge(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.8, 1.2]))
+    verdict = diagnose(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.8, 1.2]))
     assert verdict.outcome == "overfitting"
     assert verdict.best_step == 20 and "step 20" in verdict.sentence
     assert verdict.fixes == FIXES
 
 
 def test_the_verdict_names_the_adapter_that_was_kept_and_not_always_that_of_the_lowest_loss():
-    verdict = judge(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.8, 1.2]), kept=40)
+    verdict = diagnose(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.8, 1.2]), kept=40)
     assert "lowest at step 20" in verdict.sentence and "the adapter of step 40 was kept" in verdict.sentence
     assert not any("step" in fix for fix in verdict.fixes)
 
 
 def test_a_loss_that_settles_is_healthy_and_one_that_falls_is_still_learning():
-    assert judge(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.55, 0.55])).outcome == "healthy"
-    assert judge(_history([1 / n for n in range(1, 41)], [1.0, 0.8, 0.7, 0.6])).outcome == "still learning"
+    assert diagnose(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.55, 0.55])).outcome == "healthy"
+    assert diagnose(_history([1 / n for n in range(1, 41)], [1.0, 0.8, 0.7, 0.6])).outcome == "still learning"
 
 
 def test_reciting_is_overfitting_even_where_the_loss_has_not_turned():
     memory = Memorisation(questions=40, recited=0.8, followed=0.3, remembered=0.6, swapped=30)
-    verdict = judge(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.55, 0.55]), memory)
+    verdict = diagnose(_history([1 / n for n in range(1, 41)], [1.0, 0.6, 0.55, 0.55]), memory)
     assert verdict.outcome == "overfitting"
-    assert any("80% are answered without a passage" in line for line in verdict.lines())
+    assert any("recites the answers of 80% of 40 training questions" in line for line in verdict.lines())
 
 
 def test_one_measurement_is_no_verdict():
-    assert judge([{"step": 1, "loss": 1.0}, {"step": 1, "eval_loss": 1.0}]).outcome == "unmeasured"
+    assert diagnose([{"step": 1, "loss": 1.0}, {"step": 1, "eval_loss": 1.0}]).outcome == "unmeasured"
 
 
 @pytest.mark.parametrize(
@@ -59,42 +59,42 @@ def test_a_swap_changes_the_gold_passage_alone_and_keeps_the_type():
         Passage(id=f"d#{n}", document_id="d", text=text, start=0, end=len(text)) for n, text in enumerate(texts)
     )
     example = Example("r", "When was it built?", passages, "1903", (1,))
-    changed, answer = swapped(example, ["Ann", "1903", "1950"])
+    changed, answer = with_swapped_gold(example, ["Ann", "1903", "1950"])
     assert answer == "1950" and changed.answer == "1950"
-    assert [one.text for one in changed.passages] == ["Built in 1950 by Ann.", texts[1]]
-    assert swapped(example, ["Ann"]) is None
-    assert swapped(example._replace(answer=None), ["1950"]) is None
+    assert [passage.text for passage in changed.passages] == ["Built in 1950 by Ann.", texts[1]]
+    assert with_swapped_gold(example, ["Ann"]) is None
+    assert with_swapped_gold(example._replace(answer=None), ["1950"]) is None
 
 
 @pytest.mark.slow
 def test_a_run_made_to_overfit_is_told_from_a_healthy_one(tmp_path, tiny_llama_dir, world):
     """A tiny model learns a few answers by heart: the held-out loss turns and the verdict says so."""
     from rag_ft.training.data.examples import ExampleConfig
-    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.lora import AdapterConfig
     from rag_ft.training.run import train_reader
     from rag_ft.training.steps.config import TrainConfig
 
     index, questions = world
     assert len(little_world()[1]) == len(questions)
-    made = {}
+    verdicts = {}
     for name, epochs, rate in (("overfit", 60, 1e-2), ("short", 2, 5e-3)):
         config = TrainConfig(bits=32, epochs=epochs, learning_rate=rate, rows_per_step=1)
-        made[name] = train_reader(
+        verdicts[name] = train_reader(
             questions,
             index,
             tmp_path / name,
             reader=str(tiny_llama_dir),
             examples=ExampleConfig(held_out=0.4),
-            lora=LoraSettings(rank=16),
+            lora=AdapterConfig(rank=16),
             training=config,
             compare=False,
         ).verdict
-    assert made["overfit"].outcome == "overfitting" and made["overfit"].fixes
-    assert made["short"].outcome in ("healthy", "still learning") and not made["short"].fixes
+    assert verdicts["overfit"].outcome == "overfitting" and verdicts["overfit"].fixes
+    assert verdicts["short"].outcome in ("healthy", "still learning") and not verdicts["short"].fixes
 
 
 class _FakeReader:
-    """Answers as told, so that the probe's counting can be checked."""
+    """Gives fixed answers, so the probe's counting can be checked."""
 
     def __init__(self, answers, from_passage):
         self._answers = answers
@@ -102,28 +102,31 @@ class _FakeReader:
 
     def closed_book(self, questions, must_answer):
         assert must_answer
-        return [types.SimpleNamespace(answer=None if self._from_passage else self._answers[one]) for one in questions]
+        return [
+            types.SimpleNamespace(answer=None if self._from_passage else self._answers[question])
+            for question in questions
+        ]
 
     def read_batch(self, requests):
         return [
             types.SimpleNamespace(
-                answer=re.search(r"is (\S+) metres", one.passages[0].text).group(1)
+                answer=re.search(r"is (\S+) metres", request.passages[0].text).group(1)
                 if self._from_passage
-                else self._answers[one.question]
+                else self._answers[request.question]
             )
-            for one in requests
+            for request in requests
         ]
 
 
 @pytest.mark.parametrize(("from_passage", "shares"), [(True, (0, 1, 0)), (False, (1, 0, 1))])
 def test_the_memory_probe_tells_a_reader_of_passages_from_one_that_recites(from_passage, shares):
     examples, answers = [], {}
-    for number, metres in enumerate((120, 87, 45, 300)):
-        text = f"The tower of town {number} is {metres} metres high."
-        passage = Passage(id=str(number), document_id=str(number), text=text, start=0, end=len(text))
-        question = f"How high is the tower of town {number}?"
-        examples.append(Example(str(number), question, (passage,), str(metres), (1,)))
+    for town, metres in enumerate((120, 87, 45, 300)):
+        text = f"The tower of town {town} is {metres} metres high."
+        passage = Passage(id=str(town), document_id=str(town), text=text, start=0, end=len(text))
+        question = f"How high is the tower of town {town}?"
+        examples.append(Example(str(town), question, (passage,), str(metres), (1,)))
         answers[question] = str(metres)
-    found = probe_memory(_FakeReader(answers, from_passage), examples)
-    assert (found.questions, found.swapped) == (4, 4)
-    assert (found.recited, found.followed, found.remembered) == shares
+    memory = probe_memory(_FakeReader(answers, from_passage), examples)
+    assert (memory.questions, memory.swapped) == (4, 4)
+    assert (memory.recited, memory.followed, memory.remembered) == shares

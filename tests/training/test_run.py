@@ -1,45 +1,21 @@
 import json
-import resource
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from transformers.integrations import get_available_reporting_integrations
+from safetensors.torch import load_file
 
-from rag_ft.errors import DatasetError, PromptMismatchError, TrainingError, UsageError, WeightsError
-from rag_ft.models import compute  # NEW
+from rag_ft.errors import PromptMismatchError, TrainingError, WeightsError
+from rag_ft.models import compute
 from rag_ft.questions.split import Split
-from rag_ft.schema import Question
 from rag_ft.training.data.examples import ExampleConfig
-from rag_ft.training.folder import clear_checkpoints
-from rag_ft.training.lora import LoraSettings
+from rag_ft.training.lora import AdapterConfig
 from rag_ft.training.run import train_reader
-from rag_ft.training.saving import save_adapter
 from rag_ft.training.steps import setup
 from rag_ft.training.steps.config import TrainConfig
 
-SMALL = {"lora": LoraSettings(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
-
-
-@pytest.fixture
-def adapter(tmp_path, tiny_llama_dir, world):
-    index, questions = world
-    train_reader(questions, index, tmp_path / "made", reader=str(tiny_llama_dir), compare=False, **SMALL)
-    return tmp_path / "made"
-
-
-@pytest.mark.parametrize("theirs", ["training/notes.txt", "README.md", "adapter_model.safetensors"])
-def test_a_folder_with_files_of_somebody_else_is_left_as_it_is(tmp_path, world, tiny_llama_dir, theirs):
-    index, questions = world
-    path = tmp_path / theirs
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("mine")
-    with pytest.raises(UsageError, match="is not from a run of rag_ft"):
-        train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
-    assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+SMALL = {"lora": AdapterConfig(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
 
 
 @pytest.mark.parametrize("stage", ["better", "probe_memory", "draw_curves", "save_adapter", "clear_checkpoints"])
@@ -70,35 +46,6 @@ def test_what_is_trained_is_only_measured_and_saved_again(tmp_path, tiny_llama_d
     assert names[0] == names[1]
 
 
-@pytest.mark.parametrize("name", ["training", "training/best", "training/checkpoints", "rag_ft.json", "README.md"])
-def test_a_link_where_a_run_would_write_is_refused_and_not_followed(tmp_path, tiny_llama_dir, world, name):
-    index, questions = world
-    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    (elsewhere / "checkpoint-1").mkdir(parents=True)
-    (output / name).parent.mkdir(parents=True)
-    (output / name).symlink_to(elsewhere)
-    if name.count("/"):
-        record = dict.fromkeys(("examples", "prompt", "base", "lora", "training"))
-        (output / "training" / "run.json").write_text(json.dumps(record))
-    with pytest.raises(UsageError, match=f"{name} is not from a run of rag_ft"):
-        train_reader(questions, index, output, reader="no such model", compare=False, **SMALL)
-    assert (output / name).is_symlink() and [path.name for path in elsewhere.iterdir()] == ["checkpoint-1"]
-
-
-def test_files_beside_those_of_a_finished_run_outlive_the_next_one(adapter, world, tiny_llama_dir):
-    index, questions = world
-    for name in ("notes.txt", "training/notes.txt", "training/plots/mine.png"):
-        (adapter / name).parent.mkdir(exist_ok=True)
-        (adapter / name).write_text("mine")
-    train_reader(questions, index, adapter, reader=str(tiny_llama_dir), compare=False, **SMALL)
-    for name in ("notes.txt", "training/notes.txt", "training/plots/mine.png"):
-        assert (adapter / name).read_text() == "mine"
-    (adapter / "training" / "best" / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"best/notes.txt is not from a run"):
-        train_reader(questions, index, adapter, reader=str(tiny_llama_dir), compare=False, **SMALL)
-    assert (adapter / "training" / "best" / "notes.txt").read_text() == "mine"
-
-
 def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(
     tmp_path, tiny_llama_dir, world, monkeypatch
 ):
@@ -120,40 +67,6 @@ def test_a_second_run_into_a_finished_one_replaces_it(adapter, world, tiny_llama
     assert json.loads((adapter / "rag_ft.json").read_text())["training"]["learning_rate"] == 1e-2
 
 
-@pytest.mark.parametrize(("name", "said"), [("tensorbord", "is no experiment tracker"), ("wandb", "is not installed")])
-def test_a_tracker_that_is_not_there_is_told_before_the_model_is_loaded(tmp_path, world, name, said):
-    if name in get_available_reporting_integrations():
-        pytest.skip(f"{name} is installed here")
-    index, questions = world
-    training = TrainConfig(bits=32, max_steps=2, evaluations=1, report_to=name)
-    with pytest.raises(UsageError, match=said):
-        train_reader(questions, index, tmp_path, reader="no-such-model", training=training)
-
-
-def test_what_a_tracker_has_written_outlives_the_checkpoints(tmp_path):
-    kept = tmp_path / "checkpoints"
-    for name in ("checkpoint-3/optimizer.pt", "checkpoint-4/notes.txt", "runs/file"):
-        (kept / name).parent.mkdir(parents=True)
-        (kept / name).write_text("x")
-    clear_checkpoints(tmp_path)
-    assert sorted(path.name for path in kept.iterdir()) == ["checkpoint-4", "runs"]
-    shutil.rmtree(kept / "runs")
-    shutil.rmtree(kept / "checkpoint-4")
-    clear_checkpoints(tmp_path)
-    assert not kept.exists()
-
-
-def test_a_full_disk_at_the_adapter_leaves_nothing_half_written(adapter, tmp_path):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
-        with pytest.raises((OSError, SafetensorError)):
-            save_adapter(adapter, tmp_path / "copy", {}, "", "base")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert list((tmp_path / "copy").iterdir()) == []
-
-
 def test_a_simulated_full_disk_at_the_adapter_is_one_sentence(tmp_path, tiny_llama_dir, world, monkeypatch):
     def full(*given):
         raise OSError(28, "No space left on device")
@@ -162,12 +75,12 @@ def test_a_simulated_full_disk_at_the_adapter_is_one_sentence(tmp_path, tiny_lla
     monkeypatch.setattr("rag_ft.training.run.save_adapter", full)
     with pytest.raises(
         TrainingError,
-        match=r"the disk of .* is full: .* \(what was trained is kept",
+        match=r"the disk of .* is full: .* \(the trained adapters are kept",
     ):
         train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
 
 
-@pytest.mark.parametrize("shape", [LoraSettings(rank=4), LoraSettings(rank=4, dora=True, rslora=True, dropout=0.1)])
+@pytest.mark.parametrize("shape", [AdapterConfig(rank=4), AdapterConfig(rank=4, dora=True, rslora=True, dropout=0.1)])
 def test_a_base_in_16_bits_stays_in_16_bits_from_training_to_answers(
     tmp_path, world, tiny_llama_dir, monkeypatch, shape
 ):
@@ -181,27 +94,21 @@ def test_a_base_in_16_bits_stays_in_16_bits_from_training_to_answers(
     prepare = setup.check_prepared
 
     def looked_at(adapted, checkpointing):
-        held.update({name: one.dtype for name, one in adapted.named_parameters() if "lora_" not in name})
+        held.update({name: parameter.dtype for name, parameter in adapted.named_parameters() if "lora_" not in name})
         prepare(adapted, checkpointing)
 
     monkeypatch.setattr(setup, "check_prepared", looked_at)
     index, questions = world
     training = TrainConfig(bits=16, max_steps=6, evaluations=2, learning_rate=5e-3)
-    made = train_reader(questions, index, tmp_path / "made", reader=str(tiny_llama_dir), lora=shape, training=training)
+    trained = train_reader(
+        questions, index, tmp_path / "made", reader=str(tiny_llama_dir), lora=shape, training=training
+    )
     assert {dtype for name, dtype in held.items() if "norm" in name} == {torch.float32}
     assert {dtype for name, dtype in held.items() if "_proj" in name} == {torch.bfloat16}
-    assert made.verdict.train_loss > 0
-    records = [json.loads(line) for line in (made.path / "training" / "metrics.jsonl").read_text().splitlines()]
-    held_out = [one["eval_loss"] for one in records if "eval_loss" in one]
+    assert trained.verdict.train_loss > 0
+    records = [json.loads(line) for line in (trained.path / "training" / "metrics.jsonl").read_text().splitlines()]
+    held_out = [record["eval_loss"] for record in records if "eval_loss" in record]
     assert held_out[-1] < held_out[0]
-
-
-def test_peft_loads_the_adapter_as_it_is(adapter, tiny_llama_dir):
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama_dir), adapter)
-    assert any("lora_B" in name and one.abs().sum() > 0 for name, one in model.named_parameters())
 
 
 def test_the_adapter_names_what_it_was_made_from(adapter, tiny_llama_dir, world):
@@ -248,34 +155,17 @@ def test_checkpoints_of_another_run_are_not_gone_on_from(tmp_path, tiny_llama_di
             index,
             tmp_path,
             reader=str(tiny_llama_dir),
-            lora=LoraSettings(rank=8),
+            lora=AdapterConfig(rank=8),
             training=SMALL["training"],
         )
 
 
 def test_a_red_line_stops_the_run_before_anything_is_written(tmp_path, tiny_llama_dir, world):
     index, questions = world
-    never = [one for one in questions if not one.answerable]
+    never = [question for question in questions if not question.answerable]
     with pytest.raises(TrainingError, match="the run does not start: every target is null"):
         train_reader(never, index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
     assert not (tmp_path / "out").exists()
-
-
-def test_one_record_and_foreign_documents_are_told(tmp_path, tiny_llama_dir, world):
-    index, questions = world
-    with pytest.raises(DatasetError, match="another document"):
-        train_reader(questions[:1], index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
-    moved = [
-        one.model_copy(
-            update={
-                "evidence": tuple(e.model_copy(update={"document_id": "no-" + e.document_id}) for e in one.evidence)
-            }
-        )
-        for one in questions
-        if one.answerable
-    ]
-    with pytest.raises(DatasetError, match="the index lacks the document of its evidence"):
-        train_reader(moved, index, tmp_path / "out", reader=str(tiny_llama_dir), **SMALL)
 
 
 def test_a_model_without_a_chat_template_can_be_tuned(tmp_path, tiny_llama_dir, world):
@@ -285,7 +175,7 @@ def test_a_model_without_a_chat_template_can_be_tuned(tmp_path, tiny_llama_dir, 
     bare = tmp_path / "bare"
     shutil.copytree(tiny_llama_dir, bare)
     (bare / "chat_template.jinja").unlink(missing_ok=True)
-    made = train_reader(
+    trained = train_reader(
         questions,
         index,
         tmp_path / "out",
@@ -294,193 +184,49 @@ def test_a_model_without_a_chat_template_can_be_tuned(tmp_path, tiny_llama_dir, 
         compare=False,
         **SMALL,
     )
-    assert made.certificate.red == ()
-    assert (made.path / "adapter_model.safetensors").is_file()
-
-
-def test_a_run_goes_on_from_an_adapter_and_keeps_its_shape(adapter, tmp_path, tiny_llama_dir, world):
-    index, questions = world
-    said = []
-    made = train_reader(
-        questions,
-        index,
-        tmp_path / "more",
-        reader=str(tiny_llama_dir),
-        start_from=adapter,
-        training=SMALL["training"].model_copy(update={"max_steps": 1, "learning_rate": 1e-6}),
-        say=said.append,
-    )
-    first, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, made.path))
-    assert first.keys() == after.keys()
-    for name, value in first.items():
-        torch.testing.assert_close(after[name], value, rtol=0, atol=1e-3)
-    record = json.loads((made.path / "rag_ft.json").read_text())
-    assert record["lora"]["rank"] == SMALL["lora"].rank and record["started_from"]["name"] == "made"
-    assert [line.split()[0] for line in said if "held-out questions with" in line] == ["untuned", "start", "tuned"]
-    assert set(record["results"]) == {"untuned", "start", "tuned"}
-
-
-def test_documents_learned_before_the_start_stay_in_the_record(adapter, tmp_path, tiny_llama_dir, world):
-    index, questions = world
-    start = shutil.copytree(adapter, tmp_path / "start")
-    record = json.loads((start / "rag_ft.json").read_text())
-    assert record["data"]["document_fingerprints"]
-    record["data"]["document_fingerprints"] = ["0123456789abcdef"]
-    (start / "rag_ft.json").write_text(json.dumps(record))
-    made = train_reader(
-        questions,
-        index,
-        tmp_path / "more",
-        reader=str(tiny_llama_dir),
-        start_from=start,
-        training=SMALL["training"].model_copy(update={"max_steps": 1}),
-        compare=False,
-    )
-    data = json.loads((made.path / "rag_ft.json").read_text())["data"]
-    own = {index.document_fingerprint(name)[:16] for name in data["documents"]}
-    assert set(data["document_fingerprints"]) == own | {"0123456789abcdef"}
-
-
-def test_another_shape_or_other_bits_than_the_adapters_are_refused(adapter, tmp_path, tiny_llama_dir, world):
-    index, questions = world
-    given = {"reader": str(tiny_llama_dir), "start_from": adapter}
-    with pytest.raises(UsageError, match="cannot be changed on the way"):
-        train_reader(questions, index, tmp_path / "out", lora=LoraSettings(rank=9), training=SMALL["training"], **given)
-    with pytest.raises(UsageError, match=r"held in 32 bits .* give bits=32"):
-        train_reader(questions, index, tmp_path / "out", training=TrainConfig(bits=4), **given)
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    for odd, said in (
-        ({"target_modules": ".*q_proj"}, "not one by one"),
-        ({"target_modules": None}, "not one by one"),
-        ({"peft_type": "IA3"}, "of the kind IA3"),
-    ):
-        (adapter / "adapter_config.json").write_text(json.dumps({**config, **odd}))
-        with pytest.raises((UsageError, WeightsError), match=said):
-            train_reader(questions, index, tmp_path / "out", training=SMALL["training"], **given)
-
-
-def test_an_adapter_of_another_base_is_refused_before_a_finished_run_is_touched(
-    adapter, tmp_path, tiny_llama_dir, world
-):
-    index, questions = world
-    train_reader(questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, **SMALL)
-    before = sorted(one.name for one in (tmp_path / "out" / "training").iterdir())
-    other = tmp_path / "other"
-    shutil.copytree(tiny_llama_dir, other)
-    weights = load_file(other / "model.safetensors")
-    save_file({name: one + 1e-3 for name, one in weights.items()}, other / "model.safetensors", {"format": "pt"})
-    with pytest.raises(WeightsError, match="and the base model here is other"):
-        train_reader(
-            questions,
-            index,
-            tmp_path / "out",
-            reader=str(other),
-            start_from=adapter,
-            training=SMALL["training"].model_copy(update={"learning_rate": 1e-4}),
-        )
-    assert sorted(one.name for one in (tmp_path / "out" / "training").iterdir()) == before
+    assert trained.certificate.red == ()
+    assert (trained.path / "adapter_model.safetensors").is_file()
 
 
 def test_without_unanswerable_questions_held_out_no_threshold_is_written(tmp_path, tiny_llama_dir, world):
     """Such a threshold would be 0: an adapter that answers always, whatever it was trained to say."""
     index, questions = world
-    said = []
-    some = [one for one in questions if one.answerable]
-    made = train_reader(some, index, tmp_path, reader=str(tiny_llama_dir), compare=False, say=said.append, **SMALL)
-    assert made.tuned.null_recognised is None
+    lines = []
+    some = [question for question in questions if question.answerable]
+    trained = train_reader(some, index, tmp_path, reader=str(tiny_llama_dir), compare=False, say=lines.append, **SMALL)
+    assert trained.tuned.null_recognised is None
     assert "threshold" not in json.loads((tmp_path / "rag_ft.json").read_text())
-    assert any(line.startswith("threshold") and "none is chosen" in line for line in said)
-    assert any("no held-out question is unanswerable" in line for line in said)
+    assert any(line.startswith("threshold") and "not chosen" in line for line in lines)
+    assert any("no held-out question is unanswerable" in line for line in lines)
 
 
 def test_records_that_give_no_example_are_not_counted_and_not_asked(tmp_path, tiny_llama_dir, world):
     index, questions = world
     lost = [
-        one.model_copy(
+        question.model_copy(
             update={
-                "id": f"lost-{one.id}",
-                "question": f"{one.question} Really?",
-                "evidence": tuple(e.model_copy(update={"document_id": "no-" + e.document_id}) for e in one.evidence),
+                "id": f"lost-{question.id}",
+                "question": f"{question.question} Really?",
+                "evidence": tuple(
+                    e.model_copy(update={"document_id": "no-" + e.document_id}) for e in question.evidence
+                ),
             }
         )
-        for one in questions
-        if one.answerable
+        for question in questions
+        if question.answerable
     ]
     given = {"reader": str(tiny_llama_dir), "compare": False, **SMALL}
     some = Split((*questions[3:], *lost[:4]), (*questions[:3], *lost[4:6]))
-    made = train_reader(questions, index, tmp_path, split=some, **given)
-    seen = made.certificate
+    trained = train_reader(questions, index, tmp_path, split=some, **given)
+    seen = trained.certificate
     assert seen.questions + seen.held_out_questions == len(questions)
     assert seen.documents + seen.held_out_documents == 8
     assert seen.dropped == {"the index lacks the document of its evidence": 6}
-    assert made.tuned.questions == seen.held_out_questions
+    assert trained.tuned.questions == seen.held_out_questions
     assert any("20% of the records" in note for note in seen.amber)
     most = Split((*questions[:6], *lost[:12]), tuple(questions[9:12]))
     with pytest.raises(TrainingError, match="57% of the records give nothing to train on"):
         train_reader(questions, index, tmp_path, split=most, **given)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "5"])
-def test_a_damaged_record_of_a_run_beside_its_checkpoints_is_told(tmp_path, tiny_llama_dir, world, content):
-    index, questions = world
-    (tmp_path / "training" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
-    (tmp_path / "training" / "run.json").write_text(content)
-    with pytest.raises(TrainingError, match=r"run.json is damaged"):
-        train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
-
-
-@pytest.mark.parametrize("place", ["file", "file/below"])
-def test_an_output_that_can_be_no_folder_is_told_before_the_model_is_loaded(tmp_path, world, place):
-    index, questions = world
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"file is a file"):
-        train_reader(questions, index, tmp_path / place, reader="no such model", **SMALL)
-
-
-def test_an_adapter_of_another_prompt_is_not_gone_on_from(adapter, tmp_path, tiny_llama_dir, world, monkeypatch):
-    from rag_ft.answering import prompt
-
-    index, questions = world
-    monkeypatch.setattr(prompt, "PROMPT_VERSION", 999)
-    with pytest.raises(PromptMismatchError, match=r"trained under prompt .* start from another adapter"):
-        train_reader(
-            questions,
-            index,
-            tmp_path / "out",
-            reader=str(tiny_llama_dir),
-            start_from=adapter,
-            training=SMALL["training"],
-        )
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_context_longer_than_the_window_names_the_record(tmp_path, tiny_llama_dir, world):
-    """A window of 256 tokens, and a gold passage that alone is longer."""
-    import shutil
-
-    from fakes import HashingEmbedder
-
-    from rag_ft.indexing.chunking import ChunkingConfig
-    from rag_ft.indexing.index import Index
-    from rag_ft.schema import Document, Evidence
-
-    small = tmp_path / "small"
-    shutil.copytree(tiny_llama_dir, small)
-    config = json.loads((small / "config.json").read_text())
-    (small / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 256}))
-    text = "The lamp of the far tower is green. " + "It is lit at dusk by a keeper and again at midnight, " * 20
-    documents = [Document(id=f"d{number}", text=text + str(number), title="T") for number in range(2)]
-    index = Index.build(
-        documents, tmp_path / "long", embedder=HashingEmbedder(), chunking=ChunkingConfig(max_tokens=256)
-    )
-    evidence = [Evidence(document_id=one.id, start=29, end=34, quote="green") for one in documents]
-    questions = [
-        Question(id=f"q{number}", question="Which colour?", answers=("green",), evidence=(one,))
-        for number, one in enumerate(evidence)
-    ]
-    with pytest.raises(DatasetError, match=r"record q\d"):
-        train_reader(questions, index, tmp_path / "out", reader=str(small), **SMALL)
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_takes_no_trees_trains_on_separate_sequences_and_says_so(
@@ -490,12 +236,12 @@ def test_a_model_that_takes_no_trees_trains_on_separate_sequences_and_says_so(
 
     monkeypatch.setattr(tree_attention, "takes_trees", lambda model: False)
     index, questions = world
-    said = []
-    made = train_reader(
-        questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, say=said.append, **SMALL
+    lines = []
+    trained = train_reader(
+        questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, say=lines.append, **SMALL
     )
-    assert any(line.startswith("sequences       one for each example") for line in said)
-    assert (made.path / "adapter_model.safetensors").is_file()
+    assert any(line.startswith("sequences       one for each example") for line in lines)
+    assert (trained.path / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(("last", "kept"), [(0.6, "last"), (0.4, "best"), (0.2, "best")])
@@ -519,7 +265,10 @@ def test_the_adapter_that_answers_better_is_kept_and_the_first_of_equal_ones(tmp
 
     monkeypatch.setattr(run, "score_reader", score)
     training = SimpleNamespace(
-        work=tmp_path, reader_of=lambda model: None, ready=SimpleNamespace(held_out_questions=()), index=None
+        work=tmp_path,
+        reader_of=lambda model: None,
+        checked=SimpleNamespace(ready=SimpleNamespace(held_out_questions=())),
+        index=None,
     )
-    found, result = run._Run.better(training, None)
-    assert (found, result.worth, loaded[-1]) == (kept, pytest.approx(max(0.4, last)), kept)
+    chosen, result = run._Run.better(training, None)
+    assert (chosen, result.worth, loaded[-1]) == (kept, pytest.approx(max(0.4, last)), kept)

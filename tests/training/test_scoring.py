@@ -14,24 +14,23 @@ SHARES = st.floats(0, 1)
 def test_of_many_questions_some_of_each_kind_are_asked(most):
     """Every second one is unanswerable: each other one alone would be of one kind."""
     questions = [
-        Question(id=f"q{number}", question="Q?", answers=("a",) if number % 2 else (), answerable=bool(number % 2))
-        for number in range(24)
+        Question(id=f"q{i}", question="Q?", answers=("a",) if i % 2 else (), answerable=bool(i % 2)) for i in range(24)
     ]
     asked = _spread(questions, most)
-    assert [one.id for one in questions if one in asked] == [one.id for one in asked]
+    assert [question.id for question in questions if question in asked] == [question.id for question in asked]
     assert len(asked) == (24 if most >= 24 else max(2, 2 * (most // 2)))
-    assert sum(one.answerable for one in asked) * 2 == len(asked)
+    assert sum(question.answerable for question in asked) * 2 == len(asked)
 
 
 @given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=20), st.lists(SHARES, min_size=1, max_size=20), SHARES)
 def test_the_figures_at_a_threshold_are_those_of_answers_that_are_sure_enough(answered, null, threshold):
-    found = AlwaysAnswered(tuple(answered), tuple(null)).score(threshold)
+    score = AlwaysAnswered(tuple(answered), tuple(null)).score(threshold)
     kept = [f1 if confidence >= threshold else 0.0 for confidence, f1 in answered]
-    assert found.answerable_f1 == pytest.approx(sum(kept) / len(answered))
-    assert found.must_answer_f1 == pytest.approx(sum(f1 for _, f1 in answered) / len(answered))
-    assert found.null_recognised == pytest.approx(sum(one < threshold for one in null) / len(null))
-    assert (found.questions, found.answerable) == (len(answered) + len(null), len(answered))
-    assert f"threshold {threshold:.3f}: on {found.questions} questions" in found.line()
+    assert score.answerable_f1 == pytest.approx(sum(kept) / len(answered))
+    assert score.must_answer_f1 == pytest.approx(sum(f1 for _, f1 in answered) / len(answered))
+    assert score.null_recognised == pytest.approx(sum(confidence < threshold for confidence in null) / len(null))
+    assert (score.questions, score.answerable) == (len(answered) + len(null), len(answered))
+    assert f"threshold {threshold:.3f}: on {score.questions} questions," in score.line()
 
 
 @given(
@@ -40,10 +39,12 @@ def test_the_figures_at_a_threshold_are_those_of_answers_that_are_sure_enough(an
     st.builds(PlattScale, slope=st.floats(0.1, 3), intercept=st.floats(-2, 2)),
 )
 def test_what_the_best_threshold_keeps_does_not_hang_on_the_scale(answered, null, scale):
-    plain, scaled = (AlwaysAnswered(tuple(answered), tuple(null), one) for one in (PlattScale(), scale))
+    plain, scaled = (AlwaysAnswered(tuple(answered), tuple(null), fitted) for fitted in (PlattScale(), scale))
     before, after = plain.score(plain.best()), scaled.score(scaled.best())
     assert after.threshold == pytest.approx(scale.scaled(before.threshold), abs=1e-12) and after.platt == scale
-    if all(abs(one - before.threshold) > 1e-9 for one in (*null, *(own for own, _ in answered))):
+    if all(
+        abs(confidence - before.threshold) > 1e-9 for confidence in (*null, *(confidence for confidence, _ in answered))
+    ):
         assert (after.answerable_f1, after.null_recognised) == (before.answerable_f1, before.null_recognised)
 
 

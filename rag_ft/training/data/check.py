@@ -1,8 +1,8 @@
-"""What is in a file of question records, and what would spoil a run: missing evidence, duplicates, leaks."""
+"""What a file of question records holds, and what would spoil a run: missing evidence, duplicates, leaks."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from rag_ft.errors import DatasetError
 from rag_ft.questions.records import check_evidence, read_questions
 from rag_ft.questions.split import split_by_document
 from rag_ft.questions.wording import question_key
+from rag_ft.schema import Evidence, Passage, Question
 from rag_ft.training.data.examples import ExampleConfig, left_out
 
 if TYPE_CHECKING:
@@ -34,37 +35,36 @@ class DataReport(BaseModel):
     train: int
     held_out: int
     no_evidence: tuple[str, ...] = ()
-    """Ids of unanswerable questions without evidence, which no split by document can place."""
+    """Ids of unanswerable questions without evidence, which a split by document cannot assign to a side."""
     left_out: dict[str, str] = {}
-    """Ids of answerable questions that give nothing to train on, with the reason."""
+    """Id → reason, for answerable questions that give nothing to train on."""
     evidence_missing: tuple[str, ...]
     """A sentence for each piece of evidence that is not in the index as the record says."""
     not_found: tuple[str, ...]
-    """Ids of answerable questions whose evidence is not among the index's first ten passages for them."""
+    """Ids of answerable questions whose evidence is not among the first ten passages retrieved for them."""
     duplicates: tuple[str, ...]
-    """Ids of questions that were asked before, word order and little words apart."""
+    """Ids of questions that repeat an earlier one, apart from word order and stop words."""
     leaks: tuple[str, ...]
     """Ids of held-out questions that are training questions too."""
     split_error: str = ""
 
     @property
     def wrong(self) -> bool:
-        """Whether something must be mended before a run."""
+        """Whether something must be corrected before a run."""
         return bool(self.evidence_missing or self.split_error)
 
     def lines(self) -> list[str]:
-        """As a person reads it."""
-        without = self.questions - self.answerable
-        share = without / self.questions
-        found = [
+        """The report for people to read."""
+        unanswerable = self.questions - self.answerable
+        lines = [
             f"questions   {self.questions:,} about {self.documents:,} documents;"
-            f" {without:,} unanswerable ({share:.0%})",
+            f" {unanswerable:,} unanswerable ({unanswerable / self.questions:.0%})",
             f"answers     median {self.answer_words_median:g} words, longest {self.answer_words_max}",
             f"split       {self.train:,} to train on, {self.held_out:,} held out, by document",
         ]
         if self.split_error:
-            found.append(f"STOP        {self.split_error}")
-        for name, ones, meaning in (
+            lines.append(f"STOP        {self.split_error}")
+        for label, entries, meaning in (
             ("evidence", self.evidence_missing, "pieces of evidence are not in the index as the records say"),
             (
                 "left out",
@@ -72,76 +72,91 @@ class DataReport(BaseModel):
                 "answerable questions give nothing to train on",
             ),
             *(
-                [("homeless", self.no_evidence, "unanswerable questions without evidence are held out by chance alone")]
+                [
+                    (
+                        "no evidence",
+                        self.no_evidence,
+                        "unanswerable questions name no evidence and are held out at random",
+                    )
+                ]
                 if self.no_evidence
                 else []
             ),
             ("retrieval", self.not_found, "answerable questions do not find their evidence among ten passages"),
-            ("duplicates", self.duplicates, "questions were asked before in almost the same words"),
+            ("duplicates", self.duplicates, "questions repeat an earlier one in almost the same words"),
             ("leaks", self.leaks, "held-out questions are training questions too"),
         ):
-            found.append(f"{name:<11} {len(ones):,} {meaning}")
-            found.extend(f"            {one}" for one in ones[:_SHOWN])
-            if len(ones) > _SHOWN:
-                found.append(f"            and {len(ones) - _SHOWN:,} more (--json has all)")
-        return found
+            lines.append(f"{label:<11} {len(entries):,} {meaning}")
+            lines.extend(f"            {entry}" for entry in entries[:_SHOWN])
+            if len(entries) > _SHOWN:
+                lines.append(f"            and {len(entries) - _SHOWN:,} more (--json has all)")
+        return lines
 
 
 def check_questions(
     path: str | Path, index: Index, examples: ExampleConfig | None = None, *, k: int = 10
 ) -> DataReport:
-    """The report on a file's records against the index that they will be trained with. Raises DatasetError.
+    """Check the records of a file against the index that they will be trained with. Raises DatasetError.
 
-    `examples`: of a run with these settings.
+    `examples`: settings of the planned run.
     """
     examples = examples or ExampleConfig()
     records = read_questions(path)
-    lengths = [len(answer.split()) for one in records for answer in one.answers]
-    wanted = sorted({one.document_id for record in records for one in record.evidence})
-    there = set(index.documents())
-    documents = [index.document(name) for name in wanted if name in there]
-    answerable = [one for one in records if one.answerable]
-    hits = index.as_retriever(k=k).retrieve_batch([one.question for one in answerable])
-    not_found = [
-        one.id
-        for one, found in zip(answerable, hits, strict=True)
-        if one.evidence
-        and not any(
-            hit.passage.document_id == piece.document_id
-            and hit.passage.start < piece.end
-            and piece.start < hit.passage.end
-            for hit in found
-            for piece in one.evidence
-        )
-    ]
-    keys = Counter[str]()
-    duplicates = []
-    for record in records:
-        key = question_key(record.question)
-        if keys[key]:
-            duplicates.append(record.id)
-        keys[key] += 1
-    train, held, leaks, wrong = len(records), 0, (), ""
-    try:
-        split = split_by_document(records, examples.held_out, examples.seed)
-        train, held = len(split.train), len(split.held_out)
-        known = {question_key(one.question) for one in split.train}
-        leaks = tuple(one.id for one in split.held_out if question_key(one.question) in known)  # type: ignore[assignment]
-    except DatasetError as error:
-        wrong = str(error)
+    lengths = [len(answer.split()) for record in records for answer in record.answers]
+    cited = sorted({piece.document_id for record in records for piece in record.evidence})
+    indexed = set(index.documents())
+    documents = [index.document(name) for name in cited if name in indexed]
+    train, held_out, leaks, split_error = _split(records, examples)
     return DataReport(
         questions=len(records),
-        answerable=len(answerable),
-        documents=len(wanted),
+        answerable=sum(record.answerable for record in records),
+        documents=len(cited),
         answer_words_median=float(median(lengths)) if lengths else 0.0,
         answer_words_max=max(lengths, default=0),
         train=train,
-        held_out=held,
-        no_evidence=tuple(one.id for one in records if not one.answerable and not one.evidence),
+        held_out=held_out,
+        no_evidence=tuple(record.id for record in records if not record.answerable and not record.evidence),
         left_out=left_out(records, index),
         evidence_missing=tuple(check_evidence(records, documents)),
-        not_found=tuple(not_found),
-        duplicates=tuple(duplicates),
+        not_found=_not_found(records, index, k),
+        duplicates=_duplicates(records),
         leaks=leaks,
-        split_error=wrong,
+        split_error=split_error,
     )
+
+
+def _split(records: Sequence[Question], examples: ExampleConfig) -> tuple[int, int, tuple[str, ...], str]:
+    """Training questions, held-out questions, ids of leaks, and why the records cannot be split, if they cannot."""
+    try:
+        split = split_by_document(records, examples.held_out, examples.seed)
+    except DatasetError as error:
+        return len(records), 0, (), str(error)
+    known = {question_key(record.question) for record in split.train}
+    leaks = tuple(record.id for record in split.held_out if question_key(record.question) in known)
+    return len(split.train), len(split.held_out), leaks, ""
+
+
+def _not_found(records: Sequence[Question], index: Index, k: int) -> tuple[str, ...]:
+    """Ids of answerable questions with evidence of which no part is among the first k passages."""
+    answerable = [record for record in records if record.answerable]
+    hits_by_record = index.as_retriever(k=k).retrieve_batch([record.question for record in answerable])
+    return tuple(
+        record.id
+        for record, hits in zip(answerable, hits_by_record, strict=True)
+        if record.evidence and not any(_overlap(hit.passage, piece) for hit in hits for piece in record.evidence)
+    )
+
+
+def _overlap(passage: Passage, piece: Evidence) -> bool:
+    return passage.document_id == piece.document_id and passage.start < piece.end and piece.start < passage.end
+
+
+def _duplicates(records: Sequence[Question]) -> tuple[str, ...]:
+    seen: set[str] = set()
+    duplicates = []
+    for record in records:
+        key = question_key(record.question)
+        if key in seen:
+            duplicates.append(record.id)
+        seen.add(key)
+    return tuple(duplicates)

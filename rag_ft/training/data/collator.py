@@ -1,10 +1,12 @@
-"""Examples → rows of token ids with labels, positions and a tree attention mask.
+"""Examples in, rows of token ids out, with labels, positions and a tree attention mask.
 
 A row is a tree of segments. The prompt's head is the root; each context (the passages) is its child; each question
 with its completion is a branch that sees the head, its own context and itself, and nothing else. Positions of a
-branch go on from its context's end, so that every branch computes what its own sequence would. Labels cover the
-completion and its end-of-turn token by position, never by token id: pad and end-of-turn are one token in some models.
-Labels stand at the positions of their tokens; the shift by one is done where the loss is computed.
+branch continue from the end of its context, so every branch computes what its own sequence would. Labels are masked:
+they cover only the completion and its end-of-turn token, because a loss over the prompt would teach the model to
+reproduce passages. Labels are set by position, never by token id: in some models pad and end-of-turn are one token,
+and masking every pad would leave a model that never stops. A label stands at its own token; the shift by one is done
+where the loss is computed.
 """
 
 from __future__ import annotations
@@ -22,19 +24,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORE_INDEX = -100
-"""Label of a token that is not learned."""
+"""Label of a token that the loss ignores."""
 
 _OPEN_ROWS = 64
-"""Rows that are still looked at when a group is placed."""
+"""Newest rows that a group may still be packed into."""
 
 
 class Branch(NamedTuple):
-    """One example's own tokens, after the context that it may share with others."""
+    """The tokens of one example after the context that it may share with others."""
 
     record_id: str
     question: tuple[int, ...]
     completion: tuple[int, ...]
-    """Ends with the end-of-turn token."""
+    """Token ids of the completion; the last is the end-of-turn token."""
 
 
 class Group(NamedTuple):
@@ -45,8 +47,8 @@ class Group(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """Tokens to compute."""
-        return len(self.context) + sum(len(one.question) + len(one.completion) for one in self.branches)
+        """Tokens to compute for the context and its branches."""
+        return len(self.context) + sum(len(branch.question) + len(branch.completion) for branch in self.branches)
 
 
 class Encoded(NamedTuple):
@@ -55,14 +57,14 @@ class Encoded(NamedTuple):
     head: tuple[int, ...]
     groups: tuple[Group, ...]
     left_out: dict[str, int]
-    """Record id → passages that did not fit its prompt; the gold passage is never among them."""
+    """Record id → number of passages that did not fit its prompt; the gold passage is never among them."""
 
 
 def encode(examples: Sequence[Example], prompts: PromptBuilder, budget: TokenBudget) -> Encoded:
-    """Token ids of the examples, those with the same context in one group, in the order of first use.
+    """Token ids of the examples, grouped by context in the order of first use.
 
     Passages that do not fit are left out, the lowest-ranked first, never the gold one. Raises DatasetError with the
-    record's id where question, completion and gold passage do not fit together, or where nothing would be labelled.
+    record's id if question, completion and gold passage do not fit together.
     """
     grouped: dict[tuple[int, ...], list[Branch]] = {}
     left_out: dict[str, int] = {}
@@ -76,17 +78,19 @@ def encode(examples: Sequence[Example], prompts: PromptBuilder, budget: TokenBud
         completion = prompts.completion_ids(example.answer, numbers)
         if len(completion) > budget.completion:
             raise DatasetError(
-                f"record {example.record_id}: its completion has {len(completion):,} tokens and there is room for"
+                f"record {example.record_id}: its completion has {len(completion):,} tokens and the limit is"
                 f" {budget.completion:,}: shorten its answer, or raise max_answer_tokens"
             )
         grouped.setdefault(prompt.context, []).append(Branch(example.record_id, prompt.question, completion))
-    return Encoded(prompts.head, tuple(Group(context, tuple(ones)) for context, ones in grouped.items()), left_out)
+    return Encoded(
+        prompts.head, tuple(Group(context, tuple(branches)) for context, branches in grouped.items()), left_out
+    )
 
 
 def _fitting(example: Example, prompts: PromptBuilder, budget: TokenBudget) -> list[Any]:
-    """The example's passages without those that do not fit, in the example's order."""
+    """The passages of an example that fit its prompt, in the example's order."""
     kept = list(example.passages)
-    by_rank = [example.passages[place] for place in example.by_rank] or kept[:]
+    by_rank = [example.passages[position] for position in example.by_rank] or kept[:]
     cited = {example.passages[number - 1].id for number in example.numbers}
     while kept:
         try:
@@ -95,18 +99,18 @@ def _fitting(example: Example, prompts: PromptBuilder, budget: TokenBudget) -> l
         except PromptTooLongError as error:
             if len(kept) <= max(len(cited), 1):
                 raise DatasetError(f"record {example.record_id} does not fit the prompt: {error}") from error
-        others = [one for one in by_rank if one in kept and one.id not in cited]
-        if not others:
+        removable = [passage for passage in by_rank if passage in kept and passage.id not in cited]
+        if not removable:
             raise DatasetError(
                 f"record {example.record_id}: its question and gold passage do not fit {budget.window:,} tokens:"
                 " shorten them, raise max_prompt_tokens, or build the index with smaller passages"
             )
-        kept.remove(others[-1])
+        kept.remove(removable[-1])
     return kept
 
 
 class Row(NamedTuple):
-    """One row of a batch, flat: int lists of equal length, and the tree of its segments."""
+    """One row of a batch: flat lists with an entry per token, and the tree of its segments."""
 
     input_ids: list[int]
     labels: list[int]
@@ -120,13 +124,14 @@ class Row(NamedTuple):
 
 
 def flatten(head: Sequence[int], groups: Sequence[Group]) -> Row:
-    """A row from a head and groups."""
+    """Lay a head and groups out as one row."""
     row = Row([], [], [], [], [], [branch.record_id for group in groups for branch in group.branches])
 
     def add(ids: Sequence[int], labelled: Sequence[int], parent: int, position: int) -> int:
         segment = len(row.parents)
         row.parents.append(parent)
-        for offset, (token, label) in enumerate(zip((*ids, *labelled), [*_ignored(ids), *labelled], strict=True)):
+        labels = [*[IGNORE_INDEX] * len(ids), *labelled]
+        for offset, (token, label) in enumerate(zip((*ids, *labelled), labels, strict=True)):
             row.input_ids.append(token)
             row.labels.append(label)
             row.position_ids.append(position + offset)
@@ -142,44 +147,40 @@ def flatten(head: Sequence[int], groups: Sequence[Group]) -> Row:
 
 
 def branches_of(row: Row) -> list[tuple[str, list[int], list[int]]]:
-    """For each branch of a row: record id, all its token ids, and its labels, as the trainer will see them."""
-    found: dict[int, tuple[list[int], list[int]]] = {}
+    """Record id, token ids and labels of each branch of a row, as the trainer will see them."""
+    branches: dict[int, tuple[list[int], list[int]]] = {}
     inner = set(row.parents)
     for token, label, segment in zip(row.input_ids, row.labels, row.segments, strict=True):
         if segment not in inner:
-            tokens, labels = found.setdefault(segment, ([], []))
+            tokens, labels = branches.setdefault(segment, ([], []))
             tokens.append(token)
             labels.append(label)
-    return [(record, *found[segment]) for record, segment in zip(row.records, sorted(found), strict=True)]
+    return [(record, *branches[segment]) for record, segment in zip(row.records, sorted(branches), strict=True)]
 
 
-def context_of(row: Row, place: int) -> tuple[str, list[int], list[int]]:
+def sequence_of(row: Row, branch: int) -> tuple[str, list[int], list[int]]:
     """One branch of a row as its own sequence: record id, head + context + question + completion, and its labels."""
-    record = row.records[place]
+    record = row.records[branch]
     inner = set(row.parents)
-    segment = sorted(set(row.segments) - inner)[place]
+    segment = sorted(set(row.segments) - inner)[branch]
     path = {segment}
     while segment >= 0:
         path.add(segment)
         segment = row.parents[segment]
-    chosen = [number for number, one in enumerate(row.segments) if one in path]
-    return record, [row.input_ids[one] for one in chosen], [row.labels[one] for one in chosen]
-
-
-def _ignored(ids: Sequence[int]) -> list[int]:
-    return [IGNORE_INDEX] * len(ids)
+    positions = [i for i, segment in enumerate(row.segments) if segment in path]
+    return record, [row.input_ids[i] for i in positions], [row.labels[i] for i in positions]
 
 
 def pack(encoded: Encoded, row_tokens: int, seed: int, *, shared: bool = True) -> list[Row]:
-    """Rows of at most `row_tokens` (a single longer example gets a row of its own), in random order.
+    """Pack groups into rows of at most `row_tokens`, in random order; a longer example gets a row of its own.
 
-    Groups are placed first fit; one too long for a row is cut between branches, its context repeated. `shared=False`:
-    every branch is its own group and will be a sequence of its own (`Collator`), so that a row holds sequences of
-    like length that take `row_tokens` together, head and padding counted: for models that take no trees.
+    Groups are placed first fit; one too long for a row is cut between branches, its context repeated. `shared=False`
+    is for models that take no trees: every branch becomes a sequence of its own (`Collator`), and a row holds
+    sequences of similar length that take `row_tokens` together, head and padding counted.
     """
     chooser = random.Random(seed)
     if not shared:
-        return _like_lengths(encoded, row_tokens, chooser)
+        return _pack_by_length(encoded, row_tokens, chooser)
     room = row_tokens - len(encoded.head)
     pieces = [piece for group in encoded.groups for piece in _cut(group, room)]
     chooser.shuffle(pieces)
@@ -187,19 +188,19 @@ def pack(encoded: Encoded, row_tokens: int, seed: int, *, shared: bool = True) -
     free: list[int] = []
     for piece in pieces:
         first = max(0, len(rows) - _OPEN_ROWS)
-        place = next((number for number in range(first, len(rows)) if free[number] >= piece.tokens), None)
-        if place is None:
+        row = next((i for i in range(first, len(rows)) if free[i] >= piece.tokens), None)
+        if row is None:
             rows.append([piece])
             free.append(room - piece.tokens)
         else:
-            rows[place].append(piece)
-            free[place] -= piece.tokens
+            rows[row].append(piece)
+            free[row] -= piece.tokens
     return [flatten(encoded.head, groups) for groups in rows]
 
 
-def _like_lengths(encoded: Encoded, row_tokens: int, chooser: random.Random) -> list[Row]:
+def _pack_by_length(encoded: Encoded, row_tokens: int, chooser: random.Random) -> list[Row]:
     pieces = [Group(group.context, (branch,)) for group in encoded.groups for branch in group.branches]
-    chooser.shuffle(pieces)  # so that equal lengths stand in random order
+    chooser.shuffle(pieces)  # puts equal lengths in random order
     pieces.sort(key=lambda piece: piece.tokens)
     rows: list[list[Group]] = []
     for piece in pieces:
@@ -212,6 +213,7 @@ def _like_lengths(encoded: Encoded, row_tokens: int, chooser: random.Random) -> 
 
 
 def _cut(group: Group, room: int) -> Iterable[Group]:
+    """Pieces of a group that fit the room where a single branch does, each with the whole context."""
     chosen: list[Branch] = []
     for branch in group.branches:
         if chosen and Group(group.context, (*chosen, branch)).tokens > room:
@@ -222,7 +224,10 @@ def _cut(group: Group, room: int) -> Iterable[Group]:
 
 
 def allowed_mask(segments: Sequence[int], parents: Sequence[int]) -> Tensor:
-    """Which token sees which: bool (T, T), True where the column is at or before the row, in its segment or above."""
+    """The tree's attention mask: bool (T, T), True where the row's token sees the column's.
+
+    A token sees those at or before it in its own segment and in the segments above.
+    """
     import torch
 
     count = len(parents)
@@ -230,12 +235,12 @@ def allowed_mask(segments: Sequence[int], parents: Sequence[int]) -> Tensor:
     for segment, parent in enumerate(parents):
         if parent >= 0:
             above[segment] |= above[parent]  # parents come first
-    places = torch.tensor(segments)
-    return above[places][:, places].tril()
+    segment_of = torch.tensor(segments)
+    return above[segment_of][:, segment_of].tril()
 
 
 class Collator:
-    """Rows → one batch of tensors.
+    """Turns rows into one batch of tensors.
 
     Shared (the default): one flat sequence for `tree_attention`, the head once and then all groups: input_ids, labels,
     position_ids (1, T) and the `tree`, whose masks are in `dtype`; nothing is padding. Otherwise: a sequence for each
@@ -248,9 +253,9 @@ class Collator:
         self.dtype = dtype
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The batch."""
-        made = [Row(**row) for row in rows]
-        return self._flat(made) if self.shared else self._apart(made)
+        """The batch for rows given as dicts, as `datasets` hands them out."""
+        read = [Row(**row) for row in rows]
+        return self._flat(read) if self.shared else self._separate(read)
 
     def _flat(self, rows: Sequence[Row]) -> dict[str, Any]:
         import torch
@@ -262,10 +267,10 @@ class Collator:
         for row in rows:
             ids, labels = ids + row.input_ids[head:], labels + row.labels[head:]
             positions = positions + row.position_ids[head:]
-            for begin, end in group_spans(row):
-                own = allowed_mask(row.segments[begin:end], row.parents)
-                seen = torch.cat((torch.ones(end - begin, head, dtype=torch.bool), own), 1)
-                sizes.append(end - begin)
+            for start, end in group_spans(row):
+                within = allowed_mask(row.segments[start:end], row.parents)
+                seen = torch.cat((torch.ones(end - start, head, dtype=torch.bool), within), 1)
+                sizes.append(end - start)
                 masks.append(_additive(seen, dtype))
         return {
             "input_ids": torch.tensor([ids]),
@@ -274,38 +279,38 @@ class Collator:
             "tree": {"sizes": sizes, "masks": masks},
         }
 
-    def _apart(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def _separate(self, rows: Sequence[Row]) -> dict[str, Any]:
         import torch
 
-        each = [context_of(row, place) for row in rows for place in range(len(row.records))]
-        length = max(len(tokens) for _, tokens, _ in each)
-        ids = torch.full((len(each), length), self.pad_id)
-        labels = torch.full((len(each), length), IGNORE_INDEX)
-        mask = torch.zeros(len(each), length, dtype=torch.long)
-        for number, (_, tokens, own) in enumerate(each):
-            ids[number, : len(tokens)] = torch.tensor(tokens)
-            labels[number, : len(own)] = torch.tensor(own)
-            mask[number, : len(tokens)] = 1
+        sequences = [sequence_of(row, branch)[1:] for row in rows for branch in range(len(row.records))]
+        shape = (len(sequences), max(len(tokens) for tokens, _ in sequences))
+        ids = torch.full(shape, self.pad_id)
+        labels = torch.full(shape, IGNORE_INDEX)
+        mask = torch.zeros(shape, dtype=torch.long)
+        for i, (tokens, sequence_labels) in enumerate(sequences):
+            ids[i, : len(tokens)] = torch.tensor(tokens)
+            labels[i, : len(tokens)] = torch.tensor(sequence_labels)
+            mask[i, : len(tokens)] = 1
         return {"input_ids": ids, "labels": labels, "attention_mask": mask}
 
 
 def group_spans(row: Row) -> list[tuple[int, int]]:
-    """Where each group of a row begins and ends, the head left out."""
+    """Start and end of each group of a row; the head is not in any."""
     spans: list[tuple[int, int]] = []
     before = 0
-    for place, segment in enumerate(row.segments):
+    for position, segment in enumerate(row.segments):
         group = segment if row.parents[segment] <= 0 else row.parents[segment]
         if group == 0:
             continue
         if group != before:
-            spans.append((place, place))
+            spans.append((position, position))
             before = group
-        spans[-1] = (spans[-1][0], place + 1)
+        spans[-1] = (spans[-1][0], position + 1)
     return spans
 
 
 def _additive(allowed: Tensor, dtype: Any) -> Tensor:
-    """(1, Q, K): 0 where allowed, else minus infinity."""
+    """The mask to add to scores (1, Q, K): 0 where allowed, else minus infinity."""
     import torch
 
     return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -math.inf)[None]

@@ -1,7 +1,7 @@
-"""Question records + index → training examples: gold passages, hard negatives, `null` targets, a split by document.
+"""Question records and an index in, training examples out: gold passages, hard negatives, `null` targets.
 
-The distractors are the index's own hard negatives, as in RAFT (Zhang et al., 2024): the reader trains on what it will
-meet. A passage that holds an accepted answer in other words is never a `null` example.
+The distractors are the index's own hard negatives, as in RAFT (Zhang et al., 2024), so the reader trains on what it
+will meet. A passage that holds an accepted answer, in upper or lower case, is never a `null` example.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
 
 _RETRIEVED = 8
-"""Passages looked at for hard negatives."""
+"""Passages retrieved per question to choose hard negatives from."""
 
 
 class ExampleConfig(BaseModel):
@@ -30,68 +30,69 @@ class ExampleConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reading: Literal["separate", "joint"] = "separate"
-    """What the reader will do: one passage a prompt, or several."""
+    """How the reader will read: one passage per prompt (separate), or several (joint)."""
     passages: Annotated[int, Field(ge=1, le=20)] = 3
-    """Passages in a prompt read jointly."""
+    """Joint reading: passages per prompt."""
     gold_probability: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Jointly: how often the gold passage is in the prompt; else the target is null."""
+    """Joint reading: share of prompts with the gold passage; in the others the target is null."""
     negatives: Annotated[float, Field(ge=0, le=8)] = 1.0
-    """Separately: hard negatives with a null target for each answerable question, on average."""
+    """Separate reading: hard negatives per answerable question on average; their target is null."""
     unanswerable_repeats: Annotated[int, Field(ge=1, le=10)] = 1
-    """How often an unanswerable question is an example; more than once where the records hold few of them."""
+    """How often each unanswerable question is used; more than once if the records hold few of them."""
     unanswerable_share: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Largest share of unanswerable questions; None keeps all."""
+    """Maximum share of unanswerable questions; None keeps all."""
     held_out: Annotated[float, Field(ge=0.02, le=0.5)] = 0.15
-    """Share of documents (by their questions) that are never trained on."""
+    """Share of documents, weighted by their questions, to hold out from training."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class Example(NamedTuple):
-    """A question, the passages of its prompt in their order, and the target."""
+    """A question, the passages of its prompt in order, and the target."""
 
     record_id: str
     question: str
     passages: tuple[Passage, ...]
     answer: str | None
-    """Words of one of the passages; None for null."""
+    """Target: words of one of the passages, or None for null."""
     numbers: tuple[int, ...]
-    """Passages that the completion cites, counted from 1."""
+    """Numbers of the passages that the completion cites, from 1."""
     by_rank: tuple[int, ...] = ()
-    """The passages' places in the order of their rank, where the prompt has another order."""
+    """Positions of the passages in `passages`, best rank first, if the prompt has another order."""
 
 
 @dataclass(frozen=True)
 class ExampleSet:
-    """Examples of one side of the split, and what could not become one."""
+    """Examples of one side of the split, and the records that gave none."""
 
     examples: tuple[Example, ...]
     documents: frozenset[str]
-    """Those that the questions of the examples are about."""
+    """Documents that the questions of the examples are about."""
     questions: int
-    """Those that are in the examples."""
+    """Number of questions that gave an example."""
     dropped: dict[str, str] = field(default_factory=dict)
-    """Record id → reason."""
+    """Record id → why it gave no example."""
 
 
 def make_examples(
     questions: Sequence[Question], index: Index, config: ExampleConfig, *, apart: Collection[str] = ()
 ) -> ExampleSet:
-    """Examples for one side of the split, in an order that keeps questions of the same passages together.
+    """Examples for one side of the split, in an order that keeps questions about the same passages together.
 
-    `apart`: documents of the other side, whose passages are no hard negatives here. Equal arguments give equal
-    examples. Raises DatasetError where nothing remains, naming the first reason.
+    `apart`: documents of the other side, whose passages are not used as hard negatives here. Equal arguments give
+    equal examples. Raises DatasetError with the first reason if no record gives an example.
     """
     chooser = random.Random(config.seed)
     kept = _limited(questions, config.unanswerable_share, chooser)
     by_document = _by_document(index)
-    found = index.as_retriever(k=_RETRIEVED).retrieve_batch([one.question for one in kept])
+    hits_by_question = index.as_retriever(k=_RETRIEVED).retrieve_batch([question.question for question in kept])
     examples: list[Example] = []
     dropped: dict[str, str] = {}
     distractors: dict[str, list[Passage]] = {}
-    for question, hits in zip(kept, found, strict=True):
+    for question, hits in zip(kept, hits_by_question, strict=True):
         ranked = [hit.passage for hit in hits if hit.passage.document_id not in apart]
         gold = _gold(question, by_document)
-        negatives = [one for one in ranked if not _holds(one, question) and (gold is None or one.id != gold.id)]
+        gold_id = None if gold is None else gold.id
+        negatives = [passage for passage in ranked if not _holds(passage, question) and passage.id != gold_id]
         reason = _why_left_out(question, gold, by_document)
         if reason:
             dropped[question.id] = reason
@@ -104,48 +105,48 @@ def make_examples(
             examples.extend([_joint(question, gold, target, negatives, config, chooser, distractors)] * times)
     if not examples:
         record, why = next(iter(dropped.items()), ("", "there are no question records"))
-        raise DatasetError(
-            f"no question record could become an example (record {record}: {why}): run 'rag-ft data check'"
-        )
-    used = [one for one in kept if one.id not in dropped]
+        raise DatasetError(f"no question record gives an example (record {record}: {why}): run 'rag-ft data check'")
+    used = [question for question in kept if question.id not in dropped]
     return ExampleSet(tuple(examples), documents_of(used), len(used), dropped)
 
 
 def left_out(questions: Iterable[Question], index: Index) -> dict[str, str]:
-    """Record id → reason, of the answerable questions that would give no example with this index."""
+    """Record id → reason, for the answerable questions that give no example with this index."""
     by_document = _by_document(index)
-    reasons = {one.id: _why_left_out(one, _gold(one, by_document), by_document) for one in questions}
+    reasons = {
+        question.id: _why_left_out(question, _gold(question, by_document), by_document) for question in questions
+    }
     return {record: reason for record, reason in reasons.items() if reason}
 
 
 def _by_document(index: Index) -> dict[str, list[Passage]]:
     passages: dict[str, list[Passage]] = {}
-    for number in range(len(index)):
-        passage = index.passage(number)
+    for row in range(len(index)):
+        passage = index.passage(row)
         passages.setdefault(passage.document_id, []).append(passage)
     return passages
 
 
 def _limited(questions: Sequence[Question], share: float | None, chooser: random.Random) -> list[Question]:
-    """All answerable questions, and of the others as many as make at most `share`; order kept."""
+    """All answerable questions, and unanswerable ones up to `share` of the result, in their order."""
     if share is None:
         return list(questions)
-    without = [number for number, one in enumerate(questions) if not one.answerable]
-    most = int(share / (1 - share) * (len(questions) - len(without)))
-    chosen = set(chooser.sample(without, min(most, len(without))))
-    return [one for number, one in enumerate(questions) if one.answerable or number in chosen]
+    unanswerable = [i for i, question in enumerate(questions) if not question.answerable]
+    most = int(share / (1 - share) * (len(questions) - len(unanswerable)))
+    chosen = set(chooser.sample(unanswerable, min(most, len(unanswerable))))
+    return [question for i, question in enumerate(questions) if question.answerable or i in chosen]
 
 
 def _gold(question: Question, by_document: dict[str, list[Passage]]) -> Passage | None:
-    """The first passage that holds a whole piece of evidence; of a longer quote, the one that holds an answer."""
-    for one in question.evidence:
+    """The first passage that holds a whole piece of evidence, or an answer if the evidence is longer than a passage."""
+    for piece in question.evidence:
         overlapping = [
             passage
-            for passage in by_document.get(one.document_id, ())
-            if passage.start < one.end and one.start < passage.end
+            for passage in by_document.get(piece.document_id, ())
+            if passage.start < piece.end and piece.start < passage.end
         ]
         for passage in overlapping:
-            if passage.start <= one.start and one.end <= passage.end:
+            if passage.start <= piece.start and piece.end <= passage.end:
                 return passage
         for passage in overlapping:
             if any(answer in passage.text for answer in question.answers):
@@ -154,12 +155,12 @@ def _gold(question: Question, by_document: dict[str, list[Passage]]) -> Passage 
 
 
 def _why_left_out(question: Question, gold: Passage | None, by_document: dict[str, list[Passage]]) -> str:
-    """Why a question gives no example, in the same words for equal reasons; nothing where it gives one."""
+    """Why a question gives no example, in equal words for equal reasons; empty if it gives one."""
     if not question.answerable:
         return ""
     if not question.evidence:
         return "answerable, but without evidence"
-    if gold is None and any(one not in by_document for one in evidence_documents(question)):
+    if gold is None and any(document not in by_document for document in evidence_documents(question)):
         return "the index lacks the document of its evidence"
     if gold is None:
         return "no passage of the index holds its evidence whole"
@@ -191,11 +192,11 @@ def _separate(
     if target is None:
         return
     count = int(config.negatives) + (chooser.random() < config.negatives % 1)
-    # The first ranks are what the reader meets: drawn with weights that fall with the rank.
+    # The reader meets the first ranks most: negatives are drawn with weights that fall with the rank.
     pool = list(negatives)
     for _ in range(min(count, len(pool))):
-        place = min(int(chooser.expovariate(0.5)), len(pool) - 1)
-        yield Example(question.id, question.question, (pool.pop(place),), None, ())
+        rank = min(int(chooser.expovariate(0.5)), len(pool) - 1)
+        yield Example(question.id, question.question, (pool.pop(rank),), None, ())
 
 
 def _joint(
@@ -207,19 +208,19 @@ def _joint(
     chooser: random.Random,
     distractors: dict[str, list[Passage]],
 ) -> Example:
-    """Questions of one gold passage share their distractors, and so their context, wherever that is allowed."""
+    """One example of several passages; questions with the same gold passage share distractors if they can."""
     absent = target is not None and (config.passages == 1 or chooser.random() >= config.gold_probability)
     key = "" if gold is None else gold.id
     wanted = config.passages if absent or gold is None else config.passages - 1
     shared = distractors.setdefault(key, list(negatives)) if key else list(negatives)
-    usable = [one for one in shared if not _holds(one, question)]
+    usable = [passage for passage in shared if not _holds(passage, question)]
     chosen = (usable if len(usable) >= wanted else list(negatives))[:wanted]
     if not absent and gold is not None:
         chosen = [*chosen, gold]
     ranked = list(chosen)
     # The order depends on the passages alone, so that equal sets are equal contexts.
-    chosen.sort(key=lambda one: one.id)
-    random.Random(f"{config.seed} {' '.join(one.id for one in chosen)}").shuffle(chosen)
+    chosen.sort(key=lambda passage: passage.id)
+    random.Random(f"{config.seed} {' '.join(passage.id for passage in chosen)}").shuffle(chosen)
     numbers = (chosen.index(gold) + 1,) if target is not None and not absent and gold is not None else ()
-    by_rank = tuple(chosen.index(one) for one in ranked)
+    by_rank = tuple(chosen.index(passage) for passage in ranked)
     return Example(question.id, question.question, tuple(chosen), target if numbers else None, numbers, by_rank)

@@ -1,4 +1,4 @@
-"""What happens between the steps of a run: checkpoints by time, measurements, the best adapter, checks."""
+"""Between the steps of a run: timed checkpoints, measurements, the best adapter, checks of the gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rag_ft.training.steps.kbit import check_gradients
 
 
 class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Asks for a checkpoint after so many minutes, and for a held-out measurement at even steps and at the end."""
+    """Requests a checkpoint every few minutes, and held-out measurements at regular steps and at the end."""
 
     def __init__(self, minutes: float, evaluations: int, held_out: bool) -> None:
         self._seconds = minutes * 60
@@ -29,13 +29,13 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
         self.stopped = False
 
     def stop(self) -> None:
-        """Keep the step in hand, then stop."""
+        """Finish and keep the current step, then stop."""
         self.stopped = True
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """After an update."""
+        """Request measurements and checkpoints after an update."""
         every = max(1, state.max_steps // self._evaluations)
         if self._held_out and (state.global_step % every == 0 or state.global_step == state.max_steps):
             control.should_evaluate = True
@@ -49,46 +49,46 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """After a held-out measurement, which takes a while: also that of the last step."""
+        """Stop after a held-out measurement too, which takes a while, even the one of the last step."""
         if self.stopped:
             control.should_save = control.should_training_stop = True
         return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """A checkpoint is written: what a power failure cuts would look whole."""
+        """Flush a checkpoint to disk, or one cut by a power failure would look whole."""
         if state.is_world_process_zero:
             sync_tree(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class Pace(NamedTuple):
-    """What one step computes, on average."""
+    """Examples and tokens per step, on average."""
 
     examples: float
     tokens: float
 
 
-class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Keeps the measurements, in memory and in a JSONL file, and hands each to a listener."""
+class MeasurementLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Keeps the measurements in memory and in a JSONL file, and hands each to a listener."""
 
     def __init__(
         self,
         path: Path,
         listener: Callable[[dict[str, float]], None] | None,
-        rows: Pace,
+        pace: Pace,
         *,
         writes: bool = True,
     ) -> None:
-        """`writes`: whether the file is this process's to write."""
+        """`writes`: whether this process writes the file."""
         self._path = path
         self._writes = writes
         self._listener = listener
-        self._begin = time.monotonic()
+        self._start = time.monotonic()
         self._first = 0
-        self._rows = rows
+        self._pace = pace
         self.history: list[dict[str, float]] = []
 
     def resume(self, step: int) -> None:
-        """Keep the measurements up to a step that is kept; a fresh run, from step 0, starts a fresh file."""
+        """Keep the measurements up to the step to resume from; step 0 starts a new file."""
         self._first = step
         self.history = [record for record in measurements(self._path.parent) if record["step"] <= step]
         if self._writes:
@@ -97,8 +97,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The clock starts here."""
-        self._begin = time.monotonic()
+        """Start the clock."""
+        self._start = time.monotonic()
 
     def on_log(
         self,
@@ -108,28 +108,28 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A loss has come in."""
+        """Record a loss. Raises TrainingError if it is not finite."""
         logs = logs or {}
         kept: dict[str, float] = {
             name: float(logs[name]) for name in ("loss", "eval_loss", "learning_rate", "grad_norm") if name in logs
         }
         if not kept or ("loss" not in kept and "eval_loss" not in kept):
             return
-        for name, words in (("loss", "loss"), ("eval_loss", "held-out loss")):
+        for name, label in (("loss", "loss"), ("eval_loss", "held-out loss")):
             if not math.isfinite(kept.get(name, 0.0)):
                 raise TrainingError(
-                    f"the {words} is {kept[name]} at step {state.global_step}: lower the learning rate, or use --bits"
+                    f"the {label} is {kept[name]} at step {state.global_step}: lower the learning rate, or use --bits"
                     " 32"
                 )
-        seconds = time.monotonic() - self._begin
+        seconds = time.monotonic() - self._start
         steps = state.global_step - self._first
         record: dict[str, float] = {
             "step": state.global_step,
             "steps": state.max_steps,
             "first_step": self._first,
             "seconds": round(seconds, 1),
-            "examples_per_second": round(steps * self._rows.examples / seconds, 2),
-            "tokens_per_second": round(steps * self._rows.tokens / seconds, 1),
+            "examples_per_second": round(steps * self._pace.examples / seconds, 2),
+            "tokens_per_second": round(steps * self._pace.tokens / seconds, 1),
             **kept,
         }
         self.history.append(record)
@@ -140,13 +140,13 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
 
 
 class BestAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Writes the adapter whenever the held-out loss is the lowest so far; stops a run that no longer gets better."""
+    """Writes the adapter whenever the held-out loss is the lowest so far; stops a run that no longer improves."""
 
-    def __init__(self, folder: Path, patience: int, progress: Progress) -> None:
-        """`progress`: knows the held-out losses so far, those from before an interruption among them."""
+    def __init__(self, folder: Path, patience: int, measured: MeasurementLog) -> None:
+        """`measured`: holds the held-out losses so far, including those from before an interruption."""
         self._folder = folder
         self._patience = patience
-        self._progress = progress
+        self._measured = measured
 
     def on_evaluate(
         self,
@@ -157,23 +157,23 @@ class BestAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         model: Any = None,
         **kwargs: Any,
     ) -> TrainerControl:
-        """A held-out loss has come in."""
-        since = without_gain(self._progress.history)
+        """Keep the adapter if its held-out loss is the lowest so far."""
+        since = without_gain(self._measured.history)
         if since == 0 and state.is_world_process_zero:
-            loss = self._progress.history[-1]["eval_loss"]
-            write_adapter(model, self._folder, {"eval_loss": loss, "step": state.global_step})
+            loss = self._measured.history[-1]["eval_loss"]
+            keep_adapter(model, self._folder, {"eval_loss": loss, "step": state.global_step})
         if self._patience and since >= self._patience:
             control.should_training_stop = True
         return control
 
 
 _OVERFLOWS = 25
-"""Steps in a row that may overflow in float16: torch begins by multiplying the loss by 65,536, leaves a step out whose
+"""Consecutive steps that may overflow in float16: torch first multiplies the loss by 65,536, skips a step whose
 gradients overflow, and halves the factor each time."""
 
 
-class Checks(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """After the first backward pass of a run: every gradient is finite. In float16: after the first that can be."""
+class GradientCheck(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Checks that every gradient of a run's first step is finite; in float16, of its first step without overflow."""
 
     def __init__(self) -> None:
         self._done = False
@@ -182,7 +182,7 @@ class Checks(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Before the optimiser moves anything."""
+        """Check the gradients before the optimiser uses them. Raises TrainingError."""
         if self._done:
             return
         try:
@@ -195,8 +195,8 @@ class Checks(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
             self._done = True
 
 
-def write_adapter(model: Any, folder: Path, record: dict[str, float]) -> None:
-    """The adapter as a PEFT folder, put in place whole. Raises TrainingError, UsageError for what is not a run's."""
+def keep_adapter(model: Any, folder: Path, record: dict[str, float]) -> None:
+    """Write the adapter as a PEFT folder, put in place whole. Raises TrainingError, UsageError for foreign files."""
     with staged(folder, overwrite=True, foreign=foreign_in_kept, error=TrainingError) as work:
         model.save_pretrained(work / RESULT)
         (work / RESULT / KEPT_STEP).write_text(json.dumps(record), encoding="utf-8")

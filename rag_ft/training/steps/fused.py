@@ -1,9 +1,9 @@
-"""The same arithmetic in fewer passes over memory, for training: LoRA layers, norms, the loss at the head.
+"""Faster code for training, with fewer passes over memory: LoRA layers, norms, the loss at the output head.
 
-Each piece has its backward pass written out, computes the products in the type of the run (`half`) and is left out
-where it would not give what the model's own code gives: a base layer that is quantised or has dropout, DoRA, a norm
-with another formula, a head whose logits are capped or scaled. Equality is tested, gradients included
-(tests/training/test_fused.py).
+Each piece has its own backward pass and computes products in the type of the run. It is used only where it gives what
+the model's own code gives: not for a base layer that is quantised or has dropout, DoRA, a norm with another formula, or
+a head whose logits are capped or scaled. Tests hold it against that code, gradients included
+(tests/training/steps/test_fused.py).
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _HEAD_ROWS = 128
-"""Labelled positions whose logits are held at once: 25 MB in float32 at a vocabulary of 49,152."""
+"""Labelled positions whose logits are in memory at once: 25 MB in float32 at a vocabulary of 49,152."""
 
 
 class Fused(NamedTuple):
-    """What runs on the code here."""
+    """Parts of a model that run on the code of this module."""
 
     lora: int
+    """Number of LoRA layers."""
     norms: int
+    """Number of norms."""
     head: bool
+    """Whether the loss at the output head does."""
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -80,7 +83,7 @@ class _RmsNorm(torch.autograd.Function):
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Sum of the cross-entropy of hidden states (N, H) under a frozen head (V, H); the logits are never held whole."""
+    """Summed cross-entropy of hidden states (N, H) under a frozen head (V, H); all logits never exist at once."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -112,27 +115,27 @@ def head_loss(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtyp
 
 @contextmanager
 def fused(model: Any, dtype: torch.dtype) -> Iterator[Fused]:
-    """While this lasts, the model's LoRA layers and norms compute in `dtype` with the code above.
+    """Within this context, the model's LoRA layers and norms compute in `dtype` with the code above.
 
-    `model` is PEFT's. A second copy of the adapted weights is held in `dtype` where that is not their own.
+    `model` is PEFT's. If `dtype` is not the type of the adapted weights, a second copy of them is held in it.
     """
     head = _plain_head(model, dtype)
     changed = []
     lora = norms = 0
     for module in model.modules():
-        made = _lora_forward(module, dtype)
-        lora += made is not None
-        if made is None:
-            made = _norm_forward(module, dtype)
-            norms += made is not None
-        if made is not None:
-            module.forward = made
+        forward = _lora_forward(module, dtype)
+        lora += forward is not None
+        if forward is None:
+            forward = _norm_forward(module, dtype)
+            norms += forward is not None
+        if forward is not None:
+            module.forward = forward
             changed.append(module)
     try:
         yield Fused(lora, norms, head)
     finally:
         for module in changed:
-            del module.forward  # the class's own is seen again
+            del module.forward  # uncovers that of the class
 
 
 def _lora_forward(module: Any, dtype: torch.dtype) -> Any:
@@ -167,26 +170,28 @@ def _norm_forward(module: Any, dtype: torch.dtype) -> Any:
     def forward(given: Tensor) -> Tensor:
         return _RmsNorm.apply(given, weight, eps, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
-    # Families write their norms in other ways under names alike: what this one gives decides.
+    # Model families compute their norms differently under similar names: the result on a sample decides.
     sample = torch.linspace(-2, 2, weight.numel(), device=weight.device).reshape(1, -1)
     with torch.no_grad():
-        wanted, found = module(sample).float(), forward(sample).float()
-    return forward if torch.allclose(wanted, found, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5) else None
+        expected, actual = module(sample).float(), forward(sample).float()
+    return (
+        forward if torch.allclose(expected, actual, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5) else None
+    )
 
 
 def _plain_head(model: Any, dtype: torch.dtype) -> bool:
-    """Whether the logits are the frozen head's product with the last hidden states, and nothing more."""
+    """Whether the logits are just the product of the frozen head with the last hidden states."""
     head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None or head.weight.requires_grad:
         return False
     seen: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
-    # A base in 16 bits has norms in 32, which only fit together as they do in training.
+    # A base in 16 bits has norms in 32; they only fit together under autocast, as in training.
     mixed = torch.autocast(head.weight.device.type, dtype, enabled=head.weight.dtype != torch.float32)
     try:
         with torch.no_grad(), mixed:
             logits = model(input_ids=torch.tensor([[3, 4, 5, 6]], device=head.weight.device), use_cache=False).logits
-            own = linear(seen[0].to(head.weight.dtype), head.weight)
+            product = linear(seen[0].to(head.weight.dtype), head.weight)
     finally:
         handle.remove()
-    return torch.allclose(logits.float(), own.float(), rtol=1e-3, atol=1e-3)
+    return torch.allclose(logits.float(), product.float(), rtol=1e-3, atol=1e-3)

@@ -1,8 +1,8 @@
-"""The base model for training: quantised as asked, prepared for LoRA, and checked before a step is paid for.
+"""Checks of the base model prepared for training, before the first step and after its backward pass.
 
 QLoRA (Dettmers et al., 2023): the frozen weights are stored as 4-bit NF4 with double quantisation, the adapter learns
-at full precision on top. On a CPU with memory to spare the same 4-bit values are unpacked once at load
-(`model.unpack_nf4`): the numbers of NF4 layers without paying for unpacking at every step.
+at full precision on top. On a CPU with memory to spare, the same 4-bit values are unpacked once at load
+(`models.loading.unpack_nf4`): the numbers of NF4 layers without unpacking at every step.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rag_ft.models.compute import in_float32
 
 
 def freeze(model: Any) -> Any:
-    """A 16-bit base as training holds it: nothing learns, norms and head in float32, the rest as it is."""
-    for name, one in model.named_parameters():
-        one.requires_grad_(False)
+    """Freeze a 16-bit base for training, with norms and head in float32; returns the model."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(False)
         if in_float32(name):
-            one.data = one.data.float()
+            parameter.data = parameter.data.float()
     return model
 
 
@@ -26,7 +26,7 @@ def check_prepared(model: Any, checkpointing: bool) -> None:
     """Raise TrainingError unless the base is frozen, norms and head are float32, and something learns."""
     import torch
 
-    learning = {name for name, one in model.named_parameters() if one.requires_grad}
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     stray = sorted(name for name in learning if "lora_" not in name)
     if stray:
         raise TrainingError(
@@ -34,14 +34,14 @@ def check_prepared(model: Any, checkpointing: bool) -> None:
         )
     if not learning:
         raise TrainingError("no parameter would be trained: check the target modules")
-    for name, one in model.named_parameters():
-        if in_float32(name) and one.dtype != torch.float32 and one.is_floating_point():
+    for name, parameter in model.named_parameters():
+        if in_float32(name) and parameter.dtype != torch.float32 and parameter.is_floating_point():
             raise TrainingError(
-                f"{name} is {one.dtype} and must be float32 for a stable loss: load the base in float32"
+                f"{name} is {parameter.dtype} and must be float32 for a stable loss: load the base in float32"
             )
     if checkpointing and not getattr(model, "_require_grads_hook", None) and not _inputs_require_grad(model):
         raise TrainingError(
-            "gradient checkpointing is on but the inputs require no gradient, so that nothing would be learned: call"
+            "gradient checkpointing is on but the inputs require no gradient, so nothing would be learned: call"
             " enable_input_require_grads()"
         )
 
@@ -56,11 +56,11 @@ def _inputs_require_grad(model: Any) -> bool:
 
 
 def check_gradients(model: Any, step: int) -> None:
-    """Raise TrainingError where a gradient is not finite; called after the first step's backward pass."""
+    """Raise TrainingError if a gradient is not finite; called after the backward pass of the first step."""
     import torch
 
-    for name, one in model.named_parameters():
-        if one.grad is not None and not torch.isfinite(one.grad).all():
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             raise TrainingError(
                 f"the gradient of {name} is not finite in step {step}: lower the learning rate, or use --bits 32"
             )

@@ -1,4 +1,4 @@
-"""How fast this machine trains: a few real steps on made-up rows."""
+"""Training speed of this machine, measured by real steps on artificial rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.lora import AdapterConfig
     from rag_ft.training.steps.config import Bits
 
 _SECONDS = 10.0
@@ -16,11 +16,11 @@ _BRANCH, _LABELLED = 40, 16
 
 
 def tokens_per_second(
-    model: str, settings: LoraSettings, tokens: int, seconds: float = _SECONDS, *, bits: Bits = 32
+    model: str, adapter: AdapterConfig, tokens: int, seconds: float = _SECONDS, *, bits: Bits = 32
 ) -> float:
-    """Tokens a second of forward and backward passes over `tokens` tokens at once, for about `seconds`.
+    """Tokens per second of forward and backward passes over `tokens` tokens at once, timed for about `seconds`.
 
-    Loads the model as training would, in so many bits. The first pass, which also sets things up, is not counted.
+    Loads the model as training would, in `bits` bits. The first pass, which also sets things up, is not counted.
     """
     from accelerate.utils import send_to_device
 
@@ -34,10 +34,10 @@ def tokens_per_second(
 
     config = TrainConfig(bits=bits)
     loaded = load_base(model, config)
-    shared = takes_trees(loaded.model)  # as a run asks it: of the base alone
-    made = adapt(loaded, settings, config).train()
+    shared = takes_trees(loaded.model)  # of the base alone, as in a run
+    model_in_training = adapt(loaded, adapter, config).train()
     question, completion = tuple(range(3, 3 + _BRANCH - _LABELLED)), tuple(range(3, 3 + _LABELLED))
-    branches = tuple(Branch(str(number), question, completion) for number in range(_ROW // _BRANCH - 3))
+    branches = tuple(Branch(str(i), question, completion) for i in range(_ROW // _BRANCH - 3))
     row = flatten((), [Group(tuple(range(3, 3 + 3 * _BRANCH)), branches)])
     rows = max(1, tokens // len(row.input_ids))
     dtype = product_type(loaded.model.device.type == "cpu")
@@ -46,15 +46,16 @@ def tokens_per_second(
     labels = batch.pop("labels")
 
     def step() -> None:
-        with autocasting(made):
-            loss, count = labelled_loss(made, batch, labels, dtype if parts.head else None)
+        with autocasting(model_in_training):
+            loss, count = labelled_loss(model_in_training, batch, labels, dtype if parts.head else None)
         (loss / count).backward()
         float(loss.detach())  # waits for a GPU
 
-    with fused(made, dtype) as parts, trees(made.get_base_model()) if shared else nullcontext():
+    attention = trees(model_in_training.get_base_model()) if shared else nullcontext()
+    with fused(model_in_training, dtype) as parts, attention:
         step()
-        begin, steps = time.monotonic(), 0
-        while steps < 2 or time.monotonic() - begin < seconds:
+        start, steps = time.monotonic(), 0
+        while steps < 2 or time.monotonic() - start < seconds:
             step()
             steps += 1
-        return steps * rows * len(row.input_ids) / (time.monotonic() - begin)
+        return steps * rows * len(row.input_ids) / (time.monotonic() - start)

@@ -1,4 +1,4 @@
-"""The base model made ready for training, with a new or given adapter."""
+"""The base model prepared for training, with a new adapter or one to continue."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rag_ft.models.compute import autocast
 from rag_ft.models.folder import ADAPTER_WEIGHTS
-from rag_ft.training.lora import LoraPlan, LoraSettings
+from rag_ft.training.lora import AdapterConfig, LoraPlan
 from rag_ft.training.steps.config import TrainConfig
 from rag_ft.training.steps.kbit import check_prepared, freeze
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 
 def load_base(name: str, config: TrainConfig) -> LoadedModel:
-    """The base model as training holds it: NF4 values unpacked on a CPU with memory to spare, packed on another one and
-    on a GPU; float32 otherwise.
+    """Load the base model as training holds it, in `config.bits` bits.
+
+    On a CPU with memory to spare, 4-bit values are unpacked into float32; on other CPUs and on GPUs they stay packed.
     """
     from dataclasses import replace
 
@@ -42,7 +43,7 @@ def load_base(name: str, config: TrainConfig) -> LoadedModel:
 
 
 def _unpacked_fits(name: str) -> bool:
-    """Whether a model's weights in 32 bits take at most half of the memory that is free."""
+    """Whether a model's weights in 32 bits take at most half of the free memory."""
     import torch
 
     from rag_ft.models.weights import resolve_reader, tensor_shapes
@@ -52,9 +53,10 @@ def _unpacked_fits(name: str) -> bool:
     return 4 * values <= _free_bytes(torch.device("cpu")) / 2
 
 
-def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start: Weights | None = None) -> Any:
-    """The base model with a fresh adapter, prepared and checked; with `start`, whose shape `lora` must be, with the
-    values of that adapter, which must be of this base. Raises TrainingError, UsageError.
+def adapt(loaded: LoadedModel, lora: AdapterConfig, config: TrainConfig, *, start: Weights | None = None) -> Any:
+    """The base model with an adapter to train, prepared and checked. Raises TrainingError, UsageError.
+
+    The adapter is new, or has the values of `start`, an adapter of this base with the shape `lora`.
     """
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -64,23 +66,23 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
     plan = model_plan(loaded.model, lora)
     checkpointing = config.checkpointing
     if checkpointing is None:
-        checkpointing = memory_asks(plan, config.row_tokens, loaded.model.device)
+        checkpointing = needs_checkpointing(plan, config.row_tokens, loaded.model.device)
     torch.manual_seed(config.seed)
     if config.bits == 16:
-        model = freeze(loaded.model)  # PEFT's function would hold all of it in 32 bits
+        model = freeze(loaded.model)  # PEFT's function would hold the whole base in 32 bits
     else:
         model = prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
     if checkpointing:
-        # PEFT's function switches it on for quantised models alone.
+        # PEFT's function switches it on only for quantised models.
         model.enable_input_require_grads()
-        # Its name from transformers 5.24 on, and before.
+        # The first name is that from transformers 5.24 on, the second the one before.
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
     shape = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.effective_alpha,
         lora_dropout=lora.dropout,
-        target_modules=sorted({one.name for one in plan.projections}),
+        target_modules=sorted({layer.name for layer in plan.projections}),
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         bias="none",
@@ -96,7 +98,7 @@ def adapt(loaded: LoadedModel, lora: LoraSettings, config: TrainConfig, *, start
 
 
 def load_adapter(model: Any, folder: Path) -> None:
-    """Put an adapter's values into a model that has one of its shape."""
+    """Load an adapter's values into a model that has an adapter of its shape."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
@@ -104,14 +106,14 @@ def load_adapter(model: Any, folder: Path) -> None:
 
 
 _LABELLED_SHARE = 0.25
-"""Of a shared-context row's tokens, at most: what the output head is computed for."""
+"""Share of a shared-context row's tokens that are labelled, at most: the output head is computed for these alone."""
 
 
-def memory_asks(plan: LoraPlan, tokens: int, device: Any) -> bool:
-    """Whether the activations of one row would take more than half of the memory that is free on the device."""
-    half = autocast(device.type == "cpu") != "none"
-    wanted = plan.activation_bytes(tokens, int(tokens * _LABELLED_SHARE), checkpointing=False, bits=16 if half else 32)
-    return wanted > _free_bytes(device) / 2
+def needs_checkpointing(plan: LoraPlan, tokens: int, device: Any) -> bool:
+    """Whether the activations of one row would take more than half of the free memory of the device."""
+    bits: Literal[16, 32] = 32 if autocast(device.type == "cpu") == "none" else 16
+    needed = plan.activation_bytes(tokens, int(tokens * _LABELLED_SHARE), checkpointing=False, bits=bits)
+    return needed > _free_bytes(device) / 2
 
 
 def _free_bytes(device: Any) -> float:
@@ -124,5 +126,5 @@ def _free_bytes(device: Any) -> float:
 
 
 def main_process() -> bool:
-    """Whether this process writes the files: under `accelerate launch` one does it for all."""
+    """Whether this process writes the files; under `accelerate launch` one process does it for all."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -1,4 +1,4 @@
-"""LoRA training on trl's `SFTTrainer`: shared-context rows, the output head at labels only, safe restarts."""
+"""LoRA training on trl's `SFTTrainer`: rows with shared contexts, loss at labels only, safe restarts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rag_ft.training.folder import (
     BEST,
     CHECKPOINTS,
     LAST,
-    METRICS,
+    METRICS_FILE,
     checkpoints_of,
     is_over,
     measured_best,
@@ -40,31 +40,33 @@ if TYPE_CHECKING:
 
     from transformers import TrainerCallback
 
+    from rag_ft.training.steps.callbacks import Pace
+
 log = logging.getLogger(__name__)
 
 
 class RowTrainerMixin:
-    """Loss over labelled positions alone, each label counted once a step."""
+    """Replaces trl's loss by one over the labelled positions alone, each label counted once per step."""
 
     head_dtype: Any = None
-    """Type that the output head's loss is computed in by `fused.head_loss`; None: by the model's own code."""
+    """Type in which `fused.head_loss` computes the output head's loss; None leaves it to the model's own code."""
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean cross-entropy over the labelled tokens of the step (of the batch in evaluation); no logits are kept."""
         labels = inputs.pop("labels")
-        inputs.pop("_prediction_loss_only", None)  # a note of some versions of trl to itself
+        inputs.pop("_prediction_loss_only", None)  # some versions of trl leave a note to themselves here
         loss, count = labelled_loss(model, inputs, labels, self.head_dtype)
         mean = loss / (count if num_items_in_batch is None else num_items_in_batch)
         return (mean, {}) if return_outputs else mean
 
 
 def labelled_loss(model: Any, inputs: dict[str, Any], labels: Any, head_dtype: Any = None) -> tuple[Any, int]:
-    """Sum of the cross-entropy over labelled tokens, and how many they are.
+    """Sum of the cross-entropy over labelled tokens, and their number.
 
     The output head, wider than all other layers together in small models, sees only the positions that predict a
-    labelled token. A label stands at its token: the position before predicts it. With `head_dtype` head and loss are
+    labelled token. A label stands at its token: the position before predicts it. With `head_dtype`, head and loss are
     one piece of code (`fused.head_loss`) instead of the model's own.
     """
     import torch
@@ -73,8 +75,8 @@ def labelled_loss(model: Any, inputs: dict[str, Any], labels: Any, head_dtype: A
 
     wanted = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
     targets = labels[:, 1:][wanted]  # (N,)
-    with _head_at(model, wanted, passed_by=head_dtype is not None) as head:
-        logits = model(**inputs, use_cache=False).logits  # (N, V), or (N, H) where the head is passed by
+    with _head_at(model, wanted, bypassed=head_dtype is not None) as head:
+        logits = model(**inputs, use_cache=False).logits  # (N, V), or (N, H) if the head is bypassed
     if head_dtype is not None:
         loss = head_loss(logits, head.weight, targets, head_dtype)
     else:
@@ -83,9 +85,9 @@ def labelled_loss(model: Any, inputs: dict[str, Any], labels: Any, head_dtype: A
 
 
 @contextmanager
-def _head_at(model: Any, wanted: Any, *, passed_by: bool) -> Iterator[Any]:
-    """While this lasts, the output head gets hidden states (N, H) of the wanted positions instead of (B, T, H), or,
-    passed by, gives them as they are.
+def _head_at(model: Any, wanted: Any, *, bypassed: bool) -> Iterator[Any]:
+    """Within this context, the output head gets hidden states (N, H) of the wanted positions instead of (B, T, H); if
+    bypassed, it returns them unchanged.
     """
     base = getattr(model, "module", model)  # under DistributedDataParallel
     head = base.get_output_embeddings()
@@ -95,20 +97,20 @@ def _head_at(model: Any, wanted: Any, *, passed_by: bool) -> Iterator[Any]:
         return (hidden[:, :-1][wanted], *args[1:])
 
     handle = head.register_forward_pre_hook(pick)
-    if passed_by:
+    if bypassed:
         head.forward = lambda hidden: hidden
     try:
         yield head
     finally:
         handle.remove()
-        if passed_by:
+        if bypassed:
             del head.forward
 
 
-def run(
+def train_rows(
     model: Any,
     tokenizer: Any,
-    train_rows: Sequence[Row],
+    rows: Sequence[Row],
     held_out_rows: Sequence[Row],
     config: TrainConfig,
     output: Path,
@@ -117,147 +119,179 @@ def run(
     callbacks: Sequence[TrainerCallback] = (),
     on_progress: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train, going on from the newest whole checkpoint in `output`; the measurements, also in `metrics.jsonl`.
+    """Train from the newest whole checkpoint in `output`; returns the measurements, also in `metrics.jsonl`.
 
     `shared`: whether the rows are trees, as `pack` made them. The adapter with the lowest held-out loss is in
-    `output/best`. Where the last step is done already nothing is trained: `end.json` says so, or a checkpoint of that
-    step. Raises TrainingError, UsageError for a link in place of what a run writes.
+    `output/best`. If the last step is done already (`end.json` or a checkpoint of that step), nothing is trained.
+    Raises TrainingError, UsageError for a link in place of what a run writes.
     """
+    from rag_ft.training.steps.callbacks import BestAdapter, GradientCheck, MeasurementLog, TimedCheckpoints
+
+    output.mkdir(parents=True, exist_ok=True)
+    measured = MeasurementLog(output / METRICS_FILE, on_progress, _pace(rows, config), writes=main_process())
+    checkpoints = TimedCheckpoints(config.checkpoint_minutes, config.evaluations, bool(held_out_rows))
+    best = BestAdapter(output / BEST, config.patience, measured)
+    listeners = [checkpoints, measured, best, GradientCheck(), *callbacks]
+    trainer = _row_trainer(model, tokenizer, rows, held_out_rows, config, output, listeners, shared=shared)
+    ended = read_end(output)
+    resumed = _resume_point(output) if ended is None else None
+    trainer.accelerator.wait_for_everyone()  # before one process changes what the others look at
+    try:
+        measured.resume(ended or (step_of_checkpoint(resumed) if resumed else 0))
+        if ended is not None:
+            load_adapter(model, output / (LAST if (output / LAST).is_dir() else BEST))
+            return measured.history
+        if resumed is None and main_process():
+            for name in (BEST, LAST):
+                remove_tree(output / name, inside=output)
+        if resumed is not None and is_over(resumed, measured.history, config.max_steps, config.patience):
+            load_adapter(model, resumed)
+            step = step_of_checkpoint(resumed)
+        else:
+            step = _train(trainer, model, resumed, checkpoints.stop, shared=shared)
+            if checkpoints.stopped and any(step_of_checkpoint(kept) == step for kept in checkpoints_of(output)):
+                raise KeyboardInterrupt  # the current step is done and kept; without a checkpoint, the run is over
+        if main_process():
+            _keep_last(model, output, step, measured_held_out=bool(held_out_rows))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        failure = _write_failure(error, output, trainer.state.global_step)
+        if failure is None:
+            raise
+        raise failure from error
+    trainer.accelerator.wait_for_everyone()  # the others read what the main process wrote
+    return measured.history
+
+
+def _pace(rows: Sequence[Row], config: TrainConfig) -> Pace:
+    """Average examples and tokens per update."""
+    from rag_ft.training.steps.callbacks import Pace
+
+    share = config.rows_per_step / len(rows)
+    examples, tokens = sum(len(row.records) for row in rows), sum(len(row.input_ids) for row in rows)
+    return Pace(share * examples, share * tokens)
+
+
+def _row_trainer(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    held_out_rows: Sequence[Row],
+    config: TrainConfig,
+    output: Path,
+    callbacks: Sequence[TrainerCallback],
+    *,
+    shared: bool,
+) -> Any:
+    """Trl's trainer over our rows and our loss, with the adapter in 32 bits."""
+    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     from datasets import Dataset
-    from rag_ft.training.steps.callbacks import BestAdapter, Checks, Pace, Progress, TimedCheckpoints, write_adapter
-    from rag_ft.training.steps.fused import fused
-    from rag_ft.training.steps.tree_attention import trees
-
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    dtype = product_type(on_cpu)
-    with warnings.catch_warnings():
-        # trl sets gradient_checkpointing, which transformers 5.24 calls by another name.
-        warnings.simplefilter("ignore", FutureWarning)
-        arguments = _arguments(SFTConfig, config, output, on_cpu)
-    if arguments.n_gpu > 1:
-        # Transformers would split each batch between the devices of one process, and a row cannot be split.
-        log.warning(
-            "one of %d GPUs is used: start the command with `accelerate launch` for all of them", arguments.n_gpu
-        )
-        arguments._n_gpu = 1
 
     class RowTrainer(RowTrainerMixin, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             from transformers import Trainer
 
-            Trainer.log(self, logs, start_time)  # trl's own metrics need the logits that are not made here
+            Trainer.log(self, logs, start_time)  # trl's own metrics need logits, which are not kept here
 
-    output.mkdir(parents=True, exist_ok=True)
-    each = config.rows_per_step / len(train_rows)
-    pace = Pace(
-        each * sum(len(row.records) for row in train_rows), each * sum(len(row.input_ids) for row in train_rows)
-    )
-    progress = Progress(output / METRICS, on_progress, pace, writes=main_process())
-    train = Dataset.from_list([row._asdict() for row in train_rows])
-    held_out = Dataset.from_list([row._asdict() for row in held_out_rows]) if held_out_rows else None
-    checkpoints = TimedCheckpoints(config.checkpoint_minutes, config.evaluations, held_out is not None)
-    learned = {one: one.data for one in model.parameters() if one.requires_grad}
+    on_cpu = _on_cpu(model)
+    dtype = str(product_type(on_cpu)).removeprefix("torch.")
+    learned = {parameter: parameter.data for parameter in model.parameters() if parameter.requires_grad}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # trl asks transformers 5.24 by names that it deprecates
+        # trl sets gradient_checkpointing and calls transformers 5.24 by names that it deprecates.
+        warnings.simplefilter("ignore", FutureWarning)
+        arguments = _arguments(SFTConfig, config, output, on_cpu)
+        if arguments.n_gpu > 1:
+            # Transformers would split each batch between the devices of one process, and a row cannot be split.
+            log.warning(
+                "one of %d GPUs is used: start the command with `accelerate launch` for all of them", arguments.n_gpu
+            )
+            arguments._n_gpu = 1
         trainer = RowTrainer(
             model=model,
             args=arguments,
-            train_dataset=train,
-            eval_dataset=held_out,
+            train_dataset=Dataset.from_list([row._asdict() for row in rows]),
+            eval_dataset=Dataset.from_list([row._asdict() for row in held_out_rows]) if held_out_rows else None,
             processing_class=tokenizer,
-            data_collator=Collator(tokenizer.pad_token_id, shared=shared, dtype=str(dtype).removeprefix("torch.")),
-            callbacks=[
-                checkpoints,
-                progress,
-                BestAdapter(output / BEST, config.patience, progress),
-                Checks(),
-                *callbacks,
-            ],
+            data_collator=Collator(tokenizer.pad_token_id, shared=shared, dtype=dtype),
+            callbacks=list(callbacks),
         )
-    # Over packed weights trl rounds the adapter to bfloat16, where a step of less than some 0.3% of a value is lost. It
-    # learns in 32 bits here.
-    for one, value in learned.items():
-        one.data = value
-    from transformers import PrinterCallback
-
+    # Over packed weights trl rounds the adapter to bfloat16, which loses steps of less than 0.3% of a value. Here it
+    # learns in 32 bits.
+    for parameter, value in learned.items():
+        parameter.data = value
     trainer.remove_callback(PrinterCallback)
-    ended = read_end(output)
-    resumed = newest_checkpoint(output, remove=main_process()) if ended is None else None
+    return trainer
+
+
+def _on_cpu(model: Any) -> bool:
+    return bool(next(model.parameters()).device.type == "cpu")
+
+
+def _resume_point(output: Path) -> Path | None:
+    """The checkpoint to resume from, if it is whole and the best adapter up to it is still there."""
+    resumed = newest_checkpoint(output, remove=main_process())
     if resumed is not None and measured_best(output, step_of_checkpoint(resumed)) and not (output / BEST).is_dir():
-        log.warning("%s is gone: starting from the beginning", output / BEST)
-        resumed = None
-    trainer.accelerator.wait_for_everyone()  # before one of them changes what the others look at
-    try:
-        progress.resume(ended or (step_of_checkpoint(resumed) if resumed else 0))
-        if ended is not None:
-            load_adapter(model, output / (LAST if (output / LAST).is_dir() else BEST))
-            return progress.history
-        if resumed is None and main_process():
-            for name in (BEST, LAST):
-                remove_tree(output / name, inside=output)
-        if resumed is not None and is_over(resumed, progress.history, config.max_steps, config.patience):
-            load_adapter(model, resumed)
-            step = step_of_checkpoint(resumed)
-        else:
-            with (
-                _interrupts(checkpoints.stop),
-                fused(model, dtype) as parts,
-                trees(model.get_base_model()) if shared else nullcontext(),
-            ):
-                trainer.head_dtype = dtype if parts.head else None
-                trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-            step = trainer.state.global_step
-            if checkpoints.stopped and any(step_of_checkpoint(kept) == step for kept in checkpoints_of(output)):
-                raise KeyboardInterrupt  # the step in hand is done and kept; asked later, the run is over anyway
-        if main_process():
-            if held_out is None:
-                write_adapter(model, output / BEST, {"step": float(step)})
-            elif step_of(output / BEST) != step:
-                write_adapter(model, output / LAST, {"step": float(step)})
-            else:
-                remove_tree(output / LAST, inside=output)
-            write_end(output, step)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        told = _not_kept(error, output, trainer.state.global_step)
-        if told is None:
-            raise
-        raise told from error
-    trainer.accelerator.wait_for_everyone()  # all of them read what one has written
-    return progress.history
+        log.warning("%s is missing: starting from the beginning", output / BEST)
+        return None
+    return resumed
 
 
-_NEXT_TO_NOTHING = 1_000_000
-"""Free bytes of a disk that a write has just filled."""
+def _train(trainer: Any, model: Any, resumed: Path | None, stop: Callable[[], None], *, shared: bool) -> int:
+    """Run the steps on the fused kernels, up to the end or an interrupt; returns the last step."""
+    from rag_ft.training.steps.fused import fused
+    from rag_ft.training.steps.tree_attention import trees
 
+    dtype = product_type(_on_cpu(model))
+    attention = trees(model.get_base_model()) if shared else nullcontext()
+    with _interrupts(stop), fused(model, dtype) as parts, attention:
+        trainer.head_dtype = dtype if parts.head else None
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    return int(trainer.state.global_step)
+
+
+def _keep_last(model: Any, output: Path, step: int, *, measured_held_out: bool) -> None:
+    """Keep the adapter of the last step unless it is the best one, and record that the run is over."""
+    from rag_ft.training.steps.callbacks import keep_adapter
+
+    if not measured_held_out:
+        keep_adapter(model, output / BEST, {"step": float(step)})
+    elif step_of(output / BEST) != step:
+        keep_adapter(model, output / LAST, {"step": float(step)})
+    else:
+        remove_tree(output / LAST, inside=output)
+    write_end(output, step)
+
+
+_FULL_DISK_BYTES = 1_000_000
+"""Free bytes below which a failed write has filled the disk."""
 
 _TORCH_WRITES = ("PytorchStreamWriter", "unexpected pos")
-"""In torch's errors of a write, which do not say why it failed."""
+"""Words in torch's errors about writing, which do not say why it failed."""
 
 
-def _not_kept(error: Exception, output: Path, step: int) -> TrainingError | None:
-    """What to say of an error in a run, where it is about writing; a checkpoint that was cut by it is removed."""
+def _write_failure(error: Exception, output: Path, step: int) -> TrainingError | None:
+    """The error to raise for one about writing, else None; a checkpoint that it cut is removed."""
     reason = first_line(error)
     if not isinstance(error, OSError | SafetensorError) and not any(words in reason for words in _TORCH_WRITES):
         return None
-    full = is_disk_full(error) or free_bytes(output) < _NEXT_TO_NOTHING
+    full = is_disk_full(error) or free_bytes(output) < _FULL_DISK_BYTES
     if main_process():
         for checkpoint in checkpoints_of(output):
             remove_broken(checkpoint, output)
-    kept = f"step {step} could not be kept; the run goes on from its newest whole checkpoint"
+    kept = f"step {step} could not be kept; the run resumes from its newest whole checkpoint"
     if full:
         return TrainingError(disk_full(output, kept))
     return TrainingError(
-        f"step {step} could not be kept in {output} ({reason}): free some space and run the same command, which goes"
-        " on from the newest whole checkpoint"
+        f"step {step} could not be kept in {output} ({reason}): free some space and run the same command, which resumes"
+        " from the newest whole checkpoint"
     )
 
 
 @contextmanager
 def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C asks the run to stop after the step in hand, so that what is kept can be gone on from exactly; a second
-    one stops at once. Outside the main thread nothing is changed.
+    """Within this context, Ctrl-C stops the run after the current step, from which it resumes exactly; a second one
+    stops at once. Outside the main thread nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -276,7 +310,7 @@ def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool) -> Any:
-    """Trl's own settings; our rows come ready, so that its preparation and its cutting are off."""
+    """Trl's settings for a run; its preparation and truncation are off, because our rows are ready to train on."""
     half = autocast(on_cpu)
     return kind(
         output_dir=str(output / CHECKPOINTS),
@@ -295,7 +329,7 @@ def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool) -> An
         use_cpu=on_cpu,
         gradient_checkpointing=False,  # `adapt` has switched it on where wanted
         logging_steps=1,
-        logging_nan_inf_filter=False,  # else a loss that is not a number is logged as 0, and the run goes on
+        logging_nan_inf_filter=False,  # else a loss that is not a number is logged as 0, and the run continues
         save_strategy="no",  # by time: TimedCheckpoints
         eval_strategy="no",
         save_total_limit=2,

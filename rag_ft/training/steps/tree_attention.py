@@ -2,8 +2,8 @@
 
 A batch is one flat sequence: the prompt's head once, then groups. A group's queries meet the head's keys and its own,
 never another group's, so the work grows with the sum of the groups' squares and not with the square of the sum, no
-position is padding, and the head is computed once a batch. Registered with transformers under `NAME`, so that any
-model that takes an attention backend can be trained on trees.
+position is padding, and the head is computed once per batch. Registered with transformers under `TREE_ATTENTION`, so
+any model that takes an attention backend can be trained on trees.
 """
 
 from __future__ import annotations
@@ -24,30 +24,32 @@ from rag_ft.models.attention import close_enough, plain_attention, refuse_additi
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "rag_ft_tree"
+TREE_ATTENTION = "rag_ft_tree"
+"""Name of this attention in transformers."""
 
 
 class _Padded(NamedTuple):
-    """A tree's pieces, the head and the groups, as one batch of G pieces of L places, for devices with many cores."""
+    """The pieces of a tree (head and groups) padded to a batch of G pieces of L slots, for devices with many cores."""
 
-    places: Tensor
-    """(G * L,) position of each place's token in the flat sequence; of an empty place the one behind the last."""
+    positions: Tensor
+    """(G * L,) position of each slot's token in the flat sequence; T, one past the last, for an empty slot."""
     mask: Tensor
-    """(G, 1, L, h + L): what a place sees of the head, then of its own piece. An empty place sees the first key, for
+    """(G, 1, L, h + L): what a slot sees of the head, then of its own piece. An empty slot sees the first key, because
     a softmax over nothing is not a number."""
-    back: Tensor
-    """(T,) the place of each position."""
+    slots: Tensor
+    """(T,) slot of each position."""
 
 
 class Tree(TypedDict):
-    """Who sees whom in a flat sequence. Plain lists and tensors, so that trainers move it between devices."""
+    """Which tokens see which in a flat sequence; plain lists and tensors, which trainers move between devices."""
 
     sizes: list[int]
-    """Tokens of the head (0 where there is none), then of each group, in their order."""
+    """Tokens of the head (0 if there is none), then of each group, in their order."""
     masks: list[Tensor]
-    """For the head (1, h, h), for a group of L tokens (1, L, h + L): 0 where the key is seen, else minus infinity."""
+    """Mask of the head (1, h, h), then of each group of L tokens (1, L, h + L): 0 where the key is seen, else minus
+    infinity."""
     padded: NotRequired[_Padded]
-    """Made by the first layer that needs it."""
+    """The padded form, added by the first layer that needs it."""
 
 
 def tree_attention(
@@ -64,8 +66,8 @@ def tree_attention(
     """An attention function as transformers calls it; without a tree it is scaled dot-product attention.
 
     query (1, H, T, D), key and value (1, K, T, D), H a multiple of K; gives (1, T, H, D). On a CPU the products are
-    plain batched matrix products, which run at some three times the speed of the fused kernel there, forward and
-    backward together (benchmarks/training_speed.py); on other devices all groups go through the fused kernel at once.
+    plain batched matrix products, about three times as fast there as the fused kernel, forward and backward together
+    (benchmarks/training_speed.py); on other devices all groups go through the fused kernel at once.
     """
     if tree is None:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
@@ -88,20 +90,21 @@ def tree_attention(
 
 def _padded(sizes: Sequence[int], masks: Sequence[Tensor]) -> _Padded:
     head, total, longest = sizes[0], sum(sizes), max(sizes)
-    longest += -(head + longest) % 8  # the fused kernels take masks whose rows begin at multiples of 16 bytes
+    longest += -(head + longest) % 8  # the fused kernels take masks whose rows start at multiples of 16 bytes
     pieces = sum(size > 0 for size in sizes)
-    places = torch.full((pieces, longest), total)
-    back = torch.empty(total, dtype=torch.long)
+    positions = torch.full((pieces, longest), total)
+    slots = torch.empty(total, dtype=torch.long)
     mask = masks[0].new_full((pieces, 1, longest, head + longest), -torch.inf)
-    for number, (begin, end, own) in enumerate(_spans(sizes, masks)):
-        size, seen = end - begin, own.shape[2] - (end - begin)  # the head's own piece has no keys before it
-        places[number, :size] = torch.arange(begin, end)
-        back[begin:end] = torch.arange(number * longest, number * longest + size)
-        mask[number, 0, :size, :seen] = own[0, :, :seen]
-        mask[number, 0, :size, head : head + size] = own[0, :, seen:]
-        mask[number, 0, size:, 0] = 0
+    for piece, (start, end, piece_mask) in enumerate(_spans(sizes, masks)):
+        size = end - start
+        before = piece_mask.shape[2] - size  # keys of the head; the head's own piece has none before it
+        positions[piece, :size] = torch.arange(start, end)
+        slots[start:end] = torch.arange(piece * longest, piece * longest + size)
+        mask[piece, 0, :size, :before] = piece_mask[0, :, :before]
+        mask[piece, 0, :size, head : head + size] = piece_mask[0, :, before:]
+        mask[piece, 0, size:, 0] = 0
     device = masks[0].device
-    return _Padded(places.flatten().to(device), mask, back.to(device))
+    return _Padded(positions.flatten().to(device), mask, slots.to(device))
 
 
 def _batched(
@@ -109,23 +112,23 @@ def _batched(
 ) -> Tensor:
     pieces, repeats = padded.mask.shape[0], query.shape[1] // key.shape[1]
 
-    def own(one: Tensor) -> Tensor:
-        """(1, H, T, D) → (G, H, L, D); zeros at empty places."""
-        filled = pad(one[0], (0, 0, 0, 1)).index_select(1, padded.places)
+    def by_piece(flat: Tensor) -> Tensor:
+        """(1, H, T, D) → (G, H, L, D); zeros at empty slots."""
+        filled = pad(flat[0], (0, 0, 0, 1)).index_select(1, padded.positions)
         return torch.unflatten(filled, 1, (pieces, -1)).transpose(0, 1)
 
-    def seen(one: Tensor) -> Tensor:
+    def seen(flat: Tensor) -> Tensor:
         """(1, K, T, D) → (G, H, h + L, D)."""
-        whole = torch.cat((one[:, :, :head].expand(pieces, -1, -1, -1), own(one)), 2)
+        whole = torch.cat((flat[:, :, :head].expand(pieces, -1, -1, -1), by_piece(flat)), 2)
         return whole.repeat_interleave(repeats, 1) if repeats > 1 else whole
 
     mask = padded.mask.to(query.dtype)
-    out = scaled_dot_product_attention(own(query), seen(key), seen(value), mask, dropout_p=dropout, scale=scale)
-    return out.transpose(1, 2).flatten(0, 1).index_select(0, padded.back)[None]
+    out = scaled_dot_product_attention(by_piece(query), seen(key), seen(value), mask, dropout_p=dropout, scale=scale)
+    return out.transpose(1, 2).flatten(0, 1).index_select(0, padded.slots)[None]
 
 
 class _TreeAttention(torch.autograd.Function):
-    """Softmax attention piece by piece with its backward pass; query heads that share a key head go in one product."""
+    """Softmax attention piece by piece, with its backward pass; query heads of one key head share a product."""
 
     @staticmethod
     def forward(
@@ -136,13 +139,13 @@ class _TreeAttention(torch.autograd.Function):
         query, key, value = torch.unflatten(query[0], 0, (groups, heads // groups)), key[0], value[0]
         out = query.new_empty(tokens, heads, width)
         head, kept = sizes[0], []
-        for begin, end, mask in _spans(sizes, masks):
-            q = (query[:, :, begin:end] * scale).reshape(groups, -1, width)  # (K, H/K * L, D)
-            k, v = (_with_head(one, head, begin, end) for one in (key, value))  # (K, h + L, D)
+        for start, end, mask in _spans(sizes, masks):
+            q = (query[:, :, start:end] * scale).reshape(groups, -1, width)  # (K, H/K * L, D)
+            k, v = _with_head(key, head, start, end), _with_head(value, head, start, end)  # (K, h + L, D)
             scores = torch.bmm(q, k.transpose(1, 2))
-            scores.view(groups, -1, end - begin, scores.shape[-1]).add_(mask)
+            scores.view(groups, -1, end - start, scores.shape[-1]).add_(mask)
             shares = scores.softmax(-1)
-            out[begin:end] = torch.bmm(shares, v).view(heads, end - begin, width).transpose(0, 1)
+            out[start:end] = torch.bmm(shares, v).view(heads, end - start, width).transpose(0, 1)
             kept += [q, k, v, shares]
         ctx.save_for_backward(*kept)
         ctx.scale, ctx.sizes, ctx.masks, ctx.shape = scale, sizes, masks, (groups, heads, tokens, width)
@@ -154,45 +157,46 @@ class _TreeAttention(torch.autograd.Function):
         given, kept = gradients[0][0], iter(ctx.saved_tensors)
         d_query = given.new_empty(heads, tokens, width)
         d_key, d_value = (given.new_zeros(groups, tokens, width) for _ in range(2))
-        for begin, end, _ in _spans(ctx.sizes, ctx.masks):
+        for start, end, _ in _spans(ctx.sizes, ctx.masks):
             q, k, v, shares = (next(kept) for _ in range(4))
-            d_out = given[begin:end].transpose(0, 1).reshape(groups, -1, width)
+            d_out = given[start:end].transpose(0, 1).reshape(groups, -1, width)
             d_scores = torch.bmm(d_out, v.transpose(1, 2))
             d_scores = torch.ops.aten._softmax_backward_data(d_scores, shares, -1, shares.dtype)
-            d_query[:, begin:end] = (torch.bmm(d_scores, k) * ctx.scale).view(heads, end - begin, width)
+            d_query[:, start:end] = (torch.bmm(d_scores, k) * ctx.scale).view(heads, end - start, width)
             for total, part in (
                 (d_key, torch.bmm(d_scores.transpose(1, 2), q)),
                 (d_value, torch.bmm(shares.transpose(1, 2), d_out)),
             ):
-                seen = part.shape[1] - (end - begin)  # the head's keys, before the group's own
-                total[:, :seen] += part[:, :seen]
-                total[:, begin:end] += part[:, seen:]
+                before = part.shape[1] - (end - start)  # keys of the head
+                total[:, :before] += part[:, :before]
+                total[:, start:end] += part[:, before:]
         return d_query[None], d_key[None], d_value[None], None, None, None
 
 
 def _spans(sizes: Sequence[int], masks: Sequence[Tensor]) -> Iterator[tuple[int, int, Tensor]]:
-    begin = 0
+    """Start, end and mask of each piece that is not empty."""
+    start = 0
     for size, mask in zip(sizes, masks, strict=True):
         if size:
-            yield begin, begin + size, mask
-        begin += size
+            yield start, start + size, mask
+        start += size
 
 
-def _with_head(one: Tensor, head: int, begin: int, end: int) -> Tensor:
-    """Keys or values (K, T, D) that the piece from begin to end may see."""
-    own = one[:, begin:end]
-    return own.contiguous() if begin == 0 else torch.cat((one[:, :head], own), 1)
+def _with_head(flat: Tensor, head: int, start: int, end: int) -> Tensor:
+    """Keys or values (K, T, D) that the piece from start to end may see."""
+    piece = flat[:, start:end]
+    return piece.contiguous() if start == 0 else torch.cat((flat[:, :head], piece), 1)
 
 
-AttentionInterface.register(NAME, tree_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionInterface.register(TREE_ATTENTION, tree_attention)
+AttentionMaskInterface.register(TREE_ATTENTION, sdpa_mask)
 
 
 @contextmanager
 def trees(model: Any) -> Iterator[None]:
-    """While this lasts, the model takes `tree=` beside flat input ids and position ids."""
+    """Within this context, the model takes `tree=` beside flat input ids and position ids."""
     before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
+    model.set_attn_implementation(TREE_ATTENTION)
     try:
         yield
     finally:
@@ -202,8 +206,8 @@ def trees(model: Any) -> Iterator[None]:
 def takes_trees(model: Any) -> bool:
     """Whether branches that share a context compute exactly what their own sequences would.
 
-    Tried on a few tokens, so that a model that adds something to its attention (a window, a cap on scores, sinks) is
-    found out whatever its config calls it.
+    Tried on a few tokens, which exposes a model that adds something to its attention (a window, a cap on scores,
+    sinks), whatever its config calls it.
     """
     if not plain_attention(model):
         return False
@@ -225,12 +229,12 @@ def takes_trees(model: Any) -> bool:
                     "masks": [mask.to(device) for mask in batch["tree"]["masks"]],
                 }
                 ids, positions = batch["input_ids"].to(device), batch["position_ids"].to(device)
-                found = model(input_ids=ids, position_ids=positions, tree=tree, use_cache=False).logits[0]
-            for place, one in enumerate(branches):
-                own = (3, 4, 5, 6, 7, *one.question, *one.completion)
-                wanted = model(input_ids=torch.tensor([own], device=device), use_cache=False).logits[0, -1]
-                ends = 2 + 3 + 4 * (place + 1) - 1
-                if not close_enough(found[ends], wanted):
+                logits = model(input_ids=ids, position_ids=positions, tree=tree, use_cache=False).logits[0]
+            for i, branch in enumerate(branches):
+                sequence = (3, 4, 5, 6, 7, *branch.question, *branch.completion)
+                expected = model(input_ids=torch.tensor([sequence], device=device), use_cache=False).logits[0, -1]
+                last = 2 + 3 + 4 * (i + 1) - 1
+                if not close_enough(logits[last], expected):
                     return False
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False

@@ -16,13 +16,13 @@ def _ready(tiny, world):
 
 def test_a_sound_run_has_no_red_line(tiny, world):
     train, held_out, encoded, rows, prompts = _ready(tiny, world)
-    made = certify(train, held_out, encoded, rows, prompts)
-    assert made.red == ()
-    assert made.examples == len(train.examples) == sum(len(row.records) for row in rows)
-    assert 0 < made.labelled_min <= made.labelled_median <= made.labelled_max
-    assert made.gold_surviving == 1.0
-    assert made.tokens < made.tokens_apart
-    assert any("end of turn labelled in all" in line for line in made.lines())
+    certificate = certify(train, held_out, encoded, rows, prompts)
+    assert certificate.red == ()
+    assert certificate.examples == len(train.examples) == sum(len(row.records) for row in rows)
+    assert 0 < certificate.labelled_min <= certificate.labelled_median <= certificate.labelled_max
+    assert certificate.gold_surviving == 1.0
+    assert certificate.tokens < certificate.tokens_apart
+    assert any("end of turn labelled in all" in line for line in certificate.lines())
 
 
 def _with_labels(rows, change):
@@ -57,9 +57,9 @@ def test_a_document_on_both_sides_is_a_red_line(tiny, world):
 
 def test_only_null_targets_are_a_red_line(tiny, world):
     index, questions = world
-    none = make_examples([one for one in questions if not one.answerable], index, ExampleConfig())
+    none = make_examples([question for question in questions if not question.answerable], index, ExampleConfig())
     prompts = PromptBuilder(tiny.tokenizer, shots=False)
     encoded = encode(none.examples, prompts, TokenBudget(1024, 96))
     _, held_out, *_ = _ready(tiny, world)
-    made = certify(none, held_out, encoded, pack(encoded, 500, 0), prompts)
-    assert any("every target is null" in line for line in made.red)
+    certificate = certify(none, held_out, encoded, pack(encoded, 500, 0), prompts)
+    assert any("every target is null" in line for line in certificate.red)

@@ -14,11 +14,11 @@ from rag_ft.training.data.collator import (
     Group,
     allowed_mask,
     branches_of,
-    context_of,
     encode,
     flatten,
     group_spans,
     pack,
+    sequence_of,
 )
 from rag_ft.training.data.examples import Example, ExampleConfig, make_examples
 from rag_ft.training.steps.trainer import labelled_loss
@@ -32,45 +32,47 @@ groups = st.lists(
 
 @given(ids, groups)
 @settings(max_examples=60, deadline=None)
-def test_a_branch_sees_its_head_its_context_and_itself_and_nothing_else(head, made):
-    row = flatten(head, made)
+def test_a_branch_sees_its_head_its_context_and_itself_and_nothing_else(head, groups):
+    row = flatten(head, groups)
     allowed = allowed_mask(row.segments, row.parents)
-    place = 0
-    for group in made:
+    position = 0
+    for group in groups:
         for branch in group.branches:
-            record, tokens, labels = context_of(row, place)
-            own = [*head, *group.context, *branch.question, *branch.completion]
-            assert (record, tokens) == (branch.record_id, own)
-            assert labels == [IGNORE_INDEX] * (len(own) - len(branch.completion)) + list(branch.completion)
+            record, tokens, labels = sequence_of(row, position)
+            sequence = [*head, *group.context, *branch.question, *branch.completion]
+            assert (record, tokens) == (branch.record_id, sequence)
+            assert labels == [IGNORE_INDEX] * (len(sequence) - len(branch.completion)) + list(branch.completion)
             last = max(
-                i for i, s in enumerate(row.segments) if s == sorted(set(row.segments) - set(row.parents))[place]
+                i for i, s in enumerate(row.segments) if s == sorted(set(row.segments) - set(row.parents))[position]
             )
             seen = [i for i in range(len(row.input_ids)) if allowed[last, i]]
-            assert [row.input_ids[i] for i in seen] == own
-            assert [row.position_ids[i] for i in seen] == list(range(len(own)))
-            place += 1
+            assert [row.input_ids[i] for i in seen] == sequence
+            assert [row.position_ids[i] for i in seen] == list(range(len(sequence)))
+            position += 1
 
 
 @given(ids, groups, st.integers(10, 60), st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
-def test_packing_keeps_every_branch_once_and_rows_within_their_length(head, made, row_tokens, seed):
-    rows = pack(Encoded(head, made, {}), row_tokens, seed)
-    wanted = sorted((one.record_id, one.question + one.completion) for group in made for one in group.branches)
+def test_packing_keeps_every_branch_once_and_rows_within_their_length(head, groups, row_tokens, seed):
+    rows = pack(Encoded(head, groups, {}), row_tokens, seed)
+    wanted = sorted(
+        (branch.record_id, branch.question + branch.completion) for group in groups for branch in group.branches
+    )
     assert sorted((record, tuple(tokens)) for row in rows for record, tokens, _ in branches_of(row)) == wanted
     for row in rows:
         assert len(row.input_ids) <= row_tokens or len(row.records) == 1
-    assert rows == pack(Encoded(head, made, {}), row_tokens, seed)
+    assert rows == pack(Encoded(head, groups, {}), row_tokens, seed)
 
 
 @given(ids, groups)
 @settings(max_examples=60, deadline=None)
-def test_the_flat_batch_lets_each_group_see_the_head_and_its_own_tree(head, made):
+def test_the_flat_batch_lets_each_group_see_the_head_and_its_own_tree(head, groups):
     """The blocks of the tree, put together, are the mask of the whole row."""
-    row = flatten(head, made)
+    row = flatten(head, groups)
     batch = Collator(0)([row._asdict()])
     count, sizes = len(row.input_ids), batch["tree"]["sizes"]
     assert batch["input_ids"].tolist() == [row.input_ids] and sum(sizes) == count
-    assert [(end - begin) for begin, end in group_spans(row)] == sizes[1:] == [group.tokens for group in made]
+    assert [(end - begin) for begin, end in group_spans(row)] == sizes[1:] == [group.tokens for group in groups]
     whole = torch.zeros(count, count, dtype=torch.bool)
     begin = 0
     for size, mask in zip(sizes, batch["tree"]["masks"], strict=True):
@@ -83,10 +85,10 @@ def test_the_flat_batch_lets_each_group_see_the_head_and_its_own_tree(head, made
 
 @given(ids, st.lists(groups, min_size=2, max_size=3))
 @settings(max_examples=30, deadline=None)
-def test_several_rows_share_one_head(head, made):
-    rows = [flatten(head, one) for one in made]
+def test_several_rows_share_one_head(head, row_groups):
+    rows = [flatten(head, groups) for groups in row_groups]
     together = Collator(0)([row._asdict() for row in rows])
-    alone = Collator(0)([flatten(head, tuple(group for one in made for group in one))._asdict()])
+    alone = Collator(0)([flatten(head, tuple(group for groups in row_groups for group in groups))._asdict()])
     for name in ("input_ids", "labels", "position_ids"):
         assert torch.equal(together[name], alone[name])
     assert together["tree"]["sizes"] == alone["tree"]["sizes"]
@@ -107,7 +109,7 @@ def _losses_and_gradients(model, rows, shared=True):
             loss, labelled = labelled_loss(model, batch, labels)
             loss.backward()
             total, count = total + float(loss.detach()), count + labelled
-    return total, count, [one.grad.clone() for one in model.parameters() if one.grad is not None]
+    return total, count, [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
 
 def test_shared_context_gives_the_loss_and_gradients_of_separate_sequences(tiny, encoded):
@@ -119,8 +121,8 @@ def test_shared_context_gives_the_loss_and_gradients_of_separate_sequences(tiny,
     loss_apart, count_apart, gradients_apart = _losses_and_gradients(tiny.model, apart, shared=False)
     assert count == count_apart
     assert loss / count == pytest.approx(loss_apart / count, abs=1e-4)
-    for one, other in zip(gradients, gradients_apart, strict=True):
-        torch.testing.assert_close(one / count, other / count, rtol=1e-3, atol=1e-6)
+    for gradient, expected in zip(gradients, gradients_apart, strict=True):
+        torch.testing.assert_close(gradient / count, expected / count, rtol=1e-3, atol=1e-6)
 
 
 def test_separate_sequences_of_a_row_are_alike_in_length_and_padding_changes_no_loss(tiny, encoded):
@@ -151,8 +153,8 @@ def test_the_loss_is_the_models_own_over_labelled_tokens(tiny, world):
         batch = Collator(2, shared=False)([row._asdict()])
         labels = batch.pop("labels")
         loss, count = labelled_loss(tiny.model, batch, labels)
-        own = tiny.model(**batch, labels=labels).loss
-        assert float(loss.detach()) / count == pytest.approx(float(own.detach()), rel=1e-5)
+        model_loss = tiny.model(**batch, labels=labels).loss
+        assert float(loss.detach()) / count == pytest.approx(float(model_loss.detach()), rel=1e-5)
 
 
 def _trl_labels(tokenizer, records, folder):
@@ -181,9 +183,11 @@ def _trl_labels(tokenizer, records, folder):
 
 def _many_questions(index, questions, copies):
     return [
-        one.model_copy(update={"id": f"{one.id}-{copy}", "question": f"{one.question[:-1]}, in survey {copy}?"})
+        question.model_copy(
+            update={"id": f"{question.id}-{copy}", "question": f"{question.question[:-1]}, in survey {copy}?"}
+        )
         for copy in range(copies)
-        for one in questions
+        for question in questions
     ]
 
 
@@ -194,26 +198,26 @@ def test_labels_are_trls_completion_only_labels_on_a_thousand_records(tiny, tiny
     folder = tmp_path / "model"
     shutil.copytree(tiny_llama_dir, folder)
     index, questions = world
-    made = make_examples(_many_questions(index, questions, 30), index, ExampleConfig()).examples[:1000]
-    assert len(made) == 1000
+    examples = make_examples(_many_questions(index, questions, 30), index, ExampleConfig()).examples[:1000]
+    assert len(examples) == 1000
     prompts = PromptBuilder(tiny.tokenizer, shots=False)
-    encoded = encode(made, prompts, TokenBudget(1024, 96))
+    encoded = encode(examples, prompts, TokenBudget(1024, 96))
     records, ours = [], []
     for row in pack(encoded, 600, 0):
-        for place in range(len(row.records)):
-            _, tokens, labels = context_of(row, place)
-            cut = labels.index(next(one for one in labels if one != IGNORE_INDEX))
+        for position in range(len(row.records)):
+            _, tokens, labels = sequence_of(row, position)
+            cut = labels.index(next(label for label in labels if label != IGNORE_INDEX))
             records.append(
                 {"prompt": tiny.tokenizer.decode(tokens[:cut]), "completion": tiny.tokenizer.decode(tokens[cut:-1])}
             )
             ours.append((tokens, labels))
     theirs_ids, theirs = _trl_labels(tiny.tokenizer, records, folder)
     same = 0
-    for number, (tokens, labels) in enumerate(ours):
-        if theirs_ids[number, : len(tokens)].tolist() != tokens:
+    for i, (tokens, labels) in enumerate(ours):
+        if theirs_ids[i, : len(tokens)].tolist() != tokens:
             continue  # joined text may be cut into other tokens where our parts meet
-        assert theirs[number, : len(tokens)].tolist() == labels
-        assert set(theirs[number, len(tokens) :].tolist()) <= {IGNORE_INDEX}
+        assert theirs[i, : len(tokens)].tolist() == labels
+        assert set(theirs[i, len(tokens) :].tolist()) <= {IGNORE_INDEX}
         same += 1
     assert same == 1000
 
@@ -229,13 +233,13 @@ def test_wrong_masks_would_be_seen(tiny, encoded):
             assert by_id != labels
 
 
-def _passage(number, text):
-    return Passage(id=f"d#{number}", document_id="d", text=text, start=0, end=len(text))
+def _passage(n, text):
+    return Passage(id=f"d#{n}", document_id="d", text=text, start=0, end=len(text))
 
 
 def test_where_the_order_is_shuffled_the_rank_decides_what_goes(tiny):
     prompts = PromptBuilder(tiny.tokenizer, shots=False)
-    passages = tuple(_passage(number, f"Fact {number} is here. " * 6) for number in range(3))
+    passages = tuple(_passage(n, f"Fact {n} is here. " * 6) for n in range(3))
     example = Example("r1", "Which fact?", passages, None, (), by_rank=(1, 2, 0))
     whole = prompts.build("Which fact?", passages, TokenBudget(4000, 60))
     encoded = encode([example], prompts, TokenBudget(len(whole) + 60 - 1, 60))
@@ -245,7 +249,7 @@ def test_where_the_order_is_shuffled_the_rank_decides_what_goes(tiny):
 
 def test_the_lowest_ranked_passage_goes_first_and_never_the_gold_one(tiny):
     prompts = PromptBuilder(tiny.tokenizer, shots=False)
-    passages = tuple(_passage(number, f"Fact {number} is here. " * 6) for number in range(3))
+    passages = tuple(_passage(n, f"Fact {n} is here. " * 6) for n in range(3))
     example = Example("r1", "Which fact?", passages, "Fact 2", (3,))
     whole = prompts.build("Which fact?", passages, TokenBudget(4000, 60))
     encoded = encode([example], prompts, TokenBudget(len(whole) + 60 - 1, 60))

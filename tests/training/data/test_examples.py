@@ -15,9 +15,9 @@ _, QUESTIONS = little_world()
 @settings(max_examples=60, deadline=None)
 def test_no_document_stands_on_both_sides_and_no_question_is_lost(share, seed):
     split = split_by_document(QUESTIONS, share, seed)
-    sides = [{one.evidence[0].document_id for one in side} for side in split]
+    sides = [{question.evidence[0].document_id for question in side} for side in split]
     assert not sides[0] & sides[1] and sides[0] and sides[1]
-    assert sorted(one.id for side in split for one in side) == sorted(one.id for one in QUESTIONS)
+    assert sorted(question.id for side in split for question in side) == sorted(question.id for question in QUESTIONS)
     assert split == split_by_document(QUESTIONS, share, seed)
 
 
@@ -34,7 +34,7 @@ def test_no_passage_of_a_document_that_is_held_out_stands_in_a_prompt_that_is_tr
     assert met(make_examples(split.train, index, config).examples) & held_out.documents
     apart = make_examples(split.train, index, config, apart=held_out.documents)
     assert not met(apart.examples) & held_out.documents
-    assert {one.record_id for one in apart.examples} == {one.id for one in split.train}
+    assert {example.record_id for example in apart.examples} == {question.id for question in split.train}
 
 
 def test_documents_that_share_a_question_stay_together():
@@ -46,17 +46,19 @@ def test_documents_that_share_a_question_stay_together():
     )
     for seed in range(20):
         split = split_by_document([*QUESTIONS, both], 0.2, seed)
-        held = {one.document_id for record in split.held_out for one in record.evidence}
-        train = {one.document_id for record in split.train for one in record.evidence}
+        held = {piece.document_id for record in split.held_out for piece in record.evidence}
+        train = {piece.document_id for record in split.train for piece in record.evidence}
         assert not held & train
 
 
 def test_of_questions_without_evidence_the_same_share_is_held_out():
-    homeless = [one.model_copy(update={"evidence": ()}) if not one.answerable else one for one in QUESTIONS]
-    split = split_by_document(homeless, 0.25, 0)
-    without = [sum(not one.evidence for one in side) for side in split]
+    unplaced = [
+        question.model_copy(update={"evidence": ()}) if not question.answerable else question for question in QUESTIONS
+    ]
+    split = split_by_document(unplaced, 0.25, 0)
+    without = [sum(not question.evidence for question in side) for side in split]
     assert without == [6, 2]
-    assert split == split_by_document(homeless, 0.25, 0)
+    assert split == split_by_document(unplaced, 0.25, 0)
 
 
 def test_one_document_cannot_be_split():
@@ -66,9 +68,9 @@ def test_one_document_cannot_be_split():
 
 def test_separate_examples_have_gold_and_hard_negatives(world):
     index, questions = world
-    made = make_examples(questions, index, ExampleConfig(negatives=1.0))
-    by_id = {one.id: one for one in questions}
-    for example in made.examples:
+    example_set = make_examples(questions, index, ExampleConfig(negatives=1.0))
+    by_id = {question.id: question for question in questions}
+    for example in example_set.examples:
         (passage,) = example.passages
         record = by_id[example.record_id]
         if example.answer is not None:
@@ -76,29 +78,38 @@ def test_separate_examples_have_gold_and_hard_negatives(world):
         else:
             assert not any(answer in passage.text for answer in record.answers)
             assert example.numbers == ()
-    answered = [one for one in made.examples if one.answer is not None]
-    assert len(answered) == sum(one.answerable for one in questions)
-    assert sum(one.answer is None and by_id[one.record_id].answerable for one in made.examples) == len(answered)
+    answered = [example for example in example_set.examples if example.answer is not None]
+    assert len(answered) == sum(question.answerable for question in questions)
+    assert sum(
+        example.answer is None and by_id[example.record_id].answerable for example in example_set.examples
+    ) == len(answered)
 
 
 def test_joint_examples_hold_gold_with_the_given_probability(world):
     index, questions = world
     config = ExampleConfig(reading="joint", passages=3, gold_probability=0.5)
-    many = [one.model_copy(update={"id": f"{one.id}-{n}"}) for n in range(20) for one in questions if one.answerable]
-    made = make_examples(many, index, config)
-    by_id = {one.id: one for one in many}
+    many = [
+        question.model_copy(update={"id": f"{question.id}-{n}"})
+        for n in range(20)
+        for question in questions
+        if question.answerable
+    ]
+    example_set = make_examples(many, index, config)
+    by_id = {question.id: question for question in many}
     answered = 0
-    for example in made.examples:
+    for example in example_set.examples:
         assert len(example.passages) == 3
-        holding = [n for n, one in enumerate(example.passages, 1) if by_id[example.record_id].answers[0] in one.text]
+        holding = [
+            n for n, passage in enumerate(example.passages, 1) if by_id[example.record_id].answers[0] in passage.text
+        ]
         if example.answer is None:
             assert not holding
         else:
             answered += 1
             assert example.numbers == tuple(holding)
-    assert answered / len(made.examples) == pytest.approx(0.5, abs=0.1)
-    places = {example.numbers for example in made.examples if example.numbers}
-    assert places == {(1,), (2,), (3,)}
+    assert answered / len(example_set.examples) == pytest.approx(0.5, abs=0.1)
+    positions = {example.numbers for example in example_set.examples if example.numbers}
+    assert positions == {(1,), (2,), (3,)}
 
 
 def test_equal_seeds_give_equal_examples_and_others_differ(world):
@@ -111,8 +122,8 @@ def test_equal_seeds_give_equal_examples_and_others_differ(world):
 
 def test_the_share_of_unanswerable_questions_is_limited(world):
     index, questions = world
-    made = make_examples(questions, index, ExampleConfig(unanswerable_share=0.2, negatives=0))
-    assert made.questions == 16 + 4
+    example_set = make_examples(questions, index, ExampleConfig(unanswerable_share=0.2, negatives=0))
+    assert example_set.questions == 16 + 4
 
 
 def test_records_that_the_index_cannot_serve_are_dropped_with_their_reason(world):
@@ -123,13 +134,13 @@ def test_records_that_the_index_cannot_serve_are_dropped_with_their_reason(world
         questions[0].model_copy(update={"id": "b", "answers": ("a mile",)}),
         questions[0].model_copy(update={"id": "c", "evidence": ()}),
     ]
-    made = make_examples([*questions, *odd], index, ExampleConfig())
-    assert made.dropped == {
+    example_set = make_examples([*questions, *odd], index, ExampleConfig())
+    assert example_set.dropped == {
         "a": "the index lacks the document of its evidence",
         "b": "no accepted answer stands in its evidence, word for word",
         "c": "answerable, but without evidence",
     }
-    assert (made.questions, made.documents) == (len(questions), documents_of(questions))
-    assert left_out([*questions, *odd], index) == made.dropped
+    assert (example_set.questions, example_set.documents) == (len(questions), documents_of(questions))
+    assert left_out([*questions, *odd], index) == example_set.dropped
     with pytest.raises(DatasetError, match=r"record a: the index lacks the document"):
         make_examples(odd[:1], index, ExampleConfig())

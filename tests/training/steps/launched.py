@@ -16,10 +16,10 @@ def main(model: str, output: str) -> None:
     from rag_ft.indexing.index import Index
     from rag_ft.training.data.collator import encode, pack
     from rag_ft.training.data.examples import ExampleConfig, make_examples
-    from rag_ft.training.lora import LoraSettings
+    from rag_ft.training.lora import AdapterConfig
     from rag_ft.training.steps.config import TrainConfig
     from rag_ft.training.steps.setup import adapt, load_base
-    from rag_ft.training.steps.trainer import run
+    from rag_ft.training.steps.trainer import train_rows
 
     documents, questions = little_world()
     with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +29,7 @@ def main(model: str, output: str) -> None:
         examples = make_examples(questions, index, ExampleConfig()).examples
         encoded = encode(examples, PromptBuilder(loaded.tokenizer, shots=False), TokenBudget(1024, 96))
         rows = pack(encoded, 400, 0)
-        run(adapt(loaded, LoraSettings(rank=4), config), loaded.tokenizer, rows, rows[:2], config, Path(output))
+        train_rows(adapt(loaded, AdapterConfig(rank=4), config), loaded.tokenizer, rows, rows[:2], config, Path(output))
 
 
 if __name__ == "__main__":

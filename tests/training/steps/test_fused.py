@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from rag_ft.training.data.collator import Collator, pack
-from rag_ft.training.lora import LoraSettings
+from rag_ft.training.lora import AdapterConfig
 from rag_ft.training.steps.config import TrainConfig
 from rag_ft.training.steps.fused import fused, head_loss
 from rag_ft.training.steps.setup import adapt, load_base
@@ -17,12 +17,12 @@ def adapted(tiny_llama_dir):
     """An adapter whose B is not zero, so that every product counts."""
 
     def make(lora=None, config=CONFIG):
-        model = adapt(load_base(str(tiny_llama_dir), config), lora or LoraSettings(rank=4), config).train()
+        model = adapt(load_base(str(tiny_llama_dir), config), lora or AdapterConfig(rank=4), config).train()
         torch.manual_seed(1)
         with torch.no_grad():
-            for name, one in model.named_parameters():
+            for name, parameter in model.named_parameters():
                 if "lora_B" in name:
-                    one.normal_(std=0.05)
+                    parameter.normal_(std=0.05)
         return model
 
     return make
@@ -43,8 +43,8 @@ def test_loss_and_gradients_are_those_of_the_models_own_code(adapted, encoded):
     wanted, slopes = _step(model, encoded)
     with fused(model, torch.float32) as parts:
         assert parts == (14, 5, True)  # 7 projections and 2 norms a layer, the last norm, the head
-        found, fused_slopes = _step(model, encoded, torch.float32)
-    assert found == pytest.approx(wanted, rel=1e-5)
+        loss, fused_slopes = _step(model, encoded, torch.float32)
+    assert loss == pytest.approx(wanted, rel=1e-5)
     assert fused_slopes.keys() == slopes.keys() and len(slopes) == 28
     for name, slope in slopes.items():
         torch.testing.assert_close(fused_slopes[name], slope, rtol=1e-3, atol=1e-4 * float(slope.abs().max()))
@@ -56,8 +56,8 @@ def test_checkpointed_activations_change_no_gradient(adapted, encoded):
     model = adapted(config=config)
     assert model.get_base_model().is_gradient_checkpointing
     with fused(model, torch.float32):
-        found, checkpointed = _step(model, encoded, torch.float32)
-    assert found == pytest.approx(wanted, rel=1e-5)
+        loss, checkpointed = _step(model, encoded, torch.float32)
+    assert loss == pytest.approx(wanted, rel=1e-5)
     for name, slope in slopes.items():
         torch.testing.assert_close(checkpointed[name], slope, rtol=1e-3, atol=1e-4 * float(slope.abs().max()))
 
@@ -71,7 +71,7 @@ def test_the_models_own_code_is_back_afterwards(adapted, encoded):
     assert _step(model, encoded)[0] == before
 
 
-@pytest.mark.parametrize("lora", [LoraSettings(rank=4, dropout=0.1), LoraSettings(rank=4, dora=True)])
+@pytest.mark.parametrize("lora", [AdapterConfig(rank=4, dropout=0.1), AdapterConfig(rank=4, dora=True)])
 def test_layers_with_dropout_or_dora_are_left_alone(adapted, lora):
     with fused(adapted(lora), torch.float32) as parts:
         assert parts.lora == 0 and parts.norms == 5
@@ -92,10 +92,10 @@ def test_a_norm_with_another_formula_is_left_alone(adapted):
 def test_capped_logits_keep_the_models_own_loss(adapted):
     model = adapted()
     base = model.get_base_model()
-    own = base.forward
+    original = base.forward
 
     def capped(**given):
-        out = own(**given)
+        out = original(**given)
         out.logits = torch.tanh(out.logits)
         return out
 
@@ -111,8 +111,8 @@ def test_head_loss_equals_cross_entropy_over_several_blocks():
     wanted = torch.nn.functional.cross_entropy(hidden @ weight.T, targets, reduction="sum")
     wanted.backward()
     slope, hidden.grad = hidden.grad, None
-    found = head_loss(hidden, weight, targets, torch.float32)
-    (2 * found).backward()
-    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    loss = head_loss(hidden, weight, targets, torch.float32)
+    (2 * loss).backward()
+    assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
     torch.testing.assert_close(hidden.grad, 2 * slope, rtol=1e-4, atol=1e-5)
     assert float(head_loss(hidden[:0], weight, targets[:0], torch.float32).detach()) == 0.0

@@ -3,11 +3,9 @@ import torch
 
 from rag_ft.errors import TrainingError
 from rag_ft.models.loading import unpack_nf4
-from rag_ft.training.lora import LoraSettings, model_plan
+from rag_ft.training.lora import AdapterConfig, model_plan
 from rag_ft.training.prepare import plan_lines
-from rag_ft.training.steps import (
-    setup,  # NEW
-)
+from rag_ft.training.steps import setup
 from rag_ft.training.steps.config import TrainConfig
 from rag_ft.training.steps.kbit import check_gradients, check_prepared
 from rag_ft.training.steps.setup import adapt, load_base
@@ -37,13 +35,13 @@ def test_four_bits_on_a_cpu_are_held_unpacked_and_keep_packed_packs_them(tiny_ll
     assert packed.model.layers[0].mlp.gate_proj.weight.dtype == torch.uint8
     tokens = torch.arange(3, 40)[None]
     with torch.no_grad():
-        one, other = unpacked(tokens).logits, packed(tokens).logits
+        expected, actual = unpacked(tokens).logits, packed(tokens).logits
     # Where a CPU computes bfloat16, bitsandbytes does so in inference: equal but for that rounding.
-    assert float((one - other).norm() / one.norm()) < 0.05
+    assert float((expected - actual).norm() / expected.norm()) < 0.05
 
 
 def test_four_bits_stay_packed_where_memory_is_scarce_and_it_is_said(tiny_llama_dir, monkeypatch):
-    training, lora = TrainConfig(bits=4), LoraSettings(rank=4)
+    training, lora = TrainConfig(bits=4), AdapterConfig(rank=4)
     monkeypatch.setattr(setup, "_free_bytes", lambda device: 100_000.0)
     scarce = load_base(str(tiny_llama_dir), training)
     assert scarce.model.model.layers[0].mlp.gate_proj.weight.dtype == torch.uint8
@@ -55,7 +53,7 @@ def test_four_bits_stay_packed_where_memory_is_scarce_and_it_is_said(tiny_llama_
 
 
 def test_a_base_that_is_not_frozen_is_refused(tiny):
-    model = adapt(tiny, LoraSettings(rank=4), TrainConfig(bits=32))
+    model = adapt(tiny, AdapterConfig(rank=4), TrainConfig(bits=32))
     check_prepared(model, checkpointing=False)
     model.get_input_embeddings().weight.requires_grad_(True)
     with pytest.raises(TrainingError, match=r"embed_tokens.* would be trained"):
@@ -63,14 +61,14 @@ def test_a_base_that_is_not_frozen_is_refused(tiny):
 
 
 def test_half_precision_norms_are_refused(tiny):
-    model = adapt(tiny, LoraSettings(rank=4), TrainConfig(bits=32))
+    model = adapt(tiny, AdapterConfig(rank=4), TrainConfig(bits=32))
     model.get_base_model().model.norm.to(torch.bfloat16)
     with pytest.raises(TrainingError, match=r"norm.* must be float32"):
         check_prepared(model, checkpointing=False)
 
 
 def test_checkpointing_without_gradients_at_the_input_is_refused(tiny):
-    model = adapt(tiny, LoraSettings(rank=4), TrainConfig(bits=32))
+    model = adapt(tiny, AdapterConfig(rank=4), TrainConfig(bits=32))
     with pytest.raises(TrainingError, match="enable_input_require_grads"):
         check_prepared(model, checkpointing=True)
     model.enable_input_require_grads()
@@ -78,9 +76,9 @@ def test_checkpointing_without_gradients_at_the_input_is_refused(tiny):
 
 
 def test_a_gradient_that_is_not_finite_is_named(tiny):
-    model = adapt(tiny, LoraSettings(rank=4), TrainConfig(bits=32))
-    name, one = next((name, one) for name, one in model.named_parameters() if one.requires_grad)
-    one.grad = torch.full_like(one, float("nan"))
+    model = adapt(tiny, AdapterConfig(rank=4), TrainConfig(bits=32))
+    name, parameter = next((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+    parameter.grad = torch.full_like(parameter, float("nan"))
     with pytest.raises(TrainingError, match=name.replace(".", r"\.")):
         check_gradients(model, 1)
 
@@ -90,5 +88,5 @@ def test_gradient_checkpointing_is_on_where_activations_would_fill_the_memory(ti
     for free, wanted in ((10e9, False), (1e5, True)):
         monkeypatch.setattr(setup, "_free_bytes", lambda device, free=free: free)
         config = TrainConfig(bits=32)
-        model = setup.adapt(load_base(str(tiny_llama_dir), config), LoraSettings(rank=4), config)
+        model = setup.adapt(load_base(str(tiny_llama_dir), config), AdapterConfig(rank=4), config)
         assert model.get_base_model().is_gradient_checkpointing is wanted

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from rag_ft.errors import TrainingError
 from rag_ft.training.data.collator import pack
-from rag_ft.training.folder import CHECKPOINTS, METRICS, newest_checkpoint
-from rag_ft.training.lora import LoraSettings
+from rag_ft.training.folder import CHECKPOINTS, METRICS_FILE, newest_checkpoint
+from rag_ft.training.lora import AdapterConfig
 from rag_ft.training.steps.config import TrainConfig
 from rag_ft.training.steps.setup import adapt, load_base
-from rag_ft.training.steps.trainer import run
+from rag_ft.training.steps.trainer import train_rows
 
 CONFIG = TrainConfig(bits=32, epochs=4, learning_rate=5e-3, rows_per_step=2, evaluations=4)
 
@@ -28,23 +28,23 @@ def rows(encoded):
 
 def _train(folder, tiny_llama_dir, rows, config=CONFIG, dropout=0.1, **more):
     loaded = load_base(str(tiny_llama_dir), config)
-    model = adapt(loaded, LoraSettings(rank=4, dropout=dropout), config)
-    return run(model, loaded.tokenizer, rows, rows[:2], config, folder, **more), model
+    model = adapt(loaded, AdapterConfig(rank=4, dropout=dropout), config)
+    return train_rows(model, loaded.tokenizer, rows, rows[:2], config, folder, **more), model
 
 
 def _adapter(model):
-    return {name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad}
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def test_training_lowers_the_loss_and_keeps_the_best_adapter(tmp_path, tiny_llama_dir, rows):
     history, model = _train(tmp_path, tiny_llama_dir, rows)
-    losses = [one["loss"] for one in history if "loss" in one]
+    losses = [record["loss"] for record in history if "loss" in record]
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
     best = load_file(tmp_path / "best" / "adapter_model.safetensors")
     record = json.loads((tmp_path / "best" / "best.json").read_text())
-    assert record["eval_loss"] == min(one["eval_loss"] for one in history if "eval_loss" in one)
+    assert record["eval_loss"] == min(record["eval_loss"] for record in history if "eval_loss" in record)
     assert len(best) == len(_adapter(model))
-    lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text().splitlines()]
     assert lines == history
 
 
@@ -58,10 +58,10 @@ def test_over_packed_weights_the_adapter_learns_in_32_bits_what_it_learns_over_t
             self.seen = set()
 
         def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-            self.seen |= {one.dtype for one in model.parameters() if one.requires_grad}
+            self.seen |= {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
 
     config = CONFIG.model_copy(update={"bits": 4, "epochs": 1})
-    made = {}
+    weights = {}
     for packed in (True, False):
         types = Types()
         _, model = _train(
@@ -73,9 +73,9 @@ def test_over_packed_weights_the_adapter_learns_in_32_bits_what_it_learns_over_t
             dropout=0.0,
         )
         assert types.seen == {torch.float32}
-        made[packed] = _adapter(model)
-    for name, value in made[True].items():
-        torch.testing.assert_close(value, made[False][name], rtol=1e-2, atol=1e-3)
+        weights[packed] = _adapter(model)
+    for name, value in weights[True].items():
+        torch.testing.assert_close(value, weights[False][name], rtol=1e-2, atol=1e-3)
 
 
 class _StopAt:
@@ -103,7 +103,7 @@ def test_a_run_killed_and_resumed_ends_with_the_weights_of_one_that_was_not(tmp_
         _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[_StopAt(5)], dropout=dropout)
     torch.rand(7)  # another random state than the run's
     resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows, dropout=dropout)
-    assert resumed[0]["step"] == 1 and [one["step"] for one in resumed] == [one["step"] for one in whole]
+    assert resumed[0]["step"] == 1 and [record["step"] for record in resumed] == [record["step"] for record in whole]
     for name, value in _adapter(model).items():
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
 
@@ -129,7 +129,7 @@ def test_a_run_killed_after_its_last_step_trains_no_further(tmp_path, tiny_llama
     for _ in range(2):  # from the checkpoint, and from the end that is then written down
         resumed, model = _train(tmp_path / "cut", tiny_llama_dir, rows, config, callbacks=[_At(last + 1, _never)])
         assert _clockless(resumed) == _clockless(whole)
-        lines = [json.loads(line) for line in (tmp_path / "cut" / METRICS).read_text().splitlines()]
+        lines = [json.loads(line) for line in (tmp_path / "cut" / METRICS_FILE).read_text().splitlines()]
         assert lines == resumed
         for name, value in _adapter(model).items():
             torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
@@ -166,21 +166,21 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_told(tmp_path, 
     newest = tmp_path / CHECKPOINTS / "checkpoint-6"
     damage(newest)
     assert newest_checkpoint(tmp_path) == tmp_path / CHECKPOINTS / "checkpoint-3"
-    assert "checkpoint-6 is damaged: going on from checkpoint-3" in caplog.text
+    assert "checkpoint-6 is damaged: resuming from checkpoint-3" in caplog.text
     assert not newest.exists()
     (tmp_path / CHECKPOINTS / "checkpoint-old").mkdir()  # somebody's copy is none of ours
     damage(tmp_path / CHECKPOINTS / "checkpoint-3")
     assert newest_checkpoint(tmp_path) is None
-    assert "there is none before it: starting from the beginning" in caplog.text
+    assert "there is no earlier one: starting from the beginning" in caplog.text
 
 
 def _overflow(steps, half):
     """The checks of a run whose gradients are infinite for so many steps, in float16 or not."""
     from types import SimpleNamespace
 
-    from rag_ft.training.steps.callbacks import Checks
+    from rag_ft.training.steps.callbacks import GradientCheck
 
-    checks, learned = Checks(), torch.nn.Linear(1, 1)
+    checks, learned = GradientCheck(), torch.nn.Linear(1, 1)
     for step in range(steps + 1):
         learned.weight.grad = torch.full((1, 1), torch.inf if step < steps else 1.0)
         checks.on_pre_optimizer_step(
@@ -218,15 +218,15 @@ def test_on_simulated_several_gpus_one_is_used_and_told(tmp_path, tiny_llama_dir
 
 def _poison(model):
     with torch.no_grad():
-        next(one for one in model.parameters() if one.requires_grad).fill_(float("nan"))
+        next(parameter for parameter in model.parameters() if parameter.requires_grad).fill_(float("nan"))
 
 
 def test_gradients_that_are_not_finite_stop_the_run_in_its_first_step(tmp_path, tiny_llama_dir, rows):
     loaded = load_base(str(tiny_llama_dir), CONFIG)
-    model = adapt(loaded, LoraSettings(rank=4), CONFIG)
+    model = adapt(loaded, AdapterConfig(rank=4), CONFIG)
     _poison(model)
     with pytest.raises(TrainingError, match="not finite in step 1"):
-        run(model, loaded.tokenizer, rows, rows[:1], CONFIG, tmp_path)
+        train_rows(model, loaded.tokenizer, rows, rows[:1], CONFIG, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -235,19 +235,21 @@ def test_gradients_that_are_not_finite_stop_the_run_in_its_first_step(tmp_path, 
 def test_a_loss_that_becomes_nan_on_the_way_stops_the_run(tmp_path, tiny_llama_dir, rows, evaluations, found):
     config = CONFIG.model_copy(update={"max_steps": 9, "evaluations": evaluations})
     loaded = load_base(str(tiny_llama_dir), config)
-    model = adapt(loaded, LoraSettings(rank=4), config)
+    model = adapt(loaded, AdapterConfig(rank=4), config)
     with pytest.raises(TrainingError, match=found):
-        run(model, loaded.tokenizer, rows, rows[:1], config, tmp_path, callbacks=[_At(3, lambda: _poison(model))])
+        train_rows(
+            model, loaded.tokenizer, rows, rows[:1], config, tmp_path, callbacks=[_At(3, lambda: _poison(model))]
+        )
 
 
 def test_measurements_that_a_crash_has_cut_do_not_stop_a_run_from_going_on(tmp_path, tiny_llama_dir, rows):
     whole, _ = _train(tmp_path / "whole", tiny_llama_dir, rows)
     with pytest.raises(RuntimeError, match="killed"):
         _train(tmp_path / "cut", tiny_llama_dir, rows, callbacks=[_StopAt(5)])
-    with (tmp_path / "cut" / METRICS).open("a") as file:
+    with (tmp_path / "cut" / METRICS_FILE).open("a") as file:
         file.write('{"step": 6, "lo')
     resumed, _ = _train(tmp_path / "cut", tiny_llama_dir, rows)
-    assert [one["step"] for one in resumed] == [one["step"] for one in whole]
+    assert [record["step"] for record in resumed] == [record["step"] for record in whole]
 
 
 def test_patience_counts_over_an_interruption(tmp_path, tiny_llama_dir, rows):
@@ -271,9 +273,9 @@ def test_random_states_of_several_processes_are_those_of_a_whole_checkpoint(tmp_
 
 def test_equal_seeds_give_equal_adapters(tmp_path, tiny_llama_dir, rows):
     config = CONFIG.model_copy(update={"max_steps": 3})
-    _, one = _train(tmp_path / "a", tiny_llama_dir, rows, config)
+    _, first = _train(tmp_path / "a", tiny_llama_dir, rows, config)
     _, other = _train(tmp_path / "b", tiny_llama_dir, rows, config)
-    for name, value in _adapter(one).items():
+    for name, value in _adapter(first).items():
         torch.testing.assert_close(value, _adapter(other)[name], rtol=0, atol=0)
 
 

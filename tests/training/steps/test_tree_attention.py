@@ -3,7 +3,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_ft.training.steps.tree_attention import NAME, sdpa_attention_forward, takes_trees, tree_attention, trees
+from rag_ft.training.steps.tree_attention import (
+    TREE_ATTENTION,
+    sdpa_attention_forward,
+    takes_trees,
+    tree_attention,
+    trees,
+)
 
 
 def _case(sizes, heads, groups, seed):
@@ -16,10 +22,10 @@ def _case(sizes, heads, groups, seed):
     whole[:head, :head] = masks[0][0]
     begin = head
     for size in sizes[1:]:
-        own = torch.rand(size, size) < 0.5
-        own |= torch.eye(size, dtype=torch.bool)
+        allowed = torch.rand(size, size) < 0.5
+        allowed |= torch.eye(size, dtype=torch.bool)
         block = torch.zeros(size, head + size)
-        block[:, head:].masked_fill_(~own.tril(), -torch.inf)
+        block[:, head:].masked_fill_(~allowed.tril(), -torch.inf)
         masks.append(block[None])
         whole[begin : begin + size, :head] = block[:, :head]
         whole[begin : begin + size, begin : begin + size] = block[:, head:]
@@ -44,10 +50,12 @@ def test_values_and_gradients_are_those_of_attention_under_the_whole_mask(head, 
     weights = torch.randn(wanted.shape)
     slopes = torch.autograd.grad((wanted * weights).sum(), (query, key, value))
     # Dropout of nearly nothing sends a CPU's tensors through the path of other devices.
-    found, _ = tree_attention(None, query, key, value, None, dropout=1e-12 if by_kernel else 0.0, tree=tree)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-    for one, other in zip(torch.autograd.grad((found * weights).sum(), (query, key, value)), slopes, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    output, _ = tree_attention(None, query, key, value, None, dropout=1e-12 if by_kernel else 0.0, tree=tree)
+    torch.testing.assert_close(output, wanted, rtol=1e-4, atol=1e-5)
+    for slope, expected_slope in zip(
+        torch.autograd.grad((output * weights).sum(), (query, key, value)), slopes, strict=True
+    ):
+        torch.testing.assert_close(slope, expected_slope, rtol=1e-3, atol=1e-4)
 
 
 def test_an_ordinary_model_takes_trees_and_is_left_as_it_was(tiny):
@@ -55,7 +63,7 @@ def test_an_ordinary_model_takes_trees_and_is_left_as_it_was(tiny):
     assert takes_trees(tiny.model)
     assert tiny.model.config._attn_implementation == before
     with trees(tiny.model):
-        assert tiny.model.config._attn_implementation == NAME
+        assert tiny.model.config._attn_implementation == TREE_ATTENTION
 
 
 def test_without_a_tree_the_backend_is_ordinary_attention(tiny):
