@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rag_ft.errors import MissingExtraError
 from rag_ft.indexing.formats.docx import read_docx
 from rag_ft.indexing.formats.epub import read_epub
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
@@ -40,6 +41,8 @@ def extract(name: str, data: bytes) -> Extracted:
         return read(data)
     except (Unreadable, MemoryError):
         raise
+    except MissingExtraError as error:
+        raise Unreadable(str(error)) from error
     except RecursionError as error:
         raise Unreadable("is nested too deeply") from error
     except Exception as error:  # the parsers raise anything on a damaged file; one file must not stop the others

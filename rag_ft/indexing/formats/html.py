@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import Blocks, Flow
 from rag_ft.indexing.formats.decoding import decode_html, noted
 from rag_ft.indexing.formats.dom import dom_blocks
@@ -19,6 +20,7 @@ def read_html(data: bytes) -> Extracted:
     tenths of a short page, or of a <main>) or of its headings: its last resort is one paragraph of all words. So too
     where the page has more than `MAX_TAGS` tags.
     """
+    require_extra("formats", "reading HTML files", "defusedxml", "lxml_html_clean", "trafilatura")
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
     from trafilatura import extract as main_text
