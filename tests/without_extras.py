@@ -20,8 +20,8 @@ import sys
 class Hiding:
     def __init__(self, finder):
         self.finder = finder
-    def find_spec(self, name, *place):
-        return None if name.partition(".")[0] in {hidden!r} else self.finder.find_spec(name, *place)
+    def find_spec(self, name, *arguments):
+        return None if name.partition(".")[0] in {hidden!r} else self.finder.find_spec(name, *arguments)
     def __getattr__(self, name):
         return getattr(self.finder, name)
 sys.meta_path[:] = map(Hiding, sys.meta_path)
