@@ -2,6 +2,7 @@
 
 RagFtError
   x UsageError               the call itself was wrong (command line: exit code 2)
+    - MissingExtraError      the call needs a part of the package that is not installed
   x WeightsError             model weights missing, altered, unreadable or unsupported
   x CorpusError              a source of documents has nothing usable
     - DocumentError          one document cannot be read
@@ -42,6 +43,14 @@ class RagFtError(Exception):
 
 class UsageError(RagFtError, ValueError):
     """The call was wrong: a bad argument value or combination (command line: exit code 2)."""
+
+
+class MissingExtraError(UsageError):
+    """The call needs an extra of the package that is not installed; `extra` names it."""
+
+    def __init__(self, work: str, extra: str) -> None:
+        super().__init__(f"{work} needs the extra {extra!r}: pip install 'rag-ft[{extra}]'")
+        self.extra = extra
 
 
 class WeightsError(RagFtError):

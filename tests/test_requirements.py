@@ -1,6 +1,7 @@
 """The files of pinned versions and `pyproject.toml` say the same."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def test_the_files_fit_any_machine(name):
     for lines in pins(name).values():
         for pin in lines:
             version(pin)
+
+
+def test_the_tests_that_are_run_with_the_lowest_versions_are_there():
+    (listed,) = re.findall(r"^lowest=\(\n(.*?)^\)", (ROOT / ".ci" / "run").read_text(), re.DOTALL | re.MULTILINE)
+    command = ["bash", "-c", f"printf '%s\\n' {' '.join(listed.split())}"]
+    paths = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert paths and not [path for path in paths if not (ROOT / path).exists()]
 
 
 def test_the_container_and_ci_install_what_is_pinned():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rag_ft.answering.confidence import threshold_record
 from rag_ft.answering.reader import Reader
 from rag_ft.errors import AdapterError, DatasetError, UsageError, WeightsError
+from rag_ft.extras import require_extra
 from rag_ft.files import full_disk_as
 from rag_ft.models.adapter_record import ADAPTER_RECORD, adapter_record, trained_documents
 from rag_ft.models.adapter_slots import adapter_folder
@@ -57,6 +58,7 @@ def calibrate_adapter(
     not both kinds of questions are there or too few unanswerable ones, WeightsError for a folder without this project's
     record, UsageError for a share outside 0 to 1.
     """
+    require_extra("train", "calibrating an adapter", "scipy")
     if recognise is not None and not 0 < recognise < 1:
         raise UsageError(f"recognise is the share of unanswerable questions to catch, between 0 and 1, not {recognise}")
     if str(adapter) == PACKAGED and not dry_run:

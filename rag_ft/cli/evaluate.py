@@ -50,7 +50,9 @@ def run(
     from rag_ft.cli.render import EvaluationLine, stderr, stdout
     from rag_ft.evaluation.evaluate import evaluate
     from rag_ft.evaluation.report.pages import verdict
+    from rag_ft.extras import require_extra
 
+    require_extra("eval", "an evaluation")
     folder = output or recipe.with_suffix("") if limit is None else output or Path(f"{recipe.with_suffix('')}-{limit}")
     console = stdout()
     with EvaluationLine(stderr()) as live:
@@ -105,7 +107,9 @@ def reproduce(
     from rag_ft.evaluation.evaluate import evaluate
     from rag_ft.evaluation.report.results import made_differently, moved_figures, read_results
     from rag_ft.evaluation.runner import PREDICTIONS
+    from rag_ft.extras import require_extra
 
+    require_extra("eval", "an evaluation")
     before = read_results(report)
     if output is not None and (output / PREDICTIONS).exists():
         raise UsageError(f"{output} holds a run already, and a run that goes on repeats nothing: give a new folder")

@@ -67,19 +67,19 @@ def serve(
 
     from rag_ft.cli.render import stderr
     from rag_ft.errors import UsageError, first_problem
+    from rag_ft.extras import require_extra
     from rag_ft.indexing.access import ACCESS
 
-    try:
-        import uvicorn
+    require_extra("serve", "serving")
+    import uvicorn
 
-        from rag_ft.serving.app import create_app
-        from rag_ft.serving.config import MEGABYTE, ServeConfig
-        from rag_ft.serving.engine import keep_memory
-        from rag_ft.serving.http.connections import TimedHeadProtocol
-        from rag_ft.serving.http.tokens import TokenFile
-        from rag_ft.serving.threads import in_ending_thread
-    except ImportError as error:
-        raise UsageError(f"serving needs {error.name}, which is not installed: pip install 'rag-ft[serve]'") from error
+    from rag_ft.serving.app import create_app
+    from rag_ft.serving.config import MEGABYTE, ServeConfig
+    from rag_ft.serving.engine import keep_memory
+    from rag_ft.serving.http.connections import TimedHeadProtocol
+    from rag_ft.serving.http.tokens import TokenFile
+    from rag_ft.serving.threads import in_ending_thread
+
     if not math.isfinite(max_upload_mb):
         raise UsageError(f"--max-upload-mb is {max_upload_mb}: give a number of megabytes")
     try:
@@ -192,13 +192,12 @@ def mcp(
 
     Example of a client's setting: {"command": "rag-ft", "args": ["mcp", "--index", "indexes/handbook"]}
     """
-    from rag_ft.errors import UsageError
+    from rag_ft.extras import require_extra
 
-    try:
-        from rag_ft.serving.mcp import create_mcp
-        from rag_ft.serving.threads import in_ending_thread
-    except ImportError as error:
-        raise UsageError(f"MCP needs {error.name}, which is not installed: pip install 'rag-ft[mcp]'") from error
+    require_extra("mcp", "serving over MCP")
+    from rag_ft.serving.mcp import create_mcp
+    from rag_ft.serving.threads import in_ending_thread
+
     seen = _audience(groups, tokens)
     found, answering = in_ending_thread(lambda: _load(index, embedder, reader, adapter, with_adapter, threshold))
     create_mcp(found if seen is None else found.visible_to(seen), answering, k=k).run("stdio")

@@ -103,6 +103,7 @@ def train(
     rag-ft train questions.jsonl --index indexes/handbook -o adapters/handbook --curve 3
     """
     from rag_ft.cli.render import stderr, stdout
+    from rag_ft.extras import require_extra
     from rag_ft.indexing.index import Index
     from rag_ft.training.curve import train_curve
     from rag_ft.training.data.examples import ExampleConfig
@@ -111,6 +112,7 @@ def train(
     from rag_ft.training.start import read_start
     from rag_ft.training.steps.config import TrainConfig
 
+    require_extra("train", "training")
     lora = _lora(rank, alpha, target_modules, dropout=dropout, rslora=rslora, dora=dora)
     start = None if start_from is None else read_start(start_from)
     held = int(bits.value) if bits is not None else (start.bits if start is not None else None) or 4

@@ -15,13 +15,13 @@ from pydantic import JsonValue
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.advice import advise, best_of_roles, role_of
 from rag_ft.evaluation.arms.base import Asked, place_of
-from rag_ft.evaluation.arms.build import build_arms, curve_arms
+from rag_ft.evaluation.arms.build import build_arms, check_chat, curve_arms
 from rag_ft.evaluation.arms.readers import ReaderArm
 from rag_ft.evaluation.error_budget import Flow, flow
 from rag_ft.evaluation.figures import ArmFigures, arm_figures, contrasts, document_of, f1_of
 from rag_ft.evaluation.memory import Memory
 from rag_ft.evaluation.predictions import Prediction
-from rag_ft.evaluation.recipe import WATTS, Price, Prices, Recipe, read_recipe
+from rag_ft.evaluation.recipe import WATTS, ChatChoice, Price, Prices, Recipe, read_recipe
 from rag_ft.evaluation.report.pages import Report
 from rag_ft.evaluation.report.results import PARTS, Results, Speed, check_report
 from rag_ft.evaluation.runner import Progress, check_claim, read_memory, retrieved, run_arms
@@ -30,6 +30,7 @@ from rag_ft.evaluation.studies.development import ChosenThreshold, choose_thresh
 from rag_ft.evaluation.studies.faithfulness import Faithfulness, faithfulness, swapped
 from rag_ft.evaluation.studies.learning_curve import LearningCurve, learning_curve
 from rag_ft.evaluation.studies.robustness import COUNTS, Cell, robustness
+from rag_ft.extras import require_extra
 from rag_ft.files import is_real_folder
 from rag_ft.metrics.retrieval import CUTOFFS, retrieval_metrics
 from rag_ft.metrics.statistics import detectable_before
@@ -66,8 +67,12 @@ def evaluate(
     from rag_ft.environment import library_versions
     from rag_ft.indexing.index import Index
 
+    require_extra("eval", "an evaluation")
     tell = say or (lambda line: None)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    for arm in recipe.arm:
+        if isinstance(arm, ChatChoice):
+            check_chat(arm)
     output = Path(output)
     check_claim(output)
     check_report(output)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rag_ft.extras import require_extra
 from rag_ft.schema import Evidence, Question, Record
 
 CUTOFFS = (1, 3, 5, 10)
@@ -21,6 +22,7 @@ def retrieval_metrics(
     relevant is in the ranking gets 0. Passages that hold the same evidence count as one: the first. Empty where no
     question has evidence.
     """
+    require_extra("eval", "measuring retrieval", "ir_measures")
     import ir_measures
     from ir_measures import RR, Qrel, ScoredDoc, Success, nDCG
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_ft.errors import WeightsError, first_line
+from rag_ft.extras import require_extra
 from rag_ft.models.adapter_record import adapter_record, check_base
 from rag_ft.models.adapter_slots import AdapterSlots, attach_adapter
 from rag_ft.models.compute import ComputePlan, compute_plan
@@ -50,9 +51,12 @@ def load_model(
     """
     # The adapter's path is checked before half a gigabyte is loaded.
     tuned = None if adapter is None else resolve_adapter(adapter)
-    weights = resolve_reader(name, progress=progress)
-    plan = plan or compute_plan()
     record = adapter_record(tuned)
+    bits = record.get("base_model", {}).get("bits")
+    plan = plan or compute_plan()
+    if plan.quantisation == "nf4" or bits == 4:
+        require_extra("nf4", "a base model in 4 bits")
+    weights = resolve_reader(name, progress=progress)
     if tuned is not None:
         check_base(record, weights, tuned)
 
@@ -76,7 +80,7 @@ def load_model(
             model = AutoModelForCausalLM.from_pretrained(
                 weights.path, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
             )
-        unpacked = plan.quantisation == "none" and record.get("base_model", {}).get("bits") == 4
+        unpacked = plan.quantisation == "none" and bits == 4
         if plan.quantisation == "none":
             if unpacked:
                 unpack_nf4(model)  # an adapter fits the values that it was trained on, not the original ones
@@ -102,6 +106,7 @@ def unpack_nf4(model: Any) -> int:
 
     Each layer then computes what bitsandbytes' `Linear4bit` of the same weight computes.
     """
+    require_extra("nf4", "a base model in 4 bits")
     import torch
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 

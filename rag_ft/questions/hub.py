@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from rag_ft.errors import DatasetError, UsageError, first_line, first_problem
+from rag_ft.extras import require_extra
 from rag_ft.questions.records import checked_records, squad_question, write_questions
 from rag_ft.questions.squad import PARAGRAPH_GAP, SquadAnswer, SquadParagraph, SquadQuestion
 from rag_ft.schema import Document, Question
@@ -21,6 +22,7 @@ def read_hub_questions(name: str, split: str = "train") -> tuple[list[Document],
     as paragraphs of an article do. A record with empty answers is unanswerable. Honours `HF_HUB_OFFLINE`. Raises
     DatasetError where the data set cannot be loaded or a column is missing, naming it.
     """
+    require_extra("train", "reading a data set of the Hugging Face hub", "datasets")
     from datasets.exceptions import DatasetsError
 
     from datasets import load_dataset

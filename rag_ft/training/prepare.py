@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rag_ft.answering.prompt import PromptBuilder, reader_budget
 from rag_ft.answering.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS
 from rag_ft.errors import TrainingError, UsageError
+from rag_ft.extras import require_extra
 from rag_ft.files import is_disk_full, is_plain_file, is_real_folder
 from rag_ft.models.adapter_record import ADAPTER_RECORD, adapter_record, check_base
 from rag_ft.models.loading import LoadedModel
@@ -143,6 +144,9 @@ def preflight(
 
 def check_run(output: Path, training: TrainConfig, start: StartAdapter | None) -> None:
     """Check all that can be checked before a model is loaded. Raises UsageError."""
+    require_extra("train", "training")
+    if training.bits == 4:
+        require_extra("nf4", "training in 4 bits")
     check_output_folder(output)
     check_trackers(training.report_to)
     if start is not None:

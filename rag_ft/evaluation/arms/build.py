@@ -25,6 +25,7 @@ from rag_ft.evaluation.recipe import (
     Recipe,
     SentenceChoice,
 )
+from rag_ft.extras import require_extra
 from rag_ft.models.folder import ADAPTER_WEIGHTS
 from rag_ft.models.weights import PACKAGED
 
@@ -128,15 +129,18 @@ def _loaded(reader: str, adapter: str, known: dict[str, LoadedModel]) -> LoadedM
     return known[adapter]
 
 
+def check_chat(choice: ChatChoice) -> None:
+    """Raise MissingExtraError where an arm speaks to a server, and what it needs for that is not installed."""
+    if not choice.factory:
+        require_extra("chat", f"the arm {choice.name!r}, which speaks to a server,")
+
+
 def _chat_model(choice: ChatChoice) -> Any:
     if choice.factory:
         return _function(choice.name, choice.factory)()
-    try:
-        from langchain_openai import ChatOpenAI
-    except ImportError as error:
-        raise EvaluationError(
-            f"the arm {choice.name!r} speaks to a server and needs langchain-openai: pip install 'rag-ft[chat]'"
-        ) from error
+    check_chat(choice)
+    from langchain_openai import ChatOpenAI
+
     return ChatOpenAI(
         model=choice.model,
         base_url=choice.url,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rag_ft.errors import MissingExtraError
 from rag_ft.indexing.formats.docx import read_docx
 from rag_ft.indexing.formats.epub import read_epub
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
@@ -42,6 +43,8 @@ def extract(name: str, data: bytes) -> Extracted:
         return read(data)
     except (Unreadable, MemoryError):
         raise
+    except MissingExtraError as error:
+        raise Unreadable(str(error)) from error
     except RecursionError as error:
         raise Unreadable("is nested too deeply") from error
     except Exception as error:  # parsers raise anything on a damaged file, and one file must not stop the others

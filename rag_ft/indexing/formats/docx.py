@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.zip_container import open_zip
@@ -22,6 +23,7 @@ _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallba
 
 def read_docx(data: bytes) -> Extracted:
     """Read paragraphs, headings, lists, tables and text boxes of a document, with its title and author."""
+    require_extra("formats", "reading DOCX files", "docx")
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise Unreadable("is encrypted, or an old .doc: save a copy as .docx without a password")
     open_zip(data).close()

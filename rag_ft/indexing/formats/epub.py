@@ -6,6 +6,7 @@ from posixpath import normpath
 from typing import Any
 from urllib.parse import unquote
 
+from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import Blocks
 from rag_ft.indexing.formats.decoding import decode_html
 from rag_ft.indexing.formats.dom import dom_blocks
@@ -20,6 +21,7 @@ def read_epub(data: bytes) -> Extracted:
 
     Raises Unreadable if pages are encrypted, or if a listed page is missing.
     """
+    require_extra("formats", "reading EPUB files", "defusedxml")
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
 from rag_ft.indexing.formats.decoding import decode_html, noted
 from rag_ft.indexing.formats.dom import dom_blocks
@@ -20,6 +21,7 @@ def read_html(data: bytes) -> Extracted:
     Too much: more than half of the text (a tenth, for a short page or a <main>) or of the headings, because
     trafilatura's last resort is one paragraph of all words. A page of more than `MAX_TAGS` tags is read whole, too.
     """
+    require_extra("formats", "reading HTML files", "defusedxml", "lxml_html_clean", "trafilatura")
     from defusedxml import ElementTree
     from selectolax.lexbor import LexborHTMLParser
     from trafilatura import extract as main_text

@@ -8,6 +8,7 @@ from itertools import islice
 
 from pydantic import JsonValue
 
+from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import Blocks
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.limits import check_document_size
@@ -16,6 +17,7 @@ from rag_ft.schema import Metadata
 
 def read_pdf(data: bytes) -> Extracted:
     """Read the paragraphs of a document, with the starts of its pages and its metadata."""
+    require_extra("formats", "reading PDF files", "pypdfium2")
     import pypdfium2
 
     try:

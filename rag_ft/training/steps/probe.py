@@ -6,6 +6,8 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from rag_ft.extras import require_extra
+
 if TYPE_CHECKING:
     from rag_ft.training.lora import AdapterConfig
     from rag_ft.training.steps.config import Bits
@@ -22,6 +24,7 @@ def tokens_per_second(
 
     Loads the model as training would, in `bits` bits. The first pass, which also sets things up, is not counted.
     """
+    require_extra("train", "timing training steps", "accelerate")
     from accelerate.utils import send_to_device
 
     from rag_ft.models.compute import autocasting, product_type

@@ -1,0 +1,51 @@
+"""Parts of the package that are installed on request, as in `pip install 'rag-ft[train]'`.
+
+A module of an extra is imported within the function that needs it, after `require_extra`. The names here are those of
+`[project.optional-dependencies]` in `pyproject.toml`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+from rag_ft.errors import MissingExtraError
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "chat": ("langchain_openai",),
+    "eval": ("ir_measures", "matplotlib", "scipy"),
+    "formats": ("defusedxml", "docx", "lxml_html_clean", "pypdfium2", "trafilatura"),
+    "mcp": ("mcp",),
+    "nf4": ("bitsandbytes",),
+    "serve": (
+        "fastapi",
+        "jsonschema",
+        "prometheus_client",
+        "python_multipart",
+        "referencing",
+        "starlette",
+        "uvicorn",
+    ),
+    "train": ("accelerate", "datasets", "matplotlib", "scipy", "trl"),
+}
+"""Top-level modules by extra. `train` installs `nf4` too, and is usable without it in 16 and 32 bits."""
+
+
+def require_extra(extra: str, work: str, *modules: str) -> None:
+    """Raise MissingExtraError unless the modules of an extra are installed; by default, all of them.
+
+    `work` begins the sentence: "reading PDF files".
+    """
+    if not all(map(_is_installed, modules or EXTRAS[extra])):
+        raise MissingExtraError(work, extra)
+
+
+def _is_installed(module: str) -> bool:
+    if module in sys.modules:
+        return sys.modules[module] is not None
+    try:
+        spec = importlib.util.find_spec(module)
+    except ImportError:
+        return False
+    # A folder on the path that has the module's name, such as `datasets/` of a checkout, has no origin.
+    return spec is not None and spec.origin is not None
