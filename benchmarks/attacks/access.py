@@ -193,7 +193,7 @@ async def attack_mcp(
     """The tools of an assistant with the reader's groups."""
     said: list[str] = []
     for index in (Index.load(one.path, embedder=HashingEmbedder()) for one in indexes):
-        async with Client(create_mcp(index.visible_to(seen), reader)) as client:
+        async with Client(create_mcp(index, reader, audience=seen)) as client:
             question = f"How high is {hidden[0]}?"
             for name, arguments in (("search", {"query": question, "k": 20}), ("ask", {"question": question})):
                 said.append(str((await client.call_tool(name, arguments)).structured_content))

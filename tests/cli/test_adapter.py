@@ -43,7 +43,7 @@ def test_info_draws_a_bar_for_each_layer_and_prints_json(adapter):
     assert "rank 4, alpha 8, scale alpha / rank = 2" in text and "The card" in text and "license:" not in text
     bars = [line for line in text.splitlines() if "█" in line]
     assert len(bars) == 2 and max(line.count("█") for line in bars) == 40
-    assert "confidence scaled to how often it is right: 0.50 x log-odds -1.00" in text
+    assert "confidence scaled to the share of right answers: 0.50 x log-odds -1.00" in text
     assert "The card" not in run("info", adapter, "--no-card").stdout
     assert json.loads(run("info", adapter, "--json").stdout)["parameters"] == 1792
 
@@ -81,7 +81,7 @@ def test_compare_shows_where_two_adapters_part(adapter, tiny_llama_dir, world):
     questions, index = world
     given = ("compare", adapter, "none", questions, "--index", index, "--reader", tiny_llama_dir)
     text = run(*given).stdout
-    assert "of 9 questions answered alike" in text and "? How high is the tower of Oslo?" in text
+    assert "of 9 questions answered the same" in text and "? How high is the tower of Oslo?" in text
     found = json.loads(run(*given, "--json").stdout)
     assert found["summary"]["questions"] == len(found["questions"]) == 9
 

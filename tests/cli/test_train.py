@@ -171,7 +171,7 @@ def test_data_check_names_every_wrong_record(files, index, tmp_path):
     done = invoke("data", "check", tmp_path / "qa.jsonl", "--index", index)
     lines = " ".join(done.output.split())
     assert all(f"qa.jsonl, line {number}:" in lines for number in range(1, 101)) and "line 101:" not in lines
-    assert "holds 102 wrong records, 2 of them not shown: correct them" in str(done.exception)
+    assert "holds 102 wrong records (2 of them not shown): correct them" in str(done.exception)
 
 
 def test_data_check_takes_the_share_that_train_takes(tmp_path):

@@ -13,8 +13,9 @@ from mcp import Client
 from typer.testing import CliRunner
 
 from rag_ft.cli import app as command
-from rag_ft.cli.serve import _audience
+from rag_ft.cli.mcp import _audience
 from rag_ft.errors import UsageError
+from rag_ft.indexing.access import audience
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.index import Index
 from rag_ft.schema import Document
@@ -272,7 +273,7 @@ def test_questions_of_several_readers_in_one_batch_are_each_answered_from_their_
 
 
 def test_what_another_process_hides_is_hidden_without_a_question_in_between(client, tokens, index, monkeypatch):
-    monkeypatch.setattr("rag_ft.serving.engine.LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("rag_ft.serving.engine.REFRESH_INTERVAL_S", 0.0)
     head = bearer(tokens["cleo"])
     assert client.get("/v1/documents/Oslo.txt", headers=head).status_code == 200
     other = Index.load(index.path, embedder=HashingEmbedder())
@@ -362,7 +363,7 @@ def test_a_bad_file_of_tokens_is_said_before_anything_is_loaded(tmp_path, index,
 
 
 async def test_an_assistant_is_shown_what_its_groups_may_read(index, tiny_reader):
-    async with Client(create_mcp(index.visible_to(["staff"]), tiny_reader)) as client:
+    async with Client(create_mcp(index, tiny_reader, audience=audience(["staff"]))) as client:
         for question in QUESTIONS:
             found = (await client.call_tool("search", {"query": question, "k": 20})).structured_content["result"]
             assert {one["document_id"] for one in found} == {one.id for one in OPEN}
@@ -380,6 +381,6 @@ def test_an_assistants_scope_comes_from_groups_or_from_a_token(tokens, monkeypat
     monkeypatch.setenv("RAG_FT_TOKEN", tokens["root"])
     assert _audience(None, path) is None
     monkeypatch.setenv("RAG_FT_TOKEN", "rft_wrong")
-    for call, said in (((None, path), "is none of"), (("a", path), "give one of them"), (("a b", None), "--groups")):
+    for call, said in (((None, path), "is not in"), (("a", path), "give one of them"), (("a b", None), "--groups")):
         with pytest.raises(UsageError, match=said):
             _audience(*call)

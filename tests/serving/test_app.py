@@ -96,7 +96,7 @@ def test_a_stream_tells_the_passages_first_and_the_whole_answer_last(serve):
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        (b"{", 400, "not JSON"),
+        (b"{", 400, "not valid JSON"),
         (b"[1]", 422, "valid dictionary"),
         (b"[" * 100_000, 400, ""),
         (b'{"question": 5}', 422, "question"),
@@ -311,7 +311,7 @@ def test_each_request_is_read_with_the_adapter_that_it_names(serve, index, tiny_
 def test_the_name_of_the_first_adapter_is_nobody_elses(serve, tiny_llama_dir, tmp_path):
     folder = make_adapter(tmp_path / "one", tiny_llama_dir, 1)
     reader = Reader.from_pretrained(str(tiny_llama_dir), adapter="none", adapters={"rag-ft": folder})
-    with pytest.raises(UsageError, match="stands for the adapter that the server starts with"):
+    with pytest.raises(UsageError, match="reserved for the adapter that the server starts with"):
         serve(reader)
 
 
@@ -326,7 +326,7 @@ def test_a_mistake_of_the_server_is_500_with_the_strict_headers_and_counted(serv
     client = serve()
     monkeypatch.setattr(type(client.app.state.server.engine.index), "entries", lambda self: 1 / 0)
     reply = client.get("/v1/documents")
-    assert reply.status_code == 500 and "its log says why" in error(reply)
+    assert reply.status_code == 500 and "see its log" in error(reply)
     assert "default-src 'none'" in reply.headers["content-security-policy"]
     assert 'status="500"' in client.get("/metrics").text
 
@@ -519,7 +519,7 @@ def test_questions_in_flight_see_the_old_index_or_the_new_one(serve):
 
 
 def test_what_another_process_adds_to_the_index_is_taken_up(serve, index, monkeypatch):
-    monkeypatch.setattr("rag_ft.serving.engine.LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("rag_ft.serving.engine.REFRESH_INTERVAL_S", 0.0)
     client = serve()
     other = Index.load(index.path, embedder=HashingEmbedder())
     from rag_ft.schema import Document
@@ -715,8 +715,8 @@ def test_a_change_whose_thread_breaks_off_anywhere_leaves_nothing(serve, index, 
 
 
 def test_what_another_process_writes_is_seen_where_nothing_is_asked_but_searches(serve, index, monkeypatch):
-    monkeypatch.setattr("rag_ft.serving.engine.LOOK_AGAIN_S", 0.05)
-    monkeypatch.setattr("rag_ft.serving.app.LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("rag_ft.serving.engine.REFRESH_INTERVAL_S", 0.05)
+    monkeypatch.setattr("rag_ft.serving.app.REFRESH_INTERVAL_S", 0.05)
     client = serve()
     other = Index.load(index.path, embedder=HashingEmbedder())
     other.add([Document(id="Riga.txt", text="The tower of Riga is 199 metres high.")], progress=False)
