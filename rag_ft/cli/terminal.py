@@ -37,7 +37,7 @@ def shown_lines(text: str) -> str:
 
 
 def shown_json(content: str) -> str:
-    """Equal JSON without characters that control a terminal: JSON has them only inside strings, where they are escaped."""
+    """Equal JSON without characters that control a terminal; JSON has them only inside strings, so they are escaped."""
     return HARMFUL.sub(
         lambda match: match.group() if match.group() == "\n" else f"\\u{ord(match.group()):04x}", content
     )

@@ -129,6 +129,22 @@ def test_a_folder_is_built_asked_and_explained(index, folder):
     assert "supported" in shown.stdout and "confidence" in shown.stdout
 
 
+def test_why_names_what_it_opens_and_never_a_model_that_the_answer_names(tmp_path):
+    from rag_ft.serving.http.openapi import ANSWER
+
+    (tmp_path / "notes.txt").write_text("It costs one more forward pass.")
+    answer = json.loads(json.dumps(ANSWER))
+    answer["provenance"] |= {"index_path": str(tmp_path / "elsewhere"), "base_model": str(tmp_path / "model")}
+    answer["citations"][0]["source"] = str(tmp_path / "notes.txt")
+    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    done = run("why", tmp_path / "answer.json", "--reader", tmp_path / "none")
+    read = [line for line in done.stderr.splitlines() if line.startswith("reading ")]
+    assert read == [f"reading {tmp_path / 'elsewhere'}", f"reading {tmp_path / 'notes.txt'}"]
+    assert str(tmp_path / "model") not in done.stdout + done.stderr
+    done = run("why", tmp_path / "answer.json", "--index", tmp_path / "mine", "--reader", tmp_path / "none")
+    assert f"reading {tmp_path / 'mine'}" in done.stderr and "elsewhere" not in done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_null_from_an_untuned_reader_comes_with_a_hint(index):
     done = run("ask", "Who was the first king of France?", "--index", index, "--adapter", "none")
@@ -195,7 +211,7 @@ def test_square_brackets_in_names_are_text(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_file_taken_in_twice_is_told(tmp_path):
+def test_one_file_indexed_twice_is_reported(tmp_path):
     (tmp_path / "docs" / "deep").mkdir(parents=True)
     (tmp_path / "docs" / "deep" / "leave.md").write_text("Leave is twenty-eight days a year.")
     (tmp_path / "docs" / "travel.md").write_text("Trains are booked in second class.")

@@ -236,7 +236,7 @@ def test_an_upload_is_read_by_the_groups_that_its_uploader_chose_among_his_own(c
     assert client.get(f"/v1/documents/{first.json()['id']}", headers=bearer(tokens["anna"])).status_code == 404
     assert label(send("---\naccess: staff\n---\nOwn.", name="own.md")) == ["staff"]
     for text, query, said in (
-        ("x", "?access=board", "does not have: choose among sales, staff"),
+        ("x", "?access=board", "does not have: choose from sales, staff"),
         ("x", "?access=a%20b", "names the group"),
         ("---\naccess: board\n---\nx", "", "names none of the groups"),
         ("---\naccess: staff\n---\nx", "?access=sales", "names none of the groups"),
@@ -357,8 +357,8 @@ def test_a_bad_file_of_tokens_is_said_before_anything_is_loaded(tmp_path, index,
     path = tmp_path / "bad.toml"
     path.write_text("[[token]]\nname = 'x'\n")
     result = CliRunner().invoke(command, ["serve", "--index", str(tmp_path / "none"), "--tokens", str(path)])
-    assert "no valid file of tokens" in str(result.exception)
-    with pytest.raises(UsageError, match="no valid file of tokens"):
+    assert "not a valid file of tokens" in str(result.exception)
+    with pytest.raises(UsageError, match="not a valid file of tokens"):
         create_app(index, tiny_reader, ServeConfig(tokens=path))
 
 

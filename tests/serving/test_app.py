@@ -267,7 +267,7 @@ def test_uploads_over_the_bound_are_429_before_they_are_read(serve, monkeypatch)
         assert begun.wait(30)
         reply = client.post("/v1/documents", **send)
         assert reply.status_code == 429 and int(reply.headers["retry-after"]) >= 1
-        assert "uploads are on their way" in error(reply)
+        assert "uploads are already in progress" in error(reply)
         go_on.set()
         assert first.result().status_code == 201
     assert client.post("/v1/documents", files={"file": ("b.txt", b"some text")}).status_code == 201
@@ -318,7 +318,7 @@ def test_the_name_of_the_first_adapter_is_nobody_elses(serve, tiny_llama_dir, tm
 @pytest.mark.parametrize("headers", [{"origin": "http://["}, {"host": "["}])
 def test_headers_that_are_no_address_are_refused_with_the_strict_headers(serve, headers):
     reply = serve().get("/v1/about", headers=headers)
-    assert reply.status_code == 400 and "no address" in error(reply)
+    assert reply.status_code == 400 and "not a valid address" in error(reply)
     assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
