@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag_ft.cli.options import (
-    PASSAGES,
-    READER,
+    PASSAGES_PANEL,
+    READER_PANEL,
     GroupedAdapter,
     GroupedIndexEmbedder,
     GroupedK,
@@ -53,7 +53,7 @@ def ask(
             metavar="WAY",
             help="How to rank passages: dense, bm25, hybrid or blend. Default: blend.",
             show_default=False,
-            rich_help_panel=PASSAGES,
+            rich_help_panel=PASSAGES_PANEL,
         ),
     ] = None,
     where: GroupedWhere = None,
@@ -62,7 +62,7 @@ def ask(
         typer.Option(
             help="Answer only from documents that these groups may read: names separated by commas.",
             show_default=False,
-            rich_help_panel=PASSAGES,
+            rich_help_panel=PASSAGES_PANEL,
         ),
     ] = None,
     embedder: GroupedIndexEmbedder = None,
@@ -73,7 +73,7 @@ def ask(
         typer.Option(
             metavar="MODE",
             help="quote: only words of a passage, or null. schema: any text, valid JSON. free: unconstrained.",
-            rich_help_panel=READER,
+            rich_help_panel=READER_PANEL,
         ),
     ] = ModeChoice.quote,
     reading: Annotated[
@@ -82,7 +82,7 @@ def ask(
             metavar="WAY",
             help="separate: one prompt per passage. joint: one prompt for all. Default: as the adapter was trained.",
             show_default=False,
-            rich_help_panel=READER,
+            rich_help_panel=READER_PANEL,
         ),
     ] = None,
     threshold: ThresholdOption = None,

@@ -33,7 +33,7 @@ MaxChars = Annotated[
 ]
 
 
-class KindChoice(str, Enum):
+class IndexKindChoice(str, Enum):
     """Kinds of FAISS index."""
 
     auto = "auto"
@@ -47,8 +47,8 @@ def index_build(
     source: Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)],
     index: IndexFolder,
     kind: Annotated[
-        KindChoice, typer.Option(help="Kind of FAISS index: flat is exact; auto chooses by size.")
-    ] = KindChoice.auto,
+        IndexKindChoice, typer.Option(help="Kind of FAISS index: flat is exact; auto chooses by size.")
+    ] = IndexKindChoice.auto,
     max_tokens: Annotated[
         int | None, typer.Option(help="Maximum tokens per passage, including its title.", show_default=False)
     ] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rag_ft.cli.options import (
-    PASSAGES,
+    PASSAGES_PANEL,
     TOKEN_VARIABLE,
     GroupedAdapter,
     GroupedIndexEmbedder,
@@ -35,7 +35,7 @@ def mcp(
         typer.Option(
             help="Show only documents that these groups may read: names separated by commas.",
             show_default=False,
-            rich_help_panel=PASSAGES,
+            rich_help_panel=PASSAGES_PANEL,
         ),
     ] = None,
     tokens: Annotated[
@@ -43,7 +43,7 @@ def mcp(
         typer.Option(
             help="File of personal tokens: show only documents that the token in RAG_FT_TOKEN may read.",
             show_default=False,
-            rich_help_panel=PASSAGES,
+            rich_help_panel=PASSAGES_PANEL,
         ),
     ] = None,
     reader: GroupedReader = "default",

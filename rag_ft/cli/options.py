@@ -8,9 +8,9 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-PASSAGES = "Passages"
-READER = "Reader"
-ADAPTER = "Adapter"
+PASSAGES_PANEL = "Passages"
+READER_PANEL = "Reader"
+ADAPTER_PANEL = "Adapter"
 """Panels of options, in the help of commands that have many."""
 
 
@@ -93,18 +93,18 @@ EmbedderOption: TypeAlias = Annotated[
 ]
 
 # The same options in panels, for commands that have many.
-GroupedK: TypeAlias = Annotated[int, _k(PASSAGES)]
-GroupedWhere: TypeAlias = Annotated[list[str] | None, _where(PASSAGES)]
-GroupedIndexEmbedder: TypeAlias = Annotated[str | None, _index_embedder(PASSAGES)]
-GroupedReader: TypeAlias = Annotated[str, _reader(READER)]
-GroupedAdapter: TypeAlias = Annotated[Path | None, _adapter(READER)]
+GroupedK: TypeAlias = Annotated[int, _k(PASSAGES_PANEL)]
+GroupedWhere: TypeAlias = Annotated[list[str] | None, _where(PASSAGES_PANEL)]
+GroupedIndexEmbedder: TypeAlias = Annotated[str | None, _index_embedder(PASSAGES_PANEL)]
+GroupedReader: TypeAlias = Annotated[str, _reader(READER_PANEL)]
+GroupedAdapter: TypeAlias = Annotated[Path | None, _adapter(READER_PANEL)]
 ThresholdOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
         help="Return null below this confidence: 0 always answers, 1 never. Default: the adapter's threshold; without"
         " one, an answer must outscore null.",
         show_default=False,
-        rich_help_panel=READER,
+        rich_help_panel=READER_PANEL,
     ),
 ]
 
@@ -116,7 +116,7 @@ MoreAdaptersOption: TypeAlias = Annotated[
         metavar="NAME=FOLDER",
         help="Another adapter on the same base model, which requests can name; repeatable.",
         show_default=False,
-        rich_help_panel=READER,
+        rich_help_panel=READER_PANEL,
     ),
 ]
 
@@ -156,12 +156,12 @@ def parse_where(pairs: list[str] | None) -> dict[str, object] | None:
 
     from rag_ft.errors import UsageError
 
-    wanted: dict[str, list[object]] = {}
+    values_by_field: dict[str, list[object]] = {}
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"--where is {pair!r} but must be FIELD=VALUE, for example topic=tuning")
-        values = wanted.setdefault(name, [])
+        values = values_by_field.setdefault(name, [])
         values.append(value)
         try:
             parsed = json.loads(value)
@@ -169,4 +169,4 @@ def parse_where(pairs: list[str] | None) -> dict[str, object] | None:
             continue
         if parsed is None or isinstance(parsed, str | bool | int | float):
             values.append(parsed)
-    return {name: values[0] if len(values) == 1 else values for name, values in wanted.items()} or None
+    return {name: values[0] if len(values) == 1 else values for name, values in values_by_field.items()} or None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
     from rag_ft.serving.config import ServeConfig
 
-ACCESS, LIMITS = "Access", "Limits"
+_ACCESS, _LIMITS = "Access", "Limits"
 """Panels of options in the help."""
 
 
@@ -50,25 +50,25 @@ def serve(
         typer.Option(
             help="File of personal tokens ('rag-ft token add'): each sees only what its groups may read.",
             show_default=False,
-            rich_help_panel=ACCESS,
+            rich_help_panel=_ACCESS,
         ),
     ] = None,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Refuse uploads and deletions.", rich_help_panel=ACCESS)
+        bool, typer.Option("--read-only", help="Refuse uploads and deletions.", rich_help_panel=_ACCESS)
     ] = False,
     queue: Annotated[
-        int, typer.Option(help="Questions that may wait; one more gets status 429.", rich_help_panel=LIMITS)
+        int, typer.Option(help="Questions that may wait; one more gets status 429.", rich_help_panel=_LIMITS)
     ] = 64,
-    batch: Annotated[int, typer.Option(help="Maximum questions read together.", rich_help_panel=LIMITS)] = 8,
+    batch: Annotated[int, typer.Option(help="Maximum questions read together.", rich_help_panel=_LIMITS)] = 8,
     deadline: Annotated[
-        float, typer.Option(help="Seconds within which a question must be answered.", rich_help_panel=LIMITS)
+        float, typer.Option(help="Seconds within which a question must be answered.", rich_help_panel=_LIMITS)
     ] = 120.0,
-    max_upload_mb: Annotated[float, typer.Option(help="Largest upload, in megabytes.", rich_help_panel=LIMITS)] = 25.0,
+    max_upload_mb: Annotated[float, typer.Option(help="Largest upload, in megabytes.", rich_help_panel=_LIMITS)] = 25.0,
     passage_cache_mb: Annotated[
         int,
         typer.Option(
             help="Memory for passages already read, in megabytes: they need not be read again. CPU only.",
-            rich_help_panel=LIMITS,
+            rich_help_panel=_LIMITS,
         ),
     ] = 1024,
 ) -> int:
@@ -82,10 +82,10 @@ def serve(
     RAG_FT_TOKEN=$(openssl rand -hex 24) rag-ft serve --index indexes/handbook --host 0.0.0.0
     """
     from rag_ft.errors import UsageError
+    from rag_ft.indexing.formats.limits import MEGABYTE
 
     try:
         from rag_ft.serving.app import create_app
-        from rag_ft.serving.config import MEGABYTE
         from rag_ft.serving.engine import keep_memory, load_index_and_reader
         from rag_ft.serving.http.listening import bind, run_server
     except ImportError as error:
@@ -144,11 +144,11 @@ def _config(**settings: Any) -> ServeConfig:
 def _print_notes(index: Index, reader: Reader, config: ServeConfig) -> Any:
     """Print what is served to stderr; the console that it was printed on."""
     from rag_ft.cli.render import stderr
-    from rag_ft.indexing.access import ACCESS as ACCESS_KEY
+    from rag_ft.indexing.access import ACCESS
 
     notes = stderr()
     notes.print(f"index: {index.manifest.counts.documents} documents, {len(index)} passages", style="dim")
-    labelled = sum(ACCESS_KEY in entry.metadata for entry in index.entries())
+    labelled = sum(ACCESS in entry.metadata for entry in index.entries())
     if labelled and config.tokens is None:
         notes.print(
             f"{labelled} documents are restricted to groups, but without personal tokens (--tokens) everyone who"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
-from rag_ft.cli.options import ADAPTER
+from rag_ft.cli.options import ADAPTER_PANEL
 from rag_ft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 
 RankOption: TypeAlias = Annotated[
-    int, typer.Option(help="Rank of the adapter; usually 8 to 64.", rich_help_panel=ADAPTER)
+    int, typer.Option(help="Rank of the adapter; usually 8 to 64.", rich_help_panel=ADAPTER_PANEL)
 ]
 AlphaOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
         help="The adapter's output is scaled by alpha/rank. Default: twice the rank.",
         show_default=False,
-        rich_help_panel=ADAPTER,
+        rich_help_panel=ADAPTER_PANEL,
     ),
 ]
 TargetsOption: TypeAlias = Annotated[
@@ -31,16 +31,18 @@ TargetsOption: TypeAlias = Annotated[
         "--target-modules",
         help="Projections to adapt, separated by commas. Default: all linear layers.",
         show_default=False,
-        rich_help_panel=ADAPTER,
+        rich_help_panel=ADAPTER_PANEL,
     ),
 ]
 RsloraOption: TypeAlias = Annotated[
     bool,
-    typer.Option("--rslora", help="Scale by alpha/sqrt(rank) instead: for large ranks.", rich_help_panel=ADAPTER),
+    typer.Option("--rslora", help="Scale by alpha/sqrt(rank) instead: for large ranks.", rich_help_panel=ADAPTER_PANEL),
 ]
 DoraOption: TypeAlias = Annotated[
     bool,
-    typer.Option("--dora", help="DoRA: learn magnitude and direction separately; slower.", rich_help_panel=ADAPTER),
+    typer.Option(
+        "--dora", help="DoRA: learn magnitude and direction separately; slower.", rich_help_panel=ADAPTER_PANEL
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from rag_ft.cli.options import ADAPTER, IndexOption, ReaderOption, ReadingChoice
+from rag_ft.cli.options import ADAPTER_PANEL, IndexOption, ReaderOption, ReadingChoice
 from rag_ft.cli.settings import (
     AlphaOption,
     DoraOption,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rag_ft.training.data.collator import Row
     from rag_ft.training.run import TrainedAdapter
 
-DATA, TRAINING, CHECKING, OUTPUT = "Data", "Training", "Checking", "Output"
+_DATA, _TRAINING, _CHECKING, _OUTPUT = "Data", "Training", "Checking", "Output"
 """Panels of options in the help."""
 
 
@@ -42,12 +42,12 @@ def _option(panel: str, *names: str, **settings: Any) -> Any:
 
 
 DropoutOption: TypeAlias = Annotated[
-    float, _option(ADAPTER, help="Dropout on the adapter's inputs: try .05, .10, .15 against overfitting.")
+    float, _option(ADAPTER_PANEL, help="Dropout on the adapter's inputs: try .05, .10, .15 against overfitting.")
 ]
 StartOption: TypeAlias = Annotated[
     str | None,
     _option(
-        ADAPTER,
+        ADAPTER_PANEL,
         help="Start from this adapter (a folder, or 'packaged') instead of a new one: for few questions.",
         show_default=False,
     ),
@@ -55,64 +55,64 @@ StartOption: TypeAlias = Annotated[
 BitsOption: TypeAlias = Annotated[
     BitsChoice | None,
     _option(
-        TRAINING,
+        _TRAINING,
         help="Bits of the base weights: 4 is QLoRA (NF4), 16 and 32 are plain LoRA. Default: 4, or as --start-from.",
         show_default=False,
     ),
 ]
 PackedOption: TypeAlias = Annotated[
-    bool, _option(TRAINING, "--keep-packed", help="Keep 4-bit weights packed on a CPU too: less memory, slower.")
+    bool, _option(_TRAINING, "--keep-packed", help="Keep 4-bit weights packed on a CPU too: less memory, slower.")
 ]
-EpochsOption: TypeAlias = Annotated[float, _option(TRAINING, help="Passes over the examples; usually 1 to 5.")]
-LearningRateOption: TypeAlias = Annotated[float, _option(TRAINING, help="Peak learning rate of the cosine schedule.")]
+EpochsOption: TypeAlias = Annotated[float, _option(_TRAINING, help="Passes over the examples; usually 1 to 5.")]
+LearningRateOption: TypeAlias = Annotated[float, _option(_TRAINING, help="Peak learning rate of the cosine schedule.")]
 RowTokensOption: TypeAlias = Annotated[
     int,
     _option(
-        TRAINING,
+        _TRAINING,
         help="Tokens per step. On a GPU, 5120 take as long as 1280 and train faster with a higher learning rate.",
     ),
 ]
 PatienceOption: TypeAlias = Annotated[
-    int, _option(TRAINING, help="Stop after N measurements without a lower held-out loss; 0: never.")
+    int, _option(_TRAINING, help="Stop after N measurements without a lower held-out loss; 0: never.")
 ]
-SeedOption: TypeAlias = Annotated[int, _option(TRAINING, help="Seed for split, order and initial weights.")]
+SeedOption: TypeAlias = Annotated[int, _option(_TRAINING, help="Seed for split, order and initial weights.")]
 TrackerOption: TypeAlias = Annotated[
-    str, _option(OUTPUT, "--report-to", help="Experiment tracker: tensorboard, wandb, mlflow or trackio.")
+    str, _option(_OUTPUT, "--report-to", help="Experiment tracker: tensorboard, wandb, mlflow or trackio.")
 ]
 ReadingOption: TypeAlias = Annotated[
     ReadingChoice,
     _option(
-        DATA,
+        _DATA,
         metavar="WAY",
         help="How the reader will read passages: separate (one prompt each) or joint (one for all).",
     ),
 ]
 NegativesOption: TypeAlias = Annotated[
-    float, _option(DATA, help="Passages without the answer, per question; their target is null.")
+    float, _option(_DATA, help="Passages without the answer, per question; their target is null.")
 ]
 GoldOption: TypeAlias = Annotated[
     float | None,
     _option(
-        DATA,
+        _DATA,
         help="With --reading joint: share of prompts with the gold passage; the target of the others is null. Default:"
         " 0.8.",
         show_default=False,
     ),
 ]
 UnanswerableOption: TypeAlias = Annotated[
-    float | None, _option(DATA, help="Maximum share of unanswerable questions. Default: keep all.", show_default=False)
+    float | None, _option(_DATA, help="Maximum share of unanswerable questions. Default: keep all.", show_default=False)
 ]
-HeldOutOption: TypeAlias = Annotated[float, _option(DATA, help="Share of the documents to hold out.")]
+HeldOutOption: TypeAlias = Annotated[float, _option(_DATA, help="Share of the documents to hold out.")]
 OutputOption: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Folder for the adapter.")]
-CheckOption: TypeAlias = Annotated[bool, _option(CHECKING, "--check", help="Print plan and certificate, then stop.")]
+CheckOption: TypeAlias = Annotated[bool, _option(_CHECKING, "--check", help="Print plan and certificate, then stop.")]
 MasksOption: TypeAlias = Annotated[
-    int, _option(CHECKING, "--show-masks", metavar="N", min=0, help="Print N examples token by token, then stop.")
+    int, _option(_CHECKING, "--show-masks", metavar="N", min=0, help="Print N examples token by token, then stop.")
 ]
-CompareOption: TypeAlias = Annotated[bool, _option(OUTPUT, help="Also measure the untuned reader.")]
+CompareOption: TypeAlias = Annotated[bool, _option(_OUTPUT, help="Also measure the untuned reader.")]
 CurveOption: TypeAlias = Annotated[
     int,
     _option(
-        CHECKING,
+        _CHECKING,
         metavar="N",
         min=0,
         max=8,

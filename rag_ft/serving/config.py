@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-MEGABYTE = 1_000_000
+from rag_ft.indexing.formats.limits import MEGABYTE
 
 
 class ServeConfig(BaseModel):

@@ -84,7 +84,7 @@ def test_upload_a_pdf_ask_it_and_see_the_quote_in_the_document(serve, real_reade
     sent.write_bytes(a_pdf())
     find(driver, "#file").send_keys(str(sent))
     find(driver, "#upload button").click()
-    wait(driver, lambda d: "Ask about it now" in find(d, "#upload-status").text)
+    wait(driver, lambda d: "ask about it now" in find(d, "#upload-status").text)
     find(driver, "#always").click()
     ask(driver, "How many tonnes does the harbour crane of Tallinn lift?")
     quoted = find(driver, "#quotes blockquote")
