@@ -37,6 +37,7 @@ app = typer.Typer(
     help="Answer questions from your own documents, with citations, on your own machine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",  # older versions of typer choose another mode, which joins paragraphs and lists
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(index_app, name="index", rich_help_panel="Build")

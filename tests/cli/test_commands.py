@@ -62,7 +62,7 @@ def test_help_and_version():
 )
 def test_wrong_calls_are_one_sentence(tmp_path, arguments, code, says):
     (tmp_path / "empty").mkdir()
-    filled = [one.format(tmp=tmp_path) for one in arguments]
+    filled = [argument.format(tmp=tmp_path) for argument in arguments]
     fails(run(*filled, stdin="", home=tmp_path / "home"), code, says)
     assert not (tmp_path / "i" / "manifest.json").exists()
 
@@ -90,7 +90,7 @@ def test_models_lists_weights_and_the_plan_without_fetching(tmp_path):
     for part in ("all-MiniLM-L6-v2", "MIT", "Apache-2.0", "not fetched yet", "This machine", "compute type", "threads"):
         assert part in done.stdout
     listed = json.loads(run("models", "--json", home=tmp_path).stdout)
-    assert [one["kind"] for one in listed["weights"]] == ["embedder", "reader"]
+    assert [weights["kind"] for weights in listed["weights"]] == ["embedder", "reader"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -184,12 +184,12 @@ def test_removal_is_shown_first_done_and_proved(folder, tmp_path):
     (adapter / "rag_ft.json").write_text(json.dumps({"data": {"document_fingerprints": [trained]}}))
     named = run("index", "remove", path, "kenya.md", "--dry-run", "--adapters", tmp_path / "adapters").stdout
     assert "recite" not in named
-    told = run("index", "remove", path, "basalt.txt", "--adapters", tmp_path / "adapters").stdout
-    assert "basalt.txt removed" in told and "may recite it" in told
+    shown = run("index", "remove", path, "basalt.txt", "--adapters", tmp_path / "adapters").stdout
+    assert "basalt.txt removed" in shown and "may recite it" in shown
     proof = run("index", "verify", path, "--absent", folder / "basalt.txt")
     assert proof.returncode == 0 and "FAILED" not in proof.stdout
     fails(run("index", "remove", path, "basalt.txt"), 2, "has no document 'basalt.txt'", "index info --documents")
-    assert "its file is still at" in told and "would index it again" in told
+    assert "its file is still at" in shown and "would index it again" in shown
     assert "kenya.md" in run("index", "info", path, "--documents").stdout
 
 
@@ -204,8 +204,8 @@ def test_square_brackets_in_names_are_text(tmp_path):
     assert built.returncode == 0 and "[z]" in built.stdout and "plan [draft].md" in built.stderr
     listed = run("index", "info", path, "--documents").stdout
     assert "plan [draft].md" in listed and "b [bold].txt" in listed
-    gone = run("index", "remove", path, "plan [draft].md")
-    assert "plan [draft].md removed" in gone.stdout
+    removed = run("index", "remove", path, "plan [draft].md")
+    assert "plan [draft].md removed" in removed.stdout
     again = run("index", "add", folder / "b [bold].txt", path)
     assert again.returncode == 0, again.stderr
 
@@ -216,8 +216,8 @@ def test_one_file_indexed_twice_is_reported(tmp_path):
     (tmp_path / "docs" / "deep" / "leave.md").write_text("Leave is twenty-eight days a year.")
     (tmp_path / "docs" / "travel.md").write_text("Trains are booked in second class.")
     run("index", "build", tmp_path / "docs", tmp_path / "i")
-    told = run("index", "add", tmp_path / "docs" / "deep" / "leave.md", tmp_path / "i").stderr
-    assert "from one file: deep/leave.md, leave.md" in told
+    shown = run("index", "add", tmp_path / "docs" / "deep" / "leave.md", tmp_path / "i").stderr
+    assert "from one file: deep/leave.md, leave.md" in shown
 
 
 @pytest.mark.slow

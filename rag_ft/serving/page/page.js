@@ -106,13 +106,13 @@ function showAnswer(answer, focus) {
   facts.replaceChildren();
   if (abstained) {
     facts.append(make("span", `no answer · confidence ${percent(answer.confidence)}`));
-    facts.append(make("span", "tick “Always answer” to see the best quote, right or wrong"));
   } else {
     facts.append(make("span", `confidence ${percent(answer.confidence)}`));
     const supported = answer.citations.length > 0 && answer.citations.every((citation) => citation.verdict === "supported");
     facts.append(make("span", supported ? "supported by the quote" : "not supported by the cited passage", supported ? "good" : "bad"));
   }
   facts.append(make("span", `${(answer.usage.retrieve_seconds + answer.usage.read_seconds).toFixed(1)} s`));
+  if (abstained) facts.append(make("span", "Tick “Always answer” to see the best quote, right or wrong.", "hint"));
   const quotes = byId("quotes");
   quotes.replaceChildren();
   const citedIds = new Set();

@@ -69,7 +69,7 @@ def test_a_token_ends_after_its_last_day_or_at_its_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[[token]", "not valid TOML"),
         ("tokens = 1", "tokens"),
@@ -89,10 +89,10 @@ def test_a_token_ends_after_its_last_day_or_at_its_time(tmp_path):
         ("default_access = 3", "default_access"),
     ],
 )
-def test_an_invalid_file_of_tokens_is_one_sentence(tmp_path, text, said):
+def test_an_invalid_file_of_tokens_is_one_sentence(tmp_path, text, message):
     path = tmp_path / "t.toml"
     path.write_text(text)
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         TokenFile(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -145,16 +145,16 @@ def test_a_file_written_in_another_way_is_left_alone(tmp_path):
 def test_the_command_makes_lists_and_removes(tmp_path):
     path = str(tmp_path / "t.toml")
     run = lambda *call: CliRunner().invoke(app, ["token", *call, "--file", path])  # noqa: E731
-    made = run("add", "--name", "anna", "--groups", "staff, legal", "--expires", "2030-01-31")
-    assert TokenFile(tmp_path / "t.toml").identity(made.stdout.strip()).name == "anna"
+    added = run("add", "--name", "anna", "--groups", "staff, legal", "--expires", "2030-01-31")
+    assert TokenFile(tmp_path / "t.toml").identity(added.stdout.strip()).name == "anna"
     assert "anna: read, groups legal, staff, until 2030-01-31" in run("list").stdout
-    for call, said in (
+    for call, message in (
         (("--name", "anna"), "already"),
         (("--name", "b", "--groups", "a b"), "--groups names the group"),
         (("--name", "b", "--rights", "write"), "no groups"),
         (("--name", "a'\n"), "cannot be created"),
         (("--name", "b", "--expires", "soon"), "--expires"),
     ):
-        assert said in str(run("add", *call).exception)
+        assert message in str(run("add", *call).exception)
     assert run("remove", "--name", "anna").exit_code == 0
     assert "no token 'anna'" in str(run("remove", "--name", "anna").exception)
