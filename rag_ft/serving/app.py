@@ -22,7 +22,7 @@ from rag_ft.serving.config import ServeConfig
 from rag_ft.serving.engine import REFRESH_INTERVAL_S, Engine
 from rag_ft.serving.http.metrics import Measured
 from rag_ft.serving.http.openapi import describe
-from rag_ft.serving.http.rights import Door, needed_right
+from rag_ft.serving.http.rights import Authenticator, needed_right
 from rag_ft.serving.http.security import UPLOAD_PATH, Guard, error_body
 from rag_ft.serving.messages import Problem, problem_of
 from rag_ft.serving.routes.chat import add_chat
@@ -49,7 +49,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
             " another name"
         )
     server = Server(Engine(index, reader), config)
-    door = Door(config)
+    authenticator = Authenticator(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -79,9 +79,11 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     add_chat(app, server)
     add_documents(app, server)
     add_status(app, server)
-    add_page(app, config, door)
+    add_page(app, config, authenticator)
     describe(app, token=config.needs_token)
-    app.add_middleware(Guard, config=config, door=door, needed=lambda scope: needed_right(app.routes, scope))
+    app.add_middleware(
+        Guard, config=config, authenticator=authenticator, needed=lambda scope: needed_right(app.routes, scope)
+    )
     app.add_middleware(Measured, metrics=server.metrics)  # added last, so outermost
     return app
 

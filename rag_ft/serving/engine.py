@@ -30,7 +30,7 @@ from rag_ft.indexing.storage.store import IndexStore
 from rag_ft.models.adapter_record import base_record, names_document, reading_record
 from rag_ft.schema import Answer, Document, Hit
 from rag_ft.serving.batching import Ask
-from rag_ft.serving.http.rights import named, received, uploaded_as
+from rag_ft.serving.http.rights import label_upload, name_upload, uploaded_id
 from rag_ft.serving.http.tokens import EVERYONE, Identity
 from rag_ft.serving.threads import in_ending_thread
 
@@ -189,14 +189,14 @@ class Engine:
         `access`: the groups that its uploader chose. Raises UsageError where the document exists already or its label
         is not valid.
         """
-        document = received(document, identity, access)
+        document = label_upload(document, identity, access)
         with self._changing() as changed:
-            taken = uploaded_as(_view(changed, identity.audience), document.id)
-            if not replace and taken is not None:
+            existing = uploaded_id(_view(changed, identity.audience), document.id)
+            if not replace and existing is not None:
                 raise UsageError(
                     f"the index already has a document {document.id!r}: give another file name, or replace=true"
                 )
-            document = named(document, taken, identity)
+            document = name_upload(document, existing, identity)
             report = changed.add([document], progress=False)
             if report.failures:
                 raise UsageError(f"{report.failures[0].source} {report.failures[0].reason}")

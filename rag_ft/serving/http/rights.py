@@ -54,7 +54,7 @@ def needed_right(routes: Iterable[BaseRoute], scope: Scope) -> Right | None:
     return Right.READ
 
 
-class Door:
+class Authenticator:
     """Identifies who asks by the token; on a server without tokens everyone is the same."""
 
     def __init__(self, config: ServeConfig) -> None:
@@ -70,7 +70,7 @@ class Door:
         expected = self._shared.get_secret_value().encode()
         return EVERYONE if token is not None and secrets.compare_digest(token.encode(), expected) else None
 
-    def again(self, identity: Identity) -> Identity | None:
+    def current(self, identity: Identity) -> Identity | None:
         """An identity seen before, with the rights that its token has now; None if the token is no longer valid."""
         return identity if self._file is None else self._file.known(identity.hash)
 
@@ -81,7 +81,7 @@ def identity_of(request: HTTPConnection) -> Identity:
     return identity
 
 
-def uploaded_as(view: Index, name: str) -> str | None:
+def uploaded_id(view: Index, name: str) -> str | None:
     """Id of the visible document with this file name; None if there is none."""
     if name in set(view.documents()):
         return name
@@ -91,7 +91,7 @@ def uploaded_as(view: Index, name: str) -> str | None:
     return None
 
 
-def received(document: Document, identity: Identity, chosen: Sequence[str] | None) -> Document:
+def label_upload(document: Document, identity: Identity, chosen: Sequence[str] | None) -> Document:
     """An uploaded document with its label. Raises UsageError.
 
     The label is the groups that the uploader chose (default: all groups of the token), narrowed to those that the
@@ -99,10 +99,10 @@ def received(document: Document, identity: Identity, chosen: Sequence[str] | Non
     of the token, the document keeps its own label.
     """
     if identity.right is not Right.ADMIN:
-        foreign = sorted(set(chosen or ()) - set(identity.groups))
-        if foreign:
+        not_owned = sorted(set(chosen or ()) - set(identity.groups))
+        if not_owned:
             raise UsageError(
-                f"{ACCESS} names {foreign[0][:64]!r}, a group that this token does not have:"
+                f"{ACCESS} names {not_owned[0][:64]!r}, a group that this token does not have:"
                 f" choose from {', '.join(identity.groups)}"
             )
     ceiling = tuple(chosen) if chosen else identity.groups or None
@@ -112,14 +112,14 @@ def received(document: Document, identity: Identity, chosen: Sequence[str] | Non
     return document
 
 
-def named(document: Document, taken: str | None, identity: Identity) -> Document:
+def name_upload(document: Document, existing: str | None, identity: Identity) -> Document:
     """An uploaded document with its id: that of the document it replaces, or a new one.
 
     An uploader who sees only a part of the index gets an id that nobody else can have chosen. A plain name could be
     that of a hidden document, and every reaction (a refusal, another name, a replacement) would reveal or damage it.
     """
-    if taken is not None:
-        name = taken
+    if existing is not None:
+        name = existing
     elif identity.audience is None:
         name = document.id
     else:

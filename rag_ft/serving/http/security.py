@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_ft.serving.config import ServeConfig, is_loopback
-from rag_ft.serving.http.rights import IDENTITY, Door
+from rag_ft.serving.http.rights import IDENTITY, Authenticator
 from rag_ft.serving.http.tokens import Right
 
 logger = logging.getLogger(__name__)
@@ -61,11 +61,13 @@ class Refused(Exception):
 class Guard:
     """Middleware around the routes: refuses a request before its body is read, and adds headers to every reply."""
 
-    def __init__(self, app: ASGIApp, config: ServeConfig, door: Door, needed: Callable[[Scope], Right | None]) -> None:
-        """`door` identifies who asks; `needed` gives the right that a request needs."""
+    def __init__(
+        self, app: ASGIApp, config: ServeConfig, authenticator: Authenticator, needed: Callable[[Scope], Right | None]
+    ) -> None:
+        """`authenticator` identifies who asks; `needed` gives the right that a request needs."""
         self._app = app
         self._config = config
-        self._door = door
+        self._authenticator = authenticator
         self._needed = needed
         self._uploading = 0
 
@@ -145,7 +147,7 @@ class Guard:
         if needed is None:
             return
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        identity = self._door.identity(token.strip() if scheme.lower() == "bearer" else None)
+        identity = self._authenticator.identity(token.strip() if scheme.lower() == "bearer" else None)
         if identity is None:
             raise Refused(401, "a bearer token is needed: send 'Authorization: Bearer TOKEN'", _CHALLENGE)
         if identity.right < needed:

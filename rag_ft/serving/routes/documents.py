@@ -11,7 +11,7 @@ from fastapi import FastAPI, File, Query, Request, UploadFile
 from rag_ft.errors import UsageError
 from rag_ft.indexing.access import groups_of
 from rag_ft.serving.engine import Removed
-from rag_ft.serving.http.rights import identity_of, uploaded_as
+from rag_ft.serving.http.rights import identity_of, uploaded_id
 from rag_ft.serving.http.tokens import Identity
 from rag_ft.serving.messages import (
     ERROR_REPLIES,
@@ -152,7 +152,7 @@ def _take(
     try:
         added = server.engine.add(document, replace=replace, identity=identity, access=groups)
     except UsageError:
-        if replace or uploaded_as(server.engine.view(identity.audience), document.id) is None:
+        if replace or uploaded_id(server.engine.view(identity.audience), document.id) is None:
             raise
         message = f"there is already a document {document.id!r}: give another file name, or replace=true"
         raise Problem(409, message, "file") from None

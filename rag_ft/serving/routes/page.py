@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from rag_ft.serving.config import ServeConfig
-from rag_ft.serving.http.rights import Door, identity_of
+from rag_ft.serving.http.rights import Authenticator, identity_of
 from rag_ft.serving.http.security import REPORT_PATH
 from rag_ft.serving.http.tokens import Identity, Right
 from rag_ft.serving.messages import Problem
@@ -29,7 +29,7 @@ _TICKET_S = 60.0
 """Seconds that a link to the report is valid."""
 
 
-def add_page(app: FastAPI, config: ServeConfig, door: Door) -> None:
+def add_page(app: FastAPI, config: ServeConfig, authenticator: Authenticator) -> None:
     """Add the web page and the evaluation report."""
     folder = files("rag_ft.serving") / "page"
     for path, (name, media_type) in _PAGE.items():
@@ -57,7 +57,7 @@ def add_page(app: FastAPI, config: ServeConfig, door: Door) -> None:
     @app.api_route(REPORT_PATH + "{ticket}", methods=["GET", "HEAD"], include_in_schema=False)
     async def report(ticket: str) -> Response:
         until, issuer = tickets.get(ticket, (0.0, None))
-        issuer = door.again(issuer) if issuer is not None and until >= time.monotonic() else None
+        issuer = authenticator.current(issuer) if issuer is not None and until >= time.monotonic() else None
         allowed = issuer is not None and issuer.right is Right.ADMIN  # the right may have been withdrawn since
         if not allowed or config.report is None or not config.report.is_file():
             raise Problem(404, "this link to the report has expired: open it from the page again")
