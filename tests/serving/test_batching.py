@@ -262,3 +262,14 @@ async def test_passages_are_told_before_the_answer():
     assert passages == [[]] and not task.done()
     await task
     await batcher.close()
+
+
+async def test_every_batch_is_reported_with_its_questions_and_seconds():
+    reported = []
+    batcher = Batcher(
+        Reading(0.05), queue=8, batch=4, deadline_seconds=5, on_batch=lambda *batch: reported.append(batch)
+    )
+    batcher.start()
+    await asyncio.gather(*(batcher.answer(Ask(f"q{n}", 3), "a") for n in range(3)))
+    await batcher.close()
+    assert sum(questions for questions, _ in reported) == 3 and all(seconds >= 0.05 for _, seconds in reported)
