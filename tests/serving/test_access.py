@@ -109,11 +109,11 @@ def bearer(token: str) -> dict[str, str]:
 
 def every_route(client: httpx.Client, token: str) -> dict[str, str]:
     """What a token gets from each route with each question; and from those that name hidden documents."""
-    said: dict[str, str] = {}
+    replies: dict[str, str] = {}
 
     def note(name: str, reply: httpx.Response) -> None:
         headers = {key: reply.headers.get(key) for key in ("content-type", "retry-after", "www-authenticate")}
-        said[name] = f"{reply.status_code} {headers} {reply.text}"
+        replies[name] = f"{reply.status_code} {headers} {reply.text}"
 
     client.headers.update(bearer(token))
     for i, question in enumerate(QUESTIONS):
@@ -146,7 +146,7 @@ def every_route(client: httpx.Client, token: str) -> dict[str, str]:
     for name in ("uploads/2/nothing.txt", "uploads/3/memo.txt", "Oslo.txt", "Turin.txt", "deep/Cairo.txt"):
         note(f"delete {name}", client.delete(f"/v1/documents/{name}"))  # down to the last one it may see
     note("documents at the end", client.get("/v1/documents"))
-    return said
+    return replies
 
 
 def plain(text: str) -> str:
@@ -166,7 +166,7 @@ def test_no_reply_of_any_route_depends_on_what_is_hidden(
         monkeypatch.setattr(rights, "secrets", fixed)
         index = build(tmp_path / folder, documents)
         client = serve(index=index, tokens=tokens["path"])
-        replies.append({route: plain(said) for route, said in every_route(client, tokens[name]).items()})
+        replies.append({route: plain(reply) for route, reply in every_route(client, tokens[name]).items()})
         left = Index.load(tmp_path / folder / "index")
         assert [document for document in HIDDEN if document.id in list(left.documents())] == (
             HIDDEN if folder == "with" else []
@@ -174,8 +174,8 @@ def test_no_reply_of_any_route_depends_on_what_is_hidden(
         assert all(left.document(document.id).text == document.text for document in HIDDEN if folder == "with")
     for route in replies[0]:
         assert replies[0][route] == replies[1][route], route
-    said = "\n".join(replies[0].values())
-    assert not SECRETS.search(said), SECRETS.search(said)
+    text = "\n".join(replies[0].values())
+    assert not SECRETS.search(text), SECRETS.search(text)
     assert not SECRETS.search(caplog.text) and "rft_" not in caplog.text
     hits = {hit["passage"]["document_id"] for hit in json.loads(replies[0]["search 0"].partition("} ")[2])["hits"]}
     assert hits == {document.id for document in OPEN if name != "cleo" or not document.metadata}
@@ -237,7 +237,7 @@ def test_an_upload_is_read_by_the_groups_that_its_uploader_chose_among_his_own(c
     assert label(again) == ["sales"] and again.json()["id"] == first.json()["id"]
     assert client.get(f"/v1/documents/{first.json()['id']}", headers=bearer(tokens["anna"])).status_code == 404
     assert label(send("---\naccess: staff\n---\nOwn.", name="own.md")) == ["staff"]
-    for text, query, said in (
+    for text, query, message in (
         ("x", "?access=board", "does not have: choose from sales, staff"),
         ("x", "?access=a%20b", "names the group"),
         ("---\naccess: board\n---\nx", "", "names none of the groups"),
@@ -246,7 +246,7 @@ def test_an_upload_is_read_by_the_groups_that_its_uploader_chose_among_his_own(c
         ("---\nAccess: staff\n---\nx", "", "write it 'access'"),
     ):
         reply = send(text, query, name="bad.md")
-        assert reply.status_code == 422 and said in reply.json()["error"]["message"], reply.text
+        assert reply.status_code == 422 and message in reply.json()["error"]["message"], reply.text
     assert label(send("For all.", who="root", name="all.md")) is None
     assert label(send("For the board.", "?access=board", who="root", name="board.md")) == ["board"]
     taken = send("Not that one.", name="Oslo.txt")
@@ -383,6 +383,6 @@ def test_an_assistants_scope_comes_from_groups_or_from_a_token(tokens, monkeypat
     monkeypatch.setenv("RAG_FT_TOKEN", tokens["root"])
     assert _audience(None, path) is None
     monkeypatch.setenv("RAG_FT_TOKEN", "rft_wrong")
-    for call, said in (((None, path), "is not in"), (("a", path), "give one of them"), (("a b", None), "--groups")):
-        with pytest.raises(UsageError, match=said):
+    for call, message in (((None, path), "is not in"), (("a", path), "give one of them"), (("a b", None), "--groups")):
+        with pytest.raises(UsageError, match=message):
             _audience(*call)

@@ -607,7 +607,7 @@ def short_write(*_, **__):
     raise RuntimeError("12 requested and 4 written")  # as FAISS says it
 
 
-FULL_PLACES = {
+FULL_PARTS = {
     "the texts": ("rag_ft.indexing.builder.LinesWriter.write", full_disk),
     "the vectors": ("rag_ft.indexing.builder.write_vectors", short_write),
     "the places of lines": ("rag_ft.indexing.storage.generation.save_array", full_disk),
@@ -623,9 +623,9 @@ def leftovers(index: Index) -> list[str]:
     return strays + [entry.name for entry in (index.path / "generations").iterdir() if entry.name != committed]
 
 
-@pytest.mark.parametrize("place", FULL_PLACES)
+@pytest.mark.parametrize("part", FULL_PARTS)
 @pytest.mark.parametrize("change", ["upload", "removal"])
-def test_a_full_disk_is_507_and_leaves_the_index_and_its_folder_as_they_were(serve, index, monkeypatch, place, change):
+def test_a_full_disk_is_507_and_leaves_the_index_and_its_folder_as_they_were(serve, index, monkeypatch, part, change):
     client = serve()
     before = client.get("/v1/documents").json()
 
@@ -635,7 +635,7 @@ def test_a_full_disk_is_507_and_leaves_the_index_and_its_folder_as_they_were(ser
         return client.post("/v1/documents", files={"file": ("Riga.txt", b"The tower of Riga is 199 metres high.")})
 
     with monkeypatch.context() as full:
-        full.setattr(*FULL_PLACES[place])
+        full.setattr(*FULL_PARTS[part])
         reply = send()
     assert reply.status_code == 507 and "disk is full" in error(reply), reply.text
     assert str(index.path) not in reply.text
