@@ -62,7 +62,7 @@ def build(folder: Path) -> dict[str, Any]:
     from rag_ft import Index
 
     index = Index.build(folder / "documents", folder / "index", embedder=HashingEmbedder(), progress=False)
-    failures = {Path(failure.source).name: failure.reason for failure in index.last_report.failures}
+    failures = {Path(failure.source).name: failure.reason for failure in index.build_report.failures}
     return {"documents": sorted(index.documents()), "failures": failures}
 
 

@@ -126,9 +126,9 @@ def parsed_here(name: str, data: bytes, **limits: Any) -> Document:
 
 async def attack_routes(folder: Path, reader: Reader, seed: int, count: int, size: int) -> list[Tally]:
     """A world for every ten tries of each route, and a reader with other groups for each world."""
-    import rag_ft.serving.app as app_module
+    import rag_ft.serving.routes.documents as documents_module
 
-    app_module.parse_upload = parsed_here  # type: ignore[assignment]
+    documents_module.parse_upload = parsed_here  # type: ignore[assignment]
     tallies: dict[str, Tally] = {}
     ids = itertools.count()
     for first in range(0, count, 10):
@@ -193,7 +193,7 @@ async def attack_mcp(
     """The tools of an assistant with the reader's groups."""
     said: list[str] = []
     for index in (Index.load(one.path, embedder=HashingEmbedder()) for one in indexes):
-        async with Client(create_mcp(index.visible_to(seen), reader)) as client:
+        async with Client(create_mcp(index, reader, audience=seen)) as client:
             question = f"How high is {hidden[0]}?"
             for name, arguments in (("search", {"query": question, "k": 20}), ("ask", {"question": question})):
                 said.append(str((await client.call_tool(name, arguments)).structured_content))

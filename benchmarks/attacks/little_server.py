@@ -10,7 +10,6 @@ and not the model is what keeps the processors busy; with "default" it is `rag-f
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -134,18 +133,16 @@ def _build(index: Path, models: str) -> None:
 
 
 def _serve(index: Path, options: dict) -> None:
-    import uvicorn
     from tiny_llama import make_tiny_llama
 
     from rag_ft.answering.reader import Reader
-    from rag_ft.cli.serve import MOST_CONNECTIONS
     from rag_ft.indexing.index import Index
     from rag_ft.models.compute import compute_plan
     from rag_ft.models.loading import load_model
     from rag_ft.serving.app import create_app
     from rag_ft.serving.config import ServeConfig
     from rag_ft.serving.engine import keep_memory
-    from rag_ft.serving.http.connections import TimedHeadProtocol
+    from rag_ft.serving.http.listening import bind, run_server
     from rag_ft.serving.threads import in_ending_thread
 
     def load() -> tuple[Index, Reader]:
@@ -155,20 +152,10 @@ def _serve(index: Path, options: dict) -> None:
         return Index.load(index, embedder=_embedder("tiny")), reader
 
     keep_memory()
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    app = create_app(*in_ending_thread(load), ServeConfig(**options))
-    # As `rag-ft serve` has it.
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        http=TimedHeadProtocol,
-        server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_keep_alive=15,
-    )
-    print(f"serving at http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    config = ServeConfig(**options)
+    app = create_app(*in_ending_thread(load), config)
+    with bind("127.0.0.1", 0) as bound:
+        run_server(app, config, bound, lambda url: print(f"serving at {url}", flush=True))
 
 
 if __name__ == "__main__":

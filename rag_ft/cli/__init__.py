@@ -9,80 +9,84 @@ import logging
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import rag_ft
 from rag_ft.cli.adapter import adapter_app
 from rag_ft.cli.ask import ask
+from rag_ft.cli.data import data_app
 from rag_ft.cli.demo import demo
 from rag_ft.cli.evaluate import eval_app
+from rag_ft.cli.help import PanelGroup, unwrap_help
 from rag_ft.cli.index import index_app
+from rag_ft.cli.mcp import mcp
 from rag_ft.cli.models import models
-from rag_ft.cli.serve import mcp, serve
+from rag_ft.cli.plan import plan
+from rag_ft.cli.serve import serve
 from rag_ft.cli.terminal import LogFormatter, shown, shown_lines, shown_traceback
 from rag_ft.cli.token import token_app
-from rag_ft.cli.train import data_app, plan, train
+from rag_ft.cli.train import train
 from rag_ft.cli.why import why
 from rag_ft.errors import RagFtError, UsageError
 
 app = typer.Typer(
     name="rag-ft",
+    cls=PanelGroup,
     help="Answer questions from your own documents, with citations, on your own machine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",  # older versions of typer choose another mode, which joins paragraphs and lists
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("doctor", hidden=True)(models)
 app.add_typer(index_app, name="index", rich_help_panel="Build")
 app.command(rich_help_panel="Ask")(demo)
 app.command(rich_help_panel="Ask")(ask)
 app.command(rich_help_panel="Ask")(why)
+app.command(rich_help_panel="Ask")(models)
 app.add_typer(data_app, name="data", rich_help_panel="Train")
-app.add_typer(adapter_app, name="adapter", rich_help_panel="Train")
 app.command(rich_help_panel="Train")(plan)
 app.command(rich_help_panel="Train")(train)
+app.add_typer(adapter_app, name="adapter", rich_help_panel="Train")
 app.add_typer(eval_app, name="eval", rich_help_panel="Judge")
 app.command(rich_help_panel="Serve")(serve)
 app.command(rich_help_panel="Serve")(mcp)
-app.command(rich_help_panel="Serve")(models)
-app.add_typer(token_app, name="token")
+app.add_typer(token_app, name="token", rich_help_panel="Serve")
+unwrap_help(app)
+
+_CallError: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""Base class of wrong calls that typer finds: click's ClickException, of which newer versions of typer have a copy."""
+
+_NOISY_LIBRARIES = ("transformers", "sentence_transformers", "huggingface_hub", "bitsandbytes", "trafilatura", "bm25s")
+"""Libraries whose warnings on stderr would stand between the user and the answer."""
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"rag-ft {rag_ft.__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show log lines and the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show log lines, and the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler])
     if not debug:
-        # Library chatter on stderr would stand between the user and the answer.
-        for name in (
-            "transformers",
-            "sentence_transformers",
-            "huggingface_hub",
-            "bitsandbytes",
-            "trafilatura",
-            "bm25s",
-        ):
+        for name in _NOISY_LIBRARIES:
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def main() -> None:
-    """The `rag-ft` command."""
-    warned = warnings.formatwarning
-    warnings.formatwarning = lambda *given, **more: shown_lines(warned(*given, **more))
+    """Run the `rag-ft` command and exit with its code."""
+    format_warning = warnings.formatwarning
+    warnings.formatwarning = lambda *arguments, **options: shown_lines(format_warning(*arguments, **options))
     try:
         code = app(standalone_mode=False)
     except RagFtError as error:
@@ -92,14 +96,14 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except BrokenPipeError:
-        # The reader of our output has gone; Python must not complain when it flushes at exit.
+        # Whatever read our output has closed it; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except _CallError as error:
+        # typer has pydantic check some values, and keeps the words that pydantic puts first.
+        message = " ".join(error.format_message().replace("Value error, ", "").split())
+        _fail(f"{message} (see rag-ft --help)", error.exit_code)
     except Exception as error:
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
-            # Typer lets pydantic check values, and repeats the words that it puts first.
-            said = " ".join(error.format_message().replace("Value error, ", "").split())
-            _fail(f"{said} (rag-ft --help)", error.exit_code)
         reason = (str(error).strip().splitlines() or [""])[0]
         _fail(f"unexpected {type(error).__name__}: {reason} (run again with 'rag-ft --debug ...' and report it)", 1)
     sys.exit(code if isinstance(code, int) else 0)

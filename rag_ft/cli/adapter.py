@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_ft.cli.options import IndexPath, Json, K, ReaderName
+from rag_ft.cli.options import IndexOption, JsonOption, KOption, ReaderOption
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
@@ -16,20 +16,29 @@ if TYPE_CHECKING:
 
 adapter_app = typer.Typer(help="Inspect, calibrate, merge, export and compare adapters.", no_args_is_help=True)
 
-Adapter = Annotated[str, typer.Argument(help="Folder of a LoRA adapter, or packaged.", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was written there before.")]
-Probes = Annotated[
+AdapterFolder = Annotated[str, typer.Argument(help="Folder of a LoRA adapter, or 'packaged'.", show_default=False)]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
+ProbesOption = Annotated[
     Path | None,
-    typer.Option("--questions", help="Question records to measure with (needs --index). Default: the handbook's."),
+    typer.Option(
+        "--questions",
+        help="Question records to measure with (needs --index). Default: the handbook's.",
+        show_default=False,
+    ),
 ]
-ProbeIndex = Annotated[Path | None, typer.Option("--index", "-i", help="Index that the questions are asked of.")]
-Bound = Annotated[
-    float | None, typer.Option(min=0, help="Largest difference of a logit that passes. Default: depends on the type.")
+ProbeIndexOption = Annotated[
+    Path | None, typer.Option("--index", "-i", help="Index to retrieve their passages from.", show_default=False)
+]
+BoundOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Largest difference in a logit to accept. Default: depends on --dtype.", show_default=False
+    ),
 ]
 
 
 class DtypeChoice(str, Enum):
-    """What merged weights are stored in; nf4 is here to be refused with the reason."""
+    """Type of merged weights; nf4 is listed so that it can be refused with the reason."""
 
     float32 = "float32"
     float16 = "float16"
@@ -38,7 +47,7 @@ class DtypeChoice(str, Enum):
 
 
 class FormatChoice(str, Enum):
-    """What to export to."""
+    """Format to export to."""
 
     safetensors = "safetensors"
     gguf_f16 = "gguf-f16"
@@ -46,55 +55,64 @@ class FormatChoice(str, Enum):
     peft = "peft"
 
 
-Dtype = Annotated[DtypeChoice, typer.Option(help="Type of the merged weights; 4-bit storage is refused.")]
+_FORMATS = "safetensors, gguf-f16 or gguf-q8_0: a merged model. peft: the adapter alone, for PEFT and vLLM."
+
+DtypeOption = Annotated[
+    DtypeChoice, typer.Option(metavar="TYPE", help="Type of the merged weights: float32, float16 or bfloat16.")
+]
 
 
-@adapter_app.command()
-def info(
-    adapter: Adapter,
-    as_json: Json = False,
+@adapter_app.command("info")
+def adapter_show(
+    adapter: AdapterFolder,
+    as_json: JsonOption = False,
     card: Annotated[bool, typer.Option(help="Also print the model card.")] = True,
 ) -> int:
-    """Show what an adapter is, what it was made from, and how much it changes each layer."""
+    """Show what an adapter is, what it was trained on, and how much it changes each layer."""
     from rag_ft.adapters.info import adapter_info
     from rag_ft.cli.render import print_adapter, stdout
 
-    found = adapter_info(adapter)
+    details = adapter_info(adapter)
     if as_json:
-        echo_json(found.model_dump_json())
+        echo_json(details.model_dump_json())
     else:
-        print_adapter(found, stdout(), card=card)
+        print_adapter(details, stdout(), card=card)
     return 0
 
 
-@adapter_app.command()
-def calibrate(
+@adapter_app.command("calibrate")
+def adapter_calibrate(
     adapter: Annotated[
-        str, typer.Argument(help="Folder of a LoRA adapter, where the threshold goes. With --dry-run also packaged.")
+        str,
+        typer.Argument(
+            help="Folder of a LoRA adapter; the threshold is written there. 'packaged' only with --dry-run.",
+            show_default=False,
+        ),
     ],
-    questions: Annotated[Path, typer.Argument(help="Question records, some of them unanswerable.")],
-    index: IndexPath,
-    k: K = 3,
-    reader: ReaderName = "default",
+    questions: Annotated[Path, typer.Argument(help="Question records, some of them unanswerable.", show_default=False)],
+    index: IndexOption,
+    k: KOption = 3,
+    reader: ReaderOption = "default",
     recognise: Annotated[
         float | None,
         typer.Option(
-            help="Share of the unanswerable to recognise, such as 0.9: the lowest threshold that does so, instead of"
-            " the one that serves both kinds of questions best."
+            help="Share of unanswerable questions to recognise, for example 0.9: takes the lowest threshold that does,"
+            " instead of the best one for all questions.",
+            show_default=False,
         ),
     ] = None,
     margin: Annotated[
         bool,
         typer.Option(help="With --recognise: add a margin for sampling error."),
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure.")] = False,
-    as_json: Json = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, and write nothing.")] = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Recalibrate the abstention threshold on your own questions.
 
-    How sure a reader is depends on the documents, the index and k, and a tuned one is surer than it is right: a scale
-    is fitted, too, that makes confidence the share of such answers that are right. No weight changes. Questions about
-    documents that the adapter was trained on are left out.
+    A reader's confidence depends on the documents, the index and k, and a tuned reader is overconfident: a scale is
+    fitted too, so that confidence is the share of such answers that are right. No weight changes. Questions about
+    documents that the adapter was trained on are skipped.
     """
     from rag_ft.adapters.calibrate import calibrate_adapter
     from rag_ft.cli.render import stderr, stdout
@@ -119,48 +137,51 @@ def calibrate(
     return 0
 
 
-@adapter_app.command()
-def average(
+@adapter_app.command("average")
+def adapter_average(
     adapters: Annotated[
-        list[str], typer.Argument(help="Two adapters or more that started from the same one.", show_default=False)
+        list[str], typer.Argument(help="Two or more adapters that started from the same one.", show_default=False)
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for their mean.")],
-    overwrite: Overwrite = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the averaged adapter.")],
+    overwrite: OverwriteOption = False,
 ) -> int:
-    """Average adapters fine-tuned from the same start (--start-from).
+    """Average adapters fine-tuned from the same start ('rag-ft train --start-from').
 
-    It is often better than each of them and costs no more than one. It has no threshold: calibrate it.
+    The average is often better than each of them and costs no more to use than one. It has no threshold: calibrate it.
     """
     from rag_ft.adapters.average import average_adapters
     from rag_ft.cli.render import stdout
 
-    made = average_adapters(adapters, output, overwrite=overwrite)
-    stdout().print(f"written: {made}, without a threshold: rag-ft adapter calibrate {made} QUESTIONS --index INDEX")
+    folder = average_adapters(adapters, output, overwrite=overwrite)
+    stdout().print(
+        f"written: {folder}; it has no threshold yet: rag-ft adapter calibrate {folder} QUESTIONS --index INDEX"
+    )
     return 0
 
 
-@adapter_app.command()
-def merge(
-    adapter: Adapter,
+@adapter_app.command("merge")
+def adapter_merge(
+    adapter: AdapterFolder,
     output: Annotated[Path, typer.Argument(help="Folder for the merged model.", show_default=False)],
-    reader: ReaderName = "default",
-    dtype: Dtype = DtypeChoice.float32,
-    bound: Bound = None,
-    questions: Probes = None,
-    index: ProbeIndex = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
+    reader: ReaderOption = "default",
+    dtype: DtypeOption = DtypeChoice.float32,
+    bound: BoundOption = None,
+    questions: ProbesOption = None,
+    index: ProbeIndexOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> int:
-    """Merge an adapter into its base, measure it against the adapter beside the base, and write it if it is close.
+    """Merge an adapter into its base model, compare the result with the unmerged pair, and write it if they agree.
 
-    Example: rag-ft adapter merge adapters/docs merged/docs
+    Example:
+    rag-ft adapter merge adapters/docs merged/docs
     """
     import json
 
     from rag_ft.adapters.merge import merge_adapter
     from rag_ft.cli.render import stderr, stdout
 
-    made = merge_adapter(
+    merged = merge_adapter(
         adapter,
         output,
         base=reader,
@@ -171,27 +192,27 @@ def merge(
         say=lambda line: (stderr() if as_json else stdout()).print(line),
     )
     if as_json:
-        candidates = [one.model_dump() for one in made.candidates]
-        echo_json(json.dumps({"path": str(made.path), "base": made.base, "candidates": candidates}))
+        candidates = [candidate.model_dump() for candidate in merged.candidates]
+        echo_json(json.dumps({"path": str(merged.path), "base": merged.base, "candidates": candidates}))
     else:
-        stdout().print(made.line())
-        stdout().print(f"ask it: rag-ft ask QUESTION --index DIR --reader {made.path}", style="dim")
+        stdout().print(merged.line())
+        stdout().print(f"ask with it: rag-ft ask QUESTION --index DIR --reader {merged.path}", style="dim")
     return 0
 
 
-@adapter_app.command()
-def export(
+@adapter_app.command("export")
+def adapter_export(
     adapter: Annotated[
-        str, typer.Argument(help="Folder of an adapter or a merged model, or packaged.", show_default=False)
+        str, typer.Argument(help="Folder of an adapter or a merged model, or 'packaged'.", show_default=False)
     ],
-    output: Annotated[Path, typer.Argument(help="Folder, or for GGUF a file.", show_default=False)],
-    to: Annotated[FormatChoice, typer.Option("--to", help="peft: the adapter alone, for PEFT and vLLM.")],
-    reader: ReaderName = "default",
-    questions: Probes = None,
-    index: ProbeIndex = None,
-    overwrite: Overwrite = False,
+    output: Annotated[Path, typer.Argument(help="Folder to write; for GGUF, a file.", show_default=False)],
+    to: Annotated[FormatChoice, typer.Option("--to", metavar="FORMAT", help=_FORMATS)],
+    reader: ReaderOption = "default",
+    questions: ProbesOption = None,
+    index: ProbeIndexOption = None,
+    overwrite: OverwriteOption = False,
 ) -> int:
-    """Write a reader for another program, and check what was written.
+    """Export a reader for another program, and check what was written.
 
     Examples:
     rag-ft adapter export merged/docs docs.gguf --to gguf-q8_0
@@ -211,48 +232,50 @@ def export(
     return 0
 
 
-@adapter_app.command()
-def compare(
-    first: Adapter,
+@adapter_app.command("compare")
+def adapter_compare(
+    first: AdapterFolder,
     second: Annotated[
         str, typer.Argument(help="Second adapter, or 'none' for the untuned reader.", show_default=False)
     ],
     questions: Annotated[Path, typer.Argument(help="Question records: .jsonl, or SQuAD's .json.", show_default=False)],
-    index: IndexPath,
-    k: K = 3,
-    reader: ReaderName = "default",
-    as_json: Json = False,
+    index: IndexOption,
+    k: KOption = 3,
+    reader: ReaderOption = "default",
+    as_json: JsonOption = False,
 ) -> int:
-    """Ask the same questions of two adapters and show where they differ."""
+    """Ask two adapters the same questions and show where their answers differ."""
     from rag_ft.adapters.compare import compare_adapters
     from rag_ft.cli.render import print_comparison, stdout
     from rag_ft.indexing.index import Index
 
-    found = compare_adapters(first, second, questions, Index.load(index), reader=reader, k=k)
+    comparison = compare_adapters(first, second, questions, Index.load(index), reader=reader, k=k)
     if as_json:
-        echo_json(found.model_dump_json())
+        echo_json(comparison.model_dump_json())
     else:
-        print_comparison(found, stdout())
+        print_comparison(comparison, stdout())
     return 0
 
 
-@adapter_app.command()
-def bench(
-    adapter: Adapter,
-    reader: ReaderName = "default",
-    merged: Annotated[Path | None, typer.Option(help="An already merged model. Default: merge temporarily.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Measurements per model; the median counts.")] = 3,
-    as_json: Json = False,
+@adapter_app.command("bench")
+def adapter_bench(
+    adapter: AdapterFolder,
+    reader: ReaderOption = "default",
+    merged: Annotated[
+        Path | None, typer.Option(help="An already merged model. Default: merge temporarily.", show_default=False)
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Measurements per model; the median is reported.")] = 3,
+    as_json: JsonOption = False,
 ) -> int:
-    """Measure here what merging an adapter would change: speed, memory, disk, loading."""
+    """Measure what merging an adapter would change on this machine: speed, memory, disk, loading."""
     from rag_ft.adapters.bench import bench_adapter
     from rag_ft.cli.render import stderr, stdout
 
-    found = bench_adapter(adapter, base=reader, merged=merged, rounds=rounds, say=lambda line: stderr().print(line))
+    result = bench_adapter(adapter, base=reader, merged=merged, rounds=rounds, say=lambda line: stderr().print(line))
     if as_json:
-        echo_json(found.model_dump_json())
+        echo_json(result.model_dump_json())
         return 0
-    for line in (found.plan, "", *found.lines()):
+    for line in (result.plan, "", *result.lines()):
         stdout().print(line)
     return 0
 
@@ -263,7 +286,7 @@ def _probes(questions: Path | None, index: Path | None) -> list[ReadRequest] | N
     if questions is None and index is None:
         return None
     if questions is None or index is None:
-        raise UsageError("--questions and --index go together: give both, or neither for the handbook's questions")
+        raise UsageError("--questions and --index go together: give both, or neither to use the handbook's questions")
     from rag_ft.adapters.probes import retrieved_probes
     from rag_ft.indexing.index import Index
 

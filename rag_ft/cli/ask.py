@@ -9,55 +9,84 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag_ft.cli.options import (
-    AdapterPath,
-    IndexEmbedder,
-    IndexPath,
-    Json,
-    K,
-    Mode,
+    PASSAGES_PANEL,
+    READER_PANEL,
+    GroupedAdapter,
+    GroupedIndexEmbedder,
+    GroupedK,
+    GroupedReader,
+    GroupedWhere,
+    IndexOption,
+    JsonOption,
     ModeChoice,
-    ReaderName,
-    Reading,
-    Retrieval,
-    Threshold,
-    Where,
+    ReadingChoice,
+    RetrievalChoice,
+    ThresholdOption,
     parse_groups,
     parse_where,
 )
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rag_ft.answering.pipeline import Pipeline
+    from rag_ft.indexing.index import Index
     from rag_ft.schema import Answer
 
 _BATCH = 16
-"""Questions of stdin that are read together: enough for the model, few enough that lines come soon."""
+"""Questions from stdin that are read together: enough for the model, few enough that lines come soon."""
 
 
 def ask(
-    index: IndexPath,
+    index: IndexOption,
     question: Annotated[
         str | None,
         typer.Argument(
             help="If omitted, questions are read from stdin (one per line) or prompted for.", show_default=False
         ),
     ] = None,
-    k: K = 3,
-    mode: Mode = ModeChoice.quote,
-    reading: Reading = None,
-    threshold: Threshold = None,
-    retrieval: Retrieval = None,
-    where: Where = None,
-    reader: ReaderName = "default",
-    adapter: AdapterPath = None,
-    embedder: IndexEmbedder = None,
+    k: GroupedK = 3,
+    retrieval: Annotated[
+        RetrievalChoice | None,
+        typer.Option(
+            metavar="WAY",
+            help="How to rank passages: dense, bm25, hybrid or blend. Default: blend.",
+            show_default=False,
+            rich_help_panel=PASSAGES_PANEL,
+        ),
+    ] = None,
+    where: GroupedWhere = None,
     groups: Annotated[
         str | None,
         typer.Option(
-            help="Answer only from what these groups may read: names with commas between.", show_default=False
+            help="Answer only from documents that these groups may read: names separated by commas.",
+            show_default=False,
+            rich_help_panel=PASSAGES_PANEL,
         ),
     ] = None,
-    as_json: Json = False,
+    embedder: GroupedIndexEmbedder = None,
+    reader: GroupedReader = "default",
+    adapter: GroupedAdapter = None,
+    mode: Annotated[
+        ModeChoice,
+        typer.Option(
+            metavar="MODE",
+            help="quote: only words of a passage, or null. schema: any text, valid JSON. free: unconstrained.",
+            rich_help_panel=READER_PANEL,
+        ),
+    ] = ModeChoice.quote,
+    reading: Annotated[
+        ReadingChoice | None,
+        typer.Option(
+            metavar="WAY",
+            help="separate: one prompt per passage. joint: one prompt for all. Default: as the adapter was trained.",
+            show_default=False,
+            rich_help_panel=READER_PANEL,
+        ),
+    ] = None,
+    threshold: ThresholdOption = None,
+    as_json: JsonOption = False,
 ) -> int:
     """Answer a question from an index, with citations.
 
@@ -67,57 +96,59 @@ def ask(
     """
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.answering.reader import Reader
-    from rag_ft.cli.render import stdout
-    from rag_ft.errors import UsageError
-    from rag_ft.indexing.filters import OWN_FIELDS
-    from rag_ft.indexing.index import Index
+    from rag_ft.cli.render import print_answer, stdout
 
-    found = Index.load(index, embedder=embedder)
-    if groups is not None:
-        found = found.visible_to(parse_groups(groups))
+    chosen = _index(index, embedder, groups, where)
     filters: Any = parse_where(where)
-    rows = found.searcher().rows_where(filters)
-    if rows is not None and not len(rows):
-        fields = sorted({*OWN_FIELDS, *(name for one in found.entries() for name in one.metadata)})
-        raise UsageError(
-            f"no document of the index at {found.path} matches {' and '.join(where or ())}: its fields are"
-            f" {', '.join(fields)}"
-        )
-    chosen: Any = found.as_retriever(k=k, mode=retrieval.value if retrieval else None, where=filters)
+    retriever: Any = chosen.as_retriever(k=k, mode=retrieval.value if retrieval else None, where=filters)
     settings: dict[str, Any] = {"mode": mode.value, "threshold": threshold}
     if reading is not None:
         settings["reading"] = reading.value
-    pipeline = Pipeline(chosen, Reader.from_pretrained(reader, adapter=adapter, **settings))
+    pipeline = Pipeline(retriever, Reader.from_pretrained(reader, adapter=adapter, **settings))
     if question is not None and question != "-":
         answer = pipeline.ask(question)
         if as_json:
             echo_json(answer.model_dump_json())
         else:
-            _print(answer, stdout())
+            print_answer(answer, stdout())
             _hint(answer, pipeline)
         return 0 if answer.complete else 1
     if sys.stdin.isatty() and question is None:
         return _converse(pipeline)
-    return _lines(pipeline, sys.stdin)
+    return _answer_lines(pipeline, sys.stdin)
 
 
-def _print(answer: Any, console: Any) -> None:
-    from rag_ft.cli.render import print_answer
+def _index(path: Path, embedder: str | None, groups: str | None, where: list[str] | None) -> Index:
+    """The index, as far as the groups may read it. Raises UsageError where no document matches the filter."""
+    from rag_ft.errors import UsageError
+    from rag_ft.indexing.filters import OWN_FIELDS
+    from rag_ft.indexing.index import Index
 
-    print_answer(answer, console)
+    index = Index.load(path, embedder=embedder)
+    if groups is not None:
+        index = index.visible_to(parse_groups(groups))
+    filters: Any = parse_where(where)
+    rows = index.searcher().rows_where(filters)
+    if rows is not None and not len(rows):
+        fields = sorted({*OWN_FIELDS, *(name for entry in index.entries() for name in entry.metadata)})
+        raise UsageError(
+            f"no document of the index at {index.path} matches {' and '.join(where or ())}: its fields are"
+            f" {', '.join(fields)}"
+        )
+    return index
 
 
 def _hint(answer: Answer, pipeline: Pipeline) -> None:
-    """An untuned reader nearly always prefers null: say how to see what it would have quoted."""
+    """Say how to see what an untuned reader would have quoted: it nearly always prefers null."""
     from rag_ft.cli.render import stderr
 
     if answer.abstained and answer.passages and pipeline.reader.threshold is None and answer.provenance.adapter is None:
-        note = "the reader is not tuned and mostly prefers null: --threshold 0 shows its best quote, right or wrong"
+        note = "the reader is untuned and mostly prefers null: --threshold 0 shows its best quote, right or wrong"
         stderr().print(note, style="dim")
 
 
-def _lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
-    """One JSON object a line, in order; a question that fails gives an object with `question` and `error`."""
+def _answer_lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
+    """Print one JSON object per line, in order; a question that fails gives an object with `question` and `error`."""
     import json
 
     failed = False
@@ -126,10 +157,10 @@ def _lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
     def flush() -> None:
         nonlocal failed
         answers = pipeline.batch(list(batch), return_exceptions=True)
-        for asked, answer in zip(batch, answers, strict=True):
+        for question, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Exception):
                 failed = True
-                failure = {"question": asked[:200], "error": str(answer)}
+                failure = {"question": question[:200], "error": str(answer)}
                 echo_json(json.dumps(failure, ensure_ascii=False))
             else:
                 failed = failed or not answer.complete
@@ -148,24 +179,24 @@ def _lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
 
 
 def _converse(pipeline: Pipeline) -> int:
-    """Questions at a prompt until an empty line or end of file."""
+    """Answer questions at a prompt until an empty line or the end of input."""
     from rich.text import Text
 
-    from rag_ft.cli.render import stdout
+    from rag_ft.cli.render import print_answer, stdout
     from rag_ft.errors import RagFtError
 
     console = stdout()
-    console.print("Ask about the documents; an empty line ends.", style="dim")
+    console.print("Ask about the documents; an empty line quits.", style="dim")
     while True:
         try:
-            asked = console.input(Text("? ", style="bold")).strip()
+            question = console.input(Text("? ", style="bold")).strip()
         except EOFError:
             break
-        if not asked:
+        if not question:
             break
         try:
-            answer = pipeline.ask(asked)
-            _print(answer, console)
+            answer = pipeline.ask(question)
+            print_answer(answer, console)
             _hint(answer, pipeline)
         except RagFtError as error:
             console.print(f"error: {error}", style="red")

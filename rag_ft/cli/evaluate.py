@@ -1,4 +1,4 @@
-"""`rag-ft eval`: the arms of a recipe, resumable, to a report; two reports compared; a report made again."""
+"""`rag-ft eval`: run a recipe to a report, compare two reports, reproduce one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from rag_ft.evaluation.recipe import Recipe
 
 
-Limit: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Ask at most N questions, for a quick look.")]
-Questions: TypeAlias = Annotated[Path | None, typer.Option(help="Question records, instead of the recipe's.")]
-Documents: TypeAlias = Annotated[Path | None, typer.Option(help="Documents, instead of the recipe's.")]
+LimitOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Ask at most N questions, for a quick look.")]
+QuestionsOption: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Question records to use instead of the recipe's.")
+]
+DocumentsOption: TypeAlias = Annotated[Path | None, typer.Option(help="Documents to use instead of the recipe's.")]
 
 
 class _RunByDefault(TyperGroup):
@@ -37,14 +39,15 @@ eval_app = typer.Typer(
 
 
 @eval_app.command("run")
-def run(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, a .toml file.")],
+def eval_run(
+    recipe: Annotated[Path, typer.Argument(help="Recipe: a .toml file.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the results. Default: beside the recipe.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the results. Default: beside the recipe.", show_default=False),
     ] = None,
-    limit: Limit = None,
-    questions: Questions = None,
-    documents: Documents = None,
+    limit: LimitOption = None,
+    questions: QuestionsOption = None,
+    documents: DocumentsOption = None,
 ) -> int:
     """Ask every arm every question and write the report; re-running resumes."""
     from rag_ft.cli.render import EvaluationLine, stderr, stdout
@@ -53,7 +56,7 @@ def run(
     from rag_ft.extras import require_extra
 
     require_extra("eval", "an evaluation")
-    folder = output or recipe.with_suffix("") if limit is None else output or Path(f"{recipe.with_suffix('')}-{limit}")
+    folder = output or Path(str(recipe.with_suffix("")) + ("" if limit is None else f"-{limit}"))
     console = stdout()
     with EvaluationLine(stderr()) as live:
         report = evaluate(
@@ -70,21 +73,22 @@ def run(
 
 
 @eval_app.command("compare")
-def compare(
+def eval_compare(
     first: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    second: Annotated[Path, typer.Argument(help="Folder of another.")],
+    second: Annotated[Path, typer.Argument(help="Folder of another finished run.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the comparison as a page, question by question.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for a page that compares the answers question by question."),
     ] = None,
 ) -> int:
-    """Say what two runs were made from, which figures differ, and which answers."""
+    """Report which inputs, figures and answers differ between two runs."""
     from rag_ft.cli.render import stdout
     from rag_ft.evaluation.report.comparison import changed_answers, compare_page
     from rag_ft.evaluation.report.results import differences, read_results
 
-    found = differences(read_results(first), read_results(second))
-    found += [one.line for one in changed_answers(first, second)]
-    for line in found or ["no difference"]:
+    lines = differences(read_results(first), read_results(second))
+    lines += [change.line for change in changed_answers(first, second)]
+    for line in lines or ["no difference"]:
         stdout().print(line)
     if output is not None:
         stdout().print(f"page: {compare_page(first, second, output)}")
@@ -92,15 +96,16 @@ def compare(
 
 
 @eval_app.command("reproduce")
-def reproduce(
+def eval_reproduce(
     report: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    recipe: Annotated[Path, typer.Argument(help="The recipe that it was made by.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe that the run was made with.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the new run. Default: a temporary one.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the new run. Default: a temporary one.", show_default=False),
     ] = None,
-    limit: Limit = None,
-    questions: Questions = None,
-    documents: Documents = None,
+    limit: LimitOption = None,
+    questions: QuestionsOption = None,
+    documents: DocumentsOption = None,
 ) -> int:
     """Run a recipe again and report which inputs and figures changed; exit status 1 if a figure did."""
     from rag_ft.cli.render import EvaluationLine, stderr, stdout
@@ -112,7 +117,7 @@ def reproduce(
     require_extra("eval", "an evaluation")
     before = read_results(report)
     if output is not None and (output / PREDICTIONS).exists():
-        raise UsageError(f"{output} holds a run already, and a run that goes on repeats nothing: give a new folder")
+        raise UsageError(f"{output} already holds a run, and resuming it would repeat nothing: give a new folder")
     with tempfile.TemporaryDirectory() as scratch, EvaluationLine(stderr()) as live:
         again = evaluate(
             _recipe(recipe, questions, documents), output or Path(scratch), limit=limit, on_progress=live.update
@@ -126,7 +131,7 @@ def reproduce(
 def _recipe(path: Path, questions: Path | None, documents: Path | None) -> Recipe:
     from rag_ft.evaluation.recipe import read_recipe
 
-    given = {"questions": questions, "documents": documents}
+    replaced = {"questions": questions, "documents": documents}
     return read_recipe(path).model_copy(
-        update={name: str(place.resolve()) for name, place in given.items() if place is not None}
+        update={name: str(source.resolve()) for name, source in replaced.items() if source is not None}
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag_ft.cli.options import EmbedderName, IndexEmbedder, Json, Where, parse_where
+from rag_ft.cli.options import EmbedderOption, IndexEmbedderOption, JsonOption, WhereOption, parse_where
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 
 index_app = typer.Typer(help="Build and maintain an index.", no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
+IndexFolder = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
+ReadSeconds = Annotated[
+    float | None, typer.Option(help="Seconds to read one file, at most. Default: 60.", show_default=False)
+]
+ReadMemory = Annotated[
+    int | None, typer.Option(help="Megabytes of memory to read one file, at most. Default: 2048.", show_default=False)
+]
+MaxChars = Annotated[
+    int | None, typer.Option(help="Maximum characters per document. Default: 50,000,000.", show_default=False)
+]
 
 
-ReadSeconds = Annotated[float | None, typer.Option(help="Most seconds to read one file.", show_default="60")]
-ReadMemory = Annotated[int | None, typer.Option(help="Most megabytes to read one file.", show_default="2048")]
-MaxChars = Annotated[int | None, typer.Option(help="Most characters of one document.", show_default="50,000,000")]
-
-
-class KindChoice(str, Enum):
-    """FAISS index kinds."""
+class IndexKindChoice(str, Enum):
+    """Kinds of FAISS index."""
 
     auto = "auto"
     flat = "flat"
@@ -39,68 +43,77 @@ class KindChoice(str, Enum):
     ivf_pq = "ivf-pq"
 
 
-@index_app.command()
-def build(
+@index_app.command("build")
+def index_build(
     source: Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)],
-    index: Folder,
-    kind: Annotated[KindChoice, typer.Option(help="flat is exact; auto chooses by size.")] = KindChoice.auto,
-    max_tokens: Annotated[int | None, typer.Option(help="Maximum tokens per passage, title included.")] = None,
-    embedder: EmbedderName = "default",
+    index: IndexFolder,
+    kind: Annotated[
+        IndexKindChoice, typer.Option(help="Kind of FAISS index: flat is exact; auto chooses by size.")
+    ] = IndexKindChoice.auto,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Maximum tokens per passage, including its title.", show_default=False)
+    ] = None,
+    embedder: EmbedderOption = "default",
     read_seconds: ReadSeconds = None,
     read_memory: ReadMemory = None,
     max_chars: MaxChars = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> int:
-    """Make an index of documents, or bring it up to date: all are read, and only what changed is embedded.
+    """Build an index from documents, or update it: every document is read, and only what changed is embedded.
 
-    Example: rag-ft index build docs/ indexes/docs
+    Example:
+    rag-ft index build docs/ indexes/docs
     """
     from rag_ft.indexing.chunking import ChunkingConfig
     from rag_ft.indexing.index import Index
 
     chunking = ChunkingConfig() if max_tokens is None else _chunking(max_tokens)
     limits = _limits(read_seconds, read_memory, max_chars)
-    made = Index.build(source, index, embedder=embedder, chunking=chunking, kind=kind.value, limits=limits)
-    assert made.build_report is not None
-    return _report(made, made.build_report, as_json)
+    built = Index.build(source, index, embedder=embedder, chunking=chunking, kind=kind.value, limits=limits)
+    assert built.build_report is not None
+    return _report(built, built.build_report, as_json)
 
 
-@index_app.command()
-def add(
+@index_app.command("add")
+def index_add(
     source: Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)],
-    index: Folder,
+    index: IndexFolder,
     read_seconds: ReadSeconds = None,
     read_memory: ReadMemory = None,
     max_chars: MaxChars = None,
-    embedder: IndexEmbedder = None,
-    as_json: Json = False,
+    embedder: IndexEmbedderOption = None,
+    as_json: JsonOption = False,
 ) -> int:
-    """Add documents to an index; a document with an existing id replaces it."""
+    """Add documents to an index; a document replaces an existing one with the same id."""
     from rag_ft.cli.render import stderr
     from rag_ft.indexing.index import Index
 
-    found = Index.load(index, embedder=embedder)
-    report = found.add(source, limits=_limits(read_seconds, read_memory, max_chars))
+    loaded = Index.load(index, embedder=embedder)
+    report = loaded.add(source, limits=_limits(read_seconds, read_memory, max_chars))
     if not as_json:
-        for copies in _from_one_file(found, {*report.added, *report.changed}):
-            stderr().print(f"from one file: {', '.join(copies)}; 'rag-ft index remove' takes one out", style="yellow")
-    return _report(found, report, as_json)
+        for copies in _from_one_file(loaded, {*report.added, *report.changed}):
+            stderr().print(
+                f"indexed more than once from one file: {', '.join(copies)} ('rag-ft index remove' removes one)",
+                style="yellow",
+            )
+    return _report(loaded, report, as_json)
 
 
-@index_app.command()
-def remove(
-    index: Folder,
+@index_app.command("remove")
+def index_remove(
+    index: IndexFolder,
     document: Annotated[
-        list[str] | None, typer.Argument(help="Ids of documents ('rag-ft index info --documents').")
+        list[str] | None,
+        typer.Argument(help="Ids of documents ('rag-ft index info --documents' lists them).", show_default=False),
     ] = None,
-    where: Where = None,
+    where: WhereOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
     adapters: Annotated[
-        Path, typer.Option(help="Folder of adapters: those that were trained on a removed document are named.")
+        Path, typer.Option(help="Folder of adapters: warn about those that were trained on a removed document.")
     ] = Path("adapters"),
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Erase documents: vectors, passages, words and texts. `verify --absent` proves it afterwards."""
+    """Erase documents: vectors, passages, words and texts. 'rag-ft index verify --absent' proves it afterwards."""
     import json
 
     from rag_ft.cli.render import stdout
@@ -108,20 +121,22 @@ def remove(
     from rag_ft.indexing.index import Index
     from rag_ft.models.adapter_record import adapters_trained_on
 
-    found = Index.load(index)
+    loaded = Index.load(index)
     chosen: Any = (document or None, parse_where(where))
     try:
-        going = found.remove(*chosen, dry_run=True).documents
+        removed = loaded.remove(*chosen, dry_run=True).documents
     except UsageError:
         if not dry_run:
-            found.remove(*chosen)  # what a removal left that was ended goes, and it says the same
+            loaded.remove(*chosen)  # clears what an interrupted removal left behind, and raises the same error
         raise
-    prints = [found.document_fingerprint(name) for name in going]
-    files = {one.id: one.source for one in found.entries() if one.id in going and Path(one.source).is_file()}
-    report = found.remove(*chosen, dry_run=dry_run)
-    trained = adapters_trained_on(adapters, prints)
+    fingerprints = [loaded.document_fingerprint(name) for name in removed]
+    files = {
+        entry.id: entry.source for entry in loaded.entries() if entry.id in removed and Path(entry.source).is_file()
+    }
+    report = loaded.remove(*chosen, dry_run=dry_run)
+    trained = adapters_trained_on(adapters, fingerprints)
     if as_json:
-        content = {**report.model_dump(mode="json"), "trained_adapters": [str(one) for one in trained]}
+        content = {**report.model_dump(mode="json"), "trained_adapters": [str(folder) for folder in trained]}
         echo_json(json.dumps(content))
         return
     verb = "would be removed" if dry_run else "removed"
@@ -134,32 +149,33 @@ def remove(
     )
     for name, source in files.items():
         console.print(
-            f"{name}: its file is still at {source}, and a build from there takes it in again", style="yellow"
+            f"{name}: its file is still at {source}, and building from there would index it again", style="yellow"
         )
-    for one in trained:
+    for folder in trained:
         console.print(
-            f"{one} was trained on what {'would go' if dry_run else 'went'} and may recite it: train it again without",
+            f"{folder} was trained on a document that {verb if dry_run else 'was removed'} and may recite it: train it"
+            " again without that document",
             style="yellow",
         )
 
 
-@index_app.command()
-def info(
-    index: Folder,
-    documents: Annotated[bool, typer.Option("--documents", help="List the ids of all documents.")] = False,
-    as_json: Json = False,
+@index_app.command("info")
+def index_info(
+    index: IndexFolder,
+    documents: Annotated[bool, typer.Option("--documents", help="Also list the ids of all documents.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show what an index holds and what it was made with."""
+    """Show what an index holds and how it was built."""
     import json
 
     from rag_ft.cli.render import stdout
     from rag_ft.indexing.index import Index
 
-    found = Index.load(index)
-    manifest = found.manifest
+    loaded = Index.load(index)
+    manifest = loaded.manifest
     if as_json:
         content = manifest.model_dump(mode="json")
-        echo_json(json.dumps({**content, "documents": list(found.documents())} if documents else content))
+        echo_json(json.dumps({**content, "documents": list(loaded.documents())} if documents else content))
         return
     console = stdout()
     console.print(
@@ -170,22 +186,25 @@ def info(
         f"kind         {manifest.kind} ({manifest.kind_choice}), recall@10 {manifest.recall_at_10:.3f} of exact search"
     )
     console.print(f"chunking     {', '.join(f'{key} {value}' for key, value in manifest.chunking.items())}")
-    console.print(f"access       {_access(found)}")
+    console.print(f"access       {_access(loaded)}")
     console.print(f"fingerprint  {manifest.fingerprint}")
     console.print(f"format       {manifest.format}; {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}")
     if documents:
-        for name in found.documents():
+        for name in loaded.documents():
             console.print(name)
 
 
-@index_app.command()
-def verify(
-    index: Folder,
+@index_app.command("verify")
+def index_verify(
+    index: IndexFolder,
     absent: Annotated[
-        str | None, typer.Option(help="Also prove that this document is gone: its id, or the path of the original.")
+        str | None,
+        typer.Option(
+            help="Also prove that this document is gone: its id, or the path of the original file.", show_default=False
+        ),
     ] = None,
-    embedder: IndexEmbedder = None,
-    as_json: Json = False,
+    embedder: IndexEmbedderOption = None,
+    as_json: JsonOption = False,
 ) -> int:
     """Read every byte of an index and compare it with the manifest; exit status 1 if anything is wrong."""
     from rag_ft.cli.render import stdout
@@ -205,16 +224,16 @@ def verify(
 def _limits(seconds: float | None, megabytes: int | None, max_chars: int | None) -> ReadLimits:
     from rag_ft.indexing.formats import ReadLimits
 
-    given: dict[str, Any] = {
+    limits: dict[str, Any] = {
         "seconds": seconds,
         "memory_bytes": None if megabytes is None else megabytes * 1_000_000,
         "max_chars": max_chars,
     }
-    return replace(ReadLimits(), **{name: value for name, value in given.items() if value is not None})
+    return replace(ReadLimits(), **{name: value for name, value in limits.items() if value is not None})
 
 
 def _access(index: Index) -> str:
-    """How many documents say who may read them, by group."""
+    """Number of documents that each group may read, in words."""
     from collections import Counter
 
     from rag_ft.errors import UsageError
@@ -246,22 +265,22 @@ def _chunking(max_tokens: int) -> ChunkingConfig:
         raise UsageError(f"--max-tokens is {max_tokens}: {error.errors()[0]['msg']}") from error
 
 
-_NAMED = 5
-"""Documents that a build names; of more it gives the number."""
+_MOST_NAMED = 5
+"""A build names at most this many documents; beyond that it prints only the count."""
 
 _MANY_IN_ONE = (".json", ".jsonl")
 """Files that hold many documents."""
 
 
 def _from_one_file(index: Index, new: Collection[str]) -> list[list[str]]:
-    """Ids of documents that were read from the same file as a new one, which is among them."""
-    names = {Path(one.source).name for one in index.entries() if one.id in new}
-    places: dict[Path, list[str]] = {}
-    for one in index.entries():
-        path = Path(one.source)
+    """Ids of documents read from the same file, for each file that a new document came from more than once."""
+    names = {Path(entry.source).name for entry in index.entries() if entry.id in new}
+    ids_by_file: dict[Path, list[str]] = {}
+    for entry in index.entries():
+        path = Path(entry.source)
         if path.name in names and path.suffix not in _MANY_IN_ONE and path.is_file():
-            places.setdefault(path.resolve(), []).append(one.id)
-    return [ids for ids in places.values() if len(ids) > 1 and any(name in new for name in ids)]
+            ids_by_file.setdefault(path.resolve(), []).append(entry.id)
+    return [ids for ids in ids_by_file.values() if len(ids) > 1 and any(name in new for name in ids)]
 
 
 def _report(index: Index, report: BuildReport, as_json: bool) -> int:
@@ -276,9 +295,11 @@ def _report(index: Index, report: BuildReport, as_json: bool) -> int:
             f" {report.unchanged} unchanged; {report.passages_embedded} passages embedded) in {report.seconds:.1f} s"
         )
         for word, names in (("added", report.added), ("changed", report.changed), ("removed", report.removed)):
-            if 0 < len(names) <= _NAMED:
+            if 0 < len(names) <= _MOST_NAMED:
                 stderr().print(f"{word}: {', '.join(names)}", style="dim")
         print_failures(report, stderr())
         if report.skipped:
-            stderr().print(f"left out: {len(report.skipped)} files of other kinds, hidden or read already", style="dim")
+            stderr().print(
+                f"skipped: {len(report.skipped)} files of other formats, hidden or already read", style="dim"
+            )
     return 1 if report.failures else 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rag_ft.cli.options import Json
+from rag_ft.cli.options import JsonOption
 from rag_ft.cli.terminal import echo_json
 
 
-def models(as_json: Json = False) -> None:
-    """List weights (source, licence, size, checksum, place) and say what this machine would use, and why."""
+def models(as_json: JsonOption = False) -> None:
+    """List model weights (source, licence, size, checksum, location), and what this machine would run them on."""
     import json
     from dataclasses import asdict
 
@@ -19,19 +19,19 @@ def models(as_json: Json = False) -> None:
     plan = compute_plan()
     known = known_weights()
     if as_json:
-        weights = [{**asdict(one), "path": str(one.path) if one.path else None} for one in known]
-        echo_json(json.dumps({"weights": weights, "plan": {**asdict(plan), "line": plan.line}}))
+        listed = [{**asdict(weights), "path": str(weights.path) if weights.path else None} for weights in known]
+        echo_json(json.dumps({"weights": listed, "plan": {**asdict(plan), "line": plan.line}}))
         return
     console = stdout()
-    for one in known:
-        console.print(one.name, style="bold", end="")
-        console.print(f"  {one.kind}, {one.licence}, {one.size_bytes / 1e6:,.0f} MB, {one.source}")
-        console.print(f"  sha256 {one.sha256}", style="dim")
-        place = str(one.path) if one.path else "not fetched yet: the first use fetches it"
-        console.print(f"  {place}", style="dim")
+    for weights in known:
+        console.print(weights.name, style="bold", end="")
+        console.print(f"  {weights.kind}, {weights.licence}, {weights.size_bytes / 1e6:,.0f} MB, {weights.source}")
+        console.print(f"  sha256 {weights.sha256}", style="dim")
+        location = str(weights.path) if weights.path else "not fetched yet: fetched on first use"
+        console.print(f"  {location}", style="dim")
     console.print()
     console.print("This machine", style="bold", end="")
     console.print(f"  {plan.line}")
     for reason in plan.reasons:
         console.print(f"  {reason}", style="dim")
-    console.print(f"  kept in {environment.home()} (RAG_FT_HOME changes it)", style="dim")
+    console.print(f"  models are kept in {environment.home()} (set RAG_FT_HOME to change it)", style="dim")

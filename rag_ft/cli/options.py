@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
+
+PASSAGES_PANEL = "Passages"
+READER_PANEL = "Reader"
+ADAPTER_PANEL = "Adapter"
+"""Panels of options, in the help of commands that have many."""
+
+
+TOKEN_VARIABLE = "RAG_FT_TOKEN"
+"""Environment variable that holds a token."""
 
 
 class ModeChoice(str, Enum):
@@ -25,7 +34,7 @@ class ReadingChoice(str, Enum):
 
 
 class RetrievalChoice(str, Enum):
-    """How passages are found."""
+    """How passages are retrieved."""
 
     dense = "dense"
     bm25 = "bm25"
@@ -33,46 +42,102 @@ class RetrievalChoice(str, Enum):
     blend = "blend"
 
 
-IndexPath: TypeAlias = Annotated[Path, typer.Option("--index", "-i", help="Folder of the index.")]
-K: TypeAlias = Annotated[int, typer.Option("-k", help="Passages to retrieve.")]
-Mode: TypeAlias = Annotated[
-    ModeChoice,
-    typer.Option(help="quote: only words of a passage, or null. schema: any text, valid JSON. free: unconstrained."),
+def _k(panel: str | None = None) -> Any:
+    return typer.Option("-k", help="Passages to retrieve per question.", rich_help_panel=panel)
+
+
+def _reader(panel: str | None = None) -> Any:
+    return typer.Option(
+        "--reader", help="Base model: 'default', a model folder, a .gguf file or a hub id.", rich_help_panel=panel
+    )
+
+
+def _adapter(panel: str | None = None) -> Any:
+    return typer.Option(
+        "--adapter",
+        help="Folder of a LoRA adapter, or 'none' for the untuned reader.",
+        show_default=False,
+        rich_help_panel=panel,
+    )
+
+
+def _index_embedder(panel: str | None = None) -> Any:
+    return typer.Option(
+        "--embedder",
+        help="Embedder of an index that was built elsewhere with a custom one: a folder or a hub id. Needed once; it is"
+        " remembered.",
+        show_default=False,
+        rich_help_panel=panel,
+    )
+
+
+def _where(panel: str | None = None) -> Any:
+    return typer.Option(
+        "--where",
+        metavar="FIELD=VALUE",
+        help="Only documents whose field has this value; repeatable.",
+        show_default=False,
+        rich_help_panel=panel,
+    )
+
+
+IndexOption: TypeAlias = Annotated[Path, typer.Option("--index", "-i", help="Folder of the index.")]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+KOption: TypeAlias = Annotated[int, _k()]
+ReaderOption: TypeAlias = Annotated[str, _reader()]
+AdapterOption: TypeAlias = Annotated[Path | None, _adapter()]
+IndexEmbedderOption: TypeAlias = Annotated[str | None, _index_embedder()]
+WhereOption: TypeAlias = Annotated[list[str] | None, _where()]
+EmbedderOption: TypeAlias = Annotated[
+    str, typer.Option("--embedder", help="Embedding model: 'default', a folder or a hub id.")
 ]
-Reading: TypeAlias = Annotated[
-    ReadingChoice | None, typer.Option(help="separate: one prompt per passage. joint: one prompt for all.")
-]
-Threshold: TypeAlias = Annotated[
+
+# The same options in panels, for commands that have many.
+GroupedK: TypeAlias = Annotated[int, _k(PASSAGES_PANEL)]
+GroupedWhere: TypeAlias = Annotated[list[str] | None, _where(PASSAGES_PANEL)]
+GroupedIndexEmbedder: TypeAlias = Annotated[str | None, _index_embedder(PASSAGES_PANEL)]
+GroupedReader: TypeAlias = Annotated[str, _reader(READER_PANEL)]
+GroupedAdapter: TypeAlias = Annotated[Path | None, _adapter(READER_PANEL)]
+ThresholdOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        help="Answer only what is right with at least this probability: 0 always, 1 never. Default: the adapter's"
-        " threshold; without one, an answer must outscore null."
-    ),
-]
-ReaderName: TypeAlias = Annotated[str, typer.Option("--reader", help="default, a model folder, a .gguf, or a hub id.")]
-EmbedderName: TypeAlias = Annotated[str, typer.Option("--embedder", help="default, a folder, or a hub id.")]
-IndexEmbedder: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--embedder",
-        help="The embedder of an index that was built elsewhere with one of its own: a folder, or a hub id. Given once,"
-        " it is remembered.",
+        help="Return null below this confidence: 0 always answers, 1 never. Default: the adapter's threshold; without"
+        " one, an answer must outscore null.",
         show_default=False,
+        rich_help_panel=READER_PANEL,
     ),
 ]
-AdapterPath: TypeAlias = Annotated[
-    Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter, or 'none' for the untuned reader.")
-]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Retrieval: TypeAlias = Annotated[RetrievalChoice | None, typer.Option(help="How to find passages.")]
-Where: TypeAlias = Annotated[
+
+
+MoreAdaptersOption: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--where", help="Only documents whose field has this value: FIELD=VALUE, repeatable."),
+    typer.Option(
+        "--with-adapter",
+        metavar="NAME=FOLDER",
+        help="Another adapter on the same base model, which requests can name; repeatable.",
+        show_default=False,
+        rich_help_panel=READER_PANEL,
+    ),
 ]
+
+
+def parse_adapters(pairs: list[str] | None) -> dict[str, str | Path] | None:
+    """Folders of adapters by name, from `NAME=FOLDER` pairs. Raises UsageError."""
+    from rag_ft.errors import UsageError
+
+    adapters: dict[str, str | Path] = {}
+    for pair in pairs or ():
+        name, sign, folder = pair.partition("=")
+        if not sign or not name or not folder:
+            raise UsageError(f"--with-adapter is {pair!r}: give NAME=FOLDER")
+        if name in adapters:
+            raise UsageError(f"--with-adapter names {name!r} twice: give each adapter its own name")
+        adapters[name] = folder
+    return adapters or None
 
 
 def parse_groups(text: str) -> tuple[str, ...]:
-    """`staff,legal` as names of groups; an empty text is none. Raises UsageError."""
+    """Names of groups from `staff,legal`; an empty text names none. Raises UsageError."""
     from rag_ft.errors import UsageError
     from rag_ft.indexing.access import groups_of
 
@@ -83,20 +148,20 @@ def parse_groups(text: str) -> tuple[str, ...]:
 
 
 def parse_where(pairs: list[str] | None) -> dict[str, object] | None:
-    """`FIELD=VALUE` pairs as a filter; a repeated field means any of its values.
+    """A filter from `FIELD=VALUE` pairs; a repeated field matches any of its values.
 
-    A value is both its text and what that says as JSON: `2.0` finds the number and the version "2.0".
+    A value is both its text and what that says as JSON: `2.0` matches the number and the version "2.0".
     """
     import json
 
     from rag_ft.errors import UsageError
 
-    found: dict[str, list[object]] = {}
+    values_by_field: dict[str, list[object]] = {}
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"--where is {pair!r} but must be FIELD=VALUE, for example topic=tuning")
-        values = found.setdefault(name, [])
+        values = values_by_field.setdefault(name, [])
         values.append(value)
         try:
             parsed = json.loads(value)
@@ -104,4 +169,4 @@ def parse_where(pairs: list[str] | None) -> dict[str, object] | None:
             continue
         if parsed is None or isinstance(parsed, str | bool | int | float):
             values.append(parsed)
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()} or None
+    return {name: values[0] if len(values) == 1 else values for name, values in values_by_field.items()} or None

@@ -1,4 +1,4 @@
-"""How answers look in a terminal."""
+"""How answers, adapters, comparisons and progress look in a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.text import Span, Text
 
-from rag_ft.cli.terminal import HARMFUL, escape, shown, shown_lines
+from rag_ft.cli.terminal import HARMFUL, escaped, shown, shown_lines
 from rag_ft.schema import Answer, Citation
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"
 
 
 class Terminal(Console):
-    """A console for lines. Square brackets and `:smile:` are text, and what would steer the terminal is escaped:
-    names of documents have all of them.
+    """A console for lines: square brackets and `:smile:` stay text, and characters that control a terminal are escaped,
+    because names of documents can hold all of them.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **settings)
 
     def print(self, *objects: Any, **settings: Any) -> None:
-        """Each text on one line; anything else (rich's Markdown) on its own."""
+        """Print each text as one line, and anything else, such as rich's Markdown, as rich renders it."""
         super().print(*map(_harmless, objects), **settings)
 
 
@@ -44,19 +44,19 @@ def _harmless(content: Any) -> Any:
         return _Rendered(content)
     if not HARMFUL.search(content.plain):
         return content
-    places = [place for match in HARMFUL.finditer(content.plain) for place in match.span()]
+    cuts = [cut for match in HARMFUL.finditer(content.plain) for cut in match.span()]
     line = Text(style=content.style, end=content.end)
-    for piece in content.divide(places):
+    for piece in content.divide(cuts):
         if HARMFUL.fullmatch(piece.plain):
             styles = [span.style for span in piece.spans]
-            piece.plain = escape(piece.plain)
+            piece.plain = escaped(piece.plain)
             piece.spans = [Span(0, len(piece.plain), style) for style in styles]
         line.append_text(piece)
     return line
 
 
 class _Rendered:
-    """What rich makes of something, made harmless: Markdown can name characters (`&rlm;`) that are not in its text."""
+    """Output of rich, made harmless: Markdown can name characters (`&rlm;`) that are not in its text."""
 
     def __init__(self, content: Any) -> None:
         self._content = content
@@ -72,12 +72,12 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """The console for notes, so that stdout holds results alone."""
+    """The console for notes, so that stdout holds only results."""
     return Terminal(stderr=True)
 
 
 def short(path: str | Path) -> str:
-    """A path as seen from here: relative below the current folder, `~` for the home folder."""
+    """A path relative to the current folder, or with `~` for the home folder, if it is below one of them."""
     for base, mark in ((Path.cwd(), ""), (Path.home(), "~/")):
         try:
             return mark + Path(path).relative_to(base).as_posix()
@@ -87,23 +87,23 @@ def short(path: str | Path) -> str:
 
 
 def print_answer(answer: Answer, console: Console) -> None:
-    """The answer, each citation with its quote, and what it cost."""
+    """Print the answer, each citation with its quote, and what it cost."""
     if answer.answer is not None:
         console.print(Text(_one_line(answer.answer), style="bold"))
     elif not answer.complete:
-        console.print(Text("no usable answer: the completion is not whole", style="red"))
+        console.print(Text("no usable answer: the completion was cut off or is not valid JSON", style="red"))
         console.print(Text(f"  {answer.completion[:200]}", style="dim"))
     elif not answer.passages:
-        console.print(Text("no passage was found to read", style="bold yellow"))
+        console.print(Text("no passage was retrieved", style="bold yellow"))
     else:
         console.print(Text("no answer in the passages", style="bold yellow"))
-    for number, citation in enumerate(answer.citations, start=1):
-        console.print(_where(number, citation))
+    for i, citation in enumerate(answer.citations, start=1):
+        console.print(_source(i, citation))
         console.print(_quote(citation))
     if not answer.citations and answer.passages:
-        sources = list(dict.fromkeys(one.passage.document_id for one in answer.passages))
+        sources = list(dict.fromkeys(retrieved.passage.document_id for retrieved in answer.passages))
         console.print(Text(f"  read: {', '.join(sources)}", style="dim"))
-    unread = sum(not one.read for one in answer.passages)
+    unread = sum(not retrieved.read for retrieved in answer.passages)
     usage = answer.usage
     seconds = usage.retrieve_seconds + usage.read_seconds + usage.verify_seconds
     note = f"  confidence {answer.confidence:.2f} · {usage.prompt_tokens} prompt tokens · {seconds:.1f} s"
@@ -112,14 +112,14 @@ def print_answer(answer: Answer, console: Console) -> None:
     console.print(Text(note, style="dim"))
 
 
-def _where(number: int, citation: Citation) -> Text:
-    place = f"page {citation.page}, " if citation.page is not None else ""
-    line = Text(f"  [{number}] ", style="dim")
+def _source(i: int, citation: Citation) -> Text:
+    page = f"page {citation.page}, " if citation.page is not None else ""
+    line = Text(f"  [{i}] ", style="dim")
     line.append(short(citation.source or citation.document_id), style="cyan")
-    line.append(f"  {place}characters {citation.start}-{citation.end}  ", style="dim")
+    line.append(f"  {page}characters {citation.start}-{citation.end}  ", style="dim")
     line.append(citation.verdict, style=_VERDICTS[citation.verdict])
     if citation.supported_by:
-        line.append(f" (it stands in {citation.supported_by})", style="dim")
+        line.append(f" (supported by {citation.supported_by})", style="dim")
     return line
 
 
@@ -133,95 +133,96 @@ def _quote(citation: Citation) -> Text:
 
 
 def _one_line(text: str) -> str:
-    """Words of a document with a blank in place of each line break and tab, which keeps the offsets."""
+    """Text with a space in place of each line break and tab, which keeps the offsets."""
     return re.sub(r"[\n\r\t]", " ", text)
 
 
 def print_failures(report: Any, console: Console) -> None:
-    """What a build could not read, a line each."""
+    """Print one line per document that a build could not read or left as it was."""
     for failure in report.failures:
         console.print(Text(f"not read: {failure.source} {failure.reason}", style="yellow"))
     for name in report.kept:
-        console.print(Text(f"kept as it was indexed before: {name}", style="yellow"))
+        console.print(Text(f"kept as indexed before: {name}", style="yellow"))
 
 
-def print_adapter(found: AdapterInfo, console: Console, *, card: bool) -> None:
-    """An adapter's figures, the norm of its update for each layer as bars, and its card."""
+def print_adapter(adapter: AdapterInfo, console: Console, *, card: bool) -> None:
+    """Print an adapter's figures, the norm of its update per layer as bars, and its card."""
     from rich.markdown import Markdown
 
-    how = "alpha / sqrt(rank)" if found.rslora else "alpha / rank"
-    held = {4: "NF4 values", 16: "16 bits", 32: "32 bits"}.get(found.base_bits or 0, "not written down")
-    trained = f"{found.documents:,} documents" if found.documents is not None else "not written down"
+    how = "alpha / sqrt(rank)" if adapter.rslora else "alpha / rank"
+    held = {4: "NF4 values", 16: "16 bits", 32: "32 bits"}.get(adapter.base_bits or 0, "not recorded")
+    trained = f"{adapter.documents:,} documents" if adapter.documents is not None else "not recorded"
     rows = {
-        "adapter": f"{short(found.path)} ({found.fingerprint[:12]}), {found.licence}",
-        "base": f"{found.base_model or 'not named'} ({(found.base_identity or 'unknown')[:12]}), trained on {held}",
-        "shape": f"rank {found.rank}, alpha {found.alpha:g}, scale {how} = {found.scale:g}"
-        + (", DoRA" if found.dora else ""),
-        "modules": ", ".join(found.modules),
-        "size": f"{found.parameters:,} parameters, {found.size_bytes / 1e6:.1f} MB on disk",
-        "prompt": (found.prompt_fingerprint or "not written down")[:16],
-        "threshold": "none" if found.threshold is None else f"{found.threshold:.3g}",
-        "confidence": "as the reader says"
-        if found.platt.plain
-        else f"scaled to how often it is right: {found.platt.slope:.2f} x log-odds {found.platt.intercept:+.2f}",
-        "data": f"{trained}, examples {(found.data_fingerprint or 'unknown')[:12]},"
-        f" index {(found.index_fingerprint or 'unknown')[:12]}",
-        "versions": ", ".join(f"{name} {number}" for name, number in found.versions.items()) or "not written down",
+        "adapter": f"{short(adapter.path)} ({adapter.fingerprint[:12]}), {adapter.licence}",
+        "base": f"{adapter.base_model or 'not named'} ({(adapter.base_identity or 'unknown')[:12]}), trained on {held}",
+        "shape": f"rank {adapter.rank}, alpha {adapter.alpha:g}, scale {how} = {adapter.scale:g}"
+        + (", DoRA" if adapter.dora else ""),
+        "modules": ", ".join(adapter.modules),
+        "size": f"{adapter.parameters:,} parameters, {adapter.size_bytes / 1e6:.1f} MB on disk",
+        "prompt": (adapter.prompt_fingerprint or "not recorded")[:16],
+        "threshold": "none" if adapter.threshold is None else f"{adapter.threshold:.3g}",
+        "confidence": "as the reader computes it"
+        if adapter.platt.plain
+        else f"scaled to the share of right answers: {adapter.platt.slope:.2f} x log-odds"
+        f" {adapter.platt.intercept:+.2f}",
+        "data": f"{trained}, examples {(adapter.data_fingerprint or 'unknown')[:12]},"
+        f" index {(adapter.index_fingerprint or 'unknown')[:12]}",
+        "versions": ", ".join(f"{name} {version}" for name, version in adapter.versions.items()) or "not recorded",
     }
     for name, value in rows.items():
         console.print(Text(f"{name:<11}", style="bold").append(value, style="not bold"))
-    if found.layers:
+    if adapter.layers:
         console.print()
-        console.print("norm of the update, by layer", style="bold")
-        most = max(one.norm for one in found.layers) or 1.0
-        for one in found.layers:
-            largest = max(one.modules, key=lambda name: one.modules[name])
-            line = Text(f"{one.layer:>4} ").append("█" * max(1, round(40 * one.norm / most)), style="cyan")
-            console.print(line.append(f" {one.norm:.2f}").append(f"  most in {largest}", style="dim"))
-    if card and found.card:
+        console.print("norm of the update per layer", style="bold")
+        most = max(layer.norm for layer in adapter.layers) or 1.0
+        for layer in adapter.layers:
+            largest = max(layer.modules, key=lambda name: layer.modules[name])
+            line = Text(f"{layer.layer:>4} ").append("█" * max(1, round(40 * layer.norm / most)), style="cyan")
+            console.print(line.append(f" {layer.norm:.2f}").append(f"  most in {largest}", style="dim"))
+    if card and adapter.card:
         from rag_ft.training.card import card_body
 
-        body = card_body(found.card)
+        body = card_body(adapter.card)
         console.print()
         console.print(Markdown(shown_lines(body), hyperlinks=False))
 
 
-def print_comparison(found: Comparison, console: Console) -> None:
-    """The questions where two adapters part, then the counts."""
-    for one in found.questions:
-        if one.same:
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print the questions on which two adapters differ, then the counts."""
+    for pair in comparison.questions:
+        if pair.same:
             continue
-        console.print(Text(f"? {one.question}", style="bold cyan"))
-        if one.accepted:
-            console.print(Text(f"  accepted  {' | '.join(one.accepted)}", style="dim"))
+        console.print(Text(f"? {pair.question}", style="bold cyan"))
+        if pair.accepted:
+            console.print(Text(f"  accepted  {' | '.join(pair.accepted)}", style="dim"))
         else:
             console.print(Text("  accepted  no answer", style="dim"))
-        for name, side, other in (("first", one.first, one.second), ("second", one.second, one.first)):
+        for name, side, other in (("first", pair.first, pair.second), ("second", pair.second, pair.first)):
             style = "green" if side.f1 > other.f1 else "red" if side.f1 < other.f1 else "yellow"
-            console.print(Text(f"  {name:<8}  ").append(_said(side), style=style))
+            console.print(Text(f"  {name:<8}  ").append(_side(side), style=style))
         console.print()
-    counts = found.summary
-    console.print(f"first: {found.first}")
-    console.print(f"second: {found.second}")
-    console.print(f"{counts.same} of {counts.questions} questions answered alike")
+    counts = comparison.summary
+    console.print(f"first: {comparison.first}")
+    console.print(f"second: {comparison.second}")
+    console.print(f"{counts.same} of {counts.questions} questions answered the same")
     console.print(
-        f"only the first answers {counts.only_first_answers}, only the second {counts.only_second_answers}, both in"
-        f" other words {counts.other_answer}, alike from another document {counts.other_citation}"
+        f"answered only by the first: {counts.only_first_answers}; only by the second: {counts.only_second_answers};"
+        f" different answers: {counts.other_answer}; same answer from another document: {counts.other_citation}"
     )
     console.print(
-        f"better: first {counts.first_better}, second {counts.second_better}; F1, null counted where nothing answers:"
-        f" first {100 * counts.first_f1:.1f}, second {100 * counts.second_f1:.1f}"
+        f"better answer: first {counts.first_better}, second {counts.second_better}; F1, with null"
+        f" right on unanswerable questions: first {100 * counts.first_f1:.1f}, second {100 * counts.second_f1:.1f}"
     )
 
 
-def _said(side: Side) -> str:
+def _side(side: Side) -> str:
     answer = "no answer" if side.answer is None else side.answer
     where = f"  [{', '.join(side.cited)}]" if side.cited else ""
     return f"{answer}{where}  confidence {side.confidence:.2f}"
 
 
 class _LiveLine:
-    """A status line while something long runs on a terminal; lines of its own elsewhere."""
+    """A status line on a terminal while something long runs; printed lines elsewhere."""
 
     def __init__(self, console: Console, first: str) -> None:
         self._console = console
@@ -238,7 +239,7 @@ class _LiveLine:
 
 
 class TrainingLine(_LiveLine):
-    """Steps, speed, losses, time left; without a terminal a line now and then."""
+    """Steps, speed, losses and time left; without a terminal, a line every 30 s and per measurement."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console, "starting")
@@ -254,12 +255,12 @@ class TrainingLine(_LiveLine):
         step, steps, seconds = record["step"], record["steps"], record["seconds"]
         done = max(step - record.get("first_step", 0), 1)
         left = seconds / done * (steps - step)
-        speeds = [f"{record[name]:,.{digits}f} {word}" for name, word, digits in _SPEEDS if name in record]
+        speeds = [f"{record[name]:,.{digits}f} {unit}" for name, unit, digits in _SPEEDS if name in record]
         loss = sum(self._recent) / max(len(self._recent), 1)
         line = f"step {step:.0f} of {steps:.0f}  loss {loss:.3f}"
         if self._held_out is not None:
-            line += f"  held out {self._held_out:.3f}"
-        line += "".join(f"  {one}" for one in speeds) + f"  {_minutes(left)} left"
+            line += f"  held-out loss {self._held_out:.3f}"
+        line += "".join(f"  {speed}" for speed in speeds) + f"  {_minutes(left)} left"
         if self._status is not None:
             self._status.update(Text(shown(line)))
         elif "eval_loss" in record or seconds - self._printed > 30:
@@ -268,13 +269,13 @@ class TrainingLine(_LiveLine):
 
 
 class EvaluationLine(_LiveLine):
-    """Arm, questions, time left; without a terminal a line for each arm."""
+    """Arm, questions and time left; without a terminal, a line per arm."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console, "loading")
 
     def update(self, progress: Progress) -> None:
-        """Show how far an arm is."""
+        """Show how far an arm has got."""
         left = "" if progress.seconds_left is None else f"  {_minutes(progress.seconds_left)} left for this arm"
         line = f"{progress.arm}: {progress.done} of {progress.questions}{left}"
         if self._status is not None:

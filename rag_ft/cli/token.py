@@ -8,36 +8,39 @@ from typing import Annotated
 
 import typer
 
-from rag_ft.cli.options import Json, parse_groups
+from rag_ft.cli.options import JsonOption, parse_groups
 from rag_ft.cli.terminal import echo_json
 
-token_app = typer.Typer(help="Make, list and remove personal tokens of a server.", no_args_is_help=True)
+token_app = typer.Typer(help="Create, list and remove a server's personal tokens.", no_args_is_help=True)
 
 TokensPath = Annotated[Path, typer.Option("--file", "-f", help="File of tokens (TOML).", show_default=False)]
-Name = Annotated[str, typer.Option(help="Whose it is: letters, digits, '.', '_', '-', '@'.", show_default=False)]
+Name = Annotated[str, typer.Option(help="Its owner: letters, digits, '.', '_', '-', '@'.", show_default=False)]
 
 
 class RightChoice(str, Enum):
-    """What a token is good for; each includes those before it."""
+    """What a token allows; each includes those before it."""
 
     read = "read"
     write = "write"
     admin = "admin"
 
 
-@token_app.command()
-def add(
+@token_app.command("add")
+def token_add(
     file: TokensPath,
     name: Name,
-    groups: Annotated[str, typer.Option(help="Groups it carries, with commas between.")] = "",
+    groups: Annotated[str, typer.Option(help="Groups of its owner, separated by commas.")] = "",
     rights: Annotated[
-        RightChoice, typer.Option(help="read; write: upload and remove, too; admin: everything.")
+        RightChoice, typer.Option(help="read; write: also upload and remove; admin: everything.")
     ] = RightChoice.read,
-    expires: Annotated[str | None, typer.Option(help="Its last day (UTC), as 2027-01-31.", show_default=False)] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Last day (UTC), for example 2027-01-31.", show_default=False)
+    ] = None,
 ) -> None:
-    """Make a token and print it, once: the file gets its hash only. A running server takes it up at once.
+    """Create a token and print it once; the file stores only its hash. A running server accepts it at once.
 
-    Example: rag-ft token add --file tokens.toml --name anna --groups staff,legal
+    Example:
+    rag-ft token add --file tokens.toml --name anna --groups staff,legal
     """
     import datetime
 
@@ -48,36 +51,36 @@ def add(
     try:
         last = None if expires is None else datetime.date.fromisoformat(expires)
     except ValueError as error:
-        raise UsageError(f"--expires is {expires!r}: give a day as 2027-01-31") from error
-    made = add_token(file, name, groups=parse_groups(groups), rights=rights.value, expires=last)
-    typer.echo(made)
-    stderr().print(f"{name}: shown this once; {file} holds its hash", style="dim")
+        raise UsageError(f"--expires is {expires!r}: give a day, for example 2027-01-31") from error
+    token = add_token(file, name, groups=parse_groups(groups), rights=rights.value, expires=last)
+    typer.echo(token)
+    stderr().print(f"{name}: shown only this once; {file} stores its hash", style="dim")
 
 
 @token_app.command("list")
-def show(file: TokensPath, as_json: Json = False) -> None:
+def token_list(file: TokensPath, as_json: JsonOption = False) -> None:
     """List the tokens of a file: names, groups, rights, last days."""
     import json
 
     from rag_ft.cli.render import stdout
     from rag_ft.serving.http.tokens import TokenFile
 
-    found = TokenFile(file).tokens
+    tokens = TokenFile(file).tokens
     if as_json:
-        echo_json(json.dumps([entry.model_dump(mode="json", exclude={"hash"}) for entry in found.token]))
+        echo_json(json.dumps([entry.model_dump(mode="json", exclude={"hash"}) for entry in tokens.token]))
         return
     console = stdout()
-    for entry in found.token:
+    for entry in tokens.token:
         end = f", until {entry.expires.isoformat()}" if entry.expires is not None else ""
         console.print(f"{entry.name}: {entry.rights}, groups {', '.join(entry.groups) or 'none'}{end}")
-    default = found.default_access
+    default = tokens.default_access
     readers = "every token" if default is None else ", ".join(default) or "administrators only"
-    console.print(f"documents without 'access' are read by: {readers}", style="dim")
+    console.print(f"documents without 'access' can be read by: {readers}", style="dim")
 
 
-@token_app.command()
-def remove(file: TokensPath, name: Name) -> None:
-    """Take a token out of the file: a running server refuses it from its next request on."""
+@token_app.command("remove")
+def token_remove(file: TokensPath, name: Name) -> None:
+    """Remove a token from the file: a running server refuses it from its next request on."""
     from rag_ft.cli.render import stdout
     from rag_ft.serving.http.tokens import remove_token
 

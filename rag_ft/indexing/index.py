@@ -286,6 +286,11 @@ class Index:
         part._whole = self
         return part
 
+    @property
+    def is_part(self) -> bool:
+        """Whether this is only what some groups may read of an index (`visible_to`)."""
+        return self._whole is not None
+
     def _check_whole(self) -> None:
         if self._whole is not None:
             raise UsageError("this index is only the part for some groups: change or verify the whole index")

@@ -1,4 +1,5 @@
-"""Answers for other people and other programs: an HTTP server with a page, an OpenAI-compatible endpoint, MCP tools.
+"""Serve answers to other people and programs: an HTTP server with a web page, an OpenAI-compatible endpoint, MCP tools.
 
-Nothing here decides what an answer is: requests become calls of the pipeline, answers become replies.
+Requests become calls of the pipeline and answers become replies; nothing here decides what an answer is. Start with
+`app.py`.
 """

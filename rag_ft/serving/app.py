@@ -19,10 +19,10 @@ from rag_ft.errors import QueueFullError, RagFtError, UsageError
 from rag_ft.indexing.index import Index
 from rag_ft.serving import openai
 from rag_ft.serving.config import ServeConfig
-from rag_ft.serving.engine import LOOK_AGAIN_S, Engine
+from rag_ft.serving.engine import REFRESH_INTERVAL_S, Engine
 from rag_ft.serving.http.metrics import Measured
 from rag_ft.serving.http.openapi import describe
-from rag_ft.serving.http.rights import Door, needed_right
+from rag_ft.serving.http.rights import Authenticator, needed_right
 from rag_ft.serving.http.security import UPLOAD_PATH, Guard, error_body
 from rag_ft.serving.messages import Problem, problem_of
 from rag_ft.serving.routes.chat import add_chat
@@ -33,43 +33,44 @@ from rag_ft.serving.routes.status import add_status
 from rag_ft.serving.server import Server
 
 _GRACE_S = 5.0
-"""That changes of the index are waited for at the end."""
+"""Seconds to wait at the end for index changes in progress."""
 
 
 def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) -> FastAPI:
     """The application, ready for any ASGI server: the page at `/`, the API under `/v1`.
 
-    The index's embedder and the reader are in memory already when it starts to listen. `app.state.server` holds the
-    queue and the index in use. Raises UsageError where an adapter has the name that stands for the first one.
+    `app.state.server` holds the queue and the index in use. Raises UsageError where an adapter has the name that stands
+    for the one that the server starts with, or where `index` is only a part (`Index.visible_to`).
     """
     config = config or ServeConfig()
     if openai.DEFAULT_MODEL in reader.adapters and reader.adapter != openai.DEFAULT_MODEL:
         raise UsageError(
-            f"the name {openai.DEFAULT_MODEL!r} stands for the adapter that the server starts with: give the other one"
+            f"the name {openai.DEFAULT_MODEL!r} is reserved for the adapter that the server starts with: give this one"
             " another name"
         )
     server = Server(Engine(index, reader), config)
-    door = Door(config)
+    authenticator = Authenticator(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.batcher.start()
         if config.allow_changes:
             server.changes.submit(server.engine.sweep)
-        looking = asyncio.create_task(_keep_looking(server))
+        refreshing = asyncio.create_task(_keep_refreshing(server))
         yield
-        looking.cancel()
+        refreshing.cancel()
         await server.batcher.close()
-        # The server has waited for requests already. What still writes an index leaves the old one whole when it ends.
+        # Requests have been waited for already. A change that is still writing leaves the old index intact if it is
+        # killed.
         server.changes.shutdown(cancel_futures=True, seconds=_GRACE_S)
         server.searches.shutdown(cancel_futures=True, seconds=_GRACE_S)
 
     app = FastAPI(
         title="rag_ft",
         version=rag_ft.__version__,
-        description="Answers from a team's own documents, with the quote that each rests on.",
+        description="Answers from a team's own documents, each with the quote that it rests on.",
         lifespan=lifespan,
-        docs_url=None,  # its page loads scripts from elsewhere
+        docs_url=None,  # that page loads scripts from other sites
         redoc_url=None,
     )
     app.state.server = server
@@ -78,64 +79,68 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     add_chat(app, server)
     add_documents(app, server)
     add_status(app, server)
-    add_page(app, config, door)
+    add_page(app, config, authenticator)
     describe(app, token=config.needs_token)
-    app.add_middleware(Guard, config=config, door=door, needed=lambda scope: needed_right(app.routes, scope))
-    app.add_middleware(Measured, metrics=server.metrics)  # the last one is the outermost
+    app.add_middleware(
+        Guard, config=config, authenticator=authenticator, needed=lambda scope: needed_right(app.routes, scope)
+    )
+    app.add_middleware(Measured, metrics=server.metrics)  # added last, so outermost
     return app
 
 
-async def _keep_looking(server: Server) -> None:
-    """Take up other processes' changes of the index also while nothing but searches and lists is asked for."""
+async def _keep_refreshing(server: Server) -> None:
+    """Load other processes' changes to the index, also while nobody asks a question."""
     while True:
-        await asyncio.sleep(LOOK_AGAIN_S)
+        await asyncio.sleep(REFRESH_INTERVAL_S)
         with contextlib.suppress(QueueFullError):
-            await server.aside(server.engine.refresh)
+            await server.run_blocking(server.engine.refresh)
 
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Problem)
-    async def problem(request: Request, error: Problem) -> JSONResponse:
+    async def on_problem(request: Request, error: Problem) -> JSONResponse:
         return JSONResponse(error.body, error.status, error.headers)
 
     @app.exception_handler(RagFtError)
     @app.exception_handler(OSError)
-    async def known(request: Request, error: Exception) -> JSONResponse:
-        return await problem(request, problem_of(error))
+    async def on_known_error(request: Request, error: Exception) -> JSONResponse:
+        return await on_problem(request, problem_of(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.url.path != UPLOAD_PATH and first["loc"] == ("body",) and kind != "application/json":
-            said = "send the body as JSON, with 'Content-Type: application/json'"
-            return JSONResponse({"error": error_body(415, said)}, 415)
+            message = "send the body as JSON, with 'Content-Type: application/json'"
+            return JSONResponse({"error": error_body(415, message)}, 415)
         if first["type"] == "json_invalid":
-            return JSONResponse({"error": error_body(400, "the body is not JSON")}, 400)
+            return JSONResponse({"error": error_body(400, "the body is not valid JSON")}, 400)
         where = ".".join(str(step) for step in first["loc"] if step != "body")[:80]
         message = f"{where or 'the body'}: {first['msg'].removeprefix('Value error, ')[:200]}"
         if request.url.path == UPLOAD_PATH and where == "file":
-            message = "send a file: a multipart form with one field 'file', which has a file name"
+            message = "send a multipart form with one field 'file' that has a file name"
         return JSONResponse({"error": error_body(422, message, where or None)}, 422)
 
     @app.exception_handler(HTTPException)
-    async def plain(request: Request, error: HTTPException) -> Response:
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
         headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-        if error.status_code == 405:  # the framework names the methods of one of the routes at this path
+        if error.status_code == 405:  # the framework names the methods of only one route at this path
             headers["allow"] = ", ".join(_methods(app, request.url.path))
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers=headers)
-        if isinstance(error.__cause__, OSError):  # a form with a large file is put on disk while it is read
-            return await known(request, error.__cause__)
+        if isinstance(error.__cause__, OSError):  # a large file is put on disk while its form is read
+            return await on_known_error(request, error.__cause__)
         return JSONResponse({"error": error_body(error.status_code, str(error.detail))}, error.status_code, headers)
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:
-    """The methods that a path can be asked with."""
-    here = {method for route in app.routes if _at(route, path) for method in getattr(route, "methods", None) or ()}
-    return sorted({*here, "OPTIONS"})
+    """Methods that a path accepts."""
+    methods = {
+        method for route in app.routes if _matches(route, path) for method in getattr(route, "methods", None) or ()
+    }
+    return sorted({*methods, "OPTIONS"})
 
 
-def _at(route: Any, path: str) -> bool:
+def _matches(route: Any, path: str) -> bool:
     pattern = getattr(route, "path_regex", None)
     return pattern is not None and pattern.match(path) is not None

@@ -1,11 +1,11 @@
 """Questions that arrive together are answered together: a bounded queue in front of the one model.
 
-A question that comes alone has all processors. Several are shared out among a few batches that are read side by side,
-each on one processor; what waits meanwhile makes the next one of whichever is done first.
+A question that arrives alone gets all processors. Several are divided into a few batches that are read side by side,
+each on one processor; questions that arrive meanwhile join the next batch.
 
-Clients take turns, so that one that asks a hundred questions does not hold up one that asks a single one: where the
-queue is full, a client with fewer questions in it takes the place of the last one of whoever has most. A question whose
-client has gone, or whose deadline has passed, leaves the queue unanswered.
+Clients take turns, so that a hundred questions from one client do not hold up a single question from another: when the
+queue is full, a client with fewer questions in it takes the slot of the last question of the client with most. A
+question whose client has disconnected, or whose deadline has passed, leaves the queue unanswered.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from rag_ft.models.cores import compute_alone
 from rag_ft.schema import Answer, Hit
 
 BATCH_PASSAGES = 48
-"""Passages read in one batch at most: a question with twenty passages is not put together with seven others."""
+"""Maximum passages in a batch: a question with twenty passages does not share one with seven others."""
 
 GATHER_S = 0.03
-"""How long a batch waits for the clients that have just been answered: they tend to ask again at once, and the first of
-them would otherwise be read alone while the others wait."""
+"""Seconds that a batch waits for clients that have just been answered: they tend to ask again at once, and the first
+would otherwise be read alone while the others wait."""
 
 _SMOOTHING = 0.2
 _FIRST_GUESS_S = 1.5
+"""Seconds per question, before any was measured."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One question with all that its answer depends on."""
+    """One question with everything its answer depends on."""
 
     question: str
     k: int
@@ -47,7 +48,7 @@ class Ask:
     threshold: float | None = None
     where: dict[str, JsonValue] | None = None
     audience: Audience | None = None
-    """What is answered from: the part that these may read; None: everything."""
+    """Answer only from what these readers may read; None: from everything."""
 
 
 @dataclass(eq=False)
@@ -58,21 +59,30 @@ class _Job:
     on_passages: Callable[[Sequence[Hit]], None] | None = None
 
 
-Outcome = Answer | Exception
-Run = Callable[[Sequence[Ask], Callable[[int, Sequence[Hit]], None]], list[Outcome]]
-"""Answers a batch in a thread: the questions, and what to call with a question's number and its passages as soon as
-they are found."""
+Run = Callable[[Sequence[Ask], Callable[[int, Sequence[Hit]], None]], list[Answer | Exception]]
+"""Answers a batch, in a thread. Gets the questions, and a callback for each question's position and passages as soon as
+they are retrieved."""
 
 
 class Batcher:
-    """The queue and what takes from it. Use it from one event loop, between `start` and `close`."""
+    """The queue, and the worker that empties it. Use it from one event loop, between `start` and `close`."""
 
-    def __init__(self, run: Run, *, queue: int, batch: int, deadline_seconds: float, side: int = 1) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        queue: int,
+        batch: int,
+        deadline_seconds: float,
+        side: int = 1,
+        on_batch: Callable[[int, float], None] = lambda questions, seconds: None,
+    ) -> None:
         """`side`: batches that can be read side by side, each in a thread that computes on one processor; with 1 there
-        is one batch at a time, which has them all.
+        is one batch at a time, which gets all processors. `on_batch` is called after each batch with its number of
+        questions and its seconds.
         """
         self._run = run
-        self._bound = queue
+        self._capacity = queue
         self._batch = batch
         self._deadline = deadline_seconds
         self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()
@@ -81,34 +91,33 @@ class Batcher:
         self._together = ThreadPoolExecutor(1, "rag-ft-reader")
         self._alone = ThreadPoolExecutor(side, "rag-ft-reader-side", initializer=compute_alone)
         self._side = self._free = side
-        """Batches that may be read at a time, and how many more may be begun now."""
+        """Batches that may be read at a time, and how many more may start now."""
         self._reading = 0
-        """Questions in the model."""
+        """Questions being read by the model."""
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._seconds_each = _FIRST_GUESS_S
         self._expected = 0
-        """Questions that the next batch may have, if all who were just answered ask again."""
+        """Questions in the next batch, if every client that was just answered asks again."""
         self._expected_until = 0.0
-        self.on_batch: Callable[[int, float], None] | None = None
-        """Called after each batch with its number of questions and its seconds."""
+        self._on_batch = on_batch
 
     @property
     def waiting(self) -> int:
-        """Questions in the queue, without those in the model."""
+        """Questions in the queue, not counting those being read."""
         return self._count
 
     @property
     def alive(self) -> bool:
-        """Whether questions are taken."""
+        """Whether questions are accepted."""
         return self._task is not None and not self._task.done() and not self._closing
 
     def start(self) -> None:
-        """Begin to work; inside a running event loop."""
+        """Start the worker; call it inside a running event loop."""
         self._task = asyncio.create_task(self._work())
 
     async def close(self) -> None:
-        """Answer what waits, take nothing more, then stop."""
+        """Answer the questions in the queue, accept no more, then stop."""
         self._closing = True
         self._arrived.set()
         if self._task is not None:
@@ -117,14 +126,14 @@ class Batcher:
         self._alone.shutdown()
 
     async def answer(self, ask: Ask, client: str, on_passages: Callable[[Sequence[Hit]], None] | None = None) -> Answer:
-        """The answer, when its turn has come. Cancelling the call frees its place.
+        """The answer, once the question has had its turn. Cancelling the call frees its slot.
 
         Raises QueueFullError, DeadlineError, ClosingError and whatever answering raises.
         """
         if self._closing or self._task is None:
-            raise ClosingError("the server is going down: ask another one")
-        if self._count >= self._bound:
-            self._make_place(client)
+            raise ClosingError("the server is shutting down: try again later")
+        if self._count >= self._capacity:
+            self._make_room(client)
         job = _Job(ask, client, asyncio.get_running_loop().create_future(), on_passages)
         self._waiting.setdefault(client, deque()).append(job)
         self._count += 1
@@ -133,15 +142,15 @@ class Batcher:
             return await asyncio.wait_for(job.future, self._deadline)
         except asyncio.TimeoutError:  # not the built-in one before Python 3.11
             raise DeadlineError(
-                f"the answer did not come within {self._deadline:g} s: ask again when less is waiting"
+                f"no answer within {self._deadline:g} s: try again when fewer questions are waiting"
             ) from None
         finally:
             self._leave(job)
 
-    def _make_place(self, client: str) -> None:
-        """Turn away the newest question of the client that has most, if that still has as many as `client` then.
+    def _make_room(self, client: str) -> None:
+        """Drop the newest question of the client with most, if that leaves it at least as many as `client` will have.
 
-        Raises QueueFullError where nobody has.
+        Raises QueueFullError if no client has that many.
         """
         full = QueueFullError(self._count, max(1, round(self._count * self._seconds_each)))
         longest = max(self._waiting.values(), key=len)
@@ -153,7 +162,7 @@ class Batcher:
             last.future.set_exception(full)
 
     def _leave(self, job: _Job) -> None:
-        """Take a job out of the queue if it is still there."""
+        """Remove a job from the queue if it is still there."""
         line = self._waiting.get(job.client)
         if line is not None and job in line:
             line.remove(job)
@@ -162,7 +171,7 @@ class Batcher:
                 del self._waiting[job.client]
 
     def _next(self) -> list[_Job]:
-        """The next batch: one question of each client in turn, until it has its share of all that are there."""
+        """The next batch: one question per client in turn, up to this batch's share of all questions present."""
         chosen: list[_Job] = []
         passages = 0
         most = min(self._batch, math.ceil((self._count + self._reading) / self._side))
@@ -182,7 +191,7 @@ class Batcher:
         return chosen
 
     async def _gather(self) -> None:
-        """Wait until the batch is as full as it is likely to get, for a moment only, and never for a single client."""
+        """Wait briefly until the batch is as full as it is likely to get; never for a single client."""
         loop = asyncio.get_running_loop()
         while self._count < self._expected and not self._closing:
             left = self._expected_until - loop.time()
@@ -197,10 +206,10 @@ class Batcher:
         while True:
             if self._free:
                 await self._gather()
-                by_itself = self._count + self._reading == 1
+                alone = self._count + self._reading == 1
                 jobs = self._next()
                 if jobs:
-                    takes = self._side if by_itself else 1
+                    takes = self._side if alone else 1
                     self._free -= takes
                     self._reading += len(jobs)
                     task = asyncio.create_task(self._read(jobs, takes))
@@ -213,21 +222,21 @@ class Batcher:
             await self._arrived.wait()
 
     async def _read(self, jobs: list[_Job], takes: int) -> None:
-        """Answer a batch that takes so many of the places there are; all of them: with all processors."""
+        """Answer a batch that counts as `takes` of those read at a time; if that is all of them, on all processors."""
         loop = asyncio.get_running_loop()
 
-        def found(number: int, hits: Sequence[Hit]) -> None:
-            tell = jobs[number].on_passages
-            if tell is not None:
-                loop.call_soon_threadsafe(tell, hits)
+        def on_passages(position: int, hits: Sequence[Hit]) -> None:
+            callback = jobs[position].on_passages
+            if callback is not None:
+                loop.call_soon_threadsafe(callback, hits)
 
-        begin = time.monotonic()
+        started = time.monotonic()
         thread = self._together if takes == self._side else self._alone
         try:
-            outcomes = await loop.run_in_executor(thread, self._run, [job.ask for job in jobs], found)
-        except Exception as error:  # one batch must not end the worker
+            outcomes = await loop.run_in_executor(thread, self._run, [job.ask for job in jobs], on_passages)
+        except Exception as error:  # a failed batch must not stop the worker
             outcomes = [error] * len(jobs)
-        seconds = time.monotonic() - begin
+        seconds = time.monotonic() - started
         self._expected = min(self._batch, self._count + len(jobs))
         self._expected_until = loop.time() + GATHER_S
         at_a_time = (self._side - self._free) / takes
@@ -242,5 +251,4 @@ class Batcher:
                 job.future.set_exception(outcome)
             else:
                 job.future.set_result(outcome)
-        if self.on_batch is not None:
-            self.on_batch(len(jobs), seconds)
+        self._on_batch(len(jobs), seconds)

@@ -1,7 +1,7 @@
-"""What the server answers with: one reader, and an index that may be changed while questions are asked.
+"""What the server answers with: one reader, and an index that may change while questions are asked.
 
-An index object shows one state. A change makes another object and puts it in place of the first in one step, so that a
-question is retrieved, read and cited in the old state or in the new one.
+An index object shows one state. A change makes another object and replaces the first in one step, so that a question is
+retrieved, read and cited either in the old state or in the new one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rag_ft.answering.pipeline import Pipeline
@@ -29,131 +30,151 @@ from rag_ft.indexing.storage.store import IndexStore
 from rag_ft.models.adapter_record import base_record, names_document, reading_record
 from rag_ft.schema import Answer, Document, Hit
 from rag_ft.serving.batching import Ask
-from rag_ft.serving.http.rights import named, received, uploaded_as
+from rag_ft.serving.http.rights import label_upload, name_upload, uploaded_id
 from rag_ft.serving.http.tokens import EVERYONE, Identity
+from rag_ft.serving.threads import in_ending_thread
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOOK_AGAIN_S = 2.0
-"""How often the index's folder is looked at for another process's changes."""
+REFRESH_INTERVAL_S = 2.0
+"""Seconds between two looks at the index's folder for changes by other processes."""
 
-_TRIM_EVERY_S = 5.0
-"""After each batch would cost more: the next one has to ask the system for the same pages again."""
+_TRIM_INTERVAL_S = 5.0
+"""Seconds between two returns of freed memory to the system; doing it after each batch would cost more, because the
+next batch has to ask for the same pages again."""
 
 
 @dataclass(frozen=True)
 class Added:
-    """What adding a document did."""
+    """Result of adding a document."""
 
     id: str
     passages: int
     index: str
-    """Fingerprint of the state that has it, as far as who added it may see; a later change may have followed."""
+    """Fingerprint of the index with the document, as far as its uploader may see; a later change may have followed."""
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What removing a document did."""
+    """Result of removing a document."""
 
     trained: tuple[str, ...]
     """Readers in memory that were trained on it, and may recite it: names of adapters, or of a base with one merged."""
     index: str
-    """Fingerprint of the state without it."""
+    """Fingerprint of the index without the document."""
 
 
 class Engine:
     """Reader and index, for several threads; changes take turns."""
 
     def __init__(self, index: Index, reader: Reader) -> None:
+        """Raises UsageError for the part of an index that some groups may read: a refresh would load all of it."""
+        if index.is_part:
+            raise UsageError("this is only what some groups may read of an index: give the index, and the groups apart")
         self._index = index
         self.reader = reader
         self._writing = threading.Lock()
-        self._looked = time.monotonic()
+        self._refreshed = time.monotonic()
         self._trimmed = time.monotonic()
         self.missing: str | None = None
-        """Why the index on disk cannot be used any more; what is in memory goes on answering."""
+        """Why the index on disk can no longer be used; the one in memory still answers."""
 
     @property
     def index(self) -> Index:
-        """The index as it is now; hold on to the object to stay in one state."""
+        """The current index; hold on to the object to stay in one state."""
         return self._index
 
     @property
     def stale(self) -> bool:
-        """Whether it is time to look for another process's changes."""
-        return time.monotonic() - self._looked >= LOOK_AGAIN_S
+        """Whether it is time to look for changes by other processes."""
+        return time.monotonic() - self._refreshed >= REFRESH_INTERVAL_S
 
     def view(self, audience: Audience | None) -> Index:
-        """The index as it is now, as far as an audience may read it; None: all of it."""
+        """The current index, as far as an audience may read it; None: all of it."""
         return _view(self._index, audience)
 
     def refresh(self, *, now: bool = False) -> None:
-        """Take up what another process has written to the index's folder since."""
+        """Load what other processes have written to the index's folder since the last look."""
         if not now and not self.stale:
             return
-        self._looked = time.monotonic()
+        self._refreshed = time.monotonic()
         if not self._writing.acquire(blocking=False):
-            return  # a change of our own is on its way
+            return  # a change of our own is in progress
         try:
-            self._take_up()
+            self._reload()
         except IndexLockedError:
-            return  # written over and over just now: the next look will do
-        except Exception as error:  # whatever a damaged file makes a library say
+            return  # being written again and again just now: the next look will do
+        except Exception as error:  # whatever a library raises for a damaged file
             if self.missing is None:
-                logger.error("%s; the state in memory goes on answering", error)
+                logger.error("%s; the index in memory still answers", error)
             self.missing = str(error)
         finally:
             self._writing.release()
 
-    def _take_up(self) -> None:
-        before = self._index
-        if IndexStore(before.path).read_manifest().generation != before.manifest.generation:
-            self._index = Index.load(before.path, embedder=before.embedder)
+    def _reload(self) -> None:
+        current = self._index
+        if IndexStore(current.path).read_manifest().generation != current.manifest.generation:
+            self._index = Index.load(current.path, embedder=current.embedder)
         self.missing = None
 
-    def answer(self, asks: Sequence[Ask], found: Callable[[int, Sequence[Hit]], None]) -> list[Answer | Exception]:
-        """The answers of a batch, all in one state of the index; a question that fails has its error in its place."""
+    def answer(
+        self, asks: Sequence[Ask], on_passages: Callable[[int, Sequence[Hit]], None]
+    ) -> list[Answer | Exception]:
+        """The answers of a batch, all from one state of the index; a question that fails has its error in its place.
+
+        `on_passages` gets a question's position and its passages as soon as they are retrieved.
+        """
         self.refresh()
         index = self._index
-        hits: dict[int, list[Hit]] = {}
+        started = time.perf_counter()
         outcomes: dict[int, Answer | Exception] = {}
-        begin = time.perf_counter()
-        for numbers in _grouped(asks, lambda one: (one.k, json.dumps(one.where, sort_keys=True), one.audience)):
-            first = asks[numbers[0]]
-
-            def retrieve(some: Sequence[int], first: Ask = first) -> list[list[Hit]]:
-                retriever = _view(index, first.audience).as_retriever(k=first.k, where=first.where)
-                return retriever.retrieve_batch([asks[number].question for number in some])
-
-            for number, result in _each(numbers, retrieve):
-                if isinstance(result, Exception):
-                    outcomes[number] = result
-                else:
-                    hits[number] = result
-                    found(number, result)
-        seconds = (time.perf_counter() - begin) / max(1, len(asks))
-        pipeline = Pipeline(index.as_retriever(), self.reader)
-        for numbers in _grouped(asks, lambda one: one.adapter, among=hits):
-            adapter = asks[numbers[0]].adapter
-
-            def read(some: Sequence[int], adapter: str | None = adapter) -> Sequence[Answer]:
-                answers = pipeline.read_batch(
-                    [asks[number].question for number in some],
-                    [hits[number] for number in some],
-                    retrieve_seconds=seconds * len(some),
-                    adapter=adapter,
-                    thresholds=[asks[number].threshold for number in some],
-                )
-                views = [_view(index, asks[number].audience) for number in some]
-                return [_answered_from(view, answer) for view, answer in zip(views, answers, strict=True)]
-
-            outcomes.update(_each(numbers, read))
-        if time.monotonic() - self._trimmed > _TRIM_EVERY_S:
+        hits: dict[int, list[Hit]] = {}
+        for i, result in self._retrieve(index, asks):
+            if isinstance(result, Exception):
+                outcomes[i] = result
+            else:
+                hits[i] = result
+                on_passages(i, result)
+        seconds = (time.perf_counter() - started) / max(1, len(asks))
+        outcomes.update(self._read(index, asks, hits, seconds))
+        if time.monotonic() - self._trimmed > _TRIM_INTERVAL_S:
             _give_memory_back()
             self._trimmed = time.monotonic()
-        return [outcomes[number] for number in range(len(asks))]
+        return [outcomes[i] for i in range(len(asks))]
+
+    def _retrieve(self, index: Index, asks: Sequence[Ask]) -> Iterator[tuple[int, list[Hit] | Exception]]:
+        """Each question's passages or error, with its position; questions alike in settings are retrieved together."""
+        for group in _grouped(asks, lambda ask: (ask.k, json.dumps(ask.where, sort_keys=True), ask.audience)):
+            first = asks[group[0]]
+
+            def retrieve(positions: Sequence[int], first: Ask = first) -> list[list[Hit]]:
+                retriever = _view(index, first.audience).as_retriever(k=first.k, where=first.where)
+                return retriever.retrieve_batch([asks[i].question for i in positions])
+
+            yield from _each(group, retrieve)
+
+    def _read(
+        self, index: Index, asks: Sequence[Ask], hits: Mapping[int, list[Hit]], retrieve_seconds: float
+    ) -> Iterator[tuple[int, Answer | Exception]]:
+        """Answer or error for each question that has passages, with its position; one adapter at a time."""
+        pipeline = Pipeline(index.as_retriever(), self.reader)
+        for group in _grouped(asks, lambda ask: ask.adapter, among=hits):
+            adapter = asks[group[0]].adapter
+
+            def read(positions: Sequence[int], adapter: str | None = adapter) -> Sequence[Answer]:
+                answers = pipeline.read_batch(
+                    [asks[i].question for i in positions],
+                    [hits[i] for i in positions],
+                    retrieve_seconds=retrieve_seconds * len(positions),
+                    adapter=adapter,
+                    thresholds=[asks[i].threshold for i in positions],
+                )
+                views = [_view(index, asks[i].audience) for i in positions]
+                return [_answered_from(view, answer) for view, answer in zip(views, answers, strict=True)]
+
+            yield from _each(group, read)
 
     def add(
         self,
@@ -163,17 +184,19 @@ class Engine:
         identity: Identity = EVERYONE,
         access: Sequence[str] | None = None,
     ) -> Added:
-        """Take a document into the index, with the id and the label that an upload gets (`serving.rights`); `access`:
-        the groups that were chosen for it. Raises UsageError where it is there already, or the label is none.
+        """Add a document to the index, with the id and the label of an upload (`serving.http.rights`).
+
+        `access`: the groups that its uploader chose. Raises UsageError where the document exists already or its label
+        is not valid.
         """
-        document = received(document, identity, access)
+        document = label_upload(document, identity, access)
         with self._changing() as changed:
-            taken = uploaded_as(_view(changed, identity.audience), document.id)
-            if not replace and taken is not None:
+            existing = uploaded_id(_view(changed, identity.audience), document.id)
+            if not replace and existing is not None:
                 raise UsageError(
-                    f"the index has a document {document.id!r} already: give another file name, or replace=true"
+                    f"the index already has a document {document.id!r}: give another file name, or replace=true"
                 )
-            document = named(document, taken, identity)
+            document = name_upload(document, existing, identity)
             report = changed.add([document], progress=False)
             if report.failures:
                 raise UsageError(f"{report.failures[0].source} {report.failures[0].reason}")
@@ -182,14 +205,14 @@ class Engine:
         return Added(document.id, len(view.passages_of(document.id)), view.fingerprint)
 
     def remove(self, document_id: str, *, audience: Audience | None = None) -> Removed:
-        """Erase a document from the index. Raises UsageError where it is not there, or not for this audience."""
+        """Erase a document from the index. Raises UsageError where this audience sees no such document."""
         with self._changing() as changed:
             view = _view(changed, audience)
             fingerprint = view.document_fingerprint(document_id)
-            # Of a part, too: whether there is more than it must not be told.
+            # Also for a part of the index: its audience must not learn whether there are other documents.
             if len(list(view.documents())) == 1:
                 raise UsageError(f"{document_id!r} is the index's only document and an index cannot be empty")
-            # Before, because a record that cannot be read must not make a failure of an erasure that was done.
+            # Before the erasure: a record that cannot be read must not make a completed erasure look failed.
             trained = [name for name, record in self._records() if names_document(record, fingerprint)]
             changed.remove(document_id)
             self._index = changed
@@ -197,46 +220,46 @@ class Engine:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Index]:
-        """The newest state of the index to change; what a failed change has written is removed again."""
+        """The newest state of the index, to change; whatever a failed change has written is removed."""
         with self._writing:
-            self._take_up()
+            self._reload()
             changed = Index.load(self._index.path, embedder=self._index.embedder)
             journal = IndexStore(changed.path).journal.exists()
             try:
                 yield changed
             except BaseException as error:
                 if isinstance(error, UsageError):
-                    self._take_up()  # another process was faster, and what is told of the index must be true
+                    self._reload()  # another process was faster, and replies about the index must be true
                 else:
-                    self.sweep(journal=not journal)  # a journal that was there before is a killed build's
+                    self.sweep(journal=not journal)  # an earlier journal belongs to a killed build
                 if is_disk_full(error) and (isinstance(error, IndexStoreError) or not isinstance(error, RagFtError)):
-                    raise IndexStoreError(disk_full(changed.path, "the index is as before")) from error
+                    raise IndexStoreError(disk_full(changed.path, "the index is unchanged")) from error
                 raise
 
     def sweep(self, *, journal: bool = False) -> None:
-        """Remove what killed or failed changes left beside the index, unless another process is writing it now."""
+        """Remove leftovers of killed or failed changes, unless another process is writing the index now."""
         store = IndexStore(self._index.path)
         try:
             committed = store.committed_generation()
             if committed is None:
-                return  # gone or damaged: what lies there may be all that is left of it
+                return  # missing or damaged: what is left may be all there is
             names = {folder.name for folder in store.generations.iterdir()}
             if names == {committed} and not unfinished_manifests(store.path) and not journal:
-                return  # an index that may not be written to is served, too
+                return  # also serve an index that cannot be written to
             with store.writing(0.0):
                 store.sweep(store.committed_generation() or committed, journal=journal)
         except IndexLockedError:
-            return  # that writer sweeps, too
+            return  # that writer sweeps too
         except (RagFtError, OSError) as error:
-            logger.warning("what an unfinished change left could not be removed: %s", error)
+            logger.warning("leftovers of an unfinished change could not be removed: %s", error)
 
     def _records(self) -> list[tuple[str, dict[str, Any]]]:
-        """How each reader in memory was tuned, by name; an adapter may have its base's."""
+        """Training record of each reader in memory, by name; an adapter may have its base's."""
         base = self.reader.loaded.weights
         adapters = {name: self.reader.with_adapter(name).loaded for name in self.reader.adapters}
         return [
             (base.name, base_record(base)),
-            *((name, reading_record(base, one.adapter)) for name, one in adapters.items()),
+            *((name, reading_record(base, loaded.adapter)) for name, loaded in adapters.items()),
         ]
 
 
@@ -245,58 +268,78 @@ def _view(index: Index, audience: Audience | None) -> Index:
 
 
 def _answered_from(view: Index, answer: Answer) -> Answer:
-    """The answer of a batch, with the fingerprint of what this question could see."""
+    """The answer, with the fingerprint of the part of the index that its question could see."""
     provenance = answer.provenance.model_copy(update={"index": view.fingerprint})
     return answer.model_copy(update={"provenance": provenance})
 
 
 def _give_memory_back() -> None:
-    """Return what batches' tensors took to the system.
+    """Return to the system the memory that tensors of finished batches took.
 
-    Tensors of ever other sizes leave holes in glibc's heap, and a server that runs for days would grow by them.
+    Tensors of changing sizes leave holes in glibc's heap, and a server that runs for days would grow by them.
     """
-    trim = _of_glibc("malloc_trim")
+    trim = _glibc_function("malloc_trim")
     if trim is not None:
         trim(0)
 
 
 def keep_memory() -> None:
-    """Have glibc keep what is freed until it is given back in one go; before other threads begin, for a process.
+    """Make glibc keep freed memory until it is returned in one go. Call once per process, before other threads start.
 
-    Else it maps a large tensor's memory anew each time and takes it away again, and every time that memory is taken
-    away, each processor that runs a thread of the process is interrupted and waited for.
+    Otherwise it maps and unmaps a large tensor's memory each time, and every unmapping interrupts, and waits for, each
+    processor that runs a thread of the process.
     """
-    mallopt = _of_glibc("mallopt")
+    mallopt = _glibc_function("mallopt")
     if mallopt is not None:
         for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 32 * 2**20), (_M_TRIM_THRESHOLD, 2**30)):
             mallopt(option, value)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-"""Of glibc's malloc.h."""
+"""Parameters of `mallopt`, from glibc's malloc.h."""
 
 
-def _of_glibc(name: str) -> Callable[..., int] | None:
-    """A function of glibc; other C libraries have none of that name."""
+def _glibc_function(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None with other C libraries."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
-def _grouped(
-    asks: Sequence[Ask], key: Callable[[Ask], object], among: Sequence[int] | dict[int, list[Hit]] | None = None
-) -> list[list[int]]:
-    """Numbers of the questions that can be done in one call, in order of the first of each group."""
+def _grouped(asks: Sequence[Ask], key: Callable[[Ask], object], among: Container[int] | None = None) -> list[list[int]]:
+    """Positions of the questions that can share one call, in order of the first of each group."""
     groups: defaultdict[object, list[int]] = defaultdict(list)
-    for number, ask in enumerate(asks):
-        if among is None or number in among:
-            groups[key(ask)].append(number)
+    for i, ask in enumerate(asks):
+        if among is None or i in among:
+            groups[key(ask)].append(i)
     return list(groups.values())
 
 
-def _each(numbers: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]) -> list[tuple[int, T | Exception]]:
-    """The results of one call for all; where that fails, of a call for each, with its error in its place."""
+def _each(positions: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]) -> list[tuple[int, T | Exception]]:
+    """Results of one call for all positions; if it fails, of one call per position, with each error in its place."""
     try:
-        return list(zip(numbers, call(numbers), strict=True))
+        return list(zip(positions, call(positions), strict=True))
     except Exception as error:
-        if len(numbers) == 1:
-            return [(numbers[0], error)]
-    return [pair for number in numbers for pair in _each([number], call)]
+        if len(positions) == 1:
+            return [(positions[0], error)]
+    return [pair for i in positions for pair in _each([i], call)]
+
+
+def load_index_and_reader(
+    index: str | Path,
+    *,
+    embedder: str | None = None,
+    reader: str = "default",
+    adapter: str | Path | None = None,
+    adapters: Mapping[str, str | Path] | None = None,
+    **settings: Any,
+) -> tuple[Index, Reader]:
+    """An index with its embedder, and a reader with its adapters, all in memory: what can fail fails before listening.
+
+    `settings` are those of `Reader`. Loaded in a thread of its own, which ends with it (`serving.threads`).
+    """
+
+    def load() -> tuple[Index, Reader]:
+        loaded = Index.load(index, embedder=embedder)
+        loaded.embedder  # noqa: B018
+        return loaded, Reader.from_pretrained(reader, adapter=adapter, adapters=adapters, **settings)
+
+    return in_ending_thread(load)

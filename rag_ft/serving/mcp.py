@@ -1,4 +1,4 @@
-"""The documents as tools for assistants that speak the Model Context Protocol: `ask` and `search`, over stdio."""
+"""The documents as tools for assistants that speak the Model Context Protocol: `ask` and `search`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from pydantic import BaseModel, Field
 import rag_ft
 from rag_ft.answering.pipeline import Pipeline
 from rag_ft.answering.reader import Reader
+from rag_ft.indexing.access import Audience
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.retriever import Retriever
 from rag_ft.schema import Answer
+from rag_ft.serving.engine import Engine
 
 MAX_K = 20
 
 _INSTRUCTIONS = (
-    "Answers questions from the user's own documents. `ask` gives an answer in the words of a document with the quote"
-    " it rests on, or null where the documents do not answer; `search` gives the passages themselves."
+    "Answers questions from the user's own documents. `ask` returns an answer in the words of a document with the quote"
+    " it rests on, or null if the documents do not answer; `search` returns the passages themselves."
 )
 
 
-class Place(BaseModel):
-    """Where a text stands in the documents."""
+class SourceSpan(BaseModel):
+    """A span of a document."""
 
     source: str
     title: str
@@ -32,63 +35,75 @@ class Place(BaseModel):
     page: int | None
 
 
-class Quote(Place):
-    """What an answer rests on."""
+class Quote(SourceSpan):
+    """A quote that an answer rests on."""
 
     quote: str
     verdict: str
 
 
-class Asked(BaseModel):
-    """An answer, without what only a program needs."""
+class QuotedAnswer(BaseModel):
+    """An answer, without the fields that only a program needs."""
 
     answer: str | None
-    """Null where the documents do not answer."""
+    """Null if the documents do not answer."""
     confidence: float
     quotes: list[Quote]
 
 
-class Found(Place):
-    """A passage."""
+class FoundPassage(SourceSpan):
+    """A passage of the documents."""
 
     text: str
     score: float
 
 
-def create_mcp(index: Index, reader: Reader, *, k: int = 3) -> MCPServer[Any]:
-    """The MCP server; `.run("stdio")` serves it."""
+def create_mcp(index: Index, reader: Reader, *, k: int = 3, audience: Audience | None = None) -> MCPServer[Any]:
+    """The MCP server; `.run("stdio")` serves it.
+
+    Changes to the index's folder are picked up while it runs. `audience`: answer only from what these may read; None:
+    from everything. Raises UsageError where `index` is itself only a part (`Index.visible_to`).
+    """
     server: MCPServer[Any] = MCPServer("rag_ft", version=rag_ft.__version__, instructions=_INSTRUCTIONS)
-    pipeline = Pipeline(index.as_retriever(k=k), reader)
+    engine = Engine(index, reader)
+
+    def retriever(k: int) -> Retriever:
+        engine.refresh()
+        return engine.view(audience).as_retriever(k=k)
+
+    retriever(k)  # a wrong k is an error before serving
 
     @server.tool()
     def ask(
         question: Annotated[str, Field(min_length=1, max_length=2000, description="One question, in full words")],
-        adapter: Annotated[str | None, Field(description="An adapter in memory; left out: the default")] = None,
-    ) -> Asked:
-        """Answer a question from the documents, in the words of a document, or null where they do not answer it."""
-        return _asked(pipeline.ask(question, adapter=adapter))
+        adapter: Annotated[str | None, Field(description="Name of a loaded adapter; omit for the default")] = None,
+    ) -> QuotedAnswer:
+        """Answer a question from the documents, in the words of a document, or null if they do not answer it."""
+        return _quoted(Pipeline(retriever(k), engine.reader).ask(question, adapter=adapter))
 
     @server.tool()
     def search(
         query: Annotated[str, Field(min_length=1, max_length=2000)],
-        k: Annotated[int, Field(ge=1, le=MAX_K, description="Passages wanted")] = 5,
-    ) -> list[Found]:
-        """Find the passages of the documents that are nearest to a query, best first."""
+        k: Annotated[int, Field(ge=1, le=MAX_K, description="Number of passages")] = 5,
+    ) -> list[FoundPassage]:
+        """Find the passages of the documents that best match a query, best first."""
         return [
-            Found(
-                **hit.passage.model_dump(include=set(Place.model_fields)),
+            FoundPassage(
+                **hit.passage.model_dump(include=set(SourceSpan.model_fields)),
                 text=hit.passage.text,
                 score=hit.score,
             )
-            for hit in index.as_retriever(k=k).retrieve(query)
+            for hit in retriever(k).retrieve(query)
         ]
 
     return server
 
 
-def _asked(answer: Answer) -> Asked:
-    return Asked(
+def _quoted(answer: Answer) -> QuotedAnswer:
+    return QuotedAnswer(
         answer=answer.answer,
         confidence=answer.confidence,
-        quotes=[Quote.model_validate(one.model_dump(include=set(Quote.model_fields))) for one in answer.citations],
+        quotes=[
+            Quote.model_validate(citation.model_dump(include=set(Quote.model_fields))) for citation in answer.citations
+        ],
     )

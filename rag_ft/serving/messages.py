@@ -1,9 +1,9 @@
-"""What requests and replies hold, and how errors become replies."""
+"""Bodies of requests and replies, and how errors become replies."""
 
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -16,11 +16,8 @@ from rag_ft.serving.http.security import error_body
 logger = logging.getLogger(__name__)
 
 
-T = TypeVar("T")
-
-
 class AskRequest(BaseModel):
-    """A question."""
+    """A question to answer."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -29,15 +26,15 @@ class AskRequest(BaseModel):
 
     question: Annotated[str, Field(min_length=1)]
     k: Annotated[int | None, Field(ge=1, strict=True)] = None
-    """Passages to read."""
+    """Number of passages to read."""
     where: dict[str, JsonValue] | None = None
-    """Only documents that match: field or metadata key → value, or a list of which any will do."""
+    """Only documents that match: field or metadata key → value, or a list of values of which any matches."""
     adapter: str | None = None
-    """One of `/v1/models`; left out: the one that the server started with."""
+    """Name from `/v1/models`; default: the adapter that the server started with."""
     threshold: Annotated[float | None, Field(ge=0, le=1)] = None
-    """The confidence under which the answer is null; 0 answers always. Left out: the adapter's own."""
+    """Confidence below which the answer is null; 0 always answers. Default: the adapter's threshold."""
     stream: bool = False
-    """Server-sent events: `passages` as soon as they are found, then `answer` or `error`."""
+    """Reply with server-sent events: `passages` as soon as they are retrieved, then `answer` or `error`."""
 
 
 class SearchRequest(BaseModel):
@@ -79,20 +76,20 @@ class DocumentsReply(BaseModel):
 
 
 class DocumentText(BaseModel):
-    """A document with the text that offsets refer to."""
+    """A document, or a part of it, with the text that offsets refer to."""
 
     id: str
     title: str
     source: str
     text: str
     start: int
-    """Offset of `text` in the document, where only a part was asked for."""
+    """Offset of `text` in the document."""
     length: int
     """Characters of the whole document."""
 
 
 class UploadReply(BaseModel):
-    """A document that can be asked about from now on."""
+    """An uploaded document, which can be asked about from now on."""
 
     id: str
     title: str
@@ -102,16 +99,16 @@ class UploadReply(BaseModel):
 
 
 class RemovalReply(BaseModel):
-    """A document that is gone from the index."""
+    """A document that was removed from the index."""
 
     removed: str
     index: str
     trained_adapters: tuple[str, ...]
-    """Adapters that were trained on it, and may still recite it."""
+    """Adapters that were trained on the document and may still recite it."""
 
 
 class Problem(Exception):
-    """A request that cannot be served, as its client is told."""
+    """A request that cannot be served, with the reply that its client gets."""
 
     def __init__(
         self, status: int, message: str, param: str | None = None, headers: dict[str, str] | None = None
@@ -123,7 +120,7 @@ class Problem(Exception):
 
 
 def problem_of(error: Exception) -> Problem:
-    """An error of the library as the client is told it: the one place that decides on statuses."""
+    """An error of the library as the client sees it: the one place that chooses statuses."""
     if isinstance(error, Problem):
         return error
     message = str(error)
@@ -143,14 +140,14 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, RagFtError):
         return Problem(422, message)
     logger.error("a request failed", exc_info=error)
-    return Problem(500, "the server failed on this request; its log says why")
+    return Problem(500, "the server failed on this request: see its log")
 
 
-_DISK_FULL = "the server's disk is full and nothing was changed: free some space there, then send the request again"
+_DISK_FULL = "the server's disk is full, and nothing was changed: free space there, then send the request again"
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong."""
+    """An error's message, type, parameter and code."""
 
     message: str
     type: str
@@ -167,4 +164,4 @@ class ErrorReply(BaseModel):
 ERROR_REPLIES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply, "description": ERRORS[status]} for status in (422,)
 }
-"""The framework makes the model's schema of these; `describe` adds the others, route by route."""
+"""From these the framework makes the schema of errors; `describe` adds the other statuses, route by route."""

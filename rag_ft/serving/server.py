@@ -1,4 +1,4 @@
-"""The state behind the routes: engine, batcher, what is going on."""
+"""The state behind the routes: engine, queue, threads, metrics."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ class Server:
     def __init__(self, engine: Engine, config: ServeConfig) -> None:
         self.engine = engine
         self.config = config
+        self.metrics = Metrics(lambda: self.batcher.waiting, lambda: len(engine.index), engine.reader.passage_cache)
         self.batcher = Batcher(
             engine.answer,
             queue=config.queue,
             batch=config.batch,
             deadline_seconds=config.deadline_seconds,
             side=in_ending_thread(lambda: engine.reader.side_threads),  # may try the model
+            on_batch=self.metrics.batch,
         )
-        self.metrics = Metrics(lambda: self.batcher.waiting, lambda: len(engine.index), engine.reader.passage_cache)
-        self.batcher.on_batch = self.metrics.batch
         # One after another: a parser may take a gigabyte, and the index has one writer.
         self.changes = EndingThreadExecutor("rag-ft-changes")
         self.searches = EndingThreadExecutor("rag-ft-search")
 
     async def view(self, identity: Identity) -> Index:
-        """The index as it is now, as far as somebody may see it. Raises QueueFullError."""
-        if self.engine.stale:  # what another process has hidden since must not be listed
-            await self.aside(self.engine.refresh)
+        """The current index, as far as this identity may see it. Raises QueueFullError."""
+        if self.engine.stale:  # documents hidden by another process since must not be listed
+            await self.run_blocking(self.engine.refresh)
         return self.engine.view(identity.audience)
 
-    def aside(self, call: Callable[[], T]) -> Awaitable[T]:
-        """What takes a moment and changes nothing, off the event loop. Raises QueueFullError."""
+    def run_blocking(self, call: Callable[[], T]) -> Awaitable[T]:
+        """Run a short call that changes nothing in a thread, off the event loop. Raises QueueFullError."""
         if self.searches.waiting >= self.config.queue:
             raise QueueFullError(self.searches.waiting, 1)
         return asyncio.get_running_loop().run_in_executor(self.searches, call)
 
     def models(self) -> list[str]:
-        """Names that a request's adapter or model may have."""
+        """Adapter names that a request may give."""
         return [*self.engine.reader.adapters, NO_ADAPTER]
 
     def adapter(self, name: str | None) -> str:
-        """The adapter of a name. Raises Problem."""
+        """The adapter that a request names; None: the one that the server started with. Raises Problem."""
         if name is None or name == openai.DEFAULT_MODEL:
             return self.engine.reader.adapter
         if name not in self.models():
@@ -66,11 +66,11 @@ class Server:
         return name
 
     def ask(self, request: AskRequest, identity: Identity) -> Ask:
-        """Somebody's question with its defaults. Raises Problem."""
+        """A request's question with the defaults filled in. Raises Problem."""
         self.check_question(request.question)
         return Ask(
             request.question.strip(),
-            self.passages(request.k),
+            self.passage_count(request.k),
             self.adapter(request.adapter),
             request.threshold,
             request.where,
@@ -78,7 +78,7 @@ class Server:
         )
 
     def check_question(self, question: str, field: str = "question") -> None:
-        """Raise Problem for a question that is too long or empty; `field`: what its client calls it."""
+        """Raise Problem for a question that is too long or empty; `field`: its name in the request."""
         if len(question) > self.config.max_question_chars:
             raise Problem(
                 413,
@@ -89,14 +89,14 @@ class Server:
         if not question.strip():
             raise Problem(422, f"the {field} is empty", field)
 
-    def passages(self, k: int | None) -> int:
-        """How many to read. Raises Problem."""
+    def passage_count(self, k: int | None) -> int:
+        """Number of passages to read. Raises Problem."""
         if k is not None and k > self.config.max_k:
             raise Problem(422, f"k is {k}, more than the {self.config.max_k} allowed", "k")
         return self.config.k if k is None else k
 
     async def answer(self, ask: Ask, client: str, on_passages: Callable[[Sequence[Hit]], None] | None = None) -> Answer:
-        """The answer, counted."""
+        """The answer to a question, counted in the metrics."""
         answer = await self.batcher.answer(ask, client, on_passages)
         self.metrics.answer(answer, ask.adapter or NO_ADAPTER)
         return answer

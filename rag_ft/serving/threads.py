@@ -1,9 +1,9 @@
-"""Threads that end with their work, so that only the reader's thread holds a pool of compute threads.
+"""Threads that end with their work, so that only the reader's thread keeps a pool of compute threads.
 
-OpenMP gives each thread that computes in parallel a pool of its own, for as long as that thread lives. GNU's runtime,
-which PyTorch's Linux wheels use, lets threads of a pool sleep between two products as soon as all pools together have
-more threads than there are processors (libgomp's env.c, `gomp_throttled_spin_count_var`); on two cores a second pool
-makes reading a third slower, for good, whether it is used again or not.
+OpenMP gives each thread that computes in parallel its own pool, for as long as that thread lives. GNU's runtime, which
+PyTorch's Linux wheels use, lets the threads of a pool sleep between two products as soon as all pools together have
+more threads than there are processors (libgomp's env.c, `gomp_throttled_spin_count_var`). On two cores a second pool
+makes reading a third slower for the rest of the process, whether that pool is used again or not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ P = ParamSpec("P")
 
 
 class EndingThreadExecutor(Executor):
-    """One task at a time, in the order given, each in a thread of its own."""
+    """Runs one call at a time, in the order given, each in a thread of its own."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -30,7 +30,7 @@ class EndingThreadExecutor(Executor):
 
     @property
     def waiting(self) -> int:
-        """Calls that have not begun."""
+        """Number of calls that have not started."""
         return len(self._waiting)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -38,7 +38,7 @@ class EndingThreadExecutor(Executor):
         future: Future[T] = Future()
         with self._state:
             if self._closed:
-                raise RuntimeError(f"{self._name} takes nothing more")
+                raise RuntimeError(f"{self._name} accepts no more calls")
             self._waiting.append((future, lambda: fn(*args, **kwargs)))
             if not self._busy:
                 self._busy = True
@@ -46,7 +46,7 @@ class EndingThreadExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, seconds: float | None = None) -> None:
-        """Take nothing more; wait for what was given (so many seconds at most), or cancel what has not begun."""
+        """Accept no more calls, then wait (`seconds` at most) for those given, or cancel those not started."""
         with self._state:
             self._closed = True
             while cancel_futures and self._waiting:
@@ -65,8 +65,8 @@ class EndingThreadExecutor(Executor):
                     future.set_result(call())
                 except BaseException as error:
                     future.set_exception(error)
-                    # Its traceback holds this frame: with the future in it, both and all that the call had (an index)
-                    # would stay until the next collection of garbage.
+                    # The error's traceback holds this frame: with the future in it, both, and whatever the call held
+                    # (an index), would stay until the next garbage collection.
                     del future
         finally:
             with self._state:
@@ -78,9 +78,9 @@ class EndingThreadExecutor(Executor):
 
 
 def in_ending_thread(call: Callable[[], T]) -> T:
-    """The result of a call in a thread that ends with it: what loads models, before the threads that use them begin."""
+    """The result of a call, run in a thread that ends with it; for loading models before the threads that use them."""
     executor = EndingThreadExecutor("rag-ft-loading")
     try:
         return executor.submit(call).result()
     finally:
-        executor.shutdown(wait=False)  # not even where Ctrl-C ends the waiting
+        executor.shutdown(wait=False)  # also after Ctrl-C

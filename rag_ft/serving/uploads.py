@@ -1,6 +1,6 @@
-"""An uploaded file → a document, in a process of its own: a file that eats memory or time takes only that down.
+"""Reads an uploaded file into a document, in a process of its own: a file that eats memory or time ends only that.
 
-Nothing is put on disk, so that nothing can be left there.
+Nothing is written to disk, so nothing can be left there.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ _MAX_NAME = 150
 
 
 def check_name(name: str) -> str:
-    """The file name, if it is one and of a kind that can be read. Raises DocumentError."""
+    """The file name, if it is valid and of a format that can be read. Raises DocumentError."""
     shown = name[:80]
-    if not name or len(name) > _MAX_NAME or any(_hides(one) for one in name):
-        raise DocumentError(repr(shown), f"is no file name of 1 to {_MAX_NAME} visible characters")
+    if not name or len(name) > _MAX_NAME or any(_is_invisible(character) for character in name):
+        raise DocumentError(repr(shown), f"is not a file name of 1 to {_MAX_NAME} visible characters")
     if "/" in name or "\\" in name or name.startswith(".") or ":" in name:
-        raise DocumentError(repr(shown), "is a path or hidden: send the file's own name")
+        raise DocumentError(repr(shown), "is a path or a hidden file: send the bare name of an ordinary file")
     if PurePosixPath(name).suffix.lower() not in READERS:
-        raise DocumentError(repr(shown), f"is of a kind that is not read here: send one of {', '.join(READERS)}")
+        raise DocumentError(repr(shown), f"has an unsupported format: send one of {', '.join(READERS)}")
     return name
 
 
-def _hides(character: str) -> bool:
-    """Controls, halves of characters, line ends, and what turns the direction of writing. Joiners and blanks of all
-    kinds stand in real names: emoji and Persian words are made with the former, and macOS writes the latter.
+def _is_invisible(character: str) -> bool:
+    """Whether this is a control, half of a character, a line end, or turns the direction of writing.
+
+    Joiners and blanks of all kinds are allowed, because real names have them: emoji and Persian words need the former,
+    and macOS writes the latter.
     """
     return unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") or character in _TURNING
 
@@ -40,9 +42,9 @@ _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u20
 
 
 def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, max_chars: int) -> Document:
-    """What an uploaded file says. Raises DocumentError where it cannot be read, or not within the limits.
+    """The document in an uploaded file. Raises DocumentError where it cannot be read within the limits.
 
-    Each upload has a process of its own, so that none meets what another has left there.
+    Each upload gets a process of its own, so that none finds what another left there.
     """
     check_name(name)
     if not data.strip():
@@ -50,14 +52,14 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
     limits = ReadLimits(seconds=seconds, memory_bytes=memory_bytes, max_chars=max_chars)
     try:
         with Worker(limits, start_seconds=seconds) as worker:
-            # To the last answer, which is one: there the process has said all.
+            # Unpacking reads to the end: exactly one answer is expected.
             (read,) = worker.read(Request(kind="file", name=name), lambda: [data], len(data))
     except WorkerNotReady:
-        raise DocumentError(name, f"could not be read within {seconds:g} s and was refused") from None
+        raise DocumentError(name, f"could not be read within {seconds:g} s") from None
     except Unreadable as error:
         raise DocumentError(name, str(error)) from error
-    except ValueError as error:  # more answers than one, or none
-        raise DocumentError(name, "gives no document") from error
+    except ValueError as error:  # no answer, or several
+        raise DocumentError(name, "does not hold exactly one document") from error
     reply, text, headings = read
     if reply.kind != "document":
         raise DocumentError(name, reply.reason)

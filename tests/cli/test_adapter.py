@@ -24,7 +24,7 @@ def world(tmp_path, monkeypatch):
 
     documents, questions = little_world(3)
     Index.build(documents, tmp_path / "index", embedder=HashingEmbedder())
-    (tmp_path / "qa.jsonl").write_text("".join(one.model_dump_json() + "\n" for one in questions))
+    (tmp_path / "qa.jsonl").write_text("".join(question.model_dump_json() + "\n" for question in questions))
     load = Index.load
     monkeypatch.setattr(Index, "load", lambda path: load(path, embedder=HashingEmbedder()))
     return tmp_path / "qa.jsonl", tmp_path / "index"
@@ -43,34 +43,34 @@ def test_info_draws_a_bar_for_each_layer_and_prints_json(adapter):
     assert "rank 4, alpha 8, scale alpha / rank = 2" in text and "The card" in text and "license:" not in text
     bars = [line for line in text.splitlines() if "█" in line]
     assert len(bars) == 2 and max(line.count("█") for line in bars) == 40
-    assert "confidence scaled to how often it is right: 0.50 x log-odds -1.00" in text
+    assert "confidence scaled to the share of right answers: 0.50 x log-odds -1.00" in text
     assert "The card" not in run("info", adapter, "--no-card").stdout
     assert json.loads(run("info", adapter, "--json").stdout)["parameters"] == 1792
 
 
 def test_merge_prints_the_difference_and_the_result_is_a_base(adapter, tiny_llama_dir, world, tmp_path):
     questions, index = world
-    own = ("--questions", questions, "--index", index)
-    done = run("merge", adapter, tmp_path / "m", "--reader", tiny_llama_dir, *own)
+    probes = ("--questions", questions, "--index", index)
+    done = run("merge", adapter, tmp_path / "m", "--reader", tiny_llama_dir, *probes)
     assert "completions identical" in done.stdout and f"--reader {tmp_path / 'm'}" in done.stdout
     assert fresh(tmp_path / "m", None).threshold == 0.0
-    found = json.loads(
-        run("merge", adapter, tmp_path / "m", "--reader", tiny_llama_dir, *own, "--overwrite", "--json").stdout
+    result = json.loads(
+        run("merge", adapter, tmp_path / "m", "--reader", tiny_llama_dir, *probes, "--overwrite", "--json").stdout
     )
-    assert found["base"] == "original" and found["candidates"][0]["difference"]["probes"] == 9
+    assert result["base"] == "original" and result["candidates"][0]["difference"]["probes"] == 9
     with pytest.raises(UsageError, match="grid far coarser"):
         run("merge", adapter, tmp_path / "n", "--reader", tiny_llama_dir, "--dtype", "nf4")
     with pytest.raises(UsageError, match="go together"):
         run("merge", adapter, tmp_path / "n", "--questions", questions)
     with pytest.raises(AdapterError, match="above the bound"):
-        run("merge", adapter, tmp_path / "n", "--reader", tiny_llama_dir, *own, "--bound", "0")
+        run("merge", adapter, tmp_path / "n", "--reader", tiny_llama_dir, *probes, "--bound", "0")
 
 
 def test_export_writes_each_format(adapter, tiny_llama_dir, world, tmp_path):
     questions, index = world
-    own = ("--reader", tiny_llama_dir, "--questions", questions, "--index", index)
+    probes = ("--reader", tiny_llama_dir, "--questions", questions, "--index", index)
     assert "--max-lora-rank 8" in run("export", adapter, tmp_path / "p", "--to", "peft").stdout
-    done = run("export", adapter, tmp_path / "s", "--to", "safetensors", *own)
+    done = run("export", adapter, tmp_path / "s", "--to", "safetensors", *probes)
     assert done.stdout.count("written:") == 1
     assert (tmp_path / "s" / "model.safetensors").is_file()
     done = run("export", tmp_path / "s", tmp_path / "s.gguf", "--to", "gguf-q8_0")
@@ -81,9 +81,9 @@ def test_compare_shows_where_two_adapters_part(adapter, tiny_llama_dir, world):
     questions, index = world
     given = ("compare", adapter, "none", questions, "--index", index, "--reader", tiny_llama_dir)
     text = run(*given).stdout
-    assert "of 9 questions answered alike" in text and "? How high is the tower of Oslo?" in text
-    found = json.loads(run(*given, "--json").stdout)
-    assert found["summary"]["questions"] == len(found["questions"]) == 9
+    assert "of 9 questions answered the same" in text and "? How high is the tower of Oslo?" in text
+    result = json.loads(run(*given, "--json").stdout)
+    assert result["summary"]["questions"] == len(result["questions"]) == 9
 
 
 def test_bench_prints_a_table(adapter, tiny_llama_dir, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_help_and_version():
 )
 def test_wrong_calls_are_one_sentence(tmp_path, arguments, code, says):
     (tmp_path / "empty").mkdir()
-    filled = [one.format(tmp=tmp_path) for one in arguments]
+    filled = [argument.format(tmp=tmp_path) for argument in arguments]
     fails(run(*filled, stdin="", home=tmp_path / "home"), code, says)
     assert not (tmp_path / "i" / "manifest.json").exists()
 
@@ -90,7 +90,7 @@ def test_models_lists_weights_and_the_plan_without_fetching(tmp_path):
     for part in ("all-MiniLM-L6-v2", "MIT", "Apache-2.0", "not fetched yet", "This machine", "compute type", "threads"):
         assert part in done.stdout
     listed = json.loads(run("models", "--json", home=tmp_path).stdout)
-    assert [one["kind"] for one in listed["weights"]] == ["embedder", "reader"]
+    assert [weights["kind"] for weights in listed["weights"]] == ["embedder", "reader"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,6 +127,22 @@ def test_a_folder_is_built_asked_and_explained(index, folder):
     assert "the quote stands there" in why.stdout and "is what was indexed" in why.stdout
     shown = run("ask", "How high is Batian?", "--index", index, "--threshold", "0")
     assert "supported" in shown.stdout and "confidence" in shown.stdout
+
+
+def test_why_names_what_it_opens_and_never_a_model_that_the_answer_names(tmp_path):
+    from rag_ft.serving.http.openapi import ANSWER
+
+    (tmp_path / "notes.txt").write_text("It costs one more forward pass.")
+    answer = json.loads(json.dumps(ANSWER))
+    answer["provenance"] |= {"index_path": str(tmp_path / "elsewhere"), "base_model": str(tmp_path / "model")}
+    answer["citations"][0]["source"] = str(tmp_path / "notes.txt")
+    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    done = run("why", tmp_path / "answer.json", "--reader", tmp_path / "none")
+    read = [line for line in done.stderr.splitlines() if line.startswith("reading ")]
+    assert read == [f"reading {tmp_path / 'elsewhere'}", f"reading {tmp_path / 'notes.txt'}"]
+    assert str(tmp_path / "model") not in done.stdout + done.stderr
+    done = run("why", tmp_path / "answer.json", "--index", tmp_path / "mine", "--reader", tmp_path / "none")
+    assert f"reading {tmp_path / 'mine'}" in done.stderr and "elsewhere" not in done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -168,12 +184,12 @@ def test_removal_is_shown_first_done_and_proved(folder, tmp_path):
     (adapter / "rag_ft.json").write_text(json.dumps({"data": {"document_fingerprints": [trained]}}))
     named = run("index", "remove", path, "kenya.md", "--dry-run", "--adapters", tmp_path / "adapters").stdout
     assert "recite" not in named
-    told = run("index", "remove", path, "basalt.txt", "--adapters", tmp_path / "adapters").stdout
-    assert "basalt.txt removed" in told and "may recite it" in told
+    shown = run("index", "remove", path, "basalt.txt", "--adapters", tmp_path / "adapters").stdout
+    assert "basalt.txt removed" in shown and "may recite it" in shown
     proof = run("index", "verify", path, "--absent", folder / "basalt.txt")
     assert proof.returncode == 0 and "FAILED" not in proof.stdout
     fails(run("index", "remove", path, "basalt.txt"), 2, "has no document 'basalt.txt'", "index info --documents")
-    assert "its file is still at" in told and "takes it in again" in told
+    assert "its file is still at" in shown and "would index it again" in shown
     assert "kenya.md" in run("index", "info", path, "--documents").stdout
 
 
@@ -188,20 +204,20 @@ def test_square_brackets_in_names_are_text(tmp_path):
     assert built.returncode == 0 and "[z]" in built.stdout and "plan [draft].md" in built.stderr
     listed = run("index", "info", path, "--documents").stdout
     assert "plan [draft].md" in listed and "b [bold].txt" in listed
-    gone = run("index", "remove", path, "plan [draft].md")
-    assert "plan [draft].md removed" in gone.stdout
+    removed = run("index", "remove", path, "plan [draft].md")
+    assert "plan [draft].md removed" in removed.stdout
     again = run("index", "add", folder / "b [bold].txt", path)
     assert again.returncode == 0, again.stderr
 
 
 @pytest.mark.slow
-def test_one_file_taken_in_twice_is_told(tmp_path):
+def test_one_file_indexed_twice_is_reported(tmp_path):
     (tmp_path / "docs" / "deep").mkdir(parents=True)
     (tmp_path / "docs" / "deep" / "leave.md").write_text("Leave is twenty-eight days a year.")
     (tmp_path / "docs" / "travel.md").write_text("Trains are booked in second class.")
     run("index", "build", tmp_path / "docs", tmp_path / "i")
-    told = run("index", "add", tmp_path / "docs" / "deep" / "leave.md", tmp_path / "i").stderr
-    assert "from one file: deep/leave.md, leave.md" in told
+    shown = run("index", "add", tmp_path / "docs" / "deep" / "leave.md", tmp_path / "i").stderr
+    assert "from one file: deep/leave.md, leave.md" in shown
 
 
 @pytest.mark.slow

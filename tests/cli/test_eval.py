@@ -44,7 +44,7 @@ def test_a_recipe_is_run_compared_and_reproduced(recipe, tmp_path):
     again = invoke("eval", "reproduce", recipe.parent / "little", recipe, "--output", tmp_path / "again")
     assert again.return_value == 0 and "every figure is the same" in again.output
     twice = invoke("eval", "reproduce", recipe.parent / "little", recipe, "--output", tmp_path / "again")
-    assert "a run that goes on repeats nothing" in str(twice.exception)
+    assert "resuming it would repeat nothing" in str(twice.exception)
     other = invoke("eval", "reproduce", recipe.parent / "little-6", recipe, "--limit", 6)
     assert other.return_value == 0 and "every figure is the same" in other.output
 

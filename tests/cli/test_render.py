@@ -62,7 +62,7 @@ def test_no_answer_and_a_broken_completion_are_told_apart():
     null = printed(answer(answer=None, citations=(), abstained=True), colour=False)
     assert "no answer in the passages" in null and "read: d" in null
     broken = printed(answer(answer=None, citations=(), complete=False, completion='{"answer'), colour=False)
-    assert "the completion is not whole" in broken and '{"answer' in broken
+    assert "the completion was cut off" in broken and '{"answer' in broken
 
 
 def test_paths_are_shown_as_seen_from_here(monkeypatch, tmp_path):

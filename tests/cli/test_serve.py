@@ -66,7 +66,7 @@ def start(built: Path) -> Iterator:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--host", "0.0.0.0"], "a token is required"),
         (["--port", "70000"], "port"),
@@ -79,9 +79,9 @@ def start(built: Path) -> Iterator:
         (["--deadline", "inf"], "finite"),
     ],
 )
-def test_wrong_calls_are_said_before_anything_is_loaded(tmp_path, arguments, said):
+def test_wrong_calls_are_said_before_anything_is_loaded(tmp_path, arguments, message):
     result = CliRunner().invoke(app, ["serve", "--index", str(tmp_path / "none"), *arguments])
-    assert said in str(result.exception)
+    assert message in str(result.exception)
 
 
 def test_a_port_in_use_is_one_sentence_before_anything_is_loaded(tmp_path):
@@ -120,7 +120,7 @@ def test_sigterm_answers_what_was_asked_and_then_ends(start):
     process.send_signal(signal.SIGTERM)
     for thread in threads:
         thread.join()
-    assert [one.status_code for one in replies] == [200] * 4
+    assert [reply.status_code for reply in replies] == [200] * 4
     assert process.wait(30) in (0, -signal.SIGTERM)
 
 
@@ -147,7 +147,7 @@ def test_a_kill_in_an_upload_loses_nothing_and_leaves_nothing_half(start, built)
     assert list(index.documents()) == ["kbit-preparation.md"]
     _, again = start()
     assert again.post("/v1/ask", json={"question": "What does gradient checkpointing cost?"}).status_code == 200
-    made = again.post("/v1/documents", files={"file": ("small.txt", b"The crane lifts forty tonnes.")})
-    assert made.status_code == 201, made.text
+    uploaded = again.post("/v1/documents", files={"file": ("small.txt", b"The crane lifts forty tonnes.")})
+    assert uploaded.status_code == 201, uploaded.text
     assert before <= set(os.listdir(built))
     assert Index.load(built).verify().ok

@@ -27,8 +27,8 @@ def test_plan_prints_the_arithmetic_and_json(tiny_llama_dir):
     assert shown.exit_code == 0
     assert "adapter 4 x (64 + 128) = 768" in shown.output
     assert "0.5 times the usual scale" in shown.output
-    made = json.loads(invoke("plan", tiny_llama_dir, "--json", "--rank", 4).output)
-    assert made["trainable"] == 8192 and made["scale"] == 2
+    result = json.loads(invoke("plan", tiny_llama_dir, "--json", "--rank", 4).output)
+    assert result["trainable"] == 8192 and result["scale"] == 2
 
 
 @pytest.mark.slow
@@ -41,18 +41,18 @@ def test_check_prints_the_certificate_and_trains_nothing(files, index, tiny_llam
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--negatives", 0), "33% of the examples"),
         (("--negatives", 0, "--unanswerable-share", 0), "0% of the examples"),
         (("--reading", "joint", "--unanswerable-share", 0, "--gold-probability", 1), "0% of the examples"),
     ],
 )
-def test_the_share_of_null_is_chosen(files, index, tiny_llama_dir, arguments, said):
+def test_the_share_of_null_is_chosen(files, index, tiny_llama_dir, arguments, message):
     shown = invoke(
         "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--check", "--rank", 4, *arguments
     )
-    assert f"null targets    {said}" in shown.output
+    assert f"null targets    {message}" in shown.output
 
 
 @pytest.mark.slow
@@ -64,14 +64,14 @@ def test_show_masks_prints_every_token_of_an_example(files, index, tiny_llama_di
     plain = shown.output.replace("·", "").replace("\n", "")
     assert '{"answer":' in plain and "<|im_end|>" in plain
     # Without colours brackets say what is learned: the completion and the end of the turn.
-    learned = [one.split("⟧")[0] for one in plain.split("⟦")[1:]]
+    learned = [part.split("⟧")[0] for part in plain.split("⟦")[1:]]
     assert len(learned) == 9 and plain.count("⟧") == 9
-    assert all(one.startswith('{"answer":') and one.endswith("<|im_end|>") for one in learned)
+    assert all(part.startswith('{"answer":') and part.endswith("<|im_end|>") for part in learned)
 
 
 @pytest.mark.slow
 def test_check_ends_with_1_where_the_run_would_not_start(files, index, tiny_llama_dir):
-    never = [one for one in read_questions(files / "qa.jsonl") if not one.answerable]
+    never = [record for record in read_questions(files / "qa.jsonl") if not record.answerable]
     write_questions(never, files / "never.jsonl")
     shown = invoke("train", files / "never.jsonl", "--index", index, "--reader", tiny_llama_dir, "--check", "--rank", 4)
     assert shown.return_value == 1 and "STOP            every target is null" in shown.output
@@ -81,10 +81,10 @@ def test_check_ends_with_1_where_the_run_would_not_start(files, index, tiny_llam
 def adapter(files, index, tiny_llama_dir):
     """A folder that `train` has written."""
     out = files / "adapter"
-    made = invoke(
+    result = invoke(
         "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", out, "--epochs", 1, "--rank", 4
     )
-    assert made.exit_code == 0, made.output
+    assert result.exit_code == 0, result.output
     return out
 
 
@@ -106,14 +106,14 @@ def test_train_makes_an_adapter_that_ask_takes(adapter, index, tiny_llama_dir):
 
 @pytest.mark.slow
 def test_a_curve_leaves_an_adapter_for_every_size(files, index, tiny_llama_dir, tmp_path):
-    made = invoke(
+    result = invoke(
         *("train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", tmp_path, "--epochs", 1),
         *("--rank", 4, "--curve", 1, "--no-compare"),
     )
-    assert made.exit_code == 0, made.output
-    sizes = sorted(int(one.name) for one in (tmp_path / "curve").iterdir() if one.is_dir())
-    assert sizes[0] == round(sizes[1] / 2) and f"{sizes[1]} records: F1" in made.output
-    assert (tmp_path / "adapter_model.safetensors").is_file() and f"adapter: {tmp_path}" in made.output
+    assert result.exit_code == 0, result.output
+    sizes = sorted(int(folder.name) for folder in (tmp_path / "curve").iterdir() if folder.is_dir())
+    assert sizes[0] == round(sizes[1] / 2) and f"{sizes[1]} records: F1" in result.output
+    assert (tmp_path / "adapter_model.safetensors").is_file() and f"adapter: {tmp_path}" in result.output
 
 
 @pytest.mark.slow
@@ -170,8 +170,8 @@ def test_data_check_names_every_wrong_record(files, index, tmp_path):
     (tmp_path / "qa.jsonl").write_text("{\n" * 102 + (files / "qa.jsonl").read_text())
     done = invoke("data", "check", tmp_path / "qa.jsonl", "--index", index)
     lines = " ".join(done.output.split())
-    assert all(f"qa.jsonl, line {number}:" in lines for number in range(1, 101)) and "line 101:" not in lines
-    assert "holds 102 wrong records, 2 of them not shown: correct them" in str(done.exception)
+    assert all(f"qa.jsonl, line {i}:" in lines for i in range(1, 101)) and "line 101:" not in lines
+    assert "holds 102 wrong records (2 of them not shown): correct them" in str(done.exception)
 
 
 def test_data_check_takes_the_share_that_train_takes(tmp_path):
@@ -182,15 +182,15 @@ def test_data_check_takes_the_share_that_train_takes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--report-to", "nosuch"), "no experiment tracker"),
         (("--output", "pyproject.toml"), "pyproject.toml is a file"),
     ],
 )
-def test_check_refuses_what_the_run_would_refuse(files, index, tiny_llama_dir, arguments, said):
+def test_check_refuses_what_the_run_would_refuse(files, index, tiny_llama_dir, arguments, message):
     done = invoke(
         "train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "--rank", 4, "--bits", 32, "--check",
         *arguments,
     )  # fmt: skip
-    assert said in str(done.exception)
+    assert message in str(done.exception)

@@ -13,8 +13,9 @@ from mcp import Client
 from typer.testing import CliRunner
 
 from rag_ft.cli import app
-from rag_ft.cli.serve import _audience
+from rag_ft.cli.mcp import _audience
 from rag_ft.errors import UsageError
+from rag_ft.indexing.access import audience
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.index import Index
 from rag_ft.schema import Document
@@ -95,9 +96,9 @@ def _uploads_are_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process for each would take a second."""
 
     def read(name: str, data: bytes, **limits: Any) -> Document:
-        found = extract(name, data)
-        metadata = {**found.metadata, "uploaded": True}
-        return Document(id=name, text=found.text, title=Path(name).stem, source=name, metadata=metadata)
+        extracted = extract(name, data)
+        metadata = {**extracted.metadata, "uploaded": True}
+        return Document(id=name, text=extracted.text, title=Path(name).stem, source=name, metadata=metadata)
 
     monkeypatch.setattr("rag_ft.serving.routes.documents.parse_upload", read)
 
@@ -108,22 +109,22 @@ def bearer(token: str) -> dict[str, str]:
 
 def every_route(client: httpx.Client, token: str) -> dict[str, str]:
     """What a token gets from each route with each question; and from those that name hidden documents."""
-    said: dict[str, str] = {}
+    replies: dict[str, str] = {}
 
     def note(name: str, reply: httpx.Response) -> None:
         headers = {key: reply.headers.get(key) for key in ("content-type", "retry-after", "www-authenticate")}
-        said[name] = f"{reply.status_code} {headers} {reply.text}"
+        replies[name] = f"{reply.status_code} {headers} {reply.text}"
 
     client.headers.update(bearer(token))
-    for number, question in enumerate(QUESTIONS):
+    for i, question in enumerate(QUESTIONS):
         asked: dict[str, Any] = {"question": question, "k": 20}
         chat = {"messages": [{"role": "user", "content": question}]}
-        note(f"ask {number}", client.post("/v1/ask", json=asked))
-        note(f"ask one {number}", client.post("/v1/ask", json={**asked, "k": 1, "threshold": 0}))
-        note(f"ask stream {number}", client.post("/v1/ask", json={**asked, "stream": True}))
-        note(f"search {number}", client.post("/v1/search", json={"query": question, "k": 20}))
-        note(f"chat {number}", client.post("/v1/chat/completions", json=chat))
-        note(f"chat stream {number}", client.post("/v1/chat/completions", json={**chat, "stream": True}))
+        note(f"ask {i}", client.post("/v1/ask", json=asked))
+        note(f"ask one {i}", client.post("/v1/ask", json={**asked, "k": 1, "threshold": 0}))
+        note(f"ask stream {i}", client.post("/v1/ask", json={**asked, "stream": True}))
+        note(f"search {i}", client.post("/v1/search", json={"query": question, "k": 20}))
+        note(f"chat {i}", client.post("/v1/chat/completions", json=chat))
+        note(f"chat stream {i}", client.post("/v1/chat/completions", json={**chat, "stream": True}))
     for where in ({"access": "board"}, {"document_id": "merger.txt"}, {"topic": "takeover"}, {"title": "Payroll"}):
         note(f"where {where}", client.post("/v1/search", json={"query": "tower", "k": 20, "where": where}))
         note(f"ask where {where}", client.post("/v1/ask", json={"question": "tower?", "where": where}))
@@ -145,7 +146,7 @@ def every_route(client: httpx.Client, token: str) -> dict[str, str]:
     for name in ("uploads/2/nothing.txt", "uploads/3/memo.txt", "Oslo.txt", "Turin.txt", "deep/Cairo.txt"):
         note(f"delete {name}", client.delete(f"/v1/documents/{name}"))  # down to the last one it may see
     note("documents at the end", client.get("/v1/documents"))
-    return said
+    return replies
 
 
 def plain(text: str) -> str:
@@ -165,17 +166,19 @@ def test_no_reply_of_any_route_depends_on_what_is_hidden(
         monkeypatch.setattr(rights, "secrets", fixed)
         index = build(tmp_path / folder, documents)
         client = serve(index=index, tokens=tokens["path"])
-        replies.append({route: plain(said) for route, said in every_route(client, tokens[name]).items()})
+        replies.append({route: plain(reply) for route, reply in every_route(client, tokens[name]).items()})
         left = Index.load(tmp_path / folder / "index")
-        assert [one for one in HIDDEN if one.id in list(left.documents())] == (HIDDEN if folder == "with" else [])
-        assert all(left.document(one.id).text == one.text for one in HIDDEN if folder == "with")
+        assert [document for document in HIDDEN if document.id in list(left.documents())] == (
+            HIDDEN if folder == "with" else []
+        )
+        assert all(left.document(document.id).text == document.text for document in HIDDEN if folder == "with")
     for route in replies[0]:
         assert replies[0][route] == replies[1][route], route
-    said = "\n".join(replies[0].values())
-    assert not SECRETS.search(said), SECRETS.search(said)
+    text = "\n".join(replies[0].values())
+    assert not SECRETS.search(text), SECRETS.search(text)
     assert not SECRETS.search(caplog.text) and "rft_" not in caplog.text
-    found = {hit["passage"]["document_id"] for hit in json.loads(replies[0]["search 0"].partition("} ")[2])["hits"]}
-    assert found == {one.id for one in OPEN if name != "cleo" or not one.metadata}
+    hits = {hit["passage"]["document_id"] for hit in json.loads(replies[0]["search 0"].partition("} ")[2])["hits"]}
+    assert hits == {document.id for document in OPEN if name != "cleo" or not document.metadata}
     changed = {"bert": "201", "anna": "403", "cleo": "403"}[name]
     assert replies[0]["upload merger.txt"].startswith(changed)
     assert replies[0]["delete merger.txt"].startswith("404" if name == "bert" else "403")
@@ -234,8 +237,8 @@ def test_an_upload_is_read_by_the_groups_that_its_uploader_chose_among_his_own(c
     assert label(again) == ["sales"] and again.json()["id"] == first.json()["id"]
     assert client.get(f"/v1/documents/{first.json()['id']}", headers=bearer(tokens["anna"])).status_code == 404
     assert label(send("---\naccess: staff\n---\nOwn.", name="own.md")) == ["staff"]
-    for text, query, said in (
-        ("x", "?access=board", "does not have: choose among sales, staff"),
+    for text, query, message in (
+        ("x", "?access=board", "does not have: choose from sales, staff"),
         ("x", "?access=a%20b", "names the group"),
         ("---\naccess: board\n---\nx", "", "names none of the groups"),
         ("---\naccess: staff\n---\nx", "?access=sales", "names none of the groups"),
@@ -243,7 +246,7 @@ def test_an_upload_is_read_by_the_groups_that_its_uploader_chose_among_his_own(c
         ("---\nAccess: staff\n---\nx", "", "write it 'access'"),
     ):
         reply = send(text, query, name="bad.md")
-        assert reply.status_code == 422 and said in reply.json()["error"]["message"], reply.text
+        assert reply.status_code == 422 and message in reply.json()["error"]["message"], reply.text
     assert label(send("For all.", who="root", name="all.md")) is None
     assert label(send("For the board.", "?access=board", who="root", name="board.md")) == ["board"]
     taken = send("Not that one.", name="Oslo.txt")
@@ -260,19 +263,19 @@ def test_questions_of_several_readers_in_one_batch_are_each_answered_from_their_
         Ask("How high is the tower of Oslo?", 20, audience=who)
         for who in (audience(["staff"]), None, audience([]), audience(["board"]), audience(["staff"]))
     ]
-    told: dict[int, set[str]] = {}
-    answers = engine.answer(asks, lambda number, hits: told.update({number: {hit.passage.document_id for hit in hits}}))
-    read = [{one.passage.document_id for one in answer.passages} for answer in answers]
+    passages: dict[int, set[str]] = {}
+    answers = engine.answer(asks, lambda i, hits: passages.update({i: {hit.passage.document_id for hit in hits}}))
+    read = [{retrieved.passage.document_id for retrieved in answer.passages} for answer in answers]
     opened = {"Oslo.txt", "Lima.txt"}
     assert read == [set(staff.documents()), set(index.documents()), opened, opened | {"merger.txt"}, read[0]]
-    assert told == dict(enumerate(read))
+    assert passages == dict(enumerate(read))
     prints = [answer.provenance.index for answer in answers]
     assert prints[0] == prints[4] == staff.fingerprint and prints[2] == nobody.fingerprint
     assert prints[1] == index.fingerprint and len(set(prints)) == 4
 
 
 def test_what_another_process_hides_is_hidden_without_a_question_in_between(client, tokens, index, monkeypatch):
-    monkeypatch.setattr("rag_ft.serving.engine.LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("rag_ft.serving.engine.REFRESH_INTERVAL_S", 0.0)
     head = bearer(tokens["cleo"])
     assert client.get("/v1/documents/Oslo.txt", headers=head).status_code == 200
     other = Index.load(index.path, embedder=HashingEmbedder())
@@ -314,7 +317,7 @@ def test_default_access_hides_what_has_no_label(client, tokens):
     path = Path(tokens["path"])
     path.write_text('default_access = ["sales"]\n' + path.read_text())
     ids = lambda who: [  # noqa: E731
-        one["id"] for one in client.get("/v1/documents", headers=bearer(tokens[who])).json()["documents"]
+        entry["id"] for entry in client.get("/v1/documents", headers=bearer(tokens[who])).json()["documents"]
     ]
     assert ids("cleo") == [] and ids("anna") == ["Turin.txt", "deep/Cairo.txt"]
     assert len(ids("bert")) == 4 and len(ids("root")) == 8
@@ -326,8 +329,8 @@ def test_with_one_shared_token_or_none_everything_is_as_it_was(serve, tokens):
     for client in (serve(), serve(token="a-token-of-enough-letters")):
         client.headers.update(bearer("a-token-of-enough-letters"))
         assert client.get("/v1/documents").json()["total"] == 8
-        made = client.post("/v1/documents", files={"file": ("crane.txt", b"The crane lifts 42 tonnes.")})
-        assert made.json()["id"] == "crane.txt"
+        uploaded = client.post("/v1/documents", files={"file": ("crane.txt", b"The crane lifts 42 tonnes.")})
+        assert uploaded.json()["id"] == "crane.txt"
         assert client.delete("/v1/documents/crane.txt").status_code == 200
         assert client.get("/metrics").status_code == 200
 
@@ -356,18 +359,18 @@ def test_a_bad_file_of_tokens_is_said_before_anything_is_loaded(tmp_path, index,
     path = tmp_path / "bad.toml"
     path.write_text("[[token]]\nname = 'x'\n")
     result = CliRunner().invoke(app, ["serve", "--index", str(tmp_path / "none"), "--tokens", str(path)])
-    assert "no valid file of tokens" in str(result.exception)
-    with pytest.raises(UsageError, match="no valid file of tokens"):
+    assert "not a valid file of tokens" in str(result.exception)
+    with pytest.raises(UsageError, match="not a valid file of tokens"):
         create_app(index, tiny_reader, ServeConfig(tokens=path))
 
 
 async def test_an_assistant_is_shown_what_its_groups_may_read(index, tiny_reader):
-    async with Client(create_mcp(index.visible_to(["staff"]), tiny_reader)) as client:
+    async with Client(create_mcp(index, tiny_reader, audience=audience(["staff"]))) as client:
         for question in QUESTIONS:
-            found = (await client.call_tool("search", {"query": question, "k": 20})).structured_content["result"]
-            assert {one["document_id"] for one in found} == {one.id for one in OPEN}
+            hits = (await client.call_tool("search", {"query": question, "k": 20})).structured_content["result"]
+            assert {hit["document_id"] for hit in hits} == {document.id for document in OPEN}
             asked = await client.call_tool("ask", {"question": question})
-            assert not SECRETS.search(json.dumps([found, asked.structured_content]))
+            assert not SECRETS.search(json.dumps([hits, asked.structured_content]))
 
 
 def test_an_assistants_scope_comes_from_groups_or_from_a_token(tokens, monkeypatch):
@@ -380,6 +383,6 @@ def test_an_assistants_scope_comes_from_groups_or_from_a_token(tokens, monkeypat
     monkeypatch.setenv("RAG_FT_TOKEN", tokens["root"])
     assert _audience(None, path) is None
     monkeypatch.setenv("RAG_FT_TOKEN", "rft_wrong")
-    for call, said in (((None, path), "is none of"), (("a", path), "give one of them"), (("a b", None), "--groups")):
-        with pytest.raises(UsageError, match=said):
+    for call, message in (((None, path), "is not in"), (("a", path), "give one of them"), (("a b", None), "--groups")):
+        with pytest.raises(UsageError, match=message):
             _audience(*call)

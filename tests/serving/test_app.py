@@ -52,8 +52,8 @@ def test_an_answer_is_the_pipelines_with_its_quote_at_its_offsets(serve, index, 
     reply = asked(serve(), k=2)
     assert reply.status_code == 200
     answer = Answer.model_validate(reply.json())
-    own = Pipeline(index.as_retriever(k=2), tiny_reader).ask(QUESTION)
-    assert (answer.answer, answer.confidence, len(answer.passages)) == (own.answer, own.confidence, 2)
+    expected = Pipeline(index.as_retriever(k=2), tiny_reader).ask(QUESTION)
+    assert (answer.answer, answer.confidence, len(answer.passages)) == (expected.answer, expected.confidence, 2)
     citation = answer.citations[0]
     text = index.document(citation.document_id).text
     assert text[citation.answer_start : citation.answer_end] == answer.answer
@@ -68,16 +68,16 @@ def test_threshold_filter_and_k_are_each_requests_own(serve):
                 [{}, {"threshold": 1}, {"k": 1}, {"where": {"title": "Lima"}}],
             )
         )
-    plain, never, one, lima = replies
+    plain, never, single, lima = replies
     assert plain["answer"] is not None and len(plain["passages"]) == 3
     assert never["answer"] is None and never["abstained"]
-    assert len(one["passages"]) == 1
+    assert len(single["passages"]) == 1
     assert {hit["passage"]["title"] for hit in lima["passages"]} == {"Lima"}
 
 
 def test_search_gives_the_retrievers_passages(serve, index):
     reply = serve().post("/v1/search", json={"query": QUESTION, "k": 4})
-    hits = [one["passage"]["id"] for one in reply.json()["hits"]]
+    hits = [hit["passage"]["id"] for hit in reply.json()["hits"]]
     assert hits == [hit.passage.id for hit in index.as_retriever(k=4).retrieve(QUESTION)]
 
 
@@ -89,14 +89,14 @@ def test_a_stream_tells_the_passages_first_and_the_whole_answer_last(serve):
     events = [line.removeprefix("event: ") for line in lines if line.startswith("event:")]
     data = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data:")]
     assert events == ["passages", "answer"]
-    assert [one["passage"]["id"] for one in data[0]] == [one["passage"]["id"] for one in data[1]["passages"]]
+    assert [hit["passage"]["id"] for hit in data[0]] == [hit["passage"]["id"] for hit in data[1]["passages"]]
     assert data[1]["answer"] == asked(client).json()["answer"]
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "said"),
+    ("body", "status", "messages"),
     [
-        (b"{", 400, "not JSON"),
+        (b"{", 400, "not valid JSON"),
         (b"[1]", 422, "valid dictionary"),
         (b"[" * 100_000, 400, ""),
         (b'{"question": 5}', 422, "question"),
@@ -114,13 +114,13 @@ def test_a_stream_tells_the_passages_first_and_the_whole_answer_last(serve):
         (b'{"question": "' + b"x" * 10_000_000 + b'"}', 413, "larger than"),
     ],
 )
-def test_bad_requests_get_one_clear_error_and_the_server_goes_on(serve, body, status, said):
+def test_bad_requests_get_one_clear_error_and_the_server_goes_on(serve, body, status, messages):
     client = serve()
     reply = client.post("/v1/ask", content=body, headers={"content-type": "application/json"})
     assert reply.status_code == status, reply.text
     if status != 200:
         message = error(reply)
-        assert any(word in message for word in said.split("|")), message
+        assert any(word in message for word in messages.split("|")), message
     assert asked(client).status_code == 200
 
 
@@ -207,17 +207,17 @@ def test_many_slow_clients_do_not_hold_up_a_quick_one(serve):
 def test_five_hundred_requests_at_once_are_answered_or_refused_with_a_time_to_come_again(serve):
     client = serve(queue=32)
     # A client for each thread: a pool that threads share may close a connection that another has just taken up.
-    own, clients = threading.local(), contextlib.ExitStack()
+    local, clients = threading.local(), contextlib.ExitStack()
 
     def begin() -> None:
-        own.client = clients.enter_context(httpx.Client(base_url=client.base_url, timeout=60))
+        local.client = clients.enter_context(httpx.Client(base_url=client.base_url, timeout=60))
 
     with clients, concurrent.futures.ThreadPoolExecutor(100, initializer=begin) as pool:
-        replies = list(pool.map(lambda _: asked(own.client), range(500)))
-    statuses = [one.status_code for one in replies]
+        replies = list(pool.map(lambda _: asked(local.client), range(500)))
+    statuses = [reply.status_code for reply in replies]
     assert set(statuses) == {200, 429}
     assert statuses.count(200) >= 32
-    refused = next(one for one in replies if one.status_code == 429)
+    refused = next(reply for reply in replies if reply.status_code == 429)
     assert int(refused.headers["retry-after"]) >= 1 and "waiting already" in error(refused)
     assert asked(client).status_code == 200
 
@@ -233,9 +233,9 @@ def test_a_stream_over_the_bound_is_429_and_not_a_stream_that_fails(serve, path,
     client = serve(slow_s=0.5, queue=1, batch=1)
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
         replies = list(pool.map(lambda _: httpx.post(f"{client.base_url}{path}", json=body, timeout=60), range(5)))
-    refused = [one for one in replies if one.status_code == 429]
-    assert refused and all(int(one.headers["retry-after"]) >= 1 for one in refused)
-    assert {one.status_code for one in replies} == {200, 429}
+    refused = [reply for reply in replies if reply.status_code == 429]
+    assert refused and all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
+    assert {reply.status_code for reply in replies} == {200, 429}
 
 
 def test_a_stream_whose_client_hangs_up_frees_its_place(serve):
@@ -267,7 +267,7 @@ def test_uploads_over_the_bound_are_429_before_they_are_read(serve, monkeypatch)
         assert begun.wait(30)
         reply = client.post("/v1/documents", **send)
         assert reply.status_code == 429 and int(reply.headers["retry-after"]) >= 1
-        assert "uploads are on their way" in error(reply)
+        assert "uploads are already in progress" in error(reply)
         go_on.set()
         assert first.result().status_code == 201
     assert client.post("/v1/documents", files={"file": ("b.txt", b"some text")}).status_code == 201
@@ -292,9 +292,9 @@ def test_each_request_is_read_with_the_adapter_that_it_names(serve, index, tiny_
     client = serve(reader, batch=8)
     wanted = {}
     for name in ("one", "two", "none"):
-        own = Pipeline(index.as_retriever(k=3), reader.with_adapter(name)).ask(QUESTION)
-        wanted[name] = (own.answer, pytest.approx(own.confidence, abs=1e-4))
-    assert len({answer for answer, _ in wanted.values()} | {str(one) for _, one in wanted.values()}) > 3
+        expected = Pipeline(index.as_retriever(k=3), reader.with_adapter(name)).ask(QUESTION)
+        wanted[name] = (expected.answer, pytest.approx(expected.confidence, abs=1e-4))
+    assert len({answer for answer, _ in wanted.values()} | {str(confidence) for _, confidence in wanted.values()}) > 3
     names = ["one", "two", "none"] * 4
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         replies = list(pool.map(lambda name: (name, asked(client, adapter=name).json()), names))
@@ -311,14 +311,14 @@ def test_each_request_is_read_with_the_adapter_that_it_names(serve, index, tiny_
 def test_the_name_of_the_first_adapter_is_nobody_elses(serve, tiny_llama_dir, tmp_path):
     folder = make_adapter(tmp_path / "one", tiny_llama_dir, 1)
     reader = Reader.from_pretrained(str(tiny_llama_dir), adapter="none", adapters={"rag-ft": folder})
-    with pytest.raises(UsageError, match="stands for the adapter that the server starts with"):
+    with pytest.raises(UsageError, match="reserved for the adapter that the server starts with"):
         serve(reader)
 
 
 @pytest.mark.parametrize("headers", [{"origin": "http://["}, {"host": "["}])
 def test_headers_that_are_no_address_are_refused_with_the_strict_headers(serve, headers):
     reply = serve().get("/v1/about", headers=headers)
-    assert reply.status_code == 400 and "no address" in error(reply)
+    assert reply.status_code == 400 and "not a valid address" in error(reply)
     assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
@@ -326,7 +326,7 @@ def test_a_mistake_of_the_server_is_500_with_the_strict_headers_and_counted(serv
     client = serve()
     monkeypatch.setattr(type(client.app.state.server.engine.index), "entries", lambda self: 1 / 0)
     reply = client.get("/v1/documents")
-    assert reply.status_code == 500 and "its log says why" in error(reply)
+    assert reply.status_code == 500 and "see its log" in error(reply)
     assert "default-src 'none'" in reply.headers["content-security-policy"]
     assert 'status="500"' in client.get("/metrics").text
 
@@ -386,8 +386,8 @@ def test_pages_of_other_sites_are_refused(serve):
     client = serve()
     assert client.get("/v1/about", headers={"origin": "https://evil.example"}).status_code == 403
     assert client.get("/v1/about", headers={"host": "evil.example"}).status_code == 403
-    own = str(client.base_url).rstrip("/")
-    assert client.get("/v1/about", headers={"origin": own}).status_code == 200
+    address = str(client.base_url).rstrip("/")
+    assert client.get("/v1/about", headers={"origin": address}).status_code == 200
     assert "access-control-allow-origin" not in client.get("/v1/about").headers
 
 
@@ -403,21 +403,21 @@ def test_every_reply_has_the_strict_headers(serve):
 def test_an_uploaded_document_can_be_asked_listed_read_and_deleted(serve, index):
     client = serve()
     sent = {"file": ("Riga <b>notes.md", b"# Riga\n\nThe tower of Riga is 199 metres high.\n")}
-    made = client.post("/v1/documents", files=sent)
-    assert made.status_code == 201, made.text
-    name = made.json()["id"]
-    assert name == "Riga <b>notes.md" and made.json()["passages"] >= 1
+    uploaded = client.post("/v1/documents", files=sent)
+    assert uploaded.status_code == 201, uploaded.text
+    name = uploaded.json()["id"]
+    assert name == "Riga <b>notes.md" and uploaded.json()["passages"] >= 1
     listed = client.get("/v1/documents").json()
-    assert listed["total"] == 9 and [one["id"] for one in listed["documents"] if one["uploaded"]] == [name]
-    found = client.post("/v1/search", json={"query": "tower of Riga", "k": 1}).json()
-    assert found["hits"][0]["passage"]["document_id"] == name and found["index"] == made.json()["index"]
+    assert listed["total"] == 9 and [entry["id"] for entry in listed["documents"] if entry["uploaded"]] == [name]
+    search = client.post("/v1/search", json={"query": "tower of Riga", "k": 1}).json()
+    assert search["hits"][0]["passage"]["document_id"] == name and search["index"] == uploaded.json()["index"]
     assert "199 metres" in client.get(f"/v1/documents/{name}").json()["text"]
     assert client.get(f"/v1/documents/{name}", params={"start": 2, "end": 5}).json()["start"] == 2
     again = client.post("/v1/documents", files=sent)
     assert again.status_code == 409 and "already" in error(again)
     assert client.post("/v1/documents?replace=true", files=sent).status_code == 201
-    gone = client.delete(f"/v1/documents/{name}")
-    assert gone.status_code == 200 and gone.json()["trained_adapters"] == []
+    removed = client.delete(f"/v1/documents/{name}")
+    assert removed.status_code == 200 and removed.json()["trained_adapters"] == []
     assert client.get(f"/v1/documents/{name}").status_code == 404
     assert client.delete(f"/v1/documents/{name}").status_code == 404
     assert Index.load(index.path, embedder=HashingEmbedder()).verify(absent=name).ok
@@ -496,9 +496,9 @@ def test_questions_in_flight_see_the_old_index_or_the_new_one(serve):
     answers: list[dict] = []
 
     def keep_asking() -> None:
-        with httpx.Client(base_url=client.base_url, timeout=60) as own:
+        with httpx.Client(base_url=client.base_url, timeout=60) as asker:
             while not stop.is_set():
-                answers.append(own.post("/v1/ask", json={"question": "tower of Riga", "k": 3}).json())
+                answers.append(asker.post("/v1/ask", json={"question": "tower of Riga", "k": 3}).json())
 
     threads = [threading.Thread(target=keep_asking) for _ in range(3)]
     for thread in threads:
@@ -513,13 +513,13 @@ def test_questions_in_flight_see_the_old_index_or_the_new_one(serve):
     for thread in threads:
         thread.join()
     assert len(states) == 2 and len(answers) > 6
-    for one in answers:
-        has_riga = any(hit["passage"]["document_id"] == "Riga.txt" for hit in one["passages"])
-        assert has_riga == ("Riga.txt" in states[one["provenance"]["index"]])
+    for answer in answers:
+        has_riga = any(hit["passage"]["document_id"] == "Riga.txt" for hit in answer["passages"])
+        assert has_riga == ("Riga.txt" in states[answer["provenance"]["index"]])
 
 
 def test_what_another_process_adds_to_the_index_is_taken_up(serve, index, monkeypatch):
-    monkeypatch.setattr("rag_ft.serving.engine.LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("rag_ft.serving.engine.REFRESH_INTERVAL_S", 0.0)
     client = serve()
     other = Index.load(index.path, embedder=HashingEmbedder())
     from rag_ft.schema import Document
@@ -559,21 +559,21 @@ def test_metrics_count_requests_answers_and_the_queue(serve):
 
 
 def test_the_description_names_every_route_with_an_example(serve):
-    found = serve().get("/openapi.json").json()
+    described = serve().get("/openapi.json").json()
     for path in ("/v1/ask", "/v1/search", "/v1/documents", "/v1/chat/completions", "/v1/models", "/healthz", "/readyz"):
-        assert path in found["paths"]
+        assert path in described["paths"]
     for name in ("AskRequest", "SearchRequest", "ChatRequest"):
-        assert {"example", "examples"} & found["components"]["schemas"][name].keys()
-    assert "security" not in found
+        assert {"example", "examples"} & described["components"]["schemas"][name].keys()
+    assert "security" not in described
     Answer.model_validate(ANSWER)
     text, (citation,) = ANSWER["passages"][0]["passage"]["text"], ANSWER["citations"]
     begin = ANSWER["passages"][0]["passage"]["start"]
     assert text[citation["answer_start"] - begin : citation["answer_end"] - begin] == ANSWER["answer"]
     assert text[citation["start"] - begin : citation["end"] - begin] == citation["quote"]
-    for path, methods in found["paths"].items():
+    for path, methods in described["paths"].items():
         for method, route in methods.items():
             if path.startswith("/v1/") and path != "/v1/about":
-                (reply,) = (one for status, one in route["responses"].items() if status.startswith("2"))
+                (reply,) = (response for status, response in route["responses"].items() if status.startswith("2"))
                 example = reply["content"]["application/json"]["example"]
                 kind = reply["content"]["application/json"]["schema"].get("$ref", "").rpartition("/")[2]
                 model = {"Answer": Answer, **vars(rag_ft.serving.app)}.get(kind)
@@ -582,9 +582,9 @@ def test_the_description_names_every_route_with_an_example(serve):
 
 def test_the_description_names_the_token_where_one_is_needed(serve):
     client = serve(token=TOKEN)
-    found = client.get("/openapi.json", headers={"authorization": f"Bearer {TOKEN}"}).json()
-    assert found["security"] == [{"token": []}]
-    assert found["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    described = client.get("/openapi.json", headers={"authorization": f"Bearer {TOKEN}"}).json()
+    assert described["security"] == [{"token": []}]
+    assert described["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
 
 def test_the_report_opens_by_a_ticket_and_can_run_nothing(serve, tmp_path):
@@ -607,7 +607,7 @@ def short_write(*_, **__):
     raise RuntimeError("12 requested and 4 written")  # as FAISS says it
 
 
-FULL_PLACES = {
+FULL_PARTS = {
     "the texts": ("rag_ft.indexing.building.writer.LinesWriter.write", full_disk),
     "the vectors": ("rag_ft.indexing.building.writer.write_vectors", short_write),
     "the places of lines": ("rag_ft.indexing.storage.generation.save_array", full_disk),
@@ -623,9 +623,9 @@ def leftovers(index: Index) -> list[str]:
     return strays + [entry.name for entry in (index.path / "generations").iterdir() if entry.name != committed]
 
 
-@pytest.mark.parametrize("place", FULL_PLACES)
+@pytest.mark.parametrize("part", FULL_PARTS)
 @pytest.mark.parametrize("change", ["upload", "removal"])
-def test_a_full_disk_is_507_and_leaves_the_index_and_its_folder_as_they_were(serve, index, monkeypatch, place, change):
+def test_a_full_disk_is_507_and_leaves_the_index_and_its_folder_as_they_were(serve, index, monkeypatch, part, change):
     client = serve()
     before = client.get("/v1/documents").json()
 
@@ -635,7 +635,7 @@ def test_a_full_disk_is_507_and_leaves_the_index_and_its_folder_as_they_were(ser
         return client.post("/v1/documents", files={"file": ("Riga.txt", b"The tower of Riga is 199 metres high.")})
 
     with monkeypatch.context() as full:
-        full.setattr(*FULL_PLACES[place])
+        full.setattr(*FULL_PARTS[part])
         reply = send()
     assert reply.status_code == 507 and "disk is full" in error(reply), reply.text
     assert str(index.path) not in reply.text
@@ -670,7 +670,7 @@ def test_on_a_disk_that_is_really_full_uploads_fail_whole_and_work_again_with_sp
         with served(create_app(index, tiny_reader)) as address, httpx.Client(base_url=address, timeout=60) as client:
             ballast = disk / "ballast"
             ballast.write_bytes(bytes(shutil.disk_usage(disk).free - 40_000))
-            text = " ".join(f"word{number}" for number in range(6_000)).encode()
+            text = " ".join(f"word{i}" for i in range(6_000)).encode()
             for _ in range(2):
                 reply = client.post("/v1/documents", files={"file": ("long.txt", text)})
                 assert reply.status_code == 507 and leftovers(index) == []
@@ -715,8 +715,8 @@ def test_a_change_whose_thread_breaks_off_anywhere_leaves_nothing(serve, index, 
 
 
 def test_what_another_process_writes_is_seen_where_nothing_is_asked_but_searches(serve, index, monkeypatch):
-    monkeypatch.setattr("rag_ft.serving.engine.LOOK_AGAIN_S", 0.05)
-    monkeypatch.setattr("rag_ft.serving.app.LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("rag_ft.serving.engine.REFRESH_INTERVAL_S", 0.05)
+    monkeypatch.setattr("rag_ft.serving.app.REFRESH_INTERVAL_S", 0.05)
     client = serve()
     other = Index.load(index.path, embedder=HashingEmbedder())
     other.add([Document(id="Riga.txt", text="The tower of Riga is 199 metres high.")], progress=False)

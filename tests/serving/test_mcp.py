@@ -4,10 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes import HashingEmbedder
 from mcp import Client, StdioServerParameters, stdio_client
 
 from rag_ft.environment import handbook_path
+from rag_ft.errors import UsageError
+from rag_ft.indexing.access import audience
 from rag_ft.indexing.index import Index
+from rag_ft.schema import Document
 from rag_ft.serving.mcp import create_mcp
 
 
@@ -19,8 +23,8 @@ async def test_ask_and_search_give_answers_with_quotes_and_passages(index, tiny_
         answer = asked.structured_content
         quote = answer["quotes"][0]
         assert answer["answer"] in index.document(quote["document_id"]).text[quote["start"] : quote["end"]]
-        found = (await client.call_tool("search", {"query": "tower of Lima", "k": 2})).structured_content["result"]
-        assert found[0]["title"] == "Lima" and len(found) == 2
+        hits = (await client.call_tool("search", {"query": "tower of Lima", "k": 2})).structured_content["result"]
+        assert hits[0]["title"] == "Lima" and len(hits) == 2
 
 
 @pytest.mark.parametrize(
@@ -38,6 +42,25 @@ async def test_bad_calls_are_errors_and_the_server_goes_on(index, tiny_reader, t
         reply = await client.call_tool(tool, arguments)
         assert reply.is_error
         assert not (await client.call_tool("search", {"query": "tower"})).is_error
+
+
+async def test_changes_of_the_index_are_picked_up_while_it_runs(index, tiny_reader, monkeypatch):
+    monkeypatch.setattr("rag_ft.serving.engine.REFRESH_INTERVAL_S", 0.0)
+    async with Client(create_mcp(index, tiny_reader, audience=audience(["staff"]))) as client:
+        other = Index.load(index.path, embedder=HashingEmbedder())
+        added = [
+            Document(id="Riga.txt", text="The tower of Riga is 199 metres high."),
+            Document(id="hidden.txt", text="The tower of Riga is sold.", metadata={"access": ["board"]}),
+        ]
+        other.add(added, progress=False)
+        hits = (await client.call_tool("search", {"query": "tower of Riga", "k": 20})).structured_content["result"]
+        assert hits[0]["document_id"] == "Riga.txt"
+        assert "hidden.txt" not in {hit["document_id"] for hit in hits}
+
+
+def test_the_part_of_an_index_is_refused_because_a_refresh_would_load_all_of_it(index, tiny_reader):
+    with pytest.raises(UsageError, match="only what some groups may read"):
+        create_mcp(index.visible_to(["staff"]), tiny_reader)
 
 
 @pytest.mark.slow

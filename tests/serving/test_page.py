@@ -57,14 +57,14 @@ def find(driver: Any, selector: str) -> Any:
 def a_pdf() -> bytes:
     from reportlab.pdfgen import canvas
 
-    made = io.BytesIO()
-    page = canvas.Canvas(made)
+    content = io.BytesIO()
+    page = canvas.Canvas(content)
     page.drawString(72, 720, "Harbour notes")
     page.drawString(72, 690, FACT)
     page.drawString(72, 670, "It was painted yellow in the spring.")
     page.showPage()
     page.save()
-    return made.getvalue()
+    return content.getvalue()
 
 
 def ask(driver: Any, question: str) -> None:
@@ -84,7 +84,7 @@ def test_upload_a_pdf_ask_it_and_see_the_quote_in_the_document(serve, real_reade
     sent.write_bytes(a_pdf())
     find(driver, "#file").send_keys(str(sent))
     find(driver, "#upload button").click()
-    wait(driver, lambda d: "Ask about it now" in find(d, "#upload-status").text)
+    wait(driver, lambda d: "ask about it now" in find(d, "#upload-status").text)
     find(driver, "#always").click()
     ask(driver, "How many tonnes does the harbour crane of Tallinn lift?")
     quoted = find(driver, "#quotes blockquote")
@@ -97,11 +97,11 @@ def test_upload_a_pdf_ask_it_and_see_the_quote_in_the_document(serve, real_reade
     assert find(driver, "#document mark").text == mark and "painted yellow" in find(driver, "#document-text").text
     find(driver, "#document-close").click()
     ask(driver, "What does gradient checkpointing cost?")
-    assert [one.text for one in driver.find_elements("css selector", "#history button")][1].startswith(
+    assert [button.text for button in driver.find_elements("css selector", "#history button")][1].startswith(
         "How many tonnes"
     )
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-    assert [one for one in driver.get_log("browser") if one["level"] == "SEVERE"] == []
+    assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
     urls = [
         json.loads(entry["message"])["message"]["params"]["request"]["url"]
         for entry in driver.get_log("performance")
@@ -186,7 +186,7 @@ def test_an_adapter_is_chosen_other_passages_are_shown_and_the_report_is_opened(
     if not find(driver, "#others").get_attribute("open"):  # where nothing was answered they are open already
         find(driver, "#others summary").click()
     others = driver.find_elements("css selector", "#others li")
-    assert 2 <= len(others) <= 3 and all(re.search(r"\d\.\d", one.text) for one in others)
+    assert 2 <= len(others) <= 3 and all(re.search(r"\d\.\d", item.text) for item in others)
     find(driver, "#report").click()
     wait(driver, lambda d: len(d.window_handles) == 2)
     driver.switch_to.window(driver.window_handles[1])

@@ -14,14 +14,14 @@ from rag_ft.serving.threads import EndingThreadExecutor, in_ending_thread
 def test_each_call_has_a_thread_of_its_own_that_ends_and_one_runs_at_a_time():
     executor, seen, running = EndingThreadExecutor("t"), [], []
 
-    def call(number: int) -> int:
-        running.append(number)
+    def call(i: int) -> int:
+        running.append(i)
         seen.append((threading.current_thread(), list(running)))
         time.sleep(0.01)
-        running.remove(number)
-        return number * 10
+        running.remove(i)
+        return i * 10
 
-    futures = [executor.submit(call, number) for number in range(5)]
+    futures = [executor.submit(call, i) for i in range(5)]
     assert [future.result() for future in futures] == [0, 10, 20, 30, 40]
     executor.shutdown()
     assert [alone for _, alone in seen] == [[0], [1], [2], [3], [4]]
@@ -49,7 +49,7 @@ def test_shutdown_waits_or_cancels_and_then_nothing_is_taken():
     first.result(5)
     executor.shutdown()
     assert done == [1]
-    with pytest.raises(RuntimeError, match="takes nothing more"):
+    with pytest.raises(RuntimeError, match="accepts no more calls"):
         executor.submit(lambda: 3)
 
 

@@ -41,7 +41,7 @@ def test_a_file_becomes_a_document_named_as_it_was_sent():
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "message"),
     [
         ("a.txt", b"  \n", "is empty"),
         ("a.txt", b"\0\1\2" * 50, "binary"),
@@ -51,8 +51,8 @@ def test_a_file_becomes_a_document_named_as_it_was_sent():
         ("a.md", b'---\ntitle: "\\ud800"\n---\n\nSome text.\n', "gives no document"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_words(name, data, said):
-    with pytest.raises(DocumentError, match=said):
+def test_what_cannot_be_read_is_said_in_words(name, data, message):
+    with pytest.raises(DocumentError, match=message):
         parse_upload(name, data, **LIMITS)
 
 

@@ -14,7 +14,7 @@ from rag_ft.indexing.formats.extracted import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MEGABYTE = 1_000_000
+MEGABYTE = 1_000_000
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """Larger files are refused: a file is held in memory while it is read."""
@@ -45,13 +45,13 @@ class ReadLimits:
 
     seconds: float = 60.0
     """Wall time for one file; in a .jsonl, for each batch of 256 kB or each longer line."""
-    memory_bytes: int = 2_048 * _MEGABYTE
+    memory_bytes: int = 2_048 * MEGABYTE
     """Address space of the reading process, including the program itself (about 200 MB)."""
     file_bytes: int = MAX_FILE_BYTES
     """Size of a file; a .jsonl may have any size."""
-    line_bytes: int = 32 * _MEGABYTE
+    line_bytes: int = 32 * MEGABYTE
     """Size of one line of a .jsonl."""
-    max_chars: int = 50 * _MEGABYTE
+    max_chars: int = 50 * MEGABYTE
     """Characters of one document's text."""
     max_headings: int = 100_000
     max_pages: int = 100_000

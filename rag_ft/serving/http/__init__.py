@@ -1,1 +1,1 @@
-"""Concerns of HTTP: security headers and tokens, connections, metrics, the OpenAPI document."""
+"""HTTP around the routes: listening, connections, tokens, rights, security headers, metrics, the OpenAPI document."""

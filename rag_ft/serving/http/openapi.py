@@ -1,4 +1,4 @@
-"""What `/openapi.json` says beyond the types: an example of every reply, and the token."""
+"""Additions to `/openapi.json`: an example of every reply, the errors of each route, and the token."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ANSWER: dict[str, Any] = {
         "index_path": "indexes/handbook",
     },
 }
-"""A whole one; a test has the library read it."""
+"""A complete answer; a test validates it."""
 
 _MODEL = {"id": "rag-ft", "object": "model", "created": 0, "owned_by": "rag_ft"}
 
@@ -140,28 +140,28 @@ REPLIES: dict[tuple[str, str], tuple[str, Any]] = {
 
 
 ERRORS: dict[int, str] = {
-    400: "No HTTP as it should be: a Host, an Origin or a length that is none, or a body that is not JSON",
-    401: "No token, or a wrong one",
-    403: "Not allowed: another site's page, another Host, or a change where none is taken",
+    400: "Malformed: an invalid Host, Origin or Content-Length header, or a body that is not JSON",
+    401: "Missing or invalid token",
+    403: "Not allowed: a page of another site, another Host, a missing right, or a change on a read-only server",
     404: "No such adapter or document",
     408: "The body did not arrive in time",
-    409: "There is a document of this name already",
-    413: "Too large",
+    409: "A document with this name already exists",
+    413: "The body, the file or the question is too large",
     415: "The body is not JSON",
-    422: "The request is wrong",
-    429: "Too many wait or are on their way: see Retry-After",
-    500: "A mistake of the server's, which its log explains",
-    503: "Going down, or the index is gone or cannot be written",
+    422: "The request is invalid",
+    429: "Too many requests are waiting or in progress: see Retry-After",
+    500: "The server failed: see its log",
+    503: "Shutting down, or the index is missing or cannot be written",
     504: "Not answered within the deadline",
-    507: "The server's disk is full, and nothing was changed",
+    507: "The server's disk is full; nothing was changed",
 }
-"""What each status says."""
+"""Meaning of each status."""
 
 _ALWAYS = (400, 401, 403, 413, 500)
-_ASKED = (404, 408, 415, 422, 429, 503, 504)
+_WITH_BODY = (404, 408, 415, 422, 429, 503, 504)
 _STATUSES: dict[tuple[str, str], tuple[int, ...]] = {
-    ("post", "/v1/ask"): _ASKED,
-    ("post", "/v1/chat/completions"): _ASKED,
+    ("post", "/v1/ask"): _WITH_BODY,
+    ("post", "/v1/chat/completions"): _WITH_BODY,
     ("post", "/v1/search"): (408, 415, 422, 429, 503),
     ("get", "/v1/documents"): (422,),
     ("post", "/v1/documents"): (408, 409, 422, 429, 503, 507),
@@ -170,7 +170,7 @@ _STATUSES: dict[tuple[str, str], tuple[int, ...]] = {
     ("get", "/v1/models/{name}"): (404,),
     ("get", "/readyz"): (429,),
 }
-"""Beyond those that every route may reply."""
+"""Error statuses of a route, beyond those that every route may reply with."""
 
 _STREAMS = (("post", "/v1/ask"), ("post", "/v1/chat/completions"))
 _ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorReply"}}}
@@ -188,34 +188,34 @@ _NOT_READY = {
 }
 
 
-def _tell_replies(made: dict[str, Any]) -> None:
+def _add_replies(document: dict[str, Any]) -> None:
     """Add the statuses and media types that each route may reply with."""
-    for path, methods in made["paths"].items():
+    for path, methods in document["paths"].items():
         for method, route in methods.items():
             replies = route["responses"]
             for status in (*_ALWAYS, *_STATUSES.get((method, path), ())):
                 replies[str(status)] = {"description": ERRORS[status], "content": _ERROR_CONTENT}
             if (method, path) in _STREAMS:
                 replies["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    made["paths"]["/readyz"]["get"]["responses"]["503"] = _NOT_READY
-    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own form, which is not used here
-        made["components"]["schemas"].pop(name, None)
+    document["paths"]["/readyz"]["get"]["responses"]["503"] = _NOT_READY
+    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own form of errors, not used here
+        document["components"]["schemas"].pop(name, None)
 
 
 def describe(app: FastAPI, *, token: bool) -> None:
-    """Add the examples to what the application says of itself and, where one is needed, the token."""
-    plain = app.openapi
+    """Extend the application's `/openapi.json` with examples and errors and, if a token is needed, with that."""
+    framework_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            made = plain()
+            document = framework_openapi()
             for (method, path), (status, example) in REPLIES.items():
-                content = made["paths"][path][method]["responses"][status].setdefault("content", {})
+                content = document["paths"][path][method]["responses"][status].setdefault("content", {})
                 content.setdefault("application/json", {})["example"] = example
-            _tell_replies(made)
+            _add_replies(document)
             if token:
-                made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-                made["security"] = [{"token": []}]
-        return plain()
+                document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+                document["security"] = [{"token": []}]
+        return framework_openapi()
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Which right each route needs, and what becomes of a document that somebody uploads."""
+"""Rights: which one each route needs, who asks, and the id and label that an uploaded document gets."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ RIGHTS: dict[tuple[str, str], Right | None] = {
     ("GET", "/v1/report"): Right.ADMIN,
     ("GET", "/metrics"): Right.ADMIN,
 }
-"""By method and the route's path; None: nobody needs a token for it. A route that is not here is an administrator's."""
+"""Right needed, by method and route; None: no token is needed. A route that is not listed needs an administrator."""
 
 IDENTITY = "rag_ft.identity"
-"""Where a request's scope holds who asks."""
+"""Key in a request's scope that holds who asks."""
 
 
 def needed_right(routes: Iterable[BaseRoute], scope: Scope) -> Right | None:
-    """The right that a request needs; READ where no route takes it, so that only who has a token learns that."""
+    """The right that a request needs; READ if no route matches, so that only holders of a token learn that."""
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     for route in routes:
         if isinstance(route, Route) and route.matches(scope)[0] is Match.FULL:
@@ -54,35 +54,35 @@ def needed_right(routes: Iterable[BaseRoute], scope: Scope) -> Right | None:
     return Right.READ
 
 
-class Door:
-    """Tells who asks, by the token; for a server without one everybody is the same."""
+class Authenticator:
+    """Identifies who asks by the token; on a server without tokens everyone is the same."""
 
     def __init__(self, config: ServeConfig) -> None:
         self._shared = config.token
         self._file = TokenFile(config.tokens) if config.tokens is not None else None
 
     def identity(self, token: str | None) -> Identity | None:
-        """Who brings this bearer token (None: none); None for nobody."""
+        """Owner of a bearer token, where None means that none was sent; None if it is nobody's."""
         if self._file is not None:
             return self._file.identity(token) if token else None
         if self._shared is None:
             return EVERYONE
-        right = self._shared.get_secret_value().encode()
-        return EVERYONE if token is not None and secrets.compare_digest(token.encode(), right) else None
+        expected = self._shared.get_secret_value().encode()
+        return EVERYONE if token is not None and secrets.compare_digest(token.encode(), expected) else None
 
-    def again(self, identity: Identity) -> Identity | None:
-        """Somebody who was let in before, as that token is now."""
+    def current(self, identity: Identity) -> Identity | None:
+        """An identity seen before, with the rights that its token has now; None if the token is no longer valid."""
         return identity if self._file is None else self._file.known(identity.hash)
 
 
 def identity_of(request: HTTPConnection) -> Identity:
-    """Who sent a request."""
+    """The identity that sent a request."""
     identity: Identity = request.scope[IDENTITY]
     return identity
 
 
-def uploaded_as(view: Index, name: str) -> str | None:
-    """The id of a document of this name among those that somebody may see; None where there is none."""
+def uploaded_id(view: Index, name: str) -> str | None:
+    """Id of the visible document with this file name; None if there is none."""
     if name in set(view.documents()):
         return name
     for entry in view.entries():
@@ -91,34 +91,35 @@ def uploaded_as(view: Index, name: str) -> str | None:
     return None
 
 
-def received(document: Document, identity: Identity, chosen: Sequence[str] | None) -> Document:
-    """An uploaded document with the label that it gets. Raises UsageError.
+def label_upload(document: Document, identity: Identity, chosen: Sequence[str] | None) -> Document:
+    """An uploaded document with its label. Raises UsageError.
 
-    Of the groups that its uploader chose (left out: all of his own), those that the document itself names, if it does.
-    An administrator may choose any; without a choice, and without groups of his own, the document stays as it is.
+    The label is the groups that the uploader chose (default: all groups of the token), narrowed to those that the
+    document itself names, if it names any. An administrator may choose any group; without a choice, and without groups
+    of the token, the document keeps its own label.
     """
     if identity.right is not Right.ADMIN:
-        foreign = sorted(set(chosen or ()) - set(identity.groups))
-        if foreign:
+        not_owned = sorted(set(chosen or ()) - set(identity.groups))
+        if not_owned:
             raise UsageError(
-                f"{ACCESS} names {foreign[0][:64]!r}, a group that this token does not have:"
-                f" choose among {', '.join(identity.groups)}"
+                f"{ACCESS} names {not_owned[0][:64]!r}, a group that this token does not have:"
+                f" choose from {', '.join(identity.groups)}"
             )
     ceiling = tuple(chosen) if chosen else identity.groups or None
     document = labelled(document, ceiling)
     if identity.audience is not None and not identity.audience.may_read(document.metadata):
-        raise UsageError(f"the document's own {ACCESS!r} names none of the groups that may read it: change it there")
+        raise UsageError(f"the {ACCESS!r} in the document names none of the groups that may read it: change it there")
     return document
 
 
-def named(document: Document, taken: str | None, identity: Identity) -> Document:
-    """An uploaded document with its id: that of the one it replaces, or a new one.
+def name_upload(document: Document, existing: str | None, identity: Identity) -> Document:
+    """An uploaded document with its id: that of the document it replaces, or a new one.
 
-    Whoever sees only a part gets an id that nobody else can have chosen: a plain name could be that of a document which
-    is hidden, and whatever was done then (a refusal, another name, a replacement) would tell of it or harm it.
+    An uploader who sees only a part of the index gets an id that nobody else can have chosen. A plain name could be
+    that of a hidden document, and every reaction (a refusal, another name, a replacement) would reveal or damage it.
     """
-    if taken is not None:
-        name = taken
+    if existing is not None:
+        name = existing
     elif identity.audience is None:
         name = document.id
     else:

@@ -1,10 +1,10 @@
-// Asks the server and shows what it says. Whatever comes from a document or the model goes into text nodes only.
+// Asks the server and shows its replies. Text from a document or the model goes only into text nodes.
 
 const byId = (id) => document.getElementById(id);
 const history = [];
 let about = null;
 let documents = [];
-let shown = 0;
+let documentsShown = 0;
 const PAGE = 50;
 const AROUND = 4000; // characters of a document shown on either side of a quote
 
@@ -38,7 +38,7 @@ async function call(path, options = {}) {
     let message = `The server replied ${response.status}.`;
     try {
       message = (await response.json()).error.message;
-    } catch { /* not ours: the status has to do */ }
+    } catch { /* not our JSON: show the status */ }
     throw new Error(message);
   }
   return response;
@@ -55,17 +55,17 @@ function units(text, points) {
   return at;
 }
 
-// The text with marks: spans are {start, end, tag, className}, by code points, the later ones inside the earlier ones.
+// The text with marks: spans are {start, end, tag, className} in code points; later spans lie inside earlier ones.
 function marked(text, spans) {
   const fragment = document.createDocumentFragment();
-  const places = spans.map((one) => ({ ...one, start: units(text, one.start), end: units(text, one.end) }));
-  const cuts = [...new Set([0, text.length, ...places.flatMap((one) => [one.start, one.end])])].sort((a, b) => a - b);
+  const marks = spans.map((span) => ({ ...span, start: units(text, span.start), end: units(text, span.end) }));
+  const cuts = [...new Set([0, text.length, ...marks.flatMap((mark) => [mark.start, mark.end])])].sort((a, b) => a - b);
   for (let i = 0; i + 1 < cuts.length; i++) {
     const piece = text.slice(cuts[i], cuts[i + 1]);
     let node = document.createTextNode(piece);
-    for (const place of [...places].reverse()) {
-      if (place.start <= cuts[i] && cuts[i + 1] <= place.end && place.start < place.end) {
-        const element = make(place.tag, undefined, place.className);
+    for (const mark of [...marks].reverse()) {
+      if (mark.start <= cuts[i] && cuts[i + 1] <= mark.end && mark.start < mark.end) {
+        const element = make(mark.tag, undefined, mark.className);
         element.append(node);
         node = element;
       }
@@ -85,7 +85,7 @@ function spansOf(citation, offset, length) {
 }
 
 const percent = (value) => `${Math.round(value * 100)}%`;
-const place = (one) => `${one.title || one.document_id}${one.page ? `, page ${one.page}` : ""}`;
+const sourceOf = (span) => `${span.title || span.document_id}${span.page ? `, page ${span.page}` : ""}`;
 
 function showDocumentButton(label, documentId, citation) {
   const button = make("button", label, "plain");
@@ -95,53 +95,53 @@ function showDocumentButton(label, documentId, citation) {
 }
 
 function showAnswer(answer, focus) {
-  const none = answer.answer === null;
+  const abstained = answer.answer === null;
   byId("answer-title").textContent = answer.question;
   const text = byId("answer-text");
-  text.textContent = none
+  text.textContent = abstained
     ? answer.complete ? "The documents do not answer this." : "The answer could not be completed."
     : answer.answer;
-  text.classList.toggle("none", none);
+  text.classList.toggle("none", abstained);
   const facts = byId("answer-facts");
   facts.replaceChildren();
-  if (none) {
-    facts.append(make("span", `no answer: ${percent(answer.confidence)} sure`));
-    facts.append(make("span", "“Always answer” shows the best quote, right or wrong"));
+  if (abstained) {
+    facts.append(make("span", `no answer · confidence ${percent(answer.confidence)}`));
   } else {
-    facts.append(make("span", `${percent(answer.confidence)} sure`));
-    const supported = answer.citations.length > 0 && answer.citations.every((one) => one.verdict === "supported");
-    facts.append(make("span", supported ? "the quote holds these words" : "the cited passage does not hold these words", supported ? "good" : "bad"));
+    facts.append(make("span", `confidence ${percent(answer.confidence)}`));
+    const supported = answer.citations.length > 0 && answer.citations.every((citation) => citation.verdict === "supported");
+    facts.append(make("span", supported ? "supported by the quote" : "not supported by the cited passage", supported ? "good" : "bad"));
   }
   facts.append(make("span", `${(answer.usage.retrieve_seconds + answer.usage.read_seconds).toFixed(1)} s`));
+  if (abstained) facts.append(make("span", "Tick “Always answer” to see the best quote, right or wrong.", "hint"));
   const quotes = byId("quotes");
   quotes.replaceChildren();
-  const cited = new Set();
+  const citedIds = new Set();
   for (const citation of answer.citations) {
-    const found = answer.passages.find((one) => one.passage.id === citation.passage_id);
-    const passage = found ? found.passage : { text: citation.quote, start: citation.start };
-    cited.add(citation.passage_id);
+    const cited = answer.passages.find((retrieved) => retrieved.passage.id === citation.passage_id);
+    const passage = cited ? cited.passage : { text: citation.quote, start: citation.start };
+    citedIds.add(citation.passage_id);
     const figure = make("figure");
     const quote = make("blockquote");
     quote.append(marked(passage.text, spansOf(citation, passage.start, [...passage.text].length)));
-    const caption = make("figcaption", `${place(citation)} · `);
+    const caption = make("figcaption", `${sourceOf(citation)} · `);
     caption.append(showDocumentButton("show in the document", citation.document_id, citation));
     figure.append(quote, caption);
     quotes.append(figure);
   }
-  const others = answer.passages.filter((one) => !cited.has(one.passage.id));
+  const others = answer.passages.filter((retrieved) => !citedIds.has(retrieved.passage.id));
   const details = byId("others");
   details.hidden = others.length === 0;
-  details.open = none;
+  details.open = abstained;
   details.querySelector("summary").textContent =
-    `${counted(others.length, none ? "passage" : "other passage")} read`;
+    `${counted(others.length, abstained ? "passage" : "other passage")} read`;
   const list = details.querySelector("ol");
   list.replaceChildren();
-  for (const one of others) {
+  for (const retrieved of others) {
     const item = make("li");
-    item.append(make("div", one.passage.text));
-    const facts = make("div", `${place(one.passage)} · score ${one.score.toFixed(3)}${one.read ? "" : " · did not fit, not read"} · `, "quiet");
-    const whole = { start: one.passage.start, end: one.passage.end, answer_start: null };
-    facts.append(showDocumentButton("show in the document", one.passage.document_id, whole));
+    item.append(make("div", retrieved.passage.text));
+    const facts = make("div", `${sourceOf(retrieved.passage)} · score ${retrieved.score.toFixed(3)}${retrieved.read ? "" : " · not read: it did not fit"} · `, "quiet");
+    const whole = { start: retrieved.passage.start, end: retrieved.passage.end, answer_start: null };
+    facts.append(showDocumentButton("show in the document", retrieved.passage.document_id, whole));
     item.append(facts);
     list.append(item);
   }
@@ -166,12 +166,12 @@ function showHistory() {
 async function openDocument(documentId, citation) {
   const start = Math.max(0, citation.start - AROUND);
   const path = documentId.split("/").map(encodeURIComponent).join("/");
-  const found = await json(`v1/documents/${path}?start=${start}&end=${citation.end + AROUND}`);
-  byId("document-title").textContent = found.title || found.id;
-  const part = found.length > [...found.text].length ? ` · characters ${start} to ${start + [...found.text].length} of ${found.length}` : "";
-  byId("document-source").textContent = `${found.id}${part}`;
+  const shown = await json(`v1/documents/${path}?start=${start}&end=${citation.end + AROUND}`);
+  byId("document-title").textContent = shown.title || shown.id;
+  const part = shown.length > [...shown.text].length ? ` · characters ${start} to ${start + [...shown.text].length} of ${shown.length}` : "";
+  byId("document-source").textContent = `${shown.id}${part}`;
   const text = byId("document-text");
-  text.replaceChildren(marked(found.text, spansOf(citation, found.start, [...found.text].length)));
+  text.replaceChildren(marked(shown.text, spansOf(citation, shown.start, [...shown.text].length)));
   byId("document").showModal();
   const target = text.querySelector("mark") || text.querySelector(".quote");
   if (target) target.scrollIntoView({ block: "center" });
@@ -181,15 +181,15 @@ async function openDocument(documentId, citation) {
 // Events of a text/event-stream as {event, data}.
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
+  let buffer = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
-    held += value;
+    buffer += value;
     let end;
-    while ((end = held.indexOf("\n\n")) >= 0) {
-      const lines = held.slice(0, end).split("\n");
-      held = held.slice(end + 2);
+    while ((end = buffer.indexOf("\n\n")) >= 0) {
+      const lines = buffer.slice(0, end).split("\n");
+      buffer = buffer.slice(end + 2);
       const field = (name) => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, "")).join("\n");
       if (lines.some((line) => line.startsWith("data:"))) yield { event: field("event"), data: field("data") };
     }
@@ -199,7 +199,7 @@ async function* events(response) {
 async function ask(event) {
   event.preventDefault();
   const question = byId("question").value.trim();
-  if (!question || byId("send").disabled) return; // Enter again, while one is on its way
+  if (!question || byId("send").disabled) return; // Enter again, while a question is being answered
   fail("");
   byId("send").disabled = true;
   byId("status").textContent = "Looking for passages …";
@@ -210,16 +210,16 @@ async function ask(event) {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
     });
     let answer = null;
-    for await (const one of events(response)) {
-      if (one.event === "passages") {
-        byId("status").textContent = `Reading ${counted(JSON.parse(one.data).length, "passage")} …`;
-      } else if (one.event === "error") {
-        throw new Error(JSON.parse(one.data).error.message);
-      } else if (one.event === "answer") {
-        answer = JSON.parse(one.data);
+    for await (const { event: name, data } of events(response)) {
+      if (name === "passages") {
+        byId("status").textContent = `Reading ${counted(JSON.parse(data).length, "passage")} …`;
+      } else if (name === "error") {
+        throw new Error(JSON.parse(data).error.message);
+      } else if (name === "answer") {
+        answer = JSON.parse(data);
       }
     }
-    if (answer === null) throw new Error("The server ended before it had answered.");
+    if (answer === null) throw new Error("The connection closed before the answer came.");
     byId("status").textContent = "";
     showAnswer(answer, true);
     history.unshift(answer);
@@ -233,25 +233,25 @@ async function ask(event) {
 }
 
 function showDocuments() {
-  const wanted = byId("filter").value.trim().toLowerCase();
-  const found = documents.filter((one) => `${one.id} ${one.title}`.toLowerCase().includes(wanted));
+  const query = byId("filter").value.trim().toLowerCase();
+  const matching = documents.filter((entry) => `${entry.id} ${entry.title}`.toLowerCase().includes(query));
   byId("documents").replaceChildren(
-    ...found.slice(0, shown).map((one) => {
+    ...matching.slice(0, documentsShown).map((entry) => {
       const item = make("li");
-      item.append(showDocumentButton(one.title || one.id, one.id, { start: 0, end: 0, answer_start: null }));
-      if (one.uploaded && about.changes) {
+      item.append(showDocumentButton(entry.title || entry.id, entry.id, { start: 0, end: 0, answer_start: null }));
+      if (entry.uploaded && about.changes) {
         const button = make("button", "Delete", "remove");
         button.type = "button";
-        button.setAttribute("aria-label", `Delete ${one.title || one.id}`);
-        button.addEventListener("click", () => removeDocument(one).catch((error) => fail(error.message)));
+        button.setAttribute("aria-label", `Delete ${entry.title || entry.id}`);
+        button.addEventListener("click", () => removeDocument(entry).catch((error) => fail(error.message)));
         item.append(button);
       } else {
-        item.append(make("small", counted(one.passages, "passage")));
+        item.append(make("small", counted(entry.passages, "passage")));
       }
       return item;
     }),
   );
-  byId("more").hidden = found.length <= shown;
+  byId("more").hidden = matching.length <= documentsShown;
 }
 
 async function loadDocuments() {
@@ -262,13 +262,13 @@ async function loadDocuments() {
     if (all.length >= reply.total || reply.documents.length === 0) break;
   }
   documents = all.sort((a, b) => Number(b.uploaded) - Number(a.uploaded));
-  shown = PAGE;
+  documentsShown = PAGE;
   showDocuments();
 }
 
-async function removeDocument(one) {
-  if (!confirm(`Delete ${one.title || one.id} from the index?`)) return;
-  const reply = await json(`v1/documents/${one.id.split("/").map(encodeURIComponent).join("/")}`, { method: "DELETE" });
+async function removeDocument(entry) {
+  if (!confirm(`Delete ${entry.title || entry.id} from the index?`)) return;
+  const reply = await json(`v1/documents/${entry.id.split("/").map(encodeURIComponent).join("/")}`, { method: "DELETE" });
   await start();
   byId("upload-status").textContent = reply.trained_adapters.length
     ? `Deleted. These adapters were trained on it and may still recite it: ${reply.trained_adapters.join(", ")}.`
@@ -293,7 +293,7 @@ async function upload(event) {
   try {
     const reply = await json("v1/documents", { method: "POST", body });
     await start();
-    status.textContent = `${reply.title}: ${counted(reply.passages, "passage")}. Ask about it now.`;
+    status.textContent = `${reply.title}: ${counted(reply.passages, "passage")}. You can ask about it now.`;
     byId("file").value = "";
   } catch (error) {
     status.textContent = error.message;
@@ -334,11 +334,11 @@ byId("question").addEventListener("keydown", (event) => {
   }
 });
 byId("upload").addEventListener("submit", upload);
-byId("filter").addEventListener("input", () => { shown = PAGE; showDocuments(); });
-byId("more").addEventListener("click", () => { shown += PAGE; showDocuments(); });
+byId("filter").addEventListener("input", () => { documentsShown = PAGE; showDocuments(); });
+byId("more").addEventListener("click", () => { documentsShown += PAGE; showDocuments(); });
 byId("document-close").addEventListener("click", () => byId("document").close());
 byId("report").addEventListener("click", async () => {
-  // Opened at once, in the click, or the browser takes it for a pop-up.
+  // Open the tab at once, in the click, or the browser blocks it as a pop-up.
   const tab = window.open("about:blank", "_blank");
   try {
     const { path } = await json("v1/report");
@@ -352,7 +352,7 @@ byId("report").addEventListener("click", async () => {
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", byId("token").value.trim());
-  history.length = 0; // another token may not read what the one before was answered
+  history.length = 0; // another token may not see what the previous one was answered
   showHistory();
   byId("answer").hidden = true;
   fail("");

@@ -22,26 +22,26 @@ from rag_ft.serving.server import Server
 
 
 def add_chat(app: FastAPI, server: Server) -> None:
-    """The OpenAI-compatible endpoint."""
+    """Add the OpenAI-compatible routes."""
 
     def entry(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": 0, "owned_by": "rag_ft"}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """The adapters, as OpenAI lists models; `rag-ft` is the one that the server started with."""
+        """The adapters, as OpenAI lists models; `rag-ft` is the adapter that the server started with."""
         return {"object": "list", "data": [entry(name) for name in (openai.DEFAULT_MODEL, *server.models())]}
 
     @app.get("/v1/models/{name:path}", responses=ERROR_REPLIES)
     async def model(name: str) -> dict[str, Any]:
-        """One of them."""
+        """An adapter, as OpenAI shows a model."""
         if name not in (openai.DEFAULT_MODEL, *server.models()):
             raise Problem(404, f"there is no model {name[:80]!r}: GET /v1/models lists them", "model")
         return entry(name)
 
     @app.post("/v1/chat/completions", responses=ERROR_REPLIES)
     async def chat(request: Request, body: openai.ChatRequest) -> Any:
-        """OpenAI's chat completions: the last user message is asked of the documents, `model` names an adapter."""
+        """OpenAI's chat completions: the documents answer the last user message; `model` names an adapter."""
         body.check()
         question = body.question
         server.check_question(question, "messages")
@@ -51,17 +51,17 @@ def add_chat(app: FastAPI, server: Server) -> None:
         ask = Ask(question, server.config.k, server.adapter(body.model), audience=audience)
         name, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
 
-        async def finished() -> tuple[Answer, str]:
+        async def answered() -> tuple[Answer, str]:
             answer = await server.answer(ask, client_of(request))
             return answer, openai.content_of(answer, body.response_format)
 
         if not body.stream:
-            answer, content = await until_disconnected(request, finished())
+            answer, content = await until_disconnected(request, answered())
             return JSONResponse(openai.completion_of(answer, content, name=name, model=body.model, created=created))
-        task = await start_task(finished())
+        task = await start_task(answered())
         with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
 
-        async def pieces() -> AsyncIterator[bytes]:
+        async def events() -> AsyncIterator[bytes]:
             try:
                 while not task.done():
                     await asyncio.wait({task}, timeout=KEEPALIVE_S)
@@ -76,4 +76,4 @@ def add_chat(app: FastAPI, server: Server) -> None:
                 yield format_sse_event(data_str=json_text(problem_of(error).body))
             yield format_sse_event(data_str="[DONE]")
 
-        return EventStream(pieces(), task)
+        return EventStream(events(), task)

@@ -1,4 +1,4 @@
-"""Routes that list, add and remove documents."""
+"""Routes that list, show, add and remove documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from fastapi import FastAPI, File, Query, Request, UploadFile
 from rag_ft.errors import UsageError
 from rag_ft.indexing.access import groups_of
 from rag_ft.serving.engine import Removed
-from rag_ft.serving.http.rights import identity_of, uploaded_as
+from rag_ft.serving.http.rights import identity_of, uploaded_id
+from rag_ft.serving.http.tokens import Identity
 from rag_ft.serving.messages import (
     ERROR_REPLIES,
     DocumentEntry,
@@ -29,87 +30,35 @@ T = TypeVar("T")
 
 
 def add_documents(app: FastAPI, server: Server) -> None:
-    """List, read, upload and remove documents."""
+    """Add the routes that list, show, upload and remove documents."""
+    _add_reading(app, server)
+    _add_changes(app, server)
 
-    def in_turn(call: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(server.changes, call)
 
-    def may_change() -> None:
-        if not server.config.allow_changes:
-            raise Problem(403, "this server takes no changes: it was started with --read-only")
-
+def _add_reading(app: FastAPI, server: Server) -> None:
     @app.get("/v1/documents")
     async def documents(
         request: Request,
         offset: Annotated[int, Query(ge=0)] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     ) -> DocumentsReply:
-        """The documents of the index, as far as this token may read them."""
+        """The documents of the index that this token may read."""
         index = await server.view(identity_of(request))
-        rows = index.entries()
+        entries = index.entries()
         return DocumentsReply(
             documents=[
                 DocumentEntry(
-                    id=row.id,
-                    title=row.title,
-                    source=row.source,
-                    passages=row.passages,
-                    uploaded=row.metadata.get("uploaded") is True,
+                    id=entry.id,
+                    title=entry.title,
+                    source=entry.source,
+                    passages=entry.passages,
+                    uploaded=entry.metadata.get("uploaded") is True,
                 )
-                for row in rows[offset : offset + limit]
+                for entry in entries[offset : offset + limit]
             ],
-            total=len(rows),
+            total=len(entries),
             index=index.fingerprint,
         )
-
-    @app.post("/v1/documents", status_code=201, responses=ERROR_REPLIES)
-    async def upload(
-        request: Request,
-        file: Annotated[UploadFile, File()],
-        replace: bool = False,
-        access: Annotated[list[str] | None, Query()] = None,
-    ) -> UploadReply:
-        """Take in a file (the types of `rag-ft index build`); it can be asked about when this returns.
-
-        `access`: the groups that may read it, repeated for several; left out: all groups of the token.
-        """
-        may_change()
-        config, identity = server.config, identity_of(request)
-        try:
-            chosen = groups_of(access) if access else None
-        except UsageError as error:
-            raise Problem(422, f"access {error}", "access") from error
-        if len((await request.form()).getlist("file")) != 1:
-            raise Problem(422, "send one file at a time: the form has several fields 'file'", "file")
-        name = check_name(file.filename or "")
-        data = await file.read()
-        if len(data) > config.max_upload_bytes:
-            raise Problem(413, f"the file is larger than the {config.max_upload_bytes:,} bytes allowed", "file")
-
-        def take() -> UploadReply:
-            document = parse_upload(
-                name,
-                data,
-                seconds=config.parse_seconds,
-                memory_bytes=config.parse_memory_bytes,
-                max_chars=config.max_text_chars,
-            )
-            try:
-                added = server.engine.add(document, replace=replace, identity=identity, access=chosen)
-            except UsageError:
-                if replace or uploaded_as(server.engine.view(identity.audience), document.id) is None:
-                    raise
-                said = f"there is a document {document.id!r} already: give another file name, or replace=true"
-                raise Problem(409, said, "file") from None
-            return UploadReply(
-                id=added.id,
-                title=document.title,
-                passages=added.passages,
-                characters=len(document.text),
-                index=added.index,
-            )
-
-        return await until_disconnected(request, in_turn(take))
 
     @app.get("/v1/documents/{document_id:path}", responses=ERROR_REPLIES)
     async def document(
@@ -121,22 +70,58 @@ def add_documents(app: FastAPI, server: Server) -> None:
         """The text of a document, or the part of it between two offsets."""
         index = await server.view(identity_of(request))
         try:
-            found = index.document(document_id)
+            document = index.document(document_id)
         except UsageError as error:
-            raise Problem(404, f"there is no document {document_id[:80]!r}") from error
+            raise _no_document(document_id) from error
         return DocumentText(
-            id=found.id,
-            title=found.title,
-            source=found.source,
-            text=found.text[start:end],
-            start=min(start, len(found.text)),
-            length=len(found.text),
+            id=document.id,
+            title=document.title,
+            source=document.source,
+            text=document.text[start:end],
+            start=min(start, len(document.text)),
+            length=len(document.text),
         )
+
+
+def _add_changes(app: FastAPI, server: Server) -> None:
+    def in_turn(call: Callable[[], T]) -> Awaitable[T]:
+        """Run a change in a thread, after the changes before it."""
+        return asyncio.get_running_loop().run_in_executor(server.changes, call)
+
+    def check_changes_allowed() -> None:
+        if not server.config.allow_changes:
+            raise Problem(403, "this server is read-only: it was started with --read-only")
+
+    @app.post("/v1/documents", status_code=201, responses=ERROR_REPLIES)
+    async def upload(
+        request: Request,
+        file: Annotated[UploadFile, File()],
+        replace: bool = False,
+        access: Annotated[list[str] | None, Query()] = None,
+    ) -> UploadReply:
+        """Add a file (of a format that `rag-ft index build` reads); it can be asked about when this returns.
+
+        `access`: a group that may read it; repeat for several. Default: all groups of the token.
+        """
+        check_changes_allowed()
+        config, identity = server.config, identity_of(request)
+        try:
+            groups = groups_of(access) if access else None
+        except UsageError as error:
+            raise Problem(422, f"access {error}", "access") from error
+        if len((await request.form()).getlist("file")) != 1:
+            raise Problem(422, "the form has several fields 'file': send one file at a time", "file")
+        name = check_name(file.filename or "")
+        data = await file.read()
+        if len(data) > config.max_upload_bytes:
+            raise Problem(413, f"the file is larger than the {config.max_upload_bytes:,} bytes allowed", "file")
+        change = in_turn(lambda: _take(server, name, data, identity, replace=replace, groups=groups))
+        return await until_disconnected(request, change)
 
     @app.delete("/v1/documents/{document_id:path}", responses=ERROR_REPLIES)
     async def remove(request: Request, document_id: str) -> RemovalReply:
         """Erase a document from the index: vectors, passages, words and text."""
-        may_change()
+        check_changes_allowed()
         audience = identity_of(request).audience
 
         def erase() -> Removed:
@@ -145,8 +130,40 @@ def add_documents(app: FastAPI, server: Server) -> None:
             except UsageError:
                 if document_id in set(server.engine.view(audience).documents()):
                     raise
-                # The change before it, or another process, has erased it; or it is not for this audience.
-                raise Problem(404, f"there is no document {document_id[:80]!r}") from None
+                # An earlier change or another process has erased it; or it is hidden from this audience.
+                raise _no_document(document_id) from None
 
-        gone = await in_turn(erase)
-        return RemovalReply(removed=document_id, index=gone.index, trained_adapters=gone.trained)
+        removed = await in_turn(erase)
+        return RemovalReply(removed=document_id, index=removed.index, trained_adapters=removed.trained)
+
+
+def _take(
+    server: Server, name: str, data: bytes, identity: Identity, *, replace: bool, groups: tuple[str, ...] | None
+) -> UploadReply:
+    """Read an uploaded file and add it to the index. Raises Problem, DocumentError, UsageError."""
+    config = server.config
+    document = parse_upload(
+        name,
+        data,
+        seconds=config.parse_seconds,
+        memory_bytes=config.parse_memory_bytes,
+        max_chars=config.max_text_chars,
+    )
+    try:
+        added = server.engine.add(document, replace=replace, identity=identity, access=groups)
+    except UsageError:
+        if replace or uploaded_id(server.engine.view(identity.audience), document.id) is None:
+            raise
+        message = f"there is already a document {document.id!r}: give another file name, or replace=true"
+        raise Problem(409, message, "file") from None
+    return UploadReply(
+        id=added.id,
+        title=document.title,
+        passages=added.passages,
+        characters=len(document.text),
+        index=added.index,
+    )
+
+
+def _no_document(document_id: str) -> Problem:
+    return Problem(404, f"there is no document {document_id[:80]!r}")

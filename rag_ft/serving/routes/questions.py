@@ -17,29 +17,29 @@ from rag_ft.serving.server import Server
 
 
 def add_questions(app: FastAPI, server: Server) -> None:
-    """Ask and search."""
+    """Add the routes that ask and search."""
 
     @app.post("/v1/ask", response_model=Answer, responses=ERROR_REPLIES)
     async def ask(request: Request, body: AskRequest) -> Any:
-        """The answer to a question, with the quote that it rests on, or null."""
-        wanted = server.ask(body, identity_of(request))
+        """Answer a question, with the quote that the answer rests on, or null."""
+        question = server.ask(body, identity_of(request))
         if body.stream:
             passages: asyncio.Queue[Sequence[Hit]] = asyncio.Queue()
-            task = await start_task(server.answer(wanted, client_of(request), passages.put_nowait))
+            task = await start_task(server.answer(question, client_of(request), passages.put_nowait))
             return EventStream(answer_events(task, passages), task)
-        answer = await until_disconnected(request, server.answer(wanted, client_of(request)))
+        answer = await until_disconnected(request, server.answer(question, client_of(request)))
         return Response(answer.model_dump_json(), media_type="application/json")
 
     @app.post("/v1/search", response_model=SearchReply, responses=ERROR_REPLIES)
     async def search(request: Request, body: SearchRequest) -> SearchReply:
-        """The passages for a question, best first, without asking the reader."""
+        """Find the passages for a question, best first, without asking the reader."""
         server.check_question(body.query, "query")
-        k, audience = server.passages(body.k), identity_of(request).audience
+        k, audience = server.passage_count(body.k), identity_of(request).audience
 
-        def found() -> SearchReply:
+        def retrieve() -> SearchReply:
             server.engine.refresh()
-            index = server.engine.view(audience)  # the hits and the fingerprint are of one state
+            index = server.engine.view(audience)  # hits and fingerprint come from one state
             hits = index.as_retriever(k=k, where=body.where).retrieve(body.query.strip())
             return SearchReply(hits=hits, index=index.fingerprint)
 
-        return await until_disconnected(request, server.aside(found))
+        return await until_disconnected(request, server.run_blocking(retrieve))

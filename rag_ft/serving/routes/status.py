@@ -13,20 +13,20 @@ from rag_ft.serving.server import Server
 
 
 def add_status(app: FastAPI, server: Server) -> None:
-    """Health, settings and metrics of the server."""
+    """Add the routes for health, settings and metrics."""
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Whether the process answers at all."""
+        """Whether the process is alive."""
         return {"status": "ok"}
 
     @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
-        """Whether questions are taken, and from a whole index."""
-        await server.aside(lambda: server.engine.refresh(now=True))  # may load an index
-        reason = server.engine.missing or (None if server.batcher.alive else "the server is going down")
+        """Whether questions are accepted, and the index on disk is usable."""
+        await server.run_blocking(lambda: server.engine.refresh(now=True))  # may load an index
+        reason = server.engine.missing or (None if server.batcher.alive else "the server is shutting down")
         if reason is not None:
             return JSONResponse({"status": "not ready", "reason": reason}, 503)
         return JSONResponse({"status": "ready"})
@@ -38,7 +38,7 @@ def add_status(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/about")
     async def about(request: Request) -> dict[str, Any]:
-        """What the page needs to know: who asks, adapters, limits, whether documents may be changed."""
+        """Settings for the page: who asks, adapters, limits, whether documents may be changed."""
         identity = identity_of(request)
         reader, index = server.engine.reader, await server.view(identity)
         return {

@@ -1,4 +1,4 @@
-"""Server-sent events about a task, given up when the client disconnects."""
+"""Server-sent events about a task that is cancelled when the client disconnects."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from rag_ft.serving.messages import Problem, problem_of
 
 T = TypeVar("T")
 
-
 KEEPALIVE_S = 10.0
-"""Between two comments in a stream that has nothing else to say, so that nobody between takes it for dead."""
+"""Seconds between two comments in a stream with nothing else to send, so that no proxy takes it for dead."""
 
 
 def client_of(request: Request) -> str:
-    """Address of the client, by which the queue is fair."""
-    """Who takes turns with the others: each personal token, else each machine."""
+    """Name of the client, by which the queue takes turns: the personal token, else the machine's address."""
     identity = identity_of(request)
     if identity.name:
         return f"token {identity.name}"
@@ -32,18 +30,18 @@ def client_of(request: Request) -> str:
 
 
 async def until_disconnected(request: Request, work: Awaitable[T]) -> T:
-    """The result of work that is given up when the client goes. Raises Problem then, which nobody will read."""
+    """The result of work that is cancelled if the client disconnects; then raises Problem, which nobody will read."""
     task = asyncio.ensure_future(work)
 
-    async def gone() -> None:
+    async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    watch = asyncio.ensure_future(gone())
+    watch = asyncio.ensure_future(disconnected())
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Problem(499, "the client has gone")
+            raise Problem(499, "the client has disconnected")
         return task.result()
     finally:
         watch.cancel()
@@ -52,16 +50,16 @@ async def until_disconnected(request: Request, work: Awaitable[T]) -> T:
 
 
 async def start_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Work that a stream will tell about, under way. Raises what it is refused for at once, while a status can."""
+    """A started task for a stream to report on. Raises what the work fails with at once, while a status can be sent."""
     task = asyncio.ensure_future(work)
-    await asyncio.sleep(0)  # it has its place in the queue then, or has none
+    await asyncio.sleep(0)  # after this it is in the queue, or was refused
     if task.done():
         task.result()
     return task
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events about a task, which is given up when the client goes."""
+    """Server-sent events about a task, which is cancelled when the client disconnects."""
 
     def __init__(self, events: AsyncIterator[bytes], task: asyncio.Task[Any]) -> None:
         # A proxy must not hold the events back.
@@ -69,7 +67,7 @@ class EventStream(StreamingResponse):
         self._task = task
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them."""
+        """Send the events."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -77,29 +75,29 @@ class EventStream(StreamingResponse):
 
 
 async def answer_events(task: asyncio.Task[Answer], passages: asyncio.Queue[Sequence[Hit]]) -> AsyncIterator[bytes]:
-    """`passages`, then `answer` or `error`; a comment now and then in between."""
-    found: asyncio.Future[Sequence[Hit]] | None = None
+    """Events `passages`, then `answer` or `error`, with keep-alive comments in between."""
+    waiting: asyncio.Future[Sequence[Hit]] | None = None
     try:
-        told = False
+        sent = False
         while not task.done():
-            found = asyncio.ensure_future(passages.get())
-            await asyncio.wait({task, found}, timeout=KEEPALIVE_S, return_when=asyncio.FIRST_COMPLETED)
-            if found.done():
-                told = True
-                yield _passages_event(found.result())
+            waiting = asyncio.ensure_future(passages.get())
+            await asyncio.wait({task, waiting}, timeout=KEEPALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                sent = True
+                yield _passages_event(waiting.result())
             else:
-                found.cancel()
+                waiting.cancel()
                 if not task.done():
                     yield format_sse_event(comment="alive")
-        if not told and not passages.empty():
+        if not sent and not passages.empty():
             yield _passages_event(passages.get_nowait())
         try:
             yield format_sse_event(event="answer", data_str=task.result().model_dump_json())
         except Exception as error:
             yield format_sse_event(event="error", data_str=json_text(problem_of(error).body))
     finally:
-        if found is not None:
-            found.cancel()
+        if waiting is not None:
+            waiting.cancel()
 
 
 def _passages_event(hits: Sequence[Hit]) -> bytes:
@@ -107,5 +105,5 @@ def _passages_event(hits: Sequence[Hit]) -> bytes:
 
 
 def json_text(value: Any) -> str:
-    """A value as the JSON that the routes reply with."""
+    """A value as JSON, written as in the routes' replies."""
     return JSONResponse(value).body.decode()  # type: ignore[union-attr]

@@ -19,8 +19,8 @@ class Hasty(TimedHeadProtocol):
 
 @pytest.fixture
 def address(index, tiny_reader):
-    with served(create_app(index, tiny_reader, ServeConfig()), http=Hasty) as found:
-        yield found
+    with served(create_app(index, tiny_reader, ServeConfig()), http=Hasty) as address:
+        yield address
 
 
 @contextlib.contextmanager

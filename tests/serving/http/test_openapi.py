@@ -23,12 +23,12 @@ def template_of(described: dict, path: str) -> str:
 def undocumented(described: dict, reply: httpx.Response) -> str | None:
     """What a reply has that the description does not."""
     method, path = reply.request.method.lower(), reply.request.url.path
-    told = described["paths"][template_of(described, path)][method]["responses"]
+    responses = described["paths"][template_of(described, path)][method]["responses"]
     status, kind = str(reply.status_code), reply.headers["content-type"].partition(";")[0]
-    if status not in told:
-        return f"{method} {path}: {status} is not among {sorted(told)}"
-    if kind not in told[status]["content"]:
-        return f"{method} {path}: {status} is {kind} and not {sorted(told[status]['content'])}"
+    if status not in responses:
+        return f"{method} {path}: {status} is not among {sorted(responses)}"
+    if kind not in responses[status]["content"]:
+        return f"{method} {path}: {status} is {kind} and not {sorted(responses[status]['content'])}"
     if int(status) >= 400 and path != "/readyz" and reply.json()["error"]["code"] != status:
         return f"{method} {path}: {status} has no error in it"
     return None

@@ -1,6 +1,6 @@
 import pytest
 
-from rag_ft.serving.http.security import Authority, _foreign, _named
+from rag_ft.serving.http.security import Authority, _is_foreign, _target
 
 OWN = [
     "localhost",
@@ -39,7 +39,7 @@ OTHERS = [
     "foo.localhost",
     "127.0.0.1-",
 ]
-NO_HOSTS = [
+NOT_HOSTS = [
     "evil@127.0.0.1",
     "127.0.0.1@evil.example",
     "evil:pass@localhost:80",
@@ -85,16 +85,16 @@ def test_a_host_that_is_another_or_written_in_a_roundabout_way_is_not(host):
     assert not Authority.parse(host).loopback
 
 
-@pytest.mark.parametrize("host", NO_HOSTS)
-def test_what_is_no_host_and_port_is_refused(host):
+@pytest.mark.parametrize("host", NOT_HOSTS)
+def test_anything_but_a_host_and_port_is_refused(host):
     with pytest.raises(ValueError):
         Authority.parse(host)
 
 
 def test_two_hosts_are_none():
     with pytest.raises(ValueError):
-        _named(["localhost", "localhost"])
-    assert _named([]) is None and _named([""]) is None
+        _target(["localhost", "localhost"])
+    assert _target([]) is None and _target([""]) is None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_two_hosts_are_none():
     ],
 )
 def test_an_origin_is_foreign_unless_it_is_the_very_host_asked(origin, host, foreign):
-    assert _foreign([origin], _named([host])) is foreign
+    assert _is_foreign([origin], _target([host])) is foreign
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_an_origin_is_foreign_unless_it_is_the_very_host_asked(origin, host, for
         ["http://127.0.0.1:8000", "http://127.0.0.1:8000"],
     ],
 )
-def test_what_is_no_origin_is_refused(origins):
+def test_anything_but_an_origin_is_refused(origins):
     with pytest.raises(ValueError):
-        _foreign(origins, _named(["127.0.0.1:8000"]))
+        _is_foreign(origins, _target(["127.0.0.1:8000"]))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_documents_without_a_label_are_for_the_groups_of_default_access(tmp_path
     assert not TokenFile(path).identity(token).audience.may_read({})
 
 
-def test_a_change_of_the_file_is_taken_up_and_an_invalid_one_refused_as_a_whole(tmp_path, caplog):
+def test_a_change_of_the_file_is_picked_up_and_an_invalid_one_refused_as_a_whole(tmp_path, caplog):
     path = tmp_path / "tokens.toml"
     anna = add_token(path, "anna", groups=["staff"], rights="read")
     file = TokenFile(path)
@@ -50,9 +50,9 @@ def test_a_change_of_the_file_is_taken_up_and_an_invalid_one_refused_as_a_whole(
     good = path.read_text()
     path.write_text(good + "\n[[token]]\nname = 'eve'\n")
     assert file.identity(bob) is not None and file.identity(bob) is not None
-    assert caplog.text.count("token.1.hash") == 1 and "the tokens before this change go on" in caplog.text
+    assert caplog.text.count("token.1.hash") == 1 and "the tokens from before this change stay valid" in caplog.text
     path.unlink()
-    assert file.identity(bob) is None and "no token is good" in caplog.text
+    assert file.identity(bob) is None and "no token is valid" in caplog.text
     path.write_text(good)
     assert file.identity(bob).name == "bob"
 
@@ -69,9 +69,9 @@ def test_a_token_ends_after_its_last_day_or_at_its_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("[[token]", "no TOML"),
+        ("[[token]", "not valid TOML"),
         ("tokens = 1", "tokens"),
         (f"[[token]]\nname='a'\nhash='{HASH}'\ngroup=['x']", "group"),
         ("[[token]]\nname='a'\nhash='secret'", "hash"),
@@ -80,24 +80,24 @@ def test_a_token_ends_after_its_last_day_or_at_its_time(tmp_path):
         (f"[[token]]\nname='a'\nhash='{HASH}'\nrights='root'", "rights"),
         (f"[[token]]\nname='a'\nhash='{HASH}'\ngroups=[3]", "groups"),
         (f"[[token]]\nname='a'\nhash='{HASH}'\ngroups='a b'", "groups"),
-        (f"[[token]]\nname='a'\nhash='{HASH}'\nrights='write'", "without groups"),
-        (f"[[token]]\nname='a'\nhash='{HASH}'\nexpires='2027-01-01'", "no date"),
+        (f"[[token]]\nname='a'\nhash='{HASH}'\nrights='write'", "no groups"),
+        (f"[[token]]\nname='a'\nhash='{HASH}'\nexpires='2027-01-01'", "not a date"),
         (f"[[token]]\nname='a'\nhash='{HASH}'\nexpires=2027-01-01T00:00:00", "zone"),
-        (f"[[token]]\nname='a'\nhash='{HASH}'\nexpires=3", "no date"),
+        (f"[[token]]\nname='a'\nhash='{HASH}'\nexpires=3", "not a date"),
         (f"[[token]]\nname='a'\nhash='{HASH}'\n[[token]]\nname='b'\nhash='{HASH}'", "the hash"),
         (f"[[token]]\nname='a'\nhash='{HASH}'\n[[token]]\nname='a'\nhash='sha256:{'b' * 64}'", "the name 'a'"),
         ("default_access = 3", "default_access"),
     ],
 )
-def test_what_is_no_file_of_tokens_is_one_sentence(tmp_path, text, said):
+def test_an_invalid_file_of_tokens_is_one_sentence(tmp_path, text, message):
     path = tmp_path / "t.toml"
     path.write_text(text)
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         TokenFile(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_no_file_an_empty_one_and_a_pipe_are_said(tmp_path):
+def test_a_missing_file_an_empty_one_and_a_folder_are_errors(tmp_path):
     with pytest.raises(UsageError, match=r"no file of tokens.*token add"):
         TokenFile(tmp_path / "none.toml")
     (tmp_path / "empty.toml").write_text("")
@@ -108,14 +108,14 @@ def test_no_file_an_empty_one_and_a_pipe_are_said(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of files are POSIX")
-def test_a_file_that_anybody_can_write_is_refused_and_one_that_anybody_can_read_is_told(tmp_path, caplog):
+def test_a_file_that_everyone_can_write_is_refused_and_one_that_everyone_can_read_is_reported(tmp_path, caplog):
     path = tmp_path / "t.toml"
     add_token(path, "anna", groups=[], rights="read")
     path.chmod(0o644)
     TokenFile(path)
     assert "chmod 600" in caplog.text
     path.chmod(0o666)
-    with pytest.raises(UsageError, match="can be written by anybody"):
+    with pytest.raises(UsageError, match="every user of this machine can write"):
         TokenFile(path)
 
 
@@ -145,16 +145,16 @@ def test_a_file_written_in_another_way_is_left_alone(tmp_path):
 def test_the_command_makes_lists_and_removes(tmp_path):
     path = str(tmp_path / "t.toml")
     run = lambda *call: CliRunner().invoke(app, ["token", *call, "--file", path])  # noqa: E731
-    made = run("add", "--name", "anna", "--groups", "staff, legal", "--expires", "2030-01-31")
-    assert TokenFile(tmp_path / "t.toml").identity(made.stdout.strip()).name == "anna"
+    added = run("add", "--name", "anna", "--groups", "staff, legal", "--expires", "2030-01-31")
+    assert TokenFile(tmp_path / "t.toml").identity(added.stdout.strip()).name == "anna"
     assert "anna: read, groups legal, staff, until 2030-01-31" in run("list").stdout
-    for call, said in (
+    for call, message in (
         (("--name", "anna"), "already"),
         (("--name", "b", "--groups", "a b"), "--groups names the group"),
-        (("--name", "b", "--rights", "write"), "without groups"),
-        (("--name", "a'\n"), "cannot be made"),
+        (("--name", "b", "--rights", "write"), "no groups"),
+        (("--name", "a'\n"), "cannot be created"),
         (("--name", "b", "--expires", "soon"), "--expires"),
     ):
-        assert said in str(run("add", *call).exception)
+        assert message in str(run("add", *call).exception)
     assert run("remove", "--name", "anna").exit_code == 0
     assert "no token 'anna'" in str(run("remove", "--name", "anna").exception)
