@@ -27,7 +27,7 @@ def prepare(folder):
     return index, recipe
 
 
-def reads(question, passages):
+def little_answer(question, passages):
     """The answer, by the form of the little world's sentences."""
     words = passages[0].text.split()
     if "high" in question:
@@ -37,7 +37,7 @@ def reads(question, passages):
 
 def little_arms(recipe, index):
     """An arm that knows the form of its answers, and two that quote."""
-    return [FunctionArm("reads", reads), PassageArm("top"), SentenceArm("sentence", index.embedder)]
+    return [FunctionArm("reads", little_answer), PassageArm("top"), SentenceArm("sentence", index.embedder)]
 
 
 def asking(recipe, folder, questions):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from data import little_world
-from little_evaluation import asking, little_arms, reads
+from little_evaluation import asking, little_answer, little_arms
 
 from rag_ft.errors import EvaluationError, UsageError
 from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
@@ -95,7 +95,7 @@ def test_a_learning_curve_is_measured_advised_on_and_drawn(prepared, tmp_path):
         def reads(question, passages):
             asked.append(records)
             chance = random.Random(f"{question} {records}").random()
-            return reads(question, passages) if chance < 1 - 3 * records**-0.5 + 0.1 else "x"
+            return little_answer(question, passages) if chance < 1 - 3 * records**-0.5 + 0.1 else "x"
 
         return FunctionArm(f"{records} records", reads)
 
@@ -139,7 +139,7 @@ def test_an_arm_that_is_handed_the_gold_passage_is_not_asked_with_swapped_answer
         perfect = index
 
     def arms(recipe, index):
-        return [*little_arms(recipe, index), Handed("handed", reads)]
+        return [*little_arms(recipe, index), Handed("handed", little_answer)]
 
     recipe = asking(recipe, tmp_path, little_world()[1])
     studies = evaluate_recipe(recipe, tmp_path / "out", arms=arms, index=index).results.faithfulness
@@ -156,7 +156,7 @@ def test_an_arm_that_fails_half_way_leaves_a_report_that_says_so(prepared, tmp_p
             self.calls += 1
             if self.calls == 2:
                 raise MemoryError("no memory left")
-            return FunctionArm("reads", reads).reply(cases)
+            return FunctionArm("reads", little_answer).reply(cases)
 
     report = evaluate_recipe(
         recipe, tmp_path, arms=lambda recipe, index: [HalfWay(), *little_arms(recipe, index)[1:]], index=index

@@ -71,13 +71,13 @@ class Results(BaseModel):
     retrieval: dict[str, float]
     arms: tuple[ArmFigures, ...]
     faithfulness: dict[str, Faithfulness]
-    """For arms that read passages: what they say where the gold passage says something else."""
+    """What each reading arm answers with the answer swapped in the gold passage, by arm."""
     robustness: tuple[Cell, ...]
-    """Of the tuned reader with passages, where the recipe asks for it."""
+    """The heat map of the tuned reader with passages; empty where the recipe asks for none."""
     flow: BudgetFlow | None = None
     """Moves from the best prompted reader with passages to the best tuned one; None if the run lacks either."""
     learning_curve: LearningCurve | None = None
-    """F1 by records that the reader was trained on, where the recipe names adapters."""
+    """F1 by number of training records; None where the recipe names no adapters for it."""
     leaks: dict[str, int]
     """Number of questions about documents that an arm's adapter was trained on, by arm; zeros left out."""
     chosen_on: dict[str, int] = {}

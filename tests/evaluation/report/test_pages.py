@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from data import little_world
-from little_evaluation import asking, little_arms, reads
+from little_evaluation import asking, little_answer, little_arms
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
@@ -100,9 +100,9 @@ def test_what_tuning_taught_is_drawn_with_a_table_beside_it(prepared, tmp_path):
             return self.arm.reply(cases)
 
     def wrong(question, passages):
-        return reads(question, passages) if "Oslo" in question else "x"
+        return little_answer(question, passages) if "Oslo" in question else "x"
 
-    arms = [Reads("top", None, wrong), Reads("reads", "a", reads)]
+    arms = [Reads("top", None, wrong), Reads("reads", "a", little_answer)]
     report = evaluate_recipe(recipe, tmp_path, arms=lambda recipe, index: arms, index=index)
     flow = report.results.flow
     assert (flow.before, flow.after) == ("top", "reads")
