@@ -334,7 +334,7 @@ def targets(scratch: Path) -> list[Target]:
     from rag_ft.answering.reader import Reader
     from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
     from rag_ft.evaluation.arms.readers import ClosedBookArm, ReaderArm
-    from rag_ft.evaluation.evaluate import evaluate
+    from rag_ft.evaluation.evaluate import evaluate_recipe
     from rag_ft.evaluation.recipe import Recipe
     from rag_ft.indexing.index import Index
     from rag_ft.questions.records import write_questions
@@ -428,7 +428,7 @@ def targets(scratch: Path) -> list[Target]:
         return [(size, says(size)) for size in (5, 10, 20, 40)]
 
     def judge(folder: Path) -> None:
-        evaluate(recipe, folder / "out", arms=arms, curve=sized, index=world())
+        evaluate_recipe(recipe, folder / "out", arms=arms, curve=sized, index=world())
 
     def reset(folder: Path) -> None:
         asked_log.unlink(missing_ok=True)

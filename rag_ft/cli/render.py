@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rag_ft.adapters.compare import Comparison, Side
     from rag_ft.adapters.info import AdapterInfo
-    from rag_ft.evaluation.runner import Progress
+    from rag_ft.evaluation.runner import ArmProgress
 
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
 
@@ -274,8 +274,8 @@ class EvaluationLine(_LiveLine):
     def __init__(self, console: Console) -> None:
         super().__init__(console, "loading")
 
-    def update(self, progress: Progress) -> None:
-        """Show how far an arm has got."""
+    def update(self, progress: ArmProgress) -> None:
+        """Show how far an arm is."""
         left = "" if progress.seconds_left is None else f"  {_minutes(progress.seconds_left)} left for this arm"
         line = f"{progress.arm}: {progress.done} of {progress.questions}{left}"
         if self._status is not None:

@@ -1,6 +1,7 @@
-"""JUDGE: a recipe in, a report out. Open `evaluate.py` first.
+"""JUDGE: questions, an index and an adapter in, or a recipe; a report out. Open `evaluate.py` first.
 
-`recipe.py` reads it, `arms/` answer, `runner.py` asks and remembers, `figures.py` computes, `report/` draws.
+`recipe.py` reads a recipe, `arms/` answer, `runner.py` asks and keeps the replies, `figures.py` computes, `report/`
+draws.
 """
 
 from __future__ import annotations

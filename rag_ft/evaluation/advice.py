@@ -1,7 +1,7 @@
-"""From measured figures to a piece of advice, by written rules; each cites the figures that it rests on.
+"""Advice from measured figures, by fixed rules; every sentence cites the figures that it rests on.
 
-A difference counts where its interval leaves zero out and its p, by Holm's method for the ways compared, is under .05;
-else the data cannot tell, and the smallest difference that they would have shown is said.
+A difference counts if its interval excludes zero and its p, by Holm's method for the ways compared, is under .05.
+Otherwise the data cannot tell, and the advice names the smallest difference that would have shown.
 """
 
 from __future__ import annotations
@@ -21,32 +21,31 @@ Choice: TypeAlias = Literal["prompt", "retrieve", "tune", "both", "cannot tell"]
 _LEVEL = 0.05
 
 _OUTSIDE = ("chat", "extractive", "function")
-"""Kinds of arms that stand beside prompting, retrieval and tuning of the reader."""
+"""Kinds of arms that do not use the reader."""
 
 STANDING = (
-    "What changes often or must be cited belongs into retrieval: an index is brought up to date in seconds, an adapter"
-    " has to be trained again, and only a retrieved passage can be shown as a source.",
-    "Form, style, when to decline, and a small model at a small price belong into tuning: they stay the same while"
-    " documents change.",
-    "Where both hold, as in answering from a team's own documents, do both: retrieval brings the facts, tuning teaches"
+    "What changes often or must be cited belongs in retrieval: an index is updated in seconds, an adapter must be"
+    " trained again, and only a retrieved passage can be shown as a source.",
+    "Form, style, when to decline, and low cost belong in tuning: they stay the same while documents change.",
+    "If both matter, as in answering from a team's own documents, do both: retrieval brings the facts, tuning teaches"
     " the reader to use them.",
 )
-"""What no measurement on one set of questions can say."""
+"""Rules of thumb that no measurement on one set of questions can establish."""
 
 
 class Advice(BaseModel):
-    """What to do, and why."""
+    """Which way of answering to choose, and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     choice: Choice
     reasons: tuple[str, ...]
-    """Sentences with their figures, the first one for the choice."""
+    """Sentences with their figures; the first gives the reason for the choice."""
     standing: tuple[str, ...] = STANDING
 
 
 def role_of(settings: Mapping[str, JsonValue]) -> Role | None:
-    """What an arm stands for, by its settings; None for one that answers no question of tune or retrieve."""
+    """The way of answering that an arm stands for, by its settings; None for a baseline or another model."""
     tuned = settings.get("adapter") is not None
     match settings.get("kind"):
         case "closed book":
@@ -66,13 +65,13 @@ def advise(
     contrasts: Sequence[Contrast],
     curve: LearningCurve | None = None,
 ) -> Advice:
-    """The advice on a run's arms, of several with one role the best. Needs two roles at least to choose between."""
+    """The advice on a run's arms, taking the best arm of each role; it needs at least two roles to choose."""
     best = best_of_roles(figures, settings)
     reasons: list[str] = []
     choice = _choose(best, contrasts, reasons)
-    _outside(best, figures, settings, reasons)
+    _name_better_outside(best, figures, settings, reasons)
     _where_to_work(best, contrasts, reasons)
-    _declining(best, reasons)
+    _adjust_threshold(best, reasons)
     if curve is not None:
         reasons.append(more_records(curve))
     return Advice(choice=choice, reasons=tuple(reasons))
@@ -81,71 +80,72 @@ def advise(
 def best_of_roles(
     figures: Sequence[ArmFigures], settings: Mapping[str, Mapping[str, JsonValue]]
 ) -> dict[Role, ArmFigures]:
-    """For each role that an arm of the run has, the arm with the highest F1."""
+    """The arm with the highest F1 of each role."""
     best: dict[Role, ArmFigures] = {}
-    for one in figures:
-        role = role_of(settings[one.name])
-        if role is not None and "f1" in one.figures and (role not in best or _f1(one) > _f1(best[role])):
-            best[role] = one
+    for arm in figures:
+        role = role_of(settings[arm.name])
+        if role is not None and "f1" in arm.figures and (role not in best or _f1(arm) > _f1(best[role])):
+            best[role] = arm
     return best
 
 
 def _ways(best: Mapping[Role, ArmFigures]) -> dict[Role, ArmFigures]:
-    """What can be chosen: perfect retrieval is nobody's to have."""
+    """The roles that can be chosen: nobody has perfect retrieval."""
     return {role: arm for role, arm in best.items() if role != "both, perfect retrieval"}
 
 
 def _choose(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast], reasons: list[str]) -> Choice:
     ways = _ways(best)
     if len(ways) < 2:
-        reasons.append("There are not two ways of answering among the arms to choose between.")
+        reasons.append("The arms include fewer than two ways of answering to choose between.")
         return "cannot tell"
-    ranked = sorted(ways.items(), key=lambda one: -_f1(one[1]))
+    ranked = sorted(ways.items(), key=lambda role_and_arm: -_f1(role_and_arm[1]))
     (role, first), (next_role, second) = ranked[:2]
-    found = _between(first.name, second.name, contrasts)
-    said = f"{_said(first)} against {_said(second)}"
-    if found is None:
-        reasons.append(f"{said}, on different questions: they cannot be compared.")
+    scores = f"{_score(first)}; {_score(second)}"
+    contrast = _between(first.name, second.name, contrasts)
+    if contrast is None:
+        reasons.append(f"{scores}. They replied to different questions and cannot be compared.")
         return "cannot tell"
-    contrast, sign = found
     p = _adjusted(contrast, [arm.name for arm in ways.values()], contrasts)
     if p < _LEVEL and contrast.apart:
-        low, high = sorted((sign * (contrast.difference.low or 0), sign * (contrast.difference.high or 0)))
+        difference = contrast.difference
         reasons.append(
-            f"{said}, the next best of {len(ways)} ways: a difference of {sign * contrast.difference.mean:+.3f}"
-            f" [{low:+.3f}, {high:+.3f}] (Holm's p {p:.3g})."
+            f"{scores}, the next best of {len(ways)} ways. The difference is {difference.mean:+.3f}"
+            f" [{difference.low:+.3f}, {difference.high:+.3f}] (Holm's p = {p:.2g})."
         )
         return {"retrieve and prompt": "retrieve"}.get(role, role)  # type: ignore[return-value]
     reasons.append(
-        f"{said}: the data cannot tell “{role}” from “{next_role}” (Holm's p {p:.2g}); "
+        f"{scores}. The data cannot tell “{role}” from “{next_role}” (Holm's p = {p:.2g}); "
         f"{contrast.would_have_shown}. Take the cheaper one, or ask more questions."
     )
     return "cannot tell"
 
 
 def _adjusted(contrast: Contrast, ways: Sequence[str], contrasts: Sequence[Contrast]) -> float:
-    """A contrast's p by Holm's method among the pairs of ways that the advice chooses from, and no others: arms that
-    were only added to be looked at do not make it blinder.
+    """A contrast's p, adjusted by Holm's method among the pairs that the advice chooses from.
+
+    Arms that were only added for comparison do not make the test weaker.
     """
-    among = [one for one in contrasts if one.first in ways and one.second in ways]
-    return holm({f"{one.first}\n{one.second}": one.p for one in among})[f"{contrast.first}\n{contrast.second}"]
+    names = frozenset((contrast.first, contrast.second))
+    among = {frozenset((pair.first, pair.second)): pair.p for pair in contrasts if {pair.first, pair.second} <= {*ways}}
+    return holm({"\n".join(sorted(pair)): p for pair, p in among.items()})["\n".join(sorted(names))]
 
 
-def _outside(
+def _name_better_outside(
     best: Mapping[Role, ArmFigures],
     figures: Sequence[ArmFigures],
     settings: Mapping[str, Mapping[str, JsonValue]],
     reasons: list[str],
 ) -> None:
-    """Models and functions that are no way of using this reader are not chosen from, but never passed over."""
+    """Name the best arm that does not use the reader, if it is ahead: it is not chosen, but worth knowing."""
     ways = _ways(best).values()
-    others = [one for one in figures if settings[one.name].get("kind") in _OUTSIDE and "f1" in one.figures]
+    others = [arm for arm in figures if settings[arm.name].get("kind") in _OUTSIDE and "f1" in arm.figures]
     if not ways or not others:
         return
     top, other = max(ways, key=_f1), max(others, key=_f1)
     if _f1(other) > _f1(top):
         reasons.append(
-            f"{_said(other)} and is ahead of “{top.name}”: it is no way of using this reader, but look at it."
+            f"{_score(other)}, ahead of “{top.name}”: it does not use this reader, but is worth considering."
         )
 
 
@@ -154,87 +154,89 @@ def _where_to_work(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast
     if both is None or perfect is None:
         return
     gain, rest = _f1(perfect) - _f1(both), 1 - _f1(perfect)
-    found = _between(perfect.name, both.name, contrasts)
-    sure = found is not None and found[0].apart
-    where = "retriever" if gain > rest else "reader"
-    more = "" if sure else ", which cannot be told from zero,"
+    contrast = _between(perfect.name, both.name, contrasts)
+    unsure = "" if contrast is not None and contrast.apart else " (not distinguishable from zero)"
+    part = "retriever" if gain > rest else "reader"
     reasons.append(
-        f"Of what “{both.name}” loses, perfect retrieval would win back {gain:.3f} F1{more} and the reader loses"
-        f" {rest:.3f} with the gold passage before it: work on the {where} next."
+        f"With perfect retrieval “{both.name}” would gain {gain:.3f} F1{unsure}; even then the reader would lose"
+        f" {rest:.3f}: work on the {part} next."
     )
 
 
-def _declining(best: Mapping[Role, ArmFigures], reasons: list[str]) -> None:
-    """Each kind of mistake as a share of the questions that it can be made on, as the threshold was chosen."""
+def _adjust_threshold(best: Mapping[Role, ArmFigures], reasons: list[str]) -> None:
+    """Whether to move the threshold: each kind of mistake as a share of the questions that it can be made on."""
     from scipy.stats import fisher_exact
 
     both = best.get("both")
     if both is None:
         return
     counts = both.budget
-    none = counts["declined rightly"] + counts["answered what has no answer"]
-    some = sum(counts.values()) - none
-    if not none or not some:
+    unanswerable = counts["declined rightly"] + counts["answered what has no answer"]
+    answerable = sum(counts.values()) - unanswerable
+    if not unanswerable or not answerable:
         return
     declined, answered = counts["abstained wrongly"], counts["answered what has no answer"]
-    wrongly, wrong = declined / some, answered / none
-    sure = fisher_exact([[declined, some - declined], [answered, none - answered]]).pvalue < _LEVEL
-    if sure and max(wrongly, wrong) >= 0.1 and max(wrongly, wrong) >= 2 * min(wrongly, wrong):
-        step = ("lower", "declines") if wrongly > wrong else ("raise", "answers")
+    declined_share, answered_share = declined / answerable, answered / unanswerable
+    table = [[declined, answerable - declined], [answered, unanswerable - answered]]
+    larger, smaller = max(declined_share, answered_share), min(declined_share, answered_share)
+    if fisher_exact(table).pvalue < _LEVEL and larger >= 0.1 and larger >= 2 * smaller:
+        verb, change = ("declines", "Lower") if declined_share > answered_share else ("answers", "Raise")
         reasons.append(
-            f"“{both.name}” {step[1]} too much ({wrongly:.0%} of what has an answer declined though it was found,"
-            f" {wrong:.0%} of what has none answered): {step[0]} its threshold, chosen on other questions than these."
+            f"“{both.name}” {verb} too often: it declined {declined_share:.0%} of answerable questions although the"
+            f" passage was retrieved, and answered {answered_share:.0%} of unanswerable ones. {change} its"
+            " threshold; choose it on other questions than these."
         )
 
 
 def more_records(curve: LearningCurve) -> str:
-    """How many more records are worth labelling, by the learning curve, with the figures that it rests on.
+    """How many more records are worth labelling, by the learning curve, with its figures.
 
-    A doubling is worth it while it is expected to bring `worth` F1 and its interval is above zero.
+    A doubling is worth it if it is expected to bring `worth` F1 and its interval is above zero.
     """
     largest = curve.points[-1].records
     if not curve.doublings:
         why = (
-            f"{len(curve.points)} sizes, and {FEWEST_SIZES} are needed to go beyond them"
+            f"{len(curve.points)} sizes, and extrapolating needs {FEWEST_SIZES}"
             if len(curve.points) < FEWEST_SIZES
-            else "questions about one document alone"
+            else "questions about only one document"
         )
         return f"The learning curve has {why}: it cannot tell how many more records are worth labelling."
     first = curve.doublings[0]
-    said = (
-        f"Twice the {largest:,} records are expected to change F1 by {first.gain:+.3f} [{first.low:+.3f},"
+    forecast = (
+        f"Doubling the {largest:,} records is expected to change F1 by {first.gain:+.3f} [{first.low:+.3f},"
         f" {first.high:+.3f}], from {first.expected.f1 - first.gain:.3f} to {first.expected.f1:.3f}"
     )
     if first.low <= 0 <= first.high:
-        return f"{said}: the data cannot tell whether more records are worth labelling."
+        return f"{forecast}: the data cannot tell whether more records are worth labelling."
     if first.high < 0:
-        return f"{said}: more records of this kind make it worse; look at what was labelled last."
-    stops = (number for number, one in enumerate(curve.doublings) if one.gain < curve.worth or one.low <= 0)
+        return f"{forecast}: more records of this kind make it worse; check what was labelled last."
+    stops = (step for step, doubling in enumerate(curve.doublings) if doubling.gain < curve.worth or doubling.low <= 0)
     steps = next(stops, len(curve.doublings))
     if steps == 0:
         return (
-            f"{said}, less than the {curve.worth:g} that a doubling has to bring: more records are not worth labelling."
+            f"{forecast}, under the {curve.worth:g} that a doubling must bring: more records are not worth labelling."
         )
     last = curve.doublings[steps - 1].expected
-    ends = "the curve is not trusted further than that"
+    limit = "beyond that the curve is a guess"
     if steps < len(curve.doublings):
         after = curve.doublings[steps]
-        bring = f"{after.gain:+.3f} [{after.low:+.3f}, {after.high:+.3f}]"
-        ends = f"the doubling after that would bring {bring}, " + (
-            f"less than {curve.worth:g}" if after.gain < curve.worth else "or nothing at all"
+        gain = f"{after.gain:+.3f} [{after.low:+.3f}, {after.high:+.3f}]"
+        limit = f"the next doubling would bring {gain}, " + (
+            f"under {curve.worth:g}" if after.gain < curve.worth else "which may be nothing"
         )
     return (
-        f"{said}. Label some {last.records - largest:,} more: with {last.records:,} records F1 {last.f1:.3f}"
-        f" [{last.low:.3f}, {last.high:.3f}] is expected; {ends}."
+        f"{forecast}. Label about {last.records - largest:,} more: {last.records:,} records are expected to give F1"
+        f" {last.f1:.3f} [{last.low:.3f}, {last.high:.3f}]; {limit}."
     )
 
 
-def _between(first: str, second: str, contrasts: Sequence[Contrast]) -> tuple[Contrast, int] | None:
-    for one in contrasts:
-        if (one.first, one.second) == (first, second):
-            return one, 1
-        if (one.first, one.second) == (second, first):
-            return one, -1
+def _between(first: str, second: str, contrasts: Sequence[Contrast]) -> Contrast | None:
+    """The contrast of two arms, first minus second; None where they share no reply."""
+    for contrast in contrasts:
+        if (contrast.first, contrast.second) == (first, second):
+            return contrast
+        if (contrast.first, contrast.second) == (second, first):
+            return contrast.turned()
     return None
 
 
@@ -242,13 +244,13 @@ def _f1(arm: ArmFigures) -> float:
     return arm.figures["f1"].mean
 
 
-def _said(arm: ArmFigures) -> str:
+def _score(arm: ArmFigures) -> str:
     figure = arm.figures["f1"]
     interval = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None and figure.high is not None else ""
     return f"“{arm.name}” has F1 {figure.mean:.3f}{interval}"
 
 
 def break_even(training: float, tuned_per_thousand: float, other_per_thousand: float) -> float | None:
-    """Answers after which a training has paid for itself; None where the tuned way saves nothing."""
+    """Number of answers after which a training has paid for itself; None if the tuned way saves nothing."""
     saved = (other_per_thousand - tuned_per_thousand) / 1000
     return training / saved if saved > 0 else None

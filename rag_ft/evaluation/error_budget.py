@@ -1,4 +1,4 @@
-"""Where an arm's questions go: each into exactly one bin, so that the bins add up to all of them."""
+"""The error budget: each question of an arm in exactly one bin, so that the bins add up to all questions."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ GOOD: tuple[Bin, ...] = ("correct and supported", "correct, unsupported", "decli
 
 
 def bin_of(prediction: Prediction, question: Question, *, closed_book: str | None = None) -> Bin:
-    """The one bin of a question. `closed_book`: what the same model answers without passages, where that is known.
+    """The bin of a question. `closed_book`: what the same model answers without passages, where that is known.
 
-    In this order: no usable reply; unanswerable ones by whether something was answered; right answers by whether a
-    citation's passage holds the evidence; then, of what is wrong, the first cause that explains it. An arm without
-    passages cannot have retrieved: its wrong answers and wrong abstentions are "not retrieved".
+    Decided in this order: no usable reply; unanswerable questions, by whether something was answered; correct answers,
+    by whether a cited passage holds the evidence; wrong answers, by the first cause that explains them. For an arm
+    without passages, wrong answers and wrong abstentions are "not retrieved".
     """
     if not prediction.usable:
         return "invalid or incomplete"
@@ -61,16 +61,17 @@ def budget(
     questions: Mapping[str, Question],
     closed_book: Mapping[str, str | None] | None = None,
 ) -> dict[Bin, int]:
-    """Questions in each bin, every bin named; they add up to the predictions."""
+    """Number of questions in each bin, zeros included; they add up to the number of predictions."""
     known = closed_book or {}
     counts = Counter(
-        bin_of(one, questions[one.question_id], closed_book=known.get(one.question_id)) for one in predictions
+        bin_of(prediction, questions[prediction.question_id], closed_book=known.get(prediction.question_id))
+        for prediction in predictions
     )
     return {name: counts[name] for name in BINS}
 
 
 class Move(BaseModel):
-    """Questions that one arm put into one bin and the other into another, or into the same."""
+    """Number of questions that are in bin `source` with one arm and in bin `target` with the other."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,52 +80,51 @@ class Move(BaseModel):
     questions: int
 
 
-class Flow(BaseModel):
-    """Where the questions of one arm go with another: what tuning taught, and what it spoilt."""
+class BudgetFlow(BaseModel):
+    """How questions move between bins from one arm to another: what tuning fixed, and what it broke."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     before: str
     after: str
     moves: tuple[Move, ...]
-    """Those that occur, in the order of the bins; they add up to the questions."""
+    """Moves that occur, in the order of the bins; they add up to the number of questions."""
 
     @property
-    def righted(self) -> int:
-        """Questions that went from a bad bin to a good one."""
-        return sum(one.questions for one in self.moves if one.source not in GOOD and one.target in GOOD)
+    def fixed(self) -> int:
+        """Number of questions that went from a bad bin to a good one."""
+        return sum(move.questions for move in self.moves if move.source not in GOOD and move.target in GOOD)
 
     @property
-    def spoilt(self) -> int:
-        """Questions that went the other way."""
-        return sum(one.questions for one in self.moves if one.source in GOOD and one.target not in GOOD)
+    def broken(self) -> int:
+        """Number of questions that went from a good bin to a bad one."""
+        return sum(move.questions for move in self.moves if move.source in GOOD and move.target not in GOOD)
 
 
-def flow(
+def budget_flow(
     before: Sequence[Prediction],
     after: Sequence[Prediction],
     questions: Mapping[str, Question],
     closed_book: tuple[Mapping[str, str | None] | None, Mapping[str, str | None] | None] = (None, None),
-) -> Flow:
-    """How many questions went from which bin to which between two arms: what tuning taught.
+) -> BudgetFlow:
+    """How questions move between bins from arm `before` to arm `after`.
 
-    `closed_book`: what each arm's model answers without passages, as `budget` takes it. Raises ValueError where the
-    arms were not asked the same questions, or none.
+    `closed_book`: what each arm's model answers without passages, as in `budget`. Raises ValueError where the arms
+    were asked different questions, or none.
     """
-    later = {one.question_id: one for one in after}
-    if not later or later.keys() != {one.question_id for one in before}:
+    later = {prediction.question_id: prediction for prediction in after}
+    if not later or later.keys() != {prediction.question_id for prediction in before}:
         raise ValueError("the two arms were asked different questions: compare arms of one run")
-    first, second = (known or {} for known in closed_book)
-    moves = Counter(
-        (
-            bin_of(one, questions[one.question_id], closed_book=first.get(one.question_id)),
-            bin_of(later[one.question_id], questions[one.question_id], closed_book=second.get(one.question_id)),
-        )
-        for one in before
-    )
+    known_before, known_after = (known or {} for known in closed_book)
+    moves: Counter[tuple[Bin, Bin]] = Counter()
+    for prediction in before:
+        name = prediction.question_id
+        source = bin_of(prediction, questions[name], closed_book=known_before.get(name))
+        target = bin_of(later[name], questions[name], closed_book=known_after.get(name))
+        moves[source, target] += 1
     ordered = sorted(moves, key=lambda move: (BINS.index(move[0]), BINS.index(move[1])))
-    return Flow(
+    return BudgetFlow(
         before=before[0].arm,
         after=after[0].arm,
-        moves=tuple(Move(source=move[0], target=move[1], questions=moves[move]) for move in ordered),
+        moves=tuple(Move(source=source, target=target, questions=moves[source, target]) for source, target in ordered),
     )

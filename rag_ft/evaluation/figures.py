@@ -1,7 +1,6 @@
-"""Predictions → every figure of a report, with intervals; nothing here needs a model or a clock.
+"""From predictions to every figure of a report, with intervals; nothing here needs a model or a clock.
 
-A question whose arm failed has no score: it is counted, left out of that arm's means, and out of every comparison
-with it.
+A question whose arm failed has no score: it is counted, and left out of that arm's means and comparisons.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from statistics import mean
+from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,8 +18,30 @@ from rag_ft.metrics import statistics
 from rag_ft.metrics.answers import abstention, calibration_error, exact_match, is_correct, risk_coverage, token_f1
 from rag_ft.schema import Question
 
-METRICS = ("f1", "exact_match")
-"""What two arms can be compared on: over all questions, null counted as an answer."""
+CONTRAST_METRICS = ("f1", "exact_match")
+"""Metrics that two arms can be compared on: over all questions, null counted as an answer."""
+
+
+MEASURES = {
+    "f1": "F1",
+    "exact_match": "exact match",
+    "f1_answerable": "F1 on answerable",
+    "exact_match_answerable": "exact match on answerable",
+    "f1_retrieved": "F1 where retrieved",
+    "f1_not_retrieved": "F1 where not retrieved",
+    "citation_precision": "citation precision",
+    "citation_recall": "citation recall",
+    "verbatim": "verbatim answers",
+    "parses": "valid JSON",
+    "abstention_precision": "abstention precision",
+    "abstention_recall": "abstention recall",
+    "risk_area": "area under risk-coverage",
+    "calibration_error": "calibration error",
+}
+"""The name of each measure, by its key in results.json: one wording in reports, advice and comparisons."""
+
+
+_Pair: TypeAlias = tuple[Prediction, Question]
 
 
 class _Model(BaseModel):
@@ -27,7 +49,7 @@ class _Model(BaseModel):
 
 
 class Figure(_Model):
-    """A mean with its 95% interval, over `questions` of `documents`."""
+    """A mean with its 95% interval, over `questions` questions about `documents` documents."""
 
     mean: float
     low: float | None
@@ -37,22 +59,22 @@ class Figure(_Model):
 
 
 class ArmFigures(_Model):
-    """One arm. None, or a name that is missing from `figures`: nothing to compute it from."""
+    """Every figure of one arm; None, or absent from `figures`, where there is nothing to compute it from."""
 
     name: str
     replied: int
     failed: int
     failures: dict[str, int]
-    """Reason → questions."""
+    """Number of failed questions by reason."""
     figures: dict[str, Figure]
-    """f1, exact_match, f1_answerable, exact_match_answerable, f1_retrieved, f1_not_retrieved, citation_precision,
-    citation_recall, verbatim, parses."""
+    """Means by measure: f1, exact_match, f1_answerable, exact_match_answerable, f1_retrieved, f1_not_retrieved,
+    citation_precision, citation_recall, verbatim, parses."""
     abstention_precision: float | None
     abstention_recall: float | None
     risk_area: float | None
-    """Area under risk against coverage."""
+    """Area under the curve of risk against coverage."""
     risk: tuple[tuple[float, float], ...]
-    """Coverage and risk, at most 100 points of the curve."""
+    """Points of the curve, (coverage, risk), about 100 at most."""
     calibration_error: float | None
     prompt_tokens: float
     completion_tokens: float
@@ -60,43 +82,43 @@ class ArmFigures(_Model):
 
 
 class Contrast(_Model):
-    """Two arms on the questions that both replied to."""
+    """Two arms compared on the questions that both replied to."""
 
     first: str
     second: str
     metric: str
     difference: Figure
-    """First minus second."""
+    """Mean of the first arm minus mean of the second."""
     p: float
     p_holm: float
-    """Adjusted for all contrasts of the report."""
+    """The p, adjusted by Holm's method for all contrasts of the report."""
     flipped: str
-    """What the p flips: "documents", or "nothing" where they are too few and it is Student's t's."""
+    """What the permutation test flips: "documents", or "nothing" where there are too few and p is Student's t's."""
     p_mcnemar: float
-    """Of right against wrong, where right is an F1 of a half or more."""
+    """McNemar's exact p of right against wrong, where right is an F1 of at least .5."""
     detectable: float | None
-    """None with one document, or where all differences are equal."""
+    """Smallest difference that would have shown; None with one document, or where all differences are equal."""
 
     @property
     def apart(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         low, high = self.difference.low, self.difference.high
         return low is not None and high is not None and (low > 0 or high < 0)
 
     @property
     def would_have_shown(self) -> str:
-        """What difference these questions would have shown, where this one is none: a sentence's end."""
+        """The end of a sentence for a contrast without a clear difference: what would have shown."""
         if self.detectable is None:
-            return "questions about so few documents, or with such equal scores, do not say what would have shown"
+            return "with so few documents, or such equal scores, nothing can be said about what would have shown"
         if self.detectable <= abs(self.difference.mean):
-            return "so few documents, in so many comparisons, show no difference of this size for certain"
-        return f"these questions would have shown a difference of {self.detectable:.3f}"
+            return "with so few documents and so many comparisons, a difference of this size may be chance"
+        return f"these questions could have shown a difference of {self.detectable:.3f} or more"
 
     def turned(self) -> Contrast:
-        """The same contrast, second minus first."""
-        was = self.difference
-        low, high = (None if end is None else -end for end in (was.high, was.low))
-        difference = was.model_copy(update={"mean": -was.mean, "low": low, "high": high})
+        """The contrast with its arms exchanged: second minus first."""
+        mean, low, high = self.difference.mean, self.difference.low, self.difference.high
+        ends = {"low": None if high is None else -high, "high": None if low is None else -low}
+        difference = self.difference.model_copy(update={"mean": -mean, **ends})
         return self.model_copy(update={"first": self.second, "second": self.first, "difference": difference})
 
 
@@ -107,89 +129,105 @@ def arm_figures(
     *,
     seed: int = 0,
 ) -> ArmFigures:
-    """All figures of one arm's predictions. Raises ValueError for none."""
+    """Every figure of one arm's predictions. Raises ValueError without predictions."""
     if not predictions:
         raise ValueError("there are no predictions: run the arm first")
-    replied = [one for one in predictions if not one.failed]
-    pairs = [(one, questions[one.question_id]) for one in replied]
-    yes = [(one, question) for one, question in pairs if question.answerable]
-    given = [(one, question) for one, question in yes if one.answer is not None]
-    retrieved = [pair for pair in yes if found_gold(pair[0], pair[1].evidence)]
-    missed = [pair for pair in yes if found_gold(pair[0], pair[1].evidence) is False]
-    cited = [(one, question) for one, question in pairs if one.citations]
-    parsed = [(one, question) for one, question in pairs if one.parses is not None]
-    declared: list[tuple[str, list[tuple[Prediction, Question]], Callable[[Prediction, Question], float]]] = [
-        ("f1", pairs, f1_of),
-        ("exact_match", pairs, _exact),
-        ("f1_answerable", yes, f1_of),
-        ("exact_match_answerable", yes, _exact),
-        ("f1_retrieved", retrieved, f1_of),
-        ("f1_not_retrieved", missed, f1_of),
-        ("citation_precision", [pair for pair in cited if pair[1].answerable], _gold_share),
-        ("citation_recall", yes, lambda one, question: float(cites_gold(one, question.evidence))),
-        ("verbatim", [pair for pair in given if pair[0].citations], _verbatim),
-        ("parses", parsed, lambda one, _: float(bool(one.parses))),
-    ]
-    figures = {name: figure_of(ones, score, seed) for name, ones, score in declared if ones}
-    saying = [(one, question) for one, question in pairs if one.confidence is not None]
-    curve: list[tuple[float, float]] = []
-    area = error = None
-    if saying:
-        sure = [one.confidence or 0.0 for one, _ in saying]
-        # What the question would get if the best answer were given; of a declined one that answer is not known.
-        scores = [0.0 if not question.answerable else f1_of(one, question) for one, question in saying]
-        points, area = risk_coverage(sure, scores)
-        every = max(1, len(points) // 100)
-        curve = [(point.coverage, point.risk) for point in (*points[::every], points[-1])]
-        answered = [(one, question) for one, question in saying if one.answer is not None]
-        if answered:
-            error = calibration_error(
-                [one.confidence or 0.0 for one, _ in answered],
-                [question.answerable and is_correct(one.answer, question) for one, question in answered],
-            )
-    declined = abstention([one.declined for one, _ in pairs], [question.answerable for _, question in pairs])
-    reasons = [one.failed for one in predictions if one.failed]
+    replied = [prediction for prediction in predictions if not prediction.failed]
+    pairs = [(prediction, questions[prediction.question_id]) for prediction in replied]
+    area, curve, error = _confidence_figures(pairs)
+    declined = abstention(
+        [prediction.declined for prediction in replied], [question.answerable for _, question in pairs]
+    )
+    reasons = [prediction.failed for prediction in predictions if prediction.failed]
     return ArmFigures(
         name=predictions[0].arm,
         replied=len(replied),
         failed=len(reasons),
         failures={reason: reasons.count(reason) for reason in dict.fromkeys(reasons)},
-        figures=figures,
+        figures=_means(pairs, seed),
         abstention_precision=declined.precision,
         abstention_recall=declined.recall,
         risk_area=area,
-        risk=tuple(curve),
+        risk=curve,
         calibration_error=error,
-        prompt_tokens=mean(one.prompt_tokens for one in replied) if replied else 0.0,
-        completion_tokens=mean(one.completion_tokens for one in replied) if replied else 0.0,
+        prompt_tokens=mean(prediction.prompt_tokens for prediction in replied) if replied else 0.0,
+        completion_tokens=mean(prediction.completion_tokens for prediction in replied) if replied else 0.0,
         budget=budget(predictions, questions, closed_book),
     )
+
+
+def _means(pairs: Sequence[_Pair], seed: int) -> dict[str, Figure]:
+    """The means with their intervals, by measure; those of no questions are left out."""
+    answerable = [(prediction, question) for prediction, question in pairs if question.answerable]
+    cited = [(prediction, question) for prediction, question in answerable if prediction.citations]
+    by_measure: dict[str, tuple[list[_Pair], Callable[[Prediction, Question], float]]] = {
+        "f1": (list(pairs), f1_of),
+        "exact_match": (list(pairs), _exact),
+        "f1_answerable": (answerable, f1_of),
+        "exact_match_answerable": (answerable, _exact),
+        "f1_retrieved": ([pair for pair in answerable if found_gold(pair[0], pair[1].evidence)], f1_of),
+        "f1_not_retrieved": ([pair for pair in answerable if found_gold(pair[0], pair[1].evidence) is False], f1_of),
+        "citation_precision": (cited, _gold_share),
+        "citation_recall": (answerable, lambda prediction, question: float(cites_gold(prediction, question.evidence))),
+        "verbatim": ([pair for pair in cited if pair[0].answer is not None], _verbatim),
+        "parses": (
+            [pair for pair in pairs if pair[0].parses is not None],
+            lambda prediction, _: float(bool(prediction.parses)),
+        ),
+    }
+    return {name: figure_of(members, score, seed) for name, (members, score) in by_measure.items() if members}
+
+
+def _confidence_figures(
+    pairs: Sequence[_Pair],
+) -> tuple[float | None, tuple[tuple[float, float], ...], float | None]:
+    """Area under risk against coverage, points of that curve, calibration error; of an arm with confidences."""
+    confident = [(prediction, question) for prediction, question in pairs if prediction.confidence is not None]
+    if not confident:
+        return None, (), None
+    # The score that the best answer would get if it were given; that of a declined question is not known.
+    scores = [0.0 if not question.answerable else f1_of(prediction, question) for prediction, question in confident]
+    points, area = risk_coverage([prediction.confidence or 0.0 for prediction, _ in confident], scores)
+    every = max(1, len(points) // 100)
+    curve = tuple((point.coverage, point.risk) for point in (*points[::every], points[-1]))
+    answered = [(prediction, question) for prediction, question in confident if prediction.answer is not None]
+    if not answered:
+        return area, curve, None
+    error = calibration_error(
+        [prediction.confidence or 0.0 for prediction, _ in answered],
+        [question.answerable and is_correct(prediction.answer, question) for prediction, question in answered],
+    )
+    return area, curve, error
 
 
 def contrasts(
     arms: Mapping[str, Sequence[Prediction]], questions: Mapping[str, Question], metric: str = "f1", *, seed: int = 0
 ) -> list[Contrast]:
-    """Every pair of arms on one metric, Holm's correction over all of them; pairs without a common reply left out.
+    """Every pair of arms compared on one metric, with Holm's correction; pairs without a common reply are left out.
 
-    Raises ValueError for a metric that is not known.
+    Raises ValueError for an unknown metric.
     """
-    if metric not in METRICS:
-        raise ValueError(f"the metric {metric!r} is not known: give one of {', '.join(METRICS)}")
+    if metric not in CONTRAST_METRICS:
+        raise ValueError(f"the metric {metric!r} is not known: give one of {', '.join(CONTRAST_METRICS)}")
     score = f1_of if metric == "f1" else _exact
     scores = {
-        name: {one.question_id: score(one, questions[one.question_id]) for one in made if not one.failed}
-        for name, made in arms.items()
+        name: {
+            prediction.question_id: score(prediction, questions[prediction.question_id])
+            for prediction in predictions
+            if not prediction.failed
+        }
+        for name, predictions in arms.items()
     }
-    found: dict[tuple[str, str], tuple[statistics.PairedTest, float]] = {}
+    tests: dict[tuple[str, str], tuple[statistics.PairedTest, float]] = {}
     for first, second in combinations(arms, 2):
         common = [name for name in scores[first] if name in scores[second]]
         if not common:
             continue
-        one, other = ([scores[arm][name] for name in common] for arm in (first, second))
-        documents = [document_of(questions[name]) for name in common]
-        paired = statistics.compare(one, other, documents, seed=seed)
-        found[first, second] = paired, statistics.mcnemar(one, other)
-    adjusted = statistics.holm({f"{first}\n{second}": test.p for (first, second), (test, _) in found.items()})
+        before, after = ([scores[arm][name] for name in common] for arm in (first, second))
+        documents = [main_document(questions[name]) for name in common]
+        paired = statistics.compare(before, after, documents, seed=seed)
+        tests[first, second] = paired, statistics.mcnemar(before, after)
+    adjusted = statistics.holm({f"{first}\n{second}": test.p for (first, second), (test, _) in tests.items()})
     return [
         Contrast(
             first=first,
@@ -202,38 +240,38 @@ def contrasts(
             p_mcnemar=p_mcnemar,
             detectable=test.detectable,
         )
-        for (first, second), (test, p_mcnemar) in found.items()
+        for (first, second), (test, p_mcnemar) in tests.items()
     ]
 
 
-def document_of(question: Question) -> str:
-    """The document that a question stands or falls with: that of its first evidence, or else itself."""
+def main_document(question: Question) -> str:
+    """The document of a question's first evidence, by which questions are clustered; else a name of its own."""
     return question.evidence[0].document_id if question.evidence else f"question {question.id}"
 
 
 def figure_of(
     pairs: Sequence[tuple[Prediction, Question]], score: Callable[[Prediction, Question], float], seed: int
 ) -> Figure:
-    """Mean of a score over predictions with their questions, with its interval by document."""
-    values = [score(one, question) for one, question in pairs]
-    interval = statistics.mean_interval(values, [document_of(question) for _, question in pairs], seed=seed)
+    """The mean of a score over predictions, with its interval clustered by document."""
+    values = [score(prediction, question) for prediction, question in pairs]
+    interval = statistics.mean_interval(values, [main_document(question) for _, question in pairs], seed=seed)
     return Figure(**interval._asdict())
 
 
-def f1_of(one: Prediction, question: Question) -> float:
-    """Token F1 of a prediction; a reply that cannot be read is wrong, and no null that was right."""
-    return token_f1(one.answer, question.answers) if one.usable else 0.0
+def f1_of(prediction: Prediction, question: Question) -> float:
+    """Token F1 of a prediction; 0 for a reply that cannot be parsed, also where null would have been right."""
+    return token_f1(prediction.answer, question.answers) if prediction.usable else 0.0
 
 
-def _exact(one: Prediction, question: Question) -> float:
-    return exact_match(one.answer, question.answers) if one.usable else 0.0
+def _exact(prediction: Prediction, question: Question) -> float:
+    return exact_match(prediction.answer, question.answers) if prediction.usable else 0.0
 
 
-def _gold_share(one: Prediction, question: Question) -> float:
-    """Of a prediction's citations, the share whose passage holds the evidence."""
-    right = [any(cited.passage.holds(piece) for piece in question.evidence) for cited in one.citations]
+def _gold_share(prediction: Prediction, question: Question) -> float:
+    """The share of a prediction's citations whose passage holds the evidence."""
+    right = [any(citation.passage.holds(piece) for piece in question.evidence) for citation in prediction.citations]
     return sum(right) / len(right)
 
 
-def _verbatim(one: Prediction, _question: Question) -> float:
-    return float(all(cited.verdict == "supported" for cited in one.citations))
+def _verbatim(prediction: Prediction, _question: Question) -> float:
+    return float(all(citation.verdict == "supported" for citation in prediction.citations))

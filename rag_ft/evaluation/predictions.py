@@ -1,4 +1,4 @@
-"""What an arm made of a question: the record that is written as it comes, and that every figure is computed from."""
+"""One arm's reply to one question: written to disk as it comes, and all that figures are computed from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rag_ft.schema import Evidence, Record, Verdict
 
 
 class CitedPlace(Record):
-    """A citation: the passage that an arm points to, and what the check at answer time said of it."""
+    """A citation: the cited passage, the quote, and the verdict of the check at answer time."""
 
     passage: Place
     quote: str
@@ -22,17 +22,17 @@ class Prediction(Record):
     arm: str
     question_id: str
     answer: str | None
-    """None where the arm declined, produced nothing usable (`complete`) or failed (`failed`)."""
+    """The answer; None where the arm declined, gave nothing usable (`complete`) or failed (`failed`)."""
     citations: tuple[CitedPlace, ...] = ()
     passages: tuple[Place, ...] = ()
-    """What was retrieved for it, best first; empty for an arm without passages."""
+    """Passages that the arm was given, best first; empty for an arm without passages."""
     confidence: float | None = None
-    """That the best answer is right, given or not; None for an arm that does not say."""
+    """Confidence that the best answer is right, given or not; None for an arm without confidences."""
     parses: bool | None = None
-    """Whether the completion, decoded without constraint, was the JSON asked for; None where it was constrained."""
+    """Whether the unconstrained completion was the requested JSON; None where decoding was constrained."""
     complete: bool = True
     failed: str = ""
-    """Why the arm gave no reply at all, in a sentence; such questions are counted, never scored as wrong in silence."""
+    """Why the arm gave no reply, in a sentence; such questions are counted and have no score."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
@@ -44,17 +44,17 @@ class Prediction(Record):
 
     @property
     def declined(self) -> bool:
-        """Whether null was said; a reply that cannot be read says nothing."""
+        """Whether the arm said null; a reply that cannot be parsed does not count."""
         return self.usable and self.answer is None
 
 
 def found_gold(prediction: Prediction, evidence: Iterable[Evidence]) -> bool | None:
-    """Whether a passage before the arm holds a whole piece of evidence; None where it was given none to look at."""
+    """Whether a passage of the arm holds a whole piece of evidence; None for an arm without passages."""
     if not prediction.passages:
         return None
-    return any(place.holds(one) for place in prediction.passages for one in evidence)
+    return any(passage.holds(piece) for passage in prediction.passages for piece in evidence)
 
 
 def cites_gold(prediction: Prediction, evidence: Iterable[Evidence]) -> bool:
-    """Whether a citation's passage holds a whole piece of evidence."""
-    return any(cited.passage.holds(one) for cited in prediction.citations for one in evidence)
+    """Whether a cited passage holds a whole piece of evidence."""
+    return any(citation.passage.holds(piece) for citation in prediction.citations for piece in evidence)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rag_ft.errors import EvaluationError, first_problem
-from rag_ft.models.weights import PACKAGED
+from rag_ft.errors import EvaluationError, UsageError, first_problem
+from rag_ft.models.weights import NO_ADAPTER, PACKAGED
 
 WORTH = 0.01
-"""F1 that a doubling of the records has to bring to be worth its labelling, where nobody says otherwise."""
+"""Default of the F1 that a doubling of the records must bring to be worth its labelling."""
 
 
 if sys.version_info >= (3, 11):
@@ -27,9 +25,9 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Threshold: TypeAlias = Annotated[float, Field(ge=0, le=1)] | Literal["development"] | None
-"""Confidence under which an answer becomes null. None: as the adapter was trained, or null competes by probability;
-`development`: chosen on the recipe's development questions, by the rule that a tuned reader's was chosen by."""
+ArmThreshold: TypeAlias = Annotated[float, Field(ge=0, le=1)] | Literal["development"] | None
+"""Confidence under which an answer becomes null. None: the adapter's own, or without one null competes by probability;
+`development`: chosen on the recipe's development questions, by the rule that `rag-ft train` chooses by."""
 
 
 class _Arm(_Model):
@@ -37,29 +35,29 @@ class _Arm(_Model):
 
 
 class ClosedBookChoice(_Arm):
-    """Prompting alone (adapter none) or tuning alone: no passages."""
+    """A reader without passages: prompting alone (adapter `none`), or tuning alone."""
 
     kind: Literal["closed book"]
     adapter: str = "none"
-    """`none`, `packaged`, or a folder."""
+    """The adapter: `none`, `packaged`, or a folder."""
     shots: bool = True
-    """Whether two worked examples are in the prompt of an untuned reader."""
-    threshold: Threshold = None
+    """Whether the prompt of an untuned reader has two worked examples."""
+    threshold: ArmThreshold = None
 
 
 class ReaderChoice(_Arm):
-    """A reader with passages."""
+    """A reader with passages: retrieval with prompting (adapter `none`), or with tuning."""
 
     kind: Literal["reader"]
     adapter: str = PACKAGED
     shots: bool | None = None
     mode: Literal["quote", "schema", "free"] = "quote"
     reading: Literal["joint", "separate"] | None = None
-    threshold: Threshold = None
+    threshold: ArmThreshold = None
     k: Annotated[int, Field(ge=1)] | None = None
-    """Passages; None: the recipe's."""
+    """Number of passages; None: the recipe's."""
     gold: bool = False
-    """The gold passage first, as perfect retrieval would have it."""
+    """Whether the gold passage comes first, as with perfect retrieval."""
 
 
 class SentenceChoice(_Arm):
@@ -69,33 +67,33 @@ class SentenceChoice(_Arm):
 
 
 class PassageChoice(_Arm):
-    """A whole passage as the answer."""
+    """A whole passage as the answer: the top one, or a random one."""
 
     kind: Literal["passage"]
     pick: Literal["top", "random"] = "top"
 
 
 class ExtractiveChoice(_Arm):
-    """An encoder with a span head."""
+    """An encoder with a span head, as trained on SQuAD."""
 
     kind: Literal["extractive"]
     model: str
-    """Hub id or folder."""
+    """The encoder's hub id or folder."""
     threshold: float = 0.0
-    """How much better than null a span must be, in log-odds."""
+    """Lowest log-odds of a span over null at which it is given as the answer."""
 
 
 class ChatChoice(_Arm):
-    """A chat model: one at an OpenAI-compatible URL, or any langchain-core chat model that a function gives."""
+    """A chat model: one at an OpenAI-compatible URL, or any langchain-core chat model that a function returns."""
 
     kind: Literal["chat"]
     model: str = ""
     url: str = ""
     """Base URL of an OpenAI-compatible server, ending in /v1; needs the extra `chat`."""
     key_variable: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; the key itself never stands in a recipe."""
+    """Environment variable that holds the key; a recipe never contains the key itself."""
     factory: Annotated[str, Field(pattern=r"^([\w.]+:\w+)?$")] = ""
-    """`module:name` of a function without arguments that gives a chat model, instead of `url`."""
+    """`module:name` of a function without arguments that returns a chat model; instead of `url`."""
     attempts: Annotated[int, Field(ge=1, le=20)] = 4
     at_once: Annotated[int, Field(ge=1, le=64)] = 4
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
@@ -103,12 +101,12 @@ class ChatChoice(_Arm):
     @model_validator(mode="after")
     def _one_way(self) -> ChatChoice:
         if bool(self.url and self.model) == bool(self.factory):
-            raise ValueError("give url and model of a server, or the factory of a chat model")
+            raise ValueError("give the url and model of a server, or the factory of a chat model, and not both")
         return self
 
 
 class FunctionChoice(_Arm):
-    """A function of yours: `module:name`, taking a question and its passages."""
+    """A function of yours, `module:name`, that takes a question and its passages and returns an answer or None."""
 
     kind: Literal["function"]
     function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
@@ -121,7 +119,7 @@ ArmChoice: TypeAlias = Annotated[
 
 
 class Primary(_Model):
-    """The contrast that the evaluation is for, declared before it is run."""
+    """The contrast that the evaluation is for, declared before the run."""
 
     first: str
     second: str
@@ -129,98 +127,101 @@ class Primary(_Model):
 
 
 class Development(_Model):
-    """Questions to choose thresholds on, about documents that the evaluation does not ask about."""
+    """Questions to choose thresholds on, about documents that the evaluation does not judge by."""
 
     questions: Annotated[int, Field(ge=1)] = 60
-    """At most so many, drawn at random by the recipe's seed."""
+    """Maximum number of questions, drawn at random by the recipe's seed."""
     documents: tuple[str, ...] = ()
-    """Those that they are about; empty: where the recipe has `only`, the documents outside it, else a share of all."""
+    """Documents that they are about; empty: those outside the recipe's `only`, or without it a share of all."""
     share: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """Of the documents, drawn at random by the recipe's seed, where neither `documents` nor `only` says which."""
+    """Share of the documents, drawn at random by the recipe's seed, where neither `documents` nor `only` names them."""
 
 
 WATTS = 65.0
-"""Drawn by the machine while it answers, where the recipe does not say: a desktop processor at work. An estimate stays
-an estimate; a meter's reading, or nvidia-smi's power draw plus the host's, belongs into the recipe."""
+"""Power of the machine while it answers, if the recipe gives none: a desktop processor under load. This is an estimate;
+put a meter's reading, or nvidia-smi's power draw plus the host's, in the recipe."""
 
 
 class CurveAdapter(_Model):
-    """An adapter of a learning curve."""
+    """An adapter of a learning curve and the number of records it was trained on."""
 
     records: Annotated[int, Field(ge=1)]
-    """That it was trained on."""
+    """Number of records that the adapter was trained on."""
     adapter: str
-    """Its folder."""
+    """The adapter's folder."""
 
 
 class LearningCurveChoice(_Model):
-    """Adapters trained on parts of the records, asked what the arms are asked."""
+    """Adapters trained on parts of the records, asked the same questions as the arms."""
 
     folder: str = ""
-    """Made by `rag-ft train --curve`: the adapter's own, or `curve` inside it."""
+    """A folder made by `rag-ft train --curve`: the adapter's, or `curve` inside it."""
     adapter: tuple[CurveAdapter, ...] = ()
-    """Instead of a folder."""
+    """The adapters one by one, instead of `folder`."""
     arm: str = ""
-    """The arm whose settings the adapters answer with; left out: the first tuned reader with passages."""
+    """The arm whose settings the adapters answer with; default: the first tuned reader with passages."""
     worth: Annotated[float, Field(gt=0, lt=1)] = WORTH
-    """F1 that a doubling of the records has to bring to be worth its labelling."""
+    """F1 that a doubling of the records must bring to be worth its labelling."""
 
     @model_validator(mode="after")
     def _one_way(self) -> LearningCurveChoice:
         if bool(self.folder) == bool(self.adapter):
-            raise ValueError("give the folder that rag-ft train --curve made, or adapters with their records")
-        sizes = [one.records for one in self.adapter]
+            raise ValueError(
+                "give the folder that rag-ft train --curve made, or adapters with their records, and not both"
+            )
+        sizes = [size.records for size in self.adapter]
         for size in sizes:
             if sizes.count(size) > 1:
-                raise ValueError(f"two adapters were trained on {size} records: give one for each size")
+                raise ValueError(f"two adapters were trained on {size} records: give one adapter per size")
         return self
 
 
 class Price(_Model):
-    """What an arm's answers cost, in the recipe's currency."""
+    """Prices and power of the machine or service that an arm answers with."""
 
     watts: Annotated[float, Field(ge=0)] | None = None
-    """Drawn by the machine while the arm answers; None: 65, and unknown for a model at somebody else's."""
+    """Power of the machine while the arm answers; None: 65, or unknown for a chat model."""
 
     hour: Annotated[float, Field(ge=0)] = 0.0
-    """Of the machine that answers."""
+    """Price per hour of the machine that answers."""
     prompt_million: Annotated[float, Field(ge=0)] = 0.0
-    """Of a million prompt tokens, for a model that is paid by the token."""
+    """Price per million prompt tokens, for a model that is paid by the token."""
     completion_million: Annotated[float, Field(ge=0)] = 0.0
+    """Price per million completion tokens."""
 
 
 class Prices(_Model):
-    """Prices by arm, and of the training that they have to earn back."""
+    """Prices by arm, and of the training, to tell when it has paid for itself."""
 
     currency: str = "USD"
     training: Annotated[float, Field(ge=0)] | None = None
-    """What the adapter cost: machine, labelling, time."""
+    """Cost of the adapter: machine, labelling, time."""
     arms: dict[str, Price] = {}
-    """By the arm's name; `*` for all others."""
+    """Prices by the arm's name; `*` for all others."""
 
 
 class Recipe(_Model):
-    """All that an evaluation is made from; paths count from the recipe's folder."""
+    """Everything that an evaluation is made from; in a file, paths are relative to the recipe's folder."""
 
     title: str
     questions: str
     documents: str
     """Folder or file that the index is built from."""
     split: Literal["all", "held out"] = "all"
-    """`held out`: only questions whose document `split_adapter` was not trained on."""
+    """`held out` asks only questions about documents that `split_adapter` was not trained on."""
     split_adapter: str = PACKAGED
     only: tuple[str, ...] = ()
-    """Documents whose questions are asked; empty: all."""
+    """Documents whose questions are asked; empty: all documents."""
     sample: Annotated[int, Field(ge=1)] | None = None
-    """Ask so many questions, drawn at random by `seed`."""
+    """Number of questions to ask, drawn at random by `seed`; None: all."""
     k: Annotated[int, Field(ge=1, le=100)] = 3
     retrieval: Literal["dense", "bm25", "hybrid", "blend"] = "blend"
     faithfulness: bool = False
-    """Also ask the arms that read with the answer swapped in the gold passage."""
+    """Whether to ask the reading arms again with the answer swapped in the gold passage."""
     robustness: Annotated[int, Field(ge=0)] = 0
-    """Ask so many questions, drawn by `seed`, under each condition of retrieval, for a heat map; 0: none."""
+    """Number of questions to ask under each condition of retrieval, for a heat map; 0: none."""
     show_questions: bool = True
-    """Whether the report shows questions with their text; off where the text may not be passed on."""
+    """Whether the report shows the text of questions; turn off where it may not be shared."""
     seed: Annotated[int, Field(ge=0)] = 0
     primary: Primary
     development: Development | None = None
@@ -230,102 +231,131 @@ class Recipe(_Model):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Recipe:
-        names = [one.name for one in self.arm]
+        names = [arm.name for arm in self.arm]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two arms are named {name!r}")
+                raise ValueError(f"two arms are named {name!r}: give each its own name")
         for name in (self.primary.first, self.primary.second):
             if name not in names:
-                raise ValueError(f"primary names the arm {name!r}, and the arms are {', '.join(names)}")
+                raise ValueError(f"primary names the arm {name!r}, but the arms are {', '.join(names)}")
         for name in self.prices.arms if self.prices else ():
             if name not in (*names, "*"):
-                raise ValueError(f"prices name the arm {name!r}, and the arms are {', '.join(names)}")
-        _ = self.curve_arm  # raises where a learning curve has no arm to be like
+                raise ValueError(f"prices name the arm {name!r}, but the arms are {', '.join(names)}")
+        _ = self.curve_arm  # raises if no arm fits the learning curve
         if self.choosing and self.development is None:
             raise ValueError(
-                f"the arm {self.choosing[0]!r} chooses its threshold on development questions, and there is no"
+                f"the arm {self.choosing[0]!r} chooses its threshold on development questions, but there is no"
                 " [development] table"
             )
-        both = sorted({*self.only} & {*(self.development.documents if self.development else ())})
-        if both:
-            raise ValueError(f"{both[0]!r} is in both 'only' and development's documents")
+        shared = sorted({*self.only} & {*(self.development.documents if self.development else ())})
+        if shared:
+            raise ValueError(f"{shared[0]!r} is in both 'only' and development's documents")
         return self
 
     @property
     def curve_arm(self) -> ReaderChoice | None:
-        """The arm whose settings the adapters of the learning curve answer with. Raises ValueError for none."""
+        """The arm whose settings the learning curve's adapters answer with. Raises ValueError if no arm fits."""
         if self.learning_curve is None:
             return None
         name = self.learning_curve.arm
-        readers = [one for one in self.arm if isinstance(one, ReaderChoice) and one.adapter != "none"]
-        fitting = [one for one in readers if (one.name == name if name else not one.gold)]
+        readers = [arm for arm in self.arm if isinstance(arm, ReaderChoice) and arm.adapter != "none"]
+        fitting = [arm for arm in readers if (arm.name == name if name else not arm.gold)]
         if not fitting:
             wanted = f"the arm {name!r}" if name else "a tuned reader with passages"
-            raise ValueError(f"learning_curve asks as {wanted} does, and no arm of kind 'reader' is that")
+            raise ValueError(f"learning_curve needs {wanted}, but no arm of kind 'reader' is that")
         return fitting[0]
 
     @property
     def choosing(self) -> list[str]:
         """Names of the arms whose threshold is chosen on development questions."""
-        return [one.name for one in self.arm if getattr(one, "threshold", None) == "development"]
+        return [arm.name for arm in self.arm if getattr(arm, "threshold", None) == "development"]
 
     def limited(self, count: int) -> Recipe:
-        """The same with at most so many questions, judged and for development each."""
-        small = self.development and self.development.model_copy(
+        """A copy that asks at most `count` questions, and chooses thresholds on at most `count`."""
+        development = self.development and self.development.model_copy(
             update={"questions": min(count, self.development.questions)}
         )
-        return self.model_copy(update={"sample": count, "development": small})
+        return self.model_copy(update={"sample": count, "development": development})
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """A recipe file, its paths made absolute. Raises EvaluationError naming the line."""
+    """Read a recipe file, making its paths absolute. Raises EvaluationError naming the key."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = tomllib.loads(text)
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise EvaluationError(f"{path} cannot be read ({error.strerror}): give a recipe, a .toml file") from error
+        raise EvaluationError(
+            f"{path} cannot be read ({error.strerror}): give a recipe, which is a .toml file"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"{path} is not TOML ({error}): correct it") from error
-    for name in ("questions", "documents"):
-        if isinstance(content.get(name), str):
-            content[name] = str((path.parent / content[name]).resolve())
-    for one in content.get("arm", ()) if isinstance(content.get("arm"), list) else ():
-        _resolve_adapter(one, "adapter", path.parent)
+        raise EvaluationError(f"{path} is not valid TOML ({error}): correct the recipe") from error
+    for key in ("questions", "documents"):
+        if isinstance(content.get(key), str):
+            content[key] = str((path.parent / content[key]).resolve())
+    for table in content.get("arm", ()) if isinstance(content.get("arm"), list) else ():
+        _resolve_adapter(table, "adapter", path.parent)
     _resolve_adapter(content, "split_adapter", path.parent)
     curve = content.get("learning_curve")
     _resolve_adapter(curve, "folder", path.parent)
-    for one in curve.get("adapter", ()) if isinstance(curve, dict) and isinstance(curve.get("adapter"), list) else ():
-        _resolve_adapter(one, "adapter", path.parent)
+    sizes = curve.get("adapter") if isinstance(curve, dict) else None
+    for table in sizes if isinstance(sizes, list) else ():
+        _resolve_adapter(table, "adapter", path.parent)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        line = _line_of(text, error.errors(include_url=False)[0]["loc"])
-        place = f"{path}, line {line}" if line else str(path)
-        raise EvaluationError(f"{place}: {first_problem(error)}: correct the recipe") from error
+        raise EvaluationError(f"{path}: {first_problem(error)}: correct the recipe") from error
 
 
-def _resolve_adapter(table: Any, name: str, folder: Path) -> None:
-    if isinstance(table, dict) and isinstance(table.get(name), str) and table[name] not in ("none", PACKAGED):
-        table[name] = str((folder / table[name]).resolve())
+def _resolve_adapter(table: Any, key: str, folder: Path) -> None:
+    if isinstance(table, dict) and isinstance(table.get(key), str) and table[key] not in (NO_ADAPTER, PACKAGED):
+        table[key] = str((folder / table[key]).resolve())
 
 
-def _line_of(text: str, loc: Sequence[str | int]) -> int | None:
-    """The line that a pydantic location is about, as near as the text tells: the key, or the head of its arm."""
-    lines = text.splitlines()
-    begin = 0
-    if len(loc) > 1 and loc[0] == "arm" and isinstance(loc[1], int):
-        heads = [number for number, line in enumerate(lines) if line.strip() == "[[arm]]"]
-        if loc[1] >= len(heads):
-            return None
-        begin = heads[loc[1]]
-    elif len(loc) > 1:
-        head = re.compile(rf"\s*(\[+{re.escape(str(loc[0]))}[\].]|{re.escape(str(loc[0]))}\s*=)")
-        begin = next((number for number, line in enumerate(lines) if head.match(line)), 0)
-    ends = next((number for number in range(begin + 1, len(lines)) if lines[number].lstrip().startswith("[")), None)
-    # From the innermost name outwards: the last ones may be pydantic's names for the kinds of value that were tried.
-    for key in (part for part in reversed(loc) if isinstance(part, str)):
-        for number in range(begin, len(lines) if ends is None else ends):
-            if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", lines[number]):
-                return number + 1
-    return begin + 1 if begin or loc else None
+def fair_recipe(
+    questions: str | Path, documents: str | Path, adapter: str | Path = PACKAGED, *, k: int = 3, seed: int = 0
+) -> Recipe:
+    """The recipe that `evaluate` runs for questions and an adapter: prompting, retrieval, tuning, and both.
+
+    The arms are those of evals/handbook.toml, and share retriever, k, budget and grammar. The adapter is judged on
+    documents that it was not trained on. Untuned readers get thresholds chosen on 30% of these; so does the adapter,
+    unless it is the packaged one: its own threshold may have been chosen on the questions asked here. Raises
+    UsageError.
+    """
+    if str(adapter) == NO_ADAPTER:
+        raise UsageError("the comparison needs an adapter: give its folder, or leave it out for the packaged one")
+    tuned = PACKAGED if str(adapter) == PACKAGED else str(Path(adapter).resolve())
+    threshold: ArmThreshold = None if tuned == PACKAGED else "development"
+
+    def closed_book(name: str, adapter: str, shots: bool = True) -> ClosedBookChoice:
+        return ClosedBookChoice(name=name, kind="closed book", adapter=adapter, shots=shots, threshold="development")
+
+    def prompted(name: str, shots: bool) -> ReaderChoice:
+        return ReaderChoice(name=name, kind="reader", adapter=NO_ADAPTER, shots=shots, threshold="development")
+
+    def trained(name: str, gold: bool) -> ReaderChoice:
+        return ReaderChoice(name=name, kind="reader", adapter=tuned, threshold=threshold, gold=gold)
+
+    return Recipe(
+        title=f"{Path(questions).stem}: prompt, retrieve, tune, or both?",
+        questions=str(Path(questions).resolve()),
+        documents=str(Path(documents).resolve()),
+        split="held out",
+        split_adapter=tuned,
+        k=k,
+        faithfulness=True,
+        seed=seed,
+        primary=Primary(first="tuned, with passages", second="prompted, with passages"),
+        development=Development(),
+        arm=(
+            closed_book("prompted zero-shot, no passages", NO_ADAPTER, shots=False),
+            closed_book("prompted, no passages", NO_ADAPTER),
+            SentenceChoice(name="best sentence of the top passage", kind="sentence"),
+            prompted("prompted zero-shot, with passages", shots=False),
+            prompted("prompted, with passages", shots=True),
+            closed_book("tuned, no passages", tuned),
+            trained("tuned, with passages", gold=False),
+            trained("tuned, gold passage first", gold=True),
+            PassageChoice(name="whole top passage", kind="passage"),
+            PassageChoice(name="a random retrieved passage", kind="passage", pick="random"),
+        ),
+    )

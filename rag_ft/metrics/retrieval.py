@@ -65,7 +65,3 @@ class Place(Record):
     def holds(self, other: Evidence) -> bool:
         """Whether all of a piece of evidence is inside."""
         return self.document_id == other.document_id and self.start <= other.start and other.end <= self.end
-
-    def touches(self, other: Evidence) -> bool:
-        """Whether a character is shared."""
-        return self.document_id == other.document_id and self.start < other.end and other.start < self.end

@@ -55,4 +55,4 @@ def test_a_recipe_with_a_typo_is_one_sentence(tmp_path):
     (tmp_path / "odd.toml").write_text(RECIPE.replace("title", "titel"))
     done = invoke("eval", tmp_path / "odd.toml")
     assert isinstance(done.exception, EvaluationError)
-    assert "line" in str(done.exception) and "\n" not in str(done.exception)
+    assert "odd.toml: title: Field required" in str(done.exception) and "\n" not in str(done.exception)

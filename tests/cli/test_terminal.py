@@ -92,10 +92,10 @@ def test_markdown_cannot_name_what_steers_a_terminal_or_hide_where_a_link_leads(
 
 
 def test_a_status_line_shows_names_without_their_escapes():
-    from rag_ft.evaluation.runner import Progress
+    from rag_ft.evaluation.runner import ArmProgress
 
     console = terminal(force_terminal=False)
-    EvaluationLine(console).update(Progress(arm=HOSTILE, done=2, questions=2, seconds_left=None))
+    EvaluationLine(console).update(ArmProgress(arm=HOSTILE, done=2, questions=2, seconds_left=None))
     assert not harmful(console.file.getvalue())
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.evaluation.error_budget import BINS, bin_of, budget, flow
+from rag_ft.evaluation.error_budget import BINS, bin_of, budget, budget_flow
 from rag_ft.evaluation.predictions import CitedPlace, Prediction
 from rag_ft.metrics.answers import is_correct
 from rag_ft.metrics.retrieval import Place
@@ -20,7 +20,7 @@ NOT = Question(id="n", question="Who?", answerable=False)
 
 
 def _said(answer, *, cited=(), passages=(GOLD, OTHER), question="q", **more):
-    citations = tuple(CitedPlace(passage=one, quote="…", verdict="supported") for one in cited)
+    citations = tuple(CitedPlace(passage=place, quote="…", verdict="supported") for place in cited)
     return Prediction(arm="a", question_id=question, answer=answer, citations=citations, passages=passages, **more)
 
 
@@ -75,37 +75,37 @@ replies = st.builds(
 
 
 @given(st.lists(replies, max_size=12))
-def test_bins_add_up_to_all_questions(made):
-    counts = budget(made, {"q": ANSWERABLE, "n": NOT})
-    assert tuple(counts) == BINS and sum(counts.values()) == len(made)
+def test_bins_add_up_to_all_questions(predictions):
+    counts = budget(predictions, {"q": ANSWERABLE, "n": NOT})
+    assert tuple(counts) == BINS and sum(counts.values()) == len(predictions)
 
 
 def test_the_flow_between_two_arms_shows_what_changed():
     before = [_said("1906", cited=[OTHER]), _said("x", question="n")]
     after = [_said(None, question="n"), _said("1905", cited=[GOLD])]
-    found = flow(before, after, {"q": ANSWERABLE, "n": NOT})
-    assert [(one.source, one.target, one.questions) for one in found.moves] == [
+    flow = budget_flow(before, after, {"q": ANSWERABLE, "n": NOT})
+    assert [(move.source, move.target, move.questions) for move in flow.moves] == [
         ("wrong passage cited", "correct and supported", 1),
         ("answered what has no answer", "declined rightly", 1),
     ]
-    assert (found.righted, found.spoilt) == (2, 0)
-    back = flow(after, before, {"q": ANSWERABLE, "n": NOT})
-    assert (back.righted, back.spoilt) == (0, 2)
+    assert (flow.fixed, flow.broken) == (2, 0)
+    back = budget_flow(after, before, {"q": ANSWERABLE, "n": NOT})
+    assert (back.fixed, back.broken) == (0, 2)
     with pytest.raises(ValueError, match="different questions"):
-        flow(before, after[:1], {"q": ANSWERABLE, "n": NOT})
+        budget_flow(before, after[:1], {"q": ANSWERABLE, "n": NOT})
 
 
 @given(st.lists(st.tuples(replies, replies), min_size=1, max_size=12), st.booleans())
 def test_a_flow_adds_up_to_the_budgets_of_both_arms(pairs, known):
-    questions = {f"{number}": ANSWERABLE for number in range(len(pairs))}
+    questions = {f"{i}": ANSWERABLE for i in range(len(pairs))}
     sides = [
         [pair[side].model_copy(update={"question_id": f"{number}"}) for number, pair in enumerate(pairs)]
         for side in (0, 1)
     ]
     closed = dict.fromkeys(questions, "1905") if known else None
-    found = flow(*sides, questions, (closed, None))
-    for side, made, heard in (("source", sides[0], closed), ("target", sides[1], None)):
+    flow = budget_flow(*sides, questions, (closed, None))
+    for side, predictions, heard in (("source", sides[0], closed), ("target", sides[1], None)):
         counts = dict.fromkeys(BINS, 0)
-        for one in found.moves:
-            counts[getattr(one, side)] += one.questions
-        assert counts == budget(made, questions, heard)
+        for move in flow.moves:
+            counts[getattr(move, side)] += move.questions
+        assert counts == budget(predictions, questions, heard)

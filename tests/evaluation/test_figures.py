@@ -1,6 +1,6 @@
 import pytest
 
-from rag_ft.evaluation.figures import Figure, arm_figures, contrasts, document_of
+from rag_ft.evaluation.figures import Figure, arm_figures, contrasts, main_document
 from rag_ft.evaluation.predictions import CitedPlace, Prediction
 from rag_ft.metrics.retrieval import Place
 from rag_ft.schema import Evidence, Question
@@ -9,14 +9,14 @@ GOLD, OTHER = Place(document_id="d0", start=0, end=50), Place(document_id="d0", 
 
 
 def _questions(count=6):
-    made = {}
-    for number in range(count):
-        evidence = (Evidence(document_id=f"d{number // 2}", start=3, end=7, quote="1905"),)
-        if number % 3 == 2:
-            made[f"q{number}"] = Question(id=f"q{number}", question="?", answerable=False, evidence=evidence)
+    questions = {}
+    for i in range(count):
+        evidence = (Evidence(document_id=f"d{i // 2}", start=3, end=7, quote="1905"),)
+        if i % 3 == 2:
+            questions[f"q{i}"] = Question(id=f"q{i}", question="?", answerable=False, evidence=evidence)
         else:
-            made[f"q{number}"] = Question(id=f"q{number}", question="?", answers=("1905",), evidence=evidence)
-    return made
+            questions[f"q{i}"] = Question(id=f"q{i}", question="?", answers=("1905",), evidence=evidence)
+    return questions
 
 
 def _said(arm, name, answer, **more):
@@ -28,31 +28,31 @@ def test_figures_of_a_case_counted_by_hand():
     """Four answerable: right, right but with a word too many, wrong, declined. Two unanswerable: declined, answered."""
     questions = _questions()
     replies = ["1905", "in 1905", None, "1906", None, "x"]
-    made = [
+    predictions = [
         _said("a", name, answer, confidence=0.5 + 0.08 * place)
         for place, (name, answer) in enumerate(zip(questions, replies, strict=True))
     ]
-    found = arm_figures(made, questions)
-    assert found.figures["f1"].mean == pytest.approx((1 + 2 / 3 + 1 + 0 + 0 + 0) / 6)
-    assert found.figures["f1_answerable"].mean == pytest.approx((1 + 2 / 3 + 0 + 0) / 4)
-    assert found.figures["exact_match_answerable"].mean == pytest.approx(1 / 4)
-    assert (found.abstention_precision, found.abstention_recall) == (0.5, 0.5)
-    assert found.figures["f1"].documents == 3 and found.figures["f1"].questions == 6
-    assert sum(found.budget.values()) == 6
-    assert found.figures["verbatim"].mean == 1.0 and "parses" not in found.figures
-    assert 0 < found.risk_area < 1 and found.risk[-1][0] == 1.0
-    assert found.calibration_error is not None
+    figures = arm_figures(predictions, questions)
+    assert figures.figures["f1"].mean == pytest.approx((1 + 2 / 3 + 1 + 0 + 0 + 0) / 6)
+    assert figures.figures["f1_answerable"].mean == pytest.approx((1 + 2 / 3 + 0 + 0) / 4)
+    assert figures.figures["exact_match_answerable"].mean == pytest.approx(1 / 4)
+    assert (figures.abstention_precision, figures.abstention_recall) == (0.5, 0.5)
+    assert figures.figures["f1"].documents == 3 and figures.figures["f1"].questions == 6
+    assert sum(figures.budget.values()) == 6
+    assert figures.figures["verbatim"].mean == 1.0 and "parses" not in figures.figures
+    assert 0 < figures.risk_area < 1 and figures.risk[-1][0] == 1.0
+    assert figures.calibration_error is not None
 
 
 def test_failures_are_counted_with_their_reasons_and_never_scored():
     questions = _questions()
-    made = [_said("a", name, "1905") for name in list(questions)[:4]]
-    made += [_said("a", name, None, failed="the server is down") for name in list(questions)[4:]]
-    found = arm_figures(made, questions)
-    assert (found.replied, found.failed, found.failures) == (4, 2, {"the server is down": 2})
-    assert found.figures["f1"].questions == 4
-    assert found.budget["invalid or incomplete"] == 2
-    alone = arm_figures(made[4:], questions)
+    predictions = [_said("a", name, "1905") for name in list(questions)[:4]]
+    predictions += [_said("a", name, None, failed="the server is down") for name in list(questions)[4:]]
+    figures = arm_figures(predictions, questions)
+    assert (figures.replied, figures.failed, figures.failures) == (4, 2, {"the server is down": 2})
+    assert figures.figures["f1"].questions == 4
+    assert figures.budget["invalid or incomplete"] == 2
+    alone = arm_figures(predictions[4:], questions)
     assert alone.figures == {} and alone.risk_area is None
 
 
@@ -66,17 +66,20 @@ def test_an_answer_cut_at_its_limit_is_not_a_null_that_was_right():
 
 def test_contrasts_are_paired_over_common_replies_and_corrected_together():
     questions = _questions(30)
-    good = [_said("good", name, "1905" if one.answerable else None) for name, one in questions.items()]
+    good = [_said("good", name, "1905" if question.answerable else None) for name, question in questions.items()]
     bad = [_said("bad", name, "1906") for name in questions]
     half = [_said("half", name, "1906") for name in list(questions)[:15]]
     half += [_said("half", name, None, failed="down") for name in list(questions)[15:]]
-    found = {(one.first, one.second): one for one in contrasts({"good": good, "bad": bad, "half": half}, questions)}
-    assert found["good", "bad"].difference.mean == 1.0
-    assert found["good", "bad"].p_holm >= found["good", "bad"].p and found["good", "bad"].p_holm < 0.05
-    assert found["good", "half"].difference.questions == 15
-    assert found["bad", "half"].difference.mean == 0.0 and found["bad", "half"].p == 1.0
+    by_pair = {
+        (contrast.first, contrast.second): contrast
+        for contrast in contrasts({"good": good, "bad": bad, "half": half}, questions)
+    }
+    assert by_pair["good", "bad"].difference.mean == 1.0
+    assert by_pair["good", "bad"].p_holm >= by_pair["good", "bad"].p and by_pair["good", "bad"].p_holm < 0.05
+    assert by_pair["good", "half"].difference.questions == 15
+    assert by_pair["bad", "half"].difference.mean == 0.0 and by_pair["bad", "half"].p == 1.0
     between = Figure(mean=0.25, low=0.125, high=0.5, questions=9, documents=3)
-    turned = found["good", "half"].model_copy(update={"difference": between}).turned()
+    turned = by_pair["good", "half"].model_copy(update={"difference": between}).turned()
     assert (turned.first, turned.second) == ("half", "good")
     assert (turned.difference.mean, turned.difference.low, turned.difference.high) == (-0.25, -0.5, -0.125)
     assert turned.turned().difference == between
@@ -85,8 +88,8 @@ def test_contrasts_are_paired_over_common_replies_and_corrected_together():
 
 
 def test_one_question_and_no_answerable_ones_have_figures_without_intervals():
-    one = {"n": Question(id="n", question="?", answerable=False)}
-    found = arm_figures([_said("a", "n", None)], one)
-    assert found.figures["f1"].mean == 1.0 and found.figures["f1"].low is None
-    assert "f1_answerable" not in found.figures
-    assert document_of(one["n"]) == "question n"
+    questions = {"n": Question(id="n", question="?", answerable=False)}
+    figures = arm_figures([_said("a", "n", None)], questions)
+    assert figures.figures["f1"].mean == 1.0 and figures.figures["f1"].low is None
+    assert "f1_answerable" not in figures.figures
+    assert main_document(questions["n"]) == "question n"

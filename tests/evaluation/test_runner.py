@@ -14,7 +14,7 @@ from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm, SentenceArm
 from rag_ft.evaluation.figures import arm_figures
 from rag_ft.evaluation.report.results import RESULTS
-from rag_ft.evaluation.runner import PREDICTIONS, RUN, read_memory, read_predictions, retrieved, run_arms
+from rag_ft.evaluation.runner import PREDICTIONS, RUN_FILE, read_memory, read_predictions, retrieve_cases, run_arms
 from rag_ft.indexing.index import Index
 from rag_ft.questions.records import write_questions
 
@@ -37,11 +37,11 @@ def test_every_question_gets_one_prediction_from_every_arm_and_a_line(world, tmp
     index, questions = world
     arms = [PassageArm("top"), FunctionArm("mine", _first_word)]
     seen = []
-    found = run_arms(arms, retrieved(questions, index.as_retriever(k=3)), tmp_path, on_progress=seen.append)
-    assert [one.question_id for one in found["top"]] == [one.id for one in questions]
+    predictions = run_arms(arms, retrieve_cases(questions, index.as_retriever(k=3)), tmp_path, on_progress=seen.append)
+    assert [prediction.question_id for prediction in predictions["top"]] == [question.id for question in questions]
     assert len(_lines(tmp_path)) == 2 * len(questions)
     assert seen[-1].done == seen[-1].questions == len(questions) and seen[-1].seconds_left == 0
-    assert all(one.citations for one in found["top"])
+    assert all(prediction.citations for prediction in predictions["top"])
 
 
 def test_what_is_on_disk_is_not_asked_again(world, tmp_path):
@@ -52,9 +52,9 @@ def test_what_is_on_disk_is_not_asked_again(world, tmp_path):
         calls.append(question)
         return "x"
 
-    first = run_arms([FunctionArm("mine", counted)], retrieved(questions, index.as_retriever()), tmp_path)
+    first = run_arms([FunctionArm("mine", counted)], retrieve_cases(questions, index.as_retriever()), tmp_path)
     assert len(calls) == len(questions)
-    again = run_arms([FunctionArm("mine", counted)], retrieved(questions, index.as_retriever()), tmp_path)
+    again = run_arms([FunctionArm("mine", counted)], retrieve_cases(questions, index.as_retriever()), tmp_path)
     assert again == first and len(calls) == len(questions)
     assert read_memory(tmp_path)["mine"].process_bytes > 10e6  # of the go that asked
 
@@ -68,8 +68,8 @@ def test_a_question_asked_twice_costs_one_call(world, tmp_path):
         return "x"
 
     twice = [*questions, questions[0].model_copy(update={"id": "again"})]
-    found = run_arms([FunctionArm("mine", counted)], retrieved(twice, index.as_retriever()), tmp_path)
-    assert len(calls) == len(questions) and found["mine"][-1].question_id == "again"
+    predictions = run_arms([FunctionArm("mine", counted)], retrieve_cases(twice, index.as_retriever()), tmp_path)
+    assert len(calls) == len(questions) and predictions["mine"][-1].question_id == "again"
 
 
 def test_an_arm_that_breaks_half_way_fails_its_rest_and_the_others_finish(world, tmp_path):
@@ -86,11 +86,11 @@ def test_an_arm_that_breaks_half_way_fails_its_rest_and_the_others_finish(world,
                 raise ConnectionError("the server has gone away")
             return PassageArm("breaks").reply(asked)
 
-    found = run_arms([Breaks(), PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
-    failed = [one for one in found["breaks"] if one.failed]
+    predictions = run_arms([Breaks(), PassageArm("top")], retrieve_cases(questions, index.as_retriever()), tmp_path)
+    failed = [prediction for prediction in predictions["breaks"] if prediction.failed]
     assert len(failed) == len(questions) - 16
     assert failed[0].failed == "ConnectionError: the server has gone away"
-    assert not any(one.failed for one in found["top"]) and len(found["top"]) == len(questions)
+    assert not any(prediction.failed for prediction in predictions["top"]) and len(predictions["top"]) == len(questions)
 
 
 def test_an_exception_of_a_users_function_is_that_questions_failure(world, tmp_path):
@@ -101,41 +101,46 @@ def test_an_exception_of_a_users_function_is_that_questions_failure(world, tmp_p
             raise ValueError("too high")
         return None
 
-    found = run_arms([FunctionArm("mine", picky)], retrieved(questions, index.as_retriever()), tmp_path)["mine"]
-    assert {bool(one.failed) for one in found} == {True, False}
-    assert all(("ValueError: too high" == one.failed) == one.question_id.endswith("-1") for one in found)
+    predictions = run_arms([FunctionArm("mine", picky)], retrieve_cases(questions, index.as_retriever()), tmp_path)[
+        "mine"
+    ]
+    assert {bool(prediction.failed) for prediction in predictions} == {True, False}
+    assert all(
+        ("ValueError: too high" == prediction.failed) == prediction.question_id.endswith("-1")
+        for prediction in predictions
+    )
 
 
 def test_the_folder_of_another_run_is_refused(world, tmp_path):
     index, questions = world
-    run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
-    with pytest.raises(EvaluationError, match=r"another run \(pick of the arm 'top' was 'top' and is 'random'\)"):
-        run_arms([PassageArm("top", pick="random")], retrieved(questions, index.as_retriever()), tmp_path)
-    with pytest.raises(EvaluationError, match=r"another run \(the arm 'top' is in one of the two only\)"):
-        run_arms([PassageArm("low")], retrieved(questions, index.as_retriever()), tmp_path)
-    with pytest.raises(EvaluationError, match=r"another run \(other questions, or other passages"):
-        run_arms([PassageArm("top")], retrieved(questions[1:], index.as_retriever()), tmp_path)
-    (tmp_path / RUN).unlink()
-    with pytest.raises(EvaluationError, match=r"without the run\.json"):
-        run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
+    run_arms([PassageArm("top")], retrieve_cases(questions, index.as_retriever()), tmp_path)
+    with pytest.raises(EvaluationError, match=r"another run \(pick of the arm 'top' was 'top' and is now 'random'\)"):
+        run_arms([PassageArm("top", pick="random")], retrieve_cases(questions, index.as_retriever()), tmp_path)
+    with pytest.raises(EvaluationError, match=r"another run \(only one of the two has the arm 'top'\)"):
+        run_arms([PassageArm("low")], retrieve_cases(questions, index.as_retriever()), tmp_path)
+    with pytest.raises(EvaluationError, match=r"another run \(the questions or their retrieved passages differ"):
+        run_arms([PassageArm("top")], retrieve_cases(questions[1:], index.as_retriever()), tmp_path)
+    (tmp_path / RUN_FILE).unlink()
+    with pytest.raises(EvaluationError, match=r"has no run\.json beside it"):
+        run_arms([PassageArm("top")], retrieve_cases(questions, index.as_retriever()), tmp_path)
 
 
-def test_a_cut_last_line_is_asked_again_and_a_damaged_one_is_told(world, tmp_path):
+def test_a_cut_last_line_is_asked_again_and_a_damaged_one_is_reported(world, tmp_path):
     index, questions = world
-    whole = run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
+    whole = run_arms([PassageArm("top")], retrieve_cases(questions, index.as_retriever()), tmp_path)
     path = tmp_path / PREDICTIONS
     path.write_bytes(path.read_bytes()[:-40])
-    assert run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path) == whole
+    assert run_arms([PassageArm("top")], retrieve_cases(questions, index.as_retriever()), tmp_path) == whole
     lines = _lines(tmp_path)
     path.write_text("\n".join(["{broken", *lines[1:]]) + "\n")
     with pytest.raises(EvaluationError, match="line 1 is damaged"):
-        run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
+        run_arms([PassageArm("top")], retrieve_cases(questions, index.as_retriever()), tmp_path)
 
 
 def test_a_batch_that_a_kill_has_cut_is_asked_again_as_the_batch_that_it_is(world, tmp_path):
     """Batches decide how a reader pads: the rest of one alone could be answered otherwise."""
     index, questions = world
-    asked = retrieved(questions, index.as_retriever())
+    asked = retrieve_cases(questions, index.as_retriever())
     run_arms([PassageArm("top")], asked, tmp_path)
     path = tmp_path / PREDICTIONS
     lines = path.read_text().splitlines(keepends=True)
@@ -155,7 +160,7 @@ def test_a_batch_that_a_kill_has_cut_is_asked_again_as_the_batch_that_it_is(worl
 
 def test_what_a_kill_left_is_cleared_where_nothing_is_asked_any_more(world, tmp_path):
     index, questions = world
-    asked = retrieved(questions, index.as_retriever())
+    asked = retrieve_cases(questions, index.as_retriever())
     run_arms([PassageArm("top")], asked, tmp_path)
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     left = tmp_path / f".memory.json.partial-{int(gone.stdout)}-ab12"
@@ -167,7 +172,7 @@ def test_what_a_kill_left_is_cleared_where_nothing_is_asked_any_more(world, tmp_
 def test_predictions_are_read_without_touching_the_file(world, tmp_path):
     """Somebody may compare a run that is still writing."""
     index, questions = world
-    run_arms([PassageArm("top")], retrieved(questions, index.as_retriever()), tmp_path)
+    run_arms([PassageArm("top")], retrieve_cases(questions, index.as_retriever()), tmp_path)
     path = tmp_path / PREDICTIONS
     path.write_bytes(path.read_bytes()[:-5])
     before = path.read_bytes()
@@ -176,7 +181,7 @@ def test_predictions_are_read_without_touching_the_file(world, tmp_path):
 
 def test_a_disk_that_fills_up_keeps_whole_replies_and_the_run_goes_on(world, tmp_path, monkeypatch):
     index, questions = world
-    asked = retrieved(questions, index.as_retriever())
+    asked = retrieve_cases(questions, index.as_retriever())
     whole = run_arms([PassageArm("top")], asked, tmp_path / "whole")
     write, count = os.write, []
 
@@ -194,15 +199,15 @@ def test_a_disk_that_fills_up_keeps_whole_replies_and_the_run_goes_on(world, tmp
             run_arms([PassageArm("top")], asked, tmp_path / "cut")
     assert len((tmp_path / "cut" / PREDICTIONS).read_text().splitlines()) == 16
     again = run_arms([PassageArm("top")], asked, tmp_path / "cut")
-    assert [one.answer for one in again["top"]] == [one.answer for one in whole["top"]]
+    assert [prediction.answer for prediction in again["top"]] == [prediction.answer for prediction in whole["top"]]
 
 
 def test_names_and_questions_are_checked(world, tmp_path):
     index, questions = world
     with pytest.raises(EvaluationError, match="two arms are named"):
-        run_arms([PassageArm("a"), PassageArm("a")], retrieved(questions, index.as_retriever()), tmp_path)
+        run_arms([PassageArm("a"), PassageArm("a")], retrieve_cases(questions, index.as_retriever()), tmp_path)
     with pytest.raises(EvaluationError, match="no questions"):
-        run_arms([PassageArm("a")], retrieved([], index.as_retriever()), tmp_path)
+        run_arms([PassageArm("a")], retrieve_cases([], index.as_retriever()), tmp_path)
 
 
 def test_what_failed_is_asked_again_and_what_did_not_is_not(world, tmp_path):
@@ -215,17 +220,21 @@ def test_what_failed_is_asked_again_and_what_did_not_is_not(world, tmp_path):
             raise ConnectionError("down")
         return "x"
 
-    found = run_arms([FunctionArm("mine", flaky)], retrieved(questions, index.as_retriever()), tmp_path)["mine"]
-    assert sum(bool(one.failed) for one in found) == 8
+    predictions = run_arms([FunctionArm("mine", flaky)], retrieve_cases(questions, index.as_retriever()), tmp_path)[
+        "mine"
+    ]
+    assert sum(bool(prediction.failed) for prediction in predictions) == 8
     asked.clear()
     down = False
-    found = run_arms([FunctionArm("mine", flaky)], retrieved(questions, index.as_retriever()), tmp_path)["mine"]
-    assert not any(one.failed for one in found) and any("high" in one for one in asked)
+    predictions = run_arms([FunctionArm("mine", flaky)], retrieve_cases(questions, index.as_retriever()), tmp_path)[
+        "mine"
+    ]
+    assert not any(prediction.failed for prediction in predictions) and any("high" in case for case in asked)
 
 
 def test_a_reply_that_there_is_stays_also_where_another_one_of_its_batch_failed(world, tmp_path):
     index, questions = world
-    asked = retrieved(questions[:6], index.as_retriever())
+    asked = retrieve_cases(questions[:6], index.as_retriever())
     said: list[str] = []
 
     def first(question, passages):
@@ -239,22 +248,24 @@ def test_a_reply_that_there_is_stays_also_where_another_one_of_its_batch_failed(
 
     run_arms([FunctionArm("mine", first)], asked, tmp_path)
     second.__module__, second.__qualname__ = first.__module__, first.__qualname__
-    found = run_arms([FunctionArm("mine", second)], asked, tmp_path)["mine"]
+    predictions = run_arms([FunctionArm("mine", second)], asked, tmp_path)["mine"]
     assert said == [asked[0].question.question]
-    assert [bool(one.failed) for one in found] == [True, False, False, False, False, False]
+    assert [bool(prediction.failed) for prediction in predictions] == [True, False, False, False, False, False]
 
 
 def test_every_arm_is_given_the_depth_of_the_run_however_deep_another_one_goes(world):
     index, questions = world
-    asked = retrieved(questions[:4], index.as_retriever(k=5))
+    asked = retrieve_cases(questions[:4], index.as_retriever(k=5))
     seen = []
 
     def counts(question, passages):
         seen.append(len(passages))
 
     arms = [FunctionArm("mine", counts, 2), PassageArm("any", "random", k=2)]
-    made = [arm.reply(asked) for arm in arms]
-    assert seen == [2, 2, 2, 2] and all(len(one.passages) == 2 for ones in made for one in ones)
+    replies = [arm.reply(asked) for arm in arms]
+    assert seen == [2, 2, 2, 2] and all(
+        len(prediction.passages) == 2 for predictions in replies for prediction in predictions
+    )
     assert all(arm.settings["k"] == 2 for arm in arms)
 
 
@@ -267,7 +278,7 @@ def test_a_run_goes_on_with_another_number_of_threads(world, tmp_path):
             return {**super().settings, "threads": self.threads}
 
     index, questions = world
-    asked = retrieved(questions, index.as_retriever())
+    asked = retrieve_cases(questions, index.as_retriever())
     whole = run_arms([Counting("top")], asked, tmp_path)
     Counting.threads = 2
     assert run_arms([Counting("top")], asked, tmp_path) == whole
@@ -282,16 +293,16 @@ def test_a_reply_with_a_number_that_is_none_is_a_failure_and_no_score(world, tmp
         settings = {"kind": "test"}
 
         def reply(self, asked):
-            made = PassageArm("odd").reply(asked)
-            return [made[0].model_copy(update=changes), *made[1:]]
+            predictions = PassageArm("odd").reply(asked)
+            return [predictions[0].model_copy(update=changes), *predictions[1:]]
 
-    asked = retrieved(questions, index.as_retriever())
-    found = run_arms([Odd()], asked, tmp_path)["odd"]
-    failed = [one for one in found if one.failed]
+    asked = retrieve_cases(questions, index.as_retriever())
+    predictions = run_arms([Odd()], asked, tmp_path)["odd"]
+    failed = [prediction for prediction in predictions if prediction.failed]
     assert len(failed) == 2  # the first of each batch
     (name, value), *_ = changes.items()
-    assert failed[0].failed == f"{name} of a reply is {value}, which is no finite number"
-    figures = arm_figures(found, {one.id: one for one in questions})
+    assert failed[0].failed == f"{name} of a reply is {value}, which is not a finite number"
+    figures = arm_figures(predictions, {question.id: question for question in questions})
     assert figures.failed == 2 and figures.figures["f1"].questions == len(questions) - 2
     assert run_arms([PassageArm("top")], asked, tmp_path / "other")  # and nothing else is spoilt
 
@@ -303,7 +314,7 @@ sys.path.insert(0, {tests!r})
 from fakes import HashingEmbedder
 from data import little_world
 from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
-from rag_ft.evaluation.evaluate import evaluate
+from rag_ft.evaluation.evaluate import evaluate_recipe
 from rag_ft.evaluation.recipe import Recipe
 from rag_ft.indexing.index import Index
 def slow(question, passages):
@@ -314,10 +325,10 @@ def slow(question, passages):
 arms = [FunctionArm("mine", slow), PassageArm("top"), PassageArm("any", pick="random")]
 recipe = Recipe.model_validate(dict(
     title="t", questions={questions!r}, documents="d", faithfulness=True,
-    primary=dict(first="mine", second="top"), arm=[dict(name=one.name, kind="passage") for one in arms],
+    primary=dict(first="mine", second="top"), arm=[dict(name=arm.name, kind="passage") for arm in arms],
 ))
 index = Index.load({index!r}, embedder=HashingEmbedder())
-evaluate(recipe, {output!r}, arms=lambda *_: arms, index=index)
+evaluate_recipe(recipe, {output!r}, arms=lambda *_: arms, index=index)
 """
 
 
@@ -337,7 +348,7 @@ def test_a_run_killed_ten_times_ends_with_the_results_of_one_that_was_not(world,
     for _ in range(10):
         process = start(tmp_path / "killed")
         deadline = time.monotonic() + 60
-        while not (tmp_path / "killed" / RUN).exists() and time.monotonic() < deadline:
+        while not (tmp_path / "killed" / RUN_FILE).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(chooser.random() * 1.5)
         killed += process.poll() is None
@@ -350,11 +361,13 @@ def test_a_run_killed_ten_times_ends_with_the_results_of_one_that_was_not(world,
 
 
 def test_the_sentence_arm_quotes_the_top_passage(world):
-    from rag_ft.evaluation.arms.base import Asked
+    from rag_ft.evaluation.arms.base import Case
 
     index, questions = world
     hits = index.as_retriever(k=2).retrieve_batch([questions[0].question])[0]
-    made = SentenceArm("sentence", index.embedder).reply([Asked(questions[0], tuple(hits)), Asked(questions[0], ())])
-    assert made[0].answer in hits[0].passage.text and made[0].answer.endswith(".")
-    assert made[0].citations[0].verdict == "supported"
-    assert made[1].answer is None
+    predictions = SentenceArm("sentence", index.embedder).reply(
+        [Case(questions[0], tuple(hits)), Case(questions[0], ())]
+    )
+    assert predictions[0].answer in hits[0].passage.text and predictions[0].answer.endswith(".")
+    assert predictions[0].citations[0].verdict == "supported"
+    assert predictions[1].answer is None

@@ -1,8 +1,8 @@
 """Ways of answering under evaluation: each gets the same questions and the same retrieved passages.
 
-An arm is anything with a name, settings and `reply`; every other room knows no more of it. All arms that read with a
-model share the prompt builder, the budget, the grammar and the stopping rule (DESIGN.md: fair arms); what differs
-between two arms is what their names say.
+An arm is anything with a name, settings and `reply`; the rest of the evaluation knows no more of it. All arms that read
+with a model share the prompt builder, the budget, the grammar and the stopping rule (DESIGN.md: fair arms); what
+differs between two arms is what their names say.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
 
 
-class Asked(NamedTuple):
-    """A question and what the run's retriever found for it, best first."""
+class Case(NamedTuple):
+    """A question with what the run's retriever found for it, best first: what an arm is asked."""
 
     question: Question
     hits: tuple[Hit, ...]
@@ -39,61 +39,61 @@ class Arm(Protocol):
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
-        """All that decides its replies: shown in the report, and part of the run's fingerprint."""
+        """Everything that decides its replies: shown in the report, and part of the run's fingerprint."""
         ...
 
-    def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
-        """A prediction for each question, in order."""
+    def reply(self, cases: Sequence[Case]) -> list[Prediction]:
+        """One prediction per case, in order."""
         ...
 
 
-def cut(asked: Sequence[Asked], k: int | None) -> list[Asked]:
-    """The questions with the first k of their passages: what is retrieved is as deep as the deepest arm needs."""
-    return [one._replace(hits=one.hits[:k]) for one in asked]
+def cut(cases: Sequence[Case], k: int | None) -> list[Case]:
+    """The cases with their first k passages only; the run retrieves as many as its deepest arm needs."""
+    return [case._replace(hits=case.hits[:k]) for case in cases]
 
 
 def depth(k: int | None) -> dict[str, JsonValue]:
-    """An arm's k as a setting, where it has one of its own."""
+    """An arm's own k as a setting; empty for an arm without one."""
     return {} if k is None else {"k": k}
 
 
 def gold_passages(index: Index, question: Question) -> list[Passage]:
     """The passages of an index that hold a whole piece of the question's evidence, in document order."""
-    there = set(index.documents())
-    found: dict[str, Passage] = {}
+    indexed = set(index.documents())
+    gold: dict[str, Passage] = {}
     for piece in question.evidence:
-        if piece.document_id in there:
+        if piece.document_id in indexed:
             for passage in index.passages_of(piece.document_id):
                 if place_of(passage).holds(piece):
-                    found.setdefault(passage.id, passage)
-    return list(found.values())
+                    gold.setdefault(passage.id, passage)
+    return list(gold.values())
 
 
 def place_of(passage: Passage) -> Place:
-    """Where a passage stands."""
+    """The span of the document that a passage covers."""
     return Place(document_id=passage.document_id, start=passage.start, end=passage.end)
 
 
-def failure(arm: str, one: Asked, reason: str, seconds: float = 0.0) -> Prediction:
-    """No reply at all, and why."""
+def failure(arm: str, case: Case, reason: str, seconds: float = 0.0) -> Prediction:
+    """The record of a case that got no reply, with the reason."""
     return Prediction(
         arm=arm,
-        question_id=one.question.id,
+        question_id=case.question.id,
         answer=None,
-        passages=tuple(place_of(hit.passage) for hit in one.hits),
+        passages=tuple(place_of(hit.passage) for hit in case.hits),
         failed=" ".join(reason.split())[:300] or "no reason was given",
         seconds=seconds,
     )
 
 
-def from_answer(arm: str, one: Asked, answer: Answer, seconds: float) -> Prediction:
-    """A prediction from what the pipeline gives."""
+def from_answer(arm: str, case: Case, answer: Answer, seconds: float) -> Prediction:
+    """The prediction for an answer of the pipeline."""
     return Prediction(
         arm=arm,
-        question_id=one.question.id,
+        question_id=case.question.id,
         answer=answer.answer,
-        citations=cited_places(answer.citations, [hit.passage for hit in one.hits]),
-        passages=tuple(place_of(hit.passage) for hit in one.hits),
+        citations=cited_places(answer.citations, [hit.passage for hit in case.hits]),
+        passages=tuple(place_of(hit.passage) for hit in case.hits),
         confidence=rounded(answer.confidence if answer.answer is not None else 1 - answer.confidence),
         complete=answer.complete,
         prompt_tokens=answer.usage.prompt_tokens,
@@ -103,13 +103,13 @@ def from_answer(arm: str, one: Asked, answer: Answer, seconds: float) -> Predict
 
 
 def plain_prediction(
-    arm: str, one: Asked, answer: str | None, claims: Sequence[Claim], confidence: float | None, seconds: float
+    arm: str, case: Case, answer: str | None, claims: Sequence[Claim], confidence: float | None, seconds: float
 ) -> Prediction:
     """The prediction of an arm that quotes passages, its citations verified."""
-    passages = [hit.passage for hit in one.hits]
+    passages = [hit.passage for hit in case.hits]
     return Prediction(
         arm=arm,
-        question_id=one.question.id,
+        question_id=case.question.id,
         answer=answer,
         citations=cited_places(verify(answer, claims, passages), passages) if answer is not None else (),
         passages=tuple(place_of(passage) for passage in passages),
@@ -122,12 +122,12 @@ def cited_places(citations: Sequence[Citation], passages: Sequence[Passage]) -> 
     """Citations as predictions keep them; `passages` are those that may have been cited."""
     by_id = {passage.id: passage for passage in passages}
     return tuple(
-        CitedPlace(passage=place_of(by_id[one.passage_id]), quote=one.quote, verdict=one.verdict)
-        for one in citations
-        if one.passage_id in by_id
+        CitedPlace(passage=place_of(by_id[citation.passage_id]), quote=citation.quote, verdict=citation.verdict)
+        for citation in citations
+        if citation.passage_id in by_id
     )
 
 
 def rounded(confidence: float) -> float:
-    """To six digits: what is beyond them depends on how questions were batched."""
+    """A confidence to six digits; further digits depend on how questions were batched."""
     return round(min(max(confidence, 0.0), 1.0), 6)

@@ -35,40 +35,40 @@ if TYPE_CHECKING:
 
 
 def build_arms(recipe: Recipe, index: Index, reader: str = "default") -> list[Arm]:
-    """The arms of a recipe; each base with its adapter is loaded once. Raises what loading raises."""
+    """The arms of a recipe; each pair of base and adapter is loaded once. Raises what loading raises."""
     loaded: dict[str, LoadedModel] = {}
-    return [_build(one, recipe, index, lambda name: _loaded(reader, name, loaded)) for one in recipe.arm]
+    return [_build(choice, recipe, index, lambda name: _loaded(reader, name, loaded)) for choice in recipe.arm]
 
 
 def curve_arms(recipe: Recipe, index: Index, reader: str = "default") -> Iterator[tuple[int, Arm]]:
-    """Records → an arm with the adapter trained on them, from the fewest; each is loaded when it is asked for.
+    """Pairs of a number of records and the arm with the adapter trained on them, fewest first; loaded one by one.
 
     Raises EvaluationError where the folder holds no curve, and what loading raises.
     """
     like, curve = recipe.curve_arm, recipe.learning_curve
     if like is None or curve is None:
         return iter(())
-    adapters = {one.records: one.adapter for one in curve.adapter} or _curve_folder(Path(curve.folder))
+    adapters = {size.records: size.adapter for size in curve.adapter} or _curve_folder(Path(curve.folder))
     threshold = None if like.threshold == "development" else like.threshold  # else the adapter's own
 
     def arm(records: int, adapter: str) -> tuple[int, Arm]:
         choice = like.model_copy(update={"name": f"{records} records", "adapter": adapter, "threshold": threshold})
         return records, _build(choice, recipe, index, lambda name: _loaded(reader, name, {}))
 
-    # That there is no curve is told at once, not when all other arms were asked.
+    # A missing curve is reported now, not after all other arms have been asked.
     return (arm(records, adapter) for records, adapter in sorted(adapters.items()))
 
 
 def _curve_folder(folder: Path) -> dict[int, str]:
     inside = folder / "curve" if (folder / "curve").is_dir() else folder
-    found = {
-        int(one.name): str(one)
-        for one in (inside.iterdir() if inside.is_dir() else ())
-        if one.name.isdigit() and (one / ADAPTER_WEIGHTS).is_file()
+    adapters = {
+        int(adapter.name): str(adapter)
+        for adapter in (inside.iterdir() if inside.is_dir() else ())
+        if adapter.name.isdigit() and (adapter / ADAPTER_WEIGHTS).is_file()
     }
-    if not found:
-        raise EvaluationError(f"{folder} holds no learning curve: make one by rag-ft train --curve 3")
-    return found
+    if not adapters:
+        raise EvaluationError(f"{folder} holds no learning curve: make one with rag-ft train --curve 3")
+    return adapters
 
 
 def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str], LoadedModel]) -> Arm:
@@ -104,14 +104,14 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
                 reading=choice.reading,
                 threshold=_threshold(choice),
                 shots=choice.shots,
-                # An arm's seconds and memory must not depend on which passages the questions before brought.
+                # An arm's seconds and memory must not depend on the passages of earlier questions.
                 passage_cache_mb=0,
             )
             return ReaderArm(choice.name, reader, choice.k or recipe.k, index if choice.gold else None)
 
 
 def _threshold(choice: ReaderChoice | ClosedBookChoice) -> float | None:
-    """0 until it is chosen: every question is answered, with a confidence to choose by."""
+    """A reader's threshold; 0 until one is chosen, so that every question has an answer to choose by."""
     return 0.0 if choice.threshold == "development" else choice.threshold
 
 
@@ -123,7 +123,7 @@ def _loaded(reader: str, adapter: str, known: dict[str, LoadedModel]) -> LoadedM
         folder = chosen_adapter(reader, None if adapter == PACKAGED else adapter)
         if adapter == PACKAGED and folder is None:
             raise EvaluationError(
-                f"there is no packaged adapter for the reader {reader!r}: name a folder in the recipe"
+                f"there is no packaged adapter for the reader {reader!r}: give the folder of an adapter"
             )
         known[adapter] = load_model(reader, adapter=folder)
     return known[adapter]
@@ -154,12 +154,12 @@ def _chat_model(choice: ChatChoice) -> Any:
 def _function(arm: str, path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
     try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # the module is its writer's, and may raise anything
+        function = getattr(import_module(module), name)
+    except Exception as error:  # importing a user's module may raise anything
         reason = first_line(error)
         raise EvaluationError(
             f"the arm {arm!r}: {path} cannot be imported ({reason}): check module and name"
         ) from error
-    if not callable(found):
-        raise EvaluationError(f"the arm {arm!r}: {path} is no function")
-    return found  # type: ignore[no-any-return]
+    if not callable(function):
+        raise EvaluationError(f"the arm {arm!r}: {path} is not a function: name one as module:function")
+    return function  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ from rag_ft.answering import completion
 from rag_ft.answering.citation import Claim, verify
 from rag_ft.answering.prompt import SYSTEM, passage_block
 from rag_ft.errors import AnswerParseError, WeightsError, first_line
-from rag_ft.evaluation.arms.base import Asked, cited_places, cut, depth, failure, place_of
+from rag_ft.evaluation.arms.base import Case, cited_places, cut, depth, failure, place_of
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.text.spans import Span
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _LONGEST_SPAN = 30
-"""Tokens of an extractive answer, as SQuAD's own baselines take."""
+"""Longest extractive answer in tokens, as in SQuAD's own baselines."""
 
 _WINDOW = 384
 
@@ -34,9 +34,9 @@ _WINDOW = 384
 class ChatArm:
     """A langchain-core chat model with passages: the large model that a small one is to replace.
 
-    It gets the reader's own system text and passage blocks, and its reply is read as strictly, but for a code fence
-    around the JSON: one that is not the JSON asked for is wrong, as a reader's is. A call that fails is tried again
-    with growing pauses, then it is that question's failure.
+    It gets the reader's own system text and passage blocks. Its reply is parsed as strictly as a reader's, except that
+    a code fence around the JSON is allowed; anything else than the requested JSON is wrong. A call that fails is
+    retried with growing pauses; then that question has failed.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ChatArm:
     attempts: int = 4
     at_once: int = 4
     more_settings: Mapping[str, JsonValue] = field(default_factory=dict)
-    """Where it is asked, say: what else decides its replies."""
+    """Other settings that decide its replies, such as the server's URL."""
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
@@ -53,45 +53,45 @@ class ChatArm:
         name = next((str(getattr(self.model, key)) for key in ("model_name", "model") if hasattr(self.model, key)), "")
         return {"kind": "chat", "class": type(self.model).__name__, "model": name, "k": self.k, **self.more_settings}
 
-    def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
-        """The batch, `at_once` calls at a time; a reply's seconds are those of its own call, pauses counted."""
+    def reply(self, cases: Sequence[Case]) -> list[Prediction]:
+        """Replies to the batch, `at_once` calls at a time; seconds are those of the call, pauses included."""
         from langchain_core.runnables import RunnableLambda
 
         patient = self.model.with_retry(stop_after_attempt=self.attempts, wait_exponential_jitter=True)
 
         def call(messages: list[tuple[str, str]]) -> tuple[BaseMessage | Exception, float]:
-            begin = time.perf_counter()
+            start = time.perf_counter()
             try:
-                return patient.invoke(messages), time.perf_counter() - begin
-            except Exception as error:  # a server may be gone in any way
-                return error, time.perf_counter() - begin
+                return patient.invoke(messages), time.perf_counter() - start
+            except Exception as error:  # a server may fail in any way
+                return error, time.perf_counter() - start
 
-        said = RunnableLambda(call).batch(
-            [self._messages(one) for one in asked], config={"max_concurrency": self.at_once}
+        replies = RunnableLambda(call).batch(
+            [self._messages(case) for case in cases], config={"max_concurrency": self.at_once}
         )
-        return [self._prediction(one, *reply) for one, reply in zip(asked, said, strict=True)]
+        return [self._prediction(case, *reply) for case, reply in zip(cases, replies, strict=True)]
 
-    def _messages(self, one: Asked) -> list[tuple[str, str]]:
-        blocks = [passage_block(number, hit.passage) for number, hit in enumerate(one.hits[: self.k], start=1)]
-        return [("system", SYSTEM), ("user", f"{''.join(blocks)}\nQuestion: {one.question.question}")]
+    def _messages(self, case: Case) -> list[tuple[str, str]]:
+        blocks = [passage_block(label, hit.passage) for label, hit in enumerate(case.hits[: self.k], start=1)]
+        return [("system", SYSTEM), ("user", f"{''.join(blocks)}\nQuestion: {case.question.question}")]
 
-    def _prediction(self, one: Asked, reply: BaseMessage | BaseException, seconds: float) -> Prediction:
-        (one,) = cut([one], self.k)
+    def _prediction(self, case: Case, reply: BaseMessage | BaseException, seconds: float) -> Prediction:
+        (case,) = cut([case], self.k)
         if isinstance(reply, BaseException):
-            return failure(self.name, one, f"{type(reply).__name__}: {reply}", seconds)
+            return failure(self.name, case, f"{type(reply).__name__}: {reply}", seconds)
         text = reply.content if isinstance(reply.content, str) else str(reply.content)
         fenced = _FENCE.match(text)
         usage: Any = getattr(reply, "usage_metadata", None) or {}
-        passages = [hit.passage for hit in one.hits]
+        passages = [hit.passage for hit in case.hits]
         try:
             parsed = completion.parse(fenced[1] if fenced else text, len(passages))
         except AnswerParseError:
             parsed = None
         answer = None if parsed is None else parsed.answer
-        claims = [Claim(passages[number - 1], None) for number in (parsed.citations if parsed is not None else ())]
+        claims = [Claim(passages[label - 1], None) for label in (parsed.citations if parsed is not None else ())]
         return Prediction(
             arm=self.name,
-            question_id=one.question.id,
+            question_id=case.question.id,
             answer=answer,
             citations=cited_places(verify(answer, claims, passages), passages) if answer else (),
             passages=tuple(place_of(passage) for passage in passages),
@@ -104,7 +104,7 @@ class ChatArm:
 
 @dataclass(frozen=True)
 class ExtractiveArm:
-    """An encoder with a span head, as trained on SQuAD: a tuned generator has to justify itself against it.
+    """An encoder with a span head, as trained on SQuAD: the baseline that a tuned generator has to beat.
 
     Each passage is read with the question; the best span of all competes with the first token's null score (Devlin et
     al., 2019, section 4.3).
@@ -116,13 +116,13 @@ class ExtractiveArm:
     source: str
     fingerprint: str
     threshold: float = 0.0
-    """How much better than null a span must be, in log-odds."""
+    """Lowest log-odds of a span over null at which it is given as the answer."""
     k: int | None = None
-    """Passages that it reads; None: all that were retrieved."""
+    """Number of passages that it reads; None: all that the run retrieved."""
 
     @classmethod
     def from_pretrained(cls, name: str, source: str, *, threshold: float = 0.0, k: int | None = None) -> ExtractiveArm:
-        """The arm `name` with a model by hub id or folder. Raises WeightsError."""
+        """Load the encoder `source`, a hub id or a folder. Raises WeightsError."""
         from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
         from rag_ft.models.weights import resolve_encoder
@@ -144,7 +144,7 @@ class ExtractiveArm:
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
-        """The encoder."""
+        """The encoder, its fingerprint and its threshold."""
         return {
             "kind": "extractive",
             "model": self.source,
@@ -153,13 +153,13 @@ class ExtractiveArm:
             **depth(self.k),
         }
 
-    def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
-        """One forward pass for all passages of the batch."""
+    def reply(self, cases: Sequence[Case]) -> list[Prediction]:
+        """The best spans, from one forward pass over all passages of the batch."""
         import torch
 
-        begin = time.perf_counter()
-        asked = cut(asked, self.k)
-        pairs = [(one.question.question, hit.passage.text) for one in asked for hit in one.hits]
+        start = time.perf_counter()
+        cases = cut(cases, self.k)
+        pairs = [(case.question.question, hit.passage.text) for case in cases for hit in case.hits]
         best: list[tuple[float, Span | None]] = []
         tokens: list[int] = []
         if pairs:
@@ -176,29 +176,30 @@ class ExtractiveArm:
             with torch.inference_mode():
                 out = self.model(**dict(batch.items()))
             tokens = batch["attention_mask"].sum(1).tolist()
-            for row, places in enumerate(offsets):
-                inside = [number for number, one in enumerate(batch.sequence_ids(row)) if one == 1]
-                best.append(_best_span(out.start_logits[row].tolist(), out.end_logits[row].tolist(), inside, places))
-        share = (time.perf_counter() - begin) / max(len(asked), 1)
-        made, place = [], 0
-        for one in asked:
-            ends = place + len(one.hits)
-            made.append(self._prediction(one, best[place:ends], sum(tokens[place:ends]), share))
-            place = ends
-        return made
+            for row, characters in enumerate(offsets):
+                inside = [token for token, sequence in enumerate(batch.sequence_ids(row)) if sequence == 1]
+                starts, ends = out.start_logits[row].tolist(), out.end_logits[row].tolist()
+                best.append(_best_span(starts, ends, inside, characters))
+        share = (time.perf_counter() - start) / max(len(cases), 1)
+        predictions, first = [], 0
+        for case in cases:
+            after = first + len(case.hits)
+            predictions.append(self._prediction(case, best[first:after], sum(tokens[first:after]), share))
+            first = after
+        return predictions
 
     def _prediction(
-        self, one: Asked, spans: Sequence[tuple[float, Span | None]], tokens: int, seconds: float
+        self, case: Case, spans: Sequence[tuple[float, Span | None]], tokens: int, seconds: float
     ) -> Prediction:
-        passages = [hit.passage for hit in one.hits]
-        score, number = max(((score, -place) for place, (score, _) in enumerate(spans)), default=(-math.inf, 0))
-        span = spans[-number][1] if spans else None
-        answer = passages[-number].text[span.start : span.end] if span is not None else None
+        passages = [hit.passage for hit in case.hits]
+        best = max(range(len(spans)), key=lambda i: (spans[i][0], -i), default=0)
+        score, span = spans[best] if spans else (-math.inf, None)
+        answer = passages[best].text[span.start : span.end] if span is not None else None
         given = answer if answer and score >= self.threshold else None
-        claims = [Claim(passages[-number], span)] if given else []
+        claims = [Claim(passages[best], span)] if given else []
         return Prediction(
             arm=self.name,
-            question_id=one.question.id,
+            question_id=case.question.id,
             answer=given,
             citations=cited_places(verify(given, claims, passages), passages) if given else (),
             passages=tuple(place_of(passage) for passage in passages),
@@ -213,9 +214,9 @@ def _best_span(
 ) -> tuple[float, Span | None]:
     """The best span's log-odds against null (the first token's scores), and its characters in the passage."""
     null = starts[0] + ends[0]
-    best, found = -math.inf, None
-    for begin in inside:
-        for end in range(begin, min(begin + _LONGEST_SPAN, inside[-1] + 1)):
-            if starts[begin] + ends[end] > best:
-                best, found = starts[begin] + ends[end], Span(offsets[begin][0], offsets[end][1])
-    return best - null, found
+    best, span = -math.inf, None
+    for first in inside:
+        for last in range(first, min(first + _LONGEST_SPAN, inside[-1] + 1)):
+            if starts[first] + ends[last] > best:
+                best, span = starts[first] + ends[last], Span(offsets[first][0], offsets[last][1])
+    return best - null, span

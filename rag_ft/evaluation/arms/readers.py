@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from rag_ft.answering.confidence import CONFIDENCE
-from rag_ft.evaluation.arms.base import Asked, from_answer, gold_passages, rounded
+from rag_ft.evaluation.arms.base import Case, from_answer, gold_passages, rounded
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.schema import Hit
 
@@ -27,9 +27,9 @@ class ReaderArm:
     reader: Reader
     k: int
     perfect: Index | None = None
-    """An index to take the gold passage from and put it first, as perfect retrieval would; None: as retrieved."""
+    """The index whose gold passage is put first, as perfect retrieval would; None: passages as retrieved."""
     threshold_from: str = ""
-    """What the reader's threshold was chosen on, where an evaluation chose it."""
+    """What the evaluation chose the reader's threshold on; empty where it did not choose one."""
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
@@ -41,26 +41,26 @@ class ReaderArm:
             **_reader_settings(self.reader, self.threshold_from),
         }
 
-    def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
-        """Read together; the reader's threshold decides what it declines."""
+    def reply(self, cases: Sequence[Case]) -> list[Prediction]:
+        """The reader's answers, read in one batch; its threshold decides what it declines."""
         from rag_ft.answering.pipeline import Pipeline
 
-        questions = [one.question.question for one in asked]
-        found = [self._hits(one) for one in asked]
-        begin = time.perf_counter()
-        answers = Pipeline(None, self.reader).read_batch(questions, found)
-        share = (time.perf_counter() - begin) / max(len(asked), 1)
+        questions = [case.question.question for case in cases]
+        hits = [self._hits(case) for case in cases]
+        start = time.perf_counter()
+        answers = Pipeline(None, self.reader).read_batch(questions, hits)
+        share = (time.perf_counter() - start) / max(len(cases), 1)
         return [
-            from_answer(self.name, one._replace(hits=tuple(hits)), answer, share)
-            for one, hits, answer in zip(asked, found, answers, strict=True)
+            from_answer(self.name, case._replace(hits=tuple(passages)), answer, share)
+            for case, passages, answer in zip(cases, hits, answers, strict=True)
         ]
 
-    def _hits(self, one: Asked) -> list[Hit]:
-        if self.perfect is None or not one.question.answerable:
-            return list(one.hits[: self.k])
-        gold = gold_passages(self.perfect, one.question)
-        names = {passage.id for passage in gold}
-        rest = [hit.passage for hit in one.hits if hit.passage.id not in names]
+    def _hits(self, case: Case) -> list[Hit]:
+        if self.perfect is None or not case.question.answerable:
+            return list(case.hits[: self.k])
+        gold = gold_passages(self.perfect, case.question)
+        gold_ids = {passage.id for passage in gold}
+        rest = [hit.passage for hit in case.hits if hit.passage.id not in gold_ids]
         return [
             Hit(passage=passage, score=1 / rank, rank=rank)
             for rank, passage in enumerate([*gold, *rest][: self.k], start=1)
@@ -73,24 +73,24 @@ class ClosedBookArm:
 
     name: str
     reader: Reader
-    """In mode "schema" or "free"."""
+    """A reader in mode "schema" or "free"."""
     threshold_from: str = ""
-    """What the reader's threshold was chosen on, where an evaluation chose it."""
+    """What the evaluation chose the reader's threshold on; empty where it did not choose one."""
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
         """Model, adapter and prompt."""
         return {"kind": "closed book", **_reader_settings(self.reader, self.threshold_from)}
 
-    def reply(self, asked: Sequence[Asked]) -> list[Prediction]:
-        """From memory; nothing is cited."""
-        begin = time.perf_counter()
-        readings = self.reader.closed_book([one.question.question for one in asked])
-        share = (time.perf_counter() - begin) / max(len(asked), 1)
+    def reply(self, cases: Sequence[Case]) -> list[Prediction]:
+        """Answers from memory, without citations."""
+        start = time.perf_counter()
+        readings = self.reader.closed_book([case.question.question for case in cases])
+        share = (time.perf_counter() - start) / max(len(cases), 1)
         return [
             Prediction(
                 arm=self.name,
-                question_id=one.question.id,
+                question_id=case.question.id,
                 answer=reading.answer,
                 confidence=rounded(reading.answer_confidence),
                 complete=reading.complete,
@@ -98,13 +98,13 @@ class ClosedBookArm:
                 completion_tokens=reading.completion_tokens,
                 seconds=share,
             )
-            for one, reading in zip(asked, readings, strict=True)
+            for case, reading in zip(cases, readings, strict=True)
         ]
 
 
-def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, Any]:
+def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, JsonValue]:
     loaded = reader.loaded
-    chosen = {"threshold chosen on": threshold_from} if threshold_from else {}
+    chosen: dict[str, JsonValue] = {"threshold chosen on": threshold_from} if threshold_from else {}
     return {
         "base model": loaded.weights.name,
         "base fingerprint": loaded.weights.fingerprint,

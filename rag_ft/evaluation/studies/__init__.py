@@ -1,1 +1,4 @@
-"""Studies beside the main comparison: faithfulness, robustness, learning curve, development thresholds."""
+"""Studies beside the main comparison: faithfulness, robustness, learning curve, development thresholds.
+
+Open `run.py` first.
+"""

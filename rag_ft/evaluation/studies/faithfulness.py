@@ -1,6 +1,6 @@
-"""Faithfulness without a judge: swap the answer in the gold passage for another of its type, and see what is said.
+"""Faithfulness without a judge: the answer in the gold passage is swapped for another of its type.
 
-An arm that reads says the swapped answer; one that remembers, or guesses from the question, says the real one.
+An arm that reads gives the swapped answer; one that remembers, or guesses from the question, gives the real one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.evaluation.arms.base import Asked
+from rag_ft.evaluation.arms.base import Case
 from rag_ft.evaluation.figures import Figure, figure_of
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.metrics.answers import CORRECT_FROM, token_f1
@@ -18,63 +18,63 @@ from rag_ft.text.answer_swap import swap_answer
 
 
 class Faithfulness(BaseModel):
-    """Of the questions whose gold passage was retrieved and could be changed."""
+    """What an arm answered where the gold passage was retrieved and its answer could be swapped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     followed: Figure
-    """Share that gives the swapped answer."""
+    """Share of answers that follow the swapped passage."""
     remembered: Figure
-    """Share that gives the real one, which no passage holds any more."""
+    """Share of answers that are still the real one, which no passage holds any longer."""
 
 
-def swapped(asked: Sequence[Asked]) -> dict[str, tuple[Asked, str]]:
-    """Question id → the question with its gold passage changed and the answer that it now has.
+def swap_answers(cases: Sequence[Case]) -> dict[str, tuple[Case, str]]:
+    """The cases whose answer can be swapped, each with the answer that its passage now gives, by question id.
 
-    Only questions whose answer stands in exactly one of their passages: else another would still say it. Answers are
-    swapped for those of the other questions, in their order, so that equal questions give equal swaps.
+    Only questions whose answer is in exactly one of their passages: otherwise another passage would still give it.
+    Answers are swapped for those of the other questions, in order, so that equal cases give equal swaps.
     """
-    answers = [one.question.answers[0] for one in asked if one.question.answers]
-    found: dict[str, tuple[Asked, str]] = {}
-    for place, one in enumerate(asked):
+    answers = [case.question.answers[0] for case in cases if case.question.answers]
+    swaps: dict[str, tuple[Case, str]] = {}
+    for i, case in enumerate(cases):
         holding = [
-            (hit, answer) for hit in one.hits for answer in one.question.answers[:1] if answer in hit.passage.text
+            (hit, answer) for hit in case.hits for answer in case.question.answers[:1] if answer in hit.passage.text
         ]
         if len(holding) != 1 or any(
-            other in hit.passage.text
-            for hit in one.hits
-            for other in one.question.answers[1:]
+            variant in hit.passage.text
+            for hit in case.hits
+            for variant in case.question.answers[1:]
             if hit is not holding[0][0]
         ):
             continue
         gold, answer = holding[0]
-        swap = swap_answer(gold.passage, answer, answers[place + 1 :] + answers[:place])
-        if swap is None or any(swap.answer in hit.passage.text for hit in one.hits):
+        swap = swap_answer(gold.passage, answer, answers[i + 1 :] + answers[:i])
+        if swap is None or any(swap.answer in hit.passage.text for hit in case.hits):
             continue
-        hits = tuple(hit.model_copy(update={"passage": swap.passage}) if hit is gold else hit for hit in one.hits)
-        found[one.question.id] = one._replace(hits=hits), swap.answer
-    return found
+        hits = tuple(hit.model_copy(update={"passage": swap.passage}) if hit is gold else hit for hit in case.hits)
+        swaps[case.question.id] = case._replace(hits=hits), swap.answer
+    return swaps
 
 
 def faithfulness(
-    predictions: Sequence[Prediction], swaps: Mapping[str, tuple[Asked, str]], *, seed: int = 0
+    predictions: Sequence[Prediction], swaps: Mapping[str, tuple[Case, str]], *, seed: int = 0
 ) -> Faithfulness | None:
-    """What an arm said to swapped questions; None where it replied to none."""
-    replied = [one for one in predictions if not one.failed]
+    """How often an arm followed the swapped passage; None where it replied to no question."""
+    replied = [prediction for prediction in predictions if not prediction.failed]
     if not replied:
         return None
-    questions = {name: asked.question for name, (asked, _) in swaps.items()}
+    questions = {name: case.question for name, (case, _) in swaps.items()}
 
-    def nearer(one: Prediction, answer: str, other: str) -> float:
-        """Whether it is half one answer at least, and more that one than the other: 107 metres is not 114 metres."""
-        near, far = token_f1(one.answer, (answer,)), token_f1(one.answer, (other,))
+    def nearer(prediction: Prediction, answer: str, other: str) -> float:
+        """1.0 if correct as `answer`, and nearer to it than to `other`: 107 metres is not 114 metres."""
+        near, far = token_f1(prediction.answer, (answer,)), token_f1(prediction.answer, (other,))
         return float(near >= CORRECT_FROM and near > far)
 
-    def follows(one: Prediction, question: Question) -> float:
-        return nearer(one, swaps[question.id][1], question.answers[0])
+    def follows(prediction: Prediction, question: Question) -> float:
+        return nearer(prediction, swaps[question.id][1], question.answers[0])
 
-    def remembers(one: Prediction, question: Question) -> float:
-        return nearer(one, question.answers[0], swaps[question.id][1])
+    def remembers(prediction: Prediction, question: Question) -> float:
+        return nearer(prediction, question.answers[0], swaps[question.id][1])
 
-    pairs = [(one, questions[one.question_id]) for one in replied]
+    pairs = [(prediction, questions[prediction.question_id]) for prediction in replied]
     return Faithfulness(followed=figure_of(pairs, follows, seed), remembered=figure_of(pairs, remembers, seed))

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from rag_ft.errors import EvaluationError, WeightsError
-from rag_ft.evaluation.arms.base import Asked
+from rag_ft.evaluation.arms.base import Case
 from rag_ft.evaluation.arms.build import _chat_model
 from rag_ft.evaluation.arms.outside import ChatArm, ExtractiveArm, _best_span
 from rag_ft.evaluation.recipe import ChatChoice
@@ -15,7 +15,7 @@ from rag_ft.text.spans import Span
 TEXT = "The tower of Oslo is 107 metres high. It was built in 1903."
 PASSAGE = Passage(id="p", document_id="d", text=TEXT, start=0, end=len(TEXT))
 HITS = (Hit(passage=PASSAGE, score=1, rank=1),)
-ASKED = [Asked(Question(id=f"q{n}", question=f"How high {n}?", answers=("107 metres",)), HITS) for n in range(3)]
+ASKED = [Case(Question(id=f"q{n}", question=f"How high {n}?", answers=("107 metres",)), HITS) for n in range(3)]
 
 
 class _Server:
@@ -79,10 +79,10 @@ GOOD = '{"answer": "107 metres", "citations": [1]}'
 
 def test_a_chat_model_behind_a_fake_server_gets_the_readers_prompt_and_is_cited():
     with _Server([GOOD, f"```json\n{GOOD}\n```", '{"answer": null, "citations": []}']) as server:
-        made = _arm(server.url).reply(ASKED)
-    assert [one.answer for one in made] == ["107 metres", "107 metres", None]
-    assert made[0].citations[0].verdict == "supported" and made[0].parses is True
-    assert (made[0].prompt_tokens, made[0].completion_tokens) == (70, 9)
+        predictions = _arm(server.url).reply(ASKED)
+    assert [prediction.answer for prediction in predictions] == ["107 metres", "107 metres", None]
+    assert predictions[0].citations[0].verdict == "supported" and predictions[0].parses is True
+    assert (predictions[0].prompt_tokens, predictions[0].completion_tokens) == (70, 9)
     messages = server.requests[0]["messages"]
     assert messages[0]["content"].startswith("Answer the question from the numbered passages only.")
     assert messages[1]["content"] == f"[1] {TEXT}\n\nQuestion: How high 0?"
@@ -90,8 +90,8 @@ def test_a_chat_model_behind_a_fake_server_gets_the_readers_prompt_and_is_cited(
 
 def test_a_fake_server_that_limits_its_rate_is_tried_again():
     with _Server([(429, "slow down"), GOOD]) as server:
-        made = _arm(server.url, attempts=3).reply(ASKED[:1])
-    assert made[0].answer == "107 metres" and len(server.requests) == 2
+        predictions = _arm(server.url, attempts=3).reply(ASKED[:1])
+    assert predictions[0].answer == "107 metres" and len(server.requests) == 2
 
 
 def test_a_fake_server_that_is_slow_is_given_up_on_tried_again_and_then_a_failure():
@@ -116,15 +116,17 @@ def test_pauses_between_attempts_grow(monkeypatch):
     pauses = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     with _Server([(503, "busy")]) as server:
-        made = _arm(server.url, attempts=4).reply(ASKED[:1])
-    assert "busy" in made[0].failed and len(server.requests) == 4
+        predictions = _arm(server.url, attempts=4).reply(ASKED[:1])
+    assert "busy" in predictions[0].failed and len(server.requests) == 4
     assert len(pauses) == 3 and pauses[0] < pauses[1] < pauses[2]
 
 
 def test_garbage_from_a_fake_server_and_a_server_that_is_down_are_failures_with_their_reason():
     with _Server(["Well, I think it is 107 metres."]) as server:
-        made = _arm(server.url).reply(ASKED[:1])
-    assert made[0].parses is False and not made[0].failed and not made[0].usable  # wrong, as a reader's is
+        predictions = _arm(server.url).reply(ASKED[:1])
+    assert (
+        predictions[0].parses is False and not predictions[0].failed and not predictions[0].usable
+    )  # wrong, as a reader's is
     down = _arm(server.url, attempts=1).reply(ASKED[:1])
     assert "Connection error" in down[0].failed
     with _Server([(500, "on fire")]) as server:
@@ -133,7 +135,7 @@ def test_garbage_from_a_fake_server_and_a_server_that_is_down_are_failures_with_
 
 
 def test_a_chat_arm_is_a_server_or_a_factory():
-    with pytest.raises(ValueError, match="give url and model of a server, or the factory"):
+    with pytest.raises(ValueError, match="give the url and model of a server, or the factory"):
         ChatChoice(name="a", kind="chat")
     with pytest.raises(EvaluationError, match="cannot be imported"):
         _chat_model(ChatChoice(name="a", kind="chat", factory="no_such_module:make"))
@@ -160,12 +162,14 @@ def encoder(tmp_path_factory):
 
 def test_an_encoder_quotes_the_passage_and_null_competes_by_the_threshold(encoder):
     arm = ExtractiveArm.from_pretrained("encoder", str(encoder), threshold=-100.0)
-    made = arm.reply([*ASKED, Asked(ASKED[0].question, ())])
-    assert all(one.answer in TEXT and one.citations[0].verdict == "supported" for one in made[:3])
-    assert made[3].answer is None and made[3].confidence == 0.0
-    assert made[0] == arm.reply(ASKED[:1])[0].model_copy(update={"seconds": made[0].seconds})
+    predictions = arm.reply([*ASKED, Case(ASKED[0].question, ())])
+    assert all(
+        prediction.answer in TEXT and prediction.citations[0].verdict == "supported" for prediction in predictions[:3]
+    )
+    assert predictions[3].answer is None and predictions[3].confidence == 0.0
+    assert predictions[0] == arm.reply(ASKED[:1])[0].model_copy(update={"seconds": predictions[0].seconds})
     strict = ExtractiveArm.from_pretrained("encoder", str(encoder), threshold=100.0)
-    assert [one.answer for one in strict.reply(ASKED)] == [None] * 3
+    assert [prediction.answer for prediction in strict.reply(ASKED)] == [None] * 3
 
 
 def test_the_best_span_is_the_one_with_the_highest_sum_against_null():
@@ -175,6 +179,6 @@ def test_the_best_span_is_the_one_with_the_highest_sum_against_null():
     assert _best_span([1, 0, 5, 0], [1, 6, 0, 4], [], offsets)[1] is None
 
 
-def test_what_is_no_encoder_is_told(tiny_llama_dir):
+def test_what_is_not_an_encoder_is_reported(tiny_llama_dir):
     with pytest.raises(WeightsError):
         ExtractiveArm.from_pretrained("encoder", str(tiny_llama_dir / "missing"))

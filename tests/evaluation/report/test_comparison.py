@@ -6,7 +6,7 @@ from fakes import HashingEmbedder
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
-from rag_ft.evaluation.evaluate import evaluate
+from rag_ft.evaluation.evaluate import evaluate_recipe
 from rag_ft.evaluation.recipe import Recipe
 from rag_ft.evaluation.report.comparison import changed_answers, compare_page
 from rag_ft.indexing.index import Index
@@ -46,17 +46,17 @@ def runs(tmp_path_factory):
                 {**fields, "primary": {"first": "mine", "second": "top"}, "arm": arm, "show_questions": shown}
             )
             arms = [FunctionArm("mine", function), PassageArm("top")]
-            evaluate(recipe, folder / f"{name}-{shown}", arms=lambda _, __, arms=arms: arms, index=index)
+            evaluate_recipe(recipe, folder / f"{name}-{shown}", arms=lambda _, __, arms=arms: arms, index=index)
     return folder
 
 
 def test_answers_that_changed_are_found_with_what_the_change_is_worth(runs):
-    found = {one.question_id: one for one in changed_answers(runs / "a-True", runs / "b-True")}
-    assert set(found) == {"Oslo-1", "Lima-1", "Cairo-2", "Quito-3"}
-    assert found["Oslo-1"].gain == -1.0 and found["Cairo-2"].gain == 1.0 and found["Lima-1"].gain == 0.0
-    assert found["Quito-3"].gain is None
-    assert found["Cairo-2"].line == "mine, question Cairo-2: no answer and “1906” (F1 +1.00)"
-    assert found["Quito-3"].line.endswith("no answer and failed: TimeoutError: no reply")
+    changes = {change.question_id: change for change in changed_answers(runs / "a-True", runs / "b-True")}
+    assert set(changes) == {"Oslo-1", "Lima-1", "Cairo-2", "Quito-3"}
+    assert changes["Oslo-1"].gain == -1.0 and changes["Cairo-2"].gain == 1.0 and changes["Lima-1"].gain == 0.0
+    assert changes["Quito-3"].gain is None
+    assert changes["Cairo-2"].line == "mine, question Cairo-2: no answer → “1906” (F1 +1.00)"
+    assert changes["Quito-3"].line.endswith("no answer → failed: TimeoutError: no reply")
     assert changed_answers(runs / "a-True", runs / "a-True") == []
 
 
@@ -65,7 +65,7 @@ def test_the_same_question_is_found_under_another_id(runs, tmp_path):
     import shutil
 
     shutil.copytree(runs / "a-True", tmp_path / "moved")
-    names = [one.id for one in read_questions(runs / "a-True" / "questions.jsonl")]
+    names = [question.id for question in read_questions(runs / "a-True" / "questions.jsonl")]
     moved = dict(zip(names, names[1:] + names[:1], strict=True))
     for file, key in (("questions.jsonl", "id"), ("predictions.jsonl", "question_id")):
         lines = [json.loads(line) for line in (tmp_path / "moved" / file).read_text().splitlines()]
@@ -82,7 +82,7 @@ def test_the_page_shows_every_change_worse_first_escaped_and_alone(runs, tmp_pat
     assert "F1 -1.00 · accepted: 100 metres" in page
     assert "<td>1</td><td>1</td><td>2</td>" in page  # worse, better, other words
     assert "default-src 'none'" in page and "<script" not in page and "src=" not in page
-    assert "arm &#39;mine&#39;, f1:" in page
+    assert "arm &#39;mine&#39;, F1:" in page
 
 
 def test_a_page_of_equal_runs_says_so(runs, tmp_path):
@@ -91,15 +91,15 @@ def test_a_page_of_equal_runs_says_so(runs, tmp_path):
 
 
 def test_runs_that_keep_no_questions_are_compared_by_id(runs, tmp_path):
-    found = changed_answers(runs / "a-False", runs / "b-False")
-    assert len(found) == 4 and all(one.question is None and one.gain is None for one in found)
+    changes = changed_answers(runs / "a-False", runs / "b-False")
+    assert len(changes) == 4 and all(change.question is None and change.gain is None for change in changes)
     page = compare_page(runs / "a-False", runs / "b-False", tmp_path).read_text()
     assert "Oslo-1" in page and "How high" not in page
     # One that does is enough.
     assert changed_answers(runs / "a-False", runs / "b-True")[0].question is not None
 
 
-def test_what_is_no_run_is_told(runs, tmp_path):
+def test_what_is_not_a_run_is_reported(runs, tmp_path):
     with pytest.raises(EvaluationError, match=r"predictions\.jsonl is missing: give the folder of a run"):
         changed_answers(runs / "a-True", tmp_path)
     with pytest.raises(EvaluationError, match="cannot be read"):

@@ -26,8 +26,8 @@ def test_it_opens_without_an_error_or_a_request_and_fits_the_width(browser, widt
     assert driver.get_log("browser") == []
     asked = [
         message["params"]["request"]["url"]
-        for one in driver.get_log("performance")
-        if (message := json.loads(one["message"])["message"])["method"] == "Network.requestWillBeSent"
+        for entry in driver.get_log("performance")
+        if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
     ]
     assert all(address.startswith(("file:", "data:")) for address in asked) and REPORT.as_uri() in asked
     # Wide tables and plots scroll in boxes of their own.
@@ -35,4 +35,4 @@ def test_it_opens_without_an_error_or_a_request_and_fits_the_width(browser, widt
     pictures = driver.execute_script(
         "return [...document.querySelectorAll('svg, img')].map(e => e.getBoundingClientRect().width)"
     )
-    assert len(pictures) >= 3 and all(one > 0 for one in pictures)
+    assert len(pictures) >= 3 and all(width > 0 for width in pictures)

@@ -26,12 +26,12 @@ def _simulated(chooser, loss=_loss, documents=40, each=10, luck=0.0):
 def test_a_power_law_without_noise_is_found_again():
     laws = [(0.2, 3.0, 0.4), (0.0, 1.5, 0.25), (0.35, 8.0, 1.0)]
     losses = np.array([[_loss(size, *law) for size in SIZES] for law in laws])
-    found = fit_power_laws(SIZES, losses)
-    for place, (floor, scale, exponent) in enumerate(laws):
-        assert found.floor[place] == pytest.approx(floor, abs=1e-6)
-        assert found.scale[place] == pytest.approx(scale, rel=1e-6)
-        assert found.exponent[place] == pytest.approx(exponent, abs=1e-9)
-        assert found.at(1600)[place] == pytest.approx(_loss(1600, floor, scale, exponent), abs=1e-6)
+    fits = fit_power_laws(SIZES, losses)
+    for row, (floor, scale, exponent) in enumerate(laws):
+        assert fits.floor[row] == pytest.approx(floor, abs=1e-6)
+        assert fits.scale[row] == pytest.approx(scale, rel=1e-6)
+        assert fits.exponent[row] == pytest.approx(exponent, abs=1e-9)
+        assert fits.at(1600)[row] == pytest.approx(_loss(1600, floor, scale, exponent), abs=1e-6)
 
 
 @pytest.mark.parametrize("luck", [0.0, 0.01])
@@ -40,15 +40,15 @@ def test_intervals_hold_what_twice_the_records_would_bring(luck):
     chooser = np.random.default_rng(3)
     true, held, rising, gains = _loss(400) - _loss(800), 0, 0, []
     for _ in range(40):
-        found = learning_curve(*_simulated(chooser, luck=luck)).doublings[0]
-        held += found.low <= true <= found.high
-        rising += found.low > 0
-        gains.append(found.gain)
+        doubling = learning_curve(*_simulated(chooser, luck=luck)).doublings[0]
+        held += doubling.low <= true <= doubling.high
+        rising += doubling.low > 0
+        gains.append(doubling.gain)
     assert held >= 36 and rising >= 36
     assert np.mean(gains) == pytest.approx(true, abs=0.012)
 
 
-def test_a_curve_that_is_flat_is_hardly_ever_told_to_rise():
+def test_a_curve_that_is_flat_is_hardly_ever_said_to_rise():
     chooser = np.random.default_rng(5)
     alarms = sum(learning_curve(*_simulated(chooser, lambda records: 0.4)).doublings[0].low > 0 for _ in range(40))
     assert alarms <= 3
@@ -56,10 +56,10 @@ def test_a_curve_that_is_flat_is_hardly_ever_told_to_rise():
 
 def test_points_that_lie_off_the_curve_are_the_luck_of_a_training_and_widen_it():
     """Every question scores alike, so that drawing documents again changes nothing."""
-    names = [number // 2 for number in range(20)]
+    names = [i // 2 for i in range(20)]
     smooth = learning_curve({size: [1 - _loss(size)] * 20 for size in SIZES}, names).doublings[0]
     luck = (0.03, -0.03, 0.03, -0.03)
-    rough = {size: [1 - _loss(size) + one] * 20 for size, one in zip(SIZES, luck, strict=True)}
+    rough = {size: [1 - _loss(size) + offset] * 20 for size, offset in zip(SIZES, luck, strict=True)}
     assert smooth.high - smooth.low < 1e-3
     off = learning_curve(rough, names).doublings[0]
     assert off.high - off.low > 0.05
@@ -67,19 +67,19 @@ def test_points_that_lie_off_the_curve_are_the_luck_of_a_training_and_widen_it()
 
 def test_a_reader_that_gets_worse_is_not_drawn_as_getting_better():
     chooser = np.random.default_rng(7)
-    found = learning_curve(*_simulated(chooser, lambda records: 0.3 + 0.06 * math.log2(records / 50)))
-    assert found.doublings[0].gain < 0
+    curve = learning_curve(*_simulated(chooser, lambda records: 0.3 + 0.06 * math.log2(records / 50)))
+    assert curve.doublings[0].gain < 0
 
 
 def test_the_line_goes_from_the_smallest_size_to_eight_times_the_largest():
-    found = learning_curve(*_simulated(np.random.default_rng(1)), worth=0.02)
-    assert [point.records for point in found.points] == list(SIZES)
-    assert (found.line[0].records, found.line[-1].records) == (50, 3200)
-    assert [one.expected.records for one in found.doublings] == [800, 1600, 3200]
-    assert all(one.low <= one.f1 <= one.high for one in found.line) and found.worth == 0.02
-    gains = [one.gain for one in found.doublings]
+    curve = learning_curve(*_simulated(np.random.default_rng(1)), worth=0.02)
+    assert [point.records for point in curve.points] == list(SIZES)
+    assert (curve.line[0].records, curve.line[-1].records) == (50, 3200)
+    assert [doubling.expected.records for doubling in curve.doublings] == [800, 1600, 3200]
+    assert all(point.low <= point.f1 <= point.high for point in curve.line) and curve.worth == 0.02
+    gains = [doubling.gain for doubling in curve.doublings]
     assert gains == sorted(gains, reverse=True)
-    assert found == learning_curve(*_simulated(np.random.default_rng(1)), worth=0.02)
+    assert curve == learning_curve(*_simulated(np.random.default_rng(1)), worth=0.02)
 
 
 def test_three_sizes_or_one_document_have_points_and_no_curve():
@@ -87,9 +87,9 @@ def test_three_sizes_or_one_document_have_points_and_no_curve():
     few = learning_curve({size: scores[size] for size in SIZES[:3]}, documents)
     assert len(few.points) == 3 and few.doublings == () and few.floor is None
     assert few.points[0].f1.low is not None
-    one = learning_curve(scores, ["d"] * len(documents))
-    assert one.doublings == () and one.points[0].f1.low is None
-    with pytest.raises(ValueError, match="no size"):
+    curve = learning_curve(scores, ["d"] * len(documents))
+    assert curve.doublings == () and curve.points[0].f1.low is None
+    with pytest.raises(ValueError, match="needs sizes"):
         learning_curve({}, [])
     with pytest.raises(ValueError, match="not finite"):
         learning_curve({50: [math.nan, 1.0]}, ["a", "b"])

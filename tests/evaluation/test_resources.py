@@ -1,6 +1,6 @@
 import numpy as np
 
-from rag_ft.evaluation.memory import Memory, MemoryWatch
+from rag_ft.evaluation.resources import Memory, MemoryWatch
 
 
 def test_a_peak_that_is_gone_again_is_seen():
@@ -15,14 +15,14 @@ def test_a_peak_that_is_gone_again_is_seen():
 
 
 def test_peaks_are_kept_apart_and_the_higher_one_stays():
-    one, other = Memory(process_bytes=5, device_bytes=3), Memory(process_bytes=4, device_bytes=9)
-    assert one.with_peak(other) == Memory(process_bytes=5, device_bytes=9)
-    assert one.with_peak(None) == one
+    peak, other = Memory(process_bytes=5, device_bytes=3), Memory(process_bytes=4, device_bytes=9)
+    assert peak.with_peak(other) == Memory(process_bytes=5, device_bytes=9)
+    assert peak.with_peak(None) == peak
     assert Memory(process_bytes=1).with_peak(Memory(process_bytes=2)) == Memory(process_bytes=2)
 
 
-def test_a_gpus_peak_is_torchs_own_and_counted_anew_for_every_watch(monkeypatch):
-    from rag_ft.evaluation import memory
+def test_a_gpus_peak_is_torchs_own_and_counted_again_by_every_watch(monkeypatch):
+    from rag_ft.evaluation import resources
 
     class Cuda:
         highest = 9_000
@@ -35,6 +35,6 @@ def test_a_gpus_peak_is_torchs_own_and_counted_anew_for_every_watch(monkeypatch)
 
     assert MemoryWatch().peak.device_bytes is None  # torch is not on a GPU here, or not loaded at all
     cuda = Cuda()
-    monkeypatch.setattr(memory, "_cuda", lambda: cuda)
+    monkeypatch.setattr(resources, "_cuda", lambda: cuda)
     with MemoryWatch() as watch:
         assert watch.peak.device_bytes == 7_000
