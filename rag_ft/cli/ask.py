@@ -27,6 +27,7 @@ from rag_ft.cli.options import (
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
+    from rag_ft.answering.config import ReaderSettings
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.schema import Answer
 
@@ -84,7 +85,7 @@ def ask(
             f" {', '.join(fields)}"
         )
     chosen: Any = found.as_retriever(k=k, mode=retrieval.value if retrieval else None, where=filters)
-    settings: dict[str, Any] = {"mode": mode.value, "threshold": threshold}
+    settings: ReaderSettings = {"mode": mode.value, "threshold": threshold}
     if reading is not None:
         settings["reading"] = reading.value
     pipeline = Pipeline(chosen, Reader.from_pretrained(reader, adapter=adapter, **settings))
