@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rag_ft.evaluation.figures import Figure
 from rag_ft.evaluation.recipe import WORTH
-from rag_ft.metrics.statistics import CONFIDENCE, mean_interval
+from rag_ft.metrics.statistics import CONFIDENCE_LEVEL, mean_interval
 
 FEWEST_SIZES = 4
 """A floor, a scale and an exponent are three numbers: three points would always lie on the curve."""
@@ -194,7 +194,7 @@ def _doubling(before: int, after: int, fitted: PowerLaws, drawn: PowerLaws) -> D
     )
 
 
-_ENDS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+_ENDS = [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2]
 
 
 def _share(value: float) -> float:
