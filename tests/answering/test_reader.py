@@ -21,28 +21,28 @@ def test_quote_and_schema_completions_always_parse(loaded, mode, reading):
         passage("?!", "g"),
     ]
     for threshold in (0.0, None, 1.0):
-        for found in tiny_reader(loaded, mode=mode, reading=reading, threshold=threshold).read_batch(
+        for result in tiny_reader(loaded, mode=mode, reading=reading, threshold=threshold).read_batch(
             [ReadRequest(question, (*attacks, PASSAGES[0])) for question in QUESTIONS]
         ):
-            parsed = completion.parse(found.completion, 4)
-            if found.complete:
-                assert parsed.answer == found.answer
-            assert 0 <= found.confidence <= 1
+            parsed = completion.parse(result.completion, 4)
+            if result.complete:
+                assert parsed.answer == result.answer
+            assert 0 <= result.confidence <= 1
 
 
 def test_no_passages_give_null_without_reading(loaded):
-    found = tiny_reader(loaded).read("What?", [])
-    assert (found.answer, found.abstained, found.confidence, found.prompt_tokens) == (None, True, 1.0, 0)
+    result = tiny_reader(loaded).read("What?", [])
+    assert (result.answer, result.abstained, result.confidence, result.prompt_tokens) == (None, True, 1.0, 0)
 
 
 def test_a_higher_threshold_never_answers_more(loaded):
     requests = [ReadRequest(question, PASSAGES) for question in QUESTIONS]
     counts = []
     for threshold in (0.0, 1e-4, 1e-2, 0.5, 1.0):
-        found = tiny_reader(loaded, threshold=threshold).read_batch(requests)
-        counts.append(sum(one.answer is not None for one in found))
-        for one in found:
-            assert one.abstained == (one.answer_confidence < threshold)
+        results = tiny_reader(loaded, threshold=threshold).read_batch(requests)
+        counts.append(sum(result.answer is not None for result in results))
+        for result in results:
+            assert result.abstained == (result.answer_confidence < threshold)
     assert counts[0] == len(QUESTIONS) and counts[-1] == 0
     assert counts == sorted(counts, reverse=True)
 
@@ -50,17 +50,18 @@ def test_a_higher_threshold_never_answers_more(loaded):
 def test_confidence_is_on_the_adapters_scale_and_a_threshold_scaled_with_it_declines_the_same(loaded):
     scale = PlattScale(slope=0.4, intercept=-0.8)
     requests = [ReadRequest(question, PASSAGES) for question in QUESTIONS]
-    own = sorted(one.not_null for one in tiny_reader(loaded).read_batch(requests))
-    threshold = (own[1] + own[2]) / 2
-    plain, scaled = tiny_reader(loaded, threshold=threshold), tiny_reader(loaded, threshold=scale.scaled(threshold))
-    scaled.scale = scale
-    pairs = list(zip(plain.read_batch(requests), scaled.read_batch(requests), strict=True))
-    assert [one.answer for one, _ in pairs] == [other.answer for _, other in pairs]
-    assert {one.abstained for one, _ in pairs} == {True, False}
-    for one, other in pairs:
-        assert one.answer_confidence == one.not_null == other.not_null
-        assert other.answer_confidence == pytest.approx(scale.scaled(one.not_null), abs=1e-12)
-        assert other.confidence == (1 - other.answer_confidence if other.abstained else other.answer_confidence)
+    confidences = sorted(result.not_null for result in tiny_reader(loaded).read_batch(requests))
+    threshold = (confidences[1] + confidences[2]) / 2
+    plain_reader = tiny_reader(loaded, threshold=threshold)
+    scaled_reader = tiny_reader(loaded, threshold=scale.scaled(threshold))
+    scaled_reader.scale = scale
+    pairs = list(zip(plain_reader.read_batch(requests), scaled_reader.read_batch(requests), strict=True))
+    assert [plain.answer for plain, _ in pairs] == [scaled.answer for _, scaled in pairs]
+    assert {plain.abstained for plain, _ in pairs} == {True, False}
+    for plain, scaled in pairs:
+        assert plain.answer_confidence == plain.not_null == scaled.not_null
+        assert scaled.answer_confidence == pytest.approx(scale.scaled(plain.not_null), abs=1e-12)
+        assert scaled.confidence == (1 - scaled.answer_confidence if scaled.abstained else scaled.answer_confidence)
 
 
 def test_separate_reading_of_one_passage_equals_joint_reading(loaded):
@@ -71,10 +72,10 @@ def test_separate_reading_of_one_passage_equals_joint_reading(loaded):
     assert joint.confidence == pytest.approx(separate.confidence, abs=1e-4)
 
 
-def test_passages_that_do_not_fit_are_told(loaded):
+def test_passages_that_do_not_fit_are_reported(loaded):
     long = passage("word " * 400, "long")
-    found = tiny_reader(loaded, reading="joint", max_prompt_tokens=400).read("What?", [PASSAGES[0], long, PASSAGES[1]])
-    assert found.read == (True, False, True)
+    result = tiny_reader(loaded, reading="joint", max_prompt_tokens=400).read("What?", [PASSAGES[0], long, PASSAGES[1]])
+    assert result.read == (True, False, True)
     with pytest.raises(PromptTooLongError):
         tiny_reader(loaded, reading="separate", max_prompt_tokens=400).read("What?", [long])
     with pytest.raises(PromptTooLongError, match="question"):

@@ -10,10 +10,10 @@ from rag_ft.models.cores import run_side_by_side
 def test_a_batch_reads_as_one_by_one(loaded, mode, reading):
     subject = tiny_reader(loaded, mode=mode, reading=reading)
     requests = [ReadRequest(q, PASSAGES[: 1 + i % 3]) for i, q in enumerate(QUESTIONS)]
-    for one, request in zip(subject.read_batch(requests), requests, strict=True):
+    for result, request in zip(subject.read_batch(requests), requests, strict=True):
         alone = subject.read(*request)
-        assert (one.answer, one.completion, one.read) == (alone.answer, alone.completion, alone.read)
-        assert one.confidence == pytest.approx(alone.confidence, abs=1e-3)
+        assert (result.answer, result.completion, result.read) == (alone.answer, alone.completion, alone.read)
+        assert result.confidence == pytest.approx(alone.confidence, abs=1e-3)
 
 
 @pytest.mark.parametrize("cache_mb", [0, 64])
@@ -29,10 +29,10 @@ def test_requests_read_side_by_side_read_as_one_by_one(loaded, monkeypatch, read
     together = tiny_reader(loaded, reading=reading, passage_cache_mb=cache_mb).read_batch(requests)
     assert shared_out == [(2, 2)]
     alone = tiny_reader(loaded, reading=reading)
-    for one, request in zip(together, requests, strict=True):
+    for result, request in zip(together, requests, strict=True):
         expected = alone.read(*request)
-        assert (one.answer, one.completion, one.read) == (expected.answer, expected.completion, expected.read)
-        assert one.confidence == pytest.approx(expected.confidence, abs=1e-4)
+        assert (result.answer, result.completion, result.read) == (expected.answer, expected.completion, expected.read)
+        assert result.confidence == pytest.approx(expected.confidence, abs=1e-4)
     assert shared_out == [(2, 2)]  # a single request is not shared out
 
 

@@ -11,21 +11,21 @@ from rag_ft.answering.reading import ReadRequest
 
 
 def test_free_text_is_parsed_strictly_and_never_passed_off(loaded):
-    for found in tiny_reader(loaded, mode="free").read_batch([ReadRequest(q, PASSAGES) for q in QUESTIONS]):
-        if not found.complete:  # a random model writes no JSON
-            assert (found.answer, found.abstained, found.cited) == (None, False, ())
-            assert found.completion != ""
+    for result in tiny_reader(loaded, mode="free").read_batch([ReadRequest(q, PASSAGES) for q in QUESTIONS]):
+        if not result.complete:  # a random model writes no JSON
+            assert (result.answer, result.abstained, result.cited) == (None, False, ())
+            assert result.completion != ""
 
 
 def test_an_answer_cut_at_the_token_limit_is_incomplete(loaded):
     subject = tiny_reader(loaded, mode="schema", reading="joint", max_answer_tokens=1)
     incomplete = 0
     for question in QUESTIONS:
-        found = subject.read(question, PASSAGES)
-        cut = completion.parse(found.completion, 3).answer
-        if not found.complete:
+        result = subject.read(question, PASSAGES)
+        cut = completion.parse(result.completion, 3).answer
+        if not result.complete:
             incomplete += 1
-            assert (found.answer, found.abstained, found.cited) == (None, False, ())
+            assert (result.answer, result.abstained, result.cited) == (None, False, ())
             assert len(subject.prompts.body_ids([cut])[0]) <= 1
     assert incomplete > 0
 
@@ -65,11 +65,11 @@ def decode_as(loaded, monkeypatch):
 def test_what_free_text_says_counts_with_its_own_probability_by_false_decoding(loaded, decode_as, text, answer):
     decode_as(text, logprob=-0.5)
     subject = tiny_reader(loaded, mode="free", reading="joint", threshold=None)
-    found = subject.read("Q?", PASSAGES)
-    assert (found.answer, found.abstained, found.complete, found.completion) == (answer, answer is None, True, text)
-    assert math.exp(-0.5) < found.confidence < 0.9  # the tokens after the closing quote do not count
+    result = subject.read("Q?", PASSAGES)
+    assert (result.answer, result.abstained, result.complete, result.completion) == (answer, answer is None, True, text)
+    assert math.exp(-0.5) < result.confidence < 0.9  # the tokens after the closing quote do not count
     if answer:
-        assert [cited.passage for cited in found.cited] == [PASSAGES[1]]
+        assert [cited.passage for cited in result.cited] == [PASSAGES[1]]
         subject.threshold = 0.9
         assert subject.read("Q?", PASSAGES).abstained
 
@@ -77,6 +77,6 @@ def test_what_free_text_says_counts_with_its_own_probability_by_false_decoding(l
 def test_free_texts_of_separate_passages_compete_by_false_decoding(loaded, decode_as):
     decode_as(completion.render(None), completion.render("fox", (1,)), "no JSON", logprob=-0.5)
     subject = tiny_reader(loaded, mode="free", threshold=None)
-    found = subject.read("Q?", PASSAGES)
-    assert (found.answer, found.complete) == ("fox", True)
-    assert 0 < found.confidence < 1
+    result = subject.read("Q?", PASSAGES)
+    assert (result.answer, result.complete) == ("fox", True)
+    assert 0 < result.confidence < 1
