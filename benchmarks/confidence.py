@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 from train_default import HELD_OUT, calibration_set
 
-from rag_ft.answering.reader import Reader, _not_null
+from rag_ft.answering.decoding.prompt_rows import best_row
+from rag_ft.answering.outcome import not_null_probability
+from rag_ft.answering.reader import Reader
 from rag_ft.indexing.index import Index
 from rag_ft.metrics.answers import calibration_error, token_f1
 from rag_ft.questions.records import read_questions
@@ -39,20 +41,17 @@ def readings(reader: Reader, index: Index, questions) -> list[dict]:
     for start in range(0, len(questions), 16):
         batch = questions[start : start + 16]
         requests = retrieved_requests([one.question for one in batch], index)
-        rows = reader._rows(requests)
-        reader._run_all(requests, rows)
-        for number, question in enumerate(batch):
-            own = [row for row in rows if row.request == number and row.best is not None]
-            best = max(own, key=lambda row: row.scored[row.best] - row.null)
-            odds = [np.logaddexp.reduce(list(row.scored.values())) - row.null for row in own]
+        for question, rows in zip(batch, reader.read_rows(requests), strict=True):
+            best = best_row(rows)
+            odds = [np.logaddexp.reduce(list(row.scored.values())) - row.null for row in rows if row.scored]
             everything = np.logaddexp.reduce([0.0, *odds])
             nulls = [best.null, best.null if best.second_look is None else best.second_look.null]
             found.append(
                 {
                     "answerable": question.answerable,
                     "f1": token_f1(best.best, question.answers) if question.answerable else 0.0,
-                    "share of all answers": math.exp(best.scored[best.best] - best.null - everything),
-                    **{name: _not_null(nulls[part]) for name, part in NOT_NULL.items()},
+                    "share of all answers": math.exp(best.odds - everything),
+                    **{name: not_null_probability(nulls[part]) for name, part in NOT_NULL.items()},
                 }
             )
     return found

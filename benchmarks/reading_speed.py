@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import rag_ft.answering.reader as reader_module
-from rag_ft.answering.decoding import span_search
+from rag_ft.answering.decoding import batch as batching
+from rag_ft.answering.decoding import quote, span_search
 from rag_ft.answering.reader import Reader
 from rag_ft.environment import handbook_path
 from rag_ft.indexing.index import Index
@@ -36,14 +36,14 @@ def searching_all(wanted: bool):
         yield
         return
 
-    def apart(scorer, contests):
-        return span_search.search_spans(scorer, [[search] for contest in contests for search in contest])
+    def apart(scorer, groups):
+        return span_search.search_spans(scorer, [[search] for group in groups for search in group])
 
-    reader_module.search_spans = apart
+    quote.search_spans = apart
     try:
         yield
     finally:
-        reader_module.search_spans = span_search.search_spans
+        quote.search_spans = span_search.search_spans
 
 
 @contextlib.contextmanager
@@ -61,12 +61,12 @@ def pefts_layers(reader: Reader, wanted: bool):
 @contextlib.contextmanager
 def sharing_products(wanted: bool):
     """While this lasts, if wanted, a batch is read in one, on all processors."""
-    most = reader_module.MOST_THREADS
-    reader_module.MOST_THREADS = 1 if wanted else most
+    most = batching.MOST_THREADS
+    batching.MOST_THREADS = 1 if wanted else most
     try:
         yield
     finally:
-        reader_module.MOST_THREADS = most
+        batching.MOST_THREADS = most
 
 
 @contextlib.contextmanager
@@ -92,7 +92,7 @@ def main() -> None:
         requests = retrieved_requests(asked, index)
     loaded = Reader.from_pretrained().loaded
     padded, flat, cached = (Reader(loaded, passage_cache_mb=size) for size in (0, 0, 512))
-    padded._decoder.__dict__["flat"] = False
+    padded.decoder.__dict__["flat"] = False
     readers = {
         "padded": padded,
         "flat, all searched": flat,

@@ -33,13 +33,12 @@ def main() -> None:
     for kept, megabytes in (("kept", 2000), ("not kept", 0)):
         reader = Reader.from_pretrained(passage_cache_mb=megabytes)
         reader.read_batch(asked)
-        look = reader._look_again
         for size in (8, 1):
             ratios = []
             for _ in range(ROUNDS):
                 seconds = []
-                for looked in (look, lambda requests, rows: None):
-                    reader._look_again = looked
+                for second_look in (True, False):
+                    reader.batches.second_look = second_look
                     begin = time.perf_counter()
                     for start in range(0, len(asked), size):
                         reader.read_batch(asked[start : start + size])

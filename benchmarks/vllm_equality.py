@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 
 from rag_ft.answering import completion
-from rag_ft.answering.reader import MAX_ANSWER_TOKENS, Reader
+from rag_ft.answering.config import MAX_ANSWER_TOKENS
+from rag_ft.answering.reader import Reader
 from rag_ft.environment import handbook_path
 from rag_ft.errors import AnswerParseError
 from rag_ft.indexing.index import Index

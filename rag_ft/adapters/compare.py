@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import Unpack
 
+from rag_ft.answering.config import ReaderSettings
 from rag_ft.answering.pipeline import Pipeline
 from rag_ft.answering.reader import Reader
 from rag_ft.errors import UsageError
@@ -100,7 +102,7 @@ def compare_adapters(
     reader: str = DEFAULT,
     k: int = 3,
     plan: ComputePlan | None = None,
-    **settings: Any,
+    **settings: Unpack[ReaderSettings],
 ) -> Comparison:
     """Ask both adapters every question with the same retrieved passages.
 
@@ -132,7 +134,7 @@ def compare_adapters(
 
 
 def _readers(
-    first: str | Path, second: str | Path, name: str, plan: ComputePlan | None, settings: dict[str, Any]
+    first: str | Path, second: str | Path, name: str, plan: ComputePlan | None, settings: ReaderSettings
 ) -> tuple[Reader, Reader]:
     """A reader of each adapter; they share one base in memory where both were trained on the same values of it."""
     nf4 = {_trained_on_nf4(adapter) for adapter in (first, second)} - {None}

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.adapters.probes import Difference, difference, handbook_probes, observe
+from rag_ft.answering.config import ReaderSettings
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.environment import library_versions
@@ -103,7 +104,7 @@ def merge_adapter(
         raise UsageError("no probes were given to measure the merge with: give at least one question with a passage")
     bound = BOUNDS[kind] if bound is None else bound
     plan = replace(compute_plan(device, "none"), dtype="float32")
-    settings: dict[str, Any] = {"threshold": 0.0}
+    settings: ReaderSettings = {"threshold": 0.0}
     bases: tuple[BaseValues, ...] = ("nf4", "original") if _bits(record) == 4 else ("original",)
     with staged(output, overwrite=overwrite, foreign=foreign_in_merged, error=AdapterError) as work:
         # The adapter first: where it does not fit, this says so.

@@ -1,7 +1,7 @@
 """Cited passages → citations with a quote, its offsets in the document, and a verdict.
 
 The check is literal on purpose: it says whether the answer's words stand where the citation points, at no cost and
-without a judge. Whether those words answer the question is what the evaluation measures.
+without a judge. The evaluation measures whether those words answer the question.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Claim(NamedTuple):
 def verify(answer: str, claims: Sequence[Claim], retrieved: Sequence[Passage]) -> tuple[Citation, ...]:
     """A citation for each claim, in order; `retrieved` are all passages that may hold the answer instead.
 
-    A given span is checked, not believed. Matching ignores case, width, white space and the shape of quotation
-    marks, and keeps to word boundaries.
+    A given span is checked, not trusted. Matching ignores case, width, white space and the shape of quotation marks,
+    and respects word boundaries.
     """
     return tuple(_citation(answer, claim, retrieved) for claim in claims)
 
@@ -43,7 +43,8 @@ def _citation(answer: str, claim: Claim, retrieved: Sequence[Passage]) -> Citati
     if span is not None:
         quote = Span(*sentences_around(passage.text, *span))
     else:
-        other = next((one for one in retrieved if one is not passage and find_answer(answer, one.text)), None)
+        others = (candidate for candidate in retrieved if candidate is not passage)
+        other = next((candidate for candidate in others if find_answer(answer, candidate.text)), None)
         verdict = "misattributed" if other else "unfounded"
         supported_by = other.id if other else None
     return Citation(
@@ -63,34 +64,34 @@ def _citation(answer: str, claim: Claim, retrieved: Sequence[Passage]) -> Citati
 
 
 def find_answer(answer: str, text: str) -> Span | None:
-    """The first place in a text where an answer's words stand, whole; None where they do not."""
-    folded, places = _fold(text)
+    """The first span of a text that holds an answer's words, whole; None where there is none."""
+    folded, origins = _fold(text)
     wanted, _ = _fold(answer)
     wanted = wanted.strip()
     if not wanted:
         return None
     left = r"(?<!\w)" if wanted[0].isalnum() else ""
     right = r"(?!\w)" if wanted[-1].isalnum() else ""
-    found = re.search(left + re.escape(wanted) + right, folded)
-    if found is None:
+    match = re.search(left + re.escape(wanted) + right, folded)
+    if match is None:
         return None
-    return Span(places[found.start()], places[found.end() - 1] + 1)
+    return Span(origins[match.start()], origins[match.end() - 1] + 1)
 
 
 _QUOTES = str.maketrans(dict(zip("‘’‚“”„«»‐‑", '\'\'\'"""""--', strict=True)))
 
 
 def _fold(text: str) -> tuple[str, list[int]]:
-    """A text for comparing, and for each of its characters the index of the one that it comes from."""
+    """A text for comparing, and the index of the character that each of its characters comes from."""
     folded: list[str] = []
-    places: list[int] = []
-    for place, character in enumerate(text):
+    origins: list[int] = []
+    for i, character in enumerate(text):
         if character.isspace():
             if folded and folded[-1] != " ":
                 folded.append(" ")
-                places.append(place)
+                origins.append(i)
             continue
         for part in unicodedata.normalize("NFKC", character).translate(_QUOTES).casefold():
             folded.append(part)
-            places.append(place)
-    return "".join(folded), places
+            origins.append(i)
+    return "".join(folded), origins

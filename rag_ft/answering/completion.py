@@ -2,7 +2,7 @@
 
 `{"answer": "<text>", "citations": [n, ...]}` or `{"answer": null, "citations": []}`, n counted from 1 in the order of
 the prompt. It is tokenised part by part (`HEAD`, then `NULL` or `OPEN` + body + `close(...)`), in training as in
-decoding, so that the token at which null and an answer part ways is the same everywhere.
+decoding, so that null and an answer diverge at the same token everywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPEN = ' "'
 
 
 def close(numbers: tuple[int, ...]) -> str:
-    """The part after the answer's text, for passages counted from 1."""
+    """What follows the answer's text, for passages counted from 1."""
     return '", "citations": [' + ", ".join(str(number) for number in numbers) + "]}"
 
 
@@ -30,14 +30,14 @@ def escape(text: str) -> str:
 
 
 class Completion(BaseModel):
-    """What a completion says, checked."""
+    """The content of a completion, checked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     answer: str | None
     """The answer's text, or null where the passages do not hold one."""
     citations: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
-    """Numbers of the passages that hold the answer, counted from 1; empty exactly for null."""
+    """Numbers of the passages that hold the answer, counted from 1; empty for null and only then."""
 
     @model_validator(mode="after")
     def _null_cites_nothing(self) -> Completion:
@@ -51,16 +51,16 @@ class Completion(BaseModel):
 
 
 def render(answer: str | None, numbers: tuple[int, ...] = ()) -> str:
-    """The completion for an answer: byte for byte what the parts above join to."""
+    """The completion for an answer: byte for byte the parts above, joined."""
     if answer is None:
         return HEAD + NULL
     return HEAD + OPEN + escape(answer) + close(numbers)
 
 
 def parse(text: str, passage_count: int) -> Completion:
-    """What a completion says; strict: exactly one JSON object, its two fields, citations that exist.
+    """The content of a completion: exactly one JSON object with its two fields, and citations that exist.
 
-    A passage cited twice counts once. Raises AnswerParseError with the first thing that is wrong.
+    A passage cited twice counts once. Raises AnswerParseError with the first problem.
     """
     try:
         parsed = Completion.model_validate_json(text.strip())

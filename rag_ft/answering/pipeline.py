@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 
 
 class PipelineInput(TypedDict):
-    """What the pipeline takes beside a plain string."""
+    """A question as a dictionary, for chains that pass one on."""
 
     question: str
 
 
-Question: TypeAlias = str | PipelineInput
+QuestionInput: TypeAlias = str | PipelineInput
 
 
 class PipelineEvent(NamedTuple):
-    """A step of one answer as it happens: exactly one field is set."""
+    """A step towards one answer; exactly one field is set."""
 
     passages: tuple[Hit, ...] | None = None
     text: str | None = None
     """A piece of the completion."""
     answer: Answer | None = None
-    """Last: the whole answer."""
+    """The whole answer, last."""
 
 
-class Pipeline(Runnable[Question, Answer]):
+class Pipeline(Runnable[QuestionInput, Answer]):
     """Answers questions from an index.
 
-    `retriever`: `Index.as_retriever(...)`, or any langchain retriever, whose documents then count as passages.
-    None: for `read_batch` alone, which takes passages that were retrieved already. `ask`, `ask_batch` and `events` are
-    the plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest come from langchain-core and take a
+    `retriever`: `Index.as_retriever(...)`, or any langchain retriever, whose documents then count as passages. None
+    suffices for `read_batch`, which takes passages that were retrieved already. `ask`, `ask_batch` and `events` are the
+    plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest come from langchain-core and take a
     question or `{"question": ...}`.
     """
 
@@ -59,9 +59,9 @@ class Pipeline(Runnable[Question, Answer]):
     def ask(
         self, question: str, *, k: int | None = None, adapter: str | None = None, threshold: float | None = None
     ) -> Answer:
-        """The answer to one question, by the reader or by another adapter that it has in memory (`Reader.adapters`).
+        """The answer to one question, by the reader or by another of its adapters in memory (`Reader.adapters`).
 
-        `threshold`: instead of the reader's, for this question. Raises UsageError, PromptTooLongError and what the
+        `threshold` replaces the reader's for this question. Raises UsageError, PromptTooLongError and what the
         index raises.
         """
         return self.ask_batch([question], k=k, adapter=adapter, threshold=threshold)[0]
@@ -78,15 +78,15 @@ class Pipeline(Runnable[Question, Answer]):
 
         `Usage` gives each question an equal share of the time.
         """
-        self._reader(adapter)  # an unknown name is told before anything is searched
+        self._reader(adapter)  # an unknown name is an error before anything is searched
         if not questions:
             return []
-        begin = time.perf_counter()
-        found = self._retrieve(questions, k)
+        start = time.perf_counter()
+        hits = self._retrieve(questions, k)
         return self.read_batch(
             questions,
-            found,
-            retrieve_seconds=time.perf_counter() - begin,
+            hits,
+            retrieve_seconds=time.perf_counter() - start,
             adapter=adapter,
             thresholds=[threshold] * len(questions),
         )
@@ -94,7 +94,7 @@ class Pipeline(Runnable[Question, Answer]):
     def read_batch(
         self,
         questions: Sequence[str],
-        found: Sequence[Sequence[Hit]],
+        hits: Sequence[Sequence[Hit]],
         *,
         retrieve_seconds: float = 0.0,
         adapter: str | None = None,
@@ -102,51 +102,50 @@ class Pipeline(Runnable[Question, Answer]):
     ) -> list[Answer]:
         """The answers from passages that were retrieved already; `retrieve_seconds` for all of them together.
 
-        `thresholds`: for each question its own, or None for the reader's.
+        `thresholds`: one per question; None stands for the reader's.
         """
         if not questions:
             return []
-        begin = time.perf_counter()
+        start = time.perf_counter()
         reader = self._reader(adapter)
+        thresholds = thresholds or [None] * len(questions)
         readings = reader.read_batch(
             [
-                ReadRequest(question, tuple(hit.passage for hit in hits), threshold)
-                for question, hits, threshold in zip(
-                    questions, found, thresholds or [None] * len(questions), strict=True
-                )
+                ReadRequest(question, tuple(hit.passage for hit in question_hits), threshold)
+                for question, question_hits, threshold in zip(questions, hits, thresholds, strict=True)
             ]
         )
         share = 1 / len(questions)
-        seconds = (retrieve_seconds * share, (time.perf_counter() - begin) * share)
+        seconds = (retrieve_seconds * share, (time.perf_counter() - start) * share)
         return [
-            self._answer(reader, question, hits, reading, *seconds)
-            for question, hits, reading in zip(questions, found, readings, strict=True)
+            self._answer(reader, question, question_hits, reading, *seconds)
+            for question, question_hits, reading in zip(questions, hits, readings, strict=True)
         ]
 
     def events(self, question: str, *, k: int | None = None, adapter: str | None = None) -> Iterator[PipelineEvent]:
-        """The passages as soon as they are found, the completion as it comes, then the answer."""
+        """The passages as soon as they are retrieved, the completion as it comes, then the answer."""
         reader = self._reader(adapter)
-        begin = time.perf_counter()
+        start = time.perf_counter()
         hits = self._retrieve([question], k)[0]
         retrieved = time.perf_counter()
         yield PipelineEvent(passages=tuple(hits))
         for event in reader.stream(question, [hit.passage for hit in hits]):
             if event.reading is not None:
                 read = time.perf_counter()
-                answer = self._answer(reader, question, hits, event.reading, retrieved - begin, read - retrieved)
+                answer = self._answer(reader, question, hits, event.reading, retrieved - start, read - retrieved)
                 yield PipelineEvent(answer=answer)
             elif event.text:
                 yield PipelineEvent(text=event.text)
 
-    def invoke(self, input: Question, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
+    def invoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
         """`ask` as a Runnable; `k` and `adapter` may be given as keywords."""
         return self._call_with_config(
-            lambda asked, **options: self.ask(_text(asked), **options), input, ensure_config(config), **kwargs
+            lambda question, **options: self.ask(_text(question), **options), input, ensure_config(config), **kwargs
         )
 
     def batch(
         self,
-        inputs: list[Question],
+        inputs: list[QuestionInput],
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
@@ -154,16 +153,16 @@ class Pipeline(Runnable[Question, Answer]):
     ) -> list[Answer]:
         """`ask_batch` as a Runnable.
 
-        With `return_exceptions` a question that fails has its error in its place and the others are answered.
+        With `return_exceptions` a question that fails gives its error, and the others are answered.
         """
 
-        def together(asked: list[Question], **options: Any) -> list[Answer | Exception]:
+        def together(inputs: list[QuestionInput], **options: Any) -> list[Answer | Exception]:
             try:
-                return list(self.ask_batch([_text(one) for one in asked], **options))
+                return list(self.ask_batch([_text(question) for question in inputs], **options))
             except Exception:
                 if not return_exceptions:
                     raise
-            return [self._ask_or_error(one, **options) for one in asked]
+            return [self._ask_or_error(question, **options) for question in inputs]
 
         return self._batch_with_config(together, inputs, config, return_exceptions=return_exceptions, **kwargs)
 
@@ -175,14 +174,14 @@ class Pipeline(Runnable[Question, Answer]):
         description: str | None = None,
         arg_types: dict[str, type] | None = None,
     ) -> BaseTool:
-        """A langchain tool whose argument is the question: langchain cannot tell from an input that may be a string."""
+        """A langchain tool that takes a `question`, which langchain cannot infer from inputs that may be strings."""
         if args_schema is None and arg_types is None:
             arg_types = {"question": str}
         return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
 
-    def _ask_or_error(self, asked: Question, **options: Any) -> Answer | Exception:
+    def _ask_or_error(self, question: QuestionInput, **options: Any) -> Answer | Exception:
         try:
-            return self.ask(_text(asked), **options)
+            return self.ask(_text(question), **options)
         except Exception as error:
             return error
 
@@ -203,9 +202,9 @@ class Pipeline(Runnable[Question, Answer]):
     def _answer(
         self, reader: Reader, question: str, hits: Sequence[Hit], reading: Reading, retrieve_s: float, read_s: float
     ) -> Answer:
-        begin = time.perf_counter()
+        start = time.perf_counter()
         passages = [hit.passage for hit in hits]
-        claims = [Claim(one.passage, one.span) for one in reading.cited]
+        claims = [Claim(cited.passage, cited.span) for cited in reading.cited]
         citations = verify(reading.answer, claims, passages) if reading.answer is not None else ()
         loaded = reader.loaded
         searched = self.retriever.index if isinstance(self.retriever, Retriever) else None
@@ -227,7 +226,7 @@ class Pipeline(Runnable[Question, Answer]):
                 completion_tokens=reading.completion_tokens,
                 retrieve_seconds=retrieve_s,
                 read_seconds=read_s,
-                verify_seconds=time.perf_counter() - begin,
+                verify_seconds=time.perf_counter() - start,
             ),
             provenance=Provenance(
                 index=index.fingerprint if index is not None else "",
@@ -242,28 +241,28 @@ class Pipeline(Runnable[Question, Answer]):
         )
 
 
-def _text(asked: Question) -> str:
-    if isinstance(asked, str):
-        return asked
-    if isinstance(asked, dict) and isinstance(asked.get("question"), str):
-        return asked["question"]
-    raise UsageError(f"the pipeline takes a question or {{'question': ...}}, not {type(asked).__name__}")
+def _text(question: QuestionInput) -> str:
+    if isinstance(question, str):
+        return question
+    if isinstance(question, dict) and isinstance(question.get("question"), str):
+        return question["question"]
+    raise UsageError(f"the pipeline takes a question or {{'question': ...}}, not {type(question).__name__}")
 
 
 def _hit(document: Any, rank: int) -> Hit:
-    """A passage from another retriever's langchain document: its text is all there is of its document."""
-    said = langchain_fields(document.metadata)
+    """A passage from another retriever's langchain document, whose text stands for the whole document."""
+    fields = langchain_fields(document.metadata)
     text = document.page_content
-    name = str(document.metadata.get("document_id") or document.id or said.source or f"passage-{rank}")
+    name = str(document.metadata.get("document_id") or document.id or fields.source or f"passage-{rank}")
     passage = Passage(
         id=str(document.id or f"{name}#{rank}"),
         document_id=name,
         text=text,
         start=0,
         end=len(text),
-        title=said.title,
-        source=said.source,
-        page=said.page,
+        title=fields.title,
+        source=fields.source,
+        page=fields.page,
     )
     score = document.metadata.get("score")
     return Hit(passage=passage, score=float(score) if isinstance(score, int | float) else 1.0 / rank, rank=rank)

@@ -1,8 +1,8 @@
 """Question + passages → token ids. The only place where a prompt is built: for training, asking and judging.
 
 A prompt is three runs of token ids, tokenised separately: `head` (system text and worked examples, the same for
-every question), `context` (the passages) and `question` (the question and the generation prompt). Prompts that share
-a context so share a prefix, token for token. Text from users and documents is tokenised as plain text: a chat
+every question), `context` (the passages) and `question` (the question and the generation prompt). So prompts that
+share a context share a prefix, token for token. Text from users and documents is tokenised as plain text: a chat
 marker inside it becomes ordinary characters.
 """
 
@@ -33,8 +33,8 @@ CLOSED_BOOK_SYSTEM = (
     ' If you know the answer: {"answer": "the answer", "citations": [1]}.'
     ' If you do not: {"answer": null, "citations": []}.'
 )
-"""For a reader that is asked without passages, to learn what it knows by heart: the same JSON, so that decoding and
-stopping are the same; its citation says nothing."""
+"""For a reader without passages, to learn what it knows by heart. The JSON is the same, so that decoding and stopping
+are the same; its citation means nothing."""
 
 CLOSED_BOOK_SHOTS: tuple[tuple[str, str, str], ...] = (
     ("", "In which country is Mount Kenya?", completion.render("Kenya", (1,))),
@@ -53,24 +53,24 @@ SHOTS: tuple[tuple[str, str, str], ...] = (
         completion.render(None),
     ),
 )
-"""Worked examples for a reader that was not tuned: context, question, completion."""
+"""Worked examples for an untuned reader: context, question, completion."""
 
-_PLACE = "\ue000rag_ft\ue001"
-"""Stands for context and question while the chat template is rendered; private-use characters, in no template."""
+_PLACEHOLDER = "\ue000rag_ft\ue001"
+"""Stands for context and question while the chat template is rendered: private-use characters, in no template."""
 
 
 class TokenBudget(NamedTuple):
     """Room for one prompt and its completion, in tokens."""
 
     window: int
-    """Tokens that prompt and completion may have together."""
+    """Most tokens of prompt and completion together."""
     completion: int
-    """Tokens kept free for the completion, before anything else is placed."""
+    """Tokens reserved for the completion before anything else is added."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids of one prompt, and which passages are in it."""
+    """Token ids of one prompt, and the passages in it."""
 
     head: tuple[int, ...]
     context: tuple[int, ...]
@@ -92,8 +92,8 @@ class Prompt:
 class PromptBuilder:
     """Builds prompts and completions for one tokenizer.
 
-    `shots`: whether two worked examples go before the question; a tuned reader does without them. `closed_book`: asks
-    for what the model knows instead of what the passages say.
+    `shots`: whether two worked examples precede the question; a tuned reader does without them. `closed_book`: ask for
+    what the model knows instead of what the passages say.
     """
 
     def __init__(self, tokenizer: Any, *, shots: bool = True, closed_book: bool = False) -> None:
@@ -110,7 +110,7 @@ class PromptBuilder:
         self._encode_block = lru_cache(maxsize=4096)(self._encode_text)
         head, null, opening = (self._encode_text(part) for part in (completion.HEAD, completion.NULL, completion.OPEN))
         shared = next((i for i, (a, b) in enumerate(zip(null, opening, strict=False)) if a != b), 0)
-        # Where a tokenizer cuts the blank before both off, null and an answer part ways one token later.
+        # Where a tokenizer splits off the blank before both, null and an answer diverge one token later.
         self.completion_head: tuple[int, ...] = head + null[:shared]
         self.completion_null: tuple[int, ...] = null[shared:]
         self.completion_open: tuple[int, ...] = opening[shared:]
@@ -119,14 +119,14 @@ class PromptBuilder:
     def build(self, question: str, passages: Sequence[Passage], budget: TokenBudget) -> Prompt:
         """The prompt for a question and passages in rank order.
 
-        Room for the completion is set aside first, then the question, then whole passages in rank order; a passage
-        that does not fit is left out whole (`Prompt.left_out`) and the next one tried. Nothing is cut. Raises
-        UsageError for an empty question, PromptTooLongError where the question or every passage is too long.
+        Room for the completion is reserved first, then for the question, then for whole passages in rank order. A
+        passage that does not fit is left out whole (`Prompt.left_out`), and the next one is tried. Nothing is cut.
+        Raises UsageError for an empty question, PromptTooLongError where the question or every passage is too long.
         """
-        asked = question.strip()
-        if not asked:
+        question = question.strip()
+        if not question:
             raise UsageError("the question is empty: ask something")
-        question_ids = (*self._encode_text("\nQuestion: " + asked), *self._tail)
+        question_ids = (*self._encode_text("\nQuestion: " + question), *self._tail)
         room = budget.window - budget.completion - len(self.head) - len(question_ids)
         if room < 0:
             most = budget.window - budget.completion - len(self.head) - len(self._tail)
@@ -148,7 +148,7 @@ class PromptBuilder:
             shortest = min(len(self._encode_block(passage_block(1, passage))) for passage in passages)
             raise PromptTooLongError(
                 f"none of {len(passages)} passages fits the prompt: the shortest has {shortest:,} tokens and {room:,}"
-                " are left beside the question: raise max_prompt_tokens, or build the index with smaller passages"
+                " are left after the question: raise max_prompt_tokens, or build the index with smaller passages"
             )
         return Prompt(self.head, tuple(context), question_ids, tuple(kept), tuple(left_out))
 
@@ -161,7 +161,7 @@ class PromptBuilder:
         return (*self.completion_head, *self.completion_open, *body, *closing, self.end_of_turn_id)
 
     def body_ids(self, answers: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each answer's text as it stands inside the JSON string."""
+        """Token ids of each answer's text inside the JSON string."""
         return self._encode_many([completion.escape(answer) for answer in answers])
 
     def close_ids(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
@@ -173,7 +173,9 @@ class PromptBuilder:
 
     def _encode_many(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Plain-text token ids: no special token is ever among them."""
-        encoded = [tuple(one.ids) for one in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
+        encoded = [
+            tuple(encoding.ids) for encoding in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
         special = set(self._special.values())
         return [
             ids if special.isdisjoint(ids) else self._encode_apart(text)
@@ -181,7 +183,10 @@ class PromptBuilder:
         ]
 
     def _encode_apart(self, text: str) -> tuple[int, ...]:
-        """For vocabularies that hold a special token as a plain piece too: cut the text inside each such string."""
+        """Plain-text token ids where the vocabulary also holds a special token as a plain piece.
+
+        The text is cut inside each such string.
+        """
         names = [name for name in self._special if len(name) > 1 and name in text]
         cut = min((text.index(name) + 1 for name in names), default=0)
         if not cut:
@@ -193,17 +198,17 @@ class PromptBuilder:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def _render_template(self) -> tuple[str, str, int]:
-        """Text before and after the place of context and question, and the token that ends a turn."""
+        """Text before and after context and question, and the token that ends a turn."""
         if not getattr(self.tokenizer, "chat_template", None):
             turns = "".join(
-                f"{context}\nQuestion: {asked}\nAnswer: {reply}\n\n" for context, asked, reply in self._examples
+                f"{context}\nQuestion: {question}\nAnswer: {reply}\n\n" for context, question, reply in self._examples
             )
             return f"{self._system}\n\n{turns}", "\nAnswer: ", _eos_id(self.tokenizer)
         turns_: list[dict[str, str]] = []
-        for context, asked, reply in self._examples:
-            turns_.append({"role": "user", "content": f"{context}\nQuestion: {asked}"})
+        for context, question, reply in self._examples:
+            turns_.append({"role": "user", "content": f"{context}\nQuestion: {question}"})
             turns_.append({"role": "assistant", "content": reply})
-        last = {"role": "user", "content": _PLACE}
+        last = {"role": "user", "content": _PLACEHOLDER}
         messages = [{"role": "system", "content": self._system}, *turns_, last]
         rendered = self._apply(messages)
         if rendered is None or self._system not in rendered:
@@ -211,13 +216,13 @@ class PromptBuilder:
             first, *others = [*turns_, last]
             messages = [{"role": "user", "content": f"{self._system}\n\n{first['content']}"}, *others]
             rendered = self._apply(messages)
-        if rendered is None or rendered.count(_PLACE) != 1:
+        if rendered is None or rendered.count(_PLACEHOLDER) != 1:
             raise UsageError(
                 "the model's chat template does not render a user turn with its content: use a model with an ordinary"
                 " chat template"
             )
-        before, after = rendered.split(_PLACE)
-        replied = self._apply([*messages, {"role": "assistant", "content": _PLACE}], reply=True)
+        before, after = rendered.split(_PLACEHOLDER)
+        replied = self._apply([*messages, {"role": "assistant", "content": _PLACEHOLDER}], reply=True)
         return before, after, self._end_of_turn(replied)
 
     def _apply(self, messages: list[dict[str, str]], reply: bool = False) -> str | None:
@@ -238,15 +243,15 @@ class PromptBuilder:
             return None
 
     def _end_of_turn(self, replied: str | None) -> int:
-        """The first special token after an assistant's text: often, and not always, the eos token."""
-        if replied is not None and _PLACE in replied:
-            for token in self._encode_template(replied.rsplit(_PLACE, 1)[1]):
+        """The first special token after an assistant's text: often, but not always, the eos token."""
+        if replied is not None and _PLACEHOLDER in replied:
+            for token in self._encode_template(replied.rsplit(_PLACEHOLDER, 1)[1]):
                 if token in self.tokenizer.all_special_ids:
                     return int(token)
         return _eos_id(self.tokenizer)
 
     def _fingerprint(self) -> str:
-        """SHA-256 over everything that decides the token ids of a prompt except question and passages."""
+        """SHA-256 of everything besides question and passages that decides the token ids of a prompt."""
         content = {
             "version": PROMPT_VERSION,
             "template": self._template,
@@ -260,14 +265,14 @@ class PromptBuilder:
 
 
 def reader_budget(prompts: PromptBuilder, window: int, max_prompt_tokens: int, max_answer_tokens: int) -> TokenBudget:
-    """The one budget for training, asking and judging: room for the longest completion, within the model's window."""
+    """The budget of training, asking and judging: room for the longest completion, within the model's window."""
     answered = len(prompts.completion_open) + max_answer_tokens + len(prompts.close_ids((1, 2, 3)))
     room = len(prompts.completion_head) + max(len(prompts.completion_null), answered) + 1
     return TokenBudget(min(window, max_prompt_tokens + room), room)
 
 
 def passage_block(number: int, passage: Passage) -> str:
-    """How a passage stands in the prompt: its number, its document's title, its text."""
+    """A passage as it stands in the prompt: its number, its document's title, its text."""
     title = f"({passage.title}) " if passage.title else ""
     return f"[{number}] {title}{passage.text.strip()}\n"
 
@@ -278,7 +283,7 @@ def _plain_tokenizer(tokenizer: Any) -> Any:
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise UsageError("the model's tokenizer is not a fast one: use a model that has a tokenizer.json")
+        raise UsageError("the model's tokenizer is not a fast tokenizer: use a model that has a tokenizer.json")
     content = json.loads(backend.to_str())
     content["added_tokens"] = []
     content["truncation"] = content["padding"] = None

@@ -1,4 +1,4 @@
-"""From an answer back to bytes: each fingerprint that it names is compared with what is there now."""
+"""From an answer back to bytes: each fingerprint that it names is compared with what is on disk now."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rag_ft.schema import Answer, Citation
 
 
 class Link(NamedTuple):
-    """One step of the chain."""
+    """A step of the chain."""
 
     name: str
     ok: bool | None
-    """None where it could not be checked."""
+    """Whether it is unchanged; None where that could not be checked."""
     detail: str
 
 
@@ -28,14 +28,14 @@ def trace(
 ) -> list[Link]:
     """The chain of an answer: citations, documents, index, embedder, reader, prompt.
 
-    `index_path` where the index has moved; `reader` names the base model, which is then compared too (None: the one
-    that the answer was given with is only named); `groups` where only what they may read was answered from.
+    `index_path`: where the index is now, if it has moved. `reader`: a base model to compare with; without one the
+    answer's is only named. `groups`: the groups that the answer was given for, if it was given for some.
     """
     from rag_ft.indexing.index import Index
 
-    made = answer.provenance
+    provenance = answer.provenance
     links: list[Link] = []
-    where = str(index_path or made.index_path)
+    where = str(index_path or provenance.index_path)
     index: Index | None = None
     if not where:
         links.append(Link("index", None, "the passages were given by hand, not by an index"))
@@ -47,23 +47,25 @@ def trace(
         except RagFtError as error:
             links.append(Link("index", False, str(error)))
         else:
-            same = index.fingerprint == made.index
+            same = index.fingerprint == provenance.index
             now = (
                 "is the one that answered"
                 if same
-                else f"now has the fingerprint {index.fingerprint[:12]}: it was changed since, or answered for other"
+                else f"now has the fingerprint {index.fingerprint[:12]}: it has changed since, or answered for other"
                 " groups (--groups)"
             )
-            links.append(Link("index", same, f"{where}, {made.index[:12]}, {now}"))
+            links.append(Link("index", same, f"{where}, {provenance.index[:12]}, {now}"))
             embedder = index.manifest.embedder
-            same = embedder.fingerprint == made.embedder
-            links.append(Link("embedder", same, f"{embedder.name}, {made.embedder[:12]}"))
-    for number, citation in enumerate(answer.citations, start=1):
-        links.extend(_citation_links(f"citation {number}", citation, index))
+            same = embedder.fingerprint == provenance.embedder
+            links.append(Link("embedder", same, f"{embedder.name}, {provenance.embedder[:12]}"))
+    for i, citation in enumerate(answer.citations, start=1):
+        links.extend(_citation_links(f"citation {i}", citation, index))
     links.append(_reader_link(answer, reader))
-    adapter = made.adapter[:12] if made.adapter else "none"
+    adapter = provenance.adapter[:12] if provenance.adapter else "none"
     links.append(Link("adapter", None, adapter))
-    links.append(Link("prompt", None, f"{made.prompt[:12]}, mode {made.mode}, {made.reading} reading"))
+    links.append(
+        Link("prompt", None, f"{provenance.prompt[:12]}, mode {provenance.mode}, {provenance.reading} reading")
+    )
     return links
 
 
@@ -78,9 +80,9 @@ def _citation_links(name: str, citation: Citation, index: object) -> list[Link]:
             links.append(Link(name, False, str(error)))
         else:
             same = text[citation.start : citation.end] == citation.quote
-            place = f"{citation.document_id}, characters {citation.start}-{citation.end}"
+            span = f"{citation.document_id}, characters {citation.start}-{citation.end}"
             links.append(
-                Link(name, same, f"{place}: {'the quote stands there' if same else 'another text stands there'}")
+                Link(name, same, f"{span}: {'the quote stands there' if same else 'another text stands there'}")
             )
             links.append(_source_link(f"{name}, source", citation, index.document_fingerprint(citation.document_id)))
     else:
@@ -89,21 +91,21 @@ def _citation_links(name: str, citation: Citation, index: object) -> list[Link]:
 
 
 def _source_link(name: str, citation: Citation, indexed: str) -> Link:
-    """The file itself: is it still what was indexed?"""
+    """Whether the source file is still what was indexed."""
     from rag_ft.indexing.corpus import document_fingerprint, read_corpus
 
     path = Path(citation.source)
     if not path.is_file():
-        return Link(name, None, f"{citation.source or 'no source'} is no file here")
-    document = next((one for one in read_corpus(path)), None)
+        return Link(name, None, f"{citation.source or 'the source'} is not a file here")
+    document = next(iter(read_corpus(path)), None)
     if document is None:
-        return Link(name, False, f"{path} cannot be read any more")
+        return Link(name, False, f"{path} can no longer be read")
     # Read alone, a file of a folder has its bare name as its id; the text is what the quote stands in.
     same = document_fingerprint(document.model_copy(update={"id": citation.document_id})) == indexed
     if not same:
         same = document.text[citation.start : citation.end] == citation.quote
         state = (
-            "was changed since, but the quote stands where it stood" if same else "was changed since: rebuild the index"
+            "has changed since, but the quote stands where it stood" if same else "has changed since: rebuild the index"
         )
         return Link(name, same, f"{path} {state}")
     return Link(name, True, f"{path} is what was indexed")
@@ -112,8 +114,8 @@ def _source_link(name: str, citation: Citation, indexed: str) -> Link:
 def _reader_link(answer: Answer, reader: str | None) -> Link:
     from rag_ft.models.weights import resolve_reader
 
-    made = answer.provenance.base_model
+    fingerprint = answer.provenance.base_model
     if reader is None:
-        return Link("reader", None, f"base model {made[:12]}")
+        return Link("reader", None, f"base model {fingerprint[:12]}")
     weights = resolve_reader(reader)
-    return Link("reader", weights.fingerprint == made, f"{weights.name} at {weights.path}, {made[:12]}")
+    return Link("reader", weights.fingerprint == fingerprint, f"{weights.name} at {weights.path}, {fingerprint[:12]}")

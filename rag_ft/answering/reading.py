@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from rag_ft.errors import UsageError
 from rag_ft.schema import Passage
 from rag_ft.text.spans import Span
 
 Mode: TypeAlias = Literal["quote", "schema", "free"]
-
-
 ReadingWay: TypeAlias = Literal["joint", "separate"]
-
-
 Decoding: TypeAlias = Literal["search", "greedy"]
 
-
-MODES: tuple[Mode, ...] = ("quote", "schema", "free")
-
-
-READING_WAYS: tuple[ReadingWay, ...] = ("joint", "separate")
+MODES: tuple[Mode, ...] = get_args(Mode)
+READING_WAYS: tuple[ReadingWay, ...] = get_args(ReadingWay)
+DECODINGS: tuple[Decoding, ...] = get_args(Decoding)
 
 
 class ReadRequest(NamedTuple):
@@ -30,7 +24,7 @@ class ReadRequest(NamedTuple):
     question: str
     passages: tuple[Passage, ...]
     threshold: float | None = None
-    """For this question instead of the reader's."""
+    """Replaces the reader's threshold for this question."""
 
 
 class Cited(NamedTuple):
@@ -47,19 +41,19 @@ class Reading:
     answer: str | None
     cited: tuple[Cited, ...]
     confidence: float
-    """That of the outcome given: `answer_confidence`, or the rest to 1 where it abstained."""
+    """Confidence in the outcome: `answer_confidence`, or 1 minus it where the reader abstained."""
     answer_confidence: float
-    """Probability that the best answer, given or not, is right: `not_null` on the adapter's scale. What `threshold` is
-    compared with; 0 where there is no answer."""
+    """Probability that the best answer, given or not, is right: `not_null` on the adapter's scale. The threshold is
+    compared with this; 0 where there is no answer."""
     not_null: float
     """Probability that the reader does not say null to the passage of the best answer, nor to the answer's sentence
     alone; 0 where there is no answer. A tuned reader is surer of that than it is right."""
     abstained: bool
     complete: bool
     completion: str
-    """The JSON; citation numbers count the passages that were read, in rank order."""
+    """The JSON. Its citation numbers count the passages that were read, in rank order."""
     read: tuple[bool, ...]
-    """For each passage of the request: whether it was in a prompt."""
+    """Whether each passage of the request was in a prompt."""
     prompt_tokens: int
     completion_tokens: int
     passes: int = 0
@@ -74,6 +68,6 @@ class StreamEvent(NamedTuple):
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Raise UsageError unless it is a confidence from 0 to 1."""
+    """Raise UsageError unless the threshold is None or a confidence from 0 to 1."""
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"threshold is {threshold} but must lie between 0 (always answer) and 1 (never answer)")

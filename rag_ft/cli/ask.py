@@ -30,6 +30,7 @@ from rag_ft.cli.terminal import echo_json
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rag_ft.answering.config import ReaderSettings
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.indexing.index import Index
     from rag_ft.schema import Answer
@@ -101,7 +102,7 @@ def ask(
     chosen = _index(index, embedder, groups, where)
     filters: Any = parse_where(where)
     retriever: Any = chosen.as_retriever(k=k, mode=retrieval.value if retrieval else None, where=filters)
-    settings: dict[str, Any] = {"mode": mode.value, "threshold": threshold}
+    settings: ReaderSettings = {"mode": mode.value, "threshold": threshold}
     if reading is not None:
         settings["reading"] = reading.value
     pipeline = Pipeline(retriever, Reader.from_pretrained(reader, adapter=adapter, **settings))

@@ -1,4 +1,4 @@
-"""Exact match and token F1 of answers, as SQuAD 2.0 defines them; abstention, risk against coverage, calibration.
+"""Exact match and token F1 as SQuAD 2.0 defines them; abstention, risk against coverage, calibration.
 
 Rajpurkar, Jia and Liang, "Know What You Don't Know", ACL 2018, and the evaluation script of that data set.
 """
@@ -27,20 +27,23 @@ def normalise(text: str) -> str:
 
 
 def exact_match(answer: str | None, accepted: Sequence[str]) -> float:
-    """1.0 if the normalised answer equals a normalised accepted one, else 0.0.
+    """1.0 if the normalised answer equals a normalised accepted answer, else 0.0.
 
-    No accepted answer means that null is right: then 1.0 for None and 0.0 for everything else.
+    Without accepted answers null is right: 1.0 for None and 0.0 for everything else.
     """
     if answer is None or not accepted:
         return float(answer is None and not accepted)
-    return float(any(normalise(answer) == normalise(one) for one in accepted))
+    return float(any(normalise(answer) == normalise(reference) for reference in accepted))
 
 
 def token_f1(answer: str | None, accepted: Sequence[str]) -> float:
-    """Best F1 of the answer's tokens (a multiset, after `normalise`) against each accepted answer; null as above."""
+    """Best F1 of the answer's tokens against an accepted answer's; null as in `exact_match`.
+
+    Tokens are a multiset, after `normalise`.
+    """
     if answer is None or not accepted:
         return float(answer is None and not accepted)
-    return max(_f1(normalise(answer).split(), normalise(one).split()) for one in accepted)
+    return max(_f1(normalise(answer).split(), normalise(reference).split()) for reference in accepted)
 
 
 def _f1(tokens: list[str], reference: list[str]) -> float:
@@ -54,30 +57,30 @@ def _f1(tokens: list[str], reference: list[str]) -> float:
 
 
 class Abstention(NamedTuple):
-    """Declining, as a classifier of the unanswerable. None where nothing could be counted."""
+    """How well null recognises unanswerable questions. None where there is nothing to count."""
 
     precision: float | None
-    """Of the questions declined, the share that has no answer."""
+    """Abstention precision: the share of the questions declined that is unanswerable."""
     recall: float | None
-    """Of the questions without an answer, the share declined."""
+    """Abstention recall: the share of the unanswerable questions that is declined."""
 
 
 def abstention(declined: Sequence[bool], answerable: Sequence[bool]) -> Abstention:
-    """Precision and recall of declining. Raises ValueError for lists of different lengths."""
+    """Abstention precision and recall. Raises ValueError for lists of different lengths."""
     pairs = list(zip(declined, answerable, strict=True))
-    right = sum(said and not can for said, can in pairs)
-    said_no, has_none = sum(declined), sum(not can for can in answerable)
-    return Abstention(right / said_no if said_no else None, right / has_none if has_none else None)
+    rightly = sum(null and not can_answer for null, can_answer in pairs)
+    nulls, unanswerable = sum(declined), sum(not can_answer for can_answer in answerable)
+    return Abstention(rightly / nulls if nulls else None, rightly / unanswerable if unanswerable else None)
 
 
 class RiskPoint(NamedTuple):
-    """Answering only what the arm is at least this sure of."""
+    """Risk and coverage of answering only with a confidence of at least `threshold`."""
 
     threshold: float
     coverage: float
     """Share of the questions that are answered."""
     risk: float
-    """Mean loss (1 - score) of those."""
+    """Mean loss (1 - score) of the questions that are answered."""
 
 
 def risk_coverage(confidence: Sequence[float], scores: Sequence[float]) -> tuple[list[RiskPoint], float]:
@@ -85,14 +88,14 @@ def risk_coverage(confidence: Sequence[float], scores: Sequence[float]) -> tuple
 
     El-Yaniv and Wiener (2010); the area is the mean risk over the coverages 1/n, 2/n ... 1, questions of equal
     confidence entering together at their mean. `scores` are what each question would get if its best answer were
-    given: 0 for every answer to an unanswerable one. Raises ValueError for no questions or different lengths.
+    given: 0 for every answer to an unanswerable question. Raises ValueError for no questions or different lengths.
     """
     if len(confidence) != len(scores) or not scores:
         raise ValueError(f"{len(confidence)} confidences and {len(scores)} scores: give one of each for every question")
     order = sorted(zip(confidence, scores, strict=True), reverse=True)
     points: list[RiskPoint] = []
     lost, area, count = 0.0, 0.0, 0
-    for threshold, tied in groupby(order, key=lambda one: one[0]):
+    for threshold, tied in groupby(order, key=lambda pair: pair[0]):
         losses = [1 - score for _, score in tied]
         mean = sum(losses) / len(losses)
         for _ in losses:
@@ -114,27 +117,30 @@ def calibration_error(confidence: Sequence[float], right: Sequence[bool], bins: 
             f"{len(confidence)} confidences and {len(right)} outcomes: give one of each for every question"
         )
     order = sorted(zip(confidence, right, strict=True))
-    total, edges = 0.0, [round(number * len(order) / bins) for number in range(bins + 1)]
-    for begin, end in pairwise(edges):
-        part = order[begin:end]
+    total, edges = 0.0, [round(i * len(order) / bins) for i in range(bins + 1)]
+    for start, end in pairwise(edges):
+        part = order[start:end]
         if part:
-            total += abs(sum(sure for sure, _ in part) - sum(was for _, was in part))
+            total += abs(sum(confident for confident, _ in part) - sum(was_right for _, was_right in part))
     return total / len(order)
 
 
 CORRECT_FROM = 0.5
-"""Token F1 from which an answer counts as the right one, if its numbers are right: it shares at least as much with an
-accepted answer as it misses."""
+"""Least token F1 of a right answer, whose numbers must be right, too: it shares at least as much with an accepted
+answer as it misses."""
 
 
 def is_correct(answer: str | None, question: Question) -> bool:
-    """Whether an answer counts as right, null included. One with other numbers than the accepted answer's is wrong,
-    however many words they share: "114 metres" is not "107 metres".
+    """Whether an answer, null included, counts as right.
+
+    An answer with other numbers than the accepted answer's is wrong, however many words they share: "114 metres" is not
+    "107 metres".
     """
     if answer is None or not question.answers:
         return token_f1(answer, question.answers) == 1.0
     return any(
-        token_f1(answer, (one,)) >= CORRECT_FROM and _numbers(answer) == _numbers(one) for one in question.answers
+        token_f1(answer, (accepted,)) >= CORRECT_FROM and _numbers(answer) == _numbers(accepted)
+        for accepted in question.answers
     )
 
 
@@ -142,5 +148,5 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def _numbers(text: str) -> list[str]:
-    """Those of a text, sorted; 1,000 is 1000, as exact match has it."""
+    """The numbers of a text, sorted; 1,000 is 1000, as in exact match."""
     return sorted(re.findall(r"\d+(?:[.,]\d+)*", _THOUSANDS.sub("", text)))

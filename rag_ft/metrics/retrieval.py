@@ -1,4 +1,4 @@
-"""hit@k, MRR and nDCG of a ranking, by ir-measures: the definitions are trec_eval's.
+"""hit@k, MRR and nDCG of a ranking, computed by ir-measures with trec_eval's definitions.
 
 A passage is relevant to a question if it holds a whole piece of its evidence. hit@k is TREC's Success@k.
 """
@@ -16,10 +16,10 @@ CUTOFFS = (1, 3, 5, 10)
 def retrieval_metrics(
     rankings: Mapping[str, Sequence[Place]], questions: Mapping[str, Question], cutoffs: Sequence[int] = CUTOFFS
 ) -> dict[str, dict[str, float]]:
-    """Metric name → question id → value, over questions with evidence; the others have no defined score.
+    """Metric name → question id → value, over questions with evidence; other questions have no defined score.
 
     Names: `hit@k` for each cutoff up to the longest ranking, `MRR`, `nDCG` (binary gain). A question for which nothing
-    relevant is in the ranking gets 0. Passages that hold the same evidence count as one: the first. Empty where no
+    relevant is in the ranking gets 0. Of passages that hold the same evidence only the first counts. Empty where no
     question has evidence.
     """
     require_extra("eval", "measuring retrieval", "ir_measures")
@@ -34,15 +34,15 @@ def retrieval_metrics(
         evidence = questions[question_id].evidence
         if not evidence or not questions[question_id].answerable:
             continue
-        found = False
-        for rank, place in enumerate(ranking):
-            name = f"{place.document_id}#{place.start}-{place.end}"
-            relevant = not found and any(place.holds(one) for one in evidence)
-            found = found or relevant
+        retrieved = False
+        for rank, passage in enumerate(ranking):
+            name = f"{passage.document_id}#{passage.start}-{passage.end}"
+            relevant = not retrieved and any(passage.holds(piece) for piece in evidence)
+            retrieved = retrieved or relevant
             if relevant:
                 qrels.append(Qrel(question_id, name, 1))
             run.append(ScoredDoc(question_id, name, float(len(ranking) - rank)))
-        if not found:
+        if not retrieved:
             qrels.append(Qrel(question_id, "not retrieved", 1))
             if not ranking:
                 run.append(ScoredDoc(question_id, "nothing", 0.0))
@@ -56,12 +56,13 @@ def retrieval_metrics(
 
 
 class Place(Record):
-    """A span of a document."""
+    """A span of a document, such as a passage without its text."""
 
     document_id: str
     start: int
     end: int
 
-    def holds(self, other: Evidence) -> bool:
-        """Whether all of a piece of evidence is inside."""
-        return self.document_id == other.document_id and self.start <= other.start and other.end <= self.end
+    def holds(self, evidence: Evidence) -> bool:
+        """Whether a whole piece of evidence lies within it."""
+        same = self.document_id == evidence.document_id
+        return same and self.start <= evidence.start and evidence.end <= self.end

@@ -1,7 +1,7 @@
-"""How sure a figure is: intervals, paired differences, tests, and what so many questions can tell apart.
+"""How sure a figure is: intervals, paired differences, tests, and what a number of questions can tell apart.
 
-Questions about one document stand or fall together, so that documents are what is drawn again, not questions.
-Everything is a pure function over numbers, with the seed as an argument: equal arguments give equal results.
+Questions about one document stand or fall together, so documents are resampled, not questions. Everything is a pure
+function over numbers, with the seed as an argument: equal arguments give equal results.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 4000
-"""Of a bootstrap or a permutation test: the p-value's own error is then under .004 at .05."""
+"""Resamples of a bootstrap or permutation test: the p-value's own error is below .004 at .05."""
 
-CONFIDENCE = 0.95
+CONFIDENCE_LEVEL = 0.95
 POWER = 0.80
 _FEWEST_DRAWN = 10
-"""Documents under which they are too few to draw again: nine can be flipped in 2^9 ways only, and two that are drawn
-again are mostly the same two."""
+"""Fewest documents that are resampled: nine can be flipped in only 2^9 ways, and two resampled documents are mostly
+the same two."""
 
 _MOST_ALIKE = 0.005
-"""Share of draws without an error of their own, from which on Student's t takes their place."""
+"""Share of draws without an error of their own above which Student's t replaces them."""
 
 _WIDEST = 1.5
-"""Times as wide as Student's t's, from which on an interval by bootstrap-t is not believed: where few questions of few
-documents score, draws with next to no error of their own make its ends (simulated: twice as wide, covering no more)."""
+"""Times the width of Student's interval above which bootstrap-t is not trusted: where few questions of few documents
+score, draws with nearly no error of their own make its ends (simulated: twice as wide, covering no more)."""
 
 _CORRELATION = 0.05
-"""Of scores within a document, where it has to be guessed."""
+"""Correlation of scores within a document, where it has to be guessed."""
 
 _BLOCK = 2_000_000
 """Weights drawn at once: 16 MB."""
 
 
 class Interval(NamedTuple):
-    """A mean with its interval; the interval is None where it cannot be told."""
+    """A mean with its interval; the interval is None where it cannot be computed."""
 
     mean: float
     low: float | None
@@ -57,15 +57,15 @@ class PairedTest(NamedTuple):
     difference: Interval
     """Mean of first minus second."""
     p: float
-    """Two-sided: by flipping the signs of documents' differences at random; with fewer than ten documents by Student's
-    t over documents. 1 with one document, about which nothing can be said."""
+    """Two-sided p-value: by flipping the signs of documents' differences at random, or with fewer than ten documents by
+    Student's t over documents. 1 with one document, which shows nothing."""
     flipped: str
     """"documents", or "nothing" where they are too few."""
     p_mcnemar: float | None
-    """Two-sided and exact, of right against wrong; None where neither arm's scores are all 0 or 1."""
+    """Exact two-sided p-value of right against wrong; None unless all scores are 0 or 1."""
     detectable: float | None
-    """Smallest true difference that these questions would show in 80 of 100 such evaluations, one pair alone; None
-    with one document, or where all differences are equal."""
+    """Smallest true difference that these questions would show in 80 of 100 such evaluations of one pair; None with one
+    document, or where all differences are equal."""
 
 
 def mean_interval(
@@ -73,19 +73,19 @@ def mean_interval(
     documents: Sequence[Hashable] | None = None,
     *,
     bounds: tuple[float, float] = (0.0, 1.0),
-    confidence: float = CONFIDENCE,
+    confidence: float = CONFIDENCE_LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """The mean of scores with a bootstrap-t interval, documents drawn again whole.
+    """The mean of scores with a bootstrap-t interval that resamples whole documents.
 
     Bootstrap-t (Efron, 1981), studentised by the cluster-robust error of a ratio of sums; Cameron, Gelbach and Miller
     (2008) find it closer to its confidence with few clusters than percentiles. With fewer than ten documents, or
-    where nearly all questions score alike, Student's t with one degree of freedom less than documents takes the place
-    of the draws. The interval is never narrower than that of as many independent questions, however alike a few
-    documents happen to be; where all scores are equal it is what a share of the questions so large that it could have
-    been missed by chance would change. It is cut at `bounds`, and None with fewer than two documents. `documents`
-    None: every question is its own. Raises ValueError for no scores, a score that is not finite, or lists of different
+    where nearly all questions score alike, Student's t with one degree of freedom less than documents replaces the
+    draws. The interval is never narrower than that of as many independent questions, however alike a few documents
+    happen to be. Where all scores are equal, it covers the largest share of questions that could score otherwise and
+    have been missed by chance. It is cut at `bounds`, and None with fewer than two documents. `documents` None: every
+    question stands alone. Raises ValueError for no scores, a score that is not finite, or lists of different
     lengths.
     """
     values, names = _checked(scores, documents)
@@ -101,7 +101,7 @@ class _Grouped(NamedTuple):
     error: float
     """NaN with one document."""
     independent: float
-    """The error if every question stood for itself."""
+    """The error if all questions were independent."""
     alike: bool
     """Whether all scores are equal."""
 
@@ -114,7 +114,7 @@ class _Grouped(NamedTuple):
         return cls(sums, counts, float(values.mean()), error, independent, bool((values == values[0]).all()))
 
     def quantile(self, share: float) -> float:
-        """Of the mean's error: Student's t with few documents, else the normal distribution."""
+        """Quantile of the mean's error: of Student's t with few documents, else of the normal distribution."""
         from scipy.stats import norm, t
 
         few = len(self.sums) < _FEWEST_DRAWN
@@ -126,8 +126,8 @@ def _interval(grouped: _Grouped, bounds: tuple[float, float], confidence: float,
     if clusters < 2:
         return Interval(mean, None, None, questions, clusters)
     if grouped.alike:
-        # So large a share could score otherwise and be seen in none of these by chance, as rarely as the confidence
-        # allows. How much questions of a document go together cannot be told where none differs: what is usual counts.
+        # The share that could score otherwise and still be seen in none of these by chance, as rarely as the confidence
+        # allows. Where no score differs, the correlation within a document is unknown: the usual one is assumed.
         missed = 1 - ((1 - confidence) / 2) ** (_design(questions, clusters, _CORRELATION) / questions)
         low, high = mean - missed * (mean - bounds[0]), mean + missed * (bounds[1] - mean)
         return Interval(mean, low, high, questions, clusters)
@@ -150,19 +150,19 @@ def _interval(grouped: _Grouped, bounds: tuple[float, float], confidence: float,
 def _studentised_quantiles(
     grouped: _Grouped, confidence: float, resamples: int, seed: int
 ) -> tuple[float, float] | None:
-    """Quantiles of (drawn mean - mean) / drawn error; None where too often all documents drawn are alike."""
+    """Quantiles of (drawn mean - mean) / drawn error; None where too many draws have documents that are all alike."""
     sums, counts, mean = grouped[:3]
     clusters = len(sums)
     chooser = np.random.default_rng(seed)
-    found: list[NDArray[np.float64]] = []
+    blocks: list[NDArray[np.float64]] = []
     for size in _blocks(resamples, clusters):
         weights = chooser.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(np.float64)
         means, errors = (weights @ sums) / (weights @ counts), _error(weights, sums, counts)
-        # Where all that was drawn is alike there is no error to divide by.
+        # Where all drawn documents are alike, there is no error to divide by.
         sound = errors > 1e-12
-        found.append((means[sound] - mean) / errors[sound])
-    drawn = np.concatenate(found)
-    # A few right answers among hundreds: most draws have none of them, and a quantile would be what is left by chance.
+        blocks.append((means[sound] - mean) / errors[sound])
+    drawn = np.concatenate(blocks)
+    # With a few right answers among hundreds most draws have none, and a quantile of the rest would be chance.
     if len(drawn) < (1 - _MOST_ALIKE) * resamples:
         return None
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -174,32 +174,33 @@ def compare(
     second: Sequence[float],
     documents: Sequence[Hashable] | None = None,
     *,
-    confidence: float = CONFIDENCE,
+    confidence: float = CONFIDENCE_LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> PairedTest:
-    """Two arms' scores on the same questions, in the same order. Raises ValueError as `mean_interval` does."""
+    """Compare two arms' scores on the same questions, in the same order. Raises ValueError as `mean_interval` does."""
     if len(first) != len(second):
         raise ValueError(f"{len(first)} scores cannot be paired with {len(second)}: give both arms the same questions")
-    one, names = _checked(first, documents)
-    other, _ = _checked(second, documents)
-    difference = one - other
+    first_scores, names = _checked(first, documents)
+    second_scores, _ = _checked(second, documents)
+    difference = first_scores - second_scores
     grouped = _Grouped.of(difference, names)
     by_documents = len(grouped.sums) >= _FEWEST_DRAWN
     p = _sign_flips(grouped.sums, resamples, seed) if by_documents else _p_of_few(grouped)
-    right = np.isin(one, (0.0, 1.0)).all() and np.isin(other, (0.0, 1.0)).all()
+    binary = np.isin(first_scores, (0.0, 1.0)).all() and np.isin(second_scores, (0.0, 1.0)).all()
     return PairedTest(
         _interval(grouped, (-1.0, 1.0), confidence, resamples, seed),
         p,
         "documents" if by_documents else "nothing",
-        mcnemar(one, other) if right else None,
+        mcnemar(first_scores, second_scores) if binary else None,
         None if grouped.alike or math.isnan(grouped.error) else _detectable(grouped),
     )
 
 
 def _p_of_few(grouped: _Grouped) -> float:
-    """Two-sided p of a mean of zero over too few documents to flip, in step with their interval: by Student's t over
-    documents or by the normal distribution over questions, whichever is less sure.
+    """Two-sided p of a mean of zero over too few documents to flip, consistent with their interval.
+
+    By Student's t over documents or the normal distribution over questions, whichever is larger.
     """
     from scipy.stats import norm, t
 
@@ -214,25 +215,26 @@ def _p_of_few(grouped: _Grouped) -> float:
 
 
 def mcnemar(first: Sequence[float] | NDArray[np.float64], second: Sequence[float] | NDArray[np.float64]) -> float:
-    """McNemar's test, exact and two-sided: are the questions that only one arm gets right split evenly? Right is a
-    score of a half or more.
+    """McNemar's test, exact and two-sided: are the questions that only one arm gets right split evenly?
+
+    A score of a half or more is right.
     """
     from scipy.stats import binomtest
 
-    one, other = np.asarray(first) >= 0.5, np.asarray(second) >= 0.5
-    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
+    first_right, second_right = np.asarray(first) >= 0.5, np.asarray(second) >= 0.5
+    only_first, only_second = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
     if only_first + only_second == 0:
         return 1.0
     return float(binomtest(only_first, only_first + only_second).pvalue)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's (1979) adjusted p-values, by name: reject where one is under the level, for all together."""
-    ordered = sorted(p_values.items(), key=lambda one: one[1])
+    """Holm's (1979) adjusted p-values by name: reject those below the level, which then holds for all together."""
+    ordered = sorted(p_values.items(), key=lambda item: item[1])
     adjusted: dict[str, float] = {}
     worst = 0.0
-    for place, (name, p) in enumerate(ordered):
-        worst = max(worst, min(1.0, p * (len(ordered) - place)))
+    for i, (name, p) in enumerate(ordered):
+        worst = max(worst, min(1.0, p * (len(ordered) - i)))
         adjusted[name] = worst
     return {name: adjusted[name] for name in p_values}
 
@@ -240,29 +242,29 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def detectable_before(
     questions: int, documents: int, *, spread: float = 0.5, correlation: float = _CORRELATION
 ) -> float:
-    """Smallest difference that so many questions can be expected to show, said before a run; 1 at most.
+    """Smallest difference that this many questions can be expected to show, computed before a run; 1 at most.
 
     `spread`: standard deviation of a question's difference between two arms (F1 of two readers here: .4 to .55);
-    `correlation`: of differences within a document. Raises ValueError without questions.
+    `correlation`: correlation of differences within a document. Raises ValueError without questions.
     """
     if questions < 1 or documents < 1:
         raise ValueError(f"{questions} questions about {documents} documents show nothing: give at least one of each")
     design = _design(questions, documents, correlation)
-    each = np.ones(max(2, documents))  # with one document nothing shows: two, with one degree of freedom, is near it
+    each = np.ones(max(2, documents))  # one document shows nothing: two, with one degree of freedom, is close
     shaped = _Grouped(each, each, 0.0, spread * math.sqrt(design / questions), 0.0, False)
     return min(1.0, _detectable(shaped))
 
 
 def _design(questions: int, documents: int, correlation: float) -> float:
-    """Kish's design effect: how many questions that go together so much are worth one that stands for itself."""
+    """Kish's design effect: how many correlated questions are worth one independent question."""
     return 1 + (questions / documents - 1) * correlation
 
 
 def _detectable(grouped: _Grouped) -> float:
     from scipy.stats import norm
 
-    by_questions = (norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(POWER)) * grouped.independent
-    by_documents = (grouped.quantile((1 + CONFIDENCE) / 2) + grouped.quantile(POWER)) * grouped.error
+    by_questions = (norm.ppf((1 + CONFIDENCE_LEVEL) / 2) + norm.ppf(POWER)) * grouped.independent
+    by_documents = (grouped.quantile((1 + CONFIDENCE_LEVEL) / 2) + grouped.quantile(POWER)) * grouped.error
     return float(max(by_questions, by_documents))
 
 
@@ -284,10 +286,10 @@ def _by_document(
     values: NDArray[np.float64], names: Sequence[Hashable]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum of scores and number of questions of each document, in order of first use."""
-    places: dict[Hashable, int] = {}
-    where = np.array([places.setdefault(name, len(places)) for name in names])
-    sums = np.bincount(where, values, len(places)).astype(np.float64)
-    return sums, np.bincount(where, minlength=len(places)).astype(np.float64)
+    indices: dict[Hashable, int] = {}
+    document = np.array([indices.setdefault(name, len(indices)) for name in names])
+    sums = np.bincount(document, values, len(indices)).astype(np.float64)
+    return sums, np.bincount(document, minlength=len(indices)).astype(np.float64)
 
 
 def _error(weights: NDArray[np.float64], sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -302,7 +304,7 @@ def _error(weights: NDArray[np.float64], sums: NDArray[np.float64], counts: NDAr
 
 
 def _sign_flips(differences: NDArray[np.float64], resamples: int, seed: int) -> float:
-    """Share of sign flips whose sum is as far from zero as the real one, the real one counted."""
+    """Share of sign flips whose sum is as far from zero as the real sum, which is counted too."""
     wanted = abs(float(differences.sum())) - 1e-12
     chooser = np.random.default_rng(seed)
     reached = 0
@@ -314,4 +316,4 @@ def _sign_flips(differences: NDArray[np.float64], resamples: int, seed: int) -> 
 
 def _blocks(resamples: int, width: int) -> list[int]:
     most = max(1, _BLOCK // width)
-    return [min(most, resamples - begin) for begin in range(0, resamples, most)]
+    return [min(most, resamples - start) for start in range(0, resamples, most)]

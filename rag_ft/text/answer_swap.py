@@ -1,4 +1,4 @@
-"""A passage in which the answer is another one of its type: does a reader follow what it reads, or what it knows?"""
+"""A passage with its answer replaced by another of its type: does a reader follow what it reads or what it knows?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Swap(NamedTuple):
 
 
 def answer_type(answer: str) -> str:
-    """A rough type, so that a swap stays plausible: year, number, name, words, by length."""
+    """A rough type that keeps a swap plausible: year, number, or names and words by their count."""
     text = answer.strip()
     if re.fullmatch(r"1\d{3}|20\d{2}", text):
         return "year"
@@ -29,9 +29,10 @@ def answer_type(answer: str) -> str:
 
 
 def swap_answer(passage: Passage, answer: str, others: Sequence[str]) -> Swap | None:
-    """The passage with every `answer` in it replaced by the first of `others` of its type that it does not hold.
+    """The passage with its answer replaced by the first of `others` that has its type and is not in the passage.
 
-    None where none fits. Offsets of the changed passage count in its own text, not in the document's.
+    Every occurrence is replaced. None where none of the others fits. Offsets of the changed passage count in its own
+    text, not in the document's.
     """
     kind = answer_type(answer)
     for other in others:

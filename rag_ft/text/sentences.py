@@ -1,4 +1,7 @@
-"""Where sentences begin and end: rules only, exact offsets, any length, no language model."""
+"""Where sentences start and end: rules only, exact offsets, texts of any length, no language model.
+
+Written by hand: pysbd, the library of such rules, is no longer maintained.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,12 @@ _ABBREVIATIONS = frozenset(
     " z.b d.h u.a v.a s.o s.u i.d.r i.v.m i.s.d i.s.v".split()
 )
 _BEFORE_A_CAPITAL = frozenset("etc al inc ltd co corp jr sr p pp usw".split())
-"""Abbreviations after which a capital does begin a new sentence more often than not."""
+"""Abbreviations after which a capital usually starts a new sentence."""
 
 _BEFORE_A_NUMBER = frozenset(
     "no nos fig figs eq eqs sec ch chap vol vols max min art arts para paras tel est gem abs abb kap tab ziff".split()
 )
-"""Abbreviations that are whole words, too: "No. 5" goes on; "The answer is no." ends."""
+"""Abbreviations that are whole words, too: "No. 5" continues; "The answer is no." ends."""
 
 _NUMBER = re.compile(r"[+#~<>≤≥±]?\d|\(0|[IVX]{2,8}\b|§|(?:Art|Abs|Nr|Ziff)\.")
 
@@ -68,21 +71,21 @@ def sentence_spans(text: str) -> list[Sentence]:
     """
     spans: list[Sentence] = []
     start = 0
-    for found in _BREAK.finditer(text):
-        if found.lastgroup is None or (found["stop"] is not None and not _ends_sentence(text, found)):
+    for gap in _BREAK.finditer(text):
+        if gap.lastgroup is None or (gap["stop"] is not None and not _ends_sentence(text, gap)):
             continue
-        end = found.end("stop") if found["stop"] is not None else found.end("wide") if found["wide"] else found.start()
+        end = gap.end("stop") if gap["stop"] is not None else gap.end("wide") if gap["wide"] else gap.start()
         _append(spans, text, start, end)
         start = end
     _append(spans, text, start, len(text))
-    return [row for one in _lines_apart(text, spans) for row in _rows(text, one)]
+    return [row for span in _lines_apart(text, spans) for row in _rows(text, span)]
 
 
 _FEWEST_ROWS = 3
 _FEWEST_SEPARATORS = 2
 
 _PAIR = re.compile(r"^[ \t]*[*_]{0,2}[^\W_][^\n:：.!?;,，]{0,39}(?::[*_]{0,2}(?=\s)|：)[^\n]*", re.MULTILINE)
-"""A line of `key: value`; a short key, so that prose with a colon is none."""
+"""A line of `key: value`. The key is short, so that prose with a colon does not match."""
 
 
 def _lines_apart(text: str, spans: list[Sentence]) -> Iterator[Sentence]:
@@ -94,7 +97,7 @@ def _lines_apart(text: str, spans: list[Sentence]) -> Iterator[Sentence]:
             run = []
         run.append(pair)
         if len(run) >= _FEWEST_ROWS:
-            starts += [one.start() for one in (run if len(run) == _FEWEST_ROWS else [pair])]
+            starts += [line.start() for line in (run if len(run) == _FEWEST_ROWS else [pair])]
     if not starts:
         yield from spans
         return
@@ -107,7 +110,7 @@ def _lines_apart(text: str, spans: list[Sentence]) -> Iterator[Sentence]:
 
 
 def _rows(text: str, span: Sentence) -> list[Sentence]:
-    """A run of lines that are divided in the same way, as in comma-separated values, line by line; else the span."""
+    """The lines of a span whose lines are all divided alike, as comma-separated values are; else the span itself."""
     lines = text[span.start : span.end].split("\n")
     if len(lines) < _FEWEST_ROWS:
         return [span]
@@ -123,10 +126,8 @@ def _rows(text: str, span: Sentence) -> list[Sentence]:
 
 
 def sentences_around(text: str, start: int, end: int) -> Sentence:
-    """The sentence, or the run of sentences, that holds the characters from `start` to `end`; these themselves where no
-    sentence does.
-    """
-    touched = [one for one in sentence_spans(text) if one.start < end and one.end > start]
+    """The sentence, or run of sentences, that holds the characters from `start` to `end`; these if no sentence does."""
+    touched = [sentence for sentence in sentence_spans(text) if sentence.start < end and sentence.end > start]
     if not touched:
         return Sentence(start, end)
     return Sentence(min(start, touched[0].start), max(end, touched[-1].end))
@@ -141,56 +142,56 @@ def _append(spans: list[Sentence], text: str, start: int, end: int) -> None:
         spans.append(Sentence(start, end))
 
 
-def _ends_sentence(text: str, found: re.Match[str]) -> bool:
-    if "\n" in found["gap"] and found["gap"].count("\n") > 1:
+def _ends_sentence(text: str, gap: re.Match[str]) -> bool:
+    if "\n" in gap["gap"] and gap["gap"].count("\n") > 1:
         return True
-    after = text[found.end() : found.end() + 1]
+    after = text[gap.end() : gap.end() + 1]
     if not after:
         return True
     if after.islower():
         return False
-    if found["stop"] != ".":
+    if gap["stop"] != ".":
         return True
-    if text[found.start() - 1 : found.start()].isdigit():
-        return not _is_ordinal(text, found.start(), found.end())
-    word = _LAST_WORD.search(text, max(0, found.start() - 24), found.start())
+    if text[gap.start() - 1 : gap.start()].isdigit():
+        return not _is_ordinal(text, gap.start(), gap.end())
+    word = _LAST_WORD.search(text, max(0, gap.start() - 24), gap.start())
     if word is None:
         return True
     last = word[0]
     if len(last) == 1:
         if last.isupper():  # an initial: J. Smith; "vitamin C." at a sentence's end loses here
             return False
-        if _CAPITAL_LETTER.match(text, found.end()):  # z. B., 44 v. Chr. geboren
+        if _CAPITAL_LETTER.match(text, gap.end()):  # z. B., 44 v. Chr. geboren
             return False
-        if last == "v" and _VERSUS.search(text, max(0, found.start() - 24), found.start()):  # Roe v. Wade
+        if last == "v" and _VERSUS.search(text, max(0, gap.start() - 24), gap.start()):  # Roe v. Wade
             return False
-        letters = _SPACED_LETTERS.search(text, max(0, found.start() - 24), found.start())
+        letters = _SPACED_LETTERS.search(text, max(0, gap.start() - 24), gap.start())
         if letters is not None and "".join(letters[0].split()).lower() in _ABBREVIATIONS:
             return False
     known = last.lower()
     if re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]", last) and known not in _ABBREVIATIONS:
-        return after.isupper() and not last.isupper()  # U.S. Army goes on
+        return after.isupper() and not last.isupper()  # U.S. Army continues
     if known in _BEFORE_A_CAPITAL:
         return after.isupper()
     if known == "mt":  # Mt. Everest; tonnes and megatons stand after a number
         return last != "Mt" or text[max(0, word.start() - 2) : word.start()].strip().isdigit()
     if known in _BEFORE_A_NUMBER or known.endswith("str"):  # Hauptstr. 5
-        return _NUMBER.match(text, found.end()) is None
+        return _NUMBER.match(text, gap.end()) is None
     return known not in _ABBREVIATIONS
 
 
 def _is_ordinal(text: str, stop: int, after: int) -> bool:
-    """Whether a stop makes its number that of a list's item, a day (3. Oktober) or a German ordinal (im 19. Jahr)."""
+    """Whether a stop ends the number of a list's item, a day (3. Oktober) or a German ordinal (im 19. Jahr)."""
     before = text[max(0, stop - 24) : stop]
     _, newline, line = before.rpartition("\n")
     if (newline or stop <= 24) and _LIST_NUMBER.fullmatch(line):
         return True
-    *words, number = before.rsplit(maxsplit=3)
-    number = number.lstrip("([\"'“„")
-    if not number.isdecimal() or not 0 < int(number) < 100:
+    *words, last = before.rsplit(maxsplit=3)
+    last = last.lstrip("([\"'“„")
+    if not last.isdecimal() or not 0 < int(last) < 100:
         return False
-    if int(number) <= 31 and _MONTH.match(text, after):
+    if int(last) <= 31 and _MONTH.match(text, after):
         return True
-    if words and _YEAR.match(text, after) and _DAY_AND_MONTH.fullmatch(f"{words[-1]} {number}"):
+    if words and _YEAR.match(text, after) and _DAY_AND_MONTH.fullmatch(f"{words[-1]} {last}"):
         return True
     return bool(words) and words[-1].lower() in _BEFORE_AN_ORDINAL and words[-2:] != ["I", "am"]

@@ -30,10 +30,10 @@ digits (10:30am)."""
 
 _UNITS = frozenset("%‰°")
 _CURRENCIES = frozenset("$£€¥")
-"""Belong to the number beside them also where a blank stands between: `99.95 %`, `€ 140`."""
+"""Belong to the number beside them, even after a blank: `99.95 %`, `€ 140`."""
 
 _LABEL = re.compile(r"(?:[QAF]|Question|Answer|Frage|Antwort)[:.)](?=\s)")
-"""What a list of questions and answers begins its lines with: no part of an answer."""
+"""Labels that start the lines of a list of questions and answers; not part of an answer."""
 
 _STOPS = "，、；：。！？،؛؟۔।॥"
 """Stops and commas of Chinese, Japanese, Arabic and Hindi."""
@@ -48,27 +48,27 @@ class _Piece(NamedTuple):
     start: int
     end: int
     first: bool
-    """May begin an answer."""
+    """Whether an answer may start with it."""
     last: bool
-    """May end an answer."""
+    """Whether an answer may end with it."""
 
 
 def candidate_spans(text: str, sentences: Sequence[tuple[int, int]], max_chars: int = MAX_ANSWER_CHARS) -> list[Span]:
     """All spans that may be an answer, ordered by start, then end.
 
-    A span begins and ends at a word, or at a symbol that belongs to one (`$5`, `40%`); it lies inside one of
+    A span starts and ends at a word, or at a symbol that belongs to a word (`$5`, `40%`). It lies inside one of
     `sentences` and has at most `max_chars` characters (a single longer word is left whole), no unmatched bracket and
-    no odd number of straight double quotes.
+    an even number of straight double quotes.
     """
     spans: list[Span] = []
     for sentence_start, sentence_end in sentences:
         pieces = _pieces(text, sentence_start, sentence_end)
-        for number, piece in enumerate(pieces):
+        for i, piece in enumerate(pieces):
             if not piece.first:
                 continue
             open_brackets: list[str] = []
             quotes = 0
-            for other in pieces[number:]:
+            for other in pieces[i:]:
                 if other.end - piece.start > max_chars and other is not piece:
                     break
                 symbol = text[other.start] if other.end - other.start == 1 else ""
@@ -76,7 +76,7 @@ def candidate_spans(text: str, sentences: Sequence[tuple[int, int]], max_chars: 
                     open_brackets.append(symbol)
                 elif symbol in _PAIRS:
                     if not open_brackets or open_brackets.pop() != _PAIRS[symbol]:
-                        break  # closes what was opened before the span: no longer span can mend it
+                        break  # closes a bracket from before the span: no longer span can be balanced
                 elif symbol == '"':
                     quotes += 1
                 if other.last and not open_brackets and quotes % 2 == 0:
@@ -89,14 +89,14 @@ def _pieces(text: str, start: int, end: int) -> list[_Piece]:
     pieces: list[_Piece] = []
     position = start
     label = _LABEL.match(text, start, end)
-    begin = label.end() if label else start
+    text_start = label.end() if label else start
     while position < end:
         if text[position].isspace():
             position += 1
             continue
         word = _WORD.match(text, position, end)
         if word:
-            pieces.append(_Piece(position, word.end(), position >= begin, True))
+            pieces.append(_Piece(position, word.end(), position >= text_start, True))
             position = word.end()
             continue
         symbol = text[position]
@@ -111,7 +111,7 @@ def _pieces(text: str, start: int, end: int) -> list[_Piece]:
             _Piece(
                 position,
                 position + 1,
-                first=symbol not in _NEVER_FIRST and position >= begin and (not before_space or amount),
+                first=symbol not in _NEVER_FIRST and position >= text_start and (not before_space or amount),
                 last=dot or share or (symbol != "." and symbol not in _NEVER_LAST and not after_space),
             )
         )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rag_ft.answering.config import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS
 from rag_ft.answering.prompt import PromptBuilder, reader_budget
-from rag_ft.answering.reader import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS
 from rag_ft.errors import TrainingError, UsageError
 from rag_ft.extras import require_extra
 from rag_ft.files import is_disk_full, is_plain_file, is_real_folder

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from safetensors import SafetensorError
 
 from rag_ft.answering.confidence import threshold_record
-from rag_ft.answering.reader import MAX_ANSWER_TOKENS, Reader
+from rag_ft.answering.config import MAX_ANSWER_TOKENS
+from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import Mode
 from rag_ft.environment import library_versions
 from rag_ft.errors import TrainingError, first_line

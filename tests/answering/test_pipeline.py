@@ -5,13 +5,11 @@ from fakes import HashingEmbedder
 from langchain_core.documents import Document as LangchainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
+from tiny_reader import tiny_reader
 
 from rag_ft.answering.pipeline import Pipeline, _hit
-from rag_ft.answering.reader import Reader
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.indexing.index import Index
-from rag_ft.models.compute import ComputePlan
-from rag_ft.models.loading import load_model
 from rag_ft.schema import Answer, Document
 
 DOCUMENTS = [
@@ -29,9 +27,8 @@ def index(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reader(tiny_llama_dir):
-    plan = ComputePlan("cpu", "float32", "none", 1, ())
-    return Reader(load_model(str(tiny_llama_dir), plan=plan), shots=False, threshold=0.0)
+def reader(loaded):
+    return tiny_reader(loaded)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +145,7 @@ def test_a_passage_that_gives_orders_breaks_neither_json_nor_quoting(tmp_path, r
     )
     index = Index.build([Document(id="a", text=order)], tmp_path / "i", embedder=HashingEmbedder(), progress=False)
     for mode in ("quote", "schema"):
-        answer = Pipeline(index.as_retriever(), Reader(reader.loaded, mode=mode, shots=False, threshold=0.0)).ask("Q?")
+        answer = Pipeline(index.as_retriever(), tiny_reader(reader.loaded, mode=mode)).ask("Q?")
         assert answer.complete
         if mode == "quote":
             (citation,) = answer.citations

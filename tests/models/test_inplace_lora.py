@@ -118,6 +118,6 @@ def test_adapters_that_a_reader_loads_are_read_so_each_of_them(tiny_llama_dir, t
     reader = fresh(tiny_llama_dir, first, adapters={"two": second})
     for name in ("one", "two"):
         added.clear()
-        with torch.inference_mode(), reader._shared.activated(reader._shared.get(name)):
-            reader._shared.model(IDS)
+        with torch.inference_mode(), reader.loaded.shared.activated(reader.loaded.shared.get(name)):
+            reader.loaded.shared.model(IDS)
         assert len(added) == 4  # two modules in each of two layers

@@ -1,4 +1,4 @@
-"""Token-by-token decoding, with or without a grammar; what a grammar forces is fed at once, not generated."""
+"""Grammars of completions, and how they constrain the next token; forced tokens are fed at once, not generated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answer_grammar(passage_count: int, max_answer_tokens: int) -> str:
 def quote_grammar(choices: Iterable[tuple[str, Sequence[int]]]) -> str:
     """Lark grammar of what follows the opening quote in `quote` mode: one of the texts, then a passage that holds it.
 
-    `choices` gives each text with the numbers of its passages. The reference that the span search is tested against.
+    `choices`: each text with the numbers of its passages. The span search is tested against this.
     """
     by_numbers: dict[tuple[int, ...], list[str]] = {}
     for text, numbers in choices:
@@ -39,8 +39,8 @@ def quote_grammar(choices: Iterable[tuple[str, Sequence[int]]]) -> str:
     parts: list[str] = []
     rules: list[str] = []
     for group, (numbers, texts) in enumerate(by_numbers.items()):
-        # One regular expression for each set of passages: as alternatives of the grammar the texts of three passages
-        # come to more items than llguidance's parser takes.
+        # One regular expression per set of passages: as alternatives of the grammar, the texts of three passages are
+        # more items than llguidance's parser takes.
         bodies = "|".join(_literal(text) for text in sorted(texts))
         closings = " | ".join(json.dumps(completion.close((number,))) for number in numbers)
         parts.append(f"BODY_{group} ({closings})")
@@ -49,12 +49,14 @@ def quote_grammar(choices: Iterable[tuple[str, Sequence[int]]]) -> str:
 
 
 def _literal(text: str) -> str:
-    """A text as a regular expression that matches it alone, between slashes."""
-    return "".join(one if one.isalnum() or one == " " else f"\\x{{{ord(one):x}}}" for one in text)
+    """A regular expression, without its slashes, that matches the text alone."""
+    return "".join(
+        character if character.isalnum() or character == " " else f"\\x{{{ord(character):x}}}" for character in text
+    )
 
 
 class GrammarCompiler:
-    """Turns grammars into matchers for one tokenizer; making one costs a third of a second, so it is kept."""
+    """Turns grammars into matchers for one tokenizer. Making one takes a third of a second, so it is kept."""
 
     def __init__(self, tokenizer: Any, vocabulary: int, end_of_turn_id: int) -> None:
         from llguidance.hf import from_tokenizer
@@ -73,7 +75,7 @@ class GrammarCompiler:
 
 
 class Matcher:
-    """Where one completion stands in its grammar."""
+    """The state of one completion in its grammar."""
 
     def __init__(self, inner: Any, vocabulary: int) -> None:
         from llguidance.numpy import allocate_token_bitmask
@@ -93,15 +95,15 @@ class Matcher:
         return torch.from_numpy(unpacked.astype(bool))
 
     def take(self, token: int) -> list[int]:
-        """Consume a token; returns the tokens that the grammar then forces, already consumed."""
+        """Consume a token; returns the tokens that the grammar then forces, which are consumed too."""
         if not self._inner.consume_token(token):
             raise ReaderError(f"llguidance refuses token {token} ({str(self._inner.get_error()).splitlines()[0]})")
-        forced = [int(one) for one in self._inner.compute_ff_tokens()]
+        forced = [int(forced_token) for forced_token in self._inner.compute_ff_tokens()]
         if forced and not self._inner.consume_tokens(forced):
             raise ReaderError(f"llguidance refuses the tokens {forced} that it forced")
         return forced
 
     @property
     def done(self) -> bool:
-        """The completion is whole."""
+        """Whether the completion is whole."""
         return bool(self._inner.is_stopped() or (self._inner.is_accepting() and int(self.allowed().sum()) <= 1))

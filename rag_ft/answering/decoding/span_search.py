@@ -2,11 +2,11 @@
 
 All candidate spans of a prompt form a trie of token ids. The model scores whole parts of the trie in one tree-masked
 pass; a span's probability is the product over its tokens and the closing quote. A subtree whose first probability is
-below the best span found cannot hold a better one, so the search stops with a proof that its answer is the likeliest
-of all candidates. Often the first pass proves it; a reader with flat probabilities needs two or three.
+below that of the best span so far cannot hold a better one, so the search stops with a proof that its answer is the
+likeliest of all candidates. Often the first pass proves it; a reader with flat probabilities needs two or three.
 
 Several prompts may compete for one answer, each span against the null of its own prompt. Then the most promising prompt
-is searched first, and those that cannot beat what it found any more are left: most passages are never searched at all.
+is searched first, and those that can no longer beat its best span are left: most passages are never searched at all.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from numpy.typing import NDArray
 from rag_ft.answering.forward.token_tree import TreeNode
 
 NODES_IN_FIRST_PASS = 16
-"""Trie nodes that the first pass scores for one prompt; each later one scores twice as many as the one before. A tuned
-reader is mostly proved right by the first pass, and a pass costs by its nodes where the passages were read before
+"""Trie nodes that the first pass scores for one prompt; each later pass scores twice as many as the one before. The
+first pass mostly proves a tuned reader right, and where the passages are cached a pass costs by its nodes
 (benchmarks/reading_speed.py)."""
 
 MOST_NODES_PER_PASS = 128
 
 _GUESSED_LOG_STEP = -0.9
-"""Guess at the log-probability of a token not scored yet: only orders the work, never the result."""
+"""Guess at the log-probability of a token not scored yet. It orders the work and never changes the result."""
 
-TOGETHER = 1.0
-"""Prompts of one contest share a pass where their hopes differ by no more log-probability than this: the others
+SAME_PASS_MARGIN = 1.0
+"""Prompts of one group share a pass where their upper bounds differ by no more log-probability than this: the others
 probably need no search at all."""
 
 
 class TreeScorer(Protocol):
-    """What the search needs from a model: `decoder.Session` is one."""
+    """What the search needs from a model: `forward.padded.Session` is one."""
 
     def score_trees(
         self, trees: Sequence[Sequence[TreeNode]], wanted: Sequence[Sequence[Sequence[int]]]
@@ -54,40 +54,40 @@ class SpanTrie:
         self.parents: list[int] = [-1]
         self.children: list[dict[int, int]] = [{}]
         self.ends: list[int] = [-1]
-        """For each node the number of the candidate that ends there, else -1."""
-        for number, body in enumerate(bodies):
+        """The candidate that ends at each node, else -1."""
+        for candidate, body in enumerate(bodies):
             node = 0
             for token in body:
-                found = self.children[node].get(token)
-                if found is None:
-                    found = len(self.tokens)
+                child = self.children[node].get(token)
+                if child is None:
+                    child = len(self.tokens)
                     self.tokens.append(token)
                     self.parents.append(node)
                     self.children.append({})
                     self.ends.append(-1)
-                    self.children[node][token] = found
-                node = found
+                    self.children[node][token] = child
+                node = child
             if node and self.ends[node] < 0:
-                self.ends[node] = number
+                self.ends[node] = candidate
 
 
 class SearchResult(NamedTuple):
     """Natural log-probabilities after the prompt and the completion's head."""
 
     best: int
-    """Number of the likeliest candidate; -1 where there is none."""
+    """The likeliest candidate, as an index into the trie's bodies; -1 where there is none."""
     best_logprob: float
-    """Of the opening quote, the candidate and the closing quote."""
+    """Log-probability of the opening quote, the best candidate and the closing quote."""
     logprobs: dict[int, float]
-    """Candidates scored, by number."""
+    """Log-probability of each candidate that was scored."""
     passes: int
 
 
 class SpanSearch:
     """The search over one prompt's trie; `search_spans` drives many of them in step.
 
-    `null_logprob`: what its spans are measured against where several prompts compete. `barred`: numbers of candidates
-    that cannot be the answer; others may go on from them.
+    `null_logprob`: what its spans are measured against where several prompts compete. `excluded`: candidates that
+    cannot be the answer; longer ones may start with them.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class SpanSearch:
         first_logprobs: dict[int, float],
         close: int,
         null_logprob: float = 0.0,
-        barred: Collection[int] = (),
+        excluded: Collection[int] = (),
     ) -> None:
         self.trie = trie
-        self._barred = barred
+        self._excluded = excluded
         self._close = close
         self._null = null_logprob
         self._logprob: dict[int, float] = {0: open_logprob}  # up to and including the node's token
@@ -113,7 +113,7 @@ class SpanSearch:
         """The log-probabilities after `node` have come in."""
         self._frontier.discard(node)
         base = self._logprob[node]
-        if self.trie.ends[node] >= 0 and self.trie.ends[node] not in self._barred:
+        if self.trie.ends[node] >= 0 and self.trie.ends[node] not in self._excluded:
             self._scored[self.trie.ends[node]] = base + after[self._close]
         for token, child in self.trie.children[node].items():
             self._logprob[child] = base + after[token]
@@ -121,23 +121,23 @@ class SpanSearch:
 
     @property
     def passes(self) -> int:
-        """Passes through the model that it took part in."""
+        """Number of passes through the model that it took part in."""
         return self._passes
 
     @property
-    def found(self) -> float:
+    def best_odds(self) -> float:
         """Log-odds against null of the best candidate that was scored."""
         return max(self._scored.values(), default=-math.inf) - self._null
 
     @property
-    def hope(self) -> float:
-        """More than this no candidate that was not scored can have."""
+    def upper_bound(self) -> float:
+        """Log-odds against null that no candidate still to be scored can exceed."""
         return max((self._logprob[node] for node in self._frontier), default=-math.inf) - self._null
 
     def finished(self, rival: float = -math.inf) -> bool:
-        """Proved: no candidate that was not scored can beat the best one, or reach the log-odds of a rival prompt's."""
-        hope = self.hope
-        return hope <= self.found or hope < rival
+        """Whether it is proved that no unscored candidate beats the best one, or reaches a rival prompt's log-odds."""
+        bound = self.upper_bound
+        return bound <= self.best_odds or bound < rival
 
     def next_nodes(self, limit: int) -> list[int]:
         """Nodes to score next, parents before children: the frontier by likelihood, and below it by a guess."""
@@ -154,69 +154,64 @@ class SpanSearch:
         return chosen
 
     def request(self, limit: int) -> tuple[list[int], list[TreeNode], list[list[int]]]:
-        """The nodes chosen, the tree to feed (their scored ancestors included) and the tokens wanted after each."""
+        """The nodes to score, the tree to feed (with their scored ancestors) and the tokens wanted after each node."""
         chosen = self.next_nodes(limit)
-        place: dict[int, int] = {}
+        tree_index: dict[int, int] = {}
         tree: list[TreeNode] = []
         for node in chosen:
             path = []
-            while node and node not in place:
+            while node and node not in tree_index:
                 path.append(node)
                 node = self.trie.parents[node]
             for step in reversed(path):
                 parent = self.trie.parents[step]
-                place[step] = len(tree)
-                tree.append(TreeNode(self.trie.tokens[step], place[parent] if parent else -1))
-        order = sorted(place, key=place.__getitem__)
+                tree_index[step] = len(tree)
+                tree.append(TreeNode(self.trie.tokens[step], tree_index[parent] if parent else -1))
+        order = sorted(tree_index, key=tree_index.__getitem__)
         wanted = [[*self.trie.children[node], self._close] for node in order]
         return order, tree, wanted
 
     def receive(
-        self, order: Sequence[int], wanted: Sequence[Sequence[int]], found: Sequence[NDArray[np.float64]]
+        self, order: Sequence[int], wanted: Sequence[Sequence[int]], logprobs: Sequence[NDArray[np.float64]]
     ) -> None:
         """Take in the scores of one pass."""
-        for node, tokens, values in zip(order, wanted, found, strict=True):
+        for node, tokens, values in zip(order, wanted, logprobs, strict=True):
             if node in self._frontier:  # else an ancestor, fed again only to be seen by its descendants
                 self._settle(node, dict(zip(tokens, values.tolist(), strict=True)))
         self._passes += 1
 
     def result(self) -> SearchResult:
         """The outcome so far; the answer once `finished`."""
-        # Equal probabilities are settled by the candidate's number, so that a run can be repeated.
-        best = max(self._scored, key=lambda number: (self._scored[number], -number), default=-1)
-        return SearchResult(
-            best,
-            self._scored.get(best, -math.inf),
-            dict(self._scored),
-            self._passes,
-        )
+        # Of equal probabilities the first candidate wins, so that a run can be repeated.
+        best = max(self._scored, key=lambda candidate: (self._scored[candidate], -candidate), default=-1)
+        return SearchResult(best, self._scored.get(best, -math.inf), dict(self._scored), self._passes)
 
 
 def search_spans(
-    scorer: TreeScorer, contests: Sequence[Sequence[SpanSearch]], nodes_in_first_pass: int = NODES_IN_FIRST_PASS
+    scorer: TreeScorer, groups: Sequence[Sequence[SpanSearch]], nodes_in_first_pass: int = NODES_IN_FIRST_PASS
 ) -> list[SearchResult]:
     """Run the searches of a batch in step, and give the result of each in the scorer's order of rows.
 
-    `contests`: the searches that compete for one answer stand together. The winner, the one whose best span has the
-    highest odds against its null, is searched until it is finished. The others are left as soon as it is certain that
-    they lose: of those `best` is what was found till then.
+    `groups`: searches that compete for one answer stand together. The winner, the one whose best span has the highest
+    odds against its null, is searched until it is finished. The others are left as soon as it is certain that they
+    lose: their `best` is the best of what was scored by then.
     """
-    searches = [search for contest in contests for search in contest]
-    while busy := {id(search) for contest in contests for search in _promising(contest)}:
+    searches = [search for group in groups for search in group]
+    while busy := {id(search) for group in groups for search in _promising(group)}:
         requests = []
         for search in searches:
             nodes = max(nodes_in_first_pass, min(nodes_in_first_pass << search.passes, MOST_NODES_PER_PASS))
             requests.append(search.request(nodes) if id(search) in busy else ([], [], []))
-        found = scorer.score_trees([tree for _, tree, _ in requests], [wanted for _, _, wanted in requests])
-        for search, (order, _, wanted), values in zip(searches, requests, found, strict=True):
+        logprobs = scorer.score_trees([tree for _, tree, _ in requests], [wanted for _, _, wanted in requests])
+        for search, (order, _, wanted), values in zip(searches, requests, logprobs, strict=True):
             if order:
                 search.receive(order, wanted, values)
     return [search.result() for search in searches]
 
 
-def _promising(contest: Sequence[SpanSearch]) -> list[SpanSearch]:
-    """The searches of a contest that are worth a pass now; none where it is decided."""
-    best = max((search.found for search in contest), default=-math.inf)
-    waiting = [search for search in contest if not search.finished(best)]
-    hopes = max((search.hope for search in waiting), default=-math.inf)
-    return [search for search in waiting if search.hope >= hopes - TOGETHER]
+def _promising(group: Sequence[SpanSearch]) -> list[SpanSearch]:
+    """The searches of a group that are worth a pass now; none where the group is decided."""
+    best = max((search.best_odds for search in group), default=-math.inf)
+    unfinished = [search for search in group if not search.finished(best)]
+    highest = max((search.upper_bound for search in unfinished), default=-math.inf)
+    return [search for search in unfinished if search.upper_bound >= highest - SAME_PASS_MARGIN]

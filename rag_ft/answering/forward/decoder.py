@@ -1,9 +1,9 @@
 """The forward passes behind a reader: a shared prefix, ragged rows, trees of continuations, one cache.
 
-On a CPU prompts are read as flat rows (`row_session`), and passages that were read before come from a cache. Elsewhere,
-and for models whose attention is not the ordinary one, they are padded to one length, with explicit position ids and
-4-D additive masks (0 or the type's minimum). Either way a row's numbers do not depend on its neighbours, up to
-rounding. No choice of tokens is made here: `span_search` and `grammar` do that.
+On a CPU prompts are read as flat rows (`rows.py`), and passages that were read before come from a cache. Elsewhere, and
+for models whose attention is not the ordinary one, they are padded to one length (`padded.py`), with explicit position
+ids and 4-D additive masks (0 or the type's minimum). Either way a row's numbers do not depend on its neighbours, up to
+rounding. No choice of tokens is made here: `decoding/` does that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from rag_ft.answering.forward.padded import Forward, Session
+from rag_ft.answering.forward.padded import ForwardResult, Session
 from rag_ft.answering.forward.prefix_cache import PrefixCache
 from rag_ft.errors import UsageError
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 AnySession: TypeAlias = "Session | RowSession"
-"""Prompts that have been read, by either way."""
+"""Prompts that have been read, as flat rows or padded."""
 
 
 _ROOM = 64
@@ -49,16 +49,16 @@ class Decoder:
     def __init__(
         self,
         loaded: LoadedModel,
-        worn: Callable[[], AbstractContextManager[None]] | None = None,
+        activate: Callable[[], AbstractContextManager[None]] | None = None,
         prefixes: PrefixCache | None = None,
         owner: Hashable = None,
     ) -> None:
-        """`worn`: a context in which the model has the adapter to compute with, for this thread alone.
+        """`activate`: gives a context in which the model computes with the right adapter, for this thread alone.
 
-        `prefixes`: keeps what prompts begin with, under the name of its `owner`: one for each state of the weights.
+        `prefixes`: keeps what prompts start with, for each `owner`, which names one state of the weights.
         """
         self._model = loaded.model
-        self._active = worn or nullcontext
+        self._activate = activate or nullcontext
         self._config = loaded.model.config.get_text_config(decoder=True)
         kinds = set(getattr(self._config, "layer_types", None) or ["full_attention"])
         if kinds - {"full_attention", "sliding_attention"}:
@@ -83,8 +83,8 @@ class Decoder:
         return int(self._model.get_output_embeddings().weight.shape[0])
 
     def unread(self, head: tuple[int, ...], row: Sequence[int], context: int) -> int:
-        """How many tokens of a row after a head are left to read: without its context where that is kept."""
-        return len(row) - (context if self._name(head, tuple(row[:context])) in self._prefixes else 0)
+        """Number of a row's tokens that are left to read after a head: without its context if that is kept."""
+        return len(row) - (context if self._key(head, tuple(row[:context])) in self._prefixes else 0)
 
     def start(
         self,
@@ -93,14 +93,14 @@ class Decoder:
         keep: int = 1,
         contexts: Sequence[int] | None = None,
     ) -> AnySession:
-        """Read prompts: a head shared by all, then one run of at least `keep` token ids for each row.
+        """Read prompts: a head shared by all, then one run of at least `keep` token ids per row.
 
-        `contexts`: how many tokens of each run, from its beginning, other prompts may begin with too, here or later.
+        `contexts`: number of leading tokens of each run that other prompts may start with, too, here or later.
         """
         if self.flat:
             return self._start_rows(head, rows, keep, contexts or [0] * len(rows))
-        begin = self._head(head, self._read_head) if head else []
-        return Session(self._forward, self._model.device, begin, len(head), rows, keep)
+        prefix = self._head(head, self._read_head) if head else []
+        return Session(self._forward, self._model.device, prefix, len(head), rows, keep)
 
     @cached_property
     def flat(self) -> bool:
@@ -109,7 +109,7 @@ class Decoder:
 
         if self._model.device.type != "cpu":
             return False
-        with self._active():
+        with self._activate():
             return takes_rows(self._model)
 
     def _start_rows(
@@ -117,50 +117,53 @@ class Decoder:
     ) -> RowSession:
         from rag_ft.answering.forward.row_cache import RowCache
 
-        begin = [self._head(head, self._read_head_row)] if head else []
+        prefix = [self._head(head, self._read_head_row)] if head else []
         layers = int(self._config.num_hidden_layers)
-        own = [
+        # What each row shares with others; empty where no other row may start with it.
+        shareable = [
             tuple(row[:length]) if 0 < length <= len(row) - keep else ()
             for row, length in zip(rows, contexts, strict=True)
         ]
-        """For each row what it begins with; nothing where no other row may begin with it."""
-
-        parts = {context: self._prefixes.get(self._name(head, context)) for context in own if context}
-        # One pass more, where it saves one: a context that several rows begin with is read once for all of them.
-        several = [one for one, count in Counter(own).items() if count > 1 and one and parts[one] is None]
-        for context, part in zip(several, self._read_contexts(head, begin, several), strict=True):
+        parts = {context: self._prefixes.get(self._key(head, context)) for context in shareable if context}
+        # An extra pass that saves others: a context that several rows start with is read once for all of them.
+        repeated = [
+            context for context, count in Counter(shareable).items() if count > 1 and context and parts[context] is None
+        ]
+        for context, part in zip(repeated, self._read_contexts(head, prefix, repeated), strict=True):
             parts[context] = part
-            self._prefixes.put(self._name(head, context), part)
+            self._prefixes.put(self._key(head, context), part)
         caches: list[RowCache] = []
         unread: list[Sequence[int]] = []
-        for row, context in zip(rows, own, strict=True):
+        for row, context in zip(rows, shareable, strict=True):
             known = parts.get(context)
             room, shared = len(head) + len(row) + _ROOM, (len(head), len(head) + len(context))
-            caches.append(RowCache(layers, room, [*begin, *([] if known is None else [known])], shared))
+            caches.append(RowCache(layers, room, [*prefix, *([] if known is None else [known])], shared))
             unread.append(row if known is None else row[len(context) :])
         session = self._row_session(caches, unread, keep)
         if self._prefixes.max_bytes:
-            for context, cache in zip(own, caches, strict=True):
+            for context, cache in zip(shareable, caches, strict=True):
                 if context and parts[context] is None:
-                    self._prefixes.put(self._name(head, context), cache.part(len(head), len(head) + len(context)))
+                    self._prefixes.put(self._key(head, context), cache.part(len(head), len(head) + len(context)))
         return session
 
-    def _name(self, head: tuple[int, ...], context: tuple[int, ...]) -> Hashable:
-        """What a context after a head is kept under."""
+    def _key(self, head: tuple[int, ...], context: tuple[int, ...]) -> Hashable:
+        """Key of a context after a head in the prefix cache."""
         return self._owner, head, context
 
     def _read_contexts(
-        self, head: tuple[int, ...], begin: Sequence[Tensor], contexts: Sequence[tuple[int, ...]]
+        self, head: tuple[int, ...], prefix: Sequence[Tensor], contexts: Sequence[tuple[int, ...]]
     ) -> list[Tensor]:
-        """What each of these leaves in the caches after a head that is read already."""
+        """Keys and values that each context leaves in the caches, after a head that is read already."""
         from rag_ft.answering.forward.row_cache import RowCache
 
         if not contexts:
             return []
         layers = int(self._config.num_hidden_layers)
         caches = [
-            RowCache(layers, len(head) + len(one), begin, (len(head), len(head) + len(one)) if head else (0, 0))
-            for one in contexts
+            RowCache(
+                layers, len(head) + len(context), prefix, (len(head), len(head) + len(context)) if head else (0, 0)
+            )
+            for context in contexts
         ]
         self._row_session(caches, contexts, 1)
         return [cache.part(len(head), cache.length) for cache in caches]
@@ -172,8 +175,8 @@ class Decoder:
         from rag_ft.answering.forward.rows import RowSession, rows_forward
 
         def forward(*given: Any) -> Tensor:
-            # AdapterSlot for one pass, not for a whole reading: a stream that nobody reads on must not stop the others.
-            with self._active():
+            # Active for one pass, not for a whole reading: a stream that nobody reads any more must not stop others.
+            with self._activate():
                 return rows_forward(self._model, *given)
 
         return RowSession(forward, self._dtype, caches, rows, keep)
@@ -185,7 +188,7 @@ class Decoder:
         return dtype if dtype.is_floating_point else self._config.dtype  # type: ignore[no-any-return]
 
     def _head(self, head: tuple[int, ...], read: Callable[[tuple[int, ...]], T]) -> T:
-        """What a head's tokens leave in the caches, read once."""
+        """Keys and values that a head's tokens leave in the caches, read once."""
         with self._reading_head:
             known: T | None = self._heads.get(head)
             if known is None:
@@ -205,8 +208,8 @@ class Decoder:
 
     def _forward(
         self, cache: list[tuple[Tensor, Tensor]], ids: Tensor, positions: Tensor, allowed: Tensor, keep: int
-    ) -> Forward:
-        """Logits of the last `keep` positions (0: of all) and the cache grown by these tokens.
+    ) -> ForwardResult:
+        """Logits of the last `keep` positions (0: of all positions) and the cache grown by these tokens.
 
         ids, positions (B, Q) int64; allowed (B, Q, K) bool, K = cached + Q; logits (B, keep, V) float32.
         """
@@ -216,8 +219,8 @@ class Decoder:
         mask = torch.zeros(allowed.shape, dtype=self._dtype, device=ids.device)
         mask.masked_fill_(~allowed, torch.finfo(self._dtype).min)
         past = DynamicCache(ddp_cache_data=cache) if cache else DynamicCache()
-        # AdapterSlot for one pass, not for a whole reading: a stream that nobody reads on must not stop the others.
-        with self._active(), torch.inference_mode():
+        # Active for one pass, not for a whole reading: a stream that nobody reads any more must not stop others.
+        with self._activate(), torch.inference_mode():
             out = self._model(
                 input_ids=ids,
                 attention_mask=mask[:, None],
@@ -228,7 +231,7 @@ class Decoder:
                 **{self._cache_argument: past},
             )
         grown = [(layer.keys, layer.values) for layer in past.layers]  # the cache grows in place
-        return Forward(out.logits.float(), grown)
+        return ForwardResult(out.logits.float(), grown)
 
 
 def window_of(model: Any) -> int:

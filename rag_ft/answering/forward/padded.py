@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Forward(NamedTuple):
-    """What a model's forward pass is called with and gives, as far as a session needs it."""
+class ForwardResult(NamedTuple):
+    """What a session needs of a model's forward pass."""
 
     logits: Tensor
     cache: list[tuple[Tensor, Tensor]]
@@ -25,7 +25,7 @@ class Session:
 
     def __init__(
         self,
-        forward: Callable[..., Forward],
+        forward: Callable[..., ForwardResult],
         device: Any,
         head: list[tuple[Tensor, Tensor]],
         head_length: int,
@@ -44,13 +44,13 @@ class Session:
 
     @property
     def rows(self) -> int:
-        """How many prompts there are."""
+        """Number of prompts."""
         return int(self._valid.shape[0])
 
     def extend(self, rows: Sequence[Sequence[int]], keep: int = 1) -> Tensor:
         """Append tokens to each row (a row may be empty) and return logits after its last `keep`: (B, keep, V).
 
-        The logits of a row that was given fewer than `keep` tokens are meaningless at the missing places.
+        The logits of a row that was given fewer than `keep` tokens are meaningless at the missing positions.
         """
         import torch
 
@@ -58,10 +58,10 @@ class Session:
         longest = max(keep, *(len(row) for row in rows))
         ids = torch.zeros(len(rows), longest, dtype=torch.long, device=device)
         real = torch.zeros(len(rows), longest, dtype=torch.bool, device=device)
-        for number, row in enumerate(rows):
-            if row:  # padded on the left, so that the last tokens of all rows stand at the same places
-                ids[number, -len(row) :] = torch.tensor(row, device=device)
-                real[number, -len(row) :] = True
+        for i, row in enumerate(rows):
+            if row:  # padded on the left, so that the last tokens of all rows stand at the same positions
+                ids[i, -len(row) :] = torch.tensor(row, device=device)
+                real[i, -len(row) :] = True
         positions = (self._next[:, None] + real.cumsum(1) - 1).clamp(min=0) * real
         causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
         allowed = torch.cat(
@@ -84,7 +84,7 @@ class Session:
 
         `wanted[row][node]` lists token ids. The session is left as it was: the trees are not kept.
         """
-        found: list[list[NDArray[np.float64]]] = [[] for _ in trees]
+        logprobs: list[list[NDArray[np.float64]]] = [[] for _ in trees]
         # Rows without a tree cost nothing, and a few rows at a time keep the logits small: (rows, nodes, vocabulary).
         waiting = sorted((row for row in range(len(trees)) if trees[row]), key=lambda row: len(trees[row]))
         while waiting:
@@ -92,8 +92,8 @@ class Session:
             chosen, waiting = waiting[-size:], waiting[:-size]
             scored = self._score(chosen, [trees[row] for row in chosen], [wanted[row] for row in chosen])
             for row, values in zip(chosen, scored, strict=True):
-                found[row] = values
-        return found
+                logprobs[row] = values
+        return logprobs
 
     def _score(
         self, rows: list[int], trees: Sequence[Sequence[TreeNode]], wanted: Sequence[Sequence[Sequence[int]]]
@@ -117,6 +117,9 @@ class Session:
         seen = self._valid[select][:, None, :].expand(-1, longest, -1)
         allowed = torch.cat([seen, torch.from_numpy(sees).to(device)], dim=2)
         logits = self._forward(cache, torch.from_numpy(ids).to(device), positions, allowed, 0).logits
-        places = [row * longest + node for row, row_wanted in enumerate(wanted) for node in range(len(row_wanted))]
-        pieces = iter(logprobs_of(logits.flatten(0, 1), places, [tokens for one in wanted for tokens in one]))
-        return [[next(pieces) for _ in row_wanted] for row_wanted in wanted]
+        positions_wanted = [
+            row * longest + node for row, row_wanted in enumerate(wanted) for node in range(len(row_wanted))
+        ]
+        tokens_wanted = [tokens for row_wanted in wanted for tokens in row_wanted]
+        logprobs = iter(logprobs_of(logits.flatten(0, 1), positions_wanted, tokens_wanted))
+        return [[next(logprobs) for _ in row_wanted] for row_wanted in wanted]

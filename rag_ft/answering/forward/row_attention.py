@@ -1,8 +1,8 @@
 """Attention of flat rows: prompts of any lengths in one sequence, each over its own keys, old and new.
 
 A pass holds the new tokens of several prompts one after another. Each prompt's queries meet the keys that its cache
-holds already and those of its own new tokens, which are written behind them in place: nothing is padded, no cache is
-copied to grow, and query heads that share a key head go in one product. Registered with transformers under `NAME`.
+holds already and those of its own new tokens, which are written after them in place: nothing is padded, no cache is
+copied to grow, and query heads that share a key head go in one product. Registered with transformers as `rag_ft_rows`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from rag_ft.models.attention import refuse_additions
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "rag_ft_rows"
+ROW_ATTENTION = "rag_ft_rows"
+"""Name of the attention function in transformers."""
 
 
 def row_attention(
@@ -51,35 +52,35 @@ def row_attention(
     _, heads, tokens, width = query.shape
     groups = key.shape[1]
     scale = width**-0.5 if scaling is None else scaling
-    asked = torch.unflatten(query[0] * scale, 0, (groups, heads // groups))  # (K, H/K, T, D)
+    queries = torch.unflatten(query[0] * scale, 0, (groups, heads // groups))  # (K, H/K, T, D)
     out = query.new_empty(tokens, heads, width)
-    begin = 0
+    start = 0
     for cache, size, mask in rows:
-        end = begin + size
-        keys, values = cache.put(module.layer_idx, key[0, :, begin:end], value[0, :, begin:end])
-        scores = torch.bmm(asked[:, :, begin:end].reshape(groups, -1, width), keys.transpose(1, 2))  # (K, H/K * L, S)
+        end = start + size
+        keys, values = cache.put(module.layer_idx, key[0, :, start:end], value[0, :, start:end])
+        scores = torch.bmm(queries[:, :, start:end].reshape(groups, -1, width), keys.transpose(1, 2))  # (K, H/K * L, S)
         if mask is not None:
             scores.view(groups, -1, size, scores.shape[2])[..., cache.length :].add_(mask)
         shares = torch.bmm(scores.softmax(-1), values)
-        out[begin:end] = shares.view(heads, size, width).transpose(0, 1)
-        begin = end
+        out[start:end] = shares.view(heads, size, width).transpose(0, 1)
+        start = end
     return out[None], None
 
 
-AttentionInterface.register(NAME, row_attention)
+AttentionInterface.register(ROW_ATTENTION, row_attention)
 
 
 @contextmanager
 def attending_rows(model: Any) -> Iterator[None]:
-    """While this lasts, the model takes `rows=` (a sequence of RowPiece) beside flat input ids and position ids.
+    """While this lasts, the model takes `rows=` (a sequence of RowPiece) besides flat input ids and position ids.
 
-    Several threads may be in it at once; the last one to leave puts back what was there before the first.
+    Several threads may be in it at once; the last to leave restores the attention that the first found.
     """
     config = model.config.get_text_config(decoder=True)
     with _changing:
         inside, before = _attending.get(id(config), (0, config._attn_implementation))
         _attending[id(config)] = inside + 1, before
-        config._attn_implementation = NAME
+        config._attn_implementation = ROW_ATTENTION
     try:
         yield
     finally:
@@ -95,4 +96,4 @@ _changing = threading.Lock()
 
 
 _attending: dict[int, tuple[int, str]] = {}
-"""Configs of models that take rows now, by identity → threads inside, and the attention to put back."""
+"""Configs of models that take rows now, by identity → number of threads inside, and the attention to restore."""

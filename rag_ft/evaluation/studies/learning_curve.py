@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rag_ft.evaluation.figures import Figure
 from rag_ft.evaluation.recipe import WORTH
-from rag_ft.metrics.statistics import CONFIDENCE, mean_interval
+from rag_ft.metrics.statistics import CONFIDENCE_LEVEL, mean_interval
 
 FEWEST_SIZES = 4
 """Sizes that a fit needs: floor, scale and exponent are three numbers, so that three points always lie on the curve."""
@@ -193,7 +193,7 @@ def _doubling(before: int, after: int, fitted: PowerLaws, drawn: PowerLaws) -> D
     )
 
 
-_ENDS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+_ENDS = [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2]
 
 
 def _share(value: float) -> float:

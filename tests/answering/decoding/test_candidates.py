@@ -1,7 +1,9 @@
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_reader import PASSAGES, QUESTIONS, tiny_reader
 
 from rag_ft.answering.decoding.candidates import find_candidates
 from rag_ft.answering.prompt import PromptBuilder
@@ -28,15 +30,15 @@ def test_every_span_stands_where_it_is_said_to_and_none_is_longer_than_allowed(c
     found = find_candidates(given_passages, by_characters, most)
     for number, passage in enumerate(given_passages):
         for span in candidate_spans(passage.text, sentence_spans(passage.text)):
-            assert (number, span) in found.places[passage.text[span.start : span.end]]
-    for text, places in found.places.items():
+            assert (number, span) in found.occurrences[passage.text[span.start : span.end]]
+    for text, places in found.occurrences.items():
         assert all(given_passages[number].text[span.start : span.end] == text for number, span in places)
-        assert found.first_places(text).keys() == {number for number, _ in places}
+        assert found.first_occurrences(text).keys() == {number for number, _ in places}
         assert all(
             (number, span) == next(one for one in places if one[0] == number)
-            for number, span in found.first_places(text).items()
+            for number, span in found.first_occurrences(text).items()
         )
-    assert list(found.texts) == [text for text in found.places if len(text) <= most]
+    assert list(found.texts) == [text for text in found.occurrences if len(text) <= most]
     assert list(found.bodies) == by_characters(found.texts)
 
 
@@ -49,7 +51,7 @@ def test_the_trie_ends_at_each_text_once(words):
 def test_no_passages_give_no_candidates():
     found = find_candidates([], by_characters, 10)
     assert not found.texts
-    assert not found.places
+    assert not found.occurrences
     assert len(found.trie.tokens) == 1
 
 
@@ -66,3 +68,16 @@ def test_the_memory_it_says_is_the_memory_it_takes():
     finally:
         tracemalloc.stop()
     assert 0.5 * taken < said < 2 * taken
+
+
+@pytest.mark.parametrize(("cache_mb", "times"), [(64, len(PASSAGES)), (0, 2 * len(PASSAGES))])
+def test_candidates_of_a_passage_are_found_once_where_passages_are_kept(loaded, monkeypatch, cache_mb, times):
+    calls = []
+    monkeypatch.setattr(
+        "rag_ft.answering.decoding.candidates.find_candidates",
+        lambda *given: calls.append(given) or find_candidates(*given),
+    )
+    subject, other = tiny_reader(loaded, passage_cache_mb=cache_mb), tiny_reader(loaded)
+    answers = [subject.read(question, PASSAGES).answer for question in QUESTIONS[:2]]
+    assert len(calls) == times
+    assert answers == [other.read(question, PASSAGES).answer for question in QUESTIONS[:2]]

@@ -62,14 +62,14 @@ def test_the_best_span_is_the_one_that_scoring_every_span_finds(bodies, seed, no
 
 @settings(deadline=None)
 @given(bodies_of, st.sets(st.integers(0, 39)), st.integers(0, 1000))
-def test_a_barred_candidate_is_never_the_answer_and_the_best_of_the_others_is(bodies, barred, seed):
+def test_an_excluded_candidate_is_never_the_answer_and_the_best_of_the_others_is(bodies, excluded, seed):
     model = TableModel(seed)
     first = dict(enumerate(model.logprobs(()).tolist()))
-    search = SpanSearch(SpanTrie(bodies), 0.0, first, CLOSE, barred=barred)
+    search = SpanSearch(SpanTrie(bodies), 0.0, first, CLOSE, excluded=excluded)
     result = search_spans(model, [[search]])[0]
-    left = {number: model.probability(body) for number, body in enumerate(bodies) if number not in barred}
+    left = {number: model.probability(body) for number, body in enumerate(bodies) if number not in excluded}
     assert result.best_logprob == pytest.approx(max(left.values(), default=-math.inf))
-    assert (result.best in left) == bool(left) and not barred & result.logprobs.keys()
+    assert (result.best in left) == bool(left) and not excluded & result.logprobs.keys()
 
 
 def test_unlikely_branches_are_not_scored():

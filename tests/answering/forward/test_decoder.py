@@ -1,5 +1,3 @@
-import types
-
 import numpy as np
 import pytest
 import torch
@@ -19,17 +17,6 @@ def way(request, monkeypatch):
     if request.param == "padded":
         monkeypatch.setattr("rag_ft.answering.forward.rows.takes_rows", lambda model: False)
     return request.param
-
-
-@pytest.fixture(scope="module")
-def loaded(tiny_llama_dir):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    return types.SimpleNamespace(
-        model=AutoModelForCausalLM.from_pretrained(tiny_llama_dir).eval(),
-        tokenizer=AutoTokenizer.from_pretrained(tiny_llama_dir),
-        weights=types.SimpleNamespace(name="tiny"),
-    )
 
 
 def logprobs(loaded, ids):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from rag_ft.answering.forward.row_attention import NAME, attending_rows, row_attention
+from rag_ft.answering.forward.row_attention import ROW_ATTENTION, attending_rows, row_attention
 from rag_ft.answering.forward.row_cache import RowCache, RowPiece
 from rag_ft.models.attention import close_enough
 
@@ -129,11 +129,11 @@ def test_the_attention_that_was_there_is_put_back_by_the_last_thread():
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert config._attn_implementation == NAME
+    assert config._attn_implementation == ROW_ATTENTION
     second.__exit__(None, None, None)
     assert config._attn_implementation == "sdpa"
     with attending_rows(model):
-        assert config._attn_implementation == NAME
+        assert config._attn_implementation == ROW_ATTENTION
     assert config._attn_implementation == "sdpa"
 
 

@@ -1,0 +1,91 @@
+"""Mode `quote`: the likeliest candidate of each request, by one search over the candidates of all its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rag_ft.answering.decoding.candidates import CandidateFinder, Candidates
+from rag_ft.answering.decoding.prompt_rows import PromptRow, PromptRows, StartedRows
+from rag_ft.answering.decoding.span_search import SpanSearch, search_spans
+from rag_ft.answering.forward.decoder import AnySession
+from rag_ft.answering.forward.token_tree import TreeNode
+from rag_ft.answering.prompt import PromptBuilder
+from rag_ft.answering.reading import Cited
+
+
+class QuoteSearch:
+    """Answers rows by span search."""
+
+    def __init__(self, rows: PromptRows, prompts: PromptBuilder, candidates: CandidateFinder) -> None:
+        self._rows = rows
+        self._prompts = prompts
+        self._candidates = candidates
+
+    def run(self, requests: Sequence[Sequence[PromptRow]]) -> None:
+        """Find the best answer of each request. Its rows compete: a row that cannot win is not searched to the end."""
+        rows = [row for request_rows in requests for row in request_rows]
+        started = self._rows.start(rows)
+        candidates = [self._candidates.find(row.prompt.passages) for row in rows]
+        searches = iter(self._searches(rows, candidates, started))
+        results = search_spans(started.session, [[next(searches) for _ in request_rows] for request_rows in requests])
+        for i, (row, listed, result) in enumerate(zip(rows, candidates, results, strict=True)):
+            row.scored = {listed.texts[candidate]: logprob for candidate, logprob in result.logprobs.items()}
+            row.passes = result.passes
+            if result.best >= 0:
+                row.best = listed.texts[result.best]
+                row.cited = (self._cite(started.session, i, row, listed, result.best),)
+            row.completion_tokens = len(self._prompts.completion_ids(row.best, (1,)))
+
+    def _searches(
+        self, rows: Sequence[PromptRow], candidates: Sequence[Candidates], started: StartedRows
+    ) -> list[SpanSearch]:
+        """A search per row, whose first tokens are scored already."""
+        close = self._prompts.close_ids((1,))[0]
+        first = started.session.logits[:, -1].log_softmax(-1)
+        searches: list[SpanSearch] = []
+        for i, (row, listed) in enumerate(zip(rows, candidates, strict=True)):
+            starts = sorted(listed.trie.children[0])
+            after = dict(zip(starts, first[i, starts].tolist(), strict=True)) if starts else {}
+            excluded = listed.repeating(row.question)
+            searches.append(SpanSearch(listed.trie, float(started.opened[i]), after, close, row.null, excluded))
+        return searches
+
+    def _cite(self, session: AnySession, i: int, row: PromptRow, candidates: Candidates, best: int) -> Cited:
+        """The passage to cite for an answer: of several that hold it, the one that the model prefers."""
+        spans = candidates.first_occurrences(candidates.texts[best])
+        cited = next(iter(spans))
+        if len(spans) > 1:
+            closings = {passage_index: self._prompts.close_ids((passage_index + 1,)) for passage_index in spans}
+            scores = _score_endings(session, i, candidates.bodies[best], list(closings.values()))
+            cited = max(zip(closings, scores, strict=True), key=lambda pair: (pair[1], -pair[0]))[0]
+        return Cited(row.prompt.passages[cited], spans[cited])
+
+
+def _score_endings(
+    session: AnySession, row: int, lead: tuple[int, ...], endings: Sequence[tuple[int, ...]]
+) -> list[float]:
+    """Log-probability of each ending after a row's tokens and `lead`, in one pass."""
+    tree: list[TreeNode] = []
+    for token in lead:
+        tree.append(TreeNode(token, len(tree) - 1))
+    paths: list[list[int]] = []
+    for ending in endings:
+        parent, path = len(lead) - 1, []
+        for token in ending[:-1]:
+            path.append(parent)
+            tree.append(TreeNode(token, parent))
+            parent = len(tree) - 1
+        paths.append([*path, parent])
+    wanted: list[list[int]] = [[] for _ in tree]
+    slots: list[list[tuple[int, int]]] = []
+    for ending, path in zip(endings, paths, strict=True):
+        slots.append([])
+        for token, node in zip(ending, path, strict=True):
+            slots[-1].append((node, len(wanted[node])))
+            wanted[node].append(token)
+    empty: list[Any] = [[] for _ in range(session.rows)]
+    trees, wanted_tokens = list(empty), list(empty)
+    trees[row], wanted_tokens[row] = tree, wanted
+    logprobs = session.score_trees(trees, wanted_tokens)[row]
+    return [float(sum(logprobs[node][slot] for node, slot in ending_slots)) for ending_slots in slots]

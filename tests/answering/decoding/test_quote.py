@@ -1,0 +1,95 @@
+import pytest
+from tiny_reader import PASSAGES, QUESTIONS, exact_logprob, passage, tiny_reader
+
+from rag_ft.answering import completion
+from rag_ft.answering.decoding.candidates import answer_spans
+from rag_ft.answering.reader import Reader
+from rag_ft.answering.reading import ReadRequest
+from rag_ft.questions.wording import repeats_question
+
+
+def spans_of(passages) -> set[str]:
+    return {passage.text[span.start : span.end] for passage in passages for span in answer_spans(passage)}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_quote_mode_finds_the_likeliest_of_all_spans(loaded, question):
+    subject = tiny_reader(loaded, reading="joint")
+    request = ReadRequest(question, PASSAGES)
+    ((row,),) = subject.read_rows([request])
+    repeats = repeats_question(question)
+    texts = [text for text in spans_of(PASSAGES) if not repeats(text)]
+    exact = {text: exact_logprob(subject, request, text) for text in texts}
+    # Up to what rounding the passages' keys and values to 16 bits does, which the plain pass does not.
+    assert row.scored[row.best] == pytest.approx(max(exact.values()), abs=2e-2)
+    for text, value in row.scored.items():
+        assert value == pytest.approx(exact[text], abs=2e-2)
+
+
+@pytest.mark.parametrize("decoding", ["search", "greedy"])
+@pytest.mark.parametrize("reading", ["joint", "separate"])
+def test_an_answer_never_only_says_the_question_again(loaded, decoding, reading):
+    subject = tiny_reader(loaded, reading=reading, decoding=decoding)
+    repeated = "What is it that the quick brown fox jumps over, the lazy dog, near the river"
+    answers = [subject.read(question, [PASSAGES[0]]).answer for question in (repeated, f"{repeated} or not")]
+    assert not repeats_question(repeated)(answers[0])
+    assert repeats_question(repeated)(answers[1])  # what it would have said
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_search_is_never_less_likely_than_greedy_decoding_under_the_quote_grammar(loaded, question):
+    request = ReadRequest(question, PASSAGES)
+    search, greedy = tiny_reader(loaded, reading="joint"), tiny_reader(loaded, reading="joint", decoding="greedy")
+    result, reference = search.read(*request), greedy.read(*request)
+    assert reference.answer in spans_of(PASSAGES)
+    exact = [exact_logprob(search, request, candidate.answer) for candidate in (result, reference)]
+    assert exact[0] >= exact[1] - 1e-4
+
+
+@pytest.mark.parametrize("reading", ["joint", "separate"])
+def test_a_quote_stands_in_the_passage_that_it_cites(loaded, reading):
+    for question in QUESTIONS:
+        result = tiny_reader(loaded, reading=reading).read(question, PASSAGES)
+        (cited,) = result.cited
+        assert cited.passage.text[cited.span.start : cited.span.end] == result.answer
+        parsed = completion.parse(result.completion, len(PASSAGES))
+        assert parsed.answer == result.answer
+        assert PASSAGES[parsed.citations[0] - 1] is cited.passage
+
+
+def test_passages_without_a_span_give_null(loaded):
+    result = tiny_reader(loaded).read("What?", [passage("?!")])
+    assert (result.answer, result.abstained, result.complete) == (None, True, True)
+
+
+def test_the_best_answer_is_the_one_with_the_best_odds_against_its_own_null(loaded):
+    subject = tiny_reader(loaded, reading="separate", threshold=0.0)
+    for question in QUESTIONS:
+        alone = {}
+        for passage_ in PASSAGES:
+            request = ReadRequest(question, (passage_,))
+            ((row,),) = subject.read_rows([request])
+            if row.best is not None:
+                alone[passage_.id] = (row.scored[row.best] - row.null, row.best)
+        result = subject.read(question, PASSAGES)
+        assert result.answer == max(alone.values())[1]
+
+
+@pytest.mark.slow
+def test_with_the_real_reader_the_search_is_never_less_likely_than_greedy_decoding():
+    from rag_ft.environment import handbook_path
+    from rag_ft.models.compute import ComputePlan
+    from rag_ft.models.loading import load_model
+
+    real = load_model(plan=ComputePlan("cpu", "float32", "none", 2, ()))
+    text = (handbook_path() / "rank-and-alpha.md").read_text().split("## Conventions in use")[1].split("```")[0]
+    paragraphs = [part for part in text.split("\n\n") if part.strip()]
+    passages = [passage(part.strip(), str(i), "Rank and alpha") for i, part in enumerate(paragraphs)]
+    search, greedy = (Reader(real, reading="joint", threshold=0.0, decoding=way) for way in ("search", "greedy"))
+    for question in ("Which rank and alpha did the QLoRA paper use?", "What is the default in PEFT?", "Why?"):
+        request = ReadRequest(question, tuple(passages))
+        result, reference = search.read(*request), greedy.read(*request)
+        exact = [exact_logprob(search, request, candidate.answer) for candidate in (result, reference)]
+        assert exact[0] >= exact[1] - 1e-3
+        (cited,) = result.cited
+        assert cited.passage.text[cited.span.start : cited.span.end] == result.answer
