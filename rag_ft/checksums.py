@@ -47,13 +47,13 @@ def _read_and_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _memory_path() -> Path:
+def _cache_path() -> Path:
     return environment.home() / "checksums.json"
 
 
 def _load() -> dict[str, object]:
     try:
-        loaded = json.loads(_memory_path().read_text(encoding="utf-8"))
+        loaded = json.loads(_cache_path().read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return loaded if isinstance(loaded, dict) else {}
@@ -63,7 +63,7 @@ def _remember(key: str, value: list[object]) -> None:
     """Remember a checksum; of two processes that write at once, one may lose its entry and read its file again."""
     memory = {name: entry for name, entry in _load().items() if os.path.exists(name)}
     memory[key] = value
-    path = _memory_path()
+    path = _cache_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(memory, indent=1) + "\n")

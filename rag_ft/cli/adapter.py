@@ -27,7 +27,8 @@ ProbesOption = Annotated[
     ),
 ]
 ProbeIndexOption = Annotated[
-    Path | None, typer.Option("--index", "-i", help="Index to retrieve their passages from.", show_default=False)
+    Path | None,
+    typer.Option("--index", "-i", help="Index to retrieve passages for --questions from.", show_default=False),
 ]
 BoundOption = Annotated[
     float | None,
@@ -111,7 +112,7 @@ def adapter_calibrate(
     """Recalibrate the abstention threshold on your own questions.
 
     A reader's confidence depends on the documents, the index and k, and a tuned reader is overconfident: a scale is
-    fitted too, so that confidence is the share of such answers that are right. No weight changes. Questions about
+    fitted too, so that about 80% of answers with confidence 0.8 are right. No weight changes. Questions about
     documents that the adapter was trained on are skipped.
     """
     from rag_ft.adapters.calibrate import calibrate_adapter
@@ -147,7 +148,7 @@ def adapter_average(
 ) -> int:
     """Average adapters fine-tuned from the same start ('rag-ft train --start-from').
 
-    The average is often better than each of them and costs no more to use than one. It has no threshold: calibrate it.
+    The average is often better than any of them and costs no more to use than one. It has no threshold: calibrate it.
     """
     from rag_ft.adapters.average import average_adapters
     from rag_ft.cli.render import stdout
@@ -262,7 +263,8 @@ def adapter_bench(
     adapter: AdapterFolder,
     reader: ReaderOption = "default",
     merged: Annotated[
-        Path | None, typer.Option(help="An already merged model. Default: merge temporarily.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder of a merged model. Default: merge into a temporary folder.", show_default=False),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Measurements per model; the median is reported.")] = 3,
     as_json: JsonOption = False,

@@ -51,7 +51,7 @@ def ask(
     retrieval: Annotated[
         RetrievalChoice | None,
         typer.Option(
-            metavar="WAY",
+            metavar="METHOD",
             help="How to rank passages: dense, bm25, hybrid or blend. Default: blend.",
             show_default=False,
             rich_help_panel=PASSAGES_PANEL,
@@ -80,7 +80,7 @@ def ask(
     reading: Annotated[
         ReadingChoice | None,
         typer.Option(
-            metavar="WAY",
+            metavar="METHOD",
             help="separate: one prompt per passage. joint: one prompt for all. Default: as the adapter was trained.",
             show_default=False,
             rich_help_panel=READER_PANEL,

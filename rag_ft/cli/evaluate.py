@@ -49,7 +49,7 @@ def eval_run(
     questions: QuestionsOption = None,
     documents: DocumentsOption = None,
 ) -> int:
-    """Ask every arm every question and write the report; re-running resumes."""
+    """Ask every arm every question and write the report. Run it again to resume."""
     from rag_ft.cli.render import EvaluationLine, stderr, stdout
     from rag_ft.evaluation.evaluate import evaluate
     from rag_ft.evaluation.report.pages import verdict

@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 
 index_app = typer.Typer(help="Build and maintain an index.", no_args_is_help=True)
 
-IndexFolder = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
-ReadSeconds = Annotated[
-    float | None, typer.Option(help="Seconds to read one file, at most. Default: 60.", show_default=False)
-]
+IndexFolder = Annotated[Path, typer.Argument(help="Index folder.", show_default=False)]
+ReadSeconds = Annotated[float | None, typer.Option(help="Maximum seconds per file. Default: 60.", show_default=False)]
 ReadMemory = Annotated[
-    int | None, typer.Option(help="Megabytes of memory to read one file, at most. Default: 2048.", show_default=False)
+    int | None, typer.Option(help="Maximum memory per file, in megabytes. Default: 2048.", show_default=False)
 ]
 MaxChars = Annotated[
     int | None, typer.Option(help="Maximum characters per document. Default: 50,000,000.", show_default=False)
@@ -51,7 +49,7 @@ def index_build(
         IndexKindChoice, typer.Option(help="Kind of FAISS index: flat is exact; auto chooses by size.")
     ] = IndexKindChoice.auto,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Maximum tokens per passage, including its title.", show_default=False)
+        int | None, typer.Option(help="Maximum tokens per passage, title included.", show_default=False)
     ] = None,
     embedder: EmbedderOption = "default",
     read_seconds: ReadSeconds = None,

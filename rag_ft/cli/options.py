@@ -81,7 +81,7 @@ def _where(panel: str | None = None) -> Any:
     )
 
 
-IndexOption: TypeAlias = Annotated[Path, typer.Option("--index", "-i", help="Folder of the index.")]
+IndexOption: TypeAlias = Annotated[Path, typer.Option("--index", "-i", help="Index folder.")]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 KOption: TypeAlias = Annotated[int, _k()]
 ReaderOption: TypeAlias = Annotated[str, _reader()]

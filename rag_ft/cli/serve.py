@@ -57,7 +57,7 @@ def serve(
         bool, typer.Option("--read-only", help="Refuse uploads and deletions.", rich_help_panel=_ACCESS)
     ] = False,
     queue: Annotated[
-        int, typer.Option(help="Questions that may wait; one more gets status 429.", rich_help_panel=_LIMITS)
+        int, typer.Option(help="Maximum waiting questions; any more get status 429.", rich_help_panel=_LIMITS)
     ] = 64,
     batch: Annotated[int, typer.Option(help="Maximum questions read together.", rich_help_panel=_LIMITS)] = 8,
     deadline: Annotated[

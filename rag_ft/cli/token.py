@@ -14,7 +14,7 @@ from rag_ft.cli.terminal import echo_json
 token_app = typer.Typer(help="Create, list and remove a server's personal tokens.", no_args_is_help=True)
 
 TokensPath = Annotated[Path, typer.Option("--file", "-f", help="File of tokens (TOML).", show_default=False)]
-Name = Annotated[str, typer.Option(help="Its owner: letters, digits, '.', '_', '-', '@'.", show_default=False)]
+Name = Annotated[str, typer.Option(help="Token owner: letters, digits, '.', '_', '-', '@'.", show_default=False)]
 
 
 class RightChoice(str, Enum):
@@ -29,12 +29,12 @@ class RightChoice(str, Enum):
 def token_add(
     file: TokensPath,
     name: Name,
-    groups: Annotated[str, typer.Option(help="Groups of its owner, separated by commas.")] = "",
+    groups: Annotated[str, typer.Option(help="The owner's groups, comma-separated.")] = "",
     rights: Annotated[
         RightChoice, typer.Option(help="read; write: also upload and remove; admin: everything.")
     ] = RightChoice.read,
     expires: Annotated[
-        str | None, typer.Option(help="Last day (UTC), for example 2027-01-31.", show_default=False)
+        str | None, typer.Option(help="Last valid day (UTC), for example 2027-01-31.", show_default=False)
     ] = None,
 ) -> None:
     """Create a token and print it once; the file stores only its hash. A running server accepts it at once.

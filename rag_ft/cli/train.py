@@ -50,7 +50,7 @@ StartOption: TypeAlias = Annotated[
     str | None,
     _option(
         ADAPTER_PANEL,
-        help="Start from this adapter (a folder, or 'packaged') instead of a new one: for few questions.",
+        help="Start from this adapter (a folder, or 'packaged') instead of a new one: better with few questions.",
         show_default=False,
     ),
 ]
@@ -58,12 +58,13 @@ BitsOption: TypeAlias = Annotated[
     BitsChoice | None,
     _option(
         _TRAINING,
-        help="Bits of the base weights: 4 is QLoRA (NF4), 16 and 32 are plain LoRA. Default: 4, or as --start-from.",
+        help="Bits of the base weights: 4 is QLoRA (NF4), 16 and 32 are plain LoRA. Default: 4, or the bits of"
+        " --start-from.",
         show_default=False,
     ),
 ]
 PackedOption: TypeAlias = Annotated[
-    bool, _option(_TRAINING, "--keep-packed", help="Keep 4-bit weights packed on a CPU too: less memory, slower.")
+    bool, _option(_TRAINING, "--keep-packed", help="On a CPU, keep 4-bit weights packed: less memory, but slower.")
 ]
 EpochsOption: TypeAlias = Annotated[float, _option(_TRAINING, help="Passes over the examples; usually 1 to 5.")]
 LearningRateOption: TypeAlias = Annotated[float, _option(_TRAINING, help="Peak learning rate of the cosine schedule.")]
@@ -85,12 +86,12 @@ ReadingOption: TypeAlias = Annotated[
     ReadingChoice,
     _option(
         _DATA,
-        metavar="WAY",
+        metavar="METHOD",
         help="How the reader will read passages: separate (one prompt each) or joint (one for all).",
     ),
 ]
 NegativesOption: TypeAlias = Annotated[
-    float, _option(_DATA, help="Passages without the answer, per question; their target is null.")
+    float, _option(_DATA, help="Extra passages without the answer per question, with null as the target.")
 ]
 GoldOption: TypeAlias = Annotated[
     float | None,
@@ -118,7 +119,7 @@ CurveOption: TypeAlias = Annotated[
         metavar="N",
         min=0,
         max=8,
-        help="Also train on 1/2, 1/4 ... 1/2^N of the records: shows whether more labels would help.",
+        help="Also train on 1/2, 1/4 ... 1/2^N of the records: shows whether more records would help.",
     ),
 ]
 

@@ -35,10 +35,10 @@ _ABBREVIATIONS = frozenset(
     " abs abb kap tab ziff nr mio mrd bzw usw ggf vgl inkl evtl bzgl zzgl mär okt dez"
     " z.b d.h u.a v.a s.o s.u i.d.r i.v.m i.s.d i.s.v".split()
 )
-_BEFORE_A_CAPITAL = frozenset("etc al inc ltd co corp jr sr p pp usw".split())
+_ENDS_BEFORE_CAPITAL = frozenset("etc al inc ltd co corp jr sr p pp usw".split())
 """Abbreviations after which a capital usually starts a new sentence."""
 
-_BEFORE_A_NUMBER = frozenset(
+_CONTINUES_BEFORE_NUMBER = frozenset(
     "no nos fig figs eq eqs sec ch chap vol vols max min art arts para paras tel est gem abs abb kap tab ziff".split()
 )
 """Abbreviations that are whole words, too: "No. 5" continues; "The answer is no." ends."""
@@ -78,7 +78,7 @@ def sentence_spans(text: str) -> list[Sentence]:
         _append(spans, text, start, end)
         start = end
     _append(spans, text, start, len(text))
-    return [row for span in _lines_apart(text, spans) for row in _rows(text, span)]
+    return [row for span in _split_key_value_lines(text, spans) for row in _split_delimited_rows(text, span)]
 
 
 _FEWEST_ROWS = 3
@@ -88,7 +88,7 @@ _PAIR = re.compile(r"^[ \t]*[*_]{0,2}[^\W_][^\n:：.!?;,，]{0,39}(?::[*_]{0,2}(
 """A line of `key: value`. The key is short, so that prose with a colon does not match."""
 
 
-def _lines_apart(text: str, spans: list[Sentence]) -> Iterator[Sentence]:
+def _split_key_value_lines(text: str, spans: list[Sentence]) -> Iterator[Sentence]:
     """The spans, cut before every line of `key: value` where three or more of them follow one another."""
     starts: list[int] = []
     run: list[re.Match[str]] = []
@@ -109,7 +109,7 @@ def _lines_apart(text: str, spans: list[Sentence]) -> Iterator[Sentence]:
         yield from pieces
 
 
-def _rows(text: str, span: Sentence) -> list[Sentence]:
+def _split_delimited_rows(text: str, span: Sentence) -> list[Sentence]:
     """The lines of a span whose lines are all divided alike, as comma-separated values are; else the span itself."""
     lines = text[span.start : span.end].split("\n")
     if len(lines) < _FEWEST_ROWS:
@@ -171,11 +171,11 @@ def _ends_sentence(text: str, gap: re.Match[str]) -> bool:
     known = last.lower()
     if re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]", last) and known not in _ABBREVIATIONS:
         return after.isupper() and not last.isupper()  # U.S. Army continues
-    if known in _BEFORE_A_CAPITAL:
+    if known in _ENDS_BEFORE_CAPITAL:
         return after.isupper()
     if known == "mt":  # Mt. Everest; tonnes and megatons stand after a number
         return last != "Mt" or text[max(0, word.start() - 2) : word.start()].strip().isdigit()
-    if known in _BEFORE_A_NUMBER or known.endswith("str"):  # Hauptstr. 5
+    if known in _CONTINUES_BEFORE_NUMBER or known.endswith("str"):  # Hauptstr. 5
         return _NUMBER.match(text, gap.end()) is None
     return known not in _ABBREVIATIONS
 

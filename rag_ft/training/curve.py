@@ -96,7 +96,7 @@ def train_curve(
     split = split or split_by_document(records, examples.held_out, examples.seed)
     sizes = curve_sizes(len(split.train), halvings)
     order = random.Random(f"curve {examples.seed}").sample(range(len(split.train)), len(split.train))
-    log = _Log(output / CURVE, _identity(split, index, examples, options))
+    log = _FinishedSizes(output / CURVE, _identity(split, index, examples, options))
     points: list[TrainedPoint] = []
     for size in sizes:
         folder = output / CURVE / str(size)
@@ -137,7 +137,7 @@ def curve_sizes(records: int, halvings: int) -> list[int]:
     return [round(records / 2**step) for step in range(halvings, -1, -1)]
 
 
-class _Log:
+class _FinishedSizes:
     """The file that lists finished sizes; a size whose weights have changed since counts as unfinished."""
 
     def __init__(self, folder: Path, identity: str) -> None:

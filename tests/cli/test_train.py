@@ -184,7 +184,7 @@ def test_data_check_takes_the_share_that_train_takes(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--report-to", "nosuch"), "no experiment tracker"),
+        (("--report-to", "nosuch"), "not an experiment tracker"),
         (("--output", "pyproject.toml"), "pyproject.toml is a file"),
     ],
 )

@@ -211,4 +211,4 @@ def test_a_blend_of_one_share_is_that_ranking(index, weight, mode):
 
 def test_the_default_mode_is_the_one_of_the_documentation():
     page = Path(__file__).resolve().parents[2] / "docs" / "retrieval.md"
-    assert f"**{DEFAULT_MODE}**" in page.read_text(encoding="utf-8")
+    assert f"The default is `{DEFAULT_MODE}`" in page.read_text(encoding="utf-8")

@@ -704,7 +704,7 @@ def test_a_change_whose_thread_breaks_off_anywhere_leaves_nothing(serve, index, 
     client = serve()
     with monkeypatch.context() as broken:
         broken.setattr(
-            "rag_ft.indexing.index.GenerationBuilder.abandon", lambda self: None
+            "rag_ft.indexing.building.builder.GenerationBuilder.abandon", lambda self: None
         )  # not even its own clearing up
         broken.setattr(
             "rag_ft.indexing.storage.store.IndexStore.commit", lambda *_: (_ for _ in ()).throw(MemoryError())

@@ -1,8 +1,8 @@
 """Ways of answering under evaluation: each gets the same questions and the same retrieved passages.
 
 An arm is anything with a name, settings and `reply`; the rest of the evaluation knows no more of it. All arms that read
-with a model share the prompt builder, the budget, the grammar and the stopping rule (DESIGN.md: fair arms); what
-differs between two arms is what their names say.
+with a model share the prompt builder, the budget, the grammar and the stopping rule (docs/evaluation.md, "Why the arms
+are comparable"); what differs between two arms is what their names say.
 """
 
 from __future__ import annotations

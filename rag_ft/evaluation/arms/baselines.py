@@ -53,7 +53,8 @@ class FunctionArm:
             if isinstance(answer, Answer):
                 predictions.append(from_answer(self.name, case, answer, seconds))
             else:
-                predictions.append(plain_prediction(self.name, case, answer, _holding(answer, passages), None, seconds))
+                cited = _cite_first_containing(answer, passages)
+                predictions.append(plain_prediction(self.name, case, answer, cited, None, seconds))
         return predictions
 
 
@@ -123,7 +124,7 @@ class SentenceArm:
         return [prediction.model_copy(update={"seconds": share}) for prediction in predictions]
 
 
-def _holding(answer: str | None, passages: Sequence[Passage]) -> list[Claim]:
+def _cite_first_containing(answer: str | None, passages: Sequence[Passage]) -> list[Claim]:
     """The first passage that contains the answer, as its citation: a function need not cite."""
     if not answer:
         return []

@@ -19,10 +19,10 @@ from rag_ft.schema import Question
 
 COMPARISON_PAGE = "compare.html"
 _TEMPLATE = Path(__file__).with_name("compare.html.jinja")
-_SHOWN = 500
+_MAX_CHANGES_SHOWN = 500
 """Number of changed answers that a page shows; the rest are counted."""
 
-_LONGEST = 160
+_MAX_ANSWER_CHARS_SHOWN = 160
 """Number of characters of an answer that are shown."""
 
 
@@ -89,8 +89,8 @@ def compare_page(first: str | Path, second: str | Path, output: str | Path) -> P
         names=[Path(folder).name for folder in (first, second)],
         differences=differences(*results),
         arms=_by_arm(changed),
-        changed=[_row(change) for change in ordered[:_SHOWN]],
-        more=max(0, len(ordered) - _SHOWN),
+        changed=[_row(change) for change in ordered[:_MAX_CHANGES_SHOWN]],
+        more=max(0, len(ordered) - _MAX_CHANGES_SHOWN),
     )
     output = Path(output)
     if os.path.lexists(output / COMPARISON_PAGE) and not is_own_page(output / COMPARISON_PAGE):
@@ -149,7 +149,7 @@ def _reply(prediction: Prediction) -> str:
     answer = prediction.answer
     if answer is None:
         return "no answer" if prediction.usable else "no usable reply"
-    return f"“{answer if len(answer) <= _LONGEST else answer[:_LONGEST] + '…'}”"
+    return f"“{answer if len(answer) <= _MAX_ANSWER_CHARS_SHOWN else answer[:_MAX_ANSWER_CHARS_SHOWN] + '…'}”"
 
 
 def _questions(folder: Path) -> dict[str, Question]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rag_ft.evaluation.recipe import Recipe
     from rag_ft.indexing.index import Index
 
-_READING = ("reader", "chat", "extractive", "function")
+_READING_KINDS = ("reader", "chat", "extractive", "function")
 """Kinds of arms that read passages."""
 
 
@@ -36,7 +36,8 @@ def run_faithfulness(
 
     An arm that is given the gold passage is left out: it takes the passage from the index, where nothing is swapped.
     """
-    reading = [arm for arm in arms if arm.settings.get("kind") in _READING and getattr(arm, "perfect", None) is None]
+    readers = [arm for arm in arms if arm.settings.get("kind") in _READING_KINDS]
+    reading = [arm for arm in readers if getattr(arm, "perfect", None) is None]
     swaps = swap_answers(cases) if recipe.faithfulness and reading else {}
     if not swaps:
         return {}

@@ -33,10 +33,10 @@ METRIC = "inner product of normalised vectors (cosine)"
 
 _LARGEST_EFFORT = 4096
 """Eight times the largest effort that is ever chosen: more is damage, and would exhaust memory in a search."""
-_LARGEST = 2**31
-_ALWAYS = frozenset({*LINES_FILES, TABLE, KEYS, VECTORS, SENTINELS, SENTINEL_VECTORS})
-_WORDS = frozenset(f"{BM25}/{name}" for name in BM25_FILES)
-_NO_WORDS = frozenset({f"{BM25}/{BM25_EMPTY}"})
+_MAX_DIMENSION = 2**31
+_REQUIRED_FILES = frozenset({*LINES_FILES, TABLE, KEYS, VECTORS, SENTINELS, SENTINEL_VECTORS})
+_BM25_PATHS = frozenset(f"{BM25}/{name}" for name in BM25_FILES)
+_EMPTY_BM25_PATHS = frozenset({f"{BM25}/{BM25_EMPTY}"})
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=0)]
@@ -49,7 +49,7 @@ class EmbedderEntry(Record):
 
     name: Text
     fingerprint: Text
-    dimension: int = Field(ge=1, le=_LARGEST)
+    dimension: int = Field(ge=1, le=_MAX_DIMENSION)
     max_tokens: int = Field(ge=1)
 
 
@@ -138,8 +138,9 @@ class Manifest(Record):
         if self.kind_choice not in ("auto", self.kind):
             raise ValueError(f"kind_choice is {self.kind_choice!r}, but kind is {self.kind!r}")
         extra = {RAW_VECTORS} if self.kind == "ivf-pq" and self.counts.passages else set()
-        if self.files.keys() not in (_ALWAYS | _WORDS | extra, _ALWAYS | _NO_WORDS | extra):
-            wrong = sorted((_ALWAYS | extra) - self.files.keys()) or sorted(self.files.keys() - _ALWAYS - extra)
+        required, files = _REQUIRED_FILES | extra, self.files.keys()
+        if files not in (required | _BM25_PATHS, required | _EMPTY_BM25_PATHS):
+            wrong = sorted(required - files) or sorted(files - required)
             raise ValueError(f"files is not the list of an index's files ({[name[:40] for name in wrong[:1]]})")
         return self
 

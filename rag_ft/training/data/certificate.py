@@ -16,7 +16,7 @@ from rag_ft.questions.wording import question_key
 from rag_ft.training.data.collator import IGNORE_INDEX, Encoded, Row, branches_of
 from rag_ft.training.data.examples import ExampleSet
 
-_MAX_LOST = 0.5
+_MAX_LOST_SHARE = 0.5
 """Share of records without an example above which a run does not start."""
 
 _MANY_LOST = 0.1
@@ -103,7 +103,7 @@ def certify(
     answered = [example for example in train.examples if example.answer is not None]
     null_share = (len(train.examples) - len(answered)) / max(len(train.examples), 1)
     near_duplicates = _near_duplicates(train, held_out)
-    red, amber = _weigh(train, held_out, null_share, near_duplicates)
+    red, amber = _split_warnings(train, held_out, null_share, near_duplicates)
     return Certificate(
         examples=len(train.examples),
         questions=train.questions,
@@ -172,7 +172,7 @@ def _wrong_label(tokens: Sequence[int], labels: Sequence[int], labelled: Sequenc
     return ""
 
 
-def _weigh(
+def _split_warnings(
     train: ExampleSet, held_out: ExampleSet, null_share: float, near_duplicates: int
 ) -> tuple[list[str], list[str]]:
     """Red and amber sentences about both sides of the split as wholes."""
@@ -191,7 +191,7 @@ def _weigh(
         amber.append(f"{train.questions} questions are few: the verdict on overfitting will be rough")
     lost = len({**train.dropped, **held_out.dropped})
     lost_share = lost / (train.questions + held_out.questions + lost)
-    if lost_share > _MAX_LOST:
+    if lost_share > _MAX_LOST_SHARE:
         red.append(
             f"{lost_share:.0%} of the records give nothing to train on (reasons above): 'rag-ft data check' lists them"
         )

@@ -75,7 +75,7 @@ def labelled_loss(model: Any, inputs: dict[str, Any], labels: Any, head_dtype: A
 
     wanted = labels[:, 1:] != IGNORE_INDEX  # (B, T - 1)
     targets = labels[:, 1:][wanted]  # (N,)
-    with _head_at(model, wanted, bypassed=head_dtype is not None) as head:
+    with _head_on_labelled_positions(model, wanted, bypassed=head_dtype is not None) as head:
         logits = model(**inputs, use_cache=False).logits  # (N, V), or (N, H) if the head is bypassed
     if head_dtype is not None:
         loss = head_loss(logits, head.weight, targets, head_dtype)
@@ -85,7 +85,7 @@ def labelled_loss(model: Any, inputs: dict[str, Any], labels: Any, head_dtype: A
 
 
 @contextmanager
-def _head_at(model: Any, wanted: Any, *, bypassed: bool) -> Iterator[Any]:
+def _head_on_labelled_positions(model: Any, wanted: Any, *, bypassed: bool) -> Iterator[Any]:
     """Within this context, the output head gets hidden states (N, H) of the wanted positions instead of (B, T, H); if
     bypassed, it returns them unchanged.
     """
