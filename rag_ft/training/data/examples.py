@@ -56,6 +56,10 @@ class Example(NamedTuple):
     """Target: words of one of the passages, or None for null."""
     numbers: tuple[int, ...]
     """Numbers of the passages that the completion cites, from 1."""
+    leads: tuple[str, ...] = ()
+    """Of a part: the words that name its first unit, and its last if that is another one."""
+    yes: bool | None = None
+    """What the part says to a question of yes or no."""
     by_rank: tuple[int, ...] = ()
     """Positions of the passages in `passages`, best rank first, if the prompt has another order."""
 
