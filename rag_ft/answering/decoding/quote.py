@@ -104,7 +104,7 @@ class QuoteSearch:
 
 
 def _wants_part(rows: Sequence[PromptRow]) -> bool:
-    """Whether the reader opens a part with better odds against null than a span, in the passage where either is best."""
+    """Whether a part is opened with better odds against null than a span, each in the passage where it is best."""
     return max(row.part_open - row.null for row in rows) > max(row.span_open - row.null for row in rows)
 
 

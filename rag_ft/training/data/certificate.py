@@ -225,5 +225,7 @@ def fingerprint_examples(examples: ExampleSet) -> str:
     digest = hashlib.sha256()
     for example in examples.examples:
         passages = [(passage.id, passage.text) for passage in example.passages]
-        digest.update(repr((example.record_id, example.question, passages, example.answer, example.numbers)).encode())
+        part = (example.leads, example.yes) if example.leads else ()
+        target = (example.answer, example.numbers, *part)
+        digest.update(repr((example.record_id, example.question, passages, *target)).encode())
     return digest.hexdigest()
