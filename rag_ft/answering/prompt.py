@@ -114,6 +114,10 @@ class PromptBuilder:
         self.completion_head: tuple[int, ...] = head + null[:shared]
         self.completion_null: tuple[int, ...] = null[shared:]
         self.completion_open: tuple[int, ...] = opening[shared:]
+        part = self._encode_text(completion.OPEN_PART)
+        self.part_open: tuple[int, ...] = part[shared:] if part[:shared] == null[:shared] else ()
+        """Token ids that open a part, where a span has its opening quote; empty where the tokenizer joins the blank
+        before it to another character, so that a part would begin before null and a span part ways."""
         self.fingerprint: str = self._fingerprint()
 
     def build(self, question: str, passages: Sequence[Passage], budget: TokenBudget) -> Prompt:
@@ -162,15 +166,12 @@ class PromptBuilder:
 
     def part_ids(self, leads: tuple[str, ...], numbers: tuple[int, ...], yes: bool | None = None) -> tuple[int, ...]:
         """Token ids of a completion that names a part of a passage, the end-of-turn token last."""
+        if not self.part_open:
+            raise UsageError("the model's tokenizer has no way to open a part of a passage: give records of spans only")
         first, *last = self.body_ids(leads)
         named = (*first, *(token for body in last for token in (*self.through, *body)))
         closing = self._encode_block(completion.close_part(numbers, yes))
-        return (*self.completion_head, self.part_open, *named, *closing, self.end_of_turn_id)
-
-    @property
-    def part_open(self) -> int:
-        """The token that opens a part, where a span has its opening quote and null its first token."""
-        return self._encode_block(completion.OPEN_PART)[0]
+        return (*self.completion_head, *self.part_open, *named, *closing, self.end_of_turn_id)
 
     @property
     def through(self) -> tuple[int, ...]:

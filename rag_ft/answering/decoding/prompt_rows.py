@@ -32,7 +32,7 @@ class PromptRow:
     """Log-probability of null."""
     span_open: float = -math.inf
     part_open: float = -math.inf
-    """Log-probabilities that a span, or a part, is opened."""
+    """Log-probabilities of the first token that opens a span, or a part."""
     scored: dict[str, float] = field(default_factory=dict)
     """Log-probability of each answer that was scored: of opening quote, answer and closing quote."""
     best: str | None = None
@@ -68,11 +68,11 @@ def best_row(rows: Sequence[PromptRow]) -> PromptRow | None:
 
 
 class StartedRows(NamedTuple):
-    """Prompts that have been read up to the answer's opening quote."""
+    """Prompts that have been read up to the opening of an answer."""
 
     session: AnySession
     opened: Tensor
-    """Log-probability of the opening quote for each row: (B,)."""
+    """Log-probability of the opening for each row: (B,)."""
 
 
 class PromptRows:
@@ -125,14 +125,17 @@ class PromptRows:
         for i, row in enumerate(rows):
             row.null = float(logprobs[i, 0, null[0]])
             row.span_open = float(logprobs[i, 0, opening[0]])
-            row.part_open = float(logprobs[i, 0, self._prompts.part_open])
+            if self._prompts.part_open:
+                row.part_open = float(logprobs[i, 0, self._prompts.part_open[0]])
         return StartedRows(session, logprobs[:, range(len(opening)), list(opening)].sum(1))
 
-    def start_parts(self, rows: Sequence[PromptRow]) -> AnySession:
-        """Read prompts, whose odds are noted already, up to the opening of a part."""
-        opening = len(self._prompts.completion_open)
-        ids = [[*row.ids[: len(row.ids) - opening], self._prompts.part_open] for row in rows]
-        return self._decoder.start(self._prompts.head, ids, 1, [row.context for row in rows])
+    def start_parts(self, rows: Sequence[PromptRow]) -> StartedRows:
+        """Read prompts, whose null is noted already, up to the opening of a part."""
+        opening, spans = self._prompts.part_open, len(self._prompts.completion_open)
+        ids = [[*row.ids[: len(row.ids) - spans], *opening] for row in rows]
+        session = self._decoder.start(self._prompts.head, ids, len(opening) + 1, [row.context for row in rows])
+        logprobs = session.logits.log_softmax(-1)  # (B, open + 1, V)
+        return StartedRows(session, logprobs[:, range(len(opening)), list(opening)].sum(1))
 
     def unread_tokens(self, row: PromptRow) -> int:
         """Number of a row's tokens that the model still has to read: without a context that is in the cache."""

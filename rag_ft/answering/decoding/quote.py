@@ -56,16 +56,18 @@ class QuoteSearch:
     def _run_parts(self, requests: Sequence[Sequence[PromptRow]]) -> None:
         """Find the likeliest part for each request."""
         rows = [row for request_rows in requests for row in request_rows]
-        session = self._rows.start_parts(rows)
-        first = session.logits[:, -1].log_softmax(-1)
+        started = self._rows.start_parts(rows)
+        first = started.session.logits[:, -1].log_softmax(-1)
         candidates = [find_parts(row.prompt.passages, self._prompts) for row in rows]
         searches: list[SpanSearch] = []
         for i, (row, listed) in enumerate(zip(rows, candidates, strict=True)):
             starts = sorted(listed.trie.children[0])
             after = dict(zip(starts, first[i, starts].tolist(), strict=True)) if starts else {}
-            searches.append(SpanSearch(listed.trie, row.part_open, after, self._prompts.part_open, row.null))
+            searches.append(
+                SpanSearch(listed.trie, float(started.opened[i]), after, self._prompts.part_open[0], row.null)
+            )
         waiting = iter(searches)
-        results = search_spans(session, [[next(waiting) for _ in request_rows] for request_rows in requests])
+        results = search_spans(started.session, [[next(waiting) for _ in request_rows] for request_rows in requests])
         for row, listed, result in zip(rows, candidates, results, strict=True):
             row.passes = result.passes
             if result.best < 0:
