@@ -70,7 +70,7 @@ def apart(one: Reader, others: list[Reader], asked: list[ReadRequest]) -> list[A
 
 
 def main() -> None:
-    logging.basicConfig(format="%(message)s")
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("rag_ft").setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)

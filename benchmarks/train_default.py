@@ -14,6 +14,7 @@ import argparse
 import json
 import logging
 import random
+import sys
 from pathlib import Path
 
 from rag_ft.indexing.index import Index
@@ -91,7 +92,7 @@ def main() -> None:
     from rag_ft.training.run import train_reader
     from rag_ft.training.steps.config import TrainConfig
 
-    logging.basicConfig(format="%(message)s")
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("rag_ft").setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
