@@ -10,6 +10,7 @@ is not (a completion, or a logit by 0.001 or more).
 """
 
 import argparse
+import logging
 import random
 import sys
 import tempfile
@@ -69,6 +70,8 @@ def apart(one: Reader, others: list[Reader], asked: list[ReadRequest]) -> list[A
 
 
 def main() -> None:
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("rag_ft").setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--questions", type=int, default=200)
@@ -90,7 +93,7 @@ def main() -> None:
         groups = []
         probes = asked[:2]
         if given.part != "nf4":
-            merge_adapter("packaged", work / "plain", probes=probes, say=print)
+            merge_adapter("packaged", work / "plain", probes=probes)
             merged = ("merged into the original weights", reader(work / "plain"), True)
             groups.append(("the packaged adapter beside the original weights", reader(adapter="packaged"), [merged]))
         if given.part != "packaged":
@@ -100,7 +103,7 @@ def main() -> None:
                 index = Index.build(handbook_path(), work / "index")
                 training = TrainConfig(bits=4, max_steps=given.steps, evaluations=1)
                 train_reader(handbook_questions_path(), index, nf4, training=training, compare=False)
-            assert merge_adapter(nf4, work / "nf4", probes=probes, say=print).base == "nf4"
+            assert merge_adapter(nf4, work / "nf4", probes=probes).base == "nf4"
             merge_original(nf4, work / "original")
             others = [
                 ("merged into the dequantised NF4 weights", reader(work / "nf4"), True),

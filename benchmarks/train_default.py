@@ -12,7 +12,9 @@ other twelve), and all questions of the two among them that were not trained on.
 
 import argparse
 import json
+import logging
 import random
+import sys
 from pathlib import Path
 
 from rag_ft.indexing.index import Index
@@ -90,6 +92,8 @@ def main() -> None:
     from rag_ft.training.run import train_reader
     from rag_ft.training.steps.config import TrainConfig
 
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("rag_ft").setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
@@ -157,8 +161,7 @@ def main() -> None:
             "SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018; text from Wikipedia), CC BY-SA 4.0. The articles"
             f" {', '.join(HELD_OUT)} of SQuAD 2.0's development set were not seen: figures on them are reported."
         ),
-        say=lambda line: print(line, flush=True),
-        on_progress=lambda one: print(json.dumps(one), flush=True),
+        on_progress=lambda progress: print(json.dumps(dict(progress.figures)), flush=True),
     )
     if given.calibrate_on != 0:
         calibrate(given.data, made.path, given.output / "calibration-index", given.calibrate_on)

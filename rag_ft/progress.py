@@ -1,58 +1,93 @@
-"""The progress bar of a long job, and silence for libraries that draw their own bars."""
+"""How far a long job is: `Progress`, the bar that draws it, and silence for libraries that draw their own bars."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    import rich.progress
 
 logger = logging.getLogger(__name__)
 
 
+class Progress(NamedTuple):
+    """How far a stage of a long job is; what an `on_progress` gets."""
+
+    stage: str
+    """What is being done, for people."""
+    done: int = 0
+    total: int | None = None
+    """None: not known. A stage whose `done` equals its total is over."""
+    seconds_left: float | None = None
+    """Estimate for this stage."""
+    figures: Mapping[str, float] = MappingProxyType({})
+    """What a trainer measured: losses, speed, learning rate."""
+
+
+OnProgress: TypeAlias = Callable[[Progress], None]
+"""A function that a long job calls each time it is further."""
+
+
+def notify(on_progress: OnProgress | None, progress: Progress) -> None:
+    """Hand progress to a listener, if there is one."""
+    if on_progress is not None:
+        on_progress(progress)
+
+
 class ProgressBar:
-    """The stages of one long job: a bar on a terminal's stderr, else one log line for each stage."""
+    """A bar for the stage of a long job on a terminal's stderr; elsewhere, one log line per stage.
+
+    Its `update` is an `on_progress`. The bar appears with the first stage and disappears when a stage is over.
+    """
 
     def __init__(self, shown: bool) -> None:
         self._shown = shown and sys.stderr.isatty()
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._stage: str | None = None
+        self._bar: rich.progress.Progress | None = None
+        self._task: rich.progress.TaskID | None = None
 
     def __enter__(self) -> ProgressBar:
-        if self._shown:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-            columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-            # Bound to the stderr of now: what a library writes to a redirected stderr must not move the bar.
-            self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def update(self, progress: Progress) -> None:
+        """Show how far a stage is; without a total the bar only pulses."""
+        if progress.stage != self._stage:
+            self._stage = progress.stage
+            self._stop()
+            if self._shown:
+                self._start(progress)
+            else:
+                logger.info("%s", progress.stage)
+        if progress.done == progress.total:
+            self._stop()
+        elif self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=progress.done, total=progress.total)
+
+    def _start(self, progress: Progress) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichBar
+
+        columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+        # Bound to the stderr of now: what a library writes to a redirected stderr must not move the bar.
+        self._bar = RichBar(*columns, console=Console(file=sys.stderr), transient=True)
+        self._task = self._bar.add_task(progress.stage, total=progress.total)
+        self._bar.start()
+
+    def _stop(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-    def stage(self, text: str, total: int | None = None) -> None:
-        """Start a stage; without `total` the bar only pulses."""
-        if self._bar is None:
-            logger.info("%s", text)
-            return
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(text, total=total)
-
-    def at(self, done: int) -> None:
-        """Show `done` of the stage's total."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done)
+            self._bar = None
 
 
 @contextlib.contextmanager

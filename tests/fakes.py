@@ -40,7 +40,7 @@ class HashingEmbedder:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
 
-    def encode_passages(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
+    def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.passages_encoded += len(texts)
         return self.encode_query(texts)
 

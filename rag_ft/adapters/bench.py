@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -75,7 +75,6 @@ def bench_adapter(
     probes: Sequence[ReadRequest] | None = None,
     rounds: int = 3,
     plan: ComputePlan | None = None,
-    say: Callable[[str], None] | None = None,
 ) -> AdapterBench:
     """Compare speed, memory and disk of an adapter beside its base with those of the merged model.
 
@@ -90,7 +89,7 @@ def bench_adapter(
     with tempfile.TemporaryDirectory(prefix="rag-ft-bench-") as scratch:
         if merged is None:
             output = Path(scratch) / "merged"
-            merged = merge_adapter(adapter, output, base=base, dtype=dtype, probes=requests, say=say).path
+            merged = merge_adapter(adapter, output, base=base, dtype=dtype, probes=requests).path
         sides = {"separate": (base, tuned.path), "merged": (str(merged), None)}
         load: dict[str, float] = {}
         readers: dict[str, Reader] = {}

@@ -7,7 +7,8 @@ and a threshold chosen elsewhere then answers too often or too seldom. No weight
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+import logging
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
     from rag_ft.schema import Question
 
+logger = logging.getLogger(__name__)
+
 MOST_QUESTIONS = 600
 """Questions that the threshold is chosen on: its share of null is then known to about four points."""
 
@@ -47,11 +50,10 @@ def calibrate_adapter(
     recognise: float | None = None,
     margin: bool = True,
     dry_run: bool = False,
-    say: Callable[[str], None] | None = None,
 ) -> ReaderScore:
     """Choose the threshold of an adapter on questions about the documents of an index, and write it into its folder.
 
-    Questions about documents that the adapter was trained on are excluded, and `say` reports how many: it knows those
+    Questions about documents that the adapter was trained on are excluded, and how many is logged: it knows those
     by heart and is surer of them than it will be of others. `recognise` asks for the lowest threshold with that
     abstention recall, instead of the one that serves both kinds of questions best; `margin` raises it so that other
     questions like these will probably not fall below that recall. `dry_run` only measures. Raises DatasetError where
@@ -66,7 +68,6 @@ def calibrate_adapter(
             "the threshold is written into the adapter's folder, and the packaged adapter is read-only: copy it first"
             " (rag-ft adapter export packaged mine --to peft), or only measure (--dry-run)"
         )
-    tell = say or (lambda line: None)
     weights = resolve_adapter(adapter_folder(adapter))
     record = adapter_record(weights)
     if "prompt_fingerprint" not in record:
@@ -75,17 +76,19 @@ def calibrate_adapter(
             " the reader (threshold=...)"
         )
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
-    unseen = _unseen(records, trained_documents(record, index.document_fingerprints()), tell)
+    unseen = _unseen(records, trained_documents(record, index.document_fingerprints()))
     tuned = Reader.from_pretrained(reader, adapter=weights.path)
     answered = always_answered(tuned, unseen, index, k, most)
     score = answered.score(answered.best() if recognise is None else answered.recognising(recognise, margin=margin))
     if tuned.threshold is not None:
         now = answered.score(answered.scale.scaled(tuned.scale.unscaled(tuned.threshold)))
-        tell(f"now       {now.model_copy(update={'threshold': tuned.threshold}).line()}")
+        logger.info("%s", f"now       {now.model_copy(update={'threshold': tuned.threshold}).line()}")
     if not answered.scale.plain:
-        tell(
-            f"scale     how often such an answer is right, instead of how sure the reader is: calibration error"
-            f" {answered.unscaled_error:.2f} before, {answered.scaled_error:.2f} on these questions after"
+        logger.info(
+            "scale     how often such an answer is right, instead of how sure the reader is: calibration error %.2f"
+            " before, %.2f on these questions after",
+            answered.unscaled_error,
+            answered.scaled_error,
         )
     if not dry_run:
         record["threshold"] = {
@@ -102,19 +105,21 @@ def calibrate_adapter(
     return score
 
 
-def _unseen(records: Sequence[Question], trained: Collection[str], tell: Callable[[str], None]) -> list[Question]:
+def _unseen(records: Sequence[Question], trained: Collection[str]) -> list[Question]:
     """The questions about documents that are new to the adapter. Raises DatasetError unless both kinds remain."""
     unseen = [
         question for question in records if not any(evidence.document_id in trained for evidence in question.evidence)
     ]
     excluded = len(records) - len(unseen)
     if excluded:
-        tell(f"{excluded} of {len(records)} questions are excluded: the adapter was trained on their documents")
+        logger.info(
+            "%d of %d questions are excluded: the adapter was trained on their documents", excluded, len(records)
+        )
     without_evidence = sum(not question.evidence for question in unseen)
     if trained and without_evidence:
-        tell(
-            f"{without_evidence} questions name no evidence: whether the adapter was trained on their documents is"
-            " unknown"
+        logger.info(
+            "%d questions name no evidence: whether the adapter was trained on their documents is unknown",
+            without_evidence,
         )
     answerable = sum(question.answerable for question in unseen)
     if not answerable or answerable == len(unseen):

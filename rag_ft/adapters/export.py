@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +48,6 @@ def export_adapter(
     base: str = DEFAULT,
     probes: Sequence[ReadRequest] | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] | None = None,
 ) -> Exported:
     """Write an adapter in a format of other programs.
 
@@ -61,10 +60,10 @@ def export_adapter(
     if format == "peft":
         return export_peft(adapter, output, overwrite=overwrite)
     if format == "safetensors":
-        merged = merge_adapter(adapter, output, base=base, probes=probes, overwrite=overwrite, say=say)
+        merged = merge_adapter(adapter, output, base=base, probes=probes, overwrite=overwrite)
         return Exported(merged.path, ())
     kind = format.removeprefix("gguf-")
-    return export_gguf(adapter, output, kind=kind, base=base, probes=probes, overwrite=overwrite, say=say)
+    return export_gguf(adapter, output, kind=kind, base=base, probes=probes, overwrite=overwrite)
 
 
 def export_gguf(
@@ -75,7 +74,6 @@ def export_gguf(
     base: str = DEFAULT,
     probes: Sequence[ReadRequest] | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] | None = None,
 ) -> Exported:
     """Write a GGUF file for llama.cpp from an adapter, which is merged first, or from a merged model's folder.
 
@@ -93,7 +91,7 @@ def export_gguf(
     with staged(output, overwrite=overwrite, foreign=_foreign_gguf, error=AdapterError) as work:
         folder = Path(adapter)
         if str(adapter) == PACKAGED or (folder / ADAPTER_CONFIG).is_file():
-            folder = merge_adapter(adapter, work / "merged", base=base, probes=probes, say=say).path
+            folder = merge_adapter(adapter, work / "merged", base=base, probes=probes).path
         else:
             folder = resolve_reader(str(adapter)).path
         require_space(output.parent, gguf_bytes(folder, kind) + _SPARE_BYTES, error=AdapterError)

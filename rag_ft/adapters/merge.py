@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -29,6 +30,8 @@ from rag_ft.models.weights import DEFAULT, Weights, resolve_adapter, weights_ide
 from rag_ft.progress import quiet_transformers
 from rag_ft.training.card import card_body
 from rag_ft.training.saving import TOKENIZER_FILES
+
+logger = logging.getLogger(__name__)
 
 MergedDtype: TypeAlias = Literal["float32", "float16", "bfloat16"]
 BaseValues: TypeAlias = Literal["original", "nf4"]
@@ -80,7 +83,6 @@ def merge_adapter(
     bound: float | None = None,
     device: str | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] | None = None,
 ) -> Merged:
     """Merge an adapter into its base and write the result to `output`, a base model of its own.
 
@@ -95,7 +97,6 @@ def merge_adapter(
     """
     kind = _checked_dtype(dtype)
     output = Path(output)
-    tell = say or (lambda line: None)
     tuned = resolve_adapter(adapter_folder(adapter))
     _check_finite(tuned)
     record = adapter_record(tuned)
@@ -124,7 +125,7 @@ def merge_adapter(
                 Candidate(base=values, difference=difference(reference, observe(merged, probes, reference)))
             )
             del merged
-            tell(_line(candidates[-1]))
+            logger.info("%s", _line(candidates[-1]))
         best = min(
             candidates, key=lambda candidate: (candidate.difference.largest_logit, -candidate.difference.identical)
         )

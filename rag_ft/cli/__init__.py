@@ -25,7 +25,7 @@ from rag_ft.cli.mcp import mcp
 from rag_ft.cli.models import models
 from rag_ft.cli.plan import plan
 from rag_ft.cli.serve import serve
-from rag_ft.cli.terminal import LogFormatter, shown, shown_lines, shown_traceback
+from rag_ft.cli.terminal import LogFormatter, shown, shown_lines, shown_traceback, unprinted
 from rag_ft.cli.token import token_app
 from rag_ft.cli.train import train
 from rag_ft.cli.why import why
@@ -77,7 +77,10 @@ def _options(
 ) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler])
+    level = logging.INFO if debug else logging.WARNING
+    handler.setLevel(level)
+    handler.addFilter(unprinted)
+    logging.basicConfig(level=level, handlers=[handler])
     if not debug:
         for name in _NOISY_LIBRARIES:
             logging.getLogger(name).setLevel(logging.ERROR)

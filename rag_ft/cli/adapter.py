@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rag_ft.cli.options import IndexOption, JsonOption, KOption, ReaderOption
-from rag_ft.cli.terminal import echo_json
+from rag_ft.cli.terminal import echo_json, printed_lines
 
 if TYPE_CHECKING:
     from rag_ft.answering.reading import ReadRequest
@@ -119,17 +119,17 @@ def adapter_calibrate(
     from rag_ft.cli.render import stderr, stdout
     from rag_ft.indexing.index import Index
 
-    score = calibrate_adapter(
-        adapter,
-        questions,
-        Index.load(index),
-        k=k,
-        reader=reader,
-        recognise=recognise,
-        margin=margin,
-        dry_run=dry_run,
-        say=lambda line: stderr().print(line),
-    )
+    with printed_lines("rag_ft.adapters", stderr().print):
+        score = calibrate_adapter(
+            adapter,
+            questions,
+            Index.load(index),
+            k=k,
+            reader=reader,
+            recognise=recognise,
+            margin=margin,
+            dry_run=dry_run,
+        )
     if as_json:
         echo_json(score.model_dump_json())
         return 0
@@ -182,16 +182,16 @@ def adapter_merge(
     from rag_ft.adapters.merge import merge_adapter
     from rag_ft.cli.render import stderr, stdout
 
-    merged = merge_adapter(
-        adapter,
-        output,
-        base=reader,
-        dtype=dtype.value,
-        bound=bound,
-        probes=_probes(questions, index),
-        overwrite=overwrite,
-        say=lambda line: (stderr() if as_json else stdout()).print(line),
-    )
+    with printed_lines("rag_ft.adapters", (stderr() if as_json else stdout()).print):
+        merged = merge_adapter(
+            adapter,
+            output,
+            base=reader,
+            dtype=dtype.value,
+            bound=bound,
+            probes=_probes(questions, index),
+            overwrite=overwrite,
+        )
     if as_json:
         candidates = [candidate.model_dump() for candidate in merged.candidates]
         echo_json(json.dumps({"path": str(merged.path), "base": merged.base, "candidates": candidates}))
@@ -222,14 +222,13 @@ def adapter_export(
     from rag_ft.adapters.export import export_adapter
     from rag_ft.cli.render import stdout
 
-    def say(line: str) -> None:
-        stdout().print(line)
-
-    exported = export_adapter(
-        adapter, output, to.value, base=reader, probes=_probes(questions, index), overwrite=overwrite, say=say
-    )
+    console = stdout()
+    with printed_lines("rag_ft.adapters", console.print):
+        exported = export_adapter(
+            adapter, output, to.value, base=reader, probes=_probes(questions, index), overwrite=overwrite
+        )
     for line in (*exported.notes, f"written: {exported.path}"):
-        say(line)
+        console.print(line)
     return 0
 
 
@@ -273,7 +272,8 @@ def adapter_bench(
     from rag_ft.adapters.bench import bench_adapter
     from rag_ft.cli.render import stderr, stdout
 
-    result = bench_adapter(adapter, base=reader, merged=merged, rounds=rounds, say=lambda line: stderr().print(line))
+    with printed_lines("rag_ft.adapters", stderr().print):
+        result = bench_adapter(adapter, base=reader, merged=merged, rounds=rounds)
     if as_json:
         echo_json(result.model_dump_json())
         return 0

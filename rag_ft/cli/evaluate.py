@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 from typer.core import TyperGroup
 
+from rag_ft.cli.terminal import printed_lines
 from rag_ft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,14 +59,8 @@ def eval_run(
     require_extra("eval", "an evaluation")
     folder = output or Path(str(recipe.with_suffix("")) + ("" if limit is None else f"-{limit}"))
     console = stdout()
-    with EvaluationLine(stderr()) as live:
-        report = evaluate(
-            _recipe(recipe, questions, documents),
-            folder,
-            limit=limit,
-            say=lambda line: console.print(line),
-            on_progress=live.update,
-        )
+    with EvaluationLine(stderr()) as live, printed_lines("rag_ft.evaluation", console.print):
+        report = evaluate(_recipe(recipe, questions, documents), folder, limit=limit, on_progress=live.update)
     for line in verdict(report):
         console.print(line)
     console.print(f"report: {folder / 'report.html'}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rag_ft.adapters.compare import Comparison, Side
     from rag_ft.adapters.info import AdapterInfo
-    from rag_ft.evaluation.runner import ArmProgress
+    from rag_ft.progress import Progress
 
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
 
@@ -248,24 +248,22 @@ class TrainingLine(_LiveLine):
         self._recent: list[float] = []
         self._printed = 0.0
 
-    def update(self, record: dict[str, float]) -> None:
+    def update(self, progress: Progress) -> None:
         """Show a measurement of the run."""
+        record, left = progress.figures, progress.seconds_left or 0.0
         self._held_out = record.get("eval_loss", self._held_out)
         if "loss" in record:
             self._recent = [*self._recent[-19:], record["loss"]]
-        step, steps, seconds = record["step"], record["steps"], record["seconds"]
-        done = max(step - record.get("first_step", 0), 1)
-        left = seconds / done * (steps - step)
         speeds = [f"{record[name]:,.{digits}f} {unit}" for name, unit, digits in _SPEEDS if name in record]
         loss = sum(self._recent) / max(len(self._recent), 1)
-        line = f"step {step:.0f} of {steps:.0f}  loss {loss:.3f}"
+        line = f"step {progress.done} of {progress.total}  loss {loss:.3f}"
         if self._held_out is not None:
             line += f"  held-out loss {self._held_out:.3f}"
         line += "".join(f"  {speed}" for speed in speeds) + f"  {_minutes(left)} left"
         if self._status is not None:
             self._status.update(Text(shown(line)))
-        elif "eval_loss" in record or seconds - self._printed > 30:
-            self._printed = seconds
+        elif "eval_loss" in record or record["seconds"] - self._printed > 30:
+            self._printed = record["seconds"]
             self._console.print(line)
 
 
@@ -275,14 +273,14 @@ class EvaluationLine(_LiveLine):
     def __init__(self, console: Console) -> None:
         super().__init__(console, "loading")
 
-    def update(self, progress: ArmProgress) -> None:
+    def update(self, progress: Progress) -> None:
         """Show how far an arm is."""
         left = "" if progress.seconds_left is None else f"  {_minutes(progress.seconds_left)} left for this arm"
-        line = f"{progress.arm}: {progress.done} of {progress.questions}{left}"
+        line = f"{progress.stage}: {progress.done} of {progress.total}{left}"
         if self._status is not None:
             self._status.update(Text(shown(line)))
-        elif progress.done == progress.questions:
-            self._console.print(f"{progress.arm}: {progress.questions} questions")
+        elif progress.done == progress.total:
+            self._console.print(f"{progress.stage}: {progress.total} questions")
 
 
 _SPEEDS = (("examples_per_second", "examples/s", 1), ("tokens_per_second", "tokens/s", 0))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import typer
@@ -51,6 +53,42 @@ def echo_json(content: str) -> None:
 def shown_traceback(error: BaseException) -> str:
     """The traceback of an error, ending with a line break."""
     return shown_lines("".join(traceback.format_exception(error)))
+
+
+class _LineHandler(logging.Handler):
+    """Prints log records of level INFO as plain lines; errors of printing, such as a closed pipe, are raised."""
+
+    def __init__(self, print_line: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._print_line = print_line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message alone; warnings are left to the handler of all logs."""
+        if record.levelno == logging.INFO:
+            record.printed = True
+            self._print_line(record.getMessage())
+
+
+@contextmanager
+def printed_lines(room: str, print_line: Callable[[str], None]) -> Iterator[None]:
+    """A context in which the lines that a part of the package logs for people are printed.
+
+    `room`: name of its logger, such as `rag_ft.training`. `print_line` must make a line harmless, as `Terminal` does.
+    """
+    logger, handler = logging.getLogger(room), _LineHandler(print_line)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def unprinted(record: logging.LogRecord) -> bool:
+    """Whether `printed_lines` has not printed a log record."""
+    return not hasattr(record, "printed")
 
 
 class LogFormatter(logging.Formatter):

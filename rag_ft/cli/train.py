@@ -18,6 +18,7 @@ from rag_ft.cli.settings import (
     adapter_config,
     checked,
 )
+from rag_ft.cli.terminal import printed_lines
 from rag_ft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -211,7 +212,8 @@ def _preview(questions: Path, index: Index, output: Path, run: RunConfig, masks:
     from rag_ft.training.prepare import preflight
 
     console = stdout()
-    preview = preflight(questions, index, output, run, say=lambda line: console.print(line))
+    with printed_lines("rag_ft.training", console.print):
+        preview = preflight(questions, index, output, run)
     rows = preview.ready.rows
     # The first example of each row, for variety; then the second ones, and so on.
     longest = max((len(row.records) for row in rows), default=0)
@@ -229,9 +231,8 @@ def _train(
     from rag_ft.training.curve import train_curve
     from rag_ft.training.run import train_reader
 
-    console = stdout()
-    with TrainingLine(stderr()) as live:
-        settings |= {"say": lambda line: console.print(line), "on_progress": live.update}
+    with TrainingLine(stderr()) as live, printed_lines("rag_ft.training", stdout().print):
+        settings["on_progress"] = live.update
         if halvings:
             return train_curve(questions, index, output, halvings=halvings, **settings)
         return train_reader(questions, index, output, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
@@ -14,16 +15,19 @@ from rag_ft.evaluation.report.compute import FinishedRun, RunQuestions, compute_
 from rag_ft.evaluation.report.pages import Report
 from rag_ft.evaluation.report.results import check_run_folder
 from rag_ft.evaluation.resources import measure_speed
-from rag_ft.evaluation.runner import ArmProgress, RunFolder, read_memory, retrieve_cases, run_arms
+from rag_ft.evaluation.runner import RunFolder, read_memory, retrieve_cases, run_arms
 from rag_ft.evaluation.selection import choose_questions, development_questions
 from rag_ft.evaluation.studies.development import ChosenThreshold, choose_thresholds
 from rag_ft.extras import require_extra
 from rag_ft.models.weights import DEFAULT, PACKAGED
+from rag_ft.progress import OnProgress
 from rag_ft.questions.records import read_questions
 
 if TYPE_CHECKING:
     from rag_ft.evaluation.arms.base import Arm
     from rag_ft.indexing.index import Index
+
+logger = logging.getLogger(__name__)
 
 
 class AdapterFolder(Protocol):
@@ -45,8 +49,7 @@ def evaluate(
     output: str | Path | None = None,
     limit: int | None = None,
     seed: int = 0,
-    say: Callable[[str], None] | None = None,
-    on_progress: Callable[[ArmProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Report: ...
 
 
@@ -57,8 +60,7 @@ def evaluate(
     /,
     *,
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
-    on_progress: Callable[[ArmProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Report: ...
 
 
@@ -71,8 +73,7 @@ def evaluate(
     output: str | Path | None = None,
     limit: int | None = None,
     seed: int = 0,
-    say: Callable[[str], None] | None = None,
-    on_progress: Callable[[ArmProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Report:
     """Compare prompting, retrieval, tuning and both on your own questions.
 
@@ -93,7 +94,7 @@ def evaluate(
     as long as the report; `report.save` copies them.
     `limit`: ask at most N questions.
     `seed`: draws the questions of `limit`, the documents that thresholds are chosen on, and random passages.
-    `say`: gets lines about the run before it starts.
+    `on_progress`: gets how far each arm is. The number of questions is logged (logger `rag_ft`, level INFO).
 
     The declared contrast is tuned against prompted, both with passages. Thresholds are chosen on questions about 30% of
     the documents, which are not judged. For other arms or settings write a recipe: `evaluate("my-recipe.toml",
@@ -115,7 +116,7 @@ def evaluate(
                 "a recipe has its own documents, adapter, reader and seed: give only an output folder, or call"
                 " evaluate_recipe"
             )
-        return evaluate_recipe(questions, folder, limit=limit, say=say, on_progress=on_progress)
+        return evaluate_recipe(questions, folder, limit=limit, on_progress=on_progress)
     if index is None:
         raise UsageError(f"{questions} needs the index that its questions are about: evaluate(questions, index)")
     index = index if isinstance(index, Index) else Index.load(index)
@@ -127,7 +128,6 @@ def evaluate(
         limit=limit,
         arms=lambda recipe, index: build_arms(recipe, index, reader),
         index=index,
-        say=say,
         on_progress=on_progress,
     )
 
@@ -140,14 +140,13 @@ def evaluate_recipe(
     arms: Callable[[Recipe, Index], Sequence[Arm]] = build_arms,
     curve: Callable[[Recipe, Index], Iterable[tuple[int, Arm]]] = curve_arms,
     index: Index | None = None,
-    say: Callable[[str], None] | None = None,
-    on_progress: Callable[[ArmProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Report:
     """Run a recipe and save its report in `output`; a call with the same output resumes an unfinished run.
 
     Without `output` the results are in a temporary folder that lasts as long as the report. `limit`: ask at most N
     questions. `arms`, `curve`: build the arms and those of the learning curve; default: from the recipe. `index`: used
-    instead of building one from the recipe's documents. `say` gets lines about the run before it starts. Raises
+    instead of building one from the recipe's documents. How many questions are asked is logged. Raises
     EvaluationError, DatasetError, and what indexing and loading raise.
     """
     from rag_ft.indexing.index import Index
@@ -162,11 +161,11 @@ def evaluate_recipe(
     index = index or Index.build(recipe.documents, folder.path / "index", progress=False)
     questions = _choose_questions(recipe, index, limit)
     curve_parts = curve(recipe, index)
-    if say is not None:
-        say(
-            f"{len(questions.judged):,} of {questions.records:,} questions about {questions.documents:,} documents;"
-            f" differences under {questions.detectable:.2f} F1 will not show"
-        )
+    logger.info(
+        "%s",
+        f"{len(questions.judged):,} of {questions.records:,} questions about {questions.documents:,} documents;"
+        f" differences under {questions.detectable:.2f} F1 will not show",
+    )
     run = _ask(recipe, index, questions, list(arms(recipe, index)), folder.path, on_progress)
     report = Report(
         results=compute_results(run, curve_parts),
@@ -201,7 +200,7 @@ def _ask(
     questions: RunQuestions,
     arms: list[Arm],
     folder: Path,
-    on_progress: Callable[[ArmProgress], None] | None,
+    on_progress: OnProgress | None,
 ) -> FinishedRun:
     """Retrieve once for all arms, choose thresholds, and ask every arm every question."""
     deepest = max([recipe.k, *(getattr(choice, "k", None) or 0 for choice in recipe.arm)])

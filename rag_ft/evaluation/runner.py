@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue, ValidationError
 
@@ -26,6 +26,7 @@ from rag_ft.evaluation.arms.base import Arm, Case, failure
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.resources import Memory, MemoryWatch
 from rag_ft.files import append_whole, clear_partial, full_disk_as, is_plain_file, replacing, write_atomic
+from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.schema import Question
 
 if TYPE_CHECKING:
@@ -41,21 +42,12 @@ BATCH = 16
 """Number of questions that an arm is given at once."""
 
 
-class ArmProgress(NamedTuple):
-    """How many questions an arm has replied to."""
-
-    arm: str
-    done: int
-    questions: int
-    seconds_left: float | None
-
-
 def run_arms(
     arms: Sequence[Arm],
     cases: Sequence[Case],
     output: str | Path,
     *,
-    on_progress: Callable[[ArmProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, list[Prediction]]:
     """Every arm's predictions in the order of the cases; replies that `output` holds are not asked for again.
 
@@ -73,7 +65,7 @@ _KEPT = "the replies so far are kept"
 
 
 def _run_arms(
-    arms: Sequence[Arm], cases: Sequence[Case], output: Path, on_progress: Callable[[ArmProgress], None] | None
+    arms: Sequence[Arm], cases: Sequence[Case], output: Path, on_progress: OnProgress | None
 ) -> dict[str, list[Prediction]]:
     for name in (PREDICTIONS, MEMORY):
         clear_partial(output / name)  # a killed run may have left one, and appending to the files does not remove it
@@ -106,7 +98,7 @@ def _run_arm(
     path: Path,
     watch: MemoryWatch,
     remember: Callable[[str, Memory], None],
-    on_progress: Callable[[ArmProgress], None] | None,
+    on_progress: OnProgress | None,
 ) -> None:
     """Ask the first case of each group; the others have the same question and passages, and get the same reply."""
     copies = {group[0].question.id: group[1:] for group in groups}
@@ -132,9 +124,8 @@ def _run_arm(
         append_whole(path, "".join(prediction.model_dump_json(exclude_defaults=True) + "\n" for prediction in new))
         remember(arm.name, watch.peak)
         answered += len(new)
-        if on_progress is not None:
-            left = (time.monotonic() - started) / answered * (total - len(replies))
-            on_progress(ArmProgress(arm.name, len(replies), total, left))
+        left = (time.monotonic() - started) / answered * (total - len(replies))
+        notify(on_progress, Progress(arm.name, len(replies), total, left))
 
 
 def _reply(arm: Arm, batch: Sequence[Case], error: str) -> tuple[list[Prediction], str]:

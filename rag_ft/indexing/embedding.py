@@ -59,7 +59,7 @@ class Embedder(Protocol):
     def encode_query(self, texts: Sequence[str]) -> Vectors:
         """Embed questions; shape (n, dimension), float32, normalised. No texts give shape (0, dimension)."""
 
-    def encode_passages(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Embed passages; shape (n, dimension), float32, normalised. No texts give shape (0, dimension)."""
 
     def count_tokens(self, text: str) -> int:
@@ -229,9 +229,9 @@ class SentenceEmbedder:
                     f"the question has {length:,} tokens, but the embedder {self._name} reads at most "
                     f"{self._max_tokens:,}: shorten it"
                 )
-        return self._encode(texts, lengths, query=True, progress=False)
+        return self._encode(texts, lengths, query=True)
 
-    def encode_passages(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Embed passages. Raises UsageError for one beyond the window."""
         lengths = self._lengths(texts)
         for text, length in zip(texts, lengths, strict=True):
@@ -240,14 +240,14 @@ class SentenceEmbedder:
                     f"the passage {text[:60]!r}... has {length:,} tokens, but the embedder {self._name} reads "
                     f"at most {self._max_tokens:,}: build with smaller chunks"
                 )
-        return self._encode(texts, lengths, query=False, progress=progress)
+        return self._encode(texts, lengths, query=False)
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
         return [
             len(encoding.ids) for encoding in self._counter.encode_batch_fast(list(texts), add_special_tokens=False)
         ]
 
-    def _encode(self, texts: Sequence[str], lengths: Sequence[int], *, query: bool, progress: bool) -> Vectors:
+    def _encode(self, texts: Sequence[str], lengths: Sequence[int], *, query: bool) -> Vectors:
         """Embed in batches of similar length within a token budget, so that little is computed on padding."""
         vectors = np.empty((len(texts), self._dimension), dtype=np.float32)
         # Longest first: the largest batch comes first, so memory does not grow later.
@@ -267,8 +267,6 @@ class SentenceEmbedder:
                     normalize_embeddings=True,
                 )
             start += size
-            if progress:
-                logger.info("embedded %d of %d texts", min(start, len(order)), len(order))
         return vectors
 
 

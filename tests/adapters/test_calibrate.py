@@ -53,16 +53,17 @@ def test_the_threshold_is_chosen_by_the_one_rule_and_the_reader_uses_it(adapter,
         assert best_threshold(answered, null) == pytest.approx(score.threshold, abs=1e-6)
 
 
-def test_the_scale_is_fitted_on_the_readers_own_confidences_however_often(adapter, world, tiny_llama_dir, monkeypatch):
+def test_the_scale_is_fitted_on_the_readers_own_confidences_however_often(
+    adapter, world, tiny_llama_dir, monkeypatch, caplog
+):
     """The tiny reader is never right: here half of its answers count as right."""
     questions, index = world
     monkeypatch.setattr(scoring, "FEWEST", len(questions))
     monkeypatch.setattr(scoring, "is_correct", lambda answer, question: len(answer) % 2 == 0)
-    thresholds, lines = [], []
+    caplog.set_level("INFO", "rag_ft.adapters")
+    thresholds = []
     for _ in range(2):
-        score = calibrate_adapter(
-            adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.3, say=lines.append
-        )
+        score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=0.3)
         thresholds.append(json.loads((adapter / "rag_ft.json").read_text())["threshold"])
     assert thresholds[0] == thresholds[1]
     scale = PlattScale.model_validate(thresholds[0]["platt"])
@@ -80,9 +81,9 @@ def test_the_scale_is_fitted_on_the_readers_own_confidences_however_often(adapte
     null = [reading.answer_confidence for reading, question in pairs if not question.answerable]
     below = sum(confidence < thresholds[0]["value"] for confidence in null)
     assert below / len(null) == score.null_recognised == 0.75
-    assert any(line.startswith("scale     how often such an answer is right") for line in lines)
+    assert any(line.startswith("scale     how often such an answer is right") for line in caplog.messages)
     # What was chosen before is measured on the scale that it was chosen on.
-    assert lines[-2] == f"now       {score.line()}"
+    assert caplog.messages[-2] == f"now       {score.line()}"
 
 
 @pytest.mark.parametrize("renamed", [0, 1])
@@ -118,14 +119,18 @@ def test_the_packaged_adapter_can_be_measured_and_not_changed(world):
         calibrate_adapter("packaged", *world)
 
 
-def test_questions_without_evidence_are_reported_where_the_adapter_may_know_them(adapter, world, tiny_llama_dir):
+def test_questions_without_evidence_are_reported_where_the_adapter_may_know_them(
+    adapter, world, tiny_llama_dir, caplog
+):
     questions, index = world
     record = json.loads((adapter / "rag_ft.json").read_text())
     (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": ["Oslo.txt"]}}))
     bare = [question if question.answerable else question.model_copy(update={"evidence": ()}) for question in questions]
-    lines = []
-    calibrate_adapter(adapter, bare, index, reader=str(tiny_llama_dir), say=lines.append, dry_run=True)
-    assert "4 questions name no evidence: whether the adapter was trained on their documents is unknown" in lines
+    caplog.set_level("INFO", "rag_ft.adapters")
+    calibrate_adapter(adapter, bare, index, reader=str(tiny_llama_dir), dry_run=True)
+    assert (
+        "4 questions name no evidence: whether the adapter was trained on their documents is unknown" in caplog.messages
+    )
 
 
 def test_a_share_to_recognise_gives_the_lowest_threshold_that_does(adapter, world, tiny_llama_dir):
@@ -145,18 +150,20 @@ def test_a_share_to_recognise_gives_the_lowest_threshold_that_does(adapter, worl
         calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), recognise=65)
 
 
-def test_questions_about_documents_that_it_was_trained_on_are_excluded_and_counted(adapter, world, tiny_llama_dir):
+def test_questions_about_documents_that_it_was_trained_on_are_excluded_and_counted(
+    adapter, world, tiny_llama_dir, caplog
+):
     questions, index = world
     names = sorted({question.evidence[0].document_id for question in questions if question.evidence})
     record = json.loads((adapter / "rag_ft.json").read_text())
     (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": names[:1]}}))
     about = sum(any(evidence.document_id == names[0] for evidence in question.evidence) for question in questions)
-    lines = []
-    score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir), say=lines.append)
+    caplog.set_level("INFO", "rag_ft.adapters")
+    score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir))
     assert score.questions == len(questions) - about < len(questions)
-    assert lines[0] == f"{about} of 12 questions are excluded: the adapter was trained on their documents"
-    assert lines[1].startswith("now       threshold 0.900: on 9 questions, F1 on answerable 0.0")
-    assert "abstention recall" in lines[1] and len(lines) == 2
+    assert caplog.messages[0] == f"{about} of 12 questions are excluded: the adapter was trained on their documents"
+    assert caplog.messages[1].startswith("now       threshold 0.900: on 9 questions, F1 on answerable 0.0")
+    assert "abstention recall" in caplog.messages[1] and len(caplog.messages) == 2
     (adapter / "rag_ft.json").write_text(json.dumps({**record, "data": {"documents": names}}))
     with pytest.raises(DatasetError, match="are about documents that the adapter was trained on"):
         calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir))

@@ -53,12 +53,10 @@ def test_a_gguf_still_tells_which_documents_it_was_trained_on_and_not_their_name
     assert b"secret-plan" not in exported.path.read_bytes()
 
 
-def test_an_adapter_is_merged_on_the_way_and_nothing_but_the_file_is_left(adapter, tiny_llama_dir, tmp_path):
-    said = []
-    exported = export_gguf(
-        adapter, tmp_path / "r.gguf", kind="q8_0", base=str(tiny_llama_dir), probes=REQUESTS, say=said.append
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["r.gguf"] and "completions identical" in said[0]
+def test_an_adapter_is_merged_on_the_way_and_nothing_but_the_file_is_left(adapter, tiny_llama_dir, tmp_path, caplog):
+    caplog.set_level("INFO", "rag_ft.adapters")
+    exported = export_gguf(adapter, tmp_path / "r.gguf", kind="q8_0", base=str(tiny_llama_dir), probes=REQUESTS)
+    assert [path.name for path in tmp_path.iterdir()] == ["r.gguf"] and "completions identical" in caplog.messages[0]
     types = {tensor.tensor_type.name for tensor in gguf.GGUFReader(exported.path).tensors if len(tensor.shape) > 1}
     assert types == {"Q8_0"}
 

@@ -15,7 +15,8 @@ from rich.text import Text
 import rag_ft.cli
 from rag_ft.cli import main
 from rag_ft.cli.render import EvaluationLine, Terminal, print_answer
-from rag_ft.cli.terminal import HARMFUL, LogFormatter, shown, shown_json, shown_lines
+from rag_ft.cli.terminal import HARMFUL, LogFormatter, printed_lines, shown, shown_json, shown_lines, unprinted
+from rag_ft.progress import Progress
 from rag_ft.schema import Answer
 from rag_ft.serving.http.openapi import ANSWER
 
@@ -92,11 +93,22 @@ def test_markdown_cannot_name_what_steers_a_terminal_or_hide_where_a_link_leads(
 
 
 def test_a_status_line_shows_names_without_their_escapes():
-    from rag_ft.evaluation.runner import ArmProgress
-
     console = terminal(force_terminal=False)
-    EvaluationLine(console).update(ArmProgress(arm=HOSTILE, done=2, questions=2, seconds_left=None))
+    EvaluationLine(console).update(Progress(HOSTILE, done=2, total=2))
     assert not harmful(console.file.getvalue())
+
+
+def test_lines_for_people_are_printed_once_and_without_a_prefix(caplog):
+    console = terminal(force_terminal=False)
+    training, other = logging.getLogger("rag_ft.training.run"), logging.getLogger("rag_ft.progress")
+    with printed_lines("rag_ft.training", console.print):
+        training.info("plan of %s", HOSTILE)
+        training.warning("a checkpoint is damaged")
+        other.info("fetching")
+    training.info("nobody listens")
+    assert console.file.getvalue() == f"plan of {shown(HOSTILE)}\n"
+    assert [unprinted(record) for record in caplog.records] == [False, True]
+    assert not training.isEnabledFor(logging.INFO)
 
 
 def test_log_lines_and_their_tracebacks_are_harmless():

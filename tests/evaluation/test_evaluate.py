@@ -14,10 +14,10 @@ from rag_ft.evaluation.report.results import read_results
 from rag_ft.indexing.index import Index
 
 
-def test_an_evaluation_ends_with_results_a_report_and_a_line_for_every_reply(prepared, tmp_path):
+def test_an_evaluation_ends_with_results_a_report_and_a_line_for_every_reply(prepared, tmp_path, caplog):
     index, recipe = prepared
-    lines = []
-    report = evaluate_recipe(recipe, tmp_path, arms=little_arms, index=index, say=lines.append)
+    caplog.set_level("INFO", "rag_ft.evaluation")
+    report = evaluate_recipe(recipe, tmp_path, arms=little_arms, index=index)
     assert {path.name for path in tmp_path.iterdir()} == {
         "memory.json",
         "predictions.jsonl",
@@ -38,7 +38,7 @@ def test_an_evaluation_ends_with_results_a_report_and_a_line_for_every_reply(pre
     declared = evaluate_recipe(turned, tmp_path / "turned", arms=little_arms, index=index).results.primary
     assert declared.first == "top" and declared.difference.mean == -results.primary.difference.mean
     assert results.questions == 24 and results.documents == 8
-    assert "24 of 24 questions about 8 documents; differences under 0." in lines[0]
+    assert "24 of 24 questions about 8 documents; differences under 0." in caplog.messages[0]
     assert results.retrieval["hit@1"] > 0.9
     assert str(Path(recipe.questions).parent) not in (tmp_path / "results.json").read_text()
 
@@ -55,16 +55,16 @@ def test_results_repeat_to_the_byte_and_a_second_call_asks_nothing(prepared, tmp
     assert (tmp_path / "a" / "results.json").read_bytes() == first
 
 
-def test_a_limit_asks_fewer_and_says_what_will_not_show(prepared, tmp_path):
+def test_a_limit_asks_fewer_and_says_what_will_not_show(prepared, tmp_path, caplog):
     index, recipe = prepared
-    lines = []
-    report = evaluate_recipe(recipe, tmp_path, arms=little_arms, index=index, limit=5, say=lines.append)
+    caplog.set_level("INFO", "rag_ft.evaluation")
+    report = evaluate_recipe(recipe, tmp_path, arms=little_arms, index=index, limit=5)
     assert report.results.questions == 5 and report.results.left_out == 19
     assert (
         report.results.detectable
         > evaluate_recipe(recipe, tmp_path / "all", arms=little_arms, index=index).results.detectable
     )
-    assert lines[0].startswith("5 of 24 questions")
+    assert caplog.messages[0].startswith("5 of 24 questions")
 
 
 def test_an_arm_that_fails_is_in_the_report_with_its_reason(prepared, tmp_path):
@@ -273,7 +273,7 @@ def test_a_recipe_is_run_as_it_is_written(prepared, tmp_path, monkeypatch):
     evaluate(recipe, tmp_path, limit=3)
     evaluate("evals/mine.toml", output="evals/mine")
     evaluate("evals/mine.toml")
-    assert seen[0] == (recipe, tmp_path, {"limit": 3, "say": None, "on_progress": None})
+    assert seen[0] == (recipe, tmp_path, {"limit": 3, "on_progress": None})
     assert [call[:2] for call in seen[1:]] == [("evals/mine.toml", "evals/mine"), ("evals/mine.toml", None)]
 
 

@@ -40,7 +40,7 @@ def test_every_question_gets_one_prediction_from_every_arm_and_a_line(world, tmp
     predictions = run_arms(arms, retrieve_cases(questions, index.as_retriever(k=3)), tmp_path, on_progress=seen.append)
     assert [prediction.question_id for prediction in predictions["top"]] == [question.id for question in questions]
     assert len(_lines(tmp_path)) == 2 * len(questions)
-    assert seen[-1].done == seen[-1].questions == len(questions) and seen[-1].seconds_left == 0
+    assert seen[-1].stage == "mine" and seen[-1].done == seen[-1].total == len(questions) and seen[-1].seconds_left == 0
     assert all(prediction.citations for prediction in predictions["top"])
 
 

@@ -29,9 +29,8 @@ def convert(folder):
         folder,
         name="Tiny",
         gguf_sha256="0" * 64,
-        obtain=lambda work, bar: work / "tiny.gguf",
+        obtain=lambda work, on_progress: work / "tiny.gguf",
         needed_bytes=1,
-        progress=False,
     )
 
 

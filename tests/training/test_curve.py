@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from rag_ft.cli.terminal import printed_lines
 from rag_ft.errors import TrainingError, UsageError
 from rag_ft.training.curve import curve_sizes, train_curve
 from rag_ft.training.lora import AdapterConfig
@@ -16,7 +17,8 @@ def trained(world, tiny_llama_dir, tmp_path_factory):
     index, questions = world
     folder, lines = tmp_path_factory.mktemp("curve"), []
     reader = str(tiny_llama_dir)
-    return train_curve(questions, index, folder, halvings=2, reader=reader, say=lines.append, **SMALL), lines
+    with printed_lines("rag_ft.training", lines.append):
+        return train_curve(questions, index, folder, halvings=2, reader=reader, **SMALL), lines
 
 
 def _records(folder):

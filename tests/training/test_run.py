@@ -47,7 +47,7 @@ def test_what_is_trained_is_only_measured_and_saved_again(tmp_path, tiny_llama_d
 
 
 def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(
-    tmp_path, tiny_llama_dir, world, monkeypatch
+    tmp_path, tiny_llama_dir, world, monkeypatch, caplog
 ):
     from types import SimpleNamespace
 
@@ -100,13 +100,27 @@ def test_a_base_in_16_bits_stays_in_16_bits_from_training_to_answers(
     monkeypatch.setattr(setup, "check_prepared", looked_at)
     index, questions = world
     training = TrainConfig(bits=16, max_steps=6, evaluations=2, learning_rate=5e-3)
+    reported = []
     trained = train_reader(
-        questions, index, tmp_path / "made", reader=str(tiny_llama_dir), lora=shape, training=training
+        questions,
+        index,
+        tmp_path / "made",
+        reader=str(tiny_llama_dir),
+        lora=shape,
+        training=training,
+        on_progress=reported.append,
     )
     assert {dtype for name, dtype in held.items() if "norm" in name} == {torch.float32}
     assert {dtype for name, dtype in held.items() if "_proj" in name} == {torch.bfloat16}
     assert trained.verdict.train_loss > 0
     records = [json.loads(line) for line in (trained.path / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert [progress.figures for progress in reported] == records
+    assert (reported[-1].stage, reported[-1].done, reported[-1].total, reported[-1].seconds_left) == (
+        "training",
+        6,
+        6,
+        0,
+    )
     held_out = [record["eval_loss"] for record in records if "eval_loss" in record]
     assert held_out[-1] < held_out[0]
 
@@ -188,16 +202,16 @@ def test_a_model_without_a_chat_template_can_be_tuned(tmp_path, tiny_llama_dir, 
     assert (trained.path / "adapter_model.safetensors").is_file()
 
 
-def test_without_unanswerable_questions_held_out_no_threshold_is_written(tmp_path, tiny_llama_dir, world):
+def test_without_unanswerable_questions_held_out_no_threshold_is_written(tmp_path, tiny_llama_dir, world, caplog):
     """Such a threshold would be 0: an adapter that answers always, whatever it was trained to say."""
     index, questions = world
-    lines = []
+    caplog.set_level("INFO", "rag_ft.training")
     some = [question for question in questions if question.answerable]
-    trained = train_reader(some, index, tmp_path, reader=str(tiny_llama_dir), compare=False, say=lines.append, **SMALL)
+    trained = train_reader(some, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
     assert trained.tuned.null_recognised is None
     assert "threshold" not in json.loads((tmp_path / "rag_ft.json").read_text())
-    assert any(line.startswith("threshold") and "not chosen" in line for line in lines)
-    assert any("no held-out question is unanswerable" in line for line in lines)
+    assert any(line.startswith("threshold") and "not chosen" in line for line in caplog.messages)
+    assert any("no held-out question is unanswerable" in line for line in caplog.messages)
 
 
 def test_records_that_give_no_example_are_not_counted_and_not_asked(tmp_path, tiny_llama_dir, world):
@@ -230,17 +244,15 @@ def test_records_that_give_no_example_are_not_counted_and_not_asked(tmp_path, ti
 
 
 def test_a_model_that_takes_no_trees_trains_on_separate_sequences_and_says_so(
-    tmp_path, tiny_llama_dir, world, monkeypatch
+    tmp_path, tiny_llama_dir, world, monkeypatch, caplog
 ):
     from rag_ft.training.steps import tree_attention
 
     monkeypatch.setattr(tree_attention, "takes_trees", lambda model: False)
     index, questions = world
-    lines = []
-    trained = train_reader(
-        questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, say=lines.append, **SMALL
-    )
-    assert any(line.startswith("sequences       one for each example") for line in lines)
+    caplog.set_level("INFO", "rag_ft.training")
+    trained = train_reader(questions, index, tmp_path / "out", reader=str(tiny_llama_dir), compare=False, **SMALL)
+    assert any(line.startswith("sequences       one for each example") for line in caplog.messages)
     assert (trained.path / "adapter_model.safetensors").is_file()
 
 

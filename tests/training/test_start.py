@@ -13,9 +13,9 @@ from rag_ft.training.steps.config import TrainConfig
 SMALL = {"lora": AdapterConfig(rank=4), "training": TrainConfig(bits=32, max_steps=2, evaluations=1)}
 
 
-def test_a_run_goes_on_from_an_adapter_and_keeps_its_shape(adapter, tmp_path, tiny_llama_dir, world):
+def test_a_run_goes_on_from_an_adapter_and_keeps_its_shape(adapter, tmp_path, tiny_llama_dir, world, caplog):
     index, questions = world
-    lines = []
+    caplog.set_level("INFO", "rag_ft.training")
     trained = train_reader(
         questions,
         index,
@@ -23,7 +23,6 @@ def test_a_run_goes_on_from_an_adapter_and_keeps_its_shape(adapter, tmp_path, ti
         reader=str(tiny_llama_dir),
         start_from=adapter,
         training=SMALL["training"].model_copy(update={"max_steps": 1, "learning_rate": 1e-6}),
-        say=lines.append,
     )
     first, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, trained.path))
     assert first.keys() == after.keys()
@@ -31,7 +30,11 @@ def test_a_run_goes_on_from_an_adapter_and_keeps_its_shape(adapter, tmp_path, ti
         torch.testing.assert_close(after[name], value, rtol=0, atol=1e-3)
     record = json.loads((trained.path / "rag_ft.json").read_text())
     assert record["lora"]["rank"] == SMALL["lora"].rank and record["started_from"]["name"] == "made"
-    assert [line.split()[0] for line in lines if "held-out questions with" in line] == ["untuned", "start", "tuned"]
+    assert [line.split()[0] for line in caplog.messages if "held-out questions with" in line] == [
+        "untuned",
+        "start",
+        "tuned",
+    ]
     assert set(record["results"]) == {"untuned", "start", "tuned"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,11 @@ from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contras
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.recipe import Recipe
 from rag_ft.evaluation.report.results import Results
-from rag_ft.evaluation.runner import ArmProgress
 from rag_ft.evaluation.studies.development import ChosenThreshold
 from rag_ft.evaluation.studies.run import run_faithfulness, run_learning_curve, run_robustness
 from rag_ft.metrics.retrieval import CUTOFFS, retrieval_metrics
 from rag_ft.metrics.statistics import detectable_before
+from rag_ft.progress import OnProgress
 from rag_ft.questions.wording import question_key
 from rag_ft.schema import Question
 
@@ -68,7 +68,7 @@ class FinishedRun:
     thresholds: dict[str, ChosenThreshold]
     predictions: dict[str, list[Prediction]]
     folder: Path
-    on_progress: Callable[[ArmProgress], None] | None
+    on_progress: OnProgress | None
 
     @property
     def settings(self) -> dict[str, dict[str, JsonValue]]:

@@ -6,7 +6,7 @@ a strawman beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from rag_ft.evaluation.arms.base import Arm, Case
 from rag_ft.evaluation.arms.readers import ClosedBookArm, ReaderArm
 from rag_ft.evaluation.figures import f1_of, main_document
-from rag_ft.evaluation.runner import ArmProgress, run_arms
+from rag_ft.evaluation.runner import run_arms
 from rag_ft.metrics.thresholds import best_threshold
+from rag_ft.progress import OnProgress, Progress, notify
 
 
 class ChosenThreshold(BaseModel):
@@ -43,7 +44,7 @@ def choose_thresholds(
     cases: Sequence[Case],
     output: Path,
     *,
-    on_progress: Callable[[ArmProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> tuple[list[Arm], dict[str, ChosenThreshold]]:
     """The arms, those in `names` with a threshold chosen on `cases` by the rule of training; and the choices.
 
@@ -54,9 +55,8 @@ def choose_thresholds(
     if not choosing:
         return list(arms), {}
 
-    def report_progress(progress: ArmProgress) -> None:
-        if on_progress is not None:
-            on_progress(progress._replace(arm=f"{progress.arm}, choosing its threshold"))
+    def report_progress(progress: Progress) -> None:
+        notify(on_progress, progress._replace(stage=f"{progress.stage}, choosing its threshold"))
 
     predictions = run_arms(choosing, cases, output, on_progress=report_progress)
     by_id = {case.question.id: case.question for case in cases}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from rag_ft.evaluation.arms.base import Case, gold_passages
 from rag_ft.evaluation.arms.readers import ReaderArm
 from rag_ft.evaluation.figures import Figure, f1_of, figure_of
-from rag_ft.evaluation.runner import ArmProgress, run_arms
+from rag_ft.evaluation.runner import run_arms
+from rag_ft.progress import OnProgress
 from rag_ft.schema import Hit, Passage
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def robustness(
     output: Path,
     *,
     seed: int = 0,
-    on_progress: Callable[[ArmProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Cell]:
     """The heat map of one reader over the answerable questions whose gold passage the index has; empty without any.
 

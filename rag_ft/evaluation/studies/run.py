@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from rag_ft.evaluation.advice import role_of
 from rag_ft.evaluation.arms.readers import ReaderArm
 from rag_ft.evaluation.figures import f1_of, main_document
-from rag_ft.evaluation.runner import ArmProgress, retrieve_cases, run_arms
+from rag_ft.evaluation.runner import retrieve_cases, run_arms
 from rag_ft.evaluation.studies.faithfulness import Faithfulness, faithfulness, swap_answers
 from rag_ft.evaluation.studies.learning_curve import LearningCurve, learning_curve
 from rag_ft.evaluation.studies.robustness import COUNTS, Cell, robustness
+from rag_ft.progress import OnProgress
 
 if TYPE_CHECKING:
     from rag_ft.evaluation.arms.base import Arm, Case
@@ -30,7 +31,7 @@ def run_faithfulness(
     arms: Sequence[Arm],
     cases: Sequence[Case],
     output: Path,
-    on_progress: Callable[[ArmProgress], None] | None,
+    on_progress: OnProgress | None,
 ) -> dict[str, Faithfulness]:
     """What each reading arm makes of swapped answers; empty where the recipe does not ask, or nothing can be swapped.
 
@@ -52,7 +53,7 @@ def run_robustness(
     cases: Sequence[Case],
     index: Index,
     output: Path,
-    on_progress: Callable[[ArmProgress], None] | None,
+    on_progress: OnProgress | None,
 ) -> list[Cell]:
     """The heat map of the first tuned reader with passages; empty without one, or where the recipe asks for none."""
     tuned = next((arm for arm in arms if isinstance(arm, ReaderArm) and role_of(arm.settings) == "both"), None)
@@ -70,7 +71,7 @@ def run_learning_curve(
     cases: Sequence[Case],
     output: Path,
     on_arm: Callable[[Arm], None],
-    on_progress: Callable[[ArmProgress], None] | None,
+    on_progress: OnProgress | None,
 ) -> LearningCurve | None:
     """F1 by number of training records, over the questions that every size replied to; None where there are none.
 

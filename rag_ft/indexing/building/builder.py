@@ -33,6 +33,7 @@ from rag_ft.indexing.storage.journal import Journal, passage_key
 from rag_ft.indexing.storage.manifest import EmbedderEntry, Failure, Manifest
 from rag_ft.indexing.storage.store import IndexStore
 from rag_ft.indexing.storage.vectors import IndexKindChoice
+from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.schema import Document
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ BLOCK_PASSAGES = 1024
 class GenerationBuilder:
     """Takes or keeps documents, then writes them. Use it under `store.writing()`.
 
-    `base`: the former generation, to reuse and to compare with. `on_embedded` is called with the number of passages
-    embedded so far.
+    `base`: the former generation, to reuse and to compare with. `on_progress` gets the number of passages embedded so
+    far; the total is known at the end.
     """
 
     def __init__(
@@ -59,12 +60,12 @@ class GenerationBuilder:
         chunker: Chunker,
         chunking: Mapping[str, JsonValue],
         entry: EmbedderEntry,
-        on_embedded: Callable[[int], None] = lambda count: None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self._embedder = embedder
         self._chunker = chunker
         self._entry = entry
-        self._on_embedded = on_embedded
+        self._on_progress = on_progress
         same_embedder = base is not None and base.manifest.embedder.fingerprint == entry.fingerprint
         self._base = base
         # The base, if its rows can be copied as they are.
@@ -91,6 +92,7 @@ class GenerationBuilder:
         self.unchanged = 0
         self.embedded = 0
         self.failures: list[Failure] = []
+        self._report_embedded()
 
     def take(self, document: Document, fingerprint: str, file: str = "") -> None:
         """Take a document that was read from a file; one that is unchanged is copied from the base."""
@@ -199,8 +201,16 @@ class GenerationBuilder:
                 )
             self._vectors.add(keys[part], vectors)
             self.embedded += len(vectors)
-            self._on_embedded(self.embedded)
+            self._report_embedded()
         self._pending.clear()
+
+    def end_embedding(self) -> None:
+        """Embed the texts that are pending, and report that these were the last."""
+        self.embed_pending()
+        self._report_embedded(total=self.embedded)
+
+    def _report_embedded(self, total: int | None = None) -> None:
+        notify(self._on_progress, Progress("embedding passages", self.embedded, total))
 
     def same_as_base(self) -> bool:
         """Whether the documents taken and kept are exactly those of the base."""

@@ -23,7 +23,7 @@ from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import BuildReport, EmbedderEntry, Failure, Manifest, RemovalReport
 from rag_ft.indexing.storage.store import IndexStore, open_generation
 from rag_ft.indexing.storage.vectors import IndexKindChoice
-from rag_ft.progress import ProgressBar
+from rag_ft.progress import OnProgress
 
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
@@ -44,7 +44,7 @@ def build_index(
     chunking: ChunkingConfig,
     kind: IndexKindChoice,
     limits: ReadLimits | None,
-    progress: bool,
+    on_progress: OnProgress | None,
     lock_timeout_s: float,
 ) -> BuildReport:
     """Make the index of a source, or bring it up to date: see `Index.build`."""
@@ -57,10 +57,9 @@ def build_index(
         if committed is not None or not store.manifest_path.exists():
             store.sweep(committed, journal=False)
         corpus = _read_source(source, store.path, base, limits)
-        bar = ProgressBar(progress)
-        builder = _generation_builder(store, base, embedder, chunking, bar)
+        builder = _generation_builder(store, base, embedder, chunking, on_progress)
         with _abandoned_on_error(builder):
-            unread = _take_all(builder, corpus, bar)
+            unread = _take_all(builder, corpus)
             builder.keep_unreadable(unread.failures, corpus.ceiling)
             _refuse_nothing(builder, corpus.name, unread)
             manifest = _commit(store, builder, base, kind)
@@ -73,7 +72,7 @@ def add_to_index(
     *,
     embedder: Embedder,
     limits: ReadLimits | None,
-    progress: bool,
+    on_progress: OnProgress | None,
     lock_timeout_s: float,
 ) -> BuildReport:
     """Add the documents of a source to an index, or replace them there: see `Index.add`."""
@@ -83,10 +82,9 @@ def add_to_index(
         check_sentinels(base, embedder, store.path)
         store.sweep(base.manifest.generation, journal=False)
         corpus = _read_source(source, store.path, base, limits)
-        bar = ProgressBar(progress)
-        builder = _generation_builder(store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), bar)
+        builder = _generation_builder(store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress)
         with _abandoned_on_error(builder):
-            unread = _take_all(builder, corpus, bar)
+            unread = _take_all(builder, corpus)
             _refuse_nothing(builder, corpus.name, unread)
             builder.keep_others({failure.document for failure in unread.failures if failure.refused})
             manifest = _commit(store, builder, base, base.manifest.kind_choice)
@@ -178,7 +176,11 @@ def _read_source(source: Source, path: Path, base: Generation | None, limits: Re
 
 
 def _generation_builder(
-    store: IndexStore, base: Generation | None, embedder: Embedder, chunking: ChunkingConfig, bar: ProgressBar
+    store: IndexStore,
+    base: Generation | None,
+    embedder: Embedder,
+    chunking: ChunkingConfig,
+    on_progress: OnProgress | None,
 ) -> GenerationBuilder:
     """A builder of the next generation with this embedder and chunking. Raises UsageError."""
     if chunking.max_tokens > embedder.max_tokens:
@@ -203,7 +205,7 @@ def _generation_builder(
         chunker=Chunker(chunking, embedder.count_tokens),
         chunking=stored,
         entry=entry,
-        on_embedded=bar.at,
+        on_progress=on_progress,
     )
 
 
@@ -215,12 +217,11 @@ class _Unread:
     skipped: list[SkippedFile] = field(default_factory=list)
 
 
-def _take_all(builder: GenerationBuilder, corpus: Corpus, bar: ProgressBar) -> _Unread:
+def _take_all(builder: GenerationBuilder, corpus: Corpus) -> _Unread:
     """Take every document of a corpus into the new generation, and embed what is new."""
     unread = _Unread()
     # Closed here: the traceback of an error keeps this frame, and with it the process that reads.
-    with bar, closing(corpus.events()) as events:
-        bar.stage("embedding passages")
+    with closing(corpus.events()) as events:
         for event in events:
             if isinstance(event, ReadDocument):
                 builder.take(event.document, document_fingerprint(event.document), event.file)
@@ -252,6 +253,7 @@ def _failures(unread: _Unread, builder: GenerationBuilder) -> list[Failure]:
 
 def _commit(store: IndexStore, builder: GenerationBuilder, base: Generation | None, kind: IndexKindChoice) -> Manifest:
     """Write and commit, unless nothing has changed; returns the manifest that counts now."""
+    builder.end_embedding()
     if base is not None and builder.same_as_base() and base.manifest.kind_choice == kind:
         builder.abandon()
         store.sweep(base.manifest.generation, journal=True)

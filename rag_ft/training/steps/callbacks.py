@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rag_ft.errors import TrainingError
 from rag_ft.files import RESULT, append_whole, staged, sync_tree, write_atomic
+from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.training.folder import foreign_in_kept, measurements, without_gain
 from rag_ft.training.saving import KEPT_STEP
 from rag_ft.training.steps.kbit import check_gradients
@@ -68,12 +68,12 @@ class Pace(NamedTuple):
 
 
 class MeasurementLog(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Keeps the measurements in memory and in a JSONL file, and hands each to a listener."""
+    """Keeps the measurements in memory and in a JSONL file, and reports each as progress."""
 
     def __init__(
         self,
         path: Path,
-        listener: Callable[[dict[str, float]], None] | None,
+        on_progress: OnProgress | None,
         pace: Pace,
         *,
         writes: bool = True,
@@ -81,7 +81,7 @@ class MeasurementLog(TrainerCallback):  # type: ignore[misc]  # transformers is 
         """`writes`: whether this process writes the file."""
         self._path = path
         self._writes = writes
-        self._listener = listener
+        self._on_progress = on_progress
         self._start = time.monotonic()
         self._first = 0
         self._pace = pace
@@ -135,8 +135,8 @@ class MeasurementLog(TrainerCallback):  # type: ignore[misc]  # transformers is 
         self.history.append(record)
         if self._writes:
             append_whole(self._path, json.dumps(record) + "\n")
-        if self._listener is not None:
-            self._listener(record)
+        left = record["seconds"] / max(steps, 1) * (state.max_steps - state.global_step)
+        notify(self._on_progress, Progress("training", state.global_step, state.max_steps, left, record))
 
 
 class BestAdapter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here

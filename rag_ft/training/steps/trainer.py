@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from rag_ft.errors import TrainingError, first_line
 from rag_ft.files import disk_full, free_bytes, is_disk_full, remove_tree
 from rag_ft.models.compute import autocast, product_type
+from rag_ft.progress import OnProgress
 from rag_ft.training.data.collator import IGNORE_INDEX, Collator, Row
 from rag_ft.training.folder import (
     BEST,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from rag_ft.training.steps.callbacks import Pace
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class RowTrainerMixin:
@@ -117,7 +118,7 @@ def train_rows(
     *,
     shared: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
-    on_progress: Callable[[dict[str, float]], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[dict[str, float]]:
     """Train from the newest whole checkpoint in `output`; returns the measurements, also in `metrics.jsonl`.
 
@@ -203,7 +204,7 @@ def _row_trainer(
         arguments = _arguments(SFTConfig, config, output, on_cpu)
         if arguments.n_gpu > 1:
             # Transformers would split each batch between the devices of one process, and a row cannot be split.
-            log.warning(
+            logger.warning(
                 "one of %d GPUs is used: start the command with `accelerate launch` for all of them", arguments.n_gpu
             )
             arguments._n_gpu = 1
@@ -232,7 +233,7 @@ def _resume_point(output: Path) -> Path | None:
     """The checkpoint to resume from, if it is whole and the best adapter up to it is still there."""
     resumed = newest_checkpoint(output, remove=main_process())
     if resumed is not None and measured_best(output, step_of_checkpoint(resumed)) and not (output / BEST).is_dir():
-        log.warning("%s is missing: starting from the beginning", output / BEST)
+        logger.warning("%s is missing: starting from the beginning", output / BEST)
         return None
     return resumed
 

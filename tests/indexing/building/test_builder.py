@@ -97,7 +97,7 @@ def test_half_a_surrogate_pair_is_a_failure_that_names_the_document(path):
 
 def test_an_embedder_that_gives_nonsense_is_an_error(path):
     class Broken(HashingEmbedder):
-        def encode_passages(self, texts, *, progress=False):
+        def encode_passages(self, texts):
             return np.full((len(texts), self.dimension), np.nan, dtype=np.float32)
 
     with pytest.raises(IndexMismatchError, match="not finite"):

@@ -60,7 +60,7 @@ def test_a_build_that_fails_before_its_end_leaves_a_former_index_it_cannot_reuse
         keys.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
     class Failing(HashingEmbedder):
-        def encode_passages(self, texts, *, progress=False):
+        def encode_passages(self, texts):
             if self.salt == "other" or damaged:
                 raise KeyboardInterrupt
             return super().encode_passages(texts)

@@ -260,7 +260,7 @@ from rag_ft.indexing.building import builder
 import test_store as here
 builder.BLOCK_PASSAGES = 8
 class Slow(HashingEmbedder):
-    def encode_passages(self, texts, *, progress=False):
+    def encode_passages(self, texts):
         time.sleep(0.004 * len(texts))
         return super().encode_passages(texts)
 print("started", flush=True)
