@@ -88,6 +88,9 @@ class Hit(Record):
     """Rank; 1 is the best."""
 
 
+AnswerKind: TypeAlias = Literal["span", "part"]
+"""`span`: some words of a sentence. `part`: whole sentences, list items, rows of a table, or code."""
+
 Verdict: TypeAlias = Literal["supported", "misattributed", "unfounded"]
 
 
@@ -163,6 +166,10 @@ class Answer(Record):
     question: str
     answer: str | None
     """None if the reader abstained or produced nothing usable: see `abstained` and `complete`."""
+    kind: AnswerKind = "span"
+    """What the answer is: some words of a sentence, or a part of a passage."""
+    yes: bool | None = None
+    """What a part says to a question of yes or no; None where it says neither, and for spans."""
     citations: tuple[Citation, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1)]
     """Tuned reader in mode `quote`: the probability that the answer is right, estimated on the questions with which the
@@ -207,6 +214,10 @@ class Question(Record):
     """Spans of the answers. For an unanswerable question: the text that makes it look answerable, or the paragraph it
     was asked about, if known; without any, a split by document cannot assign it to a side."""
     answerable: bool = True
+    kind: AnswerKind = "span"
+    """How it is answered: by some words of a sentence, or by a part of a passage, which the evidence marks out."""
+    yes: bool | None = None
+    """What the part says, where the question asks for yes or no."""
     tags: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -217,6 +228,8 @@ class Question(Record):
             raise ValueError(f"question {self.id!r} has a blank answer among its accepted ones")
         if self.answerable and not self.answers:
             raise ValueError(f"question {self.id!r} is answerable but has no accepted answer")
+        if self.yes is not None and self.kind != "part":
+            raise ValueError(f"question {self.id!r} says yes or no, but not which part shows it: give kind 'part'")
         if not self.answerable and self.answers:
             raise ValueError(f"question {self.id!r} is unanswerable but has accepted answers")
         return self

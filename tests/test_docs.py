@@ -72,11 +72,13 @@ def test_the_json_of_a_page_is_json(page):
             json.loads(line)
 
 
-def test_the_question_record_that_a_page_shows_is_one():
-    (record,) = re.findall(r"^```json\n(.*?)^```", (ROOT / "docs" / "tuning.md").read_text(), re.DOTALL | re.MULTILINE)
-    question = Question.model_validate_json(record)
-    (evidence,) = question.evidence
-    assert len(evidence.quote) == evidence.end - evidence.start and question.answers[0] in evidence.quote
+def test_every_question_record_that_a_page_shows_is_one():
+    blocks = re.findall(r"^```json\n(.*?)^```", (ROOT / "docs" / "tuning.md").read_text(), re.DOTALL | re.MULTILINE)
+    records = [Question.model_validate_json(line) for block in blocks for line in block.splitlines()]
+    assert {record.kind for record in records} == {"span", "part"}
+    for record in records:
+        (evidence,) = record.evidence
+        assert len(evidence.quote) == evidence.end - evidence.start and record.answers[0] in evidence.quote
 
 
 def test_the_recipe_that_a_page_shows_is_one(tmp_path):

@@ -3,6 +3,10 @@
 `{"answer": "<text>", "citations": [n, ...]}` or `{"answer": null, "citations": []}`, n counted from 1 in the order of
 the prompt. It is tokenised part by part (`HEAD`, then `NULL` or `OPEN` + body + `close(...)`), in training as in
 decoding, so that null and an answer diverge at the same token everywhere.
+
+A reader that was tuned on them also names parts of passages: `{"answer": ["<first words>", "<first words of the last
+unit>"], "citations": [n]}`, one string for a single unit, with `"yes": true` or `false` before the citations where the
+question asks for it. Only mode `quote` reads these.
 """
 
 from __future__ import annotations
@@ -17,11 +21,20 @@ from rag_ft.errors import AnswerParseError, first_problem
 HEAD = '{"answer":'
 NULL = ' null, "citations": []}'
 OPEN = ' "'
+OPEN_PART = ' ["'
+THROUGH = '", "'
+"""Between the words that name a part's first unit and those that name its last."""
 
 
 def close(numbers: tuple[int, ...]) -> str:
     """What follows the answer's text, for passages counted from 1."""
     return '", "citations": [' + ", ".join(str(number) for number in numbers) + "]}"
+
+
+def close_part(numbers: tuple[int, ...], yes: bool | None = None) -> str:
+    """What follows the words that name a part; `yes`: what the part says to a question of yes or no."""
+    polarity = "" if yes is None else f'"yes": {"true" if yes else "false"}, '
+    return f'"], {polarity}"citations": [' + ", ".join(str(number) for number in numbers) + "]}"
 
 
 def escape(text: str) -> str:
@@ -50,11 +63,37 @@ class Completion(BaseModel):
         return self
 
 
+class PartCompletion(BaseModel):
+    """What a completion that names a part says, checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    answer: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, max_length=2, strict=False)]
+    """Words that name the part's first unit, and its last if that is another one."""
+    yes: bool | None = None
+    citations: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, strict=False)]
+
+
 def render(answer: str | None, numbers: tuple[int, ...] = ()) -> str:
     """The completion for an answer: byte for byte the parts above, joined."""
     if answer is None:
         return HEAD + NULL
     return HEAD + OPEN + escape(answer) + close(numbers)
+
+
+def render_part(leads: tuple[str, ...], numbers: tuple[int, ...], yes: bool | None = None) -> str:
+    """The completion that names a part: byte for byte what its pieces above join to."""
+    return HEAD + OPEN_PART + THROUGH.join(escape(lead) for lead in leads) + close_part(numbers, yes)
+
+
+def parse_part(text: str) -> PartCompletion:
+    """What a completion that names a part says. Raises AnswerParseError."""
+    try:
+        return PartCompletion.model_validate_json(text.strip())
+    except ValidationError as error:
+        raise AnswerParseError(
+            f"the completion {text[:80]!r} does not name a part of a passage ({first_problem(error)})"
+        ) from error
 
 
 def parse(text: str, passage_count: int) -> Completion:

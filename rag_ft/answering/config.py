@@ -94,6 +94,8 @@ class AdaptedConfig:
     scale: PlattScale
     """Turns the reader's own probability of an answer into the probability that the answer is right."""
     prompts: PromptBuilder
+    parts: bool
+    """Whether the adapter was trained to answer with parts of passages, too."""
 
 
 def adapt_config(config: ReaderConfig, loaded: LoadedModel, prompts: PromptBuilder | None = None) -> AdaptedConfig:
@@ -116,6 +118,7 @@ def adapt_config(config: ReaderConfig, loaded: LoadedModel, prompts: PromptBuild
         trained_threshold=trained.value,
         scale=trained.scale,
         prompts=prompts,
+        parts="part" in record.get("kinds", ()),
     )
 
 

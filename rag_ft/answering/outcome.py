@@ -40,16 +40,23 @@ def combine(
     if loses:
         return replace(nothing, confidence=1 - confidence, answer_confidence=confidence, not_null=not_null)
     as_written = winner.text if len(rows) == 1 else ""
+    numbers = _citation_numbers(winner.cited, passages, nothing.read)
     return replace(
         nothing,
         answer=winner.best,
+        kind=winner.kind,
+        yes=winner.yes,
         cited=winner.cited,
         confidence=confidence,
         answer_confidence=confidence,
         not_null=not_null,
         abstained=False,
         completion=as_written
-        or completion.render(winner.best, _citation_numbers(winner.cited, passages, nothing.read)),
+        or (
+            completion.render_part(winner.leads, numbers, winner.yes)
+            if winner.kind == "part"
+            else completion.render(winner.best, numbers)
+        ),
     )
 
 
@@ -59,6 +66,8 @@ def _nothing_answered(rows: Sequence[PromptRow], passages: Sequence[Passage], sc
     looks = [row.second_look for row in rows if row.second_look is not None]
     return Reading(
         answer=None,
+        kind="span",
+        yes=None,
         cited=(),
         confidence=1.0,
         answer_confidence=scale.scaled(0.0),

@@ -212,6 +212,8 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         return Answer(
             question=question,
             answer=reading.answer,
+            kind=reading.kind,
+            yes=reading.yes,
             citations=citations,
             confidence=min(max(reading.confidence, 0.0), 1.0),
             abstained=reading.abstained,

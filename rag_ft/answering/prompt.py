@@ -114,6 +114,10 @@ class PromptBuilder:
         self.completion_head: tuple[int, ...] = head + null[:shared]
         self.completion_null: tuple[int, ...] = null[shared:]
         self.completion_open: tuple[int, ...] = opening[shared:]
+        part = self._encode_text(completion.OPEN_PART)
+        self.part_open: tuple[int, ...] = part[shared:] if part[:shared] == null[:shared] else ()
+        """Token ids that open a part, where a span has its opening quote; empty where the tokenizer joins the blank
+        before it to another character, so that a part would begin before null and a span part ways."""
         self.fingerprint: str = self._fingerprint()
 
     def build(self, question: str, passages: Sequence[Passage], budget: TokenBudget) -> Prompt:
@@ -159,6 +163,31 @@ class PromptBuilder:
         body = self._encode_text(completion.escape(answer))
         closing = self.close_ids(numbers)
         return (*self.completion_head, *self.completion_open, *body, *closing, self.end_of_turn_id)
+
+    def part_ids(self, leads: tuple[str, ...], numbers: tuple[int, ...], yes: bool | None = None) -> tuple[int, ...]:
+        """Token ids of a completion that names a part of a passage, the end-of-turn token last."""
+        if not self.part_open:
+            raise UsageError("the model's tokenizer has no way to open a part of a passage: give records of spans only")
+        first, *last = self.body_ids(leads)
+        named = (*first, *(token for body in last for token in (*self.through, *body)))
+        closing = self._encode_block(completion.close_part(numbers, yes))
+        return (*self.completion_head, *self.part_open, *named, *closing, self.end_of_turn_id)
+
+    @property
+    def through(self) -> tuple[int, ...]:
+        """Token ids between the words that name a part's first unit and those that name its last."""
+        return self._encode_block(completion.THROUGH)
+
+    def part_ending(self, yes: bool | None) -> tuple[tuple[int, ...], int]:
+        """Token ids that close a part as far as every ending has them, and the first that tells this ending from the
+        others; what follows that one is certain.
+        """
+        endings = {
+            polarity: self._encode_block(completion.close_part((1,), polarity)) for polarity in (None, True, False)
+        }
+        ending = endings.pop(yes)
+        shared = max(_shared_length(ending, other) for other in endings.values())
+        return ending[:shared], ending[shared]
 
     def body_ids(self, answers: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each answer's text inside the JSON string."""
@@ -275,6 +304,14 @@ def passage_block(number: int, passage: Passage) -> str:
     """A passage as it stands in the prompt: its number, its document's title, its text."""
     title = f"({passage.title}) " if passage.title else ""
     return f"[{number}] {title}{passage.text.strip()}\n"
+
+
+def _shared_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """Number of leading tokens that two runs have in common."""
+    return next(
+        (i for i, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]),
+        min(len(first), len(second)),
+    )
 
 
 def _plain_tokenizer(tokenizer: Any) -> Any:

@@ -118,7 +118,7 @@ class Reader:
         searches = self.mode == "quote" and self.config.decoding == "search"
         self.batches = BatchRunner(
             self._rows,
-            QuoteSearch(self._rows, self.prompts, candidates) if searches else self._tokens,
+            QuoteSearch(self._rows, self.prompts, candidates, parts=adapted.parts) if searches else self._tokens,
             searches=searches,
             second_look=self.mode == "quote" and self.reading == "separate",
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from rag_ft.errors import UsageError
-from rag_ft.schema import Passage
+from rag_ft.schema import AnswerKind, Passage
 from rag_ft.text.spans import Span
 
 Mode: TypeAlias = Literal["quote", "schema", "free"]
@@ -39,6 +39,9 @@ class Reading:
     """What the reader makes of one question."""
 
     answer: str | None
+    kind: AnswerKind
+    yes: bool | None
+    """What a part says to a question of yes or no."""
     cited: tuple[Cited, ...]
     confidence: float
     """Confidence in the outcome: `answer_confidence`, or 1 minus it where the reader abstained."""

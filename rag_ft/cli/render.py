@@ -89,7 +89,8 @@ def short(path: str | Path) -> str:
 def print_answer(answer: Answer, console: Console) -> None:
     """Print the answer, each citation with its quote, and what it cost."""
     if answer.answer is not None:
-        console.print(Text(_one_line(answer.answer), style="bold"))
+        polarity = {True: "Yes: ", False: "No: ", None: ""}[answer.yes]
+        console.print(Text(polarity + _one_line(answer.answer), style="bold"))
     elif not answer.complete:
         console.print(Text("no usable answer: the completion was cut off or is not valid JSON", style="red"))
         console.print(Text(f"  {answer.completion[:200]}", style="dim"))

@@ -274,6 +274,7 @@ class _Run:
         return {
             "prompt_fingerprint": ready.prompts.fingerprint,
             "shots": False,
+            "kinds": sorted({"part" if example.leads else "span" for example in ready.train.examples}),
             "licence": self.licence,
             "data_note": self.data_note,
             "base_model": {

@@ -47,3 +47,29 @@ def test_anything_else_is_refused_in_one_sentence(text):
     with pytest.raises(AnswerParseError) as caught:
         completion.parse(text, passage_count=3)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("yes", [None, True, False])
+def test_a_part_is_named_by_the_words_of_its_first_and_last_unit(yes):
+    text = completion.render_part(('Say "no"', "Then go"), (2,), yes)
+    content = json.loads(text)
+    assert content.pop("yes", None) is yes
+    assert content == {"answer": ['Say "no"', "Then go"], "citations": [2]}
+    assert completion.parse_part(text).yes is yes
+    with pytest.raises(AnswerParseError):
+        completion.parse(text, 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"answer": [], "citations": [1]}',
+        '{"answer": ["a", "b", "c"], "citations": [1]}',
+        '{"answer": ["a"], "citations": []}',
+        '{"answer": [""], "citations": [1]}',
+        '{"answer": ["a"], "yes": "no", "citations": [1]}',
+    ],
+)
+def test_what_names_no_part_is_refused(text):
+    with pytest.raises(AnswerParseError, match="does not name a part"):
+        completion.parse_part(text)

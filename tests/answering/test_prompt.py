@@ -125,3 +125,19 @@ def test_the_fingerprint_names_what_decides_the_ids(tokenizer, builder):
             PromptBuilder(tokenizer)
     finally:
         tokenizer.chat_template = template
+
+
+@pytest.mark.parametrize("yes", [None, True, False])
+def test_a_completion_that_names_a_part_decodes_to_its_json(builder, yes):
+    ids = builder.part_ids(("Say it", "Then go"), (1,), yes)
+    assert ids[-1] == builder.end_of_turn_id
+    assert builder.tokenizer.decode(ids[:-1]) == completion.render_part(("Say it", "Then go"), (1,), yes)
+
+
+def test_the_endings_of_a_part_differ_first_at_their_closing_token(builder):
+    endings = {yes: builder.part_ending(yes) for yes in (None, True, False)}
+    whole = {yes: (*shared, closing) for yes, (shared, closing) in endings.items()}
+    for yes, ids in whole.items():
+        assert builder.part_ids(("Go",), (1,), yes)[-len(completion.close_part((1,), yes)) - 1 :]
+        others = [other for key, other in whole.items() if key is not yes]
+        assert not any(other[: len(ids)] == ids for other in others)

@@ -1,8 +1,7 @@
 """What a reader may answer from the passages of a prompt: candidate spans as texts, token ids and a trie of them.
 
-`answer_spans` lists them: another kind of answer is added there, and competes in the same search. Candidates depend on
-the passages alone, and take as long to find as a short pass through the model. The question only excludes those that
-repeat it.
+`answer_spans` lists the spans, `find_parts` the parts of passages. Candidates depend on the passages alone, and spans
+take as long to find as a short pass through the model. The question only excludes those that repeat it.
 """
 
 from __future__ import annotations
@@ -10,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from rag_ft.answering.decoding.span_search import SpanTrie
 from rag_ft.answering.forward.prefix_cache import PrefixCache
 from rag_ft.answering.prompt import PromptBuilder
 from rag_ft.questions.wording import repeats_question
 from rag_ft.schema import Passage
+from rag_ft.text.parts import passage_units, unit_leads, unit_runs
 from rag_ft.text.sentences import sentence_spans
 from rag_ft.text.spans import Span, candidate_spans
 
@@ -74,6 +75,52 @@ def find_candidates(
     bodies = body_ids(list(occurrences)) if occurrences else []
     kept = [(text, body) for text, body in zip(occurrences, bodies, strict=True) if 0 < len(body) <= max_tokens]
     return Candidates(occurrences, tuple(text for text, _ in kept), tuple(body for _, body in kept))
+
+
+class Part(NamedTuple):
+    """A part of a passage that may be the answer, and what it would say."""
+
+    passage_index: int
+    span: Span
+    leads: tuple[str, ...]
+    """Words that name its first unit, and its last if that is another one."""
+    yes: bool | None
+
+
+@dataclass(frozen=True)
+class PartCandidates:
+    """All parts of a prompt's passages that a reader may answer with, each as a statement, a yes and a no."""
+
+    parts: tuple[Part, ...]
+    bodies: tuple[tuple[int, ...], ...]
+    """Token ids of each part as the completion names it, up to the token that tells its ending from the others."""
+    closings: tuple[int, ...]
+    """That token."""
+
+    @cached_property
+    def trie(self) -> SpanTrie:
+        """The bodies as a trie; candidate numbers are indices into `parts`."""
+        return SpanTrie(self.bodies, self.closings)
+
+
+def find_parts(passages: Sequence[Passage], prompts: PromptBuilder) -> PartCandidates:
+    """Every run of up to `MOST_UNITS` units of a passage; of runs that are named alike, the first."""
+    listed: dict[tuple[tuple[int, ...], int], Part] = {}
+    endings = [(yes, *prompts.part_ending(yes)) for yes in (None, True, False)]
+    for passage_index, passage in enumerate(passages):
+        units = passage_units(passage.text, passage.headings)
+        leads = unit_leads(passage.text, units)
+        ids = prompts.body_ids(leads) if leads else []
+        for first, last in unit_runs(units):
+            single = first == last
+            named = (leads[first],) if single else (leads[first], leads[last])
+            body = ids[first] if single else (*ids[first], *prompts.through, *ids[last])
+            span = Span(units[first].start, units[last].end)
+            for yes, ending, closing in endings:
+                listed.setdefault(((*body, *ending), closing), Part(passage_index, span, named, yes))
+    return PartCandidates(
+        tuple(listed.values()), tuple(body for body, _ in listed), tuple(closing for _, closing in listed)
+    )
 
 
 class CandidateFinder:

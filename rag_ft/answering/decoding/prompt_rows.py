@@ -11,7 +11,7 @@ from rag_ft.answering.forward.decoder import AnySession, Decoder
 from rag_ft.answering.prompt import Prompt, PromptBuilder, TokenBudget
 from rag_ft.answering.reading import Cited, Mode, ReadingWay, ReadRequest, check_threshold
 from rag_ft.errors import PromptTooLongError
-from rag_ft.schema import Passage
+from rag_ft.schema import AnswerKind, Passage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,10 +30,17 @@ class PromptRow:
     """Number of leading ids that stand for the passages."""
     null: float = -math.inf
     """Log-probability of null."""
+    span_open: float = -math.inf
+    part_open: float = -math.inf
+    """Log-probabilities of the first token that opens a span, or a part."""
     scored: dict[str, float] = field(default_factory=dict)
     """Log-probability of each answer that was scored: of opening quote, answer and closing quote."""
     best: str | None = None
     """The likeliest answer; None where there is no answer."""
+    kind: AnswerKind = "span"
+    yes: bool | None = None
+    leads: tuple[str, ...] = ()
+    """Words that name the part, if the best answer is one."""
     cited: tuple[Cited, ...] = ()
     """Passages cited for the best answer."""
     complete: bool = True
@@ -61,11 +68,11 @@ def best_row(rows: Sequence[PromptRow]) -> PromptRow | None:
 
 
 class StartedRows(NamedTuple):
-    """Prompts that have been read up to the answer's opening quote."""
+    """Prompts that have been read up to the opening of an answer."""
 
     session: AnySession
     opened: Tensor
-    """Log-probability of the opening quote for each row: (B,)."""
+    """Log-probability of the opening for each row: (B,)."""
 
 
 class PromptRows:
@@ -117,6 +124,17 @@ class PromptRows:
         logprobs = session.logits.log_softmax(-1)  # (B, open + 1, V)
         for i, row in enumerate(rows):
             row.null = float(logprobs[i, 0, null[0]])
+            row.span_open = float(logprobs[i, 0, opening[0]])
+            if self._prompts.part_open:
+                row.part_open = float(logprobs[i, 0, self._prompts.part_open[0]])
+        return StartedRows(session, logprobs[:, range(len(opening)), list(opening)].sum(1))
+
+    def start_parts(self, rows: Sequence[PromptRow]) -> StartedRows:
+        """Read prompts, whose null is noted already, up to the opening of a part."""
+        opening, spans = self._prompts.part_open, len(self._prompts.completion_open)
+        ids = [[*row.ids[: len(row.ids) - spans], *opening] for row in rows]
+        session = self._decoder.start(self._prompts.head, ids, len(opening) + 1, [row.context for row in rows])
+        logprobs = session.logits.log_softmax(-1)  # (B, open + 1, V)
         return StartedRows(session, logprobs[:, range(len(opening)), list(opening)].sum(1))
 
     def unread_tokens(self, row: PromptRow) -> int:

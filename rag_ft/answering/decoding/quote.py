@@ -1,11 +1,15 @@
-"""Mode `quote`: the likeliest candidate of each request, by one search over the candidates of all its prompts."""
+"""Mode `quote`: the likeliest candidate of each request, by one search over the candidates of all its prompts.
+
+A reader that was tuned on parts, too, first says by its opening which kind of answer the question wants: the kind with
+the best odds against null in any passage. Candidates of that kind are searched.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from rag_ft.answering.decoding.candidates import CandidateFinder, Candidates
+from rag_ft.answering.decoding.candidates import CandidateFinder, Candidates, find_parts
 from rag_ft.answering.decoding.prompt_rows import PromptRow, PromptRows, StartedRows
 from rag_ft.answering.decoding.span_search import SpanSearch, search_spans
 from rag_ft.answering.forward.decoder import AnySession
@@ -15,9 +19,12 @@ from rag_ft.answering.reading import Cited
 
 
 class QuoteSearch:
-    """Answers rows by span search."""
+    """Answers rows by span search; `parts`: whether the reader was tuned to answer with parts of passages, too."""
 
-    def __init__(self, rows: PromptRows, prompts: PromptBuilder, candidates: CandidateFinder) -> None:
+    def __init__(
+        self, rows: PromptRows, prompts: PromptBuilder, candidates: CandidateFinder, *, parts: bool = False
+    ) -> None:
+        self._parts = parts
         self._rows = rows
         self._prompts = prompts
         self._candidates = candidates
@@ -26,6 +33,15 @@ class QuoteSearch:
         """Find the best answer of each request. Its rows compete: a row that cannot win is not searched to the end."""
         rows = [row for request_rows in requests for row in request_rows]
         started = self._rows.start(rows)
+        if self._parts:
+            wanting = [rows for rows in requests if _wants_part(rows)]
+            if wanting:
+                self._run_parts(wanting)
+                requests = [rows for rows in requests if not _wants_part(rows)]
+                rows = [row for request_rows in requests for row in request_rows]
+                if not rows:
+                    return
+                started = self._rows.start(rows)
         candidates = [self._candidates.find(row.prompt.passages) for row in rows]
         searches = iter(self._searches(rows, candidates, started))
         results = search_spans(started.session, [[next(searches) for _ in request_rows] for request_rows in requests])
@@ -36,6 +52,33 @@ class QuoteSearch:
                 row.best = listed.texts[result.best]
                 row.cited = (self._cite(started.session, i, row, listed, result.best),)
             row.completion_tokens = len(self._prompts.completion_ids(row.best, (1,)))
+
+    def _run_parts(self, requests: Sequence[Sequence[PromptRow]]) -> None:
+        """Find the likeliest part for each request."""
+        rows = [row for request_rows in requests for row in request_rows]
+        started = self._rows.start_parts(rows)
+        first = started.session.logits[:, -1].log_softmax(-1)
+        candidates = [find_parts(row.prompt.passages, self._prompts) for row in rows]
+        searches: list[SpanSearch] = []
+        for i, (row, listed) in enumerate(zip(rows, candidates, strict=True)):
+            starts = sorted(listed.trie.children[0])
+            after = dict(zip(starts, first[i, starts].tolist(), strict=True)) if starts else {}
+            searches.append(
+                SpanSearch(listed.trie, float(started.opened[i]), after, self._prompts.part_open[0], row.null)
+            )
+        waiting = iter(searches)
+        results = search_spans(started.session, [[next(waiting) for _ in request_rows] for request_rows in requests])
+        for row, listed, result in zip(rows, candidates, results, strict=True):
+            row.passes = result.passes
+            if result.best < 0:
+                continue
+            part = listed.parts[result.best]
+            passage = row.prompt.passages[part.passage_index]
+            row.kind, row.yes, row.leads = "part", part.yes, part.leads
+            row.best = passage.text[part.span.start : part.span.end]
+            row.scored = {row.best: result.best_logprob}
+            row.cited = (Cited(passage, part.span),)
+            row.completion_tokens = len(self._prompts.part_ids(part.leads, (1,), part.yes))
 
     def _searches(
         self, rows: Sequence[PromptRow], candidates: Sequence[Candidates], started: StartedRows
@@ -60,6 +103,11 @@ class QuoteSearch:
             scores = _score_endings(session, i, candidates.bodies[best], list(closings.values()))
             cited = max(zip(closings, scores, strict=True), key=lambda pair: (pair[1], -pair[0]))[0]
         return Cited(row.prompt.passages[cited], spans[cited])
+
+
+def _wants_part(rows: Sequence[PromptRow]) -> bool:
+    """Whether a part is opened with better odds against null than a span, each in the passage where it is best."""
+    return max(row.part_open - row.null for row in rows) > max(row.span_open - row.null for row in rows)
 
 
 def _score_endings(

@@ -49,7 +49,9 @@ class TreeScorer(Protocol):
 class SpanTrie:
     """Candidate texts as token ids, sharing their prefixes. Node 0 is the root, before the first token."""
 
-    def __init__(self, bodies: Sequence[Sequence[int]]) -> None:
+    def __init__(self, bodies: Sequence[Sequence[int]], closings: Sequence[int] = ()) -> None:
+        """`closings`: the token that ends each candidate, where it is not the same for all."""
+        self.closings = closings
         self.tokens: list[int] = [-1]
         self.parents: list[int] = [-1]
         self.children: list[dict[int, int]] = [{}]
@@ -114,10 +116,15 @@ class SpanSearch:
         self._frontier.discard(node)
         base = self._logprob[node]
         if self.trie.ends[node] >= 0 and self.trie.ends[node] not in self._excluded:
-            self._scored[self.trie.ends[node]] = base + after[self._close]
+            self._scored[self.trie.ends[node]] = base + after[self._closing(node)]
         for token, child in self.trie.children[node].items():
             self._logprob[child] = base + after[token]
             self._frontier.add(child)
+
+    def _closing(self, node: int) -> int:
+        """The token that ends the candidate of a node."""
+        candidate = self.trie.ends[node]
+        return self.trie.closings[candidate] if self.trie.closings and candidate >= 0 else self._close
 
     @property
     def passes(self) -> int:
@@ -168,7 +175,7 @@ class SpanSearch:
                 tree_index[step] = len(tree)
                 tree.append(TreeNode(self.trie.tokens[step], tree_index[parent] if parent else -1))
         order = sorted(tree_index, key=tree_index.__getitem__)
-        wanted = [[*self.trie.children[node], self._close] for node in order]
+        wanted = [[*self.trie.children[node], self._closing(node)] for node in order]
         return order, tree, wanted
 
     def receive(

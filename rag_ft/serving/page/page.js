@@ -100,7 +100,8 @@ function showAnswer(answer, focus) {
   const text = byId("answer-text");
   text.textContent = abstained
     ? answer.complete ? "The documents do not answer this." : "The answer could not be completed."
-    : answer.answer;
+    : { true: "Yes: ", false: "No: " }[answer.yes] ?? "";
+  if (!abstained) text.append(answer.answer);
   text.classList.toggle("none", abstained);
   const facts = byId("answer-facts");
   facts.replaceChildren();

@@ -166,7 +166,11 @@ def _wrong_label(tokens: Sequence[int], labels: Sequence[int], labelled: Sequenc
     if list(labels[:prompt]).count(IGNORE_INDEX) != prompt:
         return "a token of the prompt is labelled"
     try:
-        completion.parse(prompts.tokenizer.decode(labelled[:-1]), _ANY_CITATION)
+        text = prompts.tokenizer.decode(labelled[:-1])
+        if text.startswith(completion.HEAD + completion.OPEN_PART):
+            completion.parse_part(text)
+        else:
+            completion.parse(text, _ANY_CITATION)
     except AnswerParseError:
         return "its labels do not decode to the JSON of an answer"
     return ""
@@ -221,5 +225,7 @@ def fingerprint_examples(examples: ExampleSet) -> str:
     digest = hashlib.sha256()
     for example in examples.examples:
         passages = [(passage.id, passage.text) for passage in example.passages]
-        digest.update(repr((example.record_id, example.question, passages, example.answer, example.numbers)).encode())
+        part = (example.leads, example.yes) if example.leads else ()
+        target = (example.answer, example.numbers, *part)
+        digest.update(repr((example.record_id, example.question, passages, *target)).encode())
     return digest.hexdigest()

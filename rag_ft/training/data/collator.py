@@ -75,7 +75,10 @@ def encode(examples: Sequence[Example], prompts: PromptBuilder, budget: TokenBud
             left_out[example.record_id] = left
         numbers = tuple(passages.index(example.passages[number - 1]) + 1 for number in example.numbers)
         prompt = prompts.build(example.question, passages, budget)
-        completion = prompts.completion_ids(example.answer, numbers)
+        if example.leads:
+            completion = prompts.part_ids(example.leads, numbers, example.yes)
+        else:
+            completion = prompts.completion_ids(example.answer, numbers)
         if len(completion) > budget.completion:
             raise DatasetError(
                 f"record {example.record_id}: its completion has {len(completion):,} tokens and the limit is"

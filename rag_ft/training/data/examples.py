@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_ft.errors import DatasetError
 from rag_ft.questions.split import documents_of, evidence_documents
 from rag_ft.schema import Passage, Question
+from rag_ft.training.data.part_targets import part_passage, part_target, shows_evidence
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
@@ -58,6 +59,10 @@ class Example(NamedTuple):
     """Numbers of the passages that the completion cites, from 1."""
     by_rank: tuple[int, ...] = ()
     """Positions of the passages in `passages`, best rank first, if the prompt has another order."""
+    leads: tuple[str, ...] = ()
+    """Of a part: the words that name its first unit, and its last if that is another one."""
+    yes: bool | None = None
+    """What the part says to a question of yes or no."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,16 @@ def make_examples(
         target = _target(question, gold) if gold is not None and question.answerable else None
         times = 1 if question.answerable else config.unanswerable_repeats
         if config.reading == "separate":
-            examples.extend([*_separate(question, gold, target, negatives, config, chooser)] * times)
+            made = [*_separate(question, gold, target, negatives, config, chooser)]
         else:
-            examples.extend([_joint(question, gold, target, negatives, config, chooser, distractors)] * times)
+            made = [_joint(question, gold, target, negatives, config, chooser, distractors)]
+        part = part_target(question, gold) if question.kind == "part" and gold is not None else None
+        if part is not None:
+            made = [
+                example if example.answer is None else example._replace(leads=part.leads, yes=question.yes)
+                for example in made
+            ]
+        examples.extend(made * times)
     if not examples:
         record, why = next(iter(dropped.items()), ("", "there are no question records"))
         raise DatasetError(f"no question record gives an example (record {record}: {why}): run 'rag-ft data check'")
@@ -139,6 +151,8 @@ def _limited(questions: Sequence[Question], share: float | None, chooser: random
 
 def _gold(question: Question, by_document: dict[str, list[Passage]]) -> Passage | None:
     """The first passage that holds a whole piece of evidence, or an answer if the evidence is longer than a passage."""
+    if question.kind == "part":
+        return part_passage(question, by_document)
     for piece in question.evidence:
         overlapping = [
             passage
@@ -168,11 +182,16 @@ def _why_left_out(question: Question, gold: Passage | None, by_document: dict[st
 
 
 def _target(question: Question, gold: Passage) -> str | None:
-    """The accepted answer to teach: the first that stands in the gold passage word for word."""
+    """The answer to teach: the first accepted one that stands in the gold passage word for word, or a part of it."""
+    if question.kind == "part":
+        part = part_target(question, gold)
+        return None if part is None else part.text
     return next((answer for answer in question.answers if answer in gold.text), None)
 
 
 def _holds(passage: Passage, question: Question) -> bool:
+    if question.kind == "part":
+        return shows_evidence(question, passage)
     text = passage.text.casefold()
     return any(answer.casefold() in text for answer in question.answers)
 

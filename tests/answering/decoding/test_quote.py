@@ -1,8 +1,9 @@
 import pytest
+import torch
 from tiny_reader import PASSAGES, QUESTIONS, exact_logprob, passage, tiny_reader
 
 from rag_ft.answering import completion
-from rag_ft.answering.decoding.candidates import answer_spans
+from rag_ft.answering.decoding.candidates import answer_spans, find_parts
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.questions.wording import repeats_question
@@ -93,3 +94,56 @@ def test_with_the_real_reader_the_search_is_never_less_likely_than_greedy_decodi
         assert exact[0] >= exact[1] - 1e-3
         (cited,) = result.cited
         assert cited.passage.text[cited.span.start : cited.span.end] == result.answer
+
+
+def exact_part_logprob(reader, request, part):
+    """log p of a part's completion up to the token that tells its ending from others, from one plain pass."""
+    prompts = reader.prompts
+    prompt = prompts.build(request.question, request.passages, reader.budget)
+    shared, closing = prompts.part_ending(part.yes)
+    names = prompts.body_ids(part.leads)
+    named = names[0] if len(names) == 1 else (*names[0], *prompts.through, *names[1])
+    body = (*prompts.part_open, *named, *shared, closing)
+    lead = [*prompt.ids, *prompts.completion_head]
+    with torch.inference_mode():
+        logits = reader.loaded.model(torch.tensor([[*lead, *body]])).logits[0].log_softmax(-1)
+    return sum(float(logits[len(lead) - 1 + i, token]) for i, token in enumerate(body))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_part_found_is_the_likeliest_of_all_parts_with_every_polarity(loaded, monkeypatch, question):
+    monkeypatch.setattr("rag_ft.answering.decoding.quote._wants_part", lambda rows: True)
+    subject = tiny_reader(loaded, reading="joint")
+    subject.batches._answerer._parts = True
+    request = ReadRequest(question, PASSAGES)
+    ((row,),) = subject.read_rows([request])
+    parts = find_parts(PASSAGES, subject.prompts).parts
+    exact = [exact_part_logprob(subject, request, part) for part in parts]
+    assert row.kind == "part" and len(parts) >= 3 * len(PASSAGES)
+    assert row.scored[row.best] == pytest.approx(max(exact), abs=2e-2)
+    cited = row.cited[0]
+    assert row.best == cited.passage.text[cited.span.start : cited.span.end]
+    best = parts[max(range(len(parts)), key=exact.__getitem__)]
+    if sum(value > max(exact) - 4e-2 for value in exact) == 1:
+        assert (row.yes, row.leads) == (best.yes, best.leads)
+
+
+def test_only_a_reader_that_was_tuned_on_parts_gives_one(loaded, monkeypatch):
+    monkeypatch.setattr("rag_ft.answering.decoding.quote._wants_part", lambda rows: True)
+    reading = tiny_reader(loaded).read(QUESTIONS[0], PASSAGES)
+    assert reading.kind == "span" and reading.yes is None
+
+
+def test_a_batch_with_both_kinds_reads_as_one_by_one(loaded, monkeypatch):
+    wants = {question: i % 2 == 0 for i, question in enumerate(QUESTIONS)}
+    monkeypatch.setattr("rag_ft.answering.decoding.quote._wants_part", lambda rows: wants[rows[0].question])
+    subject = tiny_reader(loaded)
+    subject.batches._answerer._parts = True
+    together = subject.read_batch([ReadRequest(question, PASSAGES) for question in QUESTIONS])
+    for question, reading in zip(QUESTIONS, together, strict=True):
+        alone = subject.read(question, PASSAGES)
+        assert (reading.answer, reading.kind, reading.yes) == (alone.answer, alone.kind, alone.yes)
+        assert (reading.kind == "part") is wants[question]
+        if reading.kind == "part":
+            named = completion.parse_part(reading.completion)
+            assert reading.answer.startswith(named.answer[0]) and named.yes is reading.yes
