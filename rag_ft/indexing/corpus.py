@@ -196,7 +196,18 @@ def _folder_events(walk: FolderWalk, worker: Worker) -> Iterator[CorpusEvent]:
             yield entry
 
 
+def document_content(document: Document) -> dict[str, Any]:
+    """A document as the document file holds it and as its fingerprint is taken: blocks only where there are some.
+
+    So documents without blocks have the fingerprints that they had before there were any.
+    """
+    content = document.model_dump(mode="json")
+    if not document.blocks:
+        del content["blocks"]
+    return content
+
+
 def document_fingerprint(document: Document) -> str:
     """SHA-256 over all fields: equal exactly if a document need not be read again."""
-    canonical = json.dumps(document.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    canonical = json.dumps(document_content(document), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

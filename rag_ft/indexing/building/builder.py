@@ -26,7 +26,7 @@ from rag_ft.indexing.building.rows import (
 )
 from rag_ft.indexing.building.writer import GenerationWriter
 from rag_ft.indexing.chunking import passage_text
-from rag_ft.indexing.corpus import document_fingerprint
+from rag_ft.indexing.corpus import document_content, document_fingerprint
 from rag_ft.indexing.sources.events import CorpusFailure, printable
 from rag_ft.indexing.storage.generation import Generation, TableRow, json_line, passage_row
 from rag_ft.indexing.storage.journal import Journal, passage_key
@@ -63,6 +63,7 @@ class GenerationBuilder:
     ) -> None:
         self._embedder = embedder
         self._chunker = chunker
+        self._rules = chunker.config.rules
         self._entry = entry
         self._on_embedded = on_embedded
         same_embedder = base is not None and base.manifest.embedder.fingerprint == entry.fingerprint
@@ -168,14 +169,14 @@ class GenerationBuilder:
         keys: list[bytes] = []
         for passage in self._chunker.passages(document):
             lines.append(json_line(passage_row(passage, document.title)))
-            text = passage_text(passage)
+            text = passage_text(passage, self._rules)
             key = passage_key(text)
             keys.append(key)
             if key not in self._pending and key not in self._vectors:
                 self._pending[key] = text
         staged = StagedDocument(
             TableRow(document.id, fingerprint, document.title, document.source, dict(document.metadata), len(lines)),
-            append_span(self._staging.documents, json_line(document.model_dump(mode="json"))),
+            append_span(self._staging.documents, json_line(document_content(document))),
             append_span(self._staging.passages, b"".join(lines)),
             [len(line) for line in lines],
             keys,
@@ -228,7 +229,7 @@ class GenerationBuilder:
 def _invalid_unicode(document: Document) -> str | None:
     """Say why a document cannot be stored as UTF-8; None if it can."""
     try:
-        json_line(document.model_dump(mode="json"))
+        json_line(document_content(document))
     except UnicodeEncodeError:
         return "the text holds half of a surrogate pair: save it as valid UTF-8"
     return None

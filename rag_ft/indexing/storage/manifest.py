@@ -22,6 +22,7 @@ from rag_ft.indexing.storage.folder import (
     SENTINEL_VECTORS,
     SENTINELS,
     TABLE,
+    TEXT_KEYS,
     VECTORS,
     content_checksum,
     is_name,
@@ -34,6 +35,8 @@ METRIC = "inner product of normalised vectors (cosine)"
 _LARGEST_EFFORT = 4096
 """Eight times the largest effort that is ever chosen: more is damage, and would exhaust memory in a search."""
 _LARGEST = 2**31
+_WITH_TEXT_KEYS = 3
+"""The first format that has them."""
 _ALWAYS = frozenset({*LINES_FILES, TABLE, KEYS, VECTORS, SENTINELS, SENTINEL_VECTORS})
 _WORDS = frozenset(f"{BM25}/{name}" for name in BM25_FILES)
 _NO_WORDS = frozenset({f"{BM25}/{BM25_EMPTY}"})
@@ -138,10 +141,18 @@ class Manifest(Record):
         if self.kind_choice not in ("auto", self.kind):
             raise ValueError(f"kind_choice is {self.kind_choice!r}, but kind is {self.kind!r}")
         extra = {RAW_VECTORS} if self.kind == "ivf-pq" and self.counts.passages else set()
-        if self.files.keys() not in (_ALWAYS | _WORDS | extra, _ALWAYS | _NO_WORDS | extra):
-            wrong = sorted((_ALWAYS | extra) - self.files.keys()) or sorted(self.files.keys() - _ALWAYS - extra)
+        always = _ALWAYS | extra | ({TEXT_KEYS} if self.format >= _WITH_TEXT_KEYS else set())
+        if self.files.keys() not in (always | _WORDS, always | _NO_WORDS):
+            wrong = sorted(always - self.files.keys()) or sorted(self.files.keys() - always)
             raise ValueError(f"files is not the list of an index's files ({[name[:40] for name in wrong[:1]]})")
         return self
+
+    @property
+    def rules(self) -> int:
+        """Version of the rules by which its documents were cut and its words were made (`ChunkingConfig.rules`)."""
+        rules = self.chunking.get("rules", 1)
+        assert isinstance(rules, int)
+        return rules
 
     def to_bytes(self) -> bytes:
         """Encode the file: the fields and `checksum`, the SHA-256 of all other fields."""
