@@ -92,10 +92,10 @@ class Chunker:
 
         Every character that is not white space is in exactly one passage, and `document.text[start:end]` is its text.
         A passage ends where a sentence, a list's item, a table's row or a code block does, never spans two headed
-        sections, and has at most `max_tokens` tokens together with its title. Longer code is cut between lines, a longer
-        item between sentences, a longer sentence after a comma or semicolon, else between words, else inside a word.
-        A paragraph that ends in a colon stays with what follows it, a heading with its first paragraph, where both fit.
-        Sections without text of their own join the next one.
+        sections, and has at most `max_tokens` tokens together with its title. Longer code is cut between lines, a
+        longer item between sentences, a longer sentence after a comma or semicolon, else between words, else inside a
+        word. A paragraph that ends in a colon stays with what follows it, a heading with its first paragraph, where
+        both fit. Sections without text of their own join the next one.
         """
         title = document.title
         title_tokens = self._count(title) if title else 0
@@ -140,7 +140,7 @@ class Chunker:
         return units
 
     def _units(self, text: str, part: Part, room: int, heading: _Unit | None) -> Iterator[_Unit]:
-        """The units of a part, without links. `heading`: what stands right above; a first sentence leaves room for it."""
+        """The units of a part, without links. `heading`: stands right above; the first sentence leaves room for it."""
         if part.kind == "prose":
             for start, end in _sentences(text, part.start, part.end):
                 first_room = room
@@ -177,7 +177,7 @@ class Chunker:
         return joined
 
     def _last_together(self, text: str, bound: list[_Unit], room: int) -> list[_Unit]:
-        """Bound units in as few pieces as fit, the last one the longest: what ends in a colon stays with what follows."""
+        """Bound units in few pieces, the last one as long as fits: what ends in a colon stays with what follows."""
         pieces: list[_Unit] = []
         for unit in reversed(bound):
             both = self._whole(text, [unit, pieces[-1]], room) if pieces else None

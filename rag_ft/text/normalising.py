@@ -1,7 +1,7 @@
 """Text as it is searched: one form for each word, however it was typed.
 
-Documents, passages and offsets stay as they are. Questions and passages go through the same two functions: `normalised` before both are embedded, `terms` before both
-are looked up by words.
+Documents, passages and offsets stay as they are. Questions and passages go through the same functions: `normalised`
+before both are embedded, `runs` and `terms` before both are looked up by words.
 """
 
 from __future__ import annotations

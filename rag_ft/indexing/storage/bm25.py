@@ -105,9 +105,7 @@ class Words:
 class Bm25Index:
     """BM25 over numbered texts (Lucene's variant, k1 1.5, b 0.75). Safe for concurrent searches."""
 
-    def __init__(
-        self, index: Any | None, size: int, folder: Path = Path(BM25), rules: int = NORMALISING_RULES
-    ) -> None:
+    def __init__(self, index: Any | None, size: int, folder: Path = Path(BM25), rules: int = NORMALISING_RULES) -> None:
         self._index = index
         self._size = size
         self._folder = folder

@@ -226,7 +226,8 @@ class Generation:
             raise self._differs("embedder.dimension", VECTORS)
         if self.keys.shape != (passages, KEY_BYTES) or self.keys.dtype != np.uint8:
             raise IndexCorruptError(f"{self.folder / KEYS} does not hold keys: {REPAIR}")
-        if self.text_keys is not None and (self.text_keys.shape, self.text_keys.dtype) != ((passages,), np.uint64):
+        keys = self.text_keys
+        if keys is not None and (keys.shape != (passages,) or keys.dtype != np.uint64):
             raise IndexCorruptError(f"{self.folder / TEXT_KEYS} does not hold keys: {REPAIR}")
         if (
             bool(texts) != bool(passages)

@@ -46,7 +46,9 @@ class PartBm25(Bm25Index):
     """BM25 over some of the texts, renumbered from 0; all statistics are of these texts alone."""
 
     def __init__(self, whole: WordCounts, rows: NDArray[np.int64]) -> None:
-        super().__init__(None, len(rows), rules=whole.rules)  # with stems of its own: a word stemmed before would be faster
+        super().__init__(
+            None, len(rows), rules=whole.rules
+        )  # with stems of its own: a word stemmed before would be faster
         lengths = whole.lengths[rows]
         distinct = whole.firsts[rows + 1] - whole.firsts[rows]
         # Positions of the rows' words, one row after another.
