@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
@@ -110,7 +110,7 @@ class Retriever(BaseRetriever):
             lacking: list[int] = []
             for i, rankings in zip(unfinished, zip(*sources, strict=True), strict=True):
                 vector = None if vectors is None else vectors[i]
-                ranked[i] = searcher.distinct(self._combine(searcher, queries[i], vector, rankings, mode))[:k]
+                ranked[i] = searcher.distinct(self._combine(searcher, queries[i], vector, rankings, mode), k)
                 if len(ranked[i]) < k and any(len(ranking) == depth for ranking in rankings):
                     lacking.append(i)
             unfinished, depth = lacking, depth * DEEPER
@@ -123,7 +123,7 @@ class Retriever(BaseRetriever):
         vector: NDArray[np.float32] | None,
         rankings: Sequence[Sequence[Scored]],
         mode: RetrievalMode,
-    ) -> Sequence[Scored]:
+    ) -> Iterable[Scored]:
         """All rows of the rankings of a query, in the mode's order."""
         if mode == "hybrid":
             return fuse(rankings, sum(map(len, rankings)), self.rrf_k)
@@ -138,7 +138,7 @@ class Retriever(BaseRetriever):
         query: str,
         vector: NDArray[np.float32],
         rankings: Sequence[Sequence[Scored]],
-    ) -> list[Scored]:
+    ) -> Iterator[Scored]:
         """Rank the passages of both rankings by the weighted mean of their scores relative to the best.
 
         A convex combination, as in Bruch, Gai and Ingber, "An analysis of fusion functions for hybrid
@@ -150,7 +150,7 @@ class Retriever(BaseRetriever):
         scores = (1 - self.word_weight) * _relative(cosines) + self.word_weight * _relative(words)
         rounded = np.round(scores, SCORE_DECIMALS)
         order = np.argsort(-rounded, kind="stable")
-        return [Scored(int(rows[i]), float(rounded[i])) for i in order]
+        return (Scored(int(rows[i]), float(rounded[i])) for i in order)
 
     def _get_relevant_documents(
         self,

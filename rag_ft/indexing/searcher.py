@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -84,14 +85,16 @@ class Searcher:
         ]
         return np.concatenate([np.zeros(0, dtype=np.int64), *spans])
 
-    def distinct(self, ranking: Iterable[Scored]) -> list[Scored]:
-        """A ranking without rows whose text, but for white space, is that of a better one."""
+    def distinct(self, ranking: Iterable[Scored], k: int) -> list[Scored]:
+        """The k best of a ranking, without rows whose text, but for white space, is that of a better one."""
         keys = self._generation.text_keys
         if keys is None:  # an index made before they were kept
-            return list(ranking)
+            return list(itertools.islice(ranking, k))
         best: dict[int, Scored] = {}
         for scored in ranking:
             best.setdefault(int(keys[scored.row]), scored)
+            if len(best) == k:
+                break
         return list(best.values())
 
     def hits(self, ranking: Iterable[Scored], allowed: NDArray[np.int64] | None = None) -> list[Hit]:

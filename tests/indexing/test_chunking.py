@@ -52,9 +52,7 @@ def test_any_unicode_is_cut_exactly(text):
 
 
 PIECES = st.lists(
-    st.sampled_from(
-        ["One two. ", "Three four:", "a b", "\n", "\n\n", "- item x", "2. item", "a | b | c", "```", "    x = 1", ": ", "| "]
-    ),
+    st.sampled_from("One two. ,Three four:,a b,\n,\n\n,- item x,2. item,a | b | c,```,    x = 1,: ,| ".split(",")),
     max_size=40,
 ).map("".join)
 
@@ -105,7 +103,8 @@ def test_items_and_rows_stay_whole(blocks):
 
 
 def test_a_paragraph_that_ends_in_a_colon_stays_with_the_first_item():
-    text = "One two three four five six. Seven eight.\n\nBefore you leave, check three things:\n\n- The lamp.\n- The door."
+    text = "One two three four five six. Seven eight.\n\nBefore you leave, check three things:\n\n- The lamp."
+    text += "\n- The door."
     passages = cut(text, max_tokens=14)
     assert [passage.text for passage in passages] == [
         "One two three four five six. Seven eight.",
@@ -114,7 +113,8 @@ def test_a_paragraph_that_ends_in_a_colon_stays_with_the_first_item():
     ]
     # The whole paragraph, where it fits with the item.
     text = "A b c d e f.\n\nG h i. Do this:\n\n1. First of all."
-    assert [passage.text for passage in cut(text, max_tokens=14)] == ["A b c d e f.", "G h i. Do this:\n\n1. First of all."]
+    first, second = cut(text, max_tokens=14)
+    assert (first.text, second.text) == ("A b c d e f.", "G h i. Do this:\n\n1. First of all.")
 
 
 def test_a_heading_stands_with_its_first_paragraph():
