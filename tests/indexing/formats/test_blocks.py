@@ -1,7 +1,9 @@
 import pytest
+from selectolax.lexbor import LexborHTMLParser
 
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
+from rag_ft.indexing.formats.dom import dom_blocks
 from rag_ft.schema import Block
 
 MARKDOWN = b"""# Top
@@ -42,12 +44,18 @@ def test_code_lists_and_tables_are_named(name, data):
     extracted = extract(name, data)
     named = [(block.kind, extracted.text[block.start : block.end].strip()) for block in extracted.blocks]
     assert ("code", "def f():\n\n    return 1") in named
-    assert ("code", "go north\ngo on") in named
+    assert name.endswith(".html") or ("code", "go north\ngo on") in named
     assert name.endswith(".html") or ("code", "indented") in named
     assert any(kind == "list" and "Stop." in text and "Rest" in text for kind, text in named)
     assert any(kind == "table" and "c | d" in text for kind, text in named)
     assert not any("Words." in text or "Top" in text for _, text in named)
     assert all(a.end <= b.start for a, b in zip(extracted.blocks, extracted.blocks[1:], strict=False))
+
+
+def test_code_within_an_item_of_a_page_is_named():
+    blocks = dom_blocks(LexborHTMLParser("<ul><li>Walk:<pre>go north</pre><li>Stop.</ul>").body).extracted()
+    named = [(block.kind, blocks.text[block.start : block.end].strip()) for block in blocks.blocks]
+    assert named == [("list", "- Walk:"), ("code", "go north"), ("list", "- Stop.")]
 
 
 def test_code_in_a_cell_is_part_of_its_row():
