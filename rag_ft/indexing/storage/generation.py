@@ -120,6 +120,8 @@ class TableRow:
     passages: Annotated[int, Field(ge=0, strict=True)]
     file: str = ""
     """The file it was read from (`ReadDocument.file`); empty if equal to the id, or if the document was in memory."""
+    blocks: str = ""
+    """Checksum of the document's blocks, which its fingerprint leaves out; empty if it has none."""
 
     def to_json(self) -> dict[str, Any]:
         """Encode the row for the table file."""
@@ -131,6 +133,7 @@ class TableRow:
             "source": self.source,
             "metadata": self.metadata,
             "passages": self.passages,
+            **({"blocks": self.blocks} if self.blocks else {}),
         }
 
 

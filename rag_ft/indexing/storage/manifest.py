@@ -141,7 +141,8 @@ class Manifest(Record):
         if self.kind_choice not in ("auto", self.kind):
             raise ValueError(f"kind_choice is {self.kind_choice!r}, but kind is {self.kind!r}")
         extra = {RAW_VECTORS} if self.kind == "ivf-pq" and self.counts.passages else set()
-        always = _ALWAYS | extra | ({TEXT_KEYS} if self.format >= _WITH_TEXT_KEYS else set())
+        with_keys = self.format >= _WITH_TEXT_KEYS or TEXT_KEYS in self.files
+        always = _ALWAYS | extra | ({TEXT_KEYS} if with_keys else set())
         if self.files.keys() not in (always | _WORDS, always | _NO_WORDS):
             wrong = sorted(always - self.files.keys()) or sorted(self.files.keys() - always)
             raise ValueError(f"files is not the list of an index's files ({[name[:40] for name in wrong[:1]]})")
