@@ -11,7 +11,7 @@ from rag_ft.errors import IndexMismatchError, IndexStoreError
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
-from rag_ft.indexing.storage.folder import content_checksum
+from rag_ft.indexing.storage.folder import FORMAT, content_checksum
 from rag_ft.indexing.storage.manifest import index_fingerprint
 from rag_ft.schema import Document
 
