@@ -37,6 +37,23 @@ class Heading(Record):
     text: str
 
 
+PassageKind: TypeAlias = Literal["prose", "code", "list", "table", "heading"]
+
+
+BlockKind: TypeAlias = Literal["code", "list", "table"]
+
+
+class Block(Record):
+    """A part of a document that is not prose: a code block, a list or a table.
+
+    Each item of a list begins a line; each row of a table is a line.
+    """
+
+    start: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=0)]
+    kind: BlockKind
+
+
 class Document(Record):
     """One source: a file, one line of a JSONL file, one article, or one langchain Document."""
 
@@ -54,6 +71,8 @@ class Document(Record):
     """Headings in order of `start`."""
     page_starts: tuple[int, ...] = ()
     """Offset at which each page starts, ascending from 0; empty for formats without pages."""
+    blocks: tuple[Block, ...] = ()
+    """Code blocks, lists and tables in order of `start`, as far as the format names them; all other text is prose."""
 
 
 class Passage(Record):
@@ -76,6 +95,8 @@ class Passage(Record):
     """Page that the passage starts on, counted from 1; None for formats without pages."""
     metadata: Metadata = Field(default_factory=dict)
     """The document's metadata."""
+    kind: PassageKind = "prose"
+    """What most of its characters are; "prose" also in an index made before passages knew."""
 
 
 class Hit(Record):
@@ -86,6 +107,8 @@ class Hit(Record):
     """Score; higher is better, comparable only within one ranking."""
     rank: Annotated[int, Field(ge=1)]
     """Rank; 1 is the best."""
+    also_in: tuple[str, ...] = ()
+    """Ids of the other passages with the same text that the asker may read; they take no place among the k."""
 
 
 AnswerKind: TypeAlias = Literal["span", "part"]
@@ -129,6 +152,8 @@ class RetrievedPassage(Record):
     rank: int
     read: bool
     """False if it did not fit into the prompt, so the reader never saw it."""
+    also_in: tuple[str, ...] = ()
+    """Ids of the other passages with the same text."""
 
 
 class Usage(Record):

@@ -44,7 +44,7 @@ import rag_ft.indexing.building.writer as writer_module  # noqa: E402
 from rag_ft.errors import IndexMissingError, IndexStoreError, UsageError  # noqa: E402
 from rag_ft.indexing.chunking import ChunkingConfig  # noqa: E402
 from rag_ft.indexing.index import Index  # noqa: E402
-from rag_ft.indexing.storage.folder import MARK, content_checksum  # noqa: E402
+from rag_ft.indexing.storage.folder import FORMAT, MARK, content_checksum  # noqa: E402
 from rag_ft.schema import Document  # noqa: E402
 
 CHUNKING = ChunkingConfig(max_tokens=24)
@@ -489,7 +489,7 @@ def attack_mutations(work: Path, chance: random.Random, count: int) -> list[Tall
         if tree(room / "data", room / "a" / "outside") != before or {*os.listdir(room)} != {"data", "a"}:
             problem = "something outside was touched"
         try:  # and it can be built again, unless it says that it is of a newer format
-            if not problem and type(content.get("format")) is int and content["format"] <= 2:
+            if not problem and type(content.get("format")) is int and content["format"] <= FORMAT:
                 build(path, 6, kind=kind)
         except BaseException as error:
             problem = f"built again: {error!r}"

@@ -220,7 +220,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
             complete=reading.complete,
             completion=reading.completion,
             passages=tuple(
-                RetrievedPassage(passage=hit.passage, score=hit.score, rank=hit.rank, read=read)
+                RetrievedPassage(passage=hit.passage, score=hit.score, rank=hit.rank, read=read, also_in=hit.also_in)
                 for hit, read in zip(hits, reading.read, strict=True)
             ),
             usage=Usage(

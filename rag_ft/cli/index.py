@@ -167,6 +167,7 @@ def index_info(
     import json
 
     from rag_ft.cli.render import stdout
+    from rag_ft.indexing.chunking import CHUNKING_RULES
     from rag_ft.indexing.index import Index
 
     loaded = Index.load(index)
@@ -184,6 +185,11 @@ def index_info(
         f"kind         {manifest.kind} ({manifest.kind_choice}), recall@10 {manifest.recall_at_10:.3f} of exact search"
     )
     console.print(f"chunking     {', '.join(f'{key} {value}' for key, value in manifest.chunking.items())}")
+    if manifest.rules < CHUNKING_RULES:
+        console.print(
+            f"rules        {manifest.rules} for passages and words, and this version's are {CHUNKING_RULES}:"
+            " 'rag-ft index build' makes the index again"
+        )
     console.print(f"access       {_access(loaded)}")
     console.print(f"fingerprint  {manifest.fingerprint}")
     console.print(f"format       {manifest.format}; {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}")

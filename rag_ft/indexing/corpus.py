@@ -196,7 +196,24 @@ def _folder_events(walk: FolderWalk, worker: Worker) -> Iterator[CorpusEvent]:
             yield entry
 
 
+def document_content(document: Document) -> dict[str, Any]:
+    """A document as the document file holds it: with blocks only where there are some."""
+    content = document.model_dump(mode="json")
+    if not document.blocks:
+        del content["blocks"]
+    return content
+
+
 def document_fingerprint(document: Document) -> str:
-    """SHA-256 over all fields: equal exactly if a document need not be read again."""
-    canonical = json.dumps(document.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    """SHA-256 over all fields but `blocks`, which came later: old adapters and indexes know documents by it."""
+    content = document.model_dump(mode="json", exclude={"blocks"})
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def blocks_checksum(document: Document) -> str:
+    """A checksum of a document's blocks; empty if it has none."""
+    if not document.blocks:
+        return ""
+    spans = [(block.start, block.end, block.kind) for block in document.blocks]
+    return hashlib.sha256(json.dumps(spans).encode()).hexdigest()[:16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
@@ -28,6 +28,9 @@ DEFAULT_MODE: RetrievalMode = "blend"
 FUSION_DEPTH = 100
 """Passages of each ranking that are combined; k if that is more."""
 
+DEEPER = 4
+"""Factor by which rankings are extended where copies of a text fill them."""
+
 WORD_WEIGHT = 0.4
 """Weight of the BM25 score in a blend; results change little between 0.3 and 0.5."""
 
@@ -51,7 +54,7 @@ class Retriever(BaseRetriever):
 
     index: Searchable
     k: int = 3
-    """Number of passages per question; a k beyond the index gives all."""
+    """Number of passages per question, of different texts; a k beyond the index gives all."""
     mode: RetrievalMode = DEFAULT_MODE
     where: dict[str, JsonValue] | None = None
     """Filter on documents: see `rag_ft.indexing.filters.Where`."""
@@ -85,27 +88,49 @@ class Retriever(BaseRetriever):
             check_question(query)
         # One searcher for the whole call: documents that are added meanwhile must not renumber the rows.
         searcher = self.index.searcher()
-        rankings = self._rank(searcher, list(queries), k, searcher.rows_where(where), mode)
-        return [searcher.hits(ranking) for ranking in rankings]
+        allowed = searcher.rows_where(where)
+        rankings = self._rank(searcher, list(queries), k, allowed, mode)
+        return [searcher.hits(ranking, allowed) for ranking in rankings]
 
     def _rank(
         self, searcher: Searcher, queries: list[str], k: int, allowed: NDArray[np.int64] | None, mode: RetrievalMode
     ) -> list[list[Scored]]:
-        if mode == "bm25":
-            return searcher.rank_words(queries, k, allowed)
-        vectors = searcher.encode_query(queries)
-        if mode == "dense":
-            return searcher.rank_vectors(vectors, k, allowed)
-        depth = max(k, FUSION_DEPTH)
-        by_meaning = searcher.rank_vectors(vectors, depth, allowed)
-        by_words = searcher.rank_words(queries, depth, allowed)
-        rankings = zip(by_meaning, by_words, strict=True)
+        """The k best rows of different texts for each query; copies of a text are looked for deeper in the rankings."""
+        vectors = None if mode == "bm25" else searcher.encode_query(queries)
+        depth = k if mode in ("bm25", "dense") else max(k, FUSION_DEPTH)
+        ranked: list[list[Scored]] = [[] for _ in queries]
+        unfinished = list(range(len(queries)))
+        while unfinished:
+            asked = [queries[i] for i in unfinished]
+            sources: list[list[list[Scored]]] = []
+            if vectors is not None:
+                sources.append(searcher.rank_vectors(vectors[unfinished], depth, allowed))
+            if mode != "dense":
+                sources.append(searcher.rank_words(asked, depth, allowed))
+            lacking: list[int] = []
+            for i, rankings in zip(unfinished, zip(*sources, strict=True), strict=True):
+                vector = None if vectors is None else vectors[i]
+                ranked[i] = searcher.distinct(self._combine(searcher, queries[i], vector, rankings, mode), k)
+                if len(ranked[i]) < k and any(len(ranking) == depth for ranking in rankings):
+                    lacking.append(i)
+            unfinished, depth = lacking, depth * DEEPER
+        return ranked
+
+    def _combine(
+        self,
+        searcher: Searcher,
+        query: str,
+        vector: NDArray[np.float32] | None,
+        rankings: Sequence[Sequence[Scored]],
+        mode: RetrievalMode,
+    ) -> Iterable[Scored]:
+        """All rows of the rankings of a query, in the mode's order."""
         if mode == "hybrid":
-            return [fuse(pair, k, self.rrf_k) for pair in rankings]
-        return [
-            self._blend(searcher, query, vector, pair, k)
-            for query, vector, pair in zip(queries, vectors, rankings, strict=True)
-        ]
+            return fuse(rankings, sum(map(len, rankings)), self.rrf_k)
+        if mode == "blend":
+            assert vector is not None
+            return self._blend(searcher, query, vector, rankings)
+        return rankings[0]
 
     def _blend(
         self,
@@ -113,8 +138,7 @@ class Retriever(BaseRetriever):
         query: str,
         vector: NDArray[np.float32],
         rankings: Sequence[Sequence[Scored]],
-        k: int,
-    ) -> list[Scored]:
+    ) -> Iterator[Scored]:
         """Rank the passages of both rankings by the weighted mean of their scores relative to the best.
 
         A convex combination, as in Bruch, Gai and Ingber, "An analysis of fusion functions for hybrid
@@ -125,8 +149,8 @@ class Retriever(BaseRetriever):
         cosines, words = searcher.score_rows(vector, query, rows)
         scores = (1 - self.word_weight) * _relative(cosines) + self.word_weight * _relative(words)
         rounded = np.round(scores, SCORE_DECIMALS)
-        order = np.argsort(-rounded, kind="stable")[:k]
-        return [Scored(int(rows[i]), float(rounded[i])) for i in order]
+        order = np.argsort(-rounded, kind="stable")
+        return (Scored(int(rows[i]), float(rounded[i])) for i in order)
 
     def _get_relevant_documents(
         self,
@@ -187,6 +211,10 @@ def to_langchain(hit: Hit) -> LangchainDocument:
         "score": hit.score,
         "rank": hit.rank,
     }
+    if passage.kind != "prose":
+        metadata["kind"] = passage.kind
+    if hit.also_in:
+        metadata["also_in"] = list(hit.also_in)
     if passage.headings:
         metadata["headings"] = list(passage.headings)
     if passage.page is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.errors import UsageError
+from rag_ft.indexing.chunking import embedder_input
 from rag_ft.indexing.embedding import check_question
 from rag_ft.indexing.filters import Where, as_filter, matches
 from rag_ft.indexing.storage.generation import Generation
@@ -32,7 +34,8 @@ class Searcher:
 
     def encode_query(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """Embed queries with the index's embedder; shape (n, dimension)."""
-        return self._embedder().encode_query(list(queries))
+        rules = self._generation.manifest.rules
+        return self._embedder().encode_query([embedder_input(query, rules) for query in queries])
 
     def rank_vectors(
         self, query_vectors: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
@@ -82,9 +85,35 @@ class Searcher:
         ]
         return np.concatenate([np.zeros(0, dtype=np.int64), *spans])
 
-    def hits(self, ranking: Iterable[Scored]) -> list[Hit]:
-        """Rows and scores, best first, as hits."""
+    def distinct(self, ranking: Iterable[Scored], k: int) -> list[Scored]:
+        """The k best of a ranking, without rows whose text, but for white space, is that of a better one."""
+        keys = self._generation.text_keys
+        if keys is None:  # an index made before they were kept
+            return list(itertools.islice(ranking, k))
+        best: dict[int, Scored] = {}
+        for scored in ranking:
+            best.setdefault(int(keys[scored.row]), scored)
+            if len(best) == k:
+                break
+        return list(best.values())
+
+    def hits(self, ranking: Iterable[Scored], allowed: NDArray[np.int64] | None = None) -> list[Hit]:
+        """Rows and scores, best first, as hits. `allowed`: other passages with a hit's text are named only if here."""
         return [
-            Hit(passage=self._generation.passage(scored.row), score=scored.score, rank=rank)
+            Hit(
+                passage=self._generation.passage(scored.row),
+                score=scored.score,
+                rank=rank,
+                also_in=self._also_in(scored.row, allowed),
+            )
             for rank, scored in enumerate(ranking, start=1)
         ]
+
+    def _also_in(self, row: int, allowed: NDArray[np.int64] | None) -> tuple[str, ...]:
+        keys = self._generation.text_keys
+        if keys is None:
+            return ()
+        rows = np.flatnonzero(keys == keys[row])
+        if allowed is not None:
+            rows = np.intersect1d(rows, allowed, assume_unique=True)
+        return tuple(self._generation.passage(int(other)).id for other in rows if other != row)

@@ -17,7 +17,7 @@ from rag_ft.errors import RagFtError
 from rag_ft.indexing.building.sentinels import check_sentinels
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import LOCK, PASSAGES, foreign_in_index, own_in_index, unfinished_manifests
-from rag_ft.indexing.storage.generation import Generation, passage_texts
+from rag_ft.indexing.storage.generation import Generation, passage_texts, text_keys
 from rag_ft.indexing.storage.journal import passage_key
 from rag_ft.indexing.storage.manifest import Check, VerifyReport, index_fingerprint
 from rag_ft.indexing.storage.store import IndexStore, open_generation
@@ -74,6 +74,10 @@ def verify_index(path: Path, embedder: Callable[[], Embedder], absent: str | Non
     return VerifyReport(ok=all(check.ok for check in checks), checks=tuple(checks))
 
 
+def _texts(generation: Generation) -> Iterator[str]:
+    return passage_texts(generation.folder / PASSAGES, generation.table, generation.manifest.rules)
+
+
 class _Result(NamedTuple):
     """The result of a check."""
 
@@ -105,11 +109,14 @@ def _check_passages(generation: Generation) -> _Result:
         for passage in generation.passages_of(position):
             if passage.text != document.text[passage.start : passage.end]:
                 return _Result(False, f"passage {passage.id} is not the text of its document at these offsets")
+    keys = generation.text_keys
+    if keys is not None and not np.array_equal(keys, text_keys(generation.folder / PASSAGES, generation.table)):
+        return _Result(False, "the keys of equal passages are not those of their texts")
     return _Result(True, "every passage is its document's text at its offsets")
 
 
 def _check_vectors(generation: Generation) -> _Result:
-    for row, text in enumerate(passage_texts(generation.folder / PASSAGES, generation.table)):
+    for row, text in enumerate(_texts(generation)):
         if generation.keys[row].tobytes() != passage_key(text):
             return _Result(False, f"the vector of row {row} belongs to another text than its passage")
     vectors = generation.vectors.vectors
@@ -121,7 +128,7 @@ def _check_vectors(generation: Generation) -> _Result:
 
 
 def _check_words(generation: Generation) -> _Result:
-    rebuilt = Bm25Index.build(passage_texts(generation.folder / PASSAGES, generation.table))
+    rebuilt = Bm25Index.build(_texts(generation), generation.manifest.rules)
     if not generation.bm25.equals(rebuilt):
         return _Result(False, "the BM25 postings are not those of the passages")
     return _Result(True, "the BM25 postings are those of the passages, word for word")
@@ -267,10 +274,11 @@ def _vectors_absent(load_embedder: Callable[[], Embedder], generation: Generatio
     name = "absent: vectors"
     try:
         embedder = load_embedder()
-        chunker = Chunker(ChunkingConfig.model_validate(generation.manifest.chunking), embedder.count_tokens)
+        chunker = Chunker(ChunkingConfig.stored(generation.manifest.chunking), embedder.count_tokens)
         passages: list[Passage] = [passage for document in documents for passage in chunker.passages(document)]
-        kept_texts = set(passage_texts(generation.folder / PASSAGES, generation.table))
-        texts = [text for text in map(passage_text, passages) if text not in kept_texts]
+        kept_texts = set(_texts(generation))
+        texts = [passage_text(passage, chunker.config.rules) for passage in passages]
+        texts = [text for text in texts if text not in kept_texts]
         rankings = generation.vectors.search(embedder.encode_passages(texts), 1) if texts else []
     except RagFtError as error:
         return Check(name=name, ok=False, detail=str(error))

@@ -81,6 +81,7 @@ class VisibleGeneration(Generation):
         ]
         self._rows: NDArray[np.int64] = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
         self.vectors = VisibleVectors(whole.vectors, self._rows)
+        self.text_keys = None if whole.text_keys is None else whole.text_keys[self._rows]
         manifest = whole.manifest
         fingerprint = index_fingerprint(
             (row.fingerprint for row in self.table), manifest.embedder.fingerprint, manifest.chunking
@@ -149,8 +150,14 @@ class VisibleParts:
         with self._counting:
             if self._counts is None:
                 positions = range(len(self.whole.table))
+                rules = self.whole.manifest.rules
                 self._counts = WordCounts(
-                    passage_text(passage) for position in positions for passage in self.whole.passages_of(position)
+                    (
+                        passage_text(passage, rules)
+                        for position in positions
+                        for passage in self.whole.passages_of(position)
+                    ),
+                    rules,
                 )
             return self._counts
 

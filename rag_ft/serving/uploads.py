@@ -60,7 +60,7 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         raise DocumentError(name, str(error)) from error
     except ValueError as error:  # no answer, or several
         raise DocumentError(name, "does not hold exactly one document") from error
-    reply, text, headings = read
+    reply, text, headings, blocks = read
     if reply.kind != "document":
         raise DocumentError(name, reply.reason)
     return Document(
@@ -71,4 +71,5 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         metadata={**reply.metadata, "uploaded": True},
         headings=headings,
         page_starts=reply.page_starts,
+        blocks=blocks,
     )

@@ -17,6 +17,7 @@ from rag_ft.evaluation.report.results import RESULTS
 from rag_ft.evaluation.runner import PREDICTIONS, RUN_FILE, read_memory, read_predictions, retrieve_cases, run_arms
 from rag_ft.indexing.index import Index
 from rag_ft.questions.records import write_questions
+from rag_ft.schema import Document, Evidence, Question
 
 
 @pytest.fixture(scope="module")
@@ -371,3 +372,13 @@ def test_the_sentence_arm_quotes_the_top_passage(world):
     assert predictions[0].answer in hits[0].passage.text and predictions[0].answer.endswith(".")
     assert predictions[0].citations[0].verdict == "supported"
     assert predictions[1].answer is None
+
+
+def test_of_the_places_of_a_text_the_one_with_the_evidence_counts(tmp_path):
+    text = "The lamp is red. It burns all night."
+    documents = [Document(id=name, text=text, title=name) for name in "abc"]
+    index = Index.build(documents, tmp_path / "index", embedder=HashingEmbedder(), progress=False)
+    evidence = Evidence(document_id="c", start=0, end=16, quote=text[:16])
+    question = Question(id="q", question="What colour is the lamp?", answers=("red",), evidence=(evidence,))
+    (case,) = retrieve_cases([question], index.as_retriever(k=2))
+    assert [hit.passage.document_id for hit in case.hits] == ["c"]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_ft.indexing.chunking import Chunker, ChunkingConfig, passage_text
-from rag_ft.schema import Document, Heading
+from rag_ft.schema import Block, Document, Heading
 
 WORDS = re.compile(r"\w+|[^\w\s]")
 
@@ -49,6 +49,103 @@ def test_offsets_are_exact_and_nothing_is_lost_or_too_long(text, max_tokens, tit
 def test_any_unicode_is_cut_exactly(text):
     document = Document(id="d", text=text)
     check(document, Chunker(ChunkingConfig(max_tokens=8), count).passages(document), 8)
+
+
+PIECES = st.lists(
+    st.sampled_from("One two. ,Three four:,a b,\n,\n\n,- item x,2. item,a | b | c,```,    x = 1,: ,| ".split(",")),
+    max_size=40,
+).map("".join)
+
+
+@settings(deadline=None)
+@given(PIECES, st.integers(8, 40), st.data())
+def test_structure_given_or_seen_in_the_text_loses_nothing(text, max_tokens, data):
+    offset = st.integers(0, len(text) + 3)
+    kinds = st.sampled_from(["code", "list", "table"])
+    blocks = data.draw(st.lists(st.builds(Block, start=offset, end=offset, kind=kinds), max_size=4))
+    starts = sorted(data.draw(st.sets(st.integers(0, max(0, len(text) - 1)), max_size=3)))
+    headings = tuple(Heading(start=start, level=2, text=text[start : start + 4]) for start in starts if text)
+    document = Document(id="d", text=text, headings=headings, blocks=tuple(blocks))
+    check(document, Chunker(ChunkingConfig(max_tokens=max_tokens), count).passages(document), max_tokens)
+
+
+def test_a_code_block_stays_whole_while_it_fits_and_is_cut_between_lines_else():
+    code = "def f(x):\n    return x. Then\n\ny = f(1)"
+    text = f"Some words stand here first. More of them here.\n\n{code}\n\nAnd an end."
+    block = Block(start=text.index(code), end=text.index(code) + len(code), kind="code")
+    passages = cut(text, max_tokens=count(code) + 2, blocks=(block,))
+    assert [(passage.kind, code in passage.text) for passage in passages] == [
+        ("prose", False),
+        ("code", True),
+        ("prose", False),
+    ]
+    short = cut(text, max_tokens=12, blocks=(block,))
+    assert "def f(x):\n    return x. Then" in [passage.text for passage in short]
+
+
+def test_code_between_fences_is_seen_in_plain_text():
+    text = "Do it so:\n\n```\nrun --all. Now\n\nstop\n```\nThen wait."
+    assert cut(text, max_tokens=40)[0].kind == "code"
+    first, second = cut(text, max_tokens=18)
+    assert first.text == text[: text.index("Then")].strip() and second.text == "Then wait."
+
+
+@pytest.mark.parametrize("blocks", [True, False], ids=["named", "seen"])
+def test_items_and_rows_stay_whole(blocks):
+    items = [f"- Take part {i}. Turn it to the left. Wait a while." for i in range(4)]
+    rows = [f"Berth {i}. north | {i} EUR, paid daily" for i in range(4)]
+    text = "\n".join(items) + "\n\n" + "\n".join(rows)
+    listed = Block(start=0, end=text.index("\n\n"), kind="list")
+    table = Block(start=text.index("Berth"), end=len(text), kind="table")
+    passages = cut(text, max_tokens=18, blocks=(listed, table) if blocks else ())
+    assert all(any(element in passage.text for passage in passages) for element in items + rows)
+    assert {passage.kind for passage in passages} == {"list", "table"}
+
+
+def test_a_paragraph_that_ends_in_a_colon_stays_with_the_first_item():
+    text = "One two three four five six. Seven eight.\n\nBefore you leave, check three things:\n\n- The lamp."
+    text += "\n- The door."
+    passages = cut(text, max_tokens=14)
+    assert [passage.text for passage in passages] == [
+        "One two three four five six. Seven eight.",
+        "Before you leave, check three things:\n\n- The lamp.",
+        "- The door.",
+    ]
+    # The whole paragraph, where it fits with the item.
+    text = "A b c d e f.\n\nG h i. Do this:\n\n1. First of all."
+    first, second = cut(text, max_tokens=14)
+    assert (first.text, second.text) == ("A b c d e f.", "G h i. Do this:\n\n1. First of all.")
+
+
+def test_a_heading_stands_with_its_first_paragraph():
+    text = "Head line\n\nWords of the first paragraph, which are eleven long all together here.\n\nMore words."
+    headings = (Heading(start=0, level=1, text="Head line"),)
+    first, *rest = cut(text, max_tokens=14, headings=headings)
+    assert first.text.startswith("Head line\n\nWords of the first") and first.kind == "prose"
+    document = Document(id="d", text=text, headings=headings)
+    check(document, [first, *rest], 14)
+
+
+def test_a_passages_kind_is_that_of_most_of_its_characters():
+    text = "A long heading of many words\n\nx."
+    (passage,) = cut(text, max_tokens=40, headings=(Heading(start=0, level=1, text=text[:28]),))
+    assert passage.kind == "heading"
+    assert cut("Plain words.")[0].kind == "prose"
+
+
+def test_tokens_are_counted_in_what_is_embedded():
+    text = "ﷺ " * 40  # one character each, four words in NFKC
+    document = Document(id="d", text=text)
+    check(document, Chunker(ChunkingConfig(max_tokens=12), count).passages(document), 12)
+    assert passage_text(cut("co\u00adop ﬁle")[0]) == "coop file"
+    assert passage_text(cut("co\u00adop ﬁle")[0], rules=2) == "co\u00adop ﬁle"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["- a\n", "a:\n\n", "```a\n", "a | b\n", "- a:\n\n", "```\n"])
+def test_structure_of_a_megabyte_is_seen_in_linear_time(piece):
+    document = Document(id="d", text=piece * (300_000 // len(piece)))
+    check(document, Chunker(ChunkingConfig(), count).passages(document), 96)
 
 
 def test_passages_end_where_sentences_do():

@@ -26,7 +26,7 @@ from rag_ft.indexing.building.rows import (
 )
 from rag_ft.indexing.building.writer import GenerationWriter
 from rag_ft.indexing.chunking import passage_text
-from rag_ft.indexing.corpus import document_fingerprint
+from rag_ft.indexing.corpus import blocks_checksum, document_content, document_fingerprint
 from rag_ft.indexing.sources.events import CorpusFailure, printable
 from rag_ft.indexing.storage.generation import Generation, TableRow, json_line, passage_row
 from rag_ft.indexing.storage.journal import Journal, passage_key
@@ -64,6 +64,7 @@ class GenerationBuilder:
     ) -> None:
         self._embedder = embedder
         self._chunker = chunker
+        self._rules = chunker.config.rules
         self._entry = entry
         self._on_progress = on_progress
         same_embedder = base is not None and base.manifest.embedder.fingerprint == entry.fingerprint
@@ -98,10 +99,12 @@ class GenerationBuilder:
         """Take a document that was read from a file; one that is unchanged is copied from the base."""
         self._files[document.id] = file if file != document.id else ""
         before = self._base.position_of.get(document.id) if self._base is not None else None
-        if self._copied is not None and before is not None and self._copied.table[before].fingerprint == fingerprint:
-            self.chosen[document.id] = CopiedDocument(self._copied, before)
-            self.unchanged += 1
-            return
+        if self._copied is not None and before is not None:
+            row = self._copied.table[before]
+            if row.fingerprint == fingerprint and row.blocks == blocks_checksum(document):
+                self.chosen[document.id] = CopiedDocument(self._copied, before)
+                self.unchanged += 1
+                return
         reason = _invalid_unicode(document)
         if reason is not None:
             self.failures.append(Failure(printable(document.source or document.id), reason))
@@ -170,14 +173,22 @@ class GenerationBuilder:
         keys: list[bytes] = []
         for passage in self._chunker.passages(document):
             lines.append(json_line(passage_row(passage, document.title)))
-            text = passage_text(passage)
+            text = passage_text(passage, self._rules)
             key = passage_key(text)
             keys.append(key)
             if key not in self._pending and key not in self._vectors:
                 self._pending[key] = text
         staged = StagedDocument(
-            TableRow(document.id, fingerprint, document.title, document.source, dict(document.metadata), len(lines)),
-            append_span(self._staging.documents, json_line(document.model_dump(mode="json"))),
+            TableRow(
+                document.id,
+                fingerprint,
+                document.title,
+                document.source,
+                dict(document.metadata),
+                len(lines),
+                blocks=blocks_checksum(document),
+            ),
+            append_span(self._staging.documents, json_line(document_content(document))),
             append_span(self._staging.passages, b"".join(lines)),
             [len(line) for line in lines],
             keys,
@@ -238,7 +249,7 @@ class GenerationBuilder:
 def _invalid_unicode(document: Document) -> str | None:
     """Say why a document cannot be stored as UTF-8; None if it can."""
     try:
-        json_line(document.model_dump(mode="json"))
+        json_line(document_content(document))
     except UnicodeEncodeError:
         return "the text holds half of a surrogate pair: save it as valid UTF-8"
     return None

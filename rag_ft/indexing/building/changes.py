@@ -196,6 +196,13 @@ def _generation_builder(
     )
     # An equal chunking is kept as it is stored: what an old manifest does not say must not look like a change.
     stored = None if base is None else base.manifest.chunking
+    if base is not None and base.manifest.rules != chunking.rules:
+        logger.warning(
+            "the index at %s was made by rules %d for passages and words: it is made again by rules %d",
+            store.path,
+            base.manifest.rules,
+            chunking.rules,
+        )
     if stored is None or ChunkingConfig.stored(stored) != chunking:
         stored = chunking.model_dump(mode="json")
     return GenerationBuilder(

@@ -16,9 +16,10 @@ from rag_ft.errors import IndexStoreError
 from rag_ft.files import require_space
 from rag_ft.indexing.building.rows import DocumentRows, Staging
 from rag_ft.indexing.building.sentinels import evenly_spread, write_sentinels
+from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.storage.bm25 import Bm25Index
-from rag_ft.indexing.storage.folder import BM25, DOCUMENTS, KEYS, PASSAGES, RAW_VECTORS, TABLE, VECTORS
-from rag_ft.indexing.storage.generation import LinesWriter, TableRow, json_line, passage_texts
+from rag_ft.indexing.storage.folder import BM25, DOCUMENTS, KEYS, PASSAGES, RAW_VECTORS, TABLE, TEXT_KEYS, VECTORS
+from rag_ft.indexing.storage.generation import LinesWriter, TableRow, json_line, passage_texts, text_keys
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import Counts, EmbedderEntry, Manifest, index_fingerprint
 from rag_ft.indexing.storage.reading import save_array
@@ -62,6 +63,7 @@ class GenerationWriter:
         self._embedder = embedder
         self._measured = base if embedder is None else None
         self._chunking = dict(chunking)
+        self._rules = ChunkingConfig.stored(chunking).rules
         self._entry = entry
         self._lines: list[LinesWriter] = []
         self.folder = store.new_generation()
@@ -84,6 +86,7 @@ class GenerationWriter:
             staging.drop()
         vectors, keys = self._vectors_and_keys(documents)
         save_array(self.folder / KEYS, keys)
+        save_array(self.folder / TEXT_KEYS, text_keys(self.folder / PASSAGES, table))
         measured = self._measured
         kind = measured.kind if measured else choose_kind(kind_choice, len(vectors))
         index, effort = build_vectors(vectors, kind, lambda: self._recall_queries(table, vectors))
@@ -91,7 +94,7 @@ class GenerationWriter:
         if stored_vectors(index) is None:
             save_array(self.folder / RAW_VECTORS, vectors)
         del index
-        Bm25Index.build(self._texts(table)).save(self.folder / BM25)
+        Bm25Index.build(self._texts(table), self._rules).save(self.folder / BM25)
         write_sentinels(self.folder, self._texts(table), vectors)
         return Manifest(
             generation=self.folder.name,
@@ -151,7 +154,7 @@ class GenerationWriter:
 
     def _texts(self, table: Sequence[TableRow]) -> Iterator[str]:
         """The passages as they are embedded and searched by words, in order."""
-        return passage_texts(self.folder / PASSAGES, table)
+        return passage_texts(self.folder / PASSAGES, table, self._rules)
 
     def _recall_queries(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Queries to measure recall with: 12 consecutive words from each of 200 passages, embedded.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rag_ft.indexing.formats.extracted import Extracted
-from rag_ft.indexing.formats.limits import check_document_size
-from rag_ft.schema import Heading, Metadata
+from rag_ft.indexing.formats.limits import MAX_BLOCKS, check_document_size
+from rag_ft.schema import Block, BlockKind, Heading, Metadata
 
 HEADING_TAGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _GAPS = re.compile(r"\n{3,}")
@@ -24,9 +25,16 @@ class Blocks:
         self.length = 0
         self.headings: list[Heading] = []
         self.page_starts: list[int] = []
+        self.kinds: list[Block] = []
+        """The blocks that are not prose; no more than `MAX_BLOCKS`."""
 
-    def add(self, text: str, level: int = 0) -> None:
-        """Add a block unchanged, or with a level a heading on one line; blank text is ignored."""
+    def add(
+        self, text: str, level: int = 0, kind: BlockKind | None = None, code: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        """Add a block unchanged, or with a level a heading on one line; blank text is ignored.
+
+        `kind`: None for prose. `code`: spans of a list that are code blocks.
+        """
         text = text.strip("\n") if level == 0 else " ".join(text.split())
         if not text.strip():
             return
@@ -35,8 +43,20 @@ class Blocks:
             self.length += 2
         if level:
             self.headings.append(Heading(start=self.length, level=min(level, 6), text=text))
+        if kind is not None and not level:
+            end = 0
+            for start, stop in code:
+                self._name(end, start, kind)
+                self._name(start, stop, "code")
+                end = stop
+            self._name(end, len(text), kind)
         self._parts.append(text)
         self.length += len(text)
+
+    def _name(self, start: int, end: int, kind: BlockKind) -> None:
+        """Say of which kind a part of the next block is. Beyond `MAX_BLOCKS` all text counts as prose."""
+        if start < end and len(self.kinds) < MAX_BLOCKS:
+            self.kinds.append(Block(start=self.length + start, end=self.length + end, kind=kind))
 
     def count(self, chars: int) -> None:
         """Count characters on their way to a block, with every copy of cells into rows and of rows into outer cells.
@@ -59,7 +79,7 @@ class Blocks:
         text = "".join(self._parts)
         # A last page without text starts where the text ends.
         pages = tuple(min(start, len(text)) for start in self.page_starts)
-        return Extracted(text, title or first, tuple(self.headings), pages, metadata or {})
+        return Extracted(text, title or first, tuple(self.headings), pages, metadata or {}, tuple(self.kinds))
 
 
 class BlockBuilder:
@@ -74,6 +94,9 @@ class BlockBuilder:
         self._text: list[list[str]] = [[]]  # running text that is not in a block yet, by line
         self._lines: list[str] = []  # lines of the outermost open list or table
         self._depth = 0  # open lists and tables
+        self._outer: BlockKind = "list"  # kind of the outermost open list or table
+        self._code: list[tuple[int, int]] = []  # of its lines, the spans that are code
+        self._chars = 0  # characters of its lines, line ends included
         self._marker = ""  # marker of the item whose first line comes next
         self._numbers: list[int | None] = []  # number of the next item of each open list; None: not numbered
         self._rows: list[list[list[str]]] = []  # open rows, each the parts of its cells
@@ -86,10 +109,10 @@ class BlockBuilder:
         """Start a new line within the running text."""
         self._text.append([])
 
-    def put(self, text: str, level: int = 0) -> None:
-        """Add a whole paragraph, or with a level a heading, unchanged."""
+    def put(self, text: str, level: int = 0, kind: BlockKind | None = None) -> None:
+        """Add a whole paragraph, or with a level a heading, unchanged; `kind` "code" for a code block."""
         self._end_text()
-        self._put(text, level)
+        self._put(text, level, kind)
 
     def open(self, kind: str, first: int | None = None, marker: str = "") -> None:
         """Open a "list" (`first`: its first number), "item" (`marker`: if not counted here), "table", "row" or "cell".
@@ -98,6 +121,8 @@ class BlockBuilder:
         """
         self._end_text()
         if kind in ("list", "table"):
+            if self._depth == 0:
+                self._outer = "list" if kind == "list" else "table"
             self._depth += 1
         if kind == "list":
             self._numbers.append(first)
@@ -130,7 +155,7 @@ class BlockBuilder:
         self._end_text()
         self._end_lines()
 
-    def _put(self, text: str, level: int = 0) -> None:
+    def _put(self, text: str, level: int = 0, kind: BlockKind | None = None) -> None:
         if not text.strip():
             return
         text = text.strip("\n")
@@ -141,9 +166,13 @@ class BlockBuilder:
             self._end_lines()
             self._blocks.add(text, level)
         elif self._depth:
-            self._lines.append(self._marker + text)
+            line = self._marker + text
+            if kind == "code":
+                self._code.append((self._chars, self._chars + len(line)))
+            self._lines.append(line)
+            self._chars += len(line) + 1
         else:
-            self._blocks.add(self._marker + text)
+            self._blocks.add(self._marker + text, kind=kind)
         self._marker = ""
 
     def _end_text(self, level: int = 0) -> None:
@@ -152,5 +181,5 @@ class BlockBuilder:
         self._put(_GAPS.sub("\n\n", text.strip()), level)
 
     def _end_lines(self) -> None:
-        self._blocks.add("\n".join(self._lines))
-        self._lines = []
+        self._blocks.add("\n".join(self._lines), kind=self._outer, code=self._code)
+        self._lines, self._code, self._chars = [], [], 0

@@ -45,7 +45,7 @@ def add_dom(root: Any, builder: BlockBuilder, skip: Set[str] = frozenset()) -> N
         elif tag == "br":
             builder.line_break()
         elif tag == "pre":
-            builder.put(node.text())
+            builder.put(node.text(), kind="code")
         elif tag not in _NO_TEXT and tag not in skip:
             kind = _KINDS.get(tag, tag if tag in _BLOCK_TAGS else "")
             if kind == "table":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rag_ft.schema import Heading, Metadata
+from rag_ft.schema import Block, Heading, Metadata
 
 
 class Unreadable(Exception):
@@ -20,3 +20,5 @@ class Extracted:
     headings: tuple[Heading, ...] = ()
     page_starts: tuple[int, ...] = ()
     metadata: Metadata = field(default_factory=dict)
+    blocks: tuple[Block, ...] = ()
+    """Code blocks, lists and tables in order, without overlap; other text is prose."""

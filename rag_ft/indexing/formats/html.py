@@ -76,7 +76,7 @@ def _tei_blocks(root: Any) -> Blocks:
             continue
         code = "".join(element.itertext()) if element.tag == "code" else ""
         if "\n" in code:
-            builder.put(code)
+            builder.put(code, kind="code")
             continue
         kind = _TEI_KINDS.get(element.tag, "")
         if element.tag == "head" and element.get("rend", "")[1:].isdecimal():

@@ -31,6 +31,9 @@ MAX_FRONT_MATTER_CHARS = 200_000
 MAX_FRONT_MATTER_NODES = 10_000
 """Maximum keys, values and lists in front matter: the parser's time per key grows with the keys before it."""
 
+MAX_BLOCKS = 100_000
+"""Maximum code blocks, lists and tables of a document that are named as such."""
+
 MAX_TAGS = 200_000
 """Maximum tags of a page whose main text is searched for, at about 100 microseconds per tag; a larger page is read
 whole."""

@@ -96,7 +96,7 @@ def _markdown_blocks(text: str, blocks: Blocks) -> None:
             builder.put(_inline(token.children or []), level)
             level = 0
         elif token.type in ("fence", "code_block"):
-            builder.put(token.content)
+            builder.put(token.content, kind="code")
         elif token.type == "html_block":
             _html_fragment(token.content, builder)
     builder.end()

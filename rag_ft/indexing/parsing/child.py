@@ -109,6 +109,7 @@ def _reply(extracted: Extracted) -> Reply:
         metadata=extracted.metadata,
         headings=_spans(extracted.headings),
         page_starts=extracted.page_starts,
+        blocks=tuple((block.start, block.end, block.kind) for block in extracted.blocks),
     )
 
 

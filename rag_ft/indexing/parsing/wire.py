@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
-from rag_ft.schema import Heading, Record
+from rag_ft.schema import Block, BlockKind, Heading, Record
 
 MAX_HEADER_BYTES = 8_000_000
 """Maximum size of a header: title, metadata, headings and pages of a document."""
@@ -76,6 +76,8 @@ class Reply(Record):
     headings: tuple[tuple[int, int, int], ...] = ()
     """Start, length and level of each heading; its text is the document's at that span."""
     page_starts: tuple[int, ...] = ()
+    blocks: tuple[tuple[int, int, BlockKind], ...] = ()
+    """Start, end and kind of each block that is not prose."""
 
 
 def headings_in(text: str, spans: tuple[tuple[int, int, int], ...]) -> tuple[Heading, ...]:
@@ -88,6 +90,16 @@ def headings_in(text: str, spans: tuple[tuple[int, int, int], ...]) -> tuple[Hea
         end = start + length
         headings.append(Heading(start=start, level=level, text=text[start:end]))
     return tuple(headings)
+
+
+def blocks_in(text: str, spans: tuple[tuple[int, int, BlockKind], ...]) -> tuple[Block, ...]:
+    """The blocks at these spans of a text. Raises FrameError for spans outside the text, or that overlap."""
+    before = 0
+    for start, end, _ in spans:
+        if not before <= start < end <= len(text):
+            raise FrameError("a block outside the text")
+        before = end
+    return tuple(Block(start=start, end=end, kind=kind) for start, end, kind in spans)
 
 
 def check_pages(text: str, starts: tuple[int, ...]) -> None:

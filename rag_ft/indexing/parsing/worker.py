@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from rag_ft.errors import CorpusError
 from rag_ft.indexing.formats.extracted import Unreadable
-from rag_ft.indexing.formats.limits import ReadLimits
+from rag_ft.indexing.formats.limits import MAX_BLOCKS, ReadLimits
 from rag_ft.indexing.parsing.sandbox import KEPT_FROM_MEMORY
 from rag_ft.indexing.parsing.wire import (
     MAX_HEADER_BYTES,
@@ -31,13 +31,14 @@ from rag_ft.indexing.parsing.wire import (
     Ready,
     Reply,
     Request,
+    blocks_in,
     check_pages,
     headings_in,
     read_frame,
     write_frame,
     write_header,
 )
-from rag_ft.schema import Heading
+from rag_ft.schema import Block, Heading
 
 START_SECONDS = 60.0
 """Time in which the process must be ready to read; it takes about half a second."""
@@ -76,6 +77,7 @@ class Read(NamedTuple):
     reply: Reply
     text: str
     headings: tuple[Heading, ...]
+    blocks: tuple[Block, ...]
 
 
 class Worker:
@@ -376,4 +378,6 @@ def _checked(frame: Frame, limits: ReadLimits) -> Read:
     if reply.kind == "document" and not text.strip():
         raise FrameError("a document without text")
     check_pages(text, reply.page_starts)
-    return Read(reply, text, headings_in(text, reply.headings))
+    if len(reply.blocks) > MAX_BLOCKS:
+        raise FrameError(f"{len(reply.blocks):,} blocks")
+    return Read(reply, text, headings_in(text, reply.headings), blocks_in(text, reply.blocks))

@@ -68,7 +68,7 @@ class SourceFile:
         squad = self.path.suffix.lower() == JSON
         request = Request(kind="squad" if squad else "file", name=self.path.name, source=str(self.path))
         with open_ordinary(self.path, worker.limits.file_bytes) as (file, size):
-            for reply, text, headings in worker.read(request, partial(pieces_of, file), size):
+            for reply, text, headings, blocks in worker.read(request, partial(pieces_of, file), size):
                 if reply.kind == "not_squad":
                     reason = "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text per line"
                     yield self._failure(reason) if self.required else skipped_file(self.path, reason)
@@ -85,6 +85,7 @@ class SourceFile:
                             metadata=reply.metadata,
                             headings=headings,
                             page_starts=reply.page_starts,
+                            blocks=blocks,
                         )
                     )
 

@@ -20,6 +20,7 @@ from rag_ft.errors import IndexCorruptError
 from rag_ft.indexing.storage.folder import BM25, BM25_EMPTY, BM25_FILES
 from rag_ft.indexing.storage.reading import REPAIR, load_array, load_json, reading, save_array
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored
+from rag_ft.text.normalising import NORMALISING_RULES, runs, terms
 
 _WORD = re.compile(r"\w+")
 K1 = 1.5
@@ -66,21 +67,24 @@ def _bm25s() -> ModuleType:
 
 
 class Words:
-    """Text to index terms: lower case, runs of letters and digits, no English stop words, Porter 2 stems.
+    """Text to index terms: normalised, identifiers whole and in parts, no English stop words, Porter 2 stems.
 
-    Single characters are kept ("rank 8"). Threads may share it: stemming holds a lock.
+    Single characters are kept ("rank 8"). `rules`: those of the index that is searched (`ChunkingConfig.rules`); by
+    the former ones a term is a run of letters and digits in lower case. Threads may share it: stemming holds a lock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rules: int = NORMALISING_RULES) -> None:
         import Stemmer
 
+        self._normalising = rules >= NORMALISING_RULES
         self._stemmer = Stemmer.Stemmer("english")
-        self._stems: dict[str, str] = {}
+        self._stems: dict[str, list[str]] = {}
+        """The stemmed terms of each run that was met."""
         self._lock = threading.Lock()
 
     def of(self, text: str) -> list[str]:
         """The terms of a text in order, with repeats."""
-        words = [word for word in _WORD.findall(text.lower()) if word not in STOPWORDS]
+        words = runs(text) if self._normalising else _WORD.findall(text.lower())
         with self._lock:
             stems = self._stems
             new = [word for word in set(words) if word not in stems]
@@ -88,40 +92,46 @@ class Words:
                 if len(stems) > 500_000:
                     stems.clear()
                     new = list(set(words))
-                stems.update(zip(new, self._stemmer.stemWords(new), strict=True))
-            return [stems[word] for word in words]
+                for word in new:
+                    stems[word] = self._stemmer.stemWords(self._terms(word))
+            return [stem for word in words for stem in stems[word]]
+
+    def _terms(self, word: str) -> list[str]:
+        if self._normalising:
+            return terms(word, STOPWORDS)
+        return [] if word in STOPWORDS else [word]
 
 
 class Bm25Index:
     """BM25 over numbered texts (Lucene's variant, k1 1.5, b 0.75). Safe for concurrent searches."""
 
-    def __init__(self, index: Any | None, size: int, folder: Path = Path(BM25)) -> None:
+    def __init__(self, index: Any | None, size: int, folder: Path = Path(BM25), rules: int = NORMALISING_RULES) -> None:
         self._index = index
         self._size = size
         self._folder = folder
-        self._words = Words()
+        self._words = Words(rules)
 
     def __len__(self) -> int:
         return self._size
 
     @classmethod
-    def build(cls, texts: Iterable[str]) -> Bm25Index:
-        """Index texts, numbered from 0; the same texts always give the same bytes."""
+    def build(cls, texts: Iterable[str], rules: int = NORMALISING_RULES) -> Bm25Index:
+        """Index texts, numbered from 0; the same texts always give the same bytes. `rules`: see `Words`."""
         bm25s = _bm25s()
-        words = Words()
+        words = Words(rules)
         vocabulary: dict[str, int] = {"": 0}  # never empty, which bm25s could not store
         numbered: list[list[int]] = [
             [vocabulary.setdefault(word, len(vocabulary)) for word in words.of(text)] for text in texts
         ]
         if not any(numbered):
-            return cls(None, len(numbered))
+            return cls(None, len(numbered), rules=rules)
         index = bm25s.BM25(**_PARAMS, csc_backend="numpy")
         index.scores = index.build_index_from_ids(
             unique_token_ids=list(range(len(vocabulary))), corpus_token_ids=numbered, show_progress=False
         )
         index.vocab_dict = vocabulary
         index.unique_token_ids_set = set(vocabulary.values())
-        return cls(index, len(numbered))
+        return cls(index, len(numbered), rules=rules)
 
     def save(self, folder: Path) -> None:
         """Write arrays as .npy and the vocabulary as JSON into a folder, which is created if missing.
@@ -141,15 +151,15 @@ class Bm25Index:
         (folder / _SETTINGS).write_text(json.dumps(params, indent=4), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, *, mmap: bool = True) -> Bm25Index:
-        """Read what `save` wrote, after the checksums of the files were compared.
+    def load(cls, folder: Path, *, mmap: bool = True, rules: int = NORMALISING_RULES) -> Bm25Index:
+        """Read what `save` wrote, after the checksums of the files were compared. `rules`: see `Words`.
 
         Settings other than this program's own are refused. Raises IndexStoreError.
         """
         bm25s = _bm25s()
         with reading(folder):
             if (folder / BM25_EMPTY).exists():
-                return cls(None, _size(load_json(folder / BM25_EMPTY), folder / BM25_EMPTY))
+                return cls(None, _size(load_json(folder / BM25_EMPTY), folder / BM25_EMPTY), folder, rules)
             params = load_json(folder / _SETTINGS)
             size = _size(params, folder / _SETTINGS)
             wrong = [name for name, value in _PARAMS.items() if name != "backend" and params.get(name) != value]
@@ -164,7 +174,7 @@ class Bm25Index:
             index.nonoccurrence_array = None
             index.vocab_dict = vocabulary
             index.unique_token_ids_set = set(vocabulary.values())
-            return cls(index, size, folder)
+            return cls(index, size, folder, rules)
 
     def equals(self, other: Bm25Index) -> bool:
         """Whether both hold the same words, postings and scores."""

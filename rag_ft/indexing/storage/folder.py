@@ -19,8 +19,11 @@ from typing import Any, NamedTuple
 from rag_ft.errors import UsageError
 from rag_ft.files import is_real_folder, partials, remove_tree, write_atomic
 
-FORMAT = 2
-"""Version of the files on disk; a higher one is refused. Version 1, without `TableRow.file`, is read."""
+FORMAT = 3
+"""Version of the files on disk; a higher one is refused.
+
+Version 1, without `TableRow.file`, and 2, without `TEXT_KEYS`, kinds of passages and blocks of documents, are read.
+"""
 
 MANIFEST = "manifest.json"
 MARK = ".rag-ft-index"
@@ -31,6 +34,7 @@ JOURNAL = ".journal"
 VECTORS = "vectors.faiss"
 RAW_VECTORS = "vectors.npy"
 KEYS = "keys.npy"
+TEXT_KEYS = "text-keys.npy"
 PASSAGES = "passages.jsonl"
 DOCUMENTS = "documents.jsonl"
 TABLE = "table.jsonl"
@@ -82,6 +86,7 @@ _GENERATION = _OwnPaths(
         *LINES_FILES,
         TABLE,
         KEYS,
+        TEXT_KEYS,
         VECTORS,
         RAW_VECTORS,
         SENTINELS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import mmap as mmap_module
 import os
@@ -28,6 +29,7 @@ from rag_ft.indexing.storage.folder import (
     SENTINEL_VECTORS,
     SENTINELS,
     TABLE,
+    TEXT_KEYS,
     VECTORS,
     offsets_path,
 )
@@ -118,6 +120,8 @@ class TableRow:
     passages: Annotated[int, Field(ge=0, strict=True)]
     file: str = ""
     """The file it was read from (`ReadDocument.file`); empty if equal to the id, or if the document was in memory."""
+    blocks: str = ""
+    """Checksum of the document's blocks, which its fingerprint leaves out; empty if it has none."""
 
     def to_json(self) -> dict[str, Any]:
         """Encode the row for the table file."""
@@ -129,6 +133,7 @@ class TableRow:
             "source": self.source,
             "metadata": self.metadata,
             "passages": self.passages,
+            **({"blocks": self.blocks} if self.blocks else {}),
         }
 
 
@@ -143,17 +148,36 @@ def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
         "headings": list(passage.headings),
         "text": passage.text,
         **title,
+        **({} if passage.kind == "prose" else {"kind": passage.kind}),
     }
 
 
-def passage_texts(path: Path, table: Sequence[TableRow]) -> Iterator[str]:
-    """The passages of a passage file as they are embedded and searched by words, in order."""
+def passage_texts(path: Path, table: Sequence[TableRow], rules: int) -> Iterator[str]:
+    """The passages of a passage file as they are embedded and searched by words, in order.
+
+    `rules`: those of the manifest.
+    """
+    for passage in _bare_passages(path, table):
+        yield passage_text(passage, rules)
+
+
+def text_keys(path: Path, table: Sequence[TableRow]) -> NDArray[np.uint64]:
+    """A number for the text of each passage of a passage file, equal where texts differ in white space alone."""
+    keys = [
+        int.from_bytes(hashlib.blake2b(" ".join(passage.text.split()).encode(), digest_size=8).digest(), "little")
+        for passage in _bare_passages(path, table)
+    ]
+    return np.array(keys, dtype=np.uint64)
+
+
+def _bare_passages(path: Path, table: Sequence[TableRow]) -> Iterator[Passage]:
+    """The passages of a passage file in order, without what the table says of their documents, but with the title."""
     with reading(path), path.open("rb") as file:
         for row in table:
             for _ in range(row.passages):
                 content = json.loads(next(file))
                 title = content.pop("title", row.title)
-                yield passage_text(Passage.model_construct(title=title, **content))
+                yield Passage.model_construct(title=title, **content)
 
 
 class Generation:
@@ -179,7 +203,11 @@ class Generation:
         stored = stored_vectors(raw)
         vectors = load_array(folder / RAW_VECTORS, mmap=mmap) if stored is None else stored
         self.vectors = VectorIndex(raw, manifest.kind, manifest.search_effort, vectors, folder / VECTORS)
-        self.bm25 = Bm25Index.load(folder / BM25, mmap=mmap)
+        self.bm25 = Bm25Index.load(folder / BM25, mmap=mmap, rules=manifest.rules)
+        self.text_keys: NDArray[np.uint64] | None = None
+        """What `text_keys` gives for each row; None in an index made before."""
+        if TEXT_KEYS in manifest.files:
+            self.text_keys = load_array(folder / TEXT_KEYS, mmap=mmap)
         self.sentinel_texts = _read_texts(folder / SENTINELS)
         self.sentinel_vectors: NDArray[np.float32] = load_array(folder / SENTINEL_VECTORS, mmap=False)
         self._check(raw)
@@ -201,6 +229,9 @@ class Generation:
             raise self._differs("embedder.dimension", VECTORS)
         if self.keys.shape != (passages, KEY_BYTES) or self.keys.dtype != np.uint8:
             raise IndexCorruptError(f"{self.folder / KEYS} does not hold keys: {REPAIR}")
+        keys = self.text_keys
+        if keys is not None and (keys.shape != (passages,) or keys.dtype != np.uint64):
+            raise IndexCorruptError(f"{self.folder / TEXT_KEYS} does not hold keys: {REPAIR}")
         if (
             bool(texts) != bool(passages)
             or self.sentinel_vectors.shape != (len(texts), dimension)
@@ -243,6 +274,7 @@ class Generation:
                 headings=tuple(content["headings"]),
                 page=content["page"],
                 metadata=document.metadata,
+                kind=content.get("kind", "prose"),
             )
 
     def document(self, position: int) -> Document:

@@ -22,6 +22,7 @@ from rag_ft.indexing.storage.folder import (
     SENTINEL_VECTORS,
     SENTINELS,
     TABLE,
+    TEXT_KEYS,
     VECTORS,
     content_checksum,
     is_name,
@@ -34,6 +35,8 @@ METRIC = "inner product of normalised vectors (cosine)"
 _LARGEST_EFFORT = 4096
 """Eight times the largest effort that is ever chosen: more is damage, and would exhaust memory in a search."""
 _MAX_DIMENSION = 2**31
+_WITH_TEXT_KEYS = 3
+"""The first format that has them."""
 _REQUIRED_FILES = frozenset({*LINES_FILES, TABLE, KEYS, VECTORS, SENTINELS, SENTINEL_VECTORS})
 _BM25_PATHS = frozenset(f"{BM25}/{name}" for name in BM25_FILES)
 _EMPTY_BM25_PATHS = frozenset({f"{BM25}/{BM25_EMPTY}"})
@@ -138,11 +141,20 @@ class Manifest(Record):
         if self.kind_choice not in ("auto", self.kind):
             raise ValueError(f"kind_choice is {self.kind_choice!r}, but kind is {self.kind!r}")
         extra = {RAW_VECTORS} if self.kind == "ivf-pq" and self.counts.passages else set()
-        required, files = _REQUIRED_FILES | extra, self.files.keys()
+        with_keys = self.format >= _WITH_TEXT_KEYS or TEXT_KEYS in self.files
+        required = _REQUIRED_FILES | extra | ({TEXT_KEYS} if with_keys else set())
+        files = self.files.keys()
         if files not in (required | _BM25_PATHS, required | _EMPTY_BM25_PATHS):
             wrong = sorted(required - files) or sorted(files - required)
             raise ValueError(f"files is not the list of an index's files ({[name[:40] for name in wrong[:1]]})")
         return self
+
+    @property
+    def rules(self) -> int:
+        """Version of the rules by which its documents were cut and its words were made (`ChunkingConfig.rules`)."""
+        rules = self.chunking.get("rules", 1)
+        assert isinstance(rules, int)
+        return rules
 
     def to_bytes(self) -> bytes:
         """Encode the file: the fields and `checksum`, the SHA-256 of all other fields."""

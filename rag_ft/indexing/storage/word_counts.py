@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.indexing.storage.bm25 import K1, B, Bm25Index, Words
+from rag_ft.text.normalising import NORMALISING_RULES
 
 
 class WordCounts:
     """Word counts of numbered texts, computed once for all parts."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        words = Words()
+    def __init__(self, texts: Iterable[str], rules: int = NORMALISING_RULES) -> None:
+        words = Words(rules)
+        self.rules = rules
         self.vocabulary: dict[str, int] = {}
         parts: list[NDArray[np.int32]] = []
         counts: list[NDArray[np.int32]] = []
@@ -44,7 +46,9 @@ class PartBm25(Bm25Index):
     """BM25 over some of the texts, renumbered from 0; all statistics are of these texts alone."""
 
     def __init__(self, whole: WordCounts, rows: NDArray[np.int64]) -> None:
-        super().__init__(None, len(rows))  # with stems of its own: a word stemmed before would be faster
+        super().__init__(
+            None, len(rows), rules=whole.rules
+        )  # with stems of its own: a word stemmed before would be faster
         lengths = whole.lengths[rows]
         distinct = whole.firsts[rows + 1] - whole.firsts[rows]
         # Positions of the rows' words, one row after another.

@@ -11,7 +11,7 @@ from rag_ft.errors import IndexMismatchError, IndexStoreError
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
-from rag_ft.indexing.storage.folder import content_checksum
+from rag_ft.indexing.storage.folder import FORMAT, content_checksum
 from rag_ft.indexing.storage.manifest import index_fingerprint
 from rag_ft.schema import Document
 
@@ -76,6 +76,18 @@ def test_an_index_that_was_cut_by_older_rules_is_cut_anew_when_it_is_built_again
     again = build(DOCUMENTS, path)
     assert again.build_report.unchanged == 0 and again.chunking == CHUNKING
     assert build(DOCUMENTS, path).build_report.unchanged == len(DOCUMENTS)
+
+
+def test_text_that_became_code_is_cut_again_though_its_fingerprint_is_the_same(path, tmp_path):
+    page = tmp_path / "docs" / "a.md"
+    page.parent.mkdir()
+    page.write_text("Run it now.")
+    assert build(page.parent, path).passage(0).kind == "prose"
+    page.write_text("```\nRun it now.\n```")
+    index = build(page.parent, path)
+    assert index.build_report.changed == ("a.md",) and index.passage(0).kind == "code"
+    assert index.document("a.md").blocks[0].kind == "code"
+    assert build(page.parent, path).build_report.unchanged == 1
 
 
 def test_another_embedder_embeds_everything_anew(path, caplog):
@@ -199,7 +211,7 @@ def test_an_index_that_does_not_say_where_documents_came_from_learns_it_when_it_
     index = Index.build(path, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
     assert (index.build_report.unchanged, index.build_report.passages_embedded) == (3, 0)
     assert [row.file for row in index.entries()] == ["d.jsonl"] * 3
-    assert index.manifest.format == 2 and index.verify().ok
+    assert index.manifest.format == FORMAT and index.verify().ok
     index.remove("fox")
     assert [row.file for row in Index.load(tmp_path / "i").entries()] == ["d.jsonl"] * 2
 

@@ -186,7 +186,8 @@ def read(worker: Worker, parser: str, data: bytes) -> list[Read]:
 
 def check(answer: Read) -> None:
     """Assert what holds for every answer, whatever was read."""
-    reply, text, headings = answer
+    reply, text, headings, blocks = answer
+    assert all(0 <= block.start < block.end <= len(text) for block in blocks)
     if reply.kind != "document":
         assert not text and (reply.reason or reply.kind in ("questions", "not_squad"))
         assert "\n" not in reply.reason and len(reply.reason) < 500

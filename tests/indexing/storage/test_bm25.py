@@ -26,6 +26,28 @@ def test_words_are_lower_case_stems_without_stop_words_and_keep_single_digits():
     assert terms == ["paramet", "rank", "8", "add", "naïv", "café"]
 
 
+def test_the_former_rules_give_the_former_words():
+    assert Words(2).of("getLoads max_load 1,024 cafe\u0301s") == ["getload", "max_load", "1", "024", "cafe", "s"]
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("call getCraneLoadById(7) first", "crane load"),
+        ("the max_crane_load is set", "max-crane-load"),
+        ("a load of 1,024 kg", "1024"),
+        ("the cafe\u0301 is open", "café"),
+        ("the ﬁle is kept", "file"),
+        ("the co\u00adoperation agreement", "cooperation"),
+        ("zero\u200bwidth", "zerowidth"),
+    ],
+)
+@pytest.mark.parametrize("rules", [2, 3])
+def test_what_is_typed_otherwise_is_found_by_the_present_rules(text, query, rules):
+    rankings = Bm25Index.build(["nothing", text], rules).search([query], 2)
+    assert [[scored.row for scored in ranking] for ranking in rankings] == ([[1]] if rules == 3 else [[]])
+
+
 def test_scores_are_lucenes_bm25():
     index = Bm25Index.build(TEXTS)
     lengths = [len(Words().of(text)) for text in TEXTS]
