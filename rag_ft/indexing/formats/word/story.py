@@ -38,6 +38,8 @@ class StoryWriter:
         self._bold: list[list[bool]] = []
         self._later: list[tuple[str, Attached] | list[str]] = []  # what follows the outermost open table
         self._listing = False  # whether a list is open in the builder
+        self._listed: tuple[str | None, bool] = (None, False)  # of its outer items: the id, and whether it has bullets
+        self._in_item = False  # whether what is attached to an item is being written
         self._written: set[str] = set()  # headers and footers by part and by text
 
     def write_document(self, body: Any) -> None:
@@ -76,20 +78,22 @@ class StoryWriter:
             shown = "" if marker in (None, "-") else marker
             self._builder.put(f"{shown} {text}" if shown else text, style.level)
         elif marker and text:
-            self._begin_list()
+            self._begin_list(style, marker)
             self._builder.open("item", marker=f"{marker} ")
             self._builder.put(text)
             self._builder.close("item")
         elif text:
-            if not (self._listing and (marker == "" or style.listed == "continued")):
+            if not (self._listing and (marker == "" or style.listed == "continued" or self._in_item)):
                 self._end_list()
             self._builder.put(text)
+        outer, self._in_item = self._in_item, self._listing
         for attached in line.attached:
             # Text boxes stay in their cell; the rest is read after the table, so that rows stay rows.
             if self._cells and attached.kind != "box":
                 self._later.append((source, attached))
             else:
                 self._attached(source, attached)
+        self._in_item = outer
 
     def table(self, table: Any, source: str, running: bool) -> None:
         """Write a table as one block; one of a single cell is only a frame around its content."""
@@ -244,7 +248,13 @@ class StoryWriter:
         elif text:
             self._builder.put(text)
 
-    def _begin_list(self) -> None:
+    def _begin_list(self, style: ParagraphStyle, marker: str) -> None:
+        """Open a list unless one is open; numbers after bullets, or bullets after numbers, are a list of their own."""
+        if not style.list_level:
+            listed = (style.number_id, marker == "-")
+            if listed[0] != self._listed[0] and listed[1] != self._listed[1]:
+                self._end_list()
+            self._listed = listed
         if not self._listing:
             self._builder.open("list")
             self._listing = True

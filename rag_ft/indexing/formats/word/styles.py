@@ -172,7 +172,7 @@ def _with_run_properties(style: RunStyle, properties: Any) -> RunStyle:
         style = replace(style, script={"superscript": "^", "subscript": "_"}.get(script, ""))
     elif (raised := value(properties, "position")) is not None:
         height = whole_number(raised.lstrip("-+"), 0)
-        style = replace(style, script="" if height < 3 else "_" if raised.startswith("-") else "^")
+        style = replace(style, script="" if height < 2 else "_" if raised.startswith("-") else "^")
     if hidden is not None:
         style = replace(style, hidden=hidden)
     if bold is not None:
