@@ -32,6 +32,7 @@ from rag_ft.indexing.formats.word.symbols import symbol, without_private
 _LEFT_OUT = frozenset(
     WORD + name for name in ("moveFrom", "del", "rt", "pPr", "rPr", "sdtPr", "customXmlPr", "smartTagPr", "delText")
 )
+_MOST_FIELDS = 40  # of those open at once; more are never closed
 _NOTE = "note"
 _APART = "apart"
 _FILE_NAME = re.compile(r"\S+\.[A-Za-z]{3,4}")
@@ -198,6 +199,7 @@ class LineReader:
         kind = element.get(WORD + "fldCharType")
         if kind == "begin":
             self._fields.append(_Field(data=child(element, "ffData")))
+            del self._fields[:-_MOST_FIELDS]
         elif kind == "separate" and self._fields:
             opened = self._fields[-1]
             opened.in_result = True

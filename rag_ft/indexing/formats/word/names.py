@@ -28,7 +28,7 @@ def child(element: Any, *path: str) -> Any:
     for name in path:
         if element is None:
             return None
-        element = element.find(WORD + name)
+        element = next(element.iterchildren(WORD + name), None)
     return element
 
 

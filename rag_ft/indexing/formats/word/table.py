@@ -11,6 +11,7 @@ MAX_SPAN = 63
 """Columns of a table in Word."""
 
 _LONGEST_NAME = 80
+_MOST_NAMES = 5  # rows
 _EVIDENCE_ROWS = 2
 
 
@@ -100,10 +101,11 @@ def _header_rows(rows: list[Row], headed: bool) -> int:
     marked = next((index for index, row in enumerate(rows) if not row.header), len(rows))
     if len(rows) < 2 or marked == len(rows):
         return 0
-    count = marked or 1
-    if marked and all(len(cell.text) <= _LONGEST_NAME for row in rows[:marked] for cell in row.cells):
+    if 0 < marked <= _MOST_NAMES and all(
+        len(cell.text) <= _LONGEST_NAME for row in rows[:marked] for cell in row.cells
+    ):
         return marked
-    return count if _could_name(rows[0], rows[1:]) and _names_columns(rows[0], rows[1:], headed) else 0
+    return 1 if not marked and _could_name(rows[0], rows[1:]) and _names_columns(rows[0], rows[1:], headed) else 0
 
 
 def _could_name(first: Row, others: list[Row]) -> bool:
