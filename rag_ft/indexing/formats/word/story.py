@@ -46,7 +46,7 @@ class StoryWriter:
         """Write the text of a document, each header once before and each footer after its section."""
         sections = [
             node
-            for part in body
+            for part in _parts(body)
             for node in ([part] if part.tag == WORD + "sectPr" else [child(part, "pPr", "sectPr")])
             if node is not None
         ]

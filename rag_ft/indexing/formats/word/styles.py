@@ -106,16 +106,18 @@ class Styles:
         )
         return _with_run_properties(both, properties)
 
-    def table_heads(self, table: Any) -> bool:
-        """Whether the style of a table sets its first row apart, and the table asks for it."""
+    def table_heads(self, table: Any) -> bool | None:
+        """Whether a table's style sets its first row apart; False if the table wants none, None if nothing says so."""
         look = child(table, "tblPr", "tblLook")
         if look is None:
-            return False
+            return None
         first = look.get(WORD + "firstRow")
         if first is None:
             mask = look.get(WORD + "val") or "0"
             first = "1" if re.fullmatch("[0-9A-Fa-f]{4}", mask) and int(mask, 16) & 0x20 else "0"
-        return first in ("1", "true", "on") and self._heads(value(table, "tblPr", "tblStyle") or "")
+        if first not in ("1", "true", "on"):
+            return False
+        return self._heads(value(table, "tblPr", "tblStyle") or "") or None
 
     def _heads(self, style_id: str) -> bool:
         if style_id not in self._headed:

@@ -39,11 +39,12 @@ class Row:
         return max((cell.column + cell.span for cell in self.cells), default=0)
 
 
-def table_lines(rows: list[Row], headed: bool, count: Callable[[int], None]) -> list[str]:
+def table_lines(rows: list[Row], headed: bool | None, count: Callable[[int], None]) -> list[str]:
     """Write a table as lines, data rows with the names of their columns.
 
-    A row with one cell as wide as the table is a line of its own. `headed` says that the table's style sets the first
-    row apart. `count` is called with the length of each repeated text, and raises if there are too many.
+    A row with one cell as wide as the table is a line of its own. `headed` says whether the table's style sets the
+    first row apart; None: nothing says so. `count` is called with the length of each repeated text, and raises if
+    there are too many.
     """
     rows = [row for row in rows if any(cell.text for cell in row.cells)]
     width = max((row.width for row in rows), default=0)
@@ -96,7 +97,7 @@ def _names(rows: list[Row]) -> list[str]:
     return [" ".join(name) for name in names]
 
 
-def _header_rows(rows: list[Row], headed: bool) -> int:
+def _header_rows(rows: list[Row], headed: bool | None) -> int:
     """Count the rows at the top that name the columns."""
     marked = next((index for index, row in enumerate(rows) if not row.header), len(rows))
     if len(rows) < 2 or marked == len(rows):
@@ -123,16 +124,20 @@ def _could_name(first: Row, others: list[Row]) -> bool:
     )
 
 
-def _names_columns(first: Row, others: list[Row], headed: bool) -> bool:
+def _names_columns(first: Row, others: list[Row], headed: bool | None) -> bool:
     """Whether something says that the first row names columns: bold type, its style, or numbers below words only."""
     bold = all(cell.bold for cell in first.cells if cell.text)
     if bold and not all(cell.bold for row in others for cell in row.cells if cell.text):
         return True
-    if headed or len(first.cells) > 2:
+    if headed or (headed is None and len(first.cells) > 2):
         return len(first.cells) > 1
-    return len(others) >= _EVIDENCE_ROWS and any(
-        all(cell.column != column or _is_numeric(cell.text) for row in others for cell in row.cells)
-        for column in range(1, first.width)
+    return (
+        len(others) >= _EVIDENCE_ROWS
+        and headed is not False
+        and any(
+            all(cell.column != column or _is_numeric(cell.text) for row in others for cell in row.cells)
+            for column in range(1, first.width)
+        )
     )
 
 

@@ -31,6 +31,11 @@ def test_two_columns_have_names_where_something_says_so():
     assert found == "Role: Guide | Contact: Ann"
 
 
+def test_a_table_that_wants_no_first_row_has_no_names():
+    look = '<w:tblLook w:firstRow="0" w:val="0000"/>'
+    assert text(table(["Ann", "Berlin", "pilot"], ["Bob", "Bonn", "cook"], properties=look)).startswith("Ann | Berlin")
+
+
 def test_a_table_of_numbers_or_sentences_has_no_names():
     assert text(table(["1", "2", "3"], ["4", "5", "6"])) == "1 | 2 | 3\n4 | 5 | 6"
     assert (
