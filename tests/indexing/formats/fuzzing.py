@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from indexing.formats.word.packing import item, levels, numbering, packed, paragraph, run, style, table
+
 from rag_ft.indexing.formats import ReadLimits
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Read, Worker
@@ -206,7 +208,7 @@ def seeds(parser: str) -> tuple[bytes, ...]:
     if parser == "pdf":
         return (_pdf(),)
     if parser == "docx":
-        return (_docx(),)
+        return (_docx(), _word())
     if parser == "epub":
         return (_epub(),)
     return SEEDS[parser]
@@ -252,6 +254,8 @@ _JSON = [b"{", b"}", b"[", b"]", b'"', b"\\ud800", b"\\u0000", b"null", b"1e999"
 _JSON += [b'"text": "', b'"id": {}', b'"metadata": []', b'"title": "\\udfff"', b"\xef\xbb\xbf", b"\xff", b'"text": " "']
 _WORD = [b"<w:tbl>", b"</w:tbl>", b"<w:tr>", b"<w:tc>", b"<w:p>", b"</w:p>", b"<w:txbxContent>", b"<w:sdt>", b"<w:t>x"]
 _WORD += [b'<w:gridSpan w:val="9999999999"/>', b"<w:vMerge/>", b'<w:pStyle w:val="Heading1"/>', b"<w:tab/>", b"<w:br/>"]
+_WORD += [b'<w:footnoteReference w:id="2"/>', b'<w:fldChar w:fldCharType="begin"/>', b"<m:f>", b"<m:nary>", b"<w:del>"]
+_WORD += [b'<w:numPr><w:numId w:val="1"/></w:numPr>', b'<w:outlineLvl w:val="0"/>', b"<w:vanish/>", b"<w:sectPr/>"]
 _MARKDOWN = [b"---\n", b"# ", b"> ", b"- ", b"1. ", b"```\n", b"|", b"|---|\n", b"[a](", b"![", b"*", b"_", b"`"]
 _MARKDOWN += [b"&a ", b"*a", b"!!python/object:os.system ", b"!!binary x", b"<<: *a\n", b"? ", b": ", b"\t", b"{", b"["]
 _MARKDOWN += [b"\n\n", b"9999-99-99"]
@@ -311,6 +315,44 @@ def _docx() -> bytes:
     made = io.BytesIO()
     document.save(made)
     return made.getvalue()
+
+
+def _word() -> bytes:
+    """A document with all parts: notes, comment, header, lists, equation, field, text box, nested table."""
+    equation = (
+        "<m:oMath><m:f><m:num><m:r><m:t>a</m:t></m:r></m:num><m:den><m:r><m:t>b</m:t></m:r></m:den></m:f></m:oMath>"
+    )
+    field = (
+        '<w:r><w:fldChar w:fldCharType="begin"/><w:instrText>PAGE</w:instrText><w:fldChar w:fldCharType="separate"/>'
+    )
+    field += '<w:t>3</w:t><w:fldChar w:fldCharType="end"/></w:r>'
+    marks = "".join(run(f'<w:{kind}Reference w:id="2"/>') for kind in ("footnote", "endnote", "comment"))
+    box = run(f"<w:pict><w:txbxContent>{paragraph('Boxed.')}</w:txbxContent></w:pict>")
+    inner = table(["in", "ner"])
+    rows = (
+        ("<w:tblHeader/>", ["Berth", "Price"]),
+        [('<w:vMerge w:val="restart"/>', paragraph("North")), inner + "<w:p/>"],
+    )
+    body = (
+        paragraph("Scope", style="H")
+        + paragraph("Rent", marks, equation, field, run("2", '<w:vertAlign w:val="superscript"/>'), box)
+        + item("Ask")
+        + item("long", 1)
+        + paragraph("gone", properties="<w:rPr><w:del/></w:rPr>")
+        + table(*rows, [("<w:vMerge/>", "<w:p/>"), ('<w:gridSpan w:val="2"/>', paragraph("18 EUR"))])
+        + '<w:sectPr><w:headerReference w:type="default" r:id="rId-header1"/></w:sectPr>'
+    )
+    notes = {
+        kind: f'<w:{kind[:-1]} w:id="2">{paragraph("A note.")}</w:{kind[:-1]}>'
+        for kind in ("footnotes", "endnotes", "comments")
+    }
+    return packed(
+        body,
+        styles=style("Base", "heading 1") + style("H", based_on="Base"),
+        numbering=numbering(levels(("decimal", "%1."), ("lowerLetter", "%2)"))),
+        header1=paragraph("Contract", field),
+        **notes,
+    )
 
 
 def _epub() -> bytes:

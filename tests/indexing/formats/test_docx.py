@@ -64,11 +64,6 @@ def test_merged_cells_say_their_text_once_in_a_row_and_in_each_row():
     assert text == "All plans\nTeam | seats | 5\nTeam | price | 9 EUR"
 
 
-def test_a_table_in_a_cell_stays_in_its_row():
-    inside = paragraph("Sizes") + table(["S", "1 m"], ["L", "2 m"]) + "<w:p/>"
-    assert word(table(["Case", ("", inside)], ["Bag", "small"])).text == "Case | Sizes S | 1 m L | 2 m\nBag | small"
-
-
 def test_the_text_of_a_text_box_comes_once_after_its_paragraph():
     mc = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
     box = f"<w:txbxContent>{paragraph('Boxed.')}</w:txbxContent>"

@@ -1,0 +1,1 @@
+"""Parts of a Word document: package, styles, numbering, notes, running text, equations, tables."""
