@@ -22,7 +22,7 @@ _UNBROKEN = re.compile(r"[^\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\u4e00-\u9ff
 _CHARACTERS_PER_TOKEN = 4
 
 
-CHUNKING_RULES = 2
+CHUNKING_RULES = 3
 
 
 class ChunkingConfig(BaseModel):

@@ -48,7 +48,9 @@ def dom_blocks(root: Any, blocks: Blocks | None = None, *, left_out: Set[int] = 
     return blocks
 
 
-def add_dom(root: Any, builder: BlockBuilder, count: Callable[[int], None], *, left_out: Set[int] = frozenset()) -> None:
+def add_dom(
+    root: Any, builder: BlockBuilder, count: Callable[[int], None], *, left_out: Set[int] = frozenset()
+) -> None:
     """Add all visible text of an element to a document that is being built."""
     _Walk(builder, count, left_out, _layout_tables(root) if root.css_first("table") is not None else set()).read(root)
 

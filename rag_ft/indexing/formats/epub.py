@@ -45,9 +45,11 @@ def read_epub(data: bytes) -> Extracted:
                 unread[part] = reason
     if unread and not blocks.length:
         part, reason = next(iter(unread.items()))
-        raise Unreadable(_REFUSED.get(reason, "is damaged (its page {part} {reason}): use a complete copy").format(
-            part=part, reason=reason
-        ))
+        raise Unreadable(
+            _REFUSED.get(reason, "is damaged (its page {part} {reason}): use a complete copy").format(
+                part=part, reason=reason
+            )
+        )
     metadata: Metadata = {key: ", ".join(properties[key]) for key in _KEPT if key in properties}
     if unread:
         metadata["unread_parts"] = [f"{part} {reason}" for part, reason in list(unread.items())[:_MOST_NAMED]]
@@ -101,9 +103,7 @@ def _reading_order(root: Any, package: str) -> Iterator[tuple[str, str]]:
             yield part, media_type
 
 
-def _add_page(
-    archive: Any, part: str, media_type: str, names: Set[str], encrypted: Set[str], blocks: Blocks
-) -> str:
+def _add_page(archive: Any, part: str, media_type: str, names: Set[str], encrypted: Set[str], blocks: Blocks) -> str:
     """Add a page's text; returns the reason if it cannot be read."""
     from selectolax.lexbor import LexborHTMLParser
 

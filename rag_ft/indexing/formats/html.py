@@ -78,7 +78,7 @@ def main_part(tree: Any) -> Any:
     rest, inside = _rest_and_article(body, article)
     titles = tree.css("h1")
     titled = bool(titles) and _holds(article, titles[0])
-    return article if inside and rest <= inside * _LARGEST_REST or (titled and rest <= inside) else body
+    return article if (inside and rest <= inside * _LARGEST_REST) or (titled and rest <= inside) else body
 
 
 def _rest_and_article(body: Any, article: Any) -> tuple[int, int]:
@@ -113,7 +113,7 @@ _DEEPEST = 60
 
 
 def _parents(node: Any) -> list[Any]:
-    parents = []
+    parents: list[Any] = []
     node = node.parent
     while node is not None and len(parents) < _DEEPEST:
         parents.append(node)

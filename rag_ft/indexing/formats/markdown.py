@@ -153,7 +153,7 @@ def _html_inline(renderer: Any, tokens: Any, index: int, options: Any, environme
             token.type == "html_inline" and token.content[:2] == "</" and token.content[2:].lower().startswith(name)
             for token in tokens[index + 1 :]
         )
-        return content if closes or content.endswith("/>") and name in ("svg", "math") else escape(content)
+        return content if closes or (content.endswith("/>") and name in ("svg", "math")) else escape(content)
     if name not in _HTML_TAGS and "-" not in name and not tag[3].strip() and name not in environment["closes"]:
         return escape(content)  # a placeholder: `install <package>`
     return content

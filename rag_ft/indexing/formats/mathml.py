@@ -67,4 +67,4 @@ def _base(text: str) -> str:
 
 def _group(text: str) -> str:
     text = text.strip()
-    return text if text.isalnum() or len(text) == 1 or (text.isascii() and text.replace(".", "").isalnum()) else f"({text})"
+    return text if len(text) == 1 or text.replace(".", "").isalnum() else f"({text})"

@@ -6,8 +6,7 @@ import re
 from typing import Any
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,9}")
-_ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"))
-_ROMAN += ((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
+_ROMAN = dict(m=1000, cm=900, d=500, cd=400, c=100, xc=90, l=50, xl=40, x=10, ix=9, v=5, iv=4, i=1)
 
 
 class ListMarkers:
@@ -55,7 +54,7 @@ def styled(number: int, style: str) -> str:
         return letters.upper() if style == "A" else letters
     if style in ("i", "I") and 0 < number < 4_000:
         roman = ""
-        for worth, letters in _ROMAN:
+        for letters, worth in _ROMAN.items():
             times, number = divmod(number, worth)
             roman += letters * times
         return roman.upper() if style == "I" else roman

@@ -63,5 +63,5 @@ def is_mark(content: str, before: str) -> bool:
     if word[0] == "(":
         return re.search(r"[^\W\d_]{3}", word) is not None
     if word[0].isdigit():
-        return word[-1] in ".," or _GROUPED.match(word) is not None or _YEAR.match(word) is not None
+        return content == "1" or word[-1] in ".," or _GROUPED.match(word) is not None or _YEAR.match(word) is not None
     return len(word) > (2 if word.isupper() else 1) and word not in _UNITS

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NO_TEXT = frozenset(
-    "script style noscript template head datalist video audio canvas iframe object-fallback rp -comment -doctype".split()
+    "script style noscript template head datalist video audio canvas iframe rp -comment -doctype".split()
 )
 """Elements that browsers do not show as text."""
 
