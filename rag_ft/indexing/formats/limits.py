@@ -31,10 +31,6 @@ MAX_FRONT_MATTER_CHARS = 200_000
 MAX_FRONT_MATTER_NODES = 10_000
 """Maximum keys, values and lists in front matter: the parser's time per key grows with the keys before it."""
 
-MAX_TAGS = 200_000
-"""Maximum tags of a page whose main text is searched for, at about 100 microseconds per tag; a larger page is read
-whole."""
-
 
 @dataclass(frozen=True)
 class ReadLimits:

@@ -144,7 +144,7 @@ def _html_inline(renderer: Any, tokens: Any, index: int, options: Any, environme
     content: str = tokens[index].content
     tag = _TAG.match(content)
     if tag is None:
-        return "" if content.startswith("<!") or content.startswith("<?") else escape(content)
+        return "" if content.startswith(("<!", "<?")) else escape(content)
     name = tag[2].lower()
     if tag[1]:
         return content
