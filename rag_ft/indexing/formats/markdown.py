@@ -149,11 +149,14 @@ def _html_inline(renderer: Any, tokens: Any, index: int, options: Any, environme
     if tag[1]:
         return content
     if name in _SWALLOWING:
-        closes = any(
-            token.type == "html_inline" and token.content[:2] == "</" and token.content[2:].lower().startswith(name)
-            for token in tokens[index + 1 :]
-        )
-        return content if closes or (content.endswith("/>") and name in ("svg", "math")) else escape(content)
+        if environment.get("inline") is not tokens:  # the line's last closing tags, found once
+            environment["inline"] = tokens
+            environment["inline_closes"] = {
+                closing[1].lower(): position
+                for position, token in enumerate(tokens)
+                if token.type == "html_inline" and (closing := _CLOSING_TAG.match(token.content)) is not None
+            }
+        return content if environment["inline_closes"].get(name, -1) > index else escape(content)
     if name not in _HTML_TAGS and "-" not in name and not tag[3].strip() and name not in environment["closes"]:
         return escape(content)  # a placeholder: `install <package>`
     return content

@@ -75,7 +75,8 @@ def test_a_page_that_holds_no_text_does_not_refuse_the_book():
 
 
 def test_marks_of_notes_in_a_book_stand_apart_and_the_table_of_contents_is_left_out():
-    page = f"{HEAD}<body><nav>Contents</nav><p>The mast<a epub:type='noteref' href='n.xhtml#n1'>1</a> broke.</p></body></html>"
+    text = "<nav>Contents</nav><p>The mast<a epub:type='noteref' href='n.xhtml#n1'>1</a> broke.</p>"
+    page = f"{HEAD}<body>{text}</body></html>"
     assert extract("a.epub", book({"a.xhtml": page})).text == "The mast [1] broke."
 
 

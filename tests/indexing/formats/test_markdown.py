@@ -97,16 +97,16 @@ def test_front_matter_in_toml_becomes_the_metadata():
 
 
 def test_footnotes_are_kept_and_their_marks_stand_apart():
-    text = "The rope[^1] holds **much**[^b_c].\n\n[^1]: https://example.org/rope\n[^b_c]: Two\n    tonnes.\n\n    Wet, one.\n\nEnd.\n"
+    text = "The rope[^1] holds **much**[^b_c].\n\n[^1]: https://example.org/rope\n"
+    text += "[^b_c]: Two\n    tonnes.\n\n    Wet, one.\n\nEnd.\n"
     assert markdown(text).text == (
         "The rope [1] holds much [b_c].\n\n[1] https://example.org/rope\n\n[b_c] Two tonnes.\n\nWet, one.\n\nEnd."
     )
 
 
 def test_html_within_markdown_is_read_as_on_a_page():
-    text = (
-        "10<sup>3</sup> l <span hidden>gone</span><time>1 May</time>\n\n<div hidden>\n\nGone *too*.\n\n</div>\n\nEnd."
-    )
+    text = "10<sup>3</sup> l <span hidden>gone</span><time>1 May</time>"
+    text += "\n\n<div hidden>\n\nGone *too*.\n\n</div>\n\nEnd."
     assert markdown(text).text == "10^3 l 1 May\n\nEnd."
 
 
