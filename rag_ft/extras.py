@@ -14,7 +14,7 @@ from rag_ft.errors import MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "chat": ("langchain_openai",),
     "eval": ("ir_measures", "matplotlib", "scipy"),
-    "formats": ("defusedxml", "docx", "lxml_html_clean", "pypdfium2", "trafilatura"),
+    "formats": ("defusedxml", "docx", "pypdfium2"),
     "mcp": ("mcp",),
     "nf4": ("bitsandbytes",),
     "serve": (

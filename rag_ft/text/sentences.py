@@ -21,10 +21,13 @@ class Sentence(NamedTuple):
 
 # The look-behinds keep a run of a million stops or blanks from being tried again from each of its places.
 _BREAK = re.compile(
-    r"(?P<stop>(?<![.!?…؟۔।॥])[.!?…؟۔।॥]+[\"'”’»)\]]*)(?P<gap>\s+)"  # a stop, what closes with it, and white space
+    r"(?P<stop>(?P<sign>(?<![.!?…؟۔।॥])[.!?…؟۔।॥]+[\"'”’»)\]]*)"  # a stop, what closes with it,
+    r"(?:[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}|(?: ?\[(?:\d{1,3}(?:[,–-] ?\d{1,3})*|[a-z*†‡]|note \d{1,3})\](?!\())+)?)"  # marks of notes,
+    r"(?P<gap>\s+)"  # and white space
     r"|(?P<wide>(?<![。！？])[。！？]+[」』）]*)"  # full-width stops need no white space
     r"|(?P<block>(?<![ \t\r])[ \t\r]*\n[ \t\r]*\n\s*)"  # an empty line
-    r"|(?P<line>(?<![ \t\r])[ \t\r]*\n[ \t]*(?=(?:[-*•–]|\d{1,3}[.)])\s))"  # a line that begins a list item
+    r"|(?P<line>(?<![ \t\r])[ \t\r]*\n[ \t]*(?=(?:[-*•–]|\d{1,3}[.)]"  # a line that begins a list item
+    r"|(?:[a-z]|x{0,3}(?:i[xv]|vi{0,3}|i{1,3}))[.)](?!\s?\w\.)|(?:[A-Z]|X{0,3}(?:I[XV]|VI{0,3}|I{1,3}))\))\s))"
     r"|(?P<row>(?<=\|)[ \t\r]*\n|(?<![ \t\r])[ \t\r]*\n(?=[^\n]*\s\|\s))"  # a table's row
 )
 
@@ -48,7 +51,19 @@ _NUMBER = re.compile(r"[+#~<>≤≥±]?\d|\(0|[IVX]{2,8}\b|§|(?:Art|Abs|Nr|Ziff
 _LAST_WORD = re.compile(r"(?:[^\W\d_]\.)*[^\W_]+$")
 _SPACED_LETTERS = re.compile(r"(?<!\w)(?:[^\W\d_]\.\s){1,2}[^\W\d_]$")  # z. B., i. d. R.
 _CAPITAL_LETTER = re.compile(r"(?:[A-ZÄÖÜ]|Chr|Zt)\.")
-_LIST_NUMBER = re.compile(r"[ \t]*(?:(?:[-*•–>]|#{1,6})[ \t]+)?\d{1,3}(?:\.\d{1,3}){0,3}")
+_LIST_MARK = r"[ \t]*(?:(?:[-*•–>]|#{1,6})[ \t]+)?"
+_LIST_NUMBER = re.compile(_LIST_MARK + r"\d{1,3}(?:\.\d{1,3}){0,3}")
+_LIST_LETTER = re.compile(
+    _LIST_MARK + r"(?:[a-z]|x{1,3}|x{0,3}(?:i[xv]|vi{0,3}|i{1,3})|X{0,3}(?:I[XV]|VI{0,3}|I{1,3}))"
+)
+_ITEM = re.compile(r"(?:[a-z]|x{0,3}(?:i[xv]|vi{0,3}|i{1,3}))[.)](?!\s?\w\.)\s")
+_AFTER_A_NUMBER = re.compile(r"\d\s?\Z")  # 400 V. See below
+_BEGINS_A_SENTENCE = re.compile(
+    r"(?:The|This|That|These|Those|There|It|Its|They|Their|However|When|After|In|Then|His|Her|She|But|Since|See|Der|Die|Das"
+    r"|Es|Sie|Diese[rs]?)\s"
+)
+"""Words that begin a sentence and no name: `in Washington, D.C. The city`."""
+_COMPANY = re.compile(r"(?:Ltd|Inc|Corp|Co|Jr|Sr|KG|KGaA|LLC|LLP|PLC|GmbH|AG)\b")
 _MONTH = re.compile(
     r"(?:Januar|Jänner|Februar|Feber|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember"
     r"|January|February|June|July|October|December|(?:March|May)(?=\s\d))\b"  # "May I?" begins a sentence
@@ -149,17 +164,23 @@ def _ends_sentence(text: str, gap: re.Match[str]) -> bool:
     if not after:
         return True
     if after.islower():
-        return False
-    if gap["stop"] != ".":
+        return "\n" in gap["gap"] and _ITEM.match(text, gap.end()) is not None
+    if gap["sign"] != ".":
         return True
+    if _is_list_letter(text, gap.start()):
+        return False
     if text[gap.start() - 1 : gap.start()].isdigit():
         return not _is_ordinal(text, gap.start(), gap.end())
     word = _LAST_WORD.search(text, max(0, gap.start() - 24), gap.start())
     if word is None:
         return True
     last = word[0]
+    if last.isupper() and (len(last) == 1 or "." in last) and _BEGINS_A_SENTENCE.match(text, gap.end()):
+        return True
     if len(last) == 1:
-        if last.isupper():  # an initial: J. Smith; "vitamin C." at a sentence's end loses here
+        if last.isupper() and _AFTER_A_NUMBER.search(text, max(0, word.start() - 2), word.start()):
+            return True
+        if last.isupper():  # an initial: J. Smith; "vitamin C." before other words than above loses here
             return False
         if _CAPITAL_LETTER.match(text, gap.end()):  # z. B., 44 v. Chr. geboren
             return False
@@ -172,12 +193,19 @@ def _ends_sentence(text: str, gap: re.Match[str]) -> bool:
     if re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]", last) and known not in _ABBREVIATIONS:
         return after.isupper() and not last.isupper()  # U.S. Army continues
     if known in _ENDS_BEFORE_CAPITAL:
-        return after.isupper()
+        return after.isupper() and not _COMPANY.match(text, gap.end())
     if known == "mt":  # Mt. Everest; tonnes and megatons stand after a number
         return last != "Mt" or text[max(0, word.start() - 2) : word.start()].strip().isdigit()
     if known in _CONTINUES_BEFORE_NUMBER or known.endswith("str"):  # Hauptstr. 5
         return _NUMBER.match(text, gap.end()) is None
     return known not in _ABBREVIATIONS
+
+
+def _is_list_letter(text: str, stop: int) -> bool:
+    """Whether a stop ends the letter or Roman number of a list's item (`a.`, `ii.`) at the start of a line."""
+    before = text[max(0, stop - 16) : stop]
+    _, newline, line = before.rpartition("\n")
+    return (bool(newline) or stop <= 16) and _LIST_LETTER.fullmatch(line) is not None
 
 
 def _is_ordinal(text: str, stop: int, after: int) -> bool:

@@ -201,3 +201,28 @@ def test_lines_of_key_and_value_are_sentences_of_their_own(lines, newline):
 )
 def test_few_lines_with_colons_are_prose(text):
     assert split(text) == [text]
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["The dam broke. [3]", "It was rebuilt."],
+        ["The dam broke.[12]", "It was rebuilt.[a] [13]", "So it stands."],
+        ["The dam broke.³", "It was rebuilt."],
+        ["a. Open the gate.", "Wait.", "b. Close it.", "ii. Go home."],
+        ["He moved to Washington, D.C.", "The city is hot."],
+        ["It needs 230 V.", "Check it."],
+        ["It was bought by Quay Co. Ltd. in May."],
+        ["F. Scott Fitzgerald wrote .NET and :q! here."],
+        ["We had z. B. drei."],
+    ],
+)
+@pytest.mark.parametrize("gap", [" ", "\n"])
+def test_marks_of_notes_and_letters_of_lists_stand_with_their_sentence(sentences, gap):
+    if gap == " " and sentences[0].startswith("a. "):
+        return
+    assert split(gap.join(sentences)) == sentences
+
+
+def test_lines_with_letters_in_brackets_are_items():
+    assert split("Bring:\na) rope\nb) oil\niv) rags\nV) salt") == ["Bring:", "a) rope", "b) oil", "iv) rags", "V) salt"]

@@ -83,3 +83,41 @@ def test_spans_are_ordered_unique_and_begin_and_end_on_visible_characters(text):
         for edge in (start, end):
             if 0 < edge < len(text):
                 assert not (text[edge - 1].isalnum() and text[edge].isalnum())
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("It is written in F# by us.", "F#"),
+        ("It runs on .NET today.", ".NET"),
+        ("Copy .gitignore, then go.", ".gitignore"),
+        ("It holds for r > .25 only.", "> .25"),
+        ("See %TEMP%\\log\\a.txt first.", "%TEMP%\\log\\a.txt"),
+        ("Open %HOME% now.", "%HOME%"),
+        ("Type :wq! to leave.", ":wq!"),
+        ("It listens on (:9000) here.", ":9000"),
+        ('A 19" rack and a 5" disk.', '19"'),
+        ("Use --dry-run here.", "--dry-run"),
+        ("E. Nesbit wrote it.", "E. Nesbit"),
+        ("F. Scott was late.", "F. Scott"),
+        ("They moved to Washington, D.C.", "Washington, D.C."),
+        ("It was sold to Quay Inc.", "Quay Inc."),
+        ("It opens at 6 a.m.", "6 a.m."),
+        ("Set $PATH and ~/.bashrc again.", "$PATH"),
+        ("The rule is § 7 here.", "§ 7"),
+    ],
+)
+def test_names_of_systems_and_abbreviations_may_be_answers(text, answer):
+    assert answer in texts(text)
+
+
+def test_a_languages_name_is_not_cut_and_a_quotation_closes_after_a_number():
+    assert "C" not in texts("We use C# and C++ here") and "C++" in texts("We use C# and C++ here")
+    assert '"rule 5"' in texts('the "rule 5" here') and 'rule 5"' not in texts('the "rule 5" here')
+    assert texts("It is over.") == ["It", "It is", "It is over", "is", "is over", "over"]
+
+
+def test_a_letter_before_a_stop_is_a_label_where_the_text_has_questions_and_answers():
+    text = "Q. How long?\nA. Three years."
+    spans = [text[start:end] for start, end in candidate_spans(text, [(0, 12), (13, len(text))])]
+    assert "Three years" in spans and "A. Three years" not in spans

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rag_ft.indexing.formats.extracted import Extracted
 from rag_ft.indexing.formats.limits import MAX_BLOCKS, check_document_size
@@ -12,6 +12,11 @@ from rag_ft.schema import Block, BlockKind, Heading, Metadata
 HEADING_TAGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _GAPS = re.compile(r"\n{3,}")
 
+KEPT_SPACE = "\ufdd0"
+"""Becomes a space that is not joined with its neighbours: a character that no text holds."""
+
+_TAIL = 40
+
 _NO_TITLE = frozenset(("untitled", "untitled document", "unbenannt", "ohne titel", "sans titre", "sin título"))
 """Titles that programs write into the properties of a file without one."""
 
@@ -19,9 +24,11 @@ _NO_TITLE = frozenset(("untitled", "untitled document", "unbenannt", "ohne titel
 class Blocks:
     """Text under construction, block by block, with the offsets of headings and pages."""
 
-    def __init__(self) -> None:
+    def __init__(self, counted_by: Callable[[int], None] | None = None) -> None:
+        """Start empty; blocks that are part of a larger document are counted by its `count`."""
         self._parts: list[str] = []
         self._counted = 0
+        self._counted_by = counted_by
         self.length = 0
         self.headings: list[Heading] = []
         self.page_starts: list[int] = []
@@ -63,6 +70,9 @@ class Blocks:
 
         Raises Unreadable if there are more than are read.
         """
+        if self._counted_by is not None:
+            self._counted_by(chars)
+            return
         self._counted += chars
         check_document_size(self._counted, len(self.headings), len(self.page_starts))
 
@@ -103,7 +113,17 @@ class BlockBuilder:
 
     def text(self, text: str) -> None:
         """Add running text; white space in it becomes a space."""
-        self._text[-1].append(text)
+        if text:
+            self._text[-1].append(text)
+
+    def tail(self) -> str:
+        """The last characters of the running text on this line, as they were added."""
+        tail = ""
+        for part in reversed(self._text[-1]):
+            tail = part[-_TAIL:] + tail
+            if len(tail) >= _TAIL:
+                break
+        return tail
 
     def line_break(self) -> None:
         """Start a new line within the running text."""
@@ -114,7 +134,7 @@ class BlockBuilder:
         self._end_text()
         self._put(text, level, kind)
 
-    def open(self, kind: str, first: int | None = None, marker: str = "") -> None:
+    def open(self, kind: str, first: int | None = None, marker: str | None = None) -> None:
         """Open a "list" (`first`: its first number), "item" (`marker`: if not counted here), "table", "row" or "cell".
 
         Any other kind is a paragraph, or an element that contains paragraphs.
@@ -128,7 +148,7 @@ class BlockBuilder:
             self._numbers.append(first)
         elif kind == "item":
             number = self._numbers[-1] if self._numbers else None
-            self._marker = marker or ("- " if number is None else f"{number}. ")
+            self._marker = marker if marker is not None else ("- " if number is None else f"{number}. ")
             if number is not None:
                 self._numbers[-1] = number + 1
         elif kind == "row":
@@ -178,7 +198,7 @@ class BlockBuilder:
     def _end_text(self, level: int = 0) -> None:
         text = "\n".join(" ".join("".join(line).split()) for line in self._text)
         self._text = [[]]
-        self._put(_GAPS.sub("\n\n", text.strip()), level)
+        self._put(_GAPS.sub("\n\n", text.strip()).replace(KEPT_SPACE, " "), level)
 
     def _end_lines(self) -> None:
         self._blocks.add("\n".join(self._lines), kind=self._outer, code=self._code)

@@ -21,12 +21,7 @@ def decode(data: bytes) -> tuple[str, str]:
         (b"\xfe\xff", "utf-16"),
     ):
         if data.startswith(mark):
-            try:
-                return data.decode(encoding), encoding
-            except UnicodeDecodeError as error:
-                raise Unreadable(
-                    f"starts with the mark of {encoding} but is not {encoding}: save it as UTF-8"
-                ) from error
+            return _decode_marked(data, encoding)
     sample = data[:65536]
     control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in sample)
     if b"\0" in sample or control * 50 > len(sample):
@@ -35,7 +30,41 @@ def decode(data: bytes) -> tuple[str, str]:
         return data.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
         pass
+    if is_mostly_utf8(data):
+        return data.decode("utf-8", "replace"), _WITH_ERRORS
     return _decode_by_guess(data)
+
+
+_WITH_ERRORS = "utf-8 with errors"
+_MOST_ERRORS = 0.02
+"""Share of a text with a byte order mark that may be replaced."""
+
+_COMMON_LETTERS = re.compile("[\u00a1-\u017f\u2010-\u2026\u2030-\u203a\u20ac\u2122]")
+
+
+def _decode_marked(data: bytes, encoding: str) -> tuple[str, str]:
+    """Decode text that starts with a byte order mark; single wrong bytes and a cut end are replaced."""
+    try:
+        return data.decode(encoding), encoding
+    except UnicodeDecodeError as error:
+        text = data.decode(encoding, "replace")
+        if text.count("\ufffd") <= max(1, len(text) * _MOST_ERRORS):
+            return text, f"{encoding} with errors"
+        raise Unreadable(f"starts with the mark of {encoding} but is not {encoding}: save it as UTF-8") from error
+
+
+def is_mostly_utf8(data: bytes) -> bool:
+    """Whether bytes that are not valid UTF-8 are proven to be UTF-8 with single wrong bytes or a cut end.
+
+    In other encodings, bytes beyond ASCII form UTF-8's sequences only by chance. The proof is more sequences than
+    errors, or as many if all of them are letters and signs of European languages.
+    """
+    text = data.decode("utf-8", "replace")
+    errors = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
+    sequences = sum(map(len, _BEYOND_ASCII.findall(text))) - text.count("\ufffd")
+    if sequences > errors:
+        return True
+    return 0 < sequences == errors and len(_COMMON_LETTERS.findall(text)) == sequences
 
 
 def _decode_by_guess(data: bytes) -> tuple[str, str]:
@@ -44,10 +73,6 @@ def _decode_by_guess(data: bytes) -> tuple[str, str]:
     Latin letters are judged here, because a detector needs more of them than a page of German has; charset_normalizer
     detects the other scripts.
     """
-    replaced = data.decode("utf-8", "replace")
-    errors = replaced.count("\ufffd")
-    if len(data) - len(replaced) > 20 * errors:  # each multi-byte character adds at least one byte
-        return replaced, "utf-8 with errors"
     sample = b"\n".join(islice(_around_high_bytes(data), 5000))
     fits = {encoding: _latin_fit(sample, encoding, alphabets) for encoding, alphabets in _ALPHABETS.items()}
     guesses = sorted((encoding for encoding, fit in fits.items() if fit > 0.9), key=lambda encoding: -fits[encoding])
@@ -151,7 +176,8 @@ def decode_html(data: bytes) -> tuple[str, str]:
             if not data.isascii():
                 return data.decode("utf-8"), "utf-8"  # text in another encoding is practically never valid UTF-8
         except UnicodeDecodeError:
-            pass
+            if is_mostly_utf8(data) and _LARGER.get(name, name) == "cp1252":
+                return data.decode("utf-8", "replace"), _WITH_ERRORS
         try:
             return data.decode(_LARGER.get(name, name)), "utf-8"
         except (LookupError, UnicodeError):

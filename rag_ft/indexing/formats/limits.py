@@ -34,10 +34,6 @@ MAX_FRONT_MATTER_NODES = 10_000
 MAX_BLOCKS = 100_000
 """Maximum code blocks, lists and tables of a document that are named as such."""
 
-MAX_TAGS = 200_000
-"""Maximum tags of a page whose main text is searched for, at about 100 microseconds per tag; a larger page is read
-whole."""
-
 
 @dataclass(frozen=True)
 class ReadLimits:

@@ -78,3 +78,26 @@ def test_a_wrong_byte_in_utf8_does_not_turn_all_letters_into_others():
     assert found.text.startswith("Müller fährt über die Brücke. ") and found.metadata == {
         "encoding": "utf-8 with errors"
     }
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("The café’s log says 3".encode() + b"\xbd days.", "The café’s log says 3\ufffd days."),
+        ("Ein großer Kran".encode() + b"\xff", "Ein großer Kran\ufffd"),
+        ("Zoë and Zoë".encode()[:-1], "Zoë and Zo\ufffd"),
+        ("\ufeffZoë".encode() + b"\xff", "Zoë\ufffd"),
+    ],
+)
+def test_one_wrong_byte_or_a_cut_end_is_replaced_and_told(data, text):
+    found = extract("a.txt", data)
+    assert found.text == text and found.metadata["encoding"].endswith("with errors")
+
+
+def test_quotes_and_letters_of_another_encoding_are_no_proof_of_utf8():
+    assert extract("a.txt", "“Spaß”".encode("cp1252")).text == "“Spaß”"
+
+
+def test_a_page_that_names_a_wrong_encoding_is_read_as_utf8_with_errors():
+    page = "<meta charset=iso-8859-1><p>Größe, Öl, Zoë".encode() + b"\xff"
+    assert extract("a.html", page).text == "Größe, Öl, Zoë\ufffd"

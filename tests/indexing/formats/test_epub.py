@@ -63,8 +63,21 @@ def test_a_book_says_who_made_it():
 
 
 def test_a_page_that_is_not_there_is_named():
+    found = extract("a.epub", book({"a.xhtml": HEAD + "<body>x</body></html>", "b.xhtml": None}))
+    assert (found.text, found.metadata) == ("x", {"unread_parts": ["OEBPS/b.xhtml is missing"]})
     with pytest.raises(Unreadable, match=r"its page OEBPS/b\.xhtml is missing"):
-        extract("a.epub", book({"a.xhtml": HEAD + "<body>x</body></html>", "b.xhtml": None}))
+        extract("a.epub", book({"b.xhtml": None}))
+
+
+def test_a_page_that_holds_no_text_does_not_refuse_the_book():
+    found = extract("a.epub", book({"a.jpg": b"\xff\xd8\0\0", "b.xhtml": HEAD + "<body>x</body></html>"}))
+    assert (found.text, found.metadata) == ("x", {"unread_parts": ["OEBPS/a.jpg holds binary data, not text"]})
+
+
+def test_marks_of_notes_in_a_book_stand_apart_and_the_table_of_contents_is_left_out():
+    text = "<nav>Contents</nav><p>The mast<a epub:type='noteref' href='n.xhtml#n1'>1</a> broke.</p>"
+    page = f"{HEAD}<body>{text}</body></html>"
+    assert extract("a.epub", book({"a.xhtml": page})).text == "The mast [1] broke."
 
 
 @pytest.mark.parametrize(("locked", "readable"), [("OEBPS/a.xhtml", False), ("OEBPS/font.otf", True)])
