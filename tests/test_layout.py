@@ -19,7 +19,6 @@ TESTED_ELSEWHERE = {
     "indexing/storage/word_counts.py": ("indexing/storage/test_bm25.py", "the counts that BM25 stores"),
     "evaluation/studies/run.py": ("evaluation/test_runner.py", "calls the studies, in the order of the runner"),
     "training/steps/callbacks.py": ("training/steps/test_trainer.py", "act only within a run of the trainer"),
-    "training/steps/probe.py": ("cli/test_train.py", "called by `rag-ft plan`"),
     "training/steps/setup.py": ("training/steps/test_kbit.py", "the base model as the trainer gets it"),
     # A process of its own, which can be tested only together with the side that starts it.
     "indexing/parsing/child.py": ("indexing/parsing/test_worker.py", "runs in the reading process"),
