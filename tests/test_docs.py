@@ -116,6 +116,7 @@ def test_the_commands_of_a_page_have_the_options_that_it_gives_them(page):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # the first of them builds the index
 @pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.name)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, request):
     """The index of the handbook is there already, so that building it finds nothing to do."""
