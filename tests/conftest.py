@@ -43,12 +43,11 @@ def _own_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(autouse=True)
-def _threads(request: pytest.FixtureRequest) -> None:
-    """Tiny models are fastest on one thread: two wait for each other longer than they compute."""
+def _threads() -> None:
+    """One thread for each test process: two that share a product wait for each other longer than they compute."""
     torch = sys.modules.get("torch")
     if torch is not None:
-        slow = request.node.get_closest_marker("slow")
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if slow and hasattr(os, "sched_getaffinity") else 1)
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +69,30 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
 
     documents, questions = little_world()
     return Index.build(documents, tmp_path_factory.mktemp("world") / "index", embedder=HashingEmbedder()), questions
+
+
+@pytest.fixture(scope="session")
+def handbook_index(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Folder of the handbook's index with the real embedder, built once for all processes: copy it to change it."""
+    from filelock import FileLock
+
+    from rag_ft.environment import handbook_path
+    from rag_ft.indexing.index import Index
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "handbook-index"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            Index.build(handbook_path(), folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_reader() -> Any:
+    """The default reader, loaded once for each test process."""
+    from rag_ft.answering.reader import Reader
+
+    return Reader.from_pretrained()
 
 
 @pytest.fixture(scope="session")

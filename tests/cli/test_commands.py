@@ -1,30 +1,14 @@
 import json
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from commands import run_main as run
 
 from rag_ft.cli.options import parse_where
 from rag_ft.errors import UsageError
 from rag_ft.indexing.index import Index
-
-
-def run(*arguments, stdin: str | None = None, home: Path | None = None, **environment: str):
-    """The real command in a process of its own."""
-    env = {**os.environ, "COLUMNS": "100", **environment}
-    if home is not None:
-        env["RAG_FT_HOME"] = str(home)
-    return subprocess.run(
-        [sys.executable, "-m", "rag_ft", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=env,
-        timeout=280,
-    )
 
 
 def fails(done, code: int, *says: str) -> None:
@@ -34,6 +18,12 @@ def fails(done, code: int, *says: str) -> None:
     assert len(errors) == 1, done.stderr
     for part in says:
         assert part in errors[0]
+
+
+def test_the_command_is_a_process_with_an_exit_code_and_an_error_of_one_sentence(tmp_path):
+    """All other tests call it in their own process."""
+    command = [sys.executable, "-m", "rag_ft", "index", "info", str(tmp_path / "none")]
+    fails(subprocess.run(command, capture_output=True, text=True, timeout=280), 1, "no index")
 
 
 def test_help_and_version():
@@ -63,7 +53,7 @@ def test_help_and_version():
 def test_wrong_calls_are_one_sentence(tmp_path, arguments, code, says):
     (tmp_path / "empty").mkdir()
     filled = [argument.format(tmp=tmp_path) for argument in arguments]
-    fails(run(*filled, stdin="", home=tmp_path / "home"), code, says)
+    fails(run(*filled, RAG_FT_HOME=str(tmp_path / "home")), code, says)
     assert not (tmp_path / "i" / "manifest.json").exists()
 
 
@@ -85,11 +75,11 @@ def test_where_pairs_become_a_filter():
 
 
 def test_models_lists_weights_and_the_plan_without_fetching(tmp_path):
-    done = run("models", home=tmp_path)
+    done = run("models", RAG_FT_HOME=str(tmp_path))
     assert done.returncode == 0
     for part in ("all-MiniLM-L6-v2", "MIT", "Apache-2.0", "not fetched yet", "This machine", "compute type", "threads"):
         assert part in done.stdout
-    listed = json.loads(run("models", "--json", home=tmp_path).stdout)
+    listed = json.loads(run("models", "--json", RAG_FT_HOME=str(tmp_path)).stdout)
     assert [weights["kind"] for weights in listed["weights"]] == ["embedder", "reader"]
     assert list(tmp_path.iterdir()) == []
 

@@ -11,7 +11,6 @@ from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
 from rag_ft.evaluation.evaluate import evaluate, evaluate_recipe
 from rag_ft.evaluation.recipe import Recipe
 from rag_ft.evaluation.report.results import read_results
-from rag_ft.indexing.index import Index
 
 
 def test_an_evaluation_ends_with_results_a_report_and_a_line_for_every_reply(prepared, tmp_path, caplog):
@@ -292,11 +291,10 @@ def test_what_a_call_cannot_mean_is_refused(prepared, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_handbook_is_evaluated_with_the_packaged_adapter_in_one_call(tmp_path):
-    from rag_ft.environment import handbook_path
+def test_the_handbook_is_evaluated_with_the_packaged_adapter_in_one_call(tmp_path, handbook_index):
+    from rag_ft.environment import handbook_questions_path
 
-    index = Index.build(handbook_path(), tmp_path / "index", progress=False)
-    report = evaluate(handbook_path() / "questions.jsonl", index.path, limit=4)
+    report = evaluate(handbook_questions_path(), handbook_index, limit=4)
     assert [arm.name for arm in report.results.arms] == FAIR_ARMS and report.results.questions == 4
     assert not any(arm.failed for arm in report.results.arms) and report.results.leaks == {}
     # The packaged adapter comes with a threshold of its own.

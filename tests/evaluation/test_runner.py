@@ -334,7 +334,7 @@ evaluate_recipe(recipe, {output!r}, arms=lambda *_: arms, index=index)
 
 
 @pytest.mark.slow
-def test_a_run_killed_ten_times_ends_with_the_results_of_one_that_was_not(world, tmp_path):
+def test_a_run_killed_five_times_ends_with_the_results_of_one_that_was_not(world, tmp_path):
     """results.json itself, to the byte: nothing that a clock says stands in it."""
     index, questions = world
     write_questions(questions, tmp_path / "qa.jsonl")
@@ -346,7 +346,7 @@ def test_a_run_killed_ten_times_ends_with_the_results_of_one_that_was_not(world,
 
     assert start(tmp_path / "whole").wait(timeout=120) == 0
     chooser, killed = random.Random(1), 0
-    for _ in range(10):
+    for _ in range(5):
         process = start(tmp_path / "killed")
         deadline = time.monotonic() + 60
         while not (tmp_path / "killed" / RUN_FILE).exists() and time.monotonic() < deadline:
@@ -355,7 +355,7 @@ def test_a_run_killed_ten_times_ends_with_the_results_of_one_that_was_not(world,
         killed += process.poll() is None
         process.kill()
         process.wait(timeout=30)
-    assert killed >= 5  # else it would show nothing
+    assert killed >= 3  # else it would show nothing
     assert start(tmp_path / "killed").wait(timeout=120) == 0
     assert (tmp_path / "killed" / RESULTS).read_bytes() == (tmp_path / "whole" / RESULTS).read_bytes()
     assert len(json.loads((tmp_path / "whole" / RESULTS).read_text())["arms"]) == 3

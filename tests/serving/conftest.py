@@ -62,15 +62,21 @@ def serve(request: pytest.FixtureRequest, tiny_reader: Reader) -> Iterator[Calla
     with contextlib.ExitStack() as stack:
 
         def start(
-            reader: Reader | None = None, slow_s: float = 0.0, index: Index | None = None, **settings: Any
+            reader: Reader | None = None,
+            slow_s: float = 0.0,
+            released: threading.Event | None = None,
+            index: Index | None = None,
+            **settings: Any,
         ) -> httpx.Client:
+            """A batch takes `slow_s` longer, or begins once `released` is set."""
             index = index or request.getfixturevalue("index")
             app = create_app(index, reader or tiny_reader, ServeConfig(**settings))
-            if slow_s:
+            if slow_s or released:
                 run = app.state.server.batcher._run
 
                 def slowly(*arguments: Any) -> Any:
                     time.sleep(slow_s)
+                    assert released is None or released.wait(60)
                     return run(*arguments)
 
                 app.state.server.batcher._run = slowly

@@ -326,7 +326,8 @@ def test_default_access_hides_what_has_no_label(client, tokens):
 
 
 def test_with_one_shared_token_or_none_everything_is_as_it_was(serve, tokens):
-    for client in (serve(), serve(token="a-token-of-enough-letters")):
+    for settings in ({}, {"token": "a-token-of-enough-letters"}):
+        client = serve(**settings)  # not beside the other, whose upload it might still see
         client.headers.update(bearer("a-token-of-enough-letters"))
         assert client.get("/v1/documents").json()["total"] == 8
         uploaded = client.post("/v1/documents", files={"file": ("crane.txt", b"The crane lifts 42 tonnes.")})

@@ -239,16 +239,18 @@ def test_a_stream_over_the_bound_is_429_and_not_a_stream_that_fails(serve, path,
 
 
 def test_a_stream_whose_client_hangs_up_frees_its_place(serve):
-    client = serve(slow_s=0.6, queue=2, batch=1)
+    released = threading.Event()
+    client = serve(released=released, queue=2, batch=1)
+    batcher = client.app.state.server.batcher
     address = f"{client.base_url}/v1/ask"
     body = {"question": QUESTION, "stream": True}
     with contextlib.ExitStack() as stack:
-        for _ in range(3):  # one in the model, two waiting
+        for waiting in (0, 1, 2):  # one is in the model
             stack.enter_context(stack.enter_context(httpx.Client(timeout=60)).stream("POST", address, json=body))
-            time.sleep(0.1)
-        assert client.app.state.server.batcher.waiting == 2
-    time.sleep(0.2)
-    assert client.app.state.server.batcher.waiting == 0
+            wait_for(lambda waiting=waiting: batcher._reading == 1 and batcher.waiting == waiting)
+    wait_for(lambda: batcher.waiting == 0)
+    assert batcher._reading == 1  # none was answered
+    released.set()
 
 
 def test_uploads_over_the_bound_are_429_before_they_are_read(serve, monkeypatch):
@@ -337,21 +339,22 @@ def test_k_beyond_what_a_question_may_have_is_refused():
 
 
 def test_a_client_that_hangs_up_frees_its_place(serve):
-    client = serve(slow_s=0.6, queue=2, batch=1)
+    released = threading.Event()
+    client = serve(released=released, queue=2, batch=1)
+    batcher = client.app.state.server.batcher
     body = json.dumps({"question": QUESTION}).encode()
     wires = []
-    for _ in range(3):  # one in the model, two waiting
+    for waiting in (0, 1, 2):  # one is in the model
         wire = socket.create_connection((client.base_url.host, client.base_url.port))
         head = "POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         wire.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         wires.append(wire)
-        time.sleep(0.1)
-    batcher = client.app.state.server.batcher
-    assert batcher.waiting == 2
+        wait_for(lambda waiting=waiting: batcher._reading == 1 and batcher.waiting == waiting)
     for wire in wires[1:]:
         wire.close()
-    time.sleep(0.2)
-    assert batcher.waiting == 0
+    wait_for(lambda: batcher.waiting == 0)
+    assert batcher._reading == 1  # none was answered
+    released.set()
     wires[0].close()
     assert asked(client).status_code == 200
 

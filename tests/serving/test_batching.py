@@ -10,22 +10,33 @@ from rag_ft.serving.batching import Ask, Batcher
 
 
 class Reading:
-    """Stands for the engine: notes the batches, and takes its time."""
+    """Stands for the engine: notes the batches, takes its time, and finishes none while it is held."""
 
-    def __init__(self, seconds: float = 0.05) -> None:
+    def __init__(self, seconds: float = 0.05, *, held: bool = False) -> None:
         self.seconds = seconds
         self.batches: list[list[str]] = []
+        self.released = threading.Event()
+        if not held:
+            self.released.set()
+
+    async def has_begun(self) -> None:
+        """Wait until a batch is in the model."""
+        deadline = time.monotonic() + 60
+        while not self.batches and time.monotonic() < deadline:
+            await asyncio.sleep(0.001)
+        assert self.batches
 
     def __call__(self, asks: Sequence[Ask], on_passages) -> list:
         self.batches.append([ask.question for ask in asks])
         for i, _ in enumerate(asks):
             on_passages(i, [])
+        assert self.released.wait(60)
         time.sleep(self.seconds)
         return [ValueError(ask.question) if ask.question == "bad" else f"answer to {ask.question}" for ask in asks]
 
 
 def start_batcher(
-    reading: Reading, *, queue: int = 64, batch: int = 4, deadline_seconds: float = 10.0, side: int = 1
+    reading: Reading, *, queue: int = 64, batch: int = 4, deadline_seconds: float = 60.0, side: int = 1
 ) -> Batcher:
     batcher = Batcher(reading, queue=queue, batch=batch, deadline_seconds=deadline_seconds, side=side)
     batcher.start()
@@ -55,8 +66,8 @@ async def test_questions_that_arrive_together_are_read_together_and_each_gets_it
 class Threads(Reading):
     """Notes which thread reads what, and how many batches were read at the same time."""
 
-    def __init__(self, seconds: float = 0.05) -> None:
-        super().__init__(seconds)
+    def __init__(self, seconds: float = 0.05, *, held: bool = False) -> None:
+        super().__init__(seconds, held=held)
         self.threads: list[str] = []
         self.most = self._now = 0
 
@@ -86,11 +97,14 @@ async def test_a_question_by_itself_has_all_processors_and_several_are_shared_ou
 
 
 async def test_nothing_is_begun_beside_a_question_that_has_all_processors():
-    reading = Threads(0.1)
+    reading = Threads(0.1, held=True)
     batcher = start_batcher(reading, batch=8, side=2)
     first = asyncio.ensure_future(batcher.answer(Ask("first", 3), "a"))
-    await asyncio.sleep(0.03)
+    await reading.has_begun()
     rest = [asyncio.ensure_future(batcher.answer(Ask(f"q{n}", 3), "b")) for n in range(4)]
+    await asyncio.sleep(0.01)
+    assert reading.batches == [["first"]] and batcher.waiting == 4
+    reading.released.set()
     await asyncio.gather(first, *rest)
     await batcher.close()
     assert reading.batches[0] == ["first"] and sorted(map(len, reading.batches[1:])) == [2, 2]
@@ -98,22 +112,25 @@ async def test_nothing_is_begun_beside_a_question_that_has_all_processors():
 
 
 async def test_a_batch_that_is_done_makes_place_while_the_other_goes_on():
-    class Uneven(Threads):
-        def __call__(self, asks, on_passages):
-            self.seconds = 0.5 if asks[0].question == "long" else 0.02
-            return super().__call__(asks, on_passages)
+    done = threading.Event()
 
-    reading = Uneven()
-    batcher = start_batcher(reading, batch=1, side=2)
-    begin = time.monotonic()
+    def run(asks, on_passages):
+        if asks[0].question == "long":
+            assert done.wait(60)
+        return [f"answer to {ask.question}" for ask in asks]
+
+    batcher = Batcher(run, queue=64, batch=1, deadline_seconds=60, side=2)
+    batcher.start()
     long = asyncio.ensure_future(batcher.answer(Ask("long", 3), "a"))
     await asyncio.gather(*(batcher.answer(Ask(f"q{n}", 3), "b") for n in range(5)))
-    assert time.monotonic() - begin < 0.4 and not long.done()
+    assert not long.done()
+    done.set()
     await batcher.close()
     assert await long == "answer to long"
 
 
-async def test_clients_of_two_batches_stay_evenly_shared_out():
+async def test_clients_of_two_batches_stay_evenly_shared_out(monkeypatch):
+    monkeypatch.setattr("rag_ft.serving.batching.GATHER_S", 1.0)
     reading = Threads(0.03)
     batcher = start_batcher(reading, batch=8, side=2)
     await asked_again_and_again(batcher, clients=8, turns=8, apart_s=0.001)
@@ -123,11 +140,14 @@ async def test_clients_of_two_batches_stay_evenly_shared_out():
 
 
 async def test_one_that_asks_once_is_not_held_up_by_one_that_asks_twenty_times():
-    reading = Reading()
+    reading = Reading(held=True)
     batcher = start_batcher(reading, batch=2)
     many = [asyncio.ensure_future(batcher.answer(Ask(f"many{n}", 3), "busy")) for n in range(20)]
-    await asyncio.sleep(0.01)  # the first batch is in the model
-    await batcher.answer(Ask("single", 3), "other")
+    await reading.has_begun()
+    single = asyncio.ensure_future(batcher.answer(Ask("single", 3), "other"))
+    await asyncio.sleep(0)
+    reading.released.set()
+    await single
     assert "single" in reading.batches[1]
     await asyncio.gather(*many)
     await batcher.close()
@@ -142,26 +162,29 @@ async def test_a_question_with_many_passages_is_not_put_together_with_all_others
 
 
 async def test_over_the_bound_is_refused_at_once_and_told_when_to_come_again():
-    reading = Reading(0.2)
+    reading = Reading(held=True)
     batcher = start_batcher(reading, queue=2, batch=1)
     kept = [asyncio.ensure_future(batcher.answer(Ask("first", 3), "a"))]
-    await asyncio.sleep(0.05)
+    await reading.has_begun()
     kept += [asyncio.ensure_future(batcher.answer(Ask(f"q{n}", 3), "a")) for n in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(QueueFullError, match="2 questions are waiting") as caught:
         await batcher.answer(Ask("too many", 3), "a")
     assert caught.value.retry_after >= 1
+    reading.released.set()
     await asyncio.gather(*kept)
     await batcher.close()
     assert ["too many"] not in reading.batches
 
 
 async def test_where_the_queue_is_full_who_has_most_in_it_gives_way():
-    reading = Reading(0.05)
+    reading = Reading(held=True)
     batcher = start_batcher(reading, queue=6, batch=1)
     many = [asyncio.ensure_future(batcher.answer(Ask(f"many{n}", 3), "busy")) for n in range(7)]
-    await asyncio.sleep(0.01)  # the first is in the model, six wait
+    await reading.has_begun()  # the first is in the model, six wait
     few = [asyncio.ensure_future(batcher.answer(Ask(f"few{n}", 3), "other")) for n in range(4)]
+    await asyncio.sleep(0)
+    reading.released.set()
     answers = await asyncio.gather(*many, *few, return_exceptions=True)
     await batcher.close()
     refused = [i for i, answer in enumerate(answers) if isinstance(answer, QueueFullError)]
@@ -170,7 +193,8 @@ async def test_where_the_queue_is_full_who_has_most_in_it_gives_way():
     assert batcher.waiting == 0
 
 
-async def test_clients_that_ask_again_at_once_are_read_together_again():
+async def test_clients_that_ask_again_at_once_are_read_together_again(monkeypatch):
+    monkeypatch.setattr("rag_ft.serving.batching.GATHER_S", 1.0)
     reading = Reading(0.05)
     batcher = start_batcher(reading, batch=8)
     await asked_again_and_again(batcher, clients=6, turns=5, apart_s=0.002)
@@ -180,37 +204,41 @@ async def test_clients_that_ask_again_at_once_are_read_together_again():
 
 
 async def test_a_single_client_never_waits_for_others(monkeypatch):
-    monkeypatch.setattr("rag_ft.serving.batching.GATHER_S", 5.0)
+    monkeypatch.setattr("rag_ft.serving.batching.GATHER_S", 60.0)
     reading = Reading(0.0)
     batcher = start_batcher(reading, batch=8)
     begin = time.monotonic()
     for i in range(20):
         await batcher.answer(Ask(str(i), 3), "a")
-    assert time.monotonic() - begin < 4
+    assert time.monotonic() - begin < 60
     await batcher.close()
 
 
 async def test_a_client_that_goes_frees_its_place_and_is_never_read():
-    reading = Reading(0.1)
+    reading = Reading(held=True)
     batcher = start_batcher(reading, batch=1)
     first = asyncio.ensure_future(batcher.answer(Ask("first", 3), "a"))
-    await asyncio.sleep(0.02)
+    await reading.has_begun()
     dropped = asyncio.ensure_future(batcher.answer(Ask("gone", 3), "a"))
     await asyncio.sleep(0)
     assert batcher.waiting == 1
     dropped.cancel()
-    await asyncio.sleep(0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await dropped
     assert batcher.waiting == 0
+    reading.released.set()
     await first
     await batcher.close()
     assert reading.batches == [["first"]]
 
 
 async def test_an_answer_that_comes_too_late_is_an_error_and_the_worker_goes_on():
-    batcher = start_batcher(Reading(0.3), deadline_seconds=0.05)
+    reading = Reading(held=True)
+    batcher = start_batcher(reading, deadline_seconds=0.05)
     with pytest.raises(DeadlineError, match="no answer within"):
         await batcher.answer(Ask("late", 3), "a")
-    batcher._deadline = 5
+    reading.released.set()
+    batcher._deadline = 60
     assert await batcher.answer(Ask("later", 3), "a") == "answer to later"
     await batcher.close()
 
@@ -233,7 +261,7 @@ async def test_a_batch_that_fails_as_a_whole_does_not_end_the_worker():
             raise RuntimeError("no")
         return ["fine"] * len(asks)
 
-    batcher = Batcher(run, queue=4, batch=4, deadline_seconds=5)
+    batcher = Batcher(run, queue=4, batch=4, deadline_seconds=60)
     batcher.start()
     with pytest.raises(RuntimeError):
         await batcher.answer(Ask("a", 3), "a")
@@ -242,24 +270,29 @@ async def test_a_batch_that_fails_as_a_whole_does_not_end_the_worker():
 
 
 async def test_closing_answers_what_waits_and_takes_nothing_more():
-    batcher = start_batcher(Reading(0.05), batch=1)
+    reading = Reading(held=True)
+    batcher = start_batcher(reading, batch=1)
     waiting = [asyncio.ensure_future(batcher.answer(Ask(f"q{n}", 3), "a")) for n in range(3)]
-    await asyncio.sleep(0.01)
+    await reading.has_begun()
     closing = asyncio.ensure_future(batcher.close())
     await asyncio.sleep(0)
     with pytest.raises(ClosingError):
         await batcher.answer(Ask("too late", 3), "a")
+    reading.released.set()
     assert await asyncio.gather(*waiting) == ["answer to q0", "answer to q1", "answer to q2"]
     await closing
     assert not batcher.alive
 
 
 async def test_passages_are_told_before_the_answer():
-    batcher = start_batcher(Reading(0.1))
+    reading = Reading(held=True)
+    batcher = start_batcher(reading)
     passages = []
-    task = asyncio.ensure_future(batcher.answer(Ask("q", 3), "a", passages.append))
-    await asyncio.sleep(0.05)
+    arrived = asyncio.Event()
+    task = asyncio.ensure_future(batcher.answer(Ask("q", 3), "a", lambda hits: (passages.append(hits), arrived.set())))
+    await asyncio.wait_for(arrived.wait(), 60)
     assert passages == [[]] and not task.done()
+    reading.released.set()
     await task
     await batcher.close()
 
@@ -267,7 +300,7 @@ async def test_passages_are_told_before_the_answer():
 async def test_every_batch_is_reported_with_its_questions_and_seconds():
     reported = []
     batcher = Batcher(
-        Reading(0.05), queue=8, batch=4, deadline_seconds=5, on_batch=lambda *batch: reported.append(batch)
+        Reading(0.05), queue=8, batch=4, deadline_seconds=60, on_batch=lambda *batch: reported.append(batch)
     )
     batcher.start()
     await asyncio.gather(*(batcher.answer(Ask(f"q{n}", 3), "a") for n in range(3)))

@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from rag_ft.answering.reader import Reader
-from rag_ft.environment import handbook_path
 from rag_ft.indexing.index import Index
 
 pytestmark = [
@@ -28,20 +27,10 @@ pytestmark = [
 FACT = "The harbour crane of Tallinn lifts forty-two tonnes."
 
 
-@pytest.fixture(scope="module")
-def real_reader() -> Reader:
-    return Reader.from_pretrained()
-
-
-@pytest.fixture(scope="module")
-def handbook(tmp_path_factory: pytest.TempPathFactory) -> Index:
-    return Index.build(handbook_path(), tmp_path_factory.mktemp("handbook") / "index", progress=False)
-
-
 @pytest.fixture
-def index(tmp_path: Path, handbook: Index) -> Index:
-    shutil.copytree(handbook.path, tmp_path / "index")
-    return Index.load(tmp_path / "index", embedder=handbook.embedder)
+def index(tmp_path: Path, handbook_index: Path) -> Index:
+    shutil.copytree(handbook_index, tmp_path / "index")
+    return Index.load(tmp_path / "index")
 
 
 def wait(driver: Any, condition: Callable[[Any], Any], seconds: float = 90) -> Any:

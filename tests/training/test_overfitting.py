@@ -5,7 +5,6 @@ import pytest
 from data import little_world
 
 from rag_ft.schema import Passage
-from rag_ft.text.answer_swap import answer_type
 from rag_ft.training.data.examples import Example
 from rag_ft.training.overfitting import FIXES, Memorisation, diagnose, probe_memory, with_swapped_gold
 
@@ -43,14 +42,6 @@ def test_reciting_is_overfitting_even_where_the_loss_has_not_turned():
 
 def test_one_measurement_is_no_verdict():
     assert diagnose([{"step": 1, "loss": 1.0}, {"step": 1, "eval_loss": 1.0}]).outcome == "unmeasured"
-
-
-@pytest.mark.parametrize(
-    ("answer", "kind"),
-    [("1987", "year"), ("131,072", "number"), ("New York", "name 2"), ("a guild of masons", "words 4")],
-)
-def test_types_of_answers(answer, kind):
-    assert answer_type(answer) == kind
 
 
 def test_a_swap_changes_the_gold_passage_alone_and_keeps_the_type():

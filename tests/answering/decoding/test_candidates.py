@@ -58,7 +58,7 @@ def test_no_passages_give_no_candidates():
 def test_the_memory_it_says_is_the_memory_it_takes():
     prompts = PromptBuilder(load_tokenizer(), shots=False)
     text = next(handbook_path().rglob("*.md")).read_text(encoding="utf-8")
-    cut = passages(*(text[start : start + 350] for start in range(0, 3500, 350)))
+    cut = passages(*(text[start : start + 350] for start in range(0, 1400, 350)))
     find_candidates(cut[:1], prompts.body_ids, 48)
     tracemalloc.start()
     try:

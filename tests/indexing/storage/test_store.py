@@ -379,7 +379,7 @@ def test_readers_beside_a_writer_always_see_one_whole_state(tmp_path):
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    for turn in range(25):
+    for turn in range(12):
         build(*((3, path, 0) if turn % 2 else (4, path, 1)))
     done.set()
     for reader in readers:

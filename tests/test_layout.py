@@ -1,0 +1,122 @@
+"""The tests mirror the package: `rag_ft/a/b.py` is tested in `tests/a/test_b.py`, or is named here with the reason."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "rag_ft"
+
+TESTED_ELSEWHERE = {
+    # Parts of one algorithm, which are right when their results equal those of the whole.
+    "answering/forward/padded.py": ("answering/forward/test_decoder.py", "equal to the decoder row by row"),
+    "answering/forward/rows.py": ("answering/forward/test_decoder.py", "equal to the decoder row by row"),
+    "answering/forward/row_cache.py": ("answering/forward/test_row_attention.py", "read by the attention over rows"),
+    "answering/forward/token_tree.py": ("answering/forward/test_decoder.py", "one pass equals a pass per branch"),
+    "indexing/building/rows.py": ("indexing/building/test_builder.py", "what is embedded, and what is kept"),
+    "indexing/building/writer.py": ("indexing/storage/test_store.py", "a write is right when it can be read"),
+    "indexing/storage/generation.py": ("indexing/storage/test_store.py", "a write is right when it can be read"),
+    "indexing/storage/word_counts.py": ("indexing/storage/test_bm25.py", "the counts that BM25 stores"),
+    "evaluation/studies/run.py": ("evaluation/test_runner.py", "calls the studies, in the order of the runner"),
+    "training/steps/callbacks.py": ("training/steps/test_trainer.py", "act only within a run of the trainer"),
+    "training/steps/setup.py": ("training/steps/test_kbit.py", "the base model as the trainer gets it"),
+    # A process of its own, which can be tested only together with the side that starts it.
+    "indexing/parsing/child.py": ("indexing/parsing/test_worker.py", "runs in the reading process"),
+    "indexing/parsing/sandbox.py": ("indexing/parsing/test_worker.py", "runs in the reading process"),
+    "indexing/parsing/wire.py": ("indexing/parsing/test_worker.py", "speaks between the two processes"),
+    "indexing/parsing/records.py": ("indexing/test_corpus.py", "lines of JSONL files, read by the process"),
+    "indexing/parsing/input.py": ("indexing/sources/test_file.py", "opens the files of a source"),
+    # What several formats use, seen in the text that those give.
+    "indexing/formats/blocks.py": ("indexing/formats/test_docx.py", "paragraphs and headings"),
+    "indexing/formats/dom.py": ("indexing/formats/test_html.py", "elements as text"),
+    "indexing/formats/limits.py": ("indexing/parsing/test_worker.py", "limits of the reading process"),
+    "indexing/formats/plain_text.py": ("indexing/formats/test_decoding.py", "decoding is all it does"),
+    "indexing/formats/xhtml.py": ("indexing/formats/test_epub.py", "chapters of an EPUB"),
+    "indexing/formats/zip_container.py": ("indexing/formats/test_docx.py", "the file that holds a DOCX"),
+    # Arms are judged by the figures of a run.
+    "evaluation/arms/base.py": ("evaluation/test_runner.py", "called by the runner"),
+    "evaluation/arms/baselines.py": ("evaluation/test_runner.py", "called by the runner"),
+    "evaluation/arms/build.py": ("evaluation/test_recipe.py", "arms as a recipe describes them"),
+    "evaluation/arms/readers.py": ("evaluation/test_evaluate.py", "called by the runner"),
+    "evaluation/predictions.py": ("evaluation/test_runner.py", "the file that a run resumes from"),
+    "evaluation/report/plots.py": ("evaluation/report/test_pages.py", "drawn into the pages"),
+    # Commands with the same few lines around a call, called together.
+    "answering/provenance.py": ("cli/test_commands.py", "what `rag-ft why` prints"),
+    "cli/ask.py": ("cli/test_commands.py", "asks an index that another command has built"),
+    "cli/index.py": ("cli/test_commands.py", "builds the index that other commands ask"),
+    "cli/models.py": ("cli/test_commands.py", "called with the others"),
+    "cli/options.py": ("cli/test_commands.py", "options that several commands share"),
+    "cli/why.py": ("cli/test_commands.py", "explains what `ask` has printed"),
+    "cli/data.py": ("cli/test_train.py", "checks the records of a run"),
+    "cli/plan.py": ("cli/test_train.py", "plans a run"),
+    "cli/settings.py": ("cli/test_train.py", "turns options into settings of a run"),
+    "cli/mcp.py": ("serving/test_access.py", "the groups that an assistant reads for"),
+    "cli/token.py": ("serving/http/test_tokens.py", "writes the file of tokens"),
+    # Parts of the server, asked over HTTP.
+    "serving/config.py": ("serving/test_app.py", "settings of a server that runs"),
+    "serving/engine.py": ("serving/test_app.py", "asked over HTTP"),
+    "serving/messages.py": ("serving/http/test_openapi.py", "every reply against its description"),
+    "serving/server.py": ("serving/test_app.py", "asked over HTTP"),
+    "serving/http/metrics.py": ("serving/test_app.py", "read over HTTP"),
+    "serving/http/rights.py": ("serving/test_access.py", "every route with every token"),
+    "serving/routes/chat.py": ("serving/test_openai.py", "asked by OpenAI's client"),
+    "serving/routes/documents.py": ("serving/test_app.py", "asked over HTTP"),
+    "serving/routes/page.py": ("serving/test_page.py", "used in a browser"),
+    "serving/routes/questions.py": ("serving/test_app.py", "asked over HTTP"),
+    "serving/routes/status.py": ("serving/test_app.py", "asked over HTTP"),
+    "serving/routes/streams.py": ("serving/test_app.py", "asked over HTTP"),
+    # Definitions without behaviour.
+    "answering/reading.py": ("answering/test_outcome.py", "records that a reader gives"),
+    "errors.py": ("test_public_names.py", "the tree of errors"),
+    "indexing/formats/extracted.py": ("indexing/formats/test_markdown.py", "the record that a format gives"),
+    "indexing/sources/events.py": ("indexing/sources/test_folder.py", "the records that a source gives"),
+    "training/steps/config.py": ("training/test_run.py", "settings of a run"),
+}
+"""Modules without a test file of their own: the file that tests them, and why there."""
+
+BESIDE_THE_MODULES = {
+    "cli/test_commands.py": "commands one after the other, as a person calls them",
+    "evaluation/report/test_html.py": "the report in a browser",
+    "indexing/formats/test_fuzz.py": "damaged files of all formats",
+    "serving/test_access.py": "who may read what, through every route",
+    "serving/test_page.py": "the page in a browser",
+    "test_architecture.py": "docs/architecture.md against the folders",
+    "test_conftest_fixtures.py": "the tiny model that other tests use",
+    "test_containerfile.py": "Containerfile",
+    "test_cuda.py": "what needs a GPU, of all rooms",
+    "test_docs.py": "README.md and docs/",
+    "test_layout.py": "this file",
+    "test_public_names.py": "what the package exports, and the order of its rooms",
+    "test_requirements.py": "requirements/ and .ci/run",
+}
+"""Test files that belong to no single module."""
+
+
+def own_test(module: str) -> str:
+    """Where the tests of a module are, unless it is listed above."""
+    folder, _, name = module.rpartition("/")
+    return f"{folder}/test_{name}" if folder else f"test_{name}"
+
+
+MODULES = sorted(
+    path.relative_to(PACKAGE).as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.name not in ("__init__.py", "__main__.py") and "_bundled" not in path.parts
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_its_test_file_or_is_listed_with_the_reason(module):
+    has_its_own = (TESTS / own_test(module)).is_file()
+    assert has_its_own != (module in TESTED_ELSEWHERE), f"write tests/{own_test(module)}, or list why there is none"
+
+
+def test_what_is_listed_is_there():
+    assert not TESTED_ELSEWHERE.keys() - set(MODULES)
+    listed = {file for file, _ in TESTED_ELSEWHERE.values()} | BESIDE_THE_MODULES.keys()
+    assert not [file for file in sorted(listed) if not (TESTS / file).is_file()]
+
+
+def test_every_test_file_belongs_to_a_module_or_is_listed():
+    files = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}
+    assert files - set(map(own_test, MODULES)) == BESIDE_THE_MODULES.keys()
