@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.schema import Heading, Record
 
 MAX_HEADER_BYTES = 8_000_000
@@ -76,6 +77,8 @@ class Reply(Record):
     headings: tuple[tuple[int, int, int], ...] = ()
     """Start, length and level of each heading; its text is the document's at that span."""
     page_starts: tuple[int, ...] = ()
+    conservation: Conservation | None = None
+    """What was lost on the way from the file to the text; None if that was not checked."""
 
 
 def headings_in(text: str, spans: tuple[tuple[int, int, int], ...]) -> tuple[Heading, ...]:

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from rag_ft.errors import UsageError
 from rag_ft.files import is_real_folder, partials, remove_tree, write_atomic
 
-FORMAT = 2
-"""Version of the files on disk; a higher one is refused. Version 1, without `TableRow.file`, is read."""
+FORMAT = 3
+"""Version of the files on disk; a higher one is refused. Version 1, without `TableRow.file`, and
+2, without `TableRow.conservation`, are read."""
 
 MANIFEST = "manifest.json"
 MARK = ".rag-ft-index"

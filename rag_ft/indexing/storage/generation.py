@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from rag_ft.errors import IndexCorruptError
 from rag_ft.indexing.chunking import passage_text
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import (
     BM25,
@@ -118,6 +119,8 @@ class TableRow:
     passages: Annotated[int, Field(ge=0, strict=True)]
     file: str = ""
     """The file it was read from (`ReadDocument.file`); empty if equal to the id, or if the document was in memory."""
+    conservation: Conservation | None = None
+    """What was lost on the way from the file to the text; None if that was not checked."""
 
     def to_json(self) -> dict[str, Any]:
         """Encode the row for the table file."""
@@ -129,7 +132,12 @@ class TableRow:
             "source": self.source,
             "metadata": self.metadata,
             "passages": self.passages,
+            **({"conservation": self._conservation()} if self.conservation is not None else {}),
         }
+
+    def _conservation(self) -> dict[str, Any]:
+        assert self.conservation is not None
+        return self.conservation.model_dump(mode="json", exclude_defaults=True)
 
 
 def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
