@@ -172,10 +172,9 @@ def print_document(name: str, conservation: Conservation | None, console: Consol
     if conservation is None:
         console.print(Text(name))
         return
-    kept = f"{conservation.words:,} words"
-    lost = conservation.in_words() or "none lost"
+    words = conservation.in_words() or f"{conservation.words:,} words, none lost"
     left_out = ", ".join(f"{count:,} of {reason}" for reason, count in conservation.left_out.items())
-    console.print(Text(f"{name}: {kept}, {lost}" + (f"; left out on purpose: {left_out}" if left_out else "")))
+    console.print(Text(f"{name}: {words}" + (f"; left out on purpose: {left_out}" if left_out else "")))
 
 
 def print_adapter(adapter: AdapterInfo, console: Console, *, card: bool) -> None:

@@ -155,7 +155,7 @@ def _sample(required: Sequence[_Read], lost: Counter[str], total: int) -> tuple[
             spans[index] = here.spans()
         phrase = here.text[spans[index][start][0] : spans[index][end - 1][1]]
         phrases.append(" ".join(phrase.split())[:MAX_PHRASE_CHARS])
-    return tuple(phrases)
+    return tuple(dict.fromkeys(phrases))
 
 
 def _runs(required: Sequence[_Read], lost: Counter[str]) -> Iterator[tuple[int, int, int]]:

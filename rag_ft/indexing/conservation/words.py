@@ -21,8 +21,10 @@ _ASCII_WORD = re.compile(r"[A-Za-z0-9]+|%")
 
 _RAISED = re.compile("[\u00b2\u00b3\u00b9\u2070-\u209c\u1d2c-\u1d6a]+")
 """Superscripts and subscripts, which NFKC would make one word with what they follow."""
-_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
-_LINE_END = re.compile("(?<=[^\\W_])(?:[-\u2010\u00ad][ \t]*\r?\n[ \t]*|[\ufffe\x02]\\s*)(?=[^\\W_])")
+_INVISIBLE = re.compile("[\u00ad\u200b\u200c\u200d\u2060\ufeff]+")
+_LINE_END = re.compile(
+    "[-\u2010\u00ad](?<=[^\\W_].)[ \t]*\r?\n[ \t]*(?=[^\\W_])|[\ufffe\x02](?<=[^\\W_].)\\s*(?=[^\\W_])"
+)
 """A hyphen at the end of a line; pdfium writes the second kind, without the end of the line."""
 _CHAIN = re.compile(rf"[^\W_]+(?:{_JOINT}[^\W_]+)+")
 
@@ -35,7 +37,7 @@ def levelled(text: str) -> str:
         text = _LINE_END.sub(_JOINT, text)
     if text.isascii():
         return text
-    return unicodedata.normalize("NFKC", text.translate(_INVISIBLE))
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
 
 
 class Words(NamedTuple):

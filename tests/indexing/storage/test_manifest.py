@@ -10,7 +10,7 @@ import pytest
 from attacks import attack
 
 from rag_ft.errors import IndexCorruptError, IndexFormatError
-from rag_ft.indexing.storage.folder import content_checksum
+from rag_ft.indexing.storage.folder import FORMAT, content_checksum
 from rag_ft.indexing.storage.store import IndexStore
 
 attacks = attack("index")
@@ -109,8 +109,8 @@ def test_every_field_is_missed(tmp_path, manifest):
 
 def test_a_newer_format_is_called_newer_whatever_its_checksum(tmp_path, manifest):
     with pytest.raises(IndexFormatError, match="of a newer rag_ft"):
-        read(tmp_path, manifest | {"format": 3})
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": 3, "checksum": "?"}))
+        read(tmp_path, manifest | {"format": FORMAT + 1})
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": FORMAT + 1, "checksum": "?"}))
     with pytest.raises(IndexFormatError, match="of a newer rag_ft"):
         IndexStore(tmp_path).read_manifest()
 

@@ -21,12 +21,12 @@ _TOML_LINE = re.compile(r"[\"']?[\w.-]+[\"']?[ \t]*=|\[|\s|#|[\]})\"']|$")
 _DEFINITION = re.compile(r"[ >]{0,8}\[(?!\^)[^\]\n]{1,500}\]:")
 _CODE = re.compile(r"(`+)(?!`)([^\n]*?[^`])\1(?!`)")
 _MARKS = re.compile(
-    r"(?P<comment><!--(?:[^-]|-(?!->)){0,20000}(?:-->)?)"
+    r"(?P<comment><!--(?:[^-]|-(?!->)){0,20000}(?:-->)?|<\?(?:[^?]|\?(?!>)){0,2000}\?>)"
     r"|(?P<tag></?[A-Za-z][^<>]{0,5000}>)"
     r"|(?P<target>\]\([^()\n]{0,3000}(?:\([^()\n]{0,500}\)[^()\n]{0,500})?\)|\]\[[^\[\]\n]{0,500}\])"
 )
-_HIDDEN = re.compile(r"<(script|style)\b[^>]{0,2000}>.{0,200000}?</\1\s*>", re.IGNORECASE | re.DOTALL)
-_WITHIN_WORD = re.compile(r"(?<=[^\W_])(?:[*`~]{1,3}|\\)(?=[^\W_])")
+_HIDDEN = re.compile(r"<(/?)(script|style)\b", re.IGNORECASE)
+_WITHIN_WORD = re.compile("(?:[*`~\\\\](?<=[^\\W_].)|\u00ad(?<=[^\\W_].)\n)(?:[*`~\\\\]|\u00ad\n){0,8}(?=[^\\W_])")
 _BREAK = re.compile(r"</?(?:br|p|div|td|th|tr|li|ul|ol|h[1-6]|table|dt|dd|sup)\b", re.IGNORECASE)
 
 
@@ -79,7 +79,7 @@ def _blocks(text: str) -> Iterator[tuple[str, bool]]:
 def _add_prose(source: Source, text: str) -> None:
     """Add lines of text: code between backticks as it is, tags and targets of links as what need not be there."""
     if "<" in text:
-        text = _outside(source, text, _HIDDEN)
+        text = _without_scripts(source, text)
     if "]:" in text:
         kept = []
         for line in text.split("\n"):
@@ -103,10 +103,20 @@ def _add_prose(source: Source, text: str) -> None:
     _add_marked(source, "".join(parts), code)
 
 
-def _outside(source: Source, text: str, pattern: re.Pattern[str]) -> str:
-    for match in pattern.finditer(text):
-        source.add(match[0] + "\n", reason=MARKUP)
-    return pattern.sub("\n", text)
+def _without_scripts(source: Source, text: str) -> str:
+    """Take scripts and styles out of a text; one without an end is text."""
+    parts: list[str] = []
+    end = 0
+    opened: re.Match[str] | None = None
+    for tag in _HIDDEN.finditer(text):
+        if opened is None and not tag[1]:
+            opened = tag
+        elif opened is not None and tag[1] and tag[2].lower() == opened[2].lower():
+            source.add(text[opened.start() : tag.end()] + "\n", reason=MARKUP)
+            parts += [text[end : opened.start()], "\n"]
+            end = text.find(">", tag.end()) + 1 or len(text)
+            opened = None
+    return "".join([*parts, text[end:]])
 
 
 _PLACE = re.compile("\ue001(\\d+)\ue002")
@@ -133,7 +143,7 @@ def _add_marked(source: Source, text: str, code: list[str] | None = None) -> Non
             end = match.end()
     prose.append(text[end:])
     joined = with_code("".join(prose))
-    if "*" in joined or "`" in joined or "~" in joined or "\\" in joined:
+    if any(mark in joined for mark in "*`~\\"):
         joined = _WITHIN_WORD.sub(MAY_JOIN, joined)
     source.add(unescape(joined) if "&" in joined else joined)
     for part, reason in markup:

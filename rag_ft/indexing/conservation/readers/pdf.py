@@ -150,8 +150,10 @@ def _edges(lines: list[str]) -> set[int]:
 
 
 def _running_lines(pages: list[list[str]]) -> set[str]:
-    """Lines at the edges of many pages, equal but for numbers."""
+    """Lines at the edges of many pages, equal but for numbers; none if many pages would be nothing else."""
     seen: Counter[str] = Counter()
     for lines in pages:
         seen.update({_unnumbered(lines[position]) for position in _edges(lines)})
-    return {line for line, count in seen.items() if count >= max(_MANY_PAGES, 0.4 * len(pages))}
+    running = {line for line, count in seen.items() if count >= max(_MANY_PAGES, 0.4 * len(pages))}
+    only_running = sum(all(_unnumbered(line) in running for line in lines if line.strip()) for lines in pages)
+    return running if only_running * 2 <= len(pages) else set()
