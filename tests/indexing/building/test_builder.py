@@ -11,7 +11,7 @@ from rag_ft.errors import IndexMismatchError, IndexStoreError
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
-from rag_ft.indexing.storage.folder import content_checksum
+from rag_ft.indexing.storage.folder import FORMAT, content_checksum
 from rag_ft.indexing.storage.manifest import index_fingerprint
 from rag_ft.schema import Document
 
@@ -199,7 +199,7 @@ def test_an_index_that_does_not_say_where_documents_came_from_learns_it_when_it_
     index = Index.build(path, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
     assert (index.build_report.unchanged, index.build_report.passages_embedded) == (3, 0)
     assert [row.file for row in index.entries()] == ["d.jsonl"] * 3
-    assert index.manifest.format == 2 and index.verify().ok
+    assert index.manifest.format == FORMAT and index.verify().ok
     index.remove("fox")
     assert [row.file for row in Index.load(tmp_path / "i").entries()] == ["d.jsonl"] * 2
 
