@@ -30,6 +30,9 @@ ReadMemory = Annotated[
 MaxChars = Annotated[
     int | None, typer.Option(help="Maximum characters per document. Default: 50,000,000.", show_default=False)
 ]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 if any word of a document was lost, and name every one.")
+]
 
 
 class IndexKindChoice(str, Enum):
@@ -55,6 +58,7 @@ def index_build(
     read_seconds: ReadSeconds = None,
     read_memory: ReadMemory = None,
     max_chars: MaxChars = None,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Build an index from documents, or update it: every document is read, and only what changed is embedded.
@@ -69,7 +73,7 @@ def index_build(
     limits = _limits(read_seconds, read_memory, max_chars)
     built = Index.build(source, index, embedder=embedder, chunking=chunking, kind=kind.value, limits=limits)
     assert built.build_report is not None
-    return _report(built, built.build_report, as_json)
+    return _report(built, built.build_report, as_json, strict)
 
 
 @index_app.command("add")
@@ -80,6 +84,7 @@ def index_add(
     read_memory: ReadMemory = None,
     max_chars: MaxChars = None,
     embedder: IndexEmbedderOption = None,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Add documents to an index; a document replaces an existing one with the same id."""
@@ -94,7 +99,7 @@ def index_add(
                 f"indexed more than once from one file: {', '.join(copies)} ('rag-ft index remove' removes one)",
                 style="yellow",
             )
-    return _report(loaded, report, as_json)
+    return _report(loaded, report, as_json, strict)
 
 
 @index_app.command("remove")
@@ -160,13 +165,15 @@ def index_remove(
 @index_app.command("info")
 def index_info(
     index: IndexFolder,
-    documents: Annotated[bool, typer.Option("--documents", help="Also list the ids of all documents.")] = False,
+    documents: Annotated[
+        bool, typer.Option("--documents", help="Also list all documents, and what was lost of each.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what an index holds and how it was built."""
     import json
 
-    from rag_ft.cli.render import stdout
+    from rag_ft.cli.render import print_document, stdout
     from rag_ft.indexing.chunking import CHUNKING_RULES
     from rag_ft.indexing.index import Index
 
@@ -174,7 +181,14 @@ def index_info(
     manifest = loaded.manifest
     if as_json:
         content = manifest.model_dump(mode="json")
-        echo_json(json.dumps({**content, "documents": list(loaded.documents())} if documents else content))
+        if documents:
+            content["documents"] = list(loaded.documents())
+            content["conservation"] = {
+                entry.id: entry.conservation.model_dump(mode="json")
+                for entry in loaded.entries()
+                if entry.conservation is not None
+            }
+        echo_json(json.dumps(content))
         return
     console = stdout()
     console.print(
@@ -194,8 +208,8 @@ def index_info(
     console.print(f"fingerprint  {manifest.fingerprint}")
     console.print(f"format       {manifest.format}; {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}")
     if documents:
-        for name in loaded.documents():
-            console.print(name)
+        for entry in loaded.entries():
+            print_document(entry.id, entry.conservation, console)
 
 
 @index_app.command("verify")
@@ -287,8 +301,8 @@ def _from_one_file(index: Index, new: Collection[str]) -> list[list[str]]:
     return [ids for ids in ids_by_file.values() if len(ids) > 1 and any(name in new for name in ids)]
 
 
-def _report(index: Index, report: BuildReport, as_json: bool) -> int:
-    from rag_ft.cli.render import print_failures, stderr, stdout
+def _report(index: Index, report: BuildReport, as_json: bool, strict: bool) -> int:
+    from rag_ft.cli.render import print_failures, print_losses, stderr, stdout
 
     if as_json:
         echo_json(report.model_dump_json())
@@ -302,8 +316,10 @@ def _report(index: Index, report: BuildReport, as_json: bool) -> int:
             if 0 < len(names) <= _MOST_NAMED:
                 stderr().print(f"{word}: {', '.join(names)}", style="dim")
         print_failures(report, stderr())
+        print_losses(report.losses, stderr(), strict)
         if report.skipped:
             stderr().print(
                 f"skipped: {len(report.skipped)} files of other formats, hidden or already read", style="dim"
             )
-    return 1 if report.failures else 0
+    incomplete = bool(report.losses) if strict else any(lost.lacks_parts for lost in report.losses.values())
+    return 1 if report.failures or incomplete else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rag_ft.adapters.compare import Comparison, Side
     from rag_ft.adapters.info import AdapterInfo
+    from rag_ft.indexing.conservation.record import Conservation
     from rag_ft.progress import Progress
 
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
@@ -144,6 +145,37 @@ def print_failures(report: Any, console: Console) -> None:
         console.print(Text(f"not read: {failure.source} {failure.reason}", style="yellow"))
     for name in report.kept:
         console.print(Text(f"kept as indexed before: {name}", style="yellow"))
+
+
+_MOST_LOSSES = 10
+"""A build describes the losses of at most this many documents; of the others it prints the count."""
+
+
+def print_losses(losses: Mapping[str, Conservation], console: Console, every: bool) -> None:
+    """Print one line per document that lacks pages, parts or more than a few words of its source, worst first.
+
+    `every`: also those that lack only a few words.
+    """
+    reported = {name: lost for name, lost in losses.items() if every or lost.worth_reporting}
+    names = sorted(reported, key=lambda name: (not reported[name].lacks_parts, -reported[name].lost))
+    for name in names[:_MOST_LOSSES]:
+        console.print(Text(f"{name}: {reported[name].in_words()}", style="yellow"))
+    if len(names) > _MOST_LOSSES:
+        rest = len(names) - _MOST_LOSSES
+        more = f"{rest:,} more documents lack" if rest > 1 else "1 more document lacks"
+        console.print(
+            Text(f"{more} words of their source ('rag-ft index info --documents' shows them)", style="yellow")
+        )
+
+
+def print_document(name: str, conservation: Conservation | None, console: Console) -> None:
+    """Print a document's id, how many of its words the index holds, and what was left out."""
+    if conservation is None:
+        console.print(Text(name))
+        return
+    words = conservation.in_words() or f"{conservation.words:,} words, none lost"
+    left_out = ", ".join(f"{count:,} of {reason}" for reason, count in conservation.left_out.items())
+    console.print(Text(f"{name}: {words}" + (f"; left out on purpose: {left_out}" if left_out else "")))
 
 
 def print_adapter(adapter: AdapterInfo, console: Console, *, card: bool) -> None:

@@ -26,6 +26,7 @@ from rag_ft.indexing.building.rows import (
 )
 from rag_ft.indexing.building.writer import GenerationWriter
 from rag_ft.indexing.chunking import passage_text
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.corpus import blocks_checksum, document_content, document_fingerprint
 from rag_ft.indexing.sources.events import CorpusFailure, printable
 from rag_ft.indexing.storage.generation import Generation, TableRow, json_line, passage_row
@@ -85,6 +86,8 @@ class GenerationBuilder:
         """The documents of the new generation, by id."""
         self._files: dict[str, str] = {}
         """`TableRow.file` of each document that was taken, by id."""
+        self.conservation: dict[str, Conservation | None] = {}
+        """What the conservation check found for each document that was taken, by id."""
         self._pending: dict[bytes, str] = {}
         """Texts to embed, by key."""
         self.added: list[str] = []
@@ -95,13 +98,16 @@ class GenerationBuilder:
         self.failures: list[Failure] = []
         self._report_embedded()
 
-    def take(self, document: Document, fingerprint: str, file: str = "") -> None:
+    def take(
+        self, document: Document, fingerprint: str, file: str = "", conservation: Conservation | None = None
+    ) -> None:
         """Take a document that was read from a file; one that is unchanged is copied from the base."""
         self._files[document.id] = file if file != document.id else ""
         before = self._base.position_of.get(document.id) if self._base is not None else None
         if self._copied is not None and before is not None:
             row = self._copied.table[before]
             if row.fingerprint == fingerprint and row.blocks == blocks_checksum(document):
+                self.conservation[document.id] = conservation or row.conservation
                 self.chosen[document.id] = CopiedDocument(self._copied, before)
                 self.unchanged += 1
                 return
@@ -111,6 +117,7 @@ class GenerationBuilder:
             if self._base is not None and before is not None:
                 self._carry_over(self._base, before, label_of(document.metadata))
             return
+        self.conservation[document.id] = conservation
         (self.added if before is None else self.changed).append(document.id)
         self.chosen[document.id] = self._stage(document, fingerprint)
 
@@ -154,6 +161,7 @@ class GenerationBuilder:
         """
         row = base.table[position]
         self.kept.append(row.id)
+        self.conservation[row.id] = row.conservation
         self._files[row.id] = row.file
         if ceiling is not None:
             before = base.document(position)
@@ -230,13 +238,16 @@ class GenerationBuilder:
             and all(isinstance(document, CopiedDocument) for document in self.chosen.values())
             and len(self.chosen) == len(self._copied.table)
             and all(self._files.get(row.id, row.file) == row.file for row in self._copied.table)
+            and all(self.conservation.get(row.id, row.conservation) == row.conservation for row in self._copied.table)
         )
 
     def write(self, kind_choice: IndexKindChoice) -> Manifest:
         """Write all files of the generation, sealed, and return the manifest to commit."""
         self.embed_pending()
         documents = [self.chosen[name] for name in sorted(self.chosen)]
-        return self._writer.write(documents, kind_choice, files=self._files, staging=self._staging)
+        return self._writer.write(
+            documents, kind_choice, files=self._files, conservation=self.conservation, staging=self._staging
+        )
 
     def abandon(self) -> None:
         """Delete the unfinished generation; the journal stays, so that another attempt need not embed again."""

@@ -231,7 +231,7 @@ def _take_all(builder: GenerationBuilder, corpus: Corpus) -> _Unread:
     with closing(corpus.events()) as events:
         for event in events:
             if isinstance(event, ReadDocument):
-                builder.take(event.document, document_fingerprint(event.document), event.file)
+                builder.take(event.document, document_fingerprint(event.document), event.file, event.conservation)
             elif isinstance(event, CorpusFailure):
                 unread.failures.append(event)
             else:
@@ -282,6 +282,7 @@ def _build_report(
         passages=manifest.counts.passages,
         passages_embedded=builder.embedded,
         failures=tuple(_failures(unread, builder)),
+        losses={name: found for name, found in sorted(builder.conservation.items()) if found and not found.complete},
         skipped=tuple(Failure(skipped.source, skipped.reason) for skipped in unread.skipped),
         seconds=round(time.monotonic() - started, 3),
     )

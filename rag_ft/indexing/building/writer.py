@@ -17,6 +17,7 @@ from rag_ft.files import require_space
 from rag_ft.indexing.building.rows import DocumentRows, Staging
 from rag_ft.indexing.building.sentinels import evenly_spread, write_sentinels
 from rag_ft.indexing.chunking import ChunkingConfig
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import BM25, DOCUMENTS, KEYS, PASSAGES, RAW_VECTORS, TABLE, TEXT_KEYS, VECTORS
 from rag_ft.indexing.storage.generation import LinesWriter, TableRow, json_line, passage_texts, text_keys
@@ -74,14 +75,16 @@ class GenerationWriter:
         kind_choice: IndexKindChoice,
         *,
         files: Mapping[str, str] | None = None,
+        conservation: Mapping[str, Conservation | None] | None = None,
         staging: Staging | None = None,
     ) -> Manifest:
         """Write all files from documents sorted by id, and return the manifest to commit.
 
-        `files`: new values of `TableRow.file`, by id. `staging` is dropped as soon as its lines are copied.
+        `files`, `conservation`: new values of these fields of `TableRow`, by id. `staging` is dropped as soon as its
+        lines are copied.
         """
         self._require_space(documents, kind_choice)
-        table = self._write_lines(documents, files or {})
+        table = self._write_lines(documents, files or {}, conservation or {})
         if staging is not None:
             staging.drop()
         vectors, keys = self._vectors_and_keys(documents)
@@ -129,7 +132,12 @@ class GenerationWriter:
         needed = sum(document.line_bytes for document in documents) + rows * (vector + KEY_BYTES)
         require_space(self._store.path, needed, error=IndexStoreError, kept="what was embedded so far is kept")
 
-    def _write_lines(self, documents: Sequence[DocumentRows], files: Mapping[str, str]) -> list[TableRow]:
+    def _write_lines(
+        self,
+        documents: Sequence[DocumentRows],
+        files: Mapping[str, str],
+        conservation: Mapping[str, Conservation | None],
+    ) -> list[TableRow]:
         table: list[TableRow] = []
         document_lines, passage_lines = LinesWriter(self.folder / DOCUMENTS), LinesWriter(self.folder / PASSAGES)
         self._lines = [document_lines, passage_lines]
@@ -137,7 +145,13 @@ class GenerationWriter:
             document_lines.write(*document.document_line())
             passage_lines.write(*document.passage_lines())
             row = document.row
-            table.append(replace(row, file=files.get(row.id, row.file)))
+            table.append(
+                replace(
+                    row,
+                    file=files.get(row.id, row.file),
+                    conservation=conservation.get(row.id, row.conservation),
+                )
+            )
         document_lines.close()
         passage_lines.close()
         with (self.folder / TABLE).open("wb") as file:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from pydantic import ValidationError
 
 from rag_ft.errors import first_problem
+from rag_ft.indexing.conservation.check import check
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
-from rag_ft.indexing.formats.limits import ReadLimits, check_document_size, limited_by
+from rag_ft.indexing.formats.limits import ReadLimits, check_document_size, current, limited_by
 from rag_ft.indexing.parsing.records import document_from_record, holds_question, id_of, parse_record
 from rag_ft.indexing.parsing.sandbox import end_with_parent, limit_seconds, peak_bytes, restrict
 from rag_ft.indexing.parsing.wire import MAX_HEADER_BYTES, Hello, Ready, Reply, Request, read_frame, write_frame
@@ -25,6 +28,8 @@ from rag_ft.schema import Document, Heading
 
 _NOT_SMALLER = 2**32
 _ALL_BUT_FULL = 0.8
+_CHECKED_SHARE = 0.25
+"""Share of time and of memory within which a document must be read if its text is to be checked."""
 
 
 def serve_requests(parent: int) -> None:
@@ -95,14 +100,21 @@ def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
 
 
 def _file(request: Request, data: bytes) -> tuple[Reply, str]:
+    started, peak_before = time.monotonic(), peak_bytes()
     extracted = extract(request.name, data)
     if not extracted.text.strip():
         raise Unreadable("holds no text")
     check_document_size(len(extracted.text), len(extracted.headings), len(extracted.page_starts))
-    return _reply(extracted), extracted.text
+    # A document that was read must not be lost to the check: it is not made where reading came near the limits. The
+    # peak tells something only if it grew: at its start, a process has that of its parent.
+    limits, peak = current(), peak_bytes()
+    slow = time.monotonic() - started > limits.seconds * _CHECKED_SHARE
+    large = peak_before < peak and peak > limits.memory_bytes * _CHECKED_SHARE
+    conservation = None if slow or large else check(request.name, data, extracted)
+    return _reply(extracted, conservation), extracted.text
 
 
-def _reply(extracted: Extracted) -> Reply:
+def _reply(extracted: Extracted, conservation: Conservation | None) -> Reply:
     return Reply(
         kind="document",
         title=extracted.title,
@@ -110,6 +122,7 @@ def _reply(extracted: Extracted) -> Reply:
         headings=_spans(extracted.headings),
         page_starts=extracted.page_starts,
         blocks=tuple((block.start, block.end, block.kind) for block in extracted.blocks),
+        conservation=conservation,
     )
 
 

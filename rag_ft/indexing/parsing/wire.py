@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.schema import Block, BlockKind, Heading, Record
 
 MAX_HEADER_BYTES = 8_000_000
@@ -78,6 +79,8 @@ class Reply(Record):
     page_starts: tuple[int, ...] = ()
     blocks: tuple[tuple[int, int, BlockKind], ...] = ()
     """Start, end and kind of each block that is not prose."""
+    conservation: Conservation | None = None
+    """What was lost on the way from the file to the text; None if that was not checked."""
 
 
 def headings_in(text: str, spans: tuple[tuple[int, int, int], ...]) -> tuple[Heading, ...]:

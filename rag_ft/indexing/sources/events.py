@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.schema import Document
 
 
@@ -16,6 +17,8 @@ class ReadDocument(NamedTuple):
     """The file it was read from, relative to the corpus folder; empty for documents in memory."""
     path: Path | None = None
     """Full path of that file; None for documents in memory."""
+    conservation: Conservation | None = None
+    """What was lost on the way from the file to the text; None if that was not checked."""
 
 
 class CorpusFailure(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import READERS, Unreadable
 from rag_ft.indexing.parsing.input import LineBatch, batches_of_lines, open_ordinary, pieces_of
 from rag_ft.indexing.parsing.wire import Request
@@ -60,8 +61,8 @@ class SourceFile:
         """Describe a failure of the file, or of a part whose name follows the path."""
         return corpus_failure(f"{self.path}{part}", reason, self.name, document)
 
-    def _read_document(self, document: Document) -> ReadDocument:
-        return ReadDocument(document, self.name, self.path)
+    def _read_document(self, document: Document, conservation: Conservation | None = None) -> ReadDocument:
+        return ReadDocument(document, self.name, self.path, conservation)
 
     def _whole(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the one document of the file, or those of a file in SQuAD's format."""
@@ -86,7 +87,8 @@ class SourceFile:
                             headings=headings,
                             page_starts=reply.page_starts,
                             blocks=blocks,
-                        )
+                        ),
+                        reply.conservation,
                     )
 
     def _lines(self, worker: Worker) -> Iterator[CorpusEvent]:

@@ -22,7 +22,8 @@ from rag_ft.files import is_real_folder, partials, remove_tree, write_atomic
 FORMAT = 3
 """Version of the files on disk; a higher one is refused.
 
-Version 1, without `TableRow.file`, and 2, without `TEXT_KEYS`, kinds of passages and blocks of documents, are read.
+Version 1, without `TableRow.file`, and 2, without `TEXT_KEYS`, kinds of passages, blocks of documents and
+`TableRow.conservation`, are read.
 """
 
 MANIFEST = "manifest.json"

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from rag_ft.errors import IndexCorruptError
 from rag_ft.indexing.chunking import passage_text
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import (
     BM25,
@@ -122,6 +123,8 @@ class TableRow:
     """The file it was read from (`ReadDocument.file`); empty if equal to the id, or if the document was in memory."""
     blocks: str = ""
     """Checksum of the document's blocks, which its fingerprint leaves out; empty if it has none."""
+    conservation: Conservation | None = None
+    """What was lost on the way from the file to the text; None if that was not checked."""
 
     def to_json(self) -> dict[str, Any]:
         """Encode the row for the table file."""
@@ -134,7 +137,12 @@ class TableRow:
             "metadata": self.metadata,
             "passages": self.passages,
             **({"blocks": self.blocks} if self.blocks else {}),
+            **({"conservation": self._conservation()} if self.conservation is not None else {}),
         }
+
+    def _conservation(self) -> dict[str, Any]:
+        assert self.conservation is not None
+        return self.conservation.model_dump(mode="json", exclude_defaults=True)
 
 
 def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:

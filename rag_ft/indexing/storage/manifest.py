@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from rag_ft.errors import first_problem
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.storage.folder import (
     BM25,
     BM25_EMPTY,
@@ -193,6 +194,8 @@ class BuildReport(Record):
     passages_embedded: int = 0
     """Passages whose vectors were computed in this run; all others were reused."""
     failures: tuple[Failure, ...] = ()
+    losses: dict[str, Conservation] = Field(default_factory=dict)
+    """What the conservation check found, for the documents whose text lacks something of their source, by id."""
     skipped: tuple[Failure, ...] = ()
     """Files that were left alone: an unsupported format, hidden files."""
     seconds: float = 0.0

@@ -1,0 +1,73 @@
+"""A document's bytes and the text extracted from them → what was lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rag_ft.indexing.conservation.compare import compare
+from rag_ft.indexing.conservation.readers.epub import epub_source
+from rag_ft.indexing.conservation.readers.html import html_source
+from rag_ft.indexing.conservation.readers.markdown import markdown_source
+from rag_ft.indexing.conservation.readers.office import docx_source
+from rag_ft.indexing.conservation.readers.pdf import pdf_source
+from rag_ft.indexing.conservation.readers.plain_text import plain_source
+from rag_ft.indexing.conservation.record import Conservation
+from rag_ft.indexing.conservation.source import Source
+from rag_ft.indexing.formats.extracted import Extracted
+
+MAX_CHECKED_CHARS = 20_000_000
+"""Texts with more characters are not checked: their words would take more memory than reading them."""
+
+
+def check(name: str, data: bytes, extracted: Extracted) -> Conservation | None:
+    """Compare the text of a file with its source; None for a format without a check, or a source it cannot read."""
+    read = SOURCES.get(Path(name).suffix.lower())
+    if read is None or len(extracted.text) > MAX_CHECKED_CHARS:
+        return None
+    try:
+        source = read(data, extracted)
+        if sum(len(piece.text) for piece in source.pieces) > MAX_CHECKED_CHARS:
+            return None
+        source.pages_without_text = [
+            number for number in source.pages_without_text if not _page(extracted, number).strip()
+        ]
+        return compare(source, extracted.text)
+    except Exception:  # the reader made a document of it, so it is kept, only not checked
+        return None
+
+
+def _page(extracted: Extracted, number: int) -> str:
+    """The text of a page, which may have been recognised in its image."""
+    starts = (*extracted.page_starts, len(extracted.text))
+    return extracted.text[starts[number - 1] : starts[number]] if number < len(starts) else ""
+
+
+def _encoding(extracted: Extracted) -> str:
+    encoding = extracted.metadata.get("encoding")
+    return encoding.split()[0] if isinstance(encoding, str) and encoding.strip() else "utf-8"
+
+
+def _plain(data: bytes, extracted: Extracted) -> Source:
+    return plain_source(data, _encoding(extracted))
+
+
+def _markdown(data: bytes, extracted: Extracted) -> Source:
+    return markdown_source(data, _encoding(extracted))
+
+
+SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
+    ".txt": _plain,
+    ".text": _plain,
+    ".csv": _plain,
+    ".tsv": _plain,
+    ".md": _markdown,
+    ".markdown": _markdown,
+    ".html": lambda data, _: html_source(data),
+    ".htm": lambda data, _: html_source(data),
+    ".xhtml": lambda data, _: html_source(data),
+    ".epub": lambda data, _: epub_source(data),
+    ".docx": lambda data, _: docx_source(data),
+    ".pdf": lambda data, _: pdf_source(data),
+}
+"""The simple reading of each suffix, in lower case."""
