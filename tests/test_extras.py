@@ -23,6 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAY_NEED = {
     "evaluation/": {"eval", "chat"},
     "indexing/formats/": {"formats"},
+    "indexing/conservation/readers/": {"formats"},
     "metrics/": {"eval"},
     "models/loading.py": {"nf4"},
     "questions/hub.py": {"train"},
@@ -115,7 +116,7 @@ def test_all_is_every_extra_and_developers_have_all():
 
 
 def test_an_extra_that_is_installed_is_not_reported():
-    require_extra("formats", "reading HTML files")
+    require_extra("formats", "reading PDF files")
 
 
 def test_a_folder_with_the_name_of_a_module_is_not_the_module(tmp_path, monkeypatch):
@@ -151,11 +152,11 @@ def test_text_is_indexed_and_asked_without_extras(without):
     assert without["passages read"] == 2
 
 
-@pytest.mark.parametrize("kind", ["PDF", "DOCX", "EPUB", "HTML"])
+@pytest.mark.parametrize("kind", ["PDF", "DOCX", "EPUB"])
 def test_a_file_that_needs_an_extra_is_named_and_the_others_go_in(without, kind):
     sentence = f"reading {kind} files needs the extra 'formats': pip install 'rag-ft[formats]'"
     assert without["failures"][f"rich.{kind.lower()}"] == sentence
-    assert len(without["failures"]) == 4
+    assert len(without["failures"]) == 3
 
 
 def test_a_file_is_read_once_its_extra_is_installed(without):

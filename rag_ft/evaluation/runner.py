@@ -208,7 +208,9 @@ def run_fingerprint(arms: Sequence[Arm], cases: Sequence[Case]) -> str:
     for arm in arms:
         digest.update(json.dumps([arm.name, _deciding(arm.settings)], sort_keys=True).encode())
     for case in cases:
-        digest.update(case.question.model_dump_json().encode())
+        # Fields that say nothing are left out, so that runs from before a field was added resume.
+        unset = {"kind", "yes"} if case.question.kind == "span" else set()
+        digest.update(case.question.model_dump_json(exclude=unset).encode())
         digest.update(json.dumps([(hit.passage.id, hit.passage.text) for hit in case.hits]).encode())
     return digest.hexdigest()
 

@@ -114,7 +114,7 @@ def test_a_context_longer_than_the_window_names_the_record(tmp_path, tiny_llama_
     shutil.copytree(tiny_llama_dir, small)
     config = json.loads((small / "config.json").read_text())
     (small / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 256}))
-    text = "The lamp of the far tower is green. " + "It is lit at dusk by a keeper and again at midnight, " * 20
+    text = "The lamp of the far tower is green, " + "it is lit at dusk by a keeper and again at midnight, " * 20
     documents = [Document(id=f"d{i}", text=text + str(i), title="T") for i in range(2)]
     index = Index.build(
         documents, tmp_path / "long", embedder=HashingEmbedder(), chunking=ChunkingConfig(max_tokens=256)

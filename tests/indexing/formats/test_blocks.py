@@ -47,7 +47,7 @@ def test_code_lists_and_tables_are_named(name, data):
     assert name.endswith(".html") or ("code", "go north\ngo on") in named
     assert name.endswith(".html") or ("code", "indented") in named
     assert any(kind == "list" and "Stop." in text and "Rest" in text for kind, text in named)
-    assert any(kind == "table" and "c | d" in text for kind, text in named)
+    assert any(kind == "table" and "a: c | b: d" in text for kind, text in named)
     assert not any("Words." in text or "Top" in text for _, text in named)
     assert all(a.end <= b.start for a, b in zip(extracted.blocks, extracted.blocks[1:], strict=False))
 
