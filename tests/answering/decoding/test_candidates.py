@@ -55,6 +55,7 @@ def test_no_passages_give_no_candidates():
     assert len(found.trie.tokens) == 1
 
 
+@pytest.mark.slow
 def test_the_memory_it_says_is_the_memory_it_takes():
     prompts = PromptBuilder(load_tokenizer(), shots=False)
     text = next(handbook_path().rglob("*.md")).read_text(encoding="utf-8")
@@ -62,8 +63,8 @@ def test_the_memory_it_says_is_the_memory_it_takes():
     find_candidates(cut[:1], prompts.body_ids, 48)
     tracemalloc.start()
     try:
-        found = [find_candidates([one], prompts.body_ids, 48) for one in cut]
-        said = sum(one.nbytes for one in found)
+        found = [find_candidates([passage], prompts.body_ids, 48) for passage in cut]
+        said = sum(candidates.nbytes for candidates in found)
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
