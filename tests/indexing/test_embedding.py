@@ -172,7 +172,7 @@ def test_tokens_are_counted_without_special_tokens_and_without_a_limit(embedder)
 @pytest.mark.slow
 def test_the_window_is_used_to_its_last_token_and_no_further(embedder):
     assert embedder.encode_passages(["hello " * 254]).shape == (1, 384)
-    with pytest.raises(UsageError, match=r"has 255 tokens, the embedder .* reads at most 254: build with smaller"):
+    with pytest.raises(UsageError, match=r"has 255 tokens, but the embedder .* reads at most 254: build with smaller"):
         embedder.encode_passages(["fine", "hello " * 255])
 
 
