@@ -6,12 +6,12 @@ the best odds against null in any passage. Candidates of that kind are searched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rag_ft.answering.decoding.candidates import CandidateFinder, Candidates, find_parts
 from rag_ft.answering.decoding.prompt_rows import PromptRow, PromptRows, StartedRows
-from rag_ft.answering.decoding.span_search import SpanSearch, search_spans
+from rag_ft.answering.decoding.span_search import SpanSearch, SpanTrie, search_spans
 from rag_ft.answering.forward.decoder import AnySession
 from rag_ft.answering.forward.token_tree import TreeNode
 from rag_ft.answering.prompt import PromptBuilder
@@ -34,16 +34,18 @@ class QuoteSearch:
         rows = [row for request_rows in requests for row in request_rows]
         started = self._rows.start(rows)
         if self._parts:
-            wanting = [rows for rows in requests if _wants_part(rows)]
+            wanting = [request_rows for request_rows in requests if _wants_part(request_rows)]
             if wanting:
                 self._run_parts(wanting)
-                requests = [rows for rows in requests if not _wants_part(rows)]
+                requests = [request_rows for request_rows in requests if not _wants_part(request_rows)]
                 rows = [row for request_rows in requests for row in request_rows]
                 if not rows:
                     return
                 started = self._rows.start(rows)
         candidates = [self._candidates.find(row.prompt.passages) for row in rows]
-        searches = iter(self._searches(rows, candidates, started))
+        excluded = [listed.repeating(row.question) for row, listed in zip(rows, candidates, strict=True)]
+        tries = [listed.trie for listed in candidates]
+        searches = iter(_searches(rows, tries, started, self._prompts.close_ids((1,))[0], excluded))
         results = search_spans(started.session, [[next(searches) for _ in request_rows] for request_rows in requests])
         for i, (row, listed, result) in enumerate(zip(rows, candidates, results, strict=True)):
             row.scored = {listed.texts[candidate]: logprob for candidate, logprob in result.logprobs.items()}
@@ -57,17 +59,10 @@ class QuoteSearch:
         """Find the likeliest part for each request."""
         rows = [row for request_rows in requests for row in request_rows]
         started = self._rows.start_parts(rows)
-        first = started.session.logits[:, -1].log_softmax(-1)
         candidates = [find_parts(row.prompt.passages, self._prompts) for row in rows]
-        searches: list[SpanSearch] = []
-        for i, (row, listed) in enumerate(zip(rows, candidates, strict=True)):
-            starts = sorted(listed.trie.children[0])
-            after = dict(zip(starts, first[i, starts].tolist(), strict=True)) if starts else {}
-            searches.append(
-                SpanSearch(listed.trie, float(started.opened[i]), after, self._prompts.part_open[0], row.null)
-            )
-        waiting = iter(searches)
-        results = search_spans(started.session, [[next(waiting) for _ in request_rows] for request_rows in requests])
+        # Each part has a closing token of its own: the one given here is never scored.
+        searches = iter(_searches(rows, [listed.trie for listed in candidates], started, self._prompts.part_open[0]))
+        results = search_spans(started.session, [[next(searches) for _ in request_rows] for request_rows in requests])
         for row, listed, result in zip(rows, candidates, results, strict=True):
             row.passes = result.passes
             if result.best < 0:
@@ -80,20 +75,6 @@ class QuoteSearch:
             row.cited = (Cited(passage, part.span),)
             row.completion_tokens = len(self._prompts.part_ids(part.leads, (1,), part.yes))
 
-    def _searches(
-        self, rows: Sequence[PromptRow], candidates: Sequence[Candidates], started: StartedRows
-    ) -> list[SpanSearch]:
-        """A search per row, whose first tokens are scored already."""
-        close = self._prompts.close_ids((1,))[0]
-        first = started.session.logits[:, -1].log_softmax(-1)
-        searches: list[SpanSearch] = []
-        for i, (row, listed) in enumerate(zip(rows, candidates, strict=True)):
-            starts = sorted(listed.trie.children[0])
-            after = dict(zip(starts, first[i, starts].tolist(), strict=True)) if starts else {}
-            excluded = listed.repeating(row.question)
-            searches.append(SpanSearch(listed.trie, float(started.opened[i]), after, close, row.null, excluded))
-        return searches
-
     def _cite(self, session: AnySession, i: int, row: PromptRow, candidates: Candidates, best: int) -> Cited:
         """The passage to cite for an answer: of several that hold it, the one that the model prefers."""
         spans = candidates.first_occurrences(candidates.texts[best])
@@ -103,6 +84,24 @@ class QuoteSearch:
             scores = _score_endings(session, i, candidates.bodies[best], list(closings.values()))
             cited = max(zip(closings, scores, strict=True), key=lambda pair: (pair[1], -pair[0]))[0]
         return Cited(row.prompt.passages[cited], spans[cited])
+
+
+def _searches(
+    rows: Sequence[PromptRow],
+    tries: Sequence[SpanTrie],
+    started: StartedRows,
+    close: int,
+    excluded: Sequence[Collection[int]] = (),
+) -> list[SpanSearch]:
+    """A search per row over its trie, whose first tokens are scored already; `excluded`: candidates of each row."""
+    first = started.session.logits[:, -1].log_softmax(-1)
+    searches: list[SpanSearch] = []
+    for i, (row, trie) in enumerate(zip(rows, tries, strict=True)):
+        starts = sorted(trie.children[0])
+        after = dict(zip(starts, first[i, starts].tolist(), strict=True)) if starts else {}
+        without = excluded[i] if excluded else ()
+        searches.append(SpanSearch(trie, float(started.opened[i]), after, close, row.null, without))
+    return searches
 
 
 def _wants_part(rows: Sequence[PromptRow]) -> bool:
