@@ -1,6 +1,6 @@
 """One file's bytes → plain text, title, headings, pages. One module per format, built on a well-kept library.
 
-To add a format, write a function `bytes -> Extracted` in a module beside this file and name its suffixes in `READERS`.
+To add a format, write a function `bytes -> Extracted` in a folder beside this file and name its suffixes in `READERS`.
 
 Rich formats become blocks separated by an empty line: paragraphs with soft line breaks as spaces, list items and table
 rows one per line (cells joined by ` | `), code unchanged, no markup. Plain text stays exactly as decoded.
@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag_ft.errors import MissingExtraError
-from rag_ft.indexing.formats.docx import read_docx
-from rag_ft.indexing.formats.epub import read_epub
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
-from rag_ft.indexing.formats.html import read_html
 from rag_ft.indexing.formats.limits import MAX_FILE_BYTES, MAX_PARTS, MAX_UNPACKED_BYTES, ReadLimits
-from rag_ft.indexing.formats.markdown import read_markdown
-from rag_ft.indexing.formats.pdf import read_pdf
+from rag_ft.indexing.formats.markup.markdown import read_markdown
+from rag_ft.indexing.formats.pdf.reading import read_pdf
 from rag_ft.indexing.formats.plain_text import read_text
+from rag_ft.indexing.formats.web.epub import read_epub
+from rag_ft.indexing.formats.web.html import read_html
+from rag_ft.indexing.formats.word.docx import read_docx
 
 __all__ = [
     "MAX_FILE_BYTES",

@@ -22,3 +22,9 @@ class Extracted:
     metadata: Metadata = field(default_factory=dict)
     blocks: tuple[Block, ...] = ()
     """Code blocks, lists and tables in order, without overlap; other text is prose."""
+    page_sizes: tuple[tuple[float, float], ...] = ()
+    """Width and height of each page as displayed, in points; empty for formats without a layout."""
+    char_boxes: bytes = b""
+    """Box of each character of `text` on its page: four little-endian uint16 (x0, y0, x1, y1), as 65535ths of the
+    page's width and height from its top left corner as displayed. Zeros for a character that the page does not draw,
+    such as a space between lines. Empty for formats without a layout."""

@@ -3,7 +3,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
-from rag_ft.indexing.formats.dom import dom_blocks
+from rag_ft.indexing.formats.web.dom import dom_blocks
 from rag_ft.schema import Block
 
 MARKDOWN = b"""# Top

@@ -1,1 +1,1 @@
-"""Parts of a Word document: package, styles, numbering, notes, running text, equations, tables."""
+"""Word documents. Open `docx.py` first: package, styles, numbering, notes, running text, equations, tables."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from rag_ft.indexing.formats.blocks import KEPT_SPACE, Blocks
 from rag_ft.indexing.formats.decoding import decode, noted
-from rag_ft.indexing.formats.dom import dom_blocks
 from rag_ft.indexing.formats.extracted import Extracted
-from rag_ft.indexing.formats.front_matter import front_matter
+from rag_ft.indexing.formats.markup.front_matter import front_matter
+from rag_ft.indexing.formats.web.dom import dom_blocks
 
 
 def read_markdown(data: bytes) -> Extracted:

@@ -12,9 +12,9 @@ from zipfile import BadZipFile
 from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import Blocks
 from rag_ft.indexing.formats.decoding import decode_html
-from rag_ft.indexing.formats.dom import dom_blocks
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
-from rag_ft.indexing.formats.xhtml import as_html
+from rag_ft.indexing.formats.web.dom import dom_blocks
+from rag_ft.indexing.formats.web.xhtml import as_html
 from rag_ft.indexing.formats.zip_container import open_zip
 from rag_ft.schema import Metadata
 

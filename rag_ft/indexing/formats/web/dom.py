@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Set
 from typing import Any
 
 from rag_ft.indexing.formats.blocks import HEADING_TAGS, BlockBuilder, Blocks
 from rag_ft.indexing.formats.grid import Cell, grid_lines
-from rag_ft.indexing.formats.mathml import linear
-from rag_ft.indexing.formats.numbering import ListMarkers
 from rag_ft.indexing.formats.scripts import scripted
-from rag_ft.indexing.formats.visibility import (
+from rag_ft.indexing.formats.web.elements import (
+    Attributes,
+    code_text,
+    drawing_labels,
+    is_bold_head,
+    is_note,
+    is_reference,
+    layout_tables,
+    short_text,
+    shown_options,
+    span_of,
+)
+from rag_ft.indexing.formats.web.mathml import linear
+from rag_ft.indexing.formats.web.numbering import ListMarkers
+from rag_ft.indexing.formats.web.visibility import (
     NO_TEXT,
     is_block_by_style,
     is_decoration,
@@ -35,8 +47,6 @@ _WIDEST = 1_000
 
 _HIGHEST = 65_534
 
-_Attributes = Mapping[str, "str | None"]
-
 
 def dom_blocks(root: Any, blocks: Blocks | None = None, *, left_out: Set[int] = frozenset()) -> Blocks:
     """Add all visible text of a page or a part of it to the blocks, except navigation and elements in `left_out`."""
@@ -52,7 +62,7 @@ def add_dom(
     root: Any, builder: BlockBuilder, count: Callable[[int], None], *, left_out: Set[int] = frozenset()
 ) -> None:
     """Add all visible text of an element to a document that is being built."""
-    _Walk(builder, count, left_out, _layout_tables(root) if root.css_first("table") is not None else set()).read(root)
+    _Walk(builder, count, left_out, layout_tables(root) if root.css_first("table") is not None else set()).read(root)
 
 
 class _Table:
@@ -163,7 +173,7 @@ class _Walk:
         if "\n" not in before and before[-1:].isspace() and before.strip() and not content[0].isdigit():
             before = before.rstrip() if script == "sub" else before
         linked = children[0] if len(children) == 1 and children[0].tag == "a" else None
-        reference = _is_reference(node) or (linked is not None and _is_reference(linked))
+        reference = is_reference(node) or (linked is not None and is_reference(linked))
         if linked is not None and not any(character.isalnum() or character in "*†‡§" for character in content):
             return True  # back to the text: ↩
         fraction = (script == "sup" and slash) or (script == "sub" and before[-1:] in ("/", "⁄"))
@@ -172,13 +182,13 @@ class _Walk:
         self._after_mark = not fraction and written.strip()[:1] in "[*†‡§¶"
         return True
 
-    def _link(self, node: Any, attributes: _Attributes) -> None:
+    def _link(self, node: Any, attributes: Attributes) -> None:
         target = attributes.get("href") or ""
-        if "#" in target or _is_note(attributes) or attributes.get("role") == "doc-backlink":
-            content = _short_text(node)
+        if "#" in target or is_note(attributes) or attributes.get("role") == "doc-backlink":
+            content = short_text(node)
             if content and not any(character.isalnum() for character in content) and content[0] not in "*†‡[(":
                 return  # a link to its own heading or back to the text: ¶ # ↩
-            if content and (_is_note(attributes) or re.fullmatch(r"\[[^\[\]\s]{1,12}\]", content)):
+            if content and (is_note(attributes) or re.fullmatch(r"\[[^\[\]\s]{1,12}\]", content)):
                 before = self._builder.tail()
                 mark = content if not content[0].isalnum() else f"[{content}]"
                 self._write(mark if not before or before[-1].isspace() else f" {mark}")
@@ -189,14 +199,14 @@ class _Walk:
             self._write(" ")
         self._children(node)
 
-    def _line_break(self, node: Any, attributes: _Attributes) -> None:
+    def _line_break(self, node: Any, attributes: Attributes) -> None:
         self._builder.line_break()
         self._after_mark = False
 
-    def _code(self, node: Any, attributes: _Attributes) -> None:
-        self._builder.put(_code_text(node), kind="code")
+    def _code(self, node: Any, attributes: Attributes) -> None:
+        self._builder.put(code_text(node), kind="code")
 
-    def _math(self, node: Any, attributes: _Attributes) -> None:
+    def _math(self, node: Any, attributes: Attributes) -> None:
         text = linear(node)
         if (attributes.get("display") or "") == "block":
             self._builder.put(text)
@@ -205,59 +215,41 @@ class _Walk:
         self._write(f" {text}" if before[-1:].isalnum() else text)
         self._after_mark = True  # a word after it is not part of it
 
-    def _image(self, node: Any, attributes: _Attributes) -> None:
+    def _image(self, node: Any, attributes: Attributes) -> None:
         if (attributes.get("role") or "") not in ("presentation", "none"):
             self._apart(" ".join((attributes.get("alt") or "").split()))
 
-    def _drawing(self, node: Any, attributes: _Attributes) -> None:
-        labels: list[str] = []
-        title = ""
-        stack = [node]
-        while stack:
-            part = stack.pop()
-            if part.tag == "text":
-                labels.append(" ".join(part.text().split()))
-            elif part.tag == "title":
-                title = title or " ".join(part.text().split())
-            else:
-                stack.extend(reversed(list(part.iter())))
-        if not labels and attributes.get("role") == "img":
-            labels = [attributes.get("aria-label") or title]
-        self._apart(" ".join(labels))
+    def _drawing(self, node: Any, attributes: Attributes) -> None:
+        self._apart(" ".join(drawing_labels(node)))
 
-    def _ruby(self, node: Any, attributes: _Attributes) -> None:
+    def _ruby(self, node: Any, attributes: Attributes) -> None:
         self._write("(")
         self._stack.append(lambda: self._write(")"))
         self._children(node)
 
-    def _quotation(self, node: Any, attributes: _Attributes) -> None:
+    def _quotation(self, node: Any, attributes: Attributes) -> None:
         self._write("“")
         self._stack.append(lambda: self._write("”"))
         self._children(node)
 
-    def _input(self, node: Any, attributes: _Attributes) -> None:
+    def _input(self, node: Any, attributes: Attributes) -> None:
         kind = (attributes.get("type") or "text").lower()
         if kind in ("checkbox", "radio"):
             self._apart("[x]" if "checked" in attributes else "[ ]")
         elif kind not in _TYPED:
             self._apart(attributes.get("value") or "")
 
-    def _text_area(self, node: Any, attributes: _Attributes) -> None:
+    def _text_area(self, node: Any, attributes: Attributes) -> None:
         self._apart(node.text())
 
-    def _select(self, node: Any, attributes: _Attributes) -> None:
-        options = node.css("option")
-        chosen = [option for option in options if "selected" in option.attributes]
-        if "multiple" in attributes or (attributes.get("size") or "1") != "1":
-            chosen = options  # a list box shows them all
-        chosen = chosen or options[:1]
-        self._apart(", ".join(" ".join(option.text().split()) for option in chosen))
+    def _select(self, node: Any, attributes: Attributes) -> None:
+        self._apart(", ".join(shown_options(node)))
 
-    def _button(self, node: Any, attributes: _Attributes) -> None:
+    def _button(self, node: Any, attributes: Attributes) -> None:
         if self._headings:  # the title of a part that opens on a click
             self._children(node)
 
-    def _list(self, node: Any, attributes: _Attributes) -> None:
+    def _list(self, node: Any, attributes: Attributes) -> None:
         builder = self._builder
         builder.open("list")
         self._lists.append(ListMarkers.of(node))
@@ -269,14 +261,14 @@ class _Walk:
         self._stack.append(close)
         self._children(node)
 
-    def _item(self, node: Any, attributes: _Attributes) -> None:
+    def _item(self, node: Any, attributes: Attributes) -> None:
         builder = self._builder
         builder.open("item", marker=self._lists[-1].next(attributes.get("value")) if self._lists else "- ")
         self._after_mark = False
         self._stack.append(lambda: builder.close("item"))
         self._children(node)
 
-    def _definitions(self, node: Any, attributes: _Attributes) -> None:
+    def _definitions(self, node: Any, attributes: Attributes) -> None:
         builder = self._builder
         builder.open("list")
         self._terms.append("")
@@ -295,7 +287,7 @@ class _Walk:
             self._builder.put(self._terms[-1])
             self._terms[-1] = ""
 
-    def _term(self, node: Any, attributes: _Attributes) -> None:
+    def _term(self, node: Any, attributes: Attributes) -> None:
         children = list(node.iter())
         if not self._terms or any(child.tag in _BLOCK_TAGS or child.tag in _OWN_BLOCKS for child in children):
             self._end_term()
@@ -320,7 +312,7 @@ class _Walk:
         self._stack.append(close)
         self._children(node)
 
-    def _definition(self, node: Any, attributes: _Attributes) -> None:
+    def _definition(self, node: Any, attributes: Attributes) -> None:
         builder = self._builder
         term = ""
         if self._terms and self._terms[-1]:
@@ -336,7 +328,7 @@ class _Walk:
         self._stack.append(close)
         self._children(node)
 
-    def _table(self, node: Any, attributes: _Attributes) -> None:
+    def _table(self, node: Any, attributes: Attributes) -> None:
         builder = self._builder
         if node.mem_id in self._layout_ids or (attributes.get("role") or "") in ("presentation", "none"):
             builder.open("layout")
@@ -371,7 +363,7 @@ class _Walk:
         for text in texts:
             table.builder.put(text, kind="table" if text == lines else None)
 
-    def _row(self, node: Any, attributes: _Attributes) -> None:
+    def _row(self, node: Any, attributes: Attributes) -> None:
         table = self._tables[-1] if self._tables else None
         if table is None:
             self._block(node, "p")
@@ -379,7 +371,7 @@ class _Walk:
             table.rows.append([])
         self._children(node)
 
-    def _cell(self, node: Any, attributes: _Attributes) -> None:
+    def _cell(self, node: Any, attributes: Attributes) -> None:
         table = self._tables[-1] if self._tables else None
         if table is None:
             self._block(node, "p")
@@ -396,14 +388,14 @@ class _Walk:
             self._builder = outer
             table.cell = None
             text = " ".join(blocks.extracted().text.split())
-            columns = _number(attributes.get("colspan"), _WIDEST)
-            rows = _number(attributes.get("rowspan"), _HIGHEST)
-            table.rows[-1].append(Cell(text, columns, rows, node.tag == "th" or _is_bold_head(node)))
+            columns = span_of(attributes.get("colspan"), _WIDEST)
+            rows = span_of(attributes.get("rowspan"), _HIGHEST)
+            table.rows[-1].append(Cell(text, columns, rows, node.tag == "th" or is_bold_head(node)))
 
         self._stack.append(close)
         self._children(node)
 
-    def _caption(self, node: Any, attributes: _Attributes) -> None:
+    def _caption(self, node: Any, attributes: Attributes) -> None:
         table = self._tables[-1] if self._tables else None
         if table is None:
             self._block(node, "caption")
@@ -423,7 +415,7 @@ class _Walk:
 
 _OWN_BLOCKS = frozenset({"ul", "ol", "menu", "table", "pre", "dl"})
 
-_SPECIAL: dict[str, Callable[[_Walk, Any, _Attributes], None]] = {
+_SPECIAL: dict[str, Callable[[_Walk, Any, Attributes], None]] = {
     "a": _Walk._link,
     "br": _Walk._line_break,
     "pre": _Walk._code,
@@ -453,113 +445,3 @@ _SPECIAL: dict[str, Callable[[_Walk, Any, _Attributes], None]] = {
 def _part_of(count: Callable[[int], None]) -> Blocks:
     """Blocks whose characters count for the whole document."""
     return Blocks(counted_by=count)
-
-
-def _is_reference(node: Any) -> bool:
-    attributes = node.attributes
-    return bool(attributes) and (_is_note(attributes) or "#" in (attributes.get("href") or ""))
-
-
-def _is_note(attributes: _Attributes) -> bool:
-    if "noteref" in f"{attributes.get('role') or ''} {attributes.get('epub:type') or ''}":
-        return True
-    classes = (attributes.get("class") or "").split()
-    return any(name in ("footnote-ref", "footnote-reference", "reference", "noteref", "fnref") for name in classes)
-
-
-_SHORT = 40
-
-
-def _short_text(node: Any) -> str:
-    """The text of an element, or an empty string if it is long or holds more than text."""
-    parts: list[str] = []
-    stack = [node]
-    for _ in range(_SHORT):
-        if not stack:
-            return " ".join("".join(parts).split())
-        part = stack.pop()
-        if part.tag == "-text":
-            parts.append(part.text()[: _SHORT * 2])
-        elif part.tag in ("img", "table", "input"):
-            return ""
-        elif part.tag not in NO_TEXT:
-            stack.extend(reversed(list(part.iter(include_text=True))))
-    return ""
-
-
-def _code_text(pre: Any) -> str:
-    """The lines of code as they are, without line numbers and buttons."""
-    parts: list[str] = []
-    stack = [pre]
-    while stack:
-        node = stack.pop()
-        tag = node.tag
-        if tag == "-text":
-            parts.append(node.text())
-        elif tag == "br":
-            parts.append("\n")
-        elif node is pre or not (tag in NO_TEXT or tag == "button" or _is_left_out_of_code(node)):
-            stack.extend(reversed(list(node.iter(include_text=True))))
-    return "".join(parts)
-
-
-def _is_left_out_of_code(node: Any) -> bool:
-    attributes = node.attributes
-    return bool(attributes) and (
-        is_hidden(node.tag, attributes) or is_gutter(attributes) or is_decoration(node, attributes)
-    )
-
-
-def _number(value: str | None, most: int) -> int:
-    return max(1, min(most, int(value))) if value and re.fullmatch(r"[0-9]{1,5}", value.strip()) else 1
-
-
-def _is_bold_head(cell: Any) -> bool:
-    """Whether a cell of a table's first row is all bold: column names of a table without `<th>`."""
-    row = cell.parent
-    before = row.prev if row is not None else None
-    while before is not None and before.tag != "tr":
-        before = before.prev
-    if before is not None or row is None or (row.parent is not None and row.parent.tag == "tfoot"):
-        return False
-    if row.parent is not None and row.parent.tag == "thead":
-        return True
-    section = row.parent
-    if section is not None and section.tag == "tbody" and _has_section_before(section):
-        return False
-    children = [child for child in cell.iter(include_text=True) if child.tag != "-text" or child.text().strip()]
-    return len(children) == 1 and children[0].tag in ("b", "strong")
-
-
-def _has_section_before(section: Any) -> bool:
-    before = section.prev
-    while before is not None and before.tag not in ("tbody", "thead"):
-        before = before.prev
-    return before is not None
-
-
-def _layout_tables(root: Any) -> set[int]:
-    """Ids of tables that lay out the page and hold no data: with a title, or without column names around a table."""
-    layouts: set[int] = set()
-    named: set[int] = set()
-    titled: set[int] = set()
-    tables: list[int] = []
-    stack: list[Any] = [root]
-    while stack:
-        node = stack.pop()
-        if node is None:
-            tables.pop()
-            continue
-        tag = node.tag
-        if tables:
-            if tag in ("table", "pre"):
-                layouts.add(tables[-1])
-            elif tag in ("h1", "h2"):
-                titled.add(tables[-1])
-            elif tag in ("th", "caption", "thead"):
-                named.add(tables[-1])
-        if tag == "table":
-            tables.append(node.mem_id)
-            stack.append(None)
-        stack.extend(reversed(list(node.iter())))
-    return (layouts - named) | titled

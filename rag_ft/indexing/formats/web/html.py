@@ -7,10 +7,10 @@ from typing import Any
 
 from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
 from rag_ft.indexing.formats.decoding import decode_html, noted
-from rag_ft.indexing.formats.dom import add_dom, dom_blocks
 from rag_ft.indexing.formats.extracted import Extracted
-from rag_ft.indexing.formats.visibility import NO_TEXT, is_hidden, is_navigation
-from rag_ft.indexing.formats.xhtml import as_html, is_xhtml
+from rag_ft.indexing.formats.web.dom import add_dom, dom_blocks
+from rag_ft.indexing.formats.web.visibility import NO_TEXT, is_hidden, is_navigation
+from rag_ft.indexing.formats.web.xhtml import as_html, is_xhtml
 
 _FRAME = frozenset({"nav", "footer", "header", "aside", "form"})
 _AROUND = re.compile(

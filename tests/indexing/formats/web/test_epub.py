@@ -4,7 +4,7 @@ import zipfile
 import pytest
 
 from rag_ft.indexing.formats import Unreadable, extract
-from rag_ft.indexing.formats.xhtml import as_html
+from rag_ft.indexing.formats.web.xhtml import as_html
 
 HEAD = '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>Page</title></head>'
 
