@@ -228,6 +228,26 @@ def test_a_format_without_a_check_and_a_source_that_it_cannot_read_are_not_check
 
 
 @pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("1. Lift.\n1. Turn.\n1. Lower.\n", "1. Lift.\n2. Turn.\n3. Lower."),
+        ("- [How high does it lift?](\n    #how-high-does-it-lift)\n", "- How high does it lift?"),
+        ("[Open tasks](https://a.example/?q=(size(small)%20or%20(new))) are few.", "Open tasks are few."),
+        ("---\ntitle: Cranes\nteam:\n  - name: Ann\n...\nThe crane lifts.", "The crane lifts."),
+    ],
+    ids=[
+        "numbers counted on",
+        "a target on the next line",
+        "a target with parentheses",
+        "front matter that ends in dots",
+    ],
+)
+def test_what_a_markdown_page_does_not_show_is_not_lost(source, text):
+    assert lost("a.md", source.encode(), text).complete
+    assert not lost("a.md", source.encode(), text.replace("lift", "").replace("Open", "").replace("Turn", "")).complete
+
+
+@pytest.mark.parametrize(
     ("name", "data"),
     [
         ("a.md", b"<a" * 200_000),
@@ -235,6 +255,8 @@ def test_a_format_without_a_check_and_a_source_that_it_cannot_read_are_not_check
         ("a.md", b"`" * 400_000),
         ("a.md", b"`a" * 200_000),
         ("a.md", b"[a](" * 100_000),
+        ("a.md", b"](((((" * 60_000),
+        ("a.md", b"](\n" * 100_000),
         ("a.md", b"][" * 200_000),
         ("a.md", b"*a" * 200_000),
         ("a.md", b"<script>" * 50_000),
