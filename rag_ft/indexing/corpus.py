@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Source: TypeAlias = "str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document]"
+Source: TypeAlias = (
+    "str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document] | Iterable[ReadDocument]"
+)
 
 
 @dataclass

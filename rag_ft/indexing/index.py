@@ -23,6 +23,7 @@ from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
 from rag_ft.indexing.embedding import load_embedder, load_named_embedder
 from rag_ft.indexing.filters import Where, as_filter
+from rag_ft.indexing.places import Places
 from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.storage.generation import Generation, TableRow
 from rag_ft.indexing.storage.manifest import BuildReport, Manifest, RemovalReport, VerifyReport
@@ -222,6 +223,13 @@ class Index:
     def document(self, document_id: str) -> Document:
         """A document with its whole text. Raises UsageError."""
         return self._generation.document(self._position(document_id))
+
+    def places(self, document_id: str) -> Places | None:
+        """Where a document's characters stand in its file: boxes on pages, or lines. None if that is not known.
+
+        Raises UsageError.
+        """
+        return self._generation.places(self._position(document_id))
 
     def document_fingerprints(self) -> dict[str, str]:
         """Fingerprint of each document's content as it was indexed, by id."""

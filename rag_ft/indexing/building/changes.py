@@ -231,7 +231,8 @@ def _take_all(builder: GenerationBuilder, corpus: Corpus) -> _Unread:
     with closing(corpus.events()) as events:
         for event in events:
             if isinstance(event, ReadDocument):
-                builder.take(event.document, document_fingerprint(event.document), event.file, event.conservation)
+                fingerprint = document_fingerprint(event.document)
+                builder.take(event.document, fingerprint, event.file, event.conservation, event.places)
             elif isinstance(event, CorpusFailure):
                 unread.failures.append(event)
             else:

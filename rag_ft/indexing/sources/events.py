@@ -19,6 +19,8 @@ class ReadDocument(NamedTuple):
     """Full path of that file; None for documents in memory."""
     conservation: Conservation | None = None
     """What was lost on the way from the file to the text; None if that was not checked."""
+    places: bytes = b""
+    """Where the characters stand in the file (`indexing.places`); empty if the format does not say."""
 
 
 class CorpusFailure(NamedTuple):
