@@ -72,4 +72,5 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         headings=headings,
         page_starts=reply.page_starts,
         blocks=blocks,
+        locations=reply.locations,
     )

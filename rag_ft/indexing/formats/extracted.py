@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rag_ft.schema import Block, Heading, Metadata
+from rag_ft.schema import Block, Heading, Location, Metadata
 
 
 class Unreadable(Exception):
@@ -28,3 +28,5 @@ class Extracted:
     """Box of each character of `text` on its page: four little-endian uint16 (x0, y0, x1, y1), as 65535ths of the
     page's width and height from its top left corner as displayed. Zeros for a character that the page does not draw,
     such as a space between lines. Empty for formats without a layout."""
+    locations: tuple[Location, ...] = ()
+    """Slides or sheets in order."""
