@@ -116,6 +116,7 @@ def print_answer(answer: Answer, console: Console) -> None:
 
 def _source(i: int, citation: Citation) -> Text:
     page = f"page {citation.page}, " if citation.page is not None else ""
+    page += f"{citation.location}, " if citation.location else ""
     line = Text(f"  [{i}] ", style="dim")
     line.append(short(citation.source or citation.document_id), style="cyan")
     line.append(f"  {page}characters {citation.start}-{citation.end}  ", style="dim")

@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from rag_ft.indexing.locations import Located
 from rag_ft.indexing.structure import Kinds, Part, elements, parts_of, trimmed
 from rag_ft.schema import Document, Heading, Passage, PassageKind
 from rag_ft.text.normalising import NORMALISING_RULES, normalised
@@ -106,10 +107,11 @@ class Chunker:
         paths = _Paths.of(document.headings)
         parts = parts_of(document)
         kinds = Kinds(parts)
+        located = Located(document.locations)
         for section in _sections(document, parts):
             units = self._linked(document.text, section, room)
             for first, last in self._pack(document.text, self._joined(document.text, units, room), room):
-                passages.append(_passage(document, title, paths, kinds, first, last))
+                passages.append(_passage(document, title, paths, kinds, located, first, last))
         return passages
 
     def _linked(self, text: str, section: list[Part], room: int) -> list[_Unit]:
@@ -376,7 +378,9 @@ class _Paths(NamedTuple):
         return self.paths[above - 1] if above else ()
 
 
-def _passage(document: Document, title: str, paths: _Paths, kinds: Kinds, start: int, end: int) -> Passage:
+def _passage(
+    document: Document, title: str, paths: _Paths, kinds: Kinds, located: Located, start: int, end: int
+) -> Passage:
     page = bisect.bisect_right(document.page_starts, start) if document.page_starts else None
     return Passage(
         id=f"{document.id}#{start}-{end}",
@@ -390,4 +394,5 @@ def _passage(document: Document, title: str, paths: _Paths, kinds: Kinds, start:
         page=page,
         metadata=document.metadata,
         kind=kinds.of(start, end),
+        locations=located.within(start, end),
     )

@@ -198,24 +198,30 @@ def _folder_events(walk: FolderWalk, worker: Worker) -> Iterator[CorpusEvent]:
             yield entry
 
 
+_CAME_LATER = ("blocks", "locations")
+"""Fields that old adapters and indexes do not know: their fingerprints of documents are taken without."""
+
+
 def document_content(document: Document) -> dict[str, Any]:
-    """A document as the document file holds it: with blocks only where there are some."""
+    """A document as the document file holds it: with blocks and locations only where there are some."""
     content = document.model_dump(mode="json")
-    if not document.blocks:
-        del content["blocks"]
+    for name in _CAME_LATER:
+        if not content[name]:
+            del content[name]
     return content
 
 
 def document_fingerprint(document: Document) -> str:
-    """SHA-256 over all fields but `blocks`, which came later: old adapters and indexes know documents by it."""
-    content = document.model_dump(mode="json", exclude={"blocks"})
+    """SHA-256 over all fields but `blocks` and `locations`, which came later."""
+    content = document.model_dump(mode="json", exclude={*_CAME_LATER})
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def blocks_checksum(document: Document) -> str:
-    """A checksum of a document's blocks; empty if it has none."""
-    if not document.blocks:
+    """A checksum of a document's blocks and locations; empty if it has none."""
+    if not document.blocks and not document.locations:
         return ""
-    spans = [(block.start, block.end, block.kind) for block in document.blocks]
+    spans: list[Any] = [(block.start, block.end, block.kind) for block in document.blocks]
+    spans += [(location.start, location.label, location.cells) for location in document.locations]
     return hashlib.sha256(json.dumps(spans).encode()).hexdigest()[:16]

@@ -73,5 +73,6 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         headings=headings,
         page_starts=reply.page_starts,
         blocks=blocks,
+        locations=reply.locations,
     )
     return ReadDocument(document, places=places)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag_ft.indexing.conservation.compare import compare
+from rag_ft.indexing.conservation.readers.delimited import delimited_source
 from rag_ft.indexing.conservation.readers.epub import epub_source
 from rag_ft.indexing.conservation.readers.html import html_source
 from rag_ft.indexing.conservation.readers.markdown import markdown_source
@@ -56,11 +57,15 @@ def _markdown(data: bytes, extracted: Extracted) -> Source:
     return markdown_source(data, _encoding(extracted))
 
 
+def _delimited(data: bytes, extracted: Extracted) -> Source:
+    return delimited_source(data, _encoding(extracted))
+
+
 SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".txt": _plain,
     ".text": _plain,
-    ".csv": _plain,
-    ".tsv": _plain,
+    ".csv": _delimited,
+    ".tsv": _delimited,
     ".md": _markdown,
     ".markdown": _markdown,
     ".html": lambda data, _: html_source(data),

@@ -17,6 +17,7 @@ from rag_ft.indexing.formats.limits import MAX_FILE_BYTES, MAX_PARTS, MAX_UNPACK
 from rag_ft.indexing.formats.markup.markdown import read_markdown
 from rag_ft.indexing.formats.pdf.reading import read_pdf
 from rag_ft.indexing.formats.plain_text import read_text
+from rag_ft.indexing.formats.sheets.delimited import read_csv, read_tsv
 from rag_ft.indexing.formats.web.epub import read_epub
 from rag_ft.indexing.formats.web.html import read_html
 from rag_ft.indexing.formats.word.docx import read_docx
@@ -62,6 +63,8 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".xhtml": read_html,
     ".pdf": read_pdf,
     ".docx": read_docx,
+    ".csv": read_csv,
+    ".tsv": read_tsv,
     ".epub": read_epub,
 }
 """Reader of each suffix, in lower case."""

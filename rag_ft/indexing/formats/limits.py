@@ -35,6 +35,10 @@ MAX_BLOCKS = 100_000
 """Maximum code blocks, lists and tables of a document that are named as such."""
 
 
+MAX_CELLS = 300_000
+"""Maximum cells of a document whose place is kept; of as many more, only the rows are."""
+
+
 @dataclass(frozen=True)
 class ReadLimits:
     """What reading one file may cost; a file that needs more is reported as a failure, and reading continues.

@@ -89,6 +89,7 @@ class SourceFile:
                             headings=headings,
                             page_starts=reply.page_starts,
                             blocks=blocks,
+                            locations=reply.locations,
                         ),
                         reply.conservation,
                         places,

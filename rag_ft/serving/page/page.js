@@ -85,7 +85,7 @@ function spansOf(citation, offset, length) {
 }
 
 const percent = (value) => `${Math.round(value * 100)}%`;
-const sourceOf = (span) => `${span.title || span.document_id}${span.page ? `, page ${span.page}` : ""}`;
+const sourceOf = (span) => `${span.title || span.document_id}${span.page ? `, page ${span.page}` : ""}${span.location ? `, ${span.location}` : ""}`;
 
 function showDocumentButton(label, documentId, citation) {
   const button = make("button", label, "plain");
