@@ -12,6 +12,7 @@ from rag_ft.indexing.conservation.readers.markdown import markdown_source
 from rag_ft.indexing.conservation.readers.office import docx_source
 from rag_ft.indexing.conservation.readers.pdf import pdf_source
 from rag_ft.indexing.conservation.readers.plain_text import plain_source
+from rag_ft.indexing.conservation.readers.rst import rst_source
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.conservation.source import Source
 from rag_ft.indexing.formats.extracted import Extracted
@@ -56,6 +57,10 @@ def _markdown(data: bytes, extracted: Extracted) -> Source:
     return markdown_source(data, _encoding(extracted))
 
 
+def _rst(data: bytes, extracted: Extracted) -> Source:
+    return rst_source(data, _encoding(extracted))
+
+
 SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".txt": _plain,
     ".text": _plain,
@@ -63,6 +68,8 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".tsv": _plain,
     ".md": _markdown,
     ".markdown": _markdown,
+    ".rst": _rst,
+    ".rest": _rst,
     ".html": lambda data, _: html_source(data),
     ".htm": lambda data, _: html_source(data),
     ".xhtml": lambda data, _: html_source(data),
