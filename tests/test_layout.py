@@ -38,6 +38,7 @@ TESTED_ELSEWHERE = {
     "indexing/formats/grid.py": ("indexing/formats/web/test_html.py", "cells that span rows and columns"),
     "indexing/formats/web/mathml.py": ("indexing/formats/web/test_html.py", "formulas on one line"),
     "indexing/formats/web/numbering.py": ("indexing/formats/web/test_html.py", "numbers of lists"),
+    "indexing/formats/markup/rst_parser.py": ("indexing/formats/markup/test_rst.py", "directives and roles"),
     "indexing/formats/scripts.py": ("indexing/formats/web/test_html.py", "raised and lowered characters"),
     "indexing/formats/web/visibility.py": ("indexing/formats/web/test_html.py", "what a page hides"),
     "indexing/formats/word/drawings.py": ("indexing/formats/word/test_story.py", "text boxes and pictures of a story"),
@@ -59,6 +60,7 @@ TESTED_ELSEWHERE = {
     ),
     "indexing/conservation/readers/office.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/pdf.py": ("indexing/conservation/test_check.py", "a format that loses words"),
+    "indexing/conservation/readers/rst.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/plain_text.py": (
         "indexing/conservation/test_check.py",
         "a format that loses words",

@@ -68,6 +68,7 @@ def pdf_of(*pages, draw=lambda canvas, number: None):
 FILES = {
     "a.txt": f"{SENTENCE}\nNothing is done.\n".encode(),
     "a.md": f"---\ntitle: Cranes\n---\n# Cranes\n\n{SENTENCE}\n\n- [Nothing](http://a.example) is *done*.\n".encode(),
+    "a.rst": f"Cranes\n======\n\n{SENTENCE}\n\n.. why\n\n* `Nothing <http://a.b>`_ is :ref:`done <x>`.\n".encode(),
     "a.html": f"<body><main><h1>Cranes</h1><p>{SENTENCE}</p><p>Nothing is done.</p></main></body>".encode(),
     "a.epub": epub_of(f"<p>{SENTENCE}</p>", "<p>Nothing is done.</p>"),
     "a.docx": docx_with(paragraph(SENTENCE) + paragraph("Nothing is done.")),
