@@ -21,6 +21,14 @@ class ReadDocument(NamedTuple):
     """What was lost on the way from the file to the text; None if that was not checked."""
 
 
+class UnchangedDocument(NamedTuple):
+    """A document of a file that is as it was when it was read: the index holds it already (`sources.known`)."""
+
+    id: str
+    file: str
+    path: Path
+
+
 class CorpusFailure(NamedTuple):
     """A file, or a line of one, that should have given a document and did not."""
 
@@ -43,7 +51,7 @@ class SkippedFile(NamedTuple):
     reason: str
 
 
-CorpusEvent: TypeAlias = "ReadDocument | CorpusFailure | SkippedFile"
+CorpusEvent: TypeAlias = "ReadDocument | UnchangedDocument | CorpusFailure | SkippedFile"
 
 
 def corpus_failure(
