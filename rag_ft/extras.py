@@ -27,6 +27,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "uvicorn",
     ),
     "train": ("accelerate", "datasets", "matplotlib", "scipy", "trl"),
+    "watch": ("watchfiles",),
 }
 """Top-level modules by extra. `train` installs `nf4` too, and is usable without it in 16 and 32 bits."""
 

@@ -23,6 +23,14 @@ class ReadDocument(NamedTuple):
     """Where the characters stand in the file (`indexing.places`); empty if the format does not say."""
 
 
+class UnchangedDocument(NamedTuple):
+    """A document of a file that is as it was when it was read: the index holds it already (`sources.known`)."""
+
+    id: str
+    file: str
+    path: Path
+
+
 class CorpusFailure(NamedTuple):
     """A file, or a line of one, that should have given a document and did not."""
 
@@ -45,7 +53,7 @@ class SkippedFile(NamedTuple):
     reason: str
 
 
-CorpusEvent: TypeAlias = "ReadDocument | CorpusFailure | SkippedFile"
+CorpusEvent: TypeAlias = "ReadDocument | UnchangedDocument | CorpusFailure | SkippedFile"
 
 
 def corpus_failure(

@@ -24,6 +24,8 @@ from rag_ft.schema import Document
 
 LINES = ".jsonl"
 JSON = ".json"
+CANNOT_BE_OPENED = "cannot be opened"
+"""Begins the reason of a failure that may pass although the file stays as it is."""
 READABLE = (LINES, JSON, *READERS)
 """Suffixes of the files that are read, in lower case."""
 
@@ -55,7 +57,7 @@ class SourceFile:
         except Unreadable as error:
             yield self._failure(str(error))
         except OSError as error:
-            yield self._failure(f"cannot be opened ({error.strerror or error})")
+            yield self._failure(f"{CANNOT_BE_OPENED} ({error.strerror or error})")
 
     def _failure(self, reason: str, *, part: str = "", document: str | None = None) -> CorpusFailure:
         """Describe a failure of the file, or of a part whose name follows the path."""
