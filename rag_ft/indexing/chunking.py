@@ -25,8 +25,8 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 CHUNKING_RULES = 4
-"""2: sentences of tables and key-value lines. 3: blocks stay whole; texts and words are normalised. 4: PDF pages are read
-by where their characters stand."""
+"""2: sentences of tables and key-value lines. 3: blocks stay whole; texts and words are normalised. 4: pages of a PDF
+are read by where their characters stand."""
 
 
 class ChunkingConfig(BaseModel):

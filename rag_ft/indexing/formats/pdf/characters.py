@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 ASCENT, DESCENT = 0.8, 0.2
@@ -14,8 +15,9 @@ their letters need; with this, boxes of neighbouring lines do not meet."""
 
 _LINE_HYPHENS = frozenset((0x2, 0xFFFE))
 """What pdfium writes for a hyphen at the end of a line."""
-_MAY_BE_GENERATED = frozenset((0x20, 0x0D, 0x0A, 0x2D))
-_SMALLEST = 0.01
+_SMALLEST, _LARGEST = 0.01, 10_000.0
+_LEVEL, _ASKEW = 0.02, 4.0
+"""Degrees by which text may differ from a right angle: to be exactly in it, and to be read like what is."""
 _EDGE = 0.5
 """Points by which a character's centre may lie outside the page that is shown."""
 _BOLD_WEIGHT = 600
@@ -80,14 +82,15 @@ class Boxes:
         """Add a box on a displayed page of this size; returns its number."""
         x0, y0, x1, y1 = box
         across, down = 65535 / width, 65535 / height
-        self._values.extend(
-            (
-                min(max(int(x0 * across + 0.5), 0), 65535),
-                min(max(int(y0 * down + 0.5), 0), 65535),
-                min(max(int(x1 * across + 0.5), 0), 65535),
-                min(max(int(y1 * down + 0.5), 0), 65535),
-            )
+        values: tuple[int, ...] = (
+            int(x0 * across + 0.5),
+            int(y0 * down + 0.5),
+            int(x1 * across + 0.5),
+            int(y1 * down + 0.5),
         )
+        if min(values) < 0 or max(values) > 65535:
+            values = tuple(min(max(value, 0), 65535) for value in values)
+        self._values.extend(values)
         return len(self._values) // 4 - 1
 
     def packed(self, numbers: array[int]) -> bytes:
@@ -148,16 +151,38 @@ class _Setting(NamedTuple):
     style: Style
     angle: int
     frame: Frame
+    baseline: float
     below: float
     """Distance from the baseline down to the edge of a character's loose box."""
+    level: _Level | None
+    """None for text that does not run along an edge of the page exactly."""
+
+
+class _Level(NamedTuple):
+    """How text that runs along an edge of the page turns from the page's coordinates into those of its frame."""
+
+    by_x: bool
+    """Whether it runs along the page's own x axis."""
+    step: float
+    start: float
+    """Its place in the frame is `step` times the coordinate, plus `start`."""
+    length: float
+    """Of the displayed page, in its direction."""
+    box: Callable[[float, float], tuple[float, float, float, float]]
+    """The displayed box of what stands between two places in the frame."""
+    shown: bool
 
 
 class PageText:
     """The characters of a page by direction."""
 
     def __init__(self, sheet: Sheet, boxes: Boxes) -> None:
+        import pypdfium2.raw as pdfium
+
         self.sheet = sheet
         self._boxes = boxes
+        self._settings: dict[tuple[float, ...], _Setting] = {}
+        self._matrix, self._x, self._y = pdfium.FS_MATRIX(), ctypes.c_double(), ctypes.c_double()
         self.glyphs: dict[int, list[Glyph]] = {}
         """By the angle of their direction, in the order in which the page draws them."""
 
@@ -168,46 +193,113 @@ class PageText:
         handle = content.raw
         rectangle = pdfium.FS_RECTF()
         target = ctypes.byref(rectangle)
-        unicode_of, box_of, object_of = (
-            pdfium.FPDFText_GetUnicode,
-            pdfium.FPDFText_GetLooseCharBox,
-            pdfium.FPDFText_GetTextObject,
-        )
-        address, setting = 0, None
+        unicode_of, box_of = pdfium.FPDFText_GetUnicode, pdfium.FPDFText_GetLooseCharBox
+        object_of, page_address = _addresses(pdfium).object_of, ctypes.cast(handle, ctypes.c_void_p)
+        address: int | None = None
+        setting: _Setting | None = None
         for index in range(content.count_chars()):
-            code = unicode_of(handle, index)
-            if code in _MAY_BE_GENERATED and pdfium.FPDFText_IsGenerated(handle, index) == 1:
-                continue
-            text = _character(code)
+            drawn_by = object_of(page_address, index)
+            if not drawn_by:
+                continue  # a space or line end that pdfium adds
+            text = _character(unicode_of(handle, index))
             if not text or not box_of(handle, index, target):
                 continue
-            drawn_by = object_of(handle, index)
-            if not drawn_by:
-                continue
-            if setting is None or ctypes.addressof(drawn_by.contents) != address:
-                address = ctypes.addressof(drawn_by.contents)
-                setting = _setting(content, index, self.sheet, rectangle)
-            self._add(text, self.sheet.box(rectangle.left, rectangle.bottom, rectangle.right, rectangle.top), setting)
+            if setting is None or drawn_by != address:
+                address, setting = drawn_by, self._setting(content, index, drawn_by, rectangle)
+            if setting.level is not None:
+                self._add_level(text, rectangle, setting, setting.level)
+            else:
+                self._add_askew(text, rectangle, setting)
 
-    def _add(self, text: str, loose: tuple[float, float, float, float], setting: _Setting) -> None:
-        x0, y0, x1, y1 = loose
-        size = setting.style.size
-        if not self.sheet.shows(loose):
+    def _add_level(self, text: str, loose: Any, setting: _Setting, level: _Level) -> None:
+        if not level.shown:
             return
-        frame = setting.frame
+        first, last = (loose.left, loose.right) if level.by_x else (loose.bottom, loose.top)
+        x0, x1 = first * level.step + level.start, last * level.step + level.start
+        if x0 > x1:
+            x0, x1 = x1, x0
+        if not -_EDGE <= (x0 + x1) / 2 <= level.length + _EDGE:
+            return
+        number = self._boxes.add(level.box(x0, x1), self.sheet.width, self.sheet.height)
+        glyph = Glyph(text, x0, x1, setting.baseline, setting.style, number)
+        self.glyphs.setdefault(setting.angle, []).append(glyph)
+
+    def _add_askew(self, text: str, loose: Any, setting: _Setting) -> None:
+        box = self.sheet.box(loose.left, loose.bottom, loose.right, loose.top)
+        if not self.sheet.shows(box):
+            return
+        size, frame = setting.style.size, setting.frame
+        number = self._boxes.add(box, self.sheet.width, self.sheet.height)
+        x0, y0, x1, y1 = box
         if setting.angle % 90:
             # The box is larger than the character: its centre and size say where the character is.
             middle, across = frame.turned((x0 + x1) / 2, (y0 + y1) / 2)
             left, right, baseline = middle - size / 4, middle + size / 4, across + (ASCENT - DESCENT) / 2 * size
-            number = self._boxes.add(loose, self.sheet.width, self.sheet.height)
         else:
-            ax, ay = frame.turned(x0, y0)
-            bx, by = frame.turned(x1, y1)
+            (ax, ay), (bx, by) = frame.turned(x0, y0), frame.turned(x1, y1)
             left, right, baseline = min(ax, bx), max(ax, bx), max(ay, by) - setting.below
-            top, bottom = baseline - ASCENT * size, baseline + DESCENT * size
-            number = self._boxes.add(_turned_back(frame, left, top, right, bottom), self.sheet.width, self.sheet.height)
         glyph = Glyph(text, left, right, baseline, setting.style, number)
         self.glyphs.setdefault(setting.angle, []).append(glyph)
+
+    def _setting(self, content: Any, index: int, drawn_by: int, loose: Any) -> _Setting:
+        """How the text object at an address sets its characters, of which this is one with this loose box."""
+        import pypdfium2.raw as pdfium
+
+        matrix, x, y = self._matrix, self._x, self._y
+        pdfium.FPDFText_GetMatrix(content.raw, index, ctypes.byref(matrix))
+        stated = pdfium.FPDFText_GetFontSize(content.raw, index)
+        pdfium.FPDFText_GetCharOrigin(content.raw, index, ctypes.byref(x), ctypes.byref(y))
+        # Many programs draw each character by an object of its own: those of a line are set alike.
+        font = _addresses(pdfium).font_of(drawn_by)
+        across = y.value if matrix.b == 0 else x.value if matrix.a == 0 else index
+        key = (font, stated, matrix.a, matrix.b, matrix.c, matrix.d, across)
+        setting = self._settings.get(key)
+        if setting is None:
+            setting = self._settings[key] = self._new_setting(content, index, stated, loose)
+        return setting
+
+    def _new_setting(self, content: Any, index: int, stated: float, loose: Any) -> _Setting:
+        sheet, matrix, x, y = self.sheet, self._matrix, self._x, self._y
+        origin = sheet.point(x.value, y.value)
+        ahead = sheet.point(x.value + matrix.a, y.value + matrix.b)
+        angle = math.degrees(math.atan2(ahead[1] - origin[1], ahead[0] - origin[0]))
+        right_angle = round(angle / 90) * 90
+        is_level = abs(angle - right_angle) < _LEVEL
+        whole = (right_angle if abs(angle - right_angle) < _ASKEW else round(angle)) % 360
+        frame = sheet.frame(whole)
+        box = sheet.box(loose.left, loose.bottom, loose.right, loose.top)
+        across = [frame.turned(box[0], box[1])[1], frame.turned(box[2], box[3])[1]]
+        size = abs(stated) * math.hypot(matrix.c, matrix.d)
+        if not (math.isfinite(size) and _SMALLEST <= size <= _LARGEST):
+            size = max(max(across) - min(across), _SMALLEST)
+        baseline = frame.turned(*origin)[1]
+        below = max(across) - baseline
+        if not 0 <= below <= size:
+            below = DESCENT * size
+            baseline = max(across) - below
+        style = Style(round(size, 2), *_weight_and_pitch(content, index))
+        level = self._level(whole, frame, baseline, size) if is_level else None
+        return _Setting(style, whole, frame, baseline, below, level)
+
+    def _level(self, angle: int, frame: Frame, baseline: float, size: float) -> _Level:
+        sheet = self.sheet
+        ends = [frame.turned(*sheet.point(*point))[0] for point in ((0, 0), (1, 0), (0, 1))]
+        by_x = abs(ends[1] - ends[0]) > 0.5
+        step = (ends[1] if by_x else ends[2]) - ends[0]
+        length, breadth = (sheet.height, sheet.width) if angle % 180 else (sheet.width, sheet.height)
+        top, bottom = baseline - ASCENT * size, baseline + DESCENT * size
+        shown = -_EDGE <= (top + bottom) / 2 <= breadth + _EDGE
+
+        def box(x0: float, x1: float) -> tuple[float, float, float, float]:
+            if angle == 0:
+                return x0, top, x1, bottom
+            if angle == 90:
+                return breadth - bottom, x0, breadth - top, x1
+            if angle == 180:
+                return length - x1, breadth - bottom, length - x0, breadth - top
+            return top, length - x1, bottom, length - x0
+
+        return _Level(by_x, step, ends[0], length, box, shown)
 
     def add_mark(self, text: str, box: tuple[float, float, float, float]) -> None:
         """Add a mark that the page shows in a displayed box, such as whether it is ticked."""
@@ -236,15 +328,27 @@ class PageText:
                 self.glyphs.setdefault(0, []).append(glyph)
 
 
-def _turned_back(frame: Frame, x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
-    """A box in a frame of a right angle as a box of the displayed page."""
-    points = []
-    for x, y in ((x0 + frame.left, y0 + frame.top), (x1 + frame.left, y1 + frame.top)):
-        points.append((x * frame.cos - y * frame.sin, x * frame.sin + y * frame.cos))
-    (ax, ay), (bx, by) = points
-    return min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)
+class _Addresses(NamedTuple):
+    """Functions of pdfium that here give addresses, which can be compared, and not objects."""
+
+    object_of: Any
+    """The text object that draws a character, by the text page and the character's number."""
+    font_of: Any
+    """The font of a text object."""
 
 
+@cache
+def _addresses(pdfium: Any) -> _Addresses:
+    def function(of: Any, *arguments: Any) -> Any:
+        return ctypes.CFUNCTYPE(ctypes.c_void_p, *arguments)(ctypes.cast(of, ctypes.c_void_p).value or 0)
+
+    return _Addresses(
+        function(pdfium.FPDFText_GetTextObject, ctypes.c_void_p, ctypes.c_int),
+        function(pdfium.FPDFTextObj_GetFont, ctypes.c_void_p),
+    )
+
+
+@lru_cache(maxsize=4_096)
 def _character(code: int) -> str:
     """The character of a code; empty if it is none."""
     if code in _LINE_HYPHENS:
@@ -254,32 +358,6 @@ def _character(code: int) -> str:
     if 0xD800 <= code < 0xE000 or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code < 0xFDF0 or code > 0x10FFFF:
         return ""
     return " " if chr(code).isspace() else chr(code)
-
-
-def _setting(content: Any, index: int, sheet: Sheet, loose: Any) -> _Setting:
-    """Ask how the text object that draws a character is set. `loose`: box of the character."""
-    import pypdfium2.raw as pdfium
-
-    matrix = pdfium.FS_MATRIX()
-    pdfium.FPDFText_GetMatrix(content, index, ctypes.byref(matrix))
-    stated = pdfium.FPDFText_GetFontSize(content, index)
-    x, y = ctypes.c_double(), ctypes.c_double()
-    pdfium.FPDFText_GetCharOrigin(content, index, ctypes.byref(x), ctypes.byref(y))
-    origin = sheet.point(x.value, y.value)
-    ahead = sheet.point(x.value + matrix.a, y.value + matrix.b)
-    angle = math.degrees(math.atan2(ahead[1] - origin[1], ahead[0] - origin[0]))
-    whole = round(angle / 90) * 90 if abs(angle - round(angle / 90) * 90) < 4 else round(angle)
-    frame = sheet.frame(whole % 360)
-    box = sheet.box(loose.left, loose.bottom, loose.right, loose.top)
-    corners = [frame.turned(box[0], box[1])[1], frame.turned(box[2], box[3])[1]]
-    height = max(corners) - min(corners)
-    size = abs(stated) * math.hypot(matrix.c, matrix.d)
-    if not _SMALLEST <= size <= 10_000 or not math.isfinite(size):
-        size = max(height, _SMALLEST)
-    below = max(corners) - frame.turned(*origin)[1]
-    if not 0 <= below <= size:
-        below = DESCENT * size
-    return _Setting(Style(round(size, 2), *_weight_and_pitch(content, index)), whole % 360, frame, below)
 
 
 def _weight_and_pitch(content: Any, index: int) -> tuple[bool, bool]:

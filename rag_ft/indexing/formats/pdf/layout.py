@@ -113,12 +113,12 @@ class _Strip(NamedTuple):
     end: float
     support: int = 0
     """Slices with text on both sides of it."""
-    wide: bool = False
-    """Whether it is wide in at least one slice."""
+    wide: int = 0
+    """Slices in which it is wider than a gap between words."""
 
     @property
     def is_gutter(self) -> bool:
-        return self.support > 0 and self.wide
+        return self.wide > 0 and self.wide * 2 >= self.support
 
 
 def _agree(strip: _Strip, other: _Strip, size: float) -> bool:
@@ -168,7 +168,7 @@ class _Group:
                     wide = other.wide(here)
                     own_kept = own_kept or wide
                     support = strip.support + (other.x0 < start and end < other.x1)
-                    strips.append(_Strip(start, end, support, strip.wide or wide))
+                    strips.append(_Strip(start, end, support, strip.wide + wide))
                     remains = True
                 index += 1
             kept += remains and strip.is_gutter
@@ -223,12 +223,14 @@ class _Group:
         """The slices before those that stand on both sides of a gutter, these, and those after."""
         sided = [any(part.x0 < gutter < part.x1 for gutter in gutters) for part in self.slices]
         first, last = sided.index(True), len(sided) - sided[::-1].index(True)
+        while first > 0 and self.slices[first - 1].x0 > gutters[0] and self._goes_on(first):
+            first -= 1
         while last < len(self.slices) and self._goes_on(last):
             last += 1
         return self.slices[:first], self.slices[first:last], self.slices[last:]
 
     def _goes_on(self, index: int) -> bool:
-        """Whether a slice with text in one column only follows the one before as its next line."""
+        """Whether a slice follows the one before as its next line."""
         part, before = self.slices[index], self.slices[index - 1]
         gap = part.top - before.bottom
         return gap < 0.6 * part.size and abs(part.size - before.size) < 0.1 * part.size

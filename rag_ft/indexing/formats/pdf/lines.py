@@ -293,16 +293,14 @@ def _piece(run: _Run) -> Piece:
     """The text of a run, with superscripts and subscripts written as such."""
     words = run.words
     sizes: Counter[Style] = Counter(glyph.style for word in words for glyph in word.glyphs)
-    style = max(sizes, key=lambda style: (sizes[style], style.size))
-    size = style.size
-    if any(glyph.style.size != size for word in words for glyph in word.glyphs):
-        by_size: Counter[float] = Counter()
-        for kind, count in sizes.items():
-            by_size[kind.size] += count
-        size = max(by_size, key=lambda size: (by_size[size], size))
     total = sizes.total()
-    bold = sum(count for kind, count in sizes.items() if kind.bold) > 0.9 * total
-    mono = sum(count for kind, count in sizes.items() if kind.mono) == total
+    bold = sum(count for style, count in sizes.items() if style.bold) > 0.9 * total
+    mono = all(style.mono for style in sizes)
+    by_size: Counter[float] = Counter()
+    for style, count in sizes.items():
+        if mono or not style.mono:  # words in another font are often smaller
+            by_size[style.size] += count
+    size = max(by_size, key=lambda size: (by_size[size], size))
     level = next((word.baseline for word in words if abs(word.size - size) < 0.01 * size), run.baseline)
     rightward = sum(_is_rtl(glyph.text) for word in words for glyph in word.glyphs) * 2 <= total
     words = sorted(words, key=lambda word: word.x0) if rightward else sorted(words, key=lambda word: -word.x1)
@@ -353,8 +351,10 @@ class _Text:
                 script, place = [], here
             if here:
                 script.append(glyph)
-            else:
-                self._put(glyph.text, (glyph.box,))
+                continue
+            if self.parts and self.parts[-1][-1:] == "]" and len(self.parts[-1]) > 1 and glyph.text.isalnum():
+                self.space(1)  # after the mark of a note
+            self._put(glyph.text, (glyph.box,))
         self._put_script(script, place)
 
     def _put_script(self, glyphs: list[Glyph], place: int) -> None:

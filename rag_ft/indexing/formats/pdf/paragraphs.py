@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -14,7 +15,7 @@ from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, joined
 from rag_ft.indexing.formats.pdf.rules import Rules
 
 STOP = re.compile(r"[.!?:;\u2026。！？][\"'”’»)\]]*$")
-_BULLET = re.compile(r"[•‣◦▪●○■□➢➤✓✔❖➔►\uf0a7\uf0b7\uf0d8\uf0fc\uf0e0\uf076\u2023\u25b8]\s*(?=\S)|[–—*·-]\s+(?=\S)")
+_BULLET = re.compile(r"[•‣◦▪●○■□➢➤✓✔❖➔►\uf0a7\uf0b7\uf0d8\uf0fc\uf0e0\uf076\x88\u2023\u25b8]\s*(?=\S)|[–—*·-]\s+(?=\S)")
 _KEPT_BULLETS = "-*•–‣◦▪●○·"
 """Marks that other parts of the program know as such; any other is written as the first of the round ones."""
 _NUMBERED = re.compile(r"\(?(?:\d{1,3}(?:\.\d{1,3})*|[a-zA-Z]|[ivx]{1,5}|[IVX]{1,5})[.)]\s+(?=\S)|\[[x ]\]\s*(?=\S)")
@@ -24,6 +25,7 @@ _OPEN_END = re.compile(r"[.!?:;,\u2026。！？)\]\"”’»]$")
 _INDENT = 0.8
 _SAME_SIZE = 0.06
 _MOST_BLANK_LINES = 3
+_FULL, _FEWEST_FULL = 1.0, 4
 _USUAL_PITCH = 1.25
 _LARGER_PITCH = 1.22
 
@@ -40,8 +42,8 @@ class Paragraph:
     """Text of each line, with the gap before it."""
     text_left: float = 0.0
     """Where the text of an item begins, after its mark."""
-    gap: float = 0.0
-    """Distance to the line above, in sizes; 0 at the top of a column."""
+    right: float = 0.0
+    """How far to the right lines of its size reach; 0 in a column of few lines, which does not tell."""
 
     @property
     def last(self) -> Piece:
@@ -63,6 +65,15 @@ class Paragraph:
             self.parts.append(Boxed(gap))
         self.parts.append(content)
         return taken
+
+    def is_cut(self, next_line: Piece) -> bool:
+        """Whether its last line is full, so that a sentence may end there by chance and the paragraph go on."""
+        word = next_line.spans[1] - next_line.spans[0]
+        return self.last.x1 + word + 0.4 * self.last.style.size > self.right > 0
+
+    def begins_indented(self) -> bool:
+        """Whether its first line is indented."""
+        return len(self.lines) > 1 and self.lines[0].x0 > self.lines[1].x0 + _INDENT * self.last.style.size
 
     def content(self) -> Boxed:
         """Its whole text."""
@@ -102,6 +113,9 @@ class ParagraphBuilder:
     def paragraphs(self, flow: Flow, rules: Rules) -> Iterator[Paragraph]:
         """The paragraphs of a column."""
         rights = _right_edges(flow.lines)
+        full = Counter(
+            line.style.size for line in flow.lines if line.x1 > rights[line.style.size] - _FULL * line.style.size
+        )
         current: Paragraph | None = None
         for line in flow.lines:
             mark = self._mark(line, rules)
@@ -111,12 +125,11 @@ class ParagraphBuilder:
                 else:
                     current.add(line, self._hyphens, self._breaks(current, line, rights))
                 continue
-            before = current
             if current is not None:
                 yield current
             current = self._begin(line, mark)
-            if before is not None:
-                current.gap = (line.baseline - before.last.baseline) / max(line.style.size, 0.01)
+            if full[line.style.size] >= _FEWEST_FULL:
+                current.right = rights[line.style.size]
         if current is not None:
             yield current
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,12 @@ def read_pdf(data: bytes) -> Extracted:
     return extracted
 
 
+_FILE_NAME = re.compile(
+    r"microsoft (?:word|excel|powerpoint) - .*|\S+\.(?:html?|docx?|pdf|odt|tex|dvi|rtf|pptx?|xlsx?|md|txt|indd)", re.I
+)
+"""Titles that programs write, which name the file that was printed."""
+
+
 @dataclass
 class _Page:
     """A page before its text is put in order."""
@@ -86,7 +93,8 @@ def _read(document: Any) -> Extracted:
     }
     if labels != [str(index + 1) for index in range(len(labels))]:
         metadata["page_labels"] = labels
-    extracted = writer.blocks.extracted(str(properties.get("Title", "")), metadata)
+    title = str(properties.get("Title", ""))
+    extracted = writer.blocks.extracted("" if _FILE_NAME.fullmatch(title.strip()) else title, metadata)
     extracted.page_sizes = tuple(page.size for page in pages)
     extracted.char_boxes = boxes.packed(writer.boxes)
     return extracted

@@ -41,7 +41,11 @@ def without_running_lines(pages: Sequence[list[Piece]]) -> list[list[Piece]]:
             seen.setdefault(_unnumbered(row.text), {}).setdefault(page, row)
     with_text = sum(map(bool, rows))
     least = max(_FEWEST_PAGES, _SHARE * with_text)
-    running = {line for line, on in seen.items() if len(on) >= least and _is_frame(line, on)}
+    running = {
+        line
+        for line, on in seen.items()
+        if (len(on) >= least or (line == "0" and 1 < len(on) == with_text)) and _is_frame(line, on)
+    }
     if not running:
         return list(pages)
     trimmed = [_trimmed(_trimmed(lines, running)[::-1], running)[::-1] for lines in rows]

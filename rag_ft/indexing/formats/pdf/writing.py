@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rag_ft.indexing.formats.blocks import Blocks
 from rag_ft.indexing.formats.pdf.headings import Headings
-from rag_ft.indexing.formats.pdf.hyphens import Hyphens
+from rag_ft.indexing.formats.pdf.hyphens import HYPHENS, Hyphens
 from rag_ft.indexing.formats.pdf.lines import Boxed, joined
 from rag_ft.indexing.formats.pdf.paragraphs import STOP, Paragraph, code_of
 from rag_ft.indexing.formats.pdf.table import Table
@@ -89,7 +89,12 @@ class Writer:
         last = self._held[-1].last
         if abs(last.style.size - paragraph.lines[0].style.size) > 0.06 * last.style.size:
             return False
-        return paragraph.lines[0].text[:1].islower() and not STOP.search(last.text)
+        first = paragraph.lines[0]
+        if not STOP.search(last.text):
+            return first.text[:1].islower() or last.text.endswith(HYPHENS)
+        if self._held[-1].kind == "item" or paragraph.begins_indented() or len(paragraph.lines) < 2:
+            return False
+        return last.text.endswith(".") and self._held[-1].is_cut(first) and last.style == first.style
 
     def _join(self, paragraph: Paragraph) -> None:
         held = self._held[-1]

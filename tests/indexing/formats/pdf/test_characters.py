@@ -92,14 +92,15 @@ WORDS = st.lists(st.text(alphabet="abcdefgh.,;", min_size=1, max_size=9), min_si
 def test_any_stretch_of_text_is_inside_its_boxes(words, size, font, columns):
     def draw(canvas):
         canvas.setFont(font, size)
-        x, y = 60, 800
+        x, y = 60, 2_950
         for word in words:
-            canvas.drawString(x, y, word)
-            x += canvas.stringWidth(word, font, size) + size / 3
-            if x > 60 + 480 / columns:
+            width = canvas.stringWidth(word, font, size)
+            if x + width > 60 + 480 / columns:
                 x, y = 60, y - 1.4 * size
+            canvas.drawString(x, y, word)
+            x += width + size / 3
 
-    data = drawn(draw)
+    data = drawn(draw, size=(595, 3_000))
     found = extract("a.pdf", data)
     assert len(found.char_boxes) == 8 * len(found.text)
     assert "".join(found.text.split()).replace("-", "") == "".join(words)
