@@ -35,6 +35,14 @@ StrictOption = Annotated[
 ]
 
 
+KeepOriginals = Annotated[
+    bool,
+    typer.Option(
+        "--keep-originals", help="Keep the files beside the index, for the server's page; without it, none are kept."
+    ),
+]
+
+
 class IndexKindChoice(str, Enum):
     """Kinds of FAISS index."""
 
@@ -59,6 +67,7 @@ def index_build(
     read_memory: ReadMemory = None,
     max_chars: MaxChars = None,
     strict: StrictOption = False,
+    keep_originals: KeepOriginals = False,
     as_json: JsonOption = False,
 ) -> int:
     """Build an index from documents, or update it: every document is read, and only what changed is embedded.
@@ -71,7 +80,15 @@ def index_build(
 
     chunking = ChunkingConfig() if max_tokens is None else _chunking(max_tokens)
     limits = _limits(read_seconds, read_memory, max_chars)
-    built = Index.build(source, index, embedder=embedder, chunking=chunking, kind=kind.value, limits=limits)
+    built = Index.build(
+        source,
+        index,
+        embedder=embedder,
+        chunking=chunking,
+        kind=kind.value,
+        limits=limits,
+        keep_originals=keep_originals,
+    )
     assert built.build_report is not None
     return _report(built, built.build_report, as_json, strict)
 
@@ -85,6 +102,7 @@ def index_add(
     max_chars: MaxChars = None,
     embedder: IndexEmbedderOption = None,
     strict: StrictOption = False,
+    keep_originals: KeepOriginals = False,
     as_json: JsonOption = False,
 ) -> int:
     """Add documents to an index; a document replaces an existing one with the same id."""
@@ -92,7 +110,8 @@ def index_add(
     from rag_ft.indexing.index import Index
 
     loaded = Index.load(index, embedder=embedder)
-    report = loaded.add(source, limits=_limits(read_seconds, read_memory, max_chars))
+    limits = _limits(read_seconds, read_memory, max_chars)
+    report = loaded.add(source, limits=limits, keep_originals=keep_originals)
     if not as_json:
         for copies in _from_one_file(loaded, {*report.added, *report.changed}):
             stderr().print(
@@ -205,6 +224,8 @@ def index_info(
             " 'rag-ft index build' makes the index again"
         )
     console.print(f"access       {_access(loaded)}")
+    if originals := sum(bool(entry.original) for entry in loaded.entries()):
+        console.print(f"originals    of {originals:,} documents are kept")
     console.print(f"fingerprint  {manifest.fingerprint}")
     console.print(f"format       {manifest.format}; {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}")
     if documents:
