@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -239,7 +240,11 @@ class Index:
         """The file that a document was read from, if it is kept beside the index. Raises UsageError."""
         row = self._generation.table[self._position(document_id)]
         path = self._store.originals.path(row.original)
-        return None if path is None else KeptFile(path, PurePath(row.source or row.id).name, row.original)
+        if path is None:
+            return None
+        encoding = str(row.metadata.get("encoding", "utf-8")).partition(" ")[0]
+        known = encoding if re.fullmatch(r"[\w.-]{1,40}", encoding, re.ASCII) else "utf-8"
+        return KeptFile(path, PurePath(row.source or row.id).name, row.original, known)
 
     def document_fingerprints(self) -> dict[str, str]:
         """Fingerprint of each document's content as it was indexed, by id."""

@@ -72,7 +72,7 @@ class SourceFile:
         request = Request(kind="squad" if squad else "file", name=self.path.name, source=str(self.path))
         with open_ordinary(self.path, worker.limits.file_bytes) as (file, size):
             content = _Hashed(file)
-            for reply, text, headings, blocks, places in worker.read(request, content.pieces, size):
+            for reply, text, headings, blocks, places, _ in worker.read(request, content.pieces, size):
                 if reply.kind == "not_squad":
                     reason = "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text per line"
                     yield self._failure(reason) if self.required else skipped_file(self.path, reason)

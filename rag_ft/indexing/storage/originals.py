@@ -30,6 +30,8 @@ class KeptFile(NamedTuple):
     name: str
     """The name that the file had."""
     sha256: str
+    encoding: str = "utf-8"
+    """Of a text, the encoding in which it was read."""
 
 
 class Originals:
