@@ -3,6 +3,7 @@ import struct
 import zlib
 
 import numpy as np
+import pypdfium2
 import pytest
 from reportlab.pdfgen import canvas
 
@@ -15,12 +16,15 @@ from rag_ft.indexing.parsing.worker import Worker
 def a_pdf(size=(200, 100), rotation=0) -> bytes:
     content = io.BytesIO()
     page = canvas.Canvas(content, pagesize=size)
-    page.setPageRotation(rotation)
     page.setFillColorRGB(1, 0, 0)
     page.rect(0, 0, size[0] / 2, size[1] / 2, stroke=0, fill=1)  # red, at the bottom left
     page.showPage()
     page.save()
-    return content.getvalue()
+    document = pypdfium2.PdfDocument(content.getvalue())
+    document[0].set_rotation(rotation)
+    turned = io.BytesIO()
+    document.save(turned)
+    return turned.getvalue()
 
 
 def pixels_of(image: bytes):
