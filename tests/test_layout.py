@@ -8,6 +8,8 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "rag_ft"
 
 TESTED_ELSEWHERE = {
+    "serving/http/tickets.py": ("serving/routes/test_originals.py", "links that expire, and lose their right"),
+    "indexing/sources/original.py": ("indexing/storage/test_originals.py", "kept and found again"),
     # Parts of one algorithm, which are right when their results equal those of the whole.
     "answering/forward/padded.py": ("answering/forward/test_decoder.py", "equal to the decoder row by row"),
     "answering/forward/rows.py": ("answering/forward/test_decoder.py", "equal to the decoder row by row"),

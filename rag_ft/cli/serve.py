@@ -56,6 +56,9 @@ def serve(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Refuse uploads and deletions.", rich_help_panel=_ACCESS)
     ] = False,
+    keep_originals: Annotated[
+        bool, typer.Option("--keep-originals", help="Keep uploaded files, to show their pages and give them out.")
+    ] = False,
     queue: Annotated[
         int, typer.Option(help="Maximum waiting questions; any more get status 429.", rich_help_panel=_LIMITS)
     ] = 64,
@@ -97,6 +100,7 @@ def serve(
         port=port,
         tokens=tokens,
         allow_changes=not read_only,
+        keep_originals=keep_originals,
         k=k,
         queue=queue,
         batch=batch,

@@ -27,6 +27,7 @@ from rag_ft.serving.http.security import UPLOAD_PATH, Guard, error_body
 from rag_ft.serving.messages import Problem, problem_of
 from rag_ft.serving.routes.chat import add_chat
 from rag_ft.serving.routes.documents import add_documents
+from rag_ft.serving.routes.originals import add_originals
 from rag_ft.serving.routes.page import add_page
 from rag_ft.serving.routes.questions import add_questions
 from rag_ft.serving.routes.status import add_status
@@ -63,6 +64,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
         # Requests have been waited for already. A change that is still writing leaves the old index intact if it is
         # killed.
         server.changes.shutdown(cancel_futures=True, seconds=_GRACE_S)
+        server.pages.shutdown(cancel_futures=True, seconds=_GRACE_S)
         server.searches.shutdown(cancel_futures=True, seconds=_GRACE_S)
 
     app = FastAPI(
@@ -79,6 +81,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     add_chat(app, server)
     add_documents(app, server)
     add_status(app, server)
+    add_originals(app, server, authenticator)
     add_page(app, config, authenticator)
     describe(app, token=config.needs_token)
     app.add_middleware(

@@ -36,6 +36,10 @@ class ServeConfig(BaseModel):
     parse_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """Time limit for reading an uploaded file, in wall time and in processor time."""
     parse_memory_bytes: Annotated[int, Field(ge=1)] = 1_500 * MEGABYTE
+    page_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
+    """Time limit for drawing a page of a PDF."""
+    keep_originals: bool = False
+    """Whether uploaded files are kept beside the index."""
     max_text_chars: Annotated[int, Field(ge=1)] = 5_000_000
     """Maximum characters of an uploaded document's text."""
     uploads: Annotated[int, Field(ge=1)] = 8

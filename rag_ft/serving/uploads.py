@@ -13,6 +13,7 @@ from rag_ft.indexing.formats import READERS, ReadLimits, Unreadable
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Worker, WorkerNotReady
 from rag_ft.indexing.sources.events import ReadDocument
+from rag_ft.indexing.sources.original import Original
 from rag_ft.schema import Document
 
 _MAX_NAME = 150
@@ -61,7 +62,7 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         raise DocumentError(name, str(error)) from error
     except ValueError as error:  # no answer, or several
         raise DocumentError(name, "does not hold exactly one document") from error
-    reply, text, headings, blocks, places = read
+    reply, text, headings, blocks, places, _ = read
     if reply.kind != "document":
         raise DocumentError(name, reply.reason)
     document = Document(
@@ -75,4 +76,4 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         blocks=blocks,
         locations=reply.locations,
     )
-    return ReadDocument(document, places=places)
+    return ReadDocument(document, places=places, original=Original.of_bytes(data))

@@ -47,6 +47,7 @@ def build_index(
     limits: ReadLimits | None,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
+    keep_originals: bool,
     known_files: KnownFiles | None = None,
 ) -> BuildReport:
     """Make the index of a source, or bring it up to date: see `Index.build`."""
@@ -59,7 +60,7 @@ def build_index(
         if committed is not None or not store.manifest_path.exists():
             store.sweep(committed, journal=False)
         corpus = _read_source(source, store.path, base, limits, known_files)
-        builder = _generation_builder(store, base, embedder, chunking, on_progress)
+        builder = _generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
         with _abandoned_on_error(builder):
             unread = _take_all(builder, corpus, known_files)
             builder.keep_unreadable(unread.failures, corpus.ceiling)
@@ -76,6 +77,7 @@ def add_to_index(
     limits: ReadLimits | None,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
+    keep_originals: bool,
 ) -> BuildReport:
     """Add the documents of a source to an index, or replace them there: see `Index.add`."""
     started = time.monotonic()
@@ -84,7 +86,9 @@ def add_to_index(
         check_sentinels(base, embedder, store.path)
         store.sweep(base.manifest.generation, journal=False)
         corpus = _read_source(source, store.path, base, limits)
-        builder = _generation_builder(store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress)
+        builder = _generation_builder(
+            store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress, keep_originals
+        )
         with _abandoned_on_error(builder):
             unread = _take_all(builder, corpus)
             _refuse_nothing(builder, corpus.name, unread)
@@ -189,6 +193,7 @@ def _generation_builder(
     embedder: Embedder,
     chunking: ChunkingConfig,
     on_progress: OnProgress | None,
+    keep_originals: bool,
 ) -> GenerationBuilder:
     """A builder of the next generation with this embedder and chunking. Raises UsageError."""
     if chunking.max_tokens > embedder.max_tokens:
@@ -221,6 +226,7 @@ def _generation_builder(
         chunking=stored,
         entry=entry,
         on_progress=on_progress,
+        keep_originals=keep_originals,
     )
 
 
@@ -242,7 +248,7 @@ def _take_all(builder: GenerationBuilder, corpus: Corpus, known_files: KnownFile
         for event in events:
             if isinstance(event, ReadDocument):
                 fingerprint = document_fingerprint(event.document)
-                builder.take(event.document, fingerprint, event.file, event.conservation, event.places)
+                builder.take(event.document, fingerprint, event.file, event.conservation, event.places, event.original)
                 if known_files is not None:
                     known_files.took(event.document.id, fingerprint)
             elif isinstance(event, UnchangedDocument):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import READERS, Unreadable
 from rag_ft.indexing.parsing.input import LineBatch, batches_of_lines, open_ordinary, pieces_of
 from rag_ft.indexing.parsing.wire import Request
@@ -20,6 +21,7 @@ from rag_ft.indexing.sources.events import (
     printable,
     skipped_file,
 )
+from rag_ft.indexing.sources.original import Original
 from rag_ft.schema import Document
 
 LINES = ".jsonl"
@@ -63,17 +65,16 @@ class SourceFile:
         """Describe a failure of the file, or of a part whose name follows the path."""
         return corpus_failure(f"{self.path}{part}", reason, self.name, document)
 
-    def _read_document(
-        self, document: Document, conservation: Conservation | None = None, places: bytes = b""
-    ) -> ReadDocument:
-        return ReadDocument(document, self.name, self.path, conservation, places)
+    def _read_document(self, document: Document) -> ReadDocument:
+        return ReadDocument(document, self.name, self.path)
 
     def _whole(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the one document of the file, or those of a file in SQuAD's format."""
         squad = self.path.suffix.lower() == JSON
         request = Request(kind="squad" if squad else "file", name=self.path.name, source=str(self.path))
         with open_ordinary(self.path, worker.limits.file_bytes) as (file, size):
-            for reply, text, headings, blocks, places in worker.read(request, partial(pieces_of, file), size):
+            content = _Hashed(file)
+            for reply, text, headings, blocks, places, _ in worker.read(request, content.pieces, size):
                 if reply.kind == "not_squad":
                     reason = "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text per line"
                     yield self._failure(reason) if self.required else skipped_file(self.path, reason)
@@ -81,20 +82,21 @@ class SourceFile:
                     part = f", {reply.id}" if reply.id else ""
                     yield self._failure(reply.reason, part=part, document=reply.id)
                 else:
-                    yield self._read_document(
-                        Document(
-                            id=(reply.id if squad else None) or self.name,
-                            text=text,
-                            title=reply.title.strip() or ("" if squad else self.path.stem),
-                            source=str(self.path),
-                            metadata=reply.metadata,
-                            headings=headings,
-                            page_starts=reply.page_starts,
-                            blocks=blocks,
-                            locations=reply.locations,
-                        ),
-                        reply.conservation,
-                        places,
+                    document = Document(
+                        id=(reply.id if squad else None) or self.name,
+                        text=text,
+                        title=reply.title.strip() or ("" if squad else self.path.stem),
+                        source=str(self.path),
+                        metadata=reply.metadata,
+                        headings=headings,
+                        page_starts=reply.page_starts,
+                        blocks=blocks,
+                        locations=reply.locations,
+                    )
+                    yield self._read_document(document)._replace(
+                        conservation=reply.conservation,
+                        places=places,
+                        original=None if squad else Original(content.sha256, self.path),
                     )
 
     def _lines(self, worker: Worker) -> Iterator[CorpusEvent]:
@@ -155,3 +157,23 @@ class SourceFile:
                 metadata=reply.metadata,
             )
         )
+
+
+class _Hashed:
+    """An open file in pieces, with the checksum of what was read last."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read the file from its beginning."""
+        self._digest = hashlib.sha256()
+        for piece in pieces_of(self._file):
+            self._digest.update(piece)
+            yield piece
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the pieces."""
+        return self._digest.hexdigest()
