@@ -14,7 +14,7 @@ from rag_ft.errors import MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "chat": ("langchain_openai",),
     "eval": ("ir_measures", "matplotlib", "scipy"),
-    "formats": ("defusedxml", "docx", "pypdfium2"),
+    "formats": ("defusedxml", "docx", "lxml", "pypdfium2"),
     "mcp": ("mcp",),
     "nf4": ("bitsandbytes",),
     "serve": (

@@ -18,6 +18,7 @@ from rag_ft.indexing.formats.markup.markdown import read_markdown
 from rag_ft.indexing.formats.pdf.reading import read_pdf
 from rag_ft.indexing.formats.plain_text import read_text
 from rag_ft.indexing.formats.sheets.delimited import read_csv, read_tsv
+from rag_ft.indexing.formats.sheets.xlsx import read_xlsx
 from rag_ft.indexing.formats.web.epub import read_epub
 from rag_ft.indexing.formats.web.html import read_html
 from rag_ft.indexing.formats.word.docx import read_docx
@@ -65,6 +66,8 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".docx": read_docx,
     ".csv": read_csv,
     ".tsv": read_tsv,
+    ".xlsx": read_xlsx,
+    ".xlsm": read_xlsx,
     ".epub": read_epub,
 }
 """Reader of each suffix, in lower case."""

@@ -31,8 +31,8 @@ _USUAL_NAMES = frozenset(
     """id no nr nummer number name names first last title type kind date datum day year jahr month time start end from
     to city town ort stadt country land address street email e-mail mail phone telephone tel fax url link price preis
     cost amount betrag total sum summe quantity qty menge unit einheit value wert description beschreibung comment
-    comments note notes remark remarks status state category kategorie group code key question answer text language currency
-    role department team owner version age gender size weight item product article artikel location place""".split()
+    comments note notes remark remarks status state category kategorie group code key question answer text language
+    currency role department team owner version age gender size weight item product article location place""".split()
 )
 
 
