@@ -133,6 +133,28 @@ AnswerKind: TypeAlias = Literal["span", "part"]
 Verdict: TypeAlias = Literal["supported", "misattributed", "unfounded"]
 
 
+class Box(Record):
+    """A rectangle on a page, in PDF points (1/72 inch) from the top left corner of the page as displayed."""
+
+    page: Annotated[int, Field(ge=1)]
+    """Counted from 1."""
+    x0: float
+    y0: float
+    """Top edge."""
+    x1: float
+    y1: float
+    """Bottom edge."""
+
+
+class PageSize(Record):
+    """The size of a page as displayed, in PDF points."""
+
+    page: Annotated[int, Field(ge=1)]
+    """Counted from 1."""
+    width: float
+    height: float
+
+
 class Citation(Record):
     """The source of an answer, checked when the answer is given."""
 
@@ -155,6 +177,16 @@ class Citation(Record):
     answer_start: int | None = None
     """Offset of the answer itself in the document's text; None if the cited passage does not contain it."""
     answer_end: int | None = None
+    boxes: tuple[Box, ...] = ()
+    """Where the quote stands on its pages, a box for each of its lines; empty for formats without a layout."""
+    answer_boxes: tuple[Box, ...] = ()
+    """Where the answer itself stands."""
+    page_sizes: tuple[PageSize, ...] = ()
+    """Sizes of the pages that `boxes` are on."""
+    line: int | None = None
+    """Line of the file on which the quote starts, counted from 1: for text and Markdown."""
+    link: str | None = None
+    """The source with the place of the quote in it: `#page=3` of a PDF, `#:~:text=...` of a web page."""
     verdict: Verdict
     """supported: the cited passage contains the answer's words in this order (ignoring case, white space and quotation
     marks). misattributed: another retrieved passage does, named by `supported_by`. unfounded: none does. Whether the

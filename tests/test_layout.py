@@ -38,6 +38,7 @@ TESTED_ELSEWHERE = {
     "indexing/formats/grid.py": ("indexing/formats/web/test_html.py", "cells that span rows and columns"),
     "indexing/formats/web/mathml.py": ("indexing/formats/web/test_html.py", "formulas on one line"),
     "indexing/formats/web/numbering.py": ("indexing/formats/web/test_html.py", "numbers of lists"),
+    "indexing/formats/markup/rst_parser.py": ("indexing/formats/markup/test_rst.py", "directives and roles"),
     "indexing/formats/sheets/cells.py": ("indexing/formats/sheets/test_header.py", "records of cells and rows"),
     "indexing/formats/sheets/dialect.py": ("indexing/formats/sheets/test_delimited.py", "how cells are parted"),
     "indexing/formats/sheets/tables.py": ("indexing/formats/sheets/test_delimited.py", "rows of a table"),
@@ -71,6 +72,7 @@ TESTED_ELSEWHERE = {
     ),
     "indexing/conservation/readers/office.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/pdf.py": ("indexing/conservation/test_check.py", "a format that loses words"),
+    "indexing/conservation/readers/rst.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/plain_text.py": (
         "indexing/conservation/test_check.py",
         "a format that loses words",
@@ -122,6 +124,7 @@ BESIDE_THE_MODULES = {
     "evaluation/report/test_html.py": "the report in a browser",
     "indexing/conservation/test_index_losses.py": "losses from a folder to the index and its report",
     "indexing/test_copies.py": "equal passages, from the build to the hits",
+    "indexing/test_index_places.py": "places of characters from the build to the index, and their removal",
     "indexing/test_index_before.py": "an index that an earlier version wrote",
     "indexing/formats/test_fuzz.py": "damaged files of all formats",
     "serving/test_access.py": "who may read what, through every route",

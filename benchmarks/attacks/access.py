@@ -38,6 +38,7 @@ from tiny_llama import make_tiny_llama
 
 from rag_ft import Index, Reader
 from rag_ft.indexing.access import audience
+from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.models.compute import compute_plan
 from rag_ft.models.loading import load_model
 from rag_ft.schema import Document
@@ -119,9 +120,10 @@ def requests(chance: random.Random, number: int, hidden: list[str]) -> dict[str,
     }
 
 
-def parsed_here(name: str, data: bytes, **limits: Any) -> Document:
+def parsed_here(name: str, data: bytes, **limits: Any) -> ReadDocument:
     """An upload without a process for each."""
-    return Document(id=name, text=data.decode(), title=name, source=name, metadata={"uploaded": True})
+    metadata: dict[str, Any] = {"uploaded": True}
+    return ReadDocument(Document(id=name, text=data.decode(), title=name, source=name, metadata=metadata))
 
 
 async def attack_routes(folder: Path, reader: Reader, seed: int, count: int, size: int) -> list[Tally]:

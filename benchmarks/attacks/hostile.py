@@ -269,7 +269,8 @@ def xlsx(sheet: str, shared: str = "", after: str = "") -> bytes:
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{base}/package/2006/relationships"><Relationship'
         f' Id="r1" Type="{linked}/worksheet" Target="sheet.xml"/><Relationship Id="r2" Type="{linked}/sharedStrings"'
         ' Target="shared.xml"/></Relationships>',
-        "xl/workbook.xml": f'<workbook {SHEET} xmlns:r="{linked}"><sheets><sheet name="A" r:id="r1"/></sheets></workbook>',
+        "xl/workbook.xml": f'<workbook {SHEET} xmlns:r="{linked}"><sheets><sheet name="A" r:id="r1"/></sheets>'
+        "</workbook>",
         "xl/shared.xml": f"<sst {SHEET}>{shared}</sst>",
         "xl/sheet.xml": f"<worksheet {SHEET}><sheetData>{sheet}</sheetData>{after}</worksheet>",
     }

@@ -11,6 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from typing_extensions import TypedDict  # pydantic, which makes the input's schema, refuses typing's before Python 3.12
 
 from rag_ft.answering.citation import Claim, verify
+from rag_ft.answering.placing import place
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import Reading, ReadRequest
 from rag_ft.errors import UsageError
@@ -206,9 +207,11 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         passages = [hit.passage for hit in hits]
         claims = [Claim(cited.passage, cited.span) for cited in reading.cited]
         citations = verify(reading.answer, claims, passages) if reading.answer is not None else ()
-        loaded = reader.loaded
         searched = self.retriever.index if isinstance(self.retriever, Retriever) else None
         index = searched if isinstance(searched, Index) else None
+        if index is not None:
+            citations = tuple(place(citation, index) for citation in citations)
+        loaded = reader.loaded
         return Answer(
             question=question,
             answer=reading.answer,

@@ -88,6 +88,13 @@ ReaderOption: TypeAlias = Annotated[str, _reader()]
 AdapterOption: TypeAlias = Annotated[Path | None, _adapter()]
 IndexEmbedderOption: TypeAlias = Annotated[str | None, _index_embedder()]
 WhereOption: TypeAlias = Annotated[list[str] | None, _where()]
+PollOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--poll",
+        help="Look through the watched folder every 2 s: for network drives, which give no notices of changes.",
+    ),
+]
 EmbedderOption: TypeAlias = Annotated[
     str, typer.Option("--embedder", help="Embedding model: 'default', a folder or a hub id.")
 ]

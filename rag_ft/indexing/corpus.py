@@ -21,11 +21,13 @@ from rag_ft.indexing.sources.events import (
     CorpusFailure,
     ReadDocument,
     SkippedFile,
+    UnchangedDocument,
     corpus_failure,
     printable,
 )
 from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.folder import FolderWalk
+from rag_ft.indexing.sources.known import KnownFiles
 from rag_ft.indexing.sources.memory import documents_in_memory
 from rag_ft.schema import Document
 
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Source: TypeAlias = "str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document]"
+Source: TypeAlias = (
+    "str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document] | Iterable[ReadDocument]"
+)
 
 
 @dataclass
@@ -88,16 +92,23 @@ class Corpus:
         seen: set[str] = set()
         with Worker(self._limits) as worker, closing(_generator(self._read(worker))) as events:
             for event in events:
-                if not isinstance(event, ReadDocument):
+                if not isinstance(event, ReadDocument | UnchangedDocument):
                     yield event
                     continue
-                document = event.document
-                if document.id in seen:
-                    reason = f"has the id {document.id!r} of an earlier document"
-                    yield corpus_failure(document.source or document.id, reason, event.file, document.id)
+                if isinstance(event, UnchangedDocument):
+                    document_id, source = event.id, str(event.path)
+                else:
+                    document_id, source = event.document.id, event.document.source
+                if document_id in seen:
+                    reason = f"has the id {document_id!r} of an earlier document"
+                    yield corpus_failure(source or document_id, reason, event.file, document_id)
                     continue
-                seen.add(document.id)
-                yield self._with_access(event)
+                seen.add(document_id)
+                if isinstance(event, UnchangedDocument):
+                    self._rules.labels(event.path)  # marks the rules that hold for it as used
+                    yield event
+                else:
+                    yield self._with_access(event)
         self._warn_of_unused_rules()
 
     def read_all(self) -> CorpusContents:
@@ -109,7 +120,7 @@ class Corpus:
                     contents.documents.append(event.document)
                 elif isinstance(event, CorpusFailure):
                     contents.failures.append(event)
-                else:
+                elif isinstance(event, SkippedFile):
                     contents.skipped.append(event)
         return contents
 
@@ -156,6 +167,7 @@ def read_corpus(
     exclude: Sequence[Path] = (),
     known: Set[str] = frozenset(),
     limits: ReadLimits | None = None,
+    known_files: KnownFiles | None = None,
 ) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
@@ -163,7 +175,8 @@ def read_corpus(
     without a link is read under its own name. Left out: hidden files and folders, folders in `exclude`, and folders
     that hold an index. Ids: the path below the folder with forward slashes; a single file's name; `id` of a JSON line,
     else `<file>:<line>`; the title of a SQuAD article. `known`: files that gave documents before (`ReadDocument.file`),
-    so that a `.json` among them without documents is a failure. Files are read in a process of their own, each within
+    so that a `.json` among them without documents is a failure. `known_files`: what an earlier build read of a folder,
+    whose files that have not changed are not read again. Files are read in a process of their own, each within
     `limits`; one that exceeds them is a failure. Raises CorpusError if the path does not exist, and during iteration
     if no process can be started.
     """
@@ -175,7 +188,7 @@ def read_corpus(
             return Corpus(str(path), SourceFile(path, path.name, required=True).events, root=path, limits=limits)
         return Corpus(
             str(path),
-            lambda worker: _folder_events(FolderWalk(path, exclude=exclude, known=known), worker),
+            lambda worker: _folder_events(FolderWalk(path, exclude=exclude, known=known), worker, known_files),
             root=path,
             limits=limits,
         )
@@ -188,12 +201,16 @@ def read_corpus(
     raise UsageError(f"documents cannot be read from {type(source).__name__}: give a path, a loader or documents")
 
 
-def _folder_events(walk: FolderWalk, worker: Worker) -> Iterator[CorpusEvent]:
+def _folder_events(walk: FolderWalk, worker: Worker, known_files: KnownFiles | None) -> Iterator[CorpusEvent]:
     for entry in walk:
-        if isinstance(entry, SourceFile):
+        if not isinstance(entry, SourceFile):
+            yield entry
+        elif known_files is None:
             yield from entry.events(worker)
         else:
-            yield entry
+            yield from known_files.events(entry, worker)
+    if known_files is not None:
+        yield from known_files.end()
 
 
 _CAME_LATER = ("blocks", "locations")

@@ -23,6 +23,7 @@ from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
 from rag_ft.indexing.embedding import load_embedder, load_named_embedder
 from rag_ft.indexing.filters import Where, as_filter
+from rag_ft.indexing.places import Places
 from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.storage.generation import Generation, TableRow
 from rag_ft.indexing.storage.manifest import BuildReport, Manifest, RemovalReport, VerifyReport
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.retriever import RetrievalMode, Retriever
+    from rag_ft.indexing.sources.known import KnownFiles
 
 
 class Index:
@@ -75,13 +77,15 @@ class Index:
         limits: ReadLimits | None = None,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
+        known_files: KnownFiles | None = None,
     ) -> Index:
         """Build the index of `source` at `path`, or bring it up to date.
 
         A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
         texts that were never embedded are embedded; a build that was killed resumes. The former index stays usable
         until the end. The `build_report` of the result says what was done, and which documents could not be read.
-        `limits`: what reading one file may cost. `progress`: draw a bar if stderr is a terminal.
+        `limits`: what reading one file may cost. `progress`: draw a bar if stderr is a terminal. `known_files`: given
+        to each build of a folder, it makes the next one read only files that have changed.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -99,6 +103,7 @@ class Index:
                 limits=limits,
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
+                known_files=known_files,
             )
         return cls(store, open_generation(store, verify="none"), embedder, build_report=report)
 
@@ -222,6 +227,13 @@ class Index:
     def document(self, document_id: str) -> Document:
         """A document with its whole text. Raises UsageError."""
         return self._generation.document(self._position(document_id))
+
+    def places(self, document_id: str) -> Places | None:
+        """Where a document's characters stand in its file: boxes on pages, or lines. None if that is not known.
+
+        Raises UsageError.
+        """
+        return self._generation.places(self._position(document_id))
 
     def document_fingerprints(self) -> dict[str, str]:
         """Fingerprint of each document's content as it was indexed, by id."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from rag_ft.errors import RagFtError
 from rag_ft.indexing.building.sentinels import check_sentinels
+from rag_ft.indexing.places import PlacesError
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import LOCK, PASSAGES, foreign_in_index, own_in_index, unfinished_manifests
 from rag_ft.indexing.storage.generation import Generation, passage_texts, text_keys
@@ -57,6 +58,7 @@ def verify_index(path: Path, embedder: Callable[[], Embedder], absent: str | Non
     for name, check in (
         ("counts", _check_counts),
         ("passages", _check_passages),
+        ("places", _check_places),
         ("vectors", _check_vectors),
         ("words", _check_words),
         ("fingerprint", _check_fingerprint),
@@ -113,6 +115,21 @@ def _check_passages(generation: Generation) -> _Result:
     if keys is not None and not np.array_equal(keys, text_keys(generation.folder / PASSAGES, generation.table)):
         return _Result(False, "the keys of equal passages are not those of their texts")
     return _Result(True, "every passage is its document's text at its offsets")
+
+
+def _check_places(generation: Generation) -> _Result:
+    known = 0
+    for position, row in enumerate(generation.table):
+        try:
+            places = generation.places(position)
+            if places is None:
+                continue
+            document = generation.document(position)
+            places.check(document.text, document.page_starts)
+        except (PlacesError, RagFtError) as error:
+            return _Result(False, f"the places of document {row.id!r} cannot be used: {error}")
+        known += 1
+    return _Result(True, f"{known:,} documents have the places of their characters, each within its pages or lines")
 
 
 def _check_vectors(generation: Generation) -> _Result:

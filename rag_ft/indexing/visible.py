@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.access import Audience, label_of
+from rag_ft.indexing.places import Places
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import Counts, index_fingerprint
@@ -113,6 +114,10 @@ class VisibleGeneration(Generation):
     def document(self, position: int) -> Document:
         """A document, by its position in the table."""
         return self._whole.document(self._positions[position])
+
+    def places(self, position: int) -> Places | None:
+        """Where a document's characters stand in its file, by its position in the table."""
+        return self._whole.places(self._positions[position])
 
 
 class VisibleParts:

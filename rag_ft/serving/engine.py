@@ -25,6 +25,7 @@ from rag_ft.errors import IndexLockedError, IndexStoreError, RagFtError, UsageEr
 from rag_ft.files import disk_full, is_disk_full
 from rag_ft.indexing.access import Audience
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.indexing.storage.folder import unfinished_manifests
 from rag_ft.indexing.storage.store import IndexStore
 from rag_ft.models.adapter_record import base_record, names_document, reading_record
@@ -178,7 +179,7 @@ class Engine:
 
     def add(
         self,
-        document: Document,
+        document: Document | ReadDocument,
         *,
         replace: bool,
         identity: Identity = EVERYONE,
@@ -189,7 +190,8 @@ class Engine:
         `access`: the groups that its uploader chose. Raises UsageError where the document exists already or its label
         is not valid.
         """
-        document = label_upload(document, identity, access)
+        read = document if isinstance(document, ReadDocument) else ReadDocument(document)
+        document = label_upload(read.document, identity, access)
         with self._changing() as changed:
             existing = uploaded_id(_view(changed, identity.audience), document.id)
             if not replace and existing is not None:
@@ -197,7 +199,7 @@ class Engine:
                     f"the index already has a document {document.id!r}: give another file name, or replace=true"
                 )
             document = name_upload(document, existing, identity)
-            report = changed.add([document], progress=False)
+            report = changed.add([read._replace(document=document)], progress=False)
             if report.failures:
                 raise UsageError(f"{report.failures[0].source} {report.failures[0].reason}")
             self._index = changed

@@ -12,6 +12,7 @@ from rag_ft.errors import DocumentError
 from rag_ft.indexing.formats import READERS, ReadLimits, Unreadable
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Worker, WorkerNotReady
+from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.schema import Document
 
 _MAX_NAME = 150
@@ -41,8 +42,8 @@ def _is_invisible(character: str) -> bool:
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, max_chars: int) -> Document:
-    """The document in an uploaded file. Raises DocumentError where it cannot be read within the limits.
+def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, max_chars: int) -> ReadDocument:
+    """Read the document in an uploaded file. Raises DocumentError where it cannot be read within the limits.
 
     Each upload gets a process of its own, so that none finds what another left there.
     """
@@ -60,10 +61,10 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         raise DocumentError(name, str(error)) from error
     except ValueError as error:  # no answer, or several
         raise DocumentError(name, "does not hold exactly one document") from error
-    reply, text, headings, blocks = read
+    reply, text, headings, blocks, places = read
     if reply.kind != "document":
         raise DocumentError(name, reply.reason)
-    return Document(
+    document = Document(
         id=name,
         text=text,
         title=reply.title.strip() or PurePosixPath(name).stem.strip() or name,
@@ -74,3 +75,4 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         blocks=blocks,
         locations=reply.locations,
     )
+    return ReadDocument(document, places=places)

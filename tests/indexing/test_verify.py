@@ -52,6 +52,7 @@ def test_a_sound_index_passes_every_check(index):
         "files",
         "counts",
         "passages",
+        "places",
         "vectors",
         "words",
         "fingerprint",

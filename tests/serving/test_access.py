@@ -18,6 +18,7 @@ from rag_ft.errors import UsageError
 from rag_ft.indexing.access import audience
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.schema import Document
 from rag_ft.serving.app import create_app
 from rag_ft.serving.batching import Ask
@@ -95,10 +96,11 @@ def client(serve: Any, tokens: dict[str, str]) -> httpx.Client:
 def _uploads_are_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process for each would take a second."""
 
-    def read(name: str, data: bytes, **limits: Any) -> Document:
+    def read(name: str, data: bytes, **limits: Any) -> ReadDocument:
         extracted = extract(name, data)
         metadata = {**extracted.metadata, "uploaded": True}
-        return Document(id=name, text=extracted.text, title=Path(name).stem, source=name, metadata=metadata)
+        title = Path(name).stem
+        return ReadDocument(Document(id=name, text=extracted.text, title=title, source=name, metadata=metadata))
 
     monkeypatch.setattr("rag_ft.serving.routes.documents.parse_upload", read)
 

@@ -24,6 +24,7 @@ from rag_ft.answering.pipeline import Pipeline
 from rag_ft.answering.reader import Reader
 from rag_ft.errors import UsageError
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.models.compute import compute_plan
 from rag_ft.models.loading import load_model
 from rag_ft.schema import Answer, Document
@@ -259,7 +260,7 @@ def test_uploads_over_the_bound_are_429_before_they_are_read(serve, monkeypatch)
     def slowly(name, data, **limits):
         begun.set()
         go_on.wait(30)
-        return Document(id=name, text=data.decode())
+        return ReadDocument(Document(id=name, text=data.decode()))
 
     monkeypatch.setattr("rag_ft.serving.routes.documents.parse_upload", slowly)
     client = serve(uploads=1)

@@ -31,11 +31,11 @@ def test_names_of_all_languages_are_taken(name):
 
 
 def test_a_name_of_blanks_alone_is_still_a_title():
-    assert parse_upload("\u3000.txt", b"Some text.", **LIMITS).title == "\u3000.txt"
+    assert parse_upload("\u3000.txt", b"Some text.", **LIMITS).document.title == "\u3000.txt"
 
 
 def test_a_file_becomes_a_document_named_as_it_was_sent():
-    document = parse_upload("Büro plan.md", b"# Plan\n\nThe office opens at nine.\n", **LIMITS)
+    document = parse_upload("Büro plan.md", b"# Plan\n\nThe office opens at nine.\n", **LIMITS).document
     assert (document.id, document.title) == ("Büro plan.md", "Plan")
     assert "The office opens at nine." in document.text and document.metadata["uploaded"] is True
 
@@ -93,7 +93,7 @@ def test_no_upload_is_read_by_the_process_of_another(monkeypatch):
 
     monkeypatch.setattr(worker.subprocess, "Popen", noted)
     for name in ("a.txt", "b.txt"):
-        assert parse_upload(name, b"Some text.", **LIMITS).text == "Some text."
+        assert parse_upload(name, b"Some text.", **LIMITS).document.text == "Some text."
     with pytest.raises(DocumentError, match="cut off"):
         parse_upload("c.pdf", b"%PDF-1.4 nothing of a pdf", **LIMITS)
     assert len(ids) == 3

@@ -99,7 +99,12 @@ class GenerationBuilder:
         self._report_embedded()
 
     def take(
-        self, document: Document, fingerprint: str, file: str = "", conservation: Conservation | None = None
+        self,
+        document: Document,
+        fingerprint: str,
+        file: str = "",
+        conservation: Conservation | None = None,
+        places: bytes = b"",
     ) -> None:
         """Take a document that was read from a file; one that is unchanged is copied from the base."""
         self._files[document.id] = file if file != document.id else ""
@@ -108,7 +113,10 @@ class GenerationBuilder:
             row = self._copied.table[before]
             if row.fingerprint == fingerprint and row.blocks == blocks_checksum(document):
                 self.conservation[document.id] = conservation or row.conservation
-                self.chosen[document.id] = CopiedDocument(self._copied, before)
+                same = self._copied.places_file.raw(before) == places
+                self.chosen[document.id] = CopiedDocument(
+                    self._copied, before, None if same else self._staging.stage_places(places)
+                )
                 self.unchanged += 1
                 return
         reason = _invalid_unicode(document)
@@ -119,7 +127,20 @@ class GenerationBuilder:
             return
         self.conservation[document.id] = conservation
         (self.added if before is None else self.changed).append(document.id)
-        self.chosen[document.id] = self._stage(document, fingerprint)
+        self.chosen[document.id] = self._stage(document, fingerprint, places)
+
+    def copyable(self) -> dict[str, str]:
+        """Fingerprints of the documents of the base that can be copied as they are, by id."""
+        return {row.id: row.fingerprint for row in self._copied.table} if self._copied is not None else {}
+
+    def keep_unchanged(self, document_id: str, file: str) -> None:
+        """Take a document of `copyable` as the base has it: its file is unchanged and was not read again."""
+        assert self._copied is not None
+        position = self._copied.position_of[document_id]
+        self._files[document_id] = file if file != document_id else ""
+        self.conservation[document_id] = self._copied.table[position].conservation
+        self.chosen[document_id] = CopiedDocument(self._copied, position)
+        self.unchanged += 1
 
     def keep_others(self, refused: Container[str | None] = ()) -> None:
         """Carry over every document of the base that was not taken, except those in `refused`."""
@@ -159,7 +180,7 @@ class GenerationBuilder:
 
         It is cut and embedded again if the other documents are.
         """
-        row = base.table[position]
+        row, places = base.table[position], base.places_file.raw(position)
         self.kept.append(row.id)
         self.conservation[row.id] = row.conservation
         self._files[row.id] = row.file
@@ -168,15 +189,15 @@ class GenerationBuilder:
             with contextlib.suppress(UsageError):  # a document without a valid label is hidden already
                 document = labelled(before, ceiling)
                 if document is not before:
-                    self.chosen[row.id] = self._stage(document, document_fingerprint(document))
+                    self.chosen[row.id] = self._stage(document, document_fingerprint(document), places)
                     return
         self.chosen[row.id] = (
             CopiedDocument(self._copied, position)
             if self._copied is not None
-            else self._stage(base.document(position), row.fingerprint)
+            else self._stage(base.document(position), row.fingerprint, places)
         )
 
-    def _stage(self, document: Document, fingerprint: str) -> StagedDocument:
+    def _stage(self, document: Document, fingerprint: str, places: bytes) -> StagedDocument:
         lines: list[bytes] = []
         keys: list[bytes] = []
         for passage in self._chunker.passages(document):
@@ -195,9 +216,11 @@ class GenerationBuilder:
                 dict(document.metadata),
                 len(lines),
                 blocks=blocks_checksum(document),
+                places=len(places),
             ),
             append_span(self._staging.documents, json_line(document_content(document))),
             append_span(self._staging.passages, b"".join(lines)),
+            self._staging.stage_places(places),
             [len(line) for line in lines],
             keys,
             self._staging,
@@ -235,7 +258,10 @@ class GenerationBuilder:
         """Whether the documents taken and kept are exactly those of the base."""
         return (
             self._copied is not None
-            and all(isinstance(document, CopiedDocument) for document in self.chosen.values())
+            and all(
+                isinstance(document, CopiedDocument) and document.new_places is None
+                for document in self.chosen.values()
+            )
             and len(self.chosen) == len(self._copied.table)
             and all(self._files.get(row.id, row.file) == row.file for row in self._copied.table)
             and all(self.conservation.get(row.id, row.conservation) == row.conservation for row in self._copied.table)

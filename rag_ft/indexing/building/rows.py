@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_ft.indexing.storage.folder import STAGED_DOCUMENTS, STAGED_PASSAGES
+from rag_ft.indexing.storage.folder import STAGED_DOCUMENTS, STAGED_PASSAGES, STAGED_PLACES
 from rag_ft.indexing.storage.generation import Generation, TableRow
 from rag_ft.indexing.storage.journal import KEY_BYTES, Journal
 
@@ -41,28 +41,36 @@ class DocumentRows(Protocol):
     def passage_lines(self) -> DocumentLines:
         """Its lines in the file of passages."""
 
+    def places(self) -> bytes:
+        """Its share of the file of places."""
+
     def fill(self, vectors: NDArray[np.float32], keys: NDArray[np.uint8]) -> None:
         """Write vectors and keys of its passages into arrays with one row per passage."""
 
 
 class CopiedDocument:
-    """A document of the former generation, copied byte for byte."""
+    """A document of the former generation, copied byte for byte.
 
-    def __init__(self, base: Generation, position: int) -> None:
+    `places`: new ones, where the same text now stands elsewhere in its file.
+    """
+
+    def __init__(self, base: Generation, position: int, places: StagedPlaces | None = None) -> None:
         self._base = base
+        self.new_places = places
         self._position = position
         self._first, self._end = int(base.firsts[position]), int(base.firsts[position + 1])
 
     @property
     def row(self) -> TableRow:
         """Its row in the table."""
-        return self._base.table[self._position]
+        row = self._base.table[self._position]
+        return row if self.new_places is None else replace(row, places=self.new_places.size)
 
     @property
     def line_bytes(self) -> int:
         """Bytes of its lines."""
         document = self._base.documents.lengths(self._position, self._position + 1)
-        return int(document.sum()) + int(self._base.passages.lengths(self._first, self._end).sum())
+        return self.row.places + int(document.sum()) + int(self._base.passages.lengths(self._first, self._end).sum())
 
     def document_line(self) -> DocumentLines:
         """Its line in the file of documents."""
@@ -73,6 +81,10 @@ class CopiedDocument:
         """Its lines in the file of passages."""
         passages = self._base.passages
         return DocumentLines(passages.raw(self._first, self._end), passages.lengths(self._first, self._end))
+
+    def places(self) -> bytes:
+        """Its share of the file of places."""
+        return self._base.places_file.raw(self._position) if self.new_places is None else self.new_places.read()
 
     def fill(self, vectors: NDArray[np.float32], keys: NDArray[np.uint8]) -> None:
         """Copy its vectors and keys."""
@@ -113,22 +125,27 @@ class KnownVectors:
 
 
 class Staging:
-    """Two temporary files that hold the lines of newly cut documents, in the order in which they were read."""
+    """Temporary files that hold the lines and places of newly cut documents, in the order in which they were read."""
 
     def __init__(self, folder: Path) -> None:
-        self._paths = (folder / STAGED_DOCUMENTS, folder / STAGED_PASSAGES)
+        self._paths = (folder / STAGED_DOCUMENTS, folder / STAGED_PASSAGES, folder / STAGED_PLACES)
         self.documents = self._paths[0].open("w+b")
         self.passages = self._paths[1].open("w+b")
+        self.places = self._paths[2].open("w+b")
+
+    def stage_places(self, data: bytes) -> StagedPlaces:
+        """Append a document's places."""
+        return StagedPlaces(self.places, append_span(self.places, data))
 
     def drop(self) -> None:
-        """Delete both files."""
-        for file, path in zip((self.documents, self.passages), self._paths, strict=True):
+        """Delete the files."""
+        for file, path in zip((self.documents, self.passages, self.places), self._paths, strict=True):
             file.close()
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close both files, which are deleted next."""
-        for file in (self.documents, self.passages):
+        """Close the files, which are deleted next."""
+        for file in (self.documents, self.passages, self.places):
             with contextlib.suppress(OSError):  # a full disk does not take what they still buffer
                 file.close()
 
@@ -140,6 +157,22 @@ class ByteSpan(NamedTuple):
     end: int
 
 
+class StagedPlaces(NamedTuple):
+    """A document's places in a staging file."""
+
+    file: IO[bytes]
+    span: ByteSpan
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.span.end - self.span.start
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return read_span(self.file, self.span)
+
+
 @dataclass(frozen=True)
 class StagedDocument:
     """A document that was cut in this run; its lines are in the staging files, its vectors are known by key."""
@@ -147,6 +180,7 @@ class StagedDocument:
     row: TableRow
     document: ByteSpan
     passages: ByteSpan
+    staged_places: StagedPlaces
     lengths: list[int]
     """Length of each passage's line in bytes."""
     keys: list[bytes]
@@ -156,7 +190,7 @@ class StagedDocument:
     @property
     def line_bytes(self) -> int:
         """Bytes of its lines."""
-        return self.document.end - self.document.start + sum(self.lengths)
+        return self.document.end - self.document.start + sum(self.lengths) + self.row.places
 
     def document_line(self) -> DocumentLines:
         """Its line in the file of documents."""
@@ -166,6 +200,10 @@ class StagedDocument:
     def passage_lines(self) -> DocumentLines:
         """Its lines in the file of passages."""
         return DocumentLines(read_span(self.staging.passages, self.passages), self.lengths)
+
+    def places(self) -> bytes:
+        """Its share of the file of places."""
+        return self.staged_places.read()
 
     def fill(self, vectors: NDArray[np.float32], keys: NDArray[np.uint8]) -> None:
         """Look its vectors up, and write its keys."""

@@ -19,7 +19,17 @@ from rag_ft.indexing.building.sentinels import evenly_spread, write_sentinels
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.storage.bm25 import Bm25Index
-from rag_ft.indexing.storage.folder import BM25, DOCUMENTS, KEYS, PASSAGES, RAW_VECTORS, TABLE, TEXT_KEYS, VECTORS
+from rag_ft.indexing.storage.folder import (
+    BM25,
+    DOCUMENTS,
+    KEYS,
+    PASSAGES,
+    PLACES,
+    RAW_VECTORS,
+    TABLE,
+    TEXT_KEYS,
+    VECTORS,
+)
 from rag_ft.indexing.storage.generation import LinesWriter, TableRow, json_line, passage_texts, text_keys
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import Counts, EmbedderEntry, Manifest, index_fingerprint
@@ -84,6 +94,7 @@ class GenerationWriter:
         lines are copied.
         """
         self._require_space(documents, kind_choice)
+        self._write_places(documents)
         table = self._write_lines(documents, files or {}, conservation or {})
         if staging is not None:
             staging.drop()
@@ -157,6 +168,15 @@ class GenerationWriter:
         with (self.folder / TABLE).open("wb") as file:
             file.writelines(json_line(row.to_json()) for row in table)
         return table
+
+    def _write_places(self, documents: Sequence[DocumentRows]) -> None:
+        """Write the file of places, unless no document has any."""
+        if not any(document.row.places for document in documents):
+            return
+        with (self.folder / PLACES).open("wb") as file:
+            for document in documents:
+                if document.row.places:
+                    file.write(document.places())
 
     def _vectors_and_keys(self, documents: Sequence[DocumentRows]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         ends = np.cumsum([0, *(document.row.passages for document in documents)])

@@ -13,6 +13,7 @@ from rag_ft.indexing.conservation.readers.markdown import markdown_source
 from rag_ft.indexing.conservation.readers.office import docx_source
 from rag_ft.indexing.conservation.readers.pdf import pdf_source
 from rag_ft.indexing.conservation.readers.plain_text import plain_source
+from rag_ft.indexing.conservation.readers.rst import rst_source
 from rag_ft.indexing.conservation.readers.spreadsheet import xlsx_source
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.conservation.source import Source
@@ -62,6 +63,10 @@ def _delimited(data: bytes, extracted: Extracted) -> Source:
     return delimited_source(data, _encoding(extracted))
 
 
+def _rst(data: bytes, extracted: Extracted) -> Source:
+    return rst_source(data, _encoding(extracted))
+
+
 SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".txt": _plain,
     ".text": _plain,
@@ -69,6 +74,8 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".tsv": _delimited,
     ".md": _markdown,
     ".markdown": _markdown,
+    ".rst": _rst,
+    ".rest": _rst,
     ".html": lambda data, _: html_source(data),
     ".htm": lambda data, _: html_source(data),
     ".xhtml": lambda data, _: html_source(data),

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
@@ -23,6 +23,7 @@ from rag_ft.indexing.formats.limits import ReadLimits, check_document_size, curr
 from rag_ft.indexing.parsing.records import document_from_record, holds_question, id_of, parse_record
 from rag_ft.indexing.parsing.sandbox import end_with_parent, limit_seconds, peak_bytes, restrict
 from rag_ft.indexing.parsing.wire import MAX_HEADER_BYTES, Hello, Ready, Reply, Request, read_frame, write_frame
+from rag_ft.indexing.places import encode_places
 from rag_ft.questions.squad import parse_squad
 from rag_ft.schema import Document, Heading
 
@@ -54,11 +55,11 @@ def serve_requests(parent: int) -> None:
             limit_seconds(limits.seconds)
             before = peak_bytes()
             try:
-                for reply, text in _answers(Request.model_validate_json(frame.header), frame.content):
+                for reply, content in _answers(Request.model_validate_json(frame.header), frame.content):
                     # Out of memory, some parsers report a damaged file.
                     if reply.kind == "failure" and before < limits.memory_bytes * _ALL_BUT_FULL < peak_bytes():
                         raise MemoryError
-                    _send(replies, reply, text)
+                    _send(replies, reply, content)
             except MemoryError:
                 _send(replies, Reply(kind="no_memory"))
                 return
@@ -66,9 +67,12 @@ def serve_requests(parent: int) -> None:
             del frame
 
 
-def _send(stream: BinaryIO, reply: Reply, text: str = "") -> None:
+def _send(stream: BinaryIO, reply: Reply, text: str | Content = "") -> None:
     try:
-        header, content = reply.model_dump_json().encode(), text.encode()
+        whole = text if isinstance(text, Content) else Content(text)
+        places = whole.places
+        reply = reply.model_copy(update={"places_bytes": len(places)})
+        header, content = reply.model_dump_json().encode(), whole.text.encode() + places
         if len(header) > MAX_HEADER_BYTES:
             raise Unreadable("has more metadata, title and headings than are read")
     except (ValueError, Unreadable) as error:  # half of a surrogate pair, or nesting too deep for JSON
@@ -86,7 +90,14 @@ def _why(error: Exception) -> str:
     return str(error) if isinstance(error, Unreadable) else f"gives no document ({str(error)[:200]})"
 
 
-def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
+class Content(NamedTuple):
+    """A document's text, and where its characters stand in the file."""
+
+    text: str
+    places: bytes = b""
+
+
+def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str | Content]]:
     """Yield the replies to a request, without the final `end`."""
     if request.kind == "lines":
         yield from _lines(request, data)
@@ -99,7 +110,7 @@ def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
         yield Reply(kind="failure", reason=_why(error)), ""
 
 
-def _file(request: Request, data: bytes) -> tuple[Reply, str]:
+def _file(request: Request, data: bytes) -> tuple[Reply, Content]:
     started, peak_before = time.monotonic(), peak_bytes()
     extracted = extract(request.name, data)
     if not extracted.text.strip():
@@ -111,7 +122,7 @@ def _file(request: Request, data: bytes) -> tuple[Reply, str]:
     slow = time.monotonic() - started > limits.seconds * _CHECKED_SHARE
     large = peak_before < peak and peak > limits.memory_bytes * _CHECKED_SHARE
     conservation = None if slow or large else check(request.name, data, extracted)
-    return _reply(extracted, conservation), extracted.text
+    return _reply(extracted, conservation), Content(extracted.text, encode_places(extracted))
 
 
 def _reply(extracted: Extracted, conservation: Conservation | None) -> Reply:

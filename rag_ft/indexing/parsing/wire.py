@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 from itertools import accumulate
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
 from rag_ft.indexing.conservation.record import Conservation
+from rag_ft.indexing.places import Places, PlacesError
 from rag_ft.schema import Block, BlockKind, Heading, Location, Record
 
 MAX_HEADER_BYTES = 8_000_000
@@ -65,7 +66,7 @@ class Request(Record):
 
 
 class Reply(Record):
-    """A document (its text is the frame's content), the reason why there is none, or the end of the replies."""
+    """A document (its text begins the frame's content), the reason why there is none, or the end of the replies."""
 
     kind: Literal["document", "failure", "no_memory", "questions", "not_squad", "end"]
     reason: str = ""
@@ -80,6 +81,8 @@ class Reply(Record):
     page_starts: tuple[int, ...] = ()
     blocks: tuple[tuple[int, int, BlockKind], ...] = ()
     """Start, end and kind of each block that is not prose."""
+    places_bytes: Annotated[int, Field(ge=0)] = 0
+    """How many bytes of the content, after the text, are places (`indexing.places`)."""
     locations: tuple[Location, ...] = ()
     conservation: Conservation | None = None
     """What was lost on the way from the file to the text; None if that was not checked."""
@@ -105,6 +108,16 @@ def blocks_in(text: str, spans: tuple[tuple[int, int, BlockKind], ...]) -> tuple
             raise FrameError("a block outside the text")
         before = end
     return tuple(Block(start=start, end=end, kind=kind) for start, end, kind in spans)
+
+
+def places_in(text: str, page_starts: tuple[int, ...], content: bytes) -> bytes:
+    """The places of a text, decoded once to see that they are its own. Raises FrameError."""
+    if content:
+        try:
+            Places.decode(content).check(text, page_starts)
+        except PlacesError as error:
+            raise FrameError(f"places outside the text: {error}") from error
+    return content
 
 
 def check_pages(text: str, starts: tuple[int, ...]) -> None:

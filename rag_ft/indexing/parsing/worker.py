@@ -35,6 +35,7 @@ from rag_ft.indexing.parsing.wire import (
     check_locations,
     check_pages,
     headings_in,
+    places_in,
     read_frame,
     write_frame,
     write_header,
@@ -49,6 +50,10 @@ _MEMORY_SHARE = 0.25
 """Share of the memory allowed that a process may hold between two files: parsers keep some."""
 _TICK_SECONDS = 0.05
 _END_SECONDS = 1.0
+_CONTENT_BYTES = 13
+"""Bytes of content per character: at most four of its text, eight of its box, and one of its line."""
+_EXTRA = 8_000_000
+"""Bytes of content for the sizes of pages."""
 _CPU_TIME_OVER = 24
 """Number of the signal SIGXCPU, which Windows lacks."""
 
@@ -79,6 +84,8 @@ class Read(NamedTuple):
     text: str
     headings: tuple[Heading, ...]
     blocks: tuple[Block, ...]
+    places: bytes
+    """Where the characters stand in the file (`indexing.places`); empty if the format does not say."""
 
 
 class Worker:
@@ -222,7 +229,9 @@ class _Process:
         self._send(request, content, size)
         try:
             while True:
-                frame = read_frame(self._replies, max_header=MAX_HEADER_BYTES, max_content=4 * limits.max_chars)
+                frame = read_frame(
+                    self._replies, max_header=MAX_HEADER_BYTES, max_content=_CONTENT_BYTES * limits.max_chars + _EXTRA
+                )
                 self._watch.pause()
                 remaining -= time.monotonic() - started
                 read = _checked(frame, limits)
@@ -371,7 +380,8 @@ def _resident_bytes(process_id: int) -> int:
 def _checked(frame: Frame, limits: ReadLimits) -> Read:
     """Validate a frame, since the process is not trusted. Raises FrameError, ValueError."""
     reply = Reply.model_validate_json(frame.header)
-    text = frame.content.decode()
+    text_bytes = len(frame.content) - reply.places_bytes
+    text = frame.content[: max(text_bytes, 0)].decode()
     if len(text) > limits.max_chars:
         raise FrameError(f"a text of {len(text):,} characters")
     if len(reply.headings) > limits.max_headings or len(reply.page_starts) > limits.max_pages:
@@ -382,4 +392,5 @@ def _checked(frame: Frame, limits: ReadLimits) -> Read:
     check_locations(text, reply.locations)
     if len(reply.blocks) > MAX_BLOCKS:
         raise FrameError(f"{len(reply.blocks):,} blocks")
-    return Read(reply, text, headings_in(text, reply.headings), blocks_in(text, reply.blocks))
+    places = places_in(text, reply.page_starts, frame.content[max(text_bytes, 0) :])
+    return Read(reply, text, headings_in(text, reply.headings), blocks_in(text, reply.blocks), places)

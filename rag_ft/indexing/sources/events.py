@@ -19,6 +19,16 @@ class ReadDocument(NamedTuple):
     """Full path of that file; None for documents in memory."""
     conservation: Conservation | None = None
     """What was lost on the way from the file to the text; None if that was not checked."""
+    places: bytes = b""
+    """Where the characters stand in the file (`indexing.places`); empty if the format does not say."""
+
+
+class UnchangedDocument(NamedTuple):
+    """A document of a file that is as it was when it was read: the index holds it already (`sources.known`)."""
+
+    id: str
+    file: str
+    path: Path
 
 
 class CorpusFailure(NamedTuple):
@@ -43,7 +53,7 @@ class SkippedFile(NamedTuple):
     reason: str
 
 
-CorpusEvent: TypeAlias = "ReadDocument | CorpusFailure | SkippedFile"
+CorpusEvent: TypeAlias = "ReadDocument | UnchangedDocument | CorpusFailure | SkippedFile"
 
 
 def corpus_failure(

@@ -24,6 +24,8 @@ from rag_ft.schema import Document
 
 LINES = ".jsonl"
 JSON = ".json"
+CANNOT_BE_OPENED = "cannot be opened"
+"""Begins the reason of a failure that may pass although the file stays as it is."""
 READABLE = (LINES, JSON, *READERS)
 """Suffixes of the files that are read, in lower case."""
 
@@ -55,21 +57,23 @@ class SourceFile:
         except Unreadable as error:
             yield self._failure(str(error))
         except OSError as error:
-            yield self._failure(f"cannot be opened ({error.strerror or error})")
+            yield self._failure(f"{CANNOT_BE_OPENED} ({error.strerror or error})")
 
     def _failure(self, reason: str, *, part: str = "", document: str | None = None) -> CorpusFailure:
         """Describe a failure of the file, or of a part whose name follows the path."""
         return corpus_failure(f"{self.path}{part}", reason, self.name, document)
 
-    def _read_document(self, document: Document, conservation: Conservation | None = None) -> ReadDocument:
-        return ReadDocument(document, self.name, self.path, conservation)
+    def _read_document(
+        self, document: Document, conservation: Conservation | None = None, places: bytes = b""
+    ) -> ReadDocument:
+        return ReadDocument(document, self.name, self.path, conservation, places)
 
     def _whole(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the one document of the file, or those of a file in SQuAD's format."""
         squad = self.path.suffix.lower() == JSON
         request = Request(kind="squad" if squad else "file", name=self.path.name, source=str(self.path))
         with open_ordinary(self.path, worker.limits.file_bytes) as (file, size):
-            for reply, text, headings, blocks in worker.read(request, partial(pieces_of, file), size):
+            for reply, text, headings, blocks, places in worker.read(request, partial(pieces_of, file), size):
                 if reply.kind == "not_squad":
                     reason = "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text per line"
                     yield self._failure(reason) if self.required else skipped_file(self.path, reason)
@@ -90,6 +94,7 @@ class SourceFile:
                             locations=reply.locations,
                         ),
                         reply.conservation,
+                        places,
                     )
 
     def _lines(self, worker: Worker) -> Iterator[CorpusEvent]:

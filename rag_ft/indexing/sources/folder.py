@@ -12,6 +12,9 @@ from rag_ft.indexing.sources.events import CorpusFailure, SkippedFile, corpus_fa
 from rag_ft.indexing.sources.file import READABLE, SourceFile
 from rag_ft.indexing.storage.folder import holds_index
 
+OFFICE_LOCK = "~$"
+"""Begins the name of the file by which Word, Excel and PowerPoint mark a document that they have open."""
+
 
 class FolderWalk:
     """One walk through a corpus folder.
@@ -45,6 +48,8 @@ class FolderWalk:
             for file in sorted(files):
                 if file.startswith("."):
                     yield skipped_file(folder / file, "is hidden")
+                elif file.startswith(OFFICE_LOCK):
+                    yield skipped_file(folder / file, "is an office program's mark of an open document")
                 elif file != RULES_FILE:
                     yield self._file(folder / file)
         yield from self._take_unlisted()

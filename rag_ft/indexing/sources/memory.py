@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def documents_in_memory(documents: Iterable[Any]) -> Iterator[CorpusEvent]:
-    """Yield documents as they are and langchain documents converted; anything else is a failure."""
+    """Yield documents as they are, read before or not, and langchain's converted; anything else is a failure."""
     pieces: dict[str, int] = {}
     for position, document in enumerate(documents, start=1):
         if isinstance(document, Document):
             yield ReadDocument(document)
+        elif isinstance(document, ReadDocument):
+            yield document
         elif isinstance(getattr(document, "page_content", None), str):
             name = document.id or _piece_name(document, position, pieces)
             shown = str(document.id or document.metadata.get("source") or f"document {position}")

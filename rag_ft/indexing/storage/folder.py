@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 from rag_ft.errors import UsageError
 from rag_ft.files import is_real_folder, partials, remove_tree, write_atomic
 
-FORMAT = 3
+FORMAT = 4
 """Version of the files on disk; a higher one is refused.
 
-Version 1, without `TableRow.file`, and 2, without `TEXT_KEYS`, kinds of passages, blocks of documents and
-`TableRow.conservation`, are read.
+Version 1, without `TableRow.file`, 2, without `TEXT_KEYS`, kinds of passages, blocks of documents and
+`TableRow.conservation`, and 3, without `PLACES`, are read.
 """
 
 MANIFEST = "manifest.json"
@@ -39,11 +39,13 @@ TEXT_KEYS = "text-keys.npy"
 PASSAGES = "passages.jsonl"
 DOCUMENTS = "documents.jsonl"
 TABLE = "table.jsonl"
+PLACES = "places.bin"
 BM25 = "bm25"
 SENTINELS = "sentinels.json"
 SENTINEL_VECTORS = "sentinels.npy"
 STAGED_DOCUMENTS = "staged-documents.tmp"
 STAGED_PASSAGES = "staged-passages.tmp"
+STAGED_PLACES = "staged-places.tmp"
 BM25_EMPTY = "empty.json"
 BM25_FILES = (
     "data.csc.index.npy",
@@ -86,6 +88,7 @@ _GENERATION = _OwnPaths(
     _one_of(
         *LINES_FILES,
         TABLE,
+        PLACES,
         KEYS,
         TEXT_KEYS,
         VECTORS,
@@ -94,6 +97,7 @@ _GENERATION = _OwnPaths(
         SENTINEL_VECTORS,
         STAGED_DOCUMENTS,
         STAGED_PASSAGES,
+        STAGED_PLACES,
         *(f"{BM25}/{name}" for name in (BM25_EMPTY, *BM25_FILES)),
     ),
     _one_of(BM25),

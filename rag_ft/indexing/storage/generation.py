@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from rag_ft.errors import IndexCorruptError
 from rag_ft.indexing.chunking import passage_text
 from rag_ft.indexing.conservation.record import Conservation
+from rag_ft.indexing.places import Places
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import (
     BM25,
@@ -26,6 +27,7 @@ from rag_ft.indexing.storage.folder import (
     KEYS,
     MANIFEST,
     PASSAGES,
+    PLACES,
     RAW_VECTORS,
     SENTINEL_VECTORS,
     SENTINELS,
@@ -125,6 +127,8 @@ class TableRow:
     """Checksum of the document's blocks, which its fingerprint leaves out; empty if it has none."""
     conservation: Conservation | None = None
     """What was lost on the way from the file to the text; None if that was not checked."""
+    places: Annotated[int, Field(ge=0, strict=True)] = 0
+    """Bytes of the document's share of the file of places; 0 if its format does not say where characters stand."""
 
     def to_json(self) -> dict[str, Any]:
         """Encode the row for the table file."""
@@ -137,6 +141,7 @@ class TableRow:
             "metadata": self.metadata,
             "passages": self.passages,
             **({"blocks": self.blocks} if self.blocks else {}),
+            **({"places": self.places} if self.places else {}),
             **({"conservation": self._conservation()} if self.conservation is not None else {}),
         }
 
@@ -190,6 +195,31 @@ def _bare_passages(path: Path, table: Sequence[TableRow]) -> Iterator[Passage]:
                 yield Passage.model_construct(title=title, **content)
 
 
+class PlacesFile:
+    """The memory-mapped file of places, one document's after the other's. Safe for concurrent readers."""
+
+    def __init__(self, path: Path, sizes: Sequence[int], *, there: bool) -> None:
+        """`sizes`: bytes of each document's places. `there`: whether the manifest names the file."""
+        self.path = path
+        with reading(path):
+            self._ends = np.cumsum(np.array([0, *sizes], dtype=np.int64))
+            self._data: mmap_module.mmap | bytes = b""
+            if there:
+                with path.open("rb") as file:
+                    self._data = mmap_module.mmap(file.fileno(), 0, access=mmap_module.ACCESS_READ)
+        if len(self._data) != int(self._ends[-1]):
+            raise IndexCorruptError(f"{path} does not have the length that the table gives: {REPAIR}")
+
+    def raw(self, position: int) -> bytes:
+        """The bytes of a document's places, by its position in the table; empty if it has none."""
+        return bytes(self._data[int(self._ends[position]) : int(self._ends[position + 1])])
+
+    def __getitem__(self, position: int) -> Places | None:
+        data = self.raw(position)
+        with reading(self.path):
+            return Places.decode(data) if data else None
+
+
 class Generation:
     """The files of one committed state of an index, open for reading. Immutable.
 
@@ -218,6 +248,9 @@ class Generation:
         """What `text_keys` gives for each row; None in an index made before."""
         if TEXT_KEYS in manifest.files:
             self.text_keys = load_array(folder / TEXT_KEYS, mmap=mmap)
+        self.places_file = PlacesFile(
+            folder / PLACES, [row.places for row in self.table], there=PLACES in manifest.files
+        )
         self.sentinel_texts = _read_texts(folder / SENTINELS)
         self.sentinel_vectors: NDArray[np.float32] = load_array(folder / SENTINEL_VECTORS, mmap=False)
         self._check(raw)
@@ -296,6 +329,10 @@ class Generation:
         content = self.documents[position]
         with reading(self.documents.path):
             return Document.model_validate(content)
+
+    def places(self, position: int) -> Places | None:
+        """Where a document's characters stand in its file, by its position in the table; None if that is not known."""
+        return self.places_file[position]
 
 
 _ROWS = TypeAdapter(TableRow)

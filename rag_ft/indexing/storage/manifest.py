@@ -19,6 +19,7 @@ from rag_ft.indexing.storage.folder import (
     FORMAT,
     KEYS,
     LINES_FILES,
+    PLACES,
     RAW_VECTORS,
     SENTINEL_VECTORS,
     SENTINELS,
@@ -144,7 +145,7 @@ class Manifest(Record):
         extra = {RAW_VECTORS} if self.kind == "ivf-pq" and self.counts.passages else set()
         with_keys = self.format >= _WITH_TEXT_KEYS or TEXT_KEYS in self.files
         required = _REQUIRED_FILES | extra | ({TEXT_KEYS} if with_keys else set())
-        files = self.files.keys()
+        files = self.files.keys() - {PLACES}  # only where some document has places
         if files not in (required | _BM25_PATHS, required | _EMPTY_BM25_PATHS):
             wrong = sorted(required - files) or sorted(files - required)
             raise ValueError(f"files is not the list of an index's files ({[name[:40] for name in wrong[:1]]})")

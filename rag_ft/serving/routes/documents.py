@@ -142,7 +142,7 @@ def _take(
 ) -> UploadReply:
     """Read an uploaded file and add it to the index. Raises Problem, DocumentError, UsageError."""
     config = server.config
-    document = parse_upload(
+    read = parse_upload(
         name,
         data,
         seconds=config.parse_seconds,
@@ -150,17 +150,17 @@ def _take(
         max_chars=config.max_text_chars,
     )
     try:
-        added = server.engine.add(document, replace=replace, identity=identity, access=groups)
+        added = server.engine.add(read, replace=replace, identity=identity, access=groups)
     except UsageError:
-        if replace or uploaded_id(server.engine.view(identity.audience), document.id) is None:
+        if replace or uploaded_id(server.engine.view(identity.audience), read.document.id) is None:
             raise
-        message = f"there is already a document {document.id!r}: give another file name, or replace=true"
+        message = f"there is already a document {read.document.id!r}: give another file name, or replace=true"
         raise Problem(409, message, "file") from None
     return UploadReply(
         id=added.id,
-        title=document.title,
+        title=read.document.title,
         passages=added.passages,
-        characters=len(document.text),
+        characters=len(read.document.text),
         index=added.index,
     )
 

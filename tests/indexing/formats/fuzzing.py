@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from indexing.formats.sheets.packing import MAIN, cell, row, sheet, workbook
+from indexing.formats.sheets import packing as sheets
 from indexing.formats.word.packing import item, levels, numbering, packed, paragraph, run, style, table
 
 from rag_ft.indexing.formats import ReadLimits
@@ -266,7 +266,7 @@ _WORD = [b"<w:tbl>", b"</w:tbl>", b"<w:tr>", b"<w:tc>", b"<w:p>", b"</w:p>", b"<
 _WORD += [b'<w:gridSpan w:val="9999999999"/>', b"<w:vMerge/>", b'<w:pStyle w:val="Heading1"/>', b"<w:tab/>", b"<w:br/>"]
 _WORD += [b'<w:footnoteReference w:id="2"/>', b'<w:fldChar w:fldCharType="begin"/>', b"<m:f>", b"<m:nary>", b"<w:del>"]
 _WORD += [b'<w:numPr><w:numId w:val="1"/></w:numPr>', b'<w:outlineLvl w:val="0"/>', b"<w:vanish/>", b"<w:sectPr/>"]
-_SHEET = [b"<row r='9'>", b"</row>", b"<c r='XFD1'>", b"<c t='s'><v>0</v></c>", b"<f>A1</f>", b"<v>1e308</v>", b"46146"]
+_SHEET = [b"<row r='9'>", b"</row>", b"<c r='XFD1'>", b"<c t='s'><v>0</v></c>", b"<f>A1</f>", b"<v>1e308</v>"]
 _SHEET += [
     b"<mergeCell ref='A1:XFD1048576'/>",
     b" hidden='1'",
@@ -325,19 +325,27 @@ TOKENS: dict[str, list[bytes]] = {
 
 
 def _xlsx() -> bytes:
-    table = row("Berth", "Price", "From"), row("North", cell(18, style=1), cell(46146, style=2)), row("South", True)
-    after = '<mergeCells><mergeCell ref="A2:A3"/></mergeCells><autoFilter ref="A1:C3"/>'
-    notes = (
-        f"<comments {MAIN}><commentList><comment ref='B2'><text><t>note</t></text></comment></commentList></comments>"
+    cell, row, sheet = sheets.cell, sheets.row, sheets.sheet
+    table = (
+        row("Berth", "Price", "From"),
+        row("North", cell(18, style=1), cell(46146, style=2)),
+        row("South", True, cell(None, formula="A1")),
     )
+    after = '<mergeCells><mergeCell ref="A2:A3"/></mergeCells><autoFilter ref="A1:C3"/>'
+    note = "<comment ref='B2'><text><t>note</t></text></comment>"
     columns = '<cols><col min="4" max="5" hidden="1"/></cols>'
-    shared = row('<c t="s"><v>0</v></c>', cell(None, "B1", formula="A1"))
-    return workbook(
-        {"Prices": sheet(*table, before=columns, after=after), "Other": sheet(shared)},
+    return sheets.workbook(
+        {
+            "Prices": sheet(*table, before=columns, after=after),
+            "Other": sheet(row('<c t="s"><v>0</v></c>', '<c t="s"><v>1</v></c>')),
+        },
         formats=("0.00%", "dd.mm.yyyy"),
         texts=("words", "<r><t>10</t></r><r><rPr><vertAlign val='superscript'/></rPr><t>6</t></r>"),
         related=[("comments", "../comments1.xml"), ("table", "../tables/table1.xml")],
-        more={"xl/comments1.xml": notes, "xl/tables/table1.xml": f'<table {MAIN} ref="A1:C3"/>'},
+        more={
+            "xl/comments1.xml": f"<comments {sheets.MAIN}><commentList>{note}</commentList></comments>",
+            "xl/tables/table1.xml": f'<table {sheets.MAIN} ref="A1:C3"/>',
+        },
     )
 
 
