@@ -43,6 +43,8 @@ TESTED_ELSEWHERE = {
     "indexing/formats/sheets/dialect.py": ("indexing/formats/sheets/test_delimited.py", "how cells are parted"),
     "indexing/formats/sheets/tables.py": ("indexing/formats/sheets/test_delimited.py", "rows of a table"),
     "indexing/formats/sheets/workbook.py": ("indexing/formats/sheets/test_xlsx.py", "the parts of a workbook"),
+    "indexing/formats/slides/paragraphs.py": ("indexing/formats/slides/test_pptx.py", "bullets and raised text"),
+    "indexing/formats/slides/shapes.py": ("indexing/formats/slides/test_pptx.py", "the order of shapes"),
     "indexing/formats/scripts.py": ("indexing/formats/web/test_html.py", "raised and lowered characters"),
     "indexing/formats/web/visibility.py": ("indexing/formats/web/test_html.py", "what a page hides"),
     "indexing/formats/word/drawings.py": ("indexing/formats/word/test_story.py", "text boxes and pictures of a story"),
@@ -63,6 +65,10 @@ TESTED_ELSEWHERE = {
     "indexing/conservation/readers/spreadsheet.py": (
         "indexing/formats/sheets/test_xlsx.py",
         "cells that are left out or lost",
+    ),
+    "indexing/conservation/readers/presentation.py": (
+        "indexing/formats/slides/test_pptx.py",
+        "words of slides, notes and comments",
     ),
     "indexing/conservation/readers/epub.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/html.py": ("indexing/conservation/test_check.py", "a format that loses words"),

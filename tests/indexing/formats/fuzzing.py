@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from indexing.formats.sheets import packing as sheets
+from indexing.formats.slides import packing as slides
 from indexing.formats.word.packing import item, levels, numbering, packed, paragraph, run, style, table
 
 from rag_ft.indexing.formats import ReadLimits
@@ -28,10 +29,10 @@ from rag_ft.indexing.parsing.worker import Read, Worker
 CORPUS = Path(__file__).parent / "corpus"
 """Small files that once failed."""
 
-PARSERS = ("txt", "md", "html", "xhtml", "pdf", "docx", "epub", "csv", "xlsx", "jsonl", "json")
+PARSERS = ("txt", "md", "html", "xhtml", "pdf", "docx", "epub", "csv", "xlsx", "pptx", "jsonl", "json")
 """By the suffix of a file."""
 
-CONTAINERS = ("docx", "epub", "xlsx")
+CONTAINERS = ("docx", "epub", "xlsx", "pptx")
 """Formats that are containers of parts."""
 
 LIMITS = ReadLimits(seconds=20, memory_bytes=1_000_000_000, max_chars=1_000_000, max_headings=10_000, max_pages=1_000)
@@ -215,6 +216,8 @@ def seeds(parser: str) -> tuple[bytes, ...]:
         return (_docx(), _word())
     if parser == "epub":
         return (_epub(),)
+    if parser == "pptx":
+        return (_pptx(),)
     if parser == "xlsx":
         return (_xlsx(),)
     return SEEDS[parser]
@@ -276,6 +279,25 @@ _SHEET += [
     b"_x0000_",
     b"A1",
 ]
+_SLIDE = [
+    b"<p:grpSp>",
+    b"</p:grpSp>",
+    b"<p:sp>",
+    b"<a:p>",
+    b"</a:p>",
+    b"<a:t>x",
+    b'<a:off x="1e999" y="nan"/>',
+    b"<a:br/>",
+]
+_SLIDE += [
+    b"<a:tbl>",
+    b"<a:tr>",
+    b'<a:tc gridSpan="99999">',
+    b'vMerge="1"',
+    b'lvl="8"',
+    b"<a:buAutoNum/>",
+    b'r:id="r1"',
+]
 _MARKDOWN = [b"---\n", b"# ", b"> ", b"- ", b"1. ", b"```\n", b"|", b"|---|\n", b"[a](", b"![", b"*", b"_", b"`"]
 _MARKDOWN += [b"&a ", b"*a", b"!!python/object:os.system ", b"!!binary x", b"<<: *a\n", b"? ", b": ", b"\t", b"{", b"["]
 _MARKDOWN += [b"\n\n", b"9999-99-99"]
@@ -319,9 +341,25 @@ TOKENS: dict[str, list[bytes]] = {
         b"\0",
     ],
     "xlsx": [*_SHEET, *_XML],
+    "pptx": [*_SLIDE, *_XML],
     "jsonl": _JSON,
     "json": [*_JSON, b'"paragraphs": [', b'{"context": "', b'"data": [', b'"answer_start": -1'],
 }
+
+
+def _pptx() -> bytes:
+    body = slides.shape("one", slides.line("item", '><a:buAutoNum type="alphaLcPeriod"/>'), kind="body", index="1")
+    group = f"<p:grpSp><p:grpSpPr/>{slides.shape('inner', x=5, y=5)}</p:grpSp>"
+    rows = slides.table(["Berth", "Price"], ["North", "18"], ["South", "20"])
+    notes = slides.slide(slides.shape("spoken", kind="body"), root="notes")
+    layout = slides.slide(slides.shape("prompt", x=1, y=1, kind="body", index="1"), root="sldLayout")
+    return slides.deck(
+        slides.slide(slides.shape("Rules", kind="title"), body, group, slides.framed(rows)),
+        slides.slide(slides.shape("more")),
+        related={1: [("notesSlide", "../notesSlides/n1.xml")]},
+        more={"ppt/notesSlides/n1.xml": notes},
+        masters=(layout, slides.slide(slides.shape("m", kind="title"), root="sldMaster")),
+    )
 
 
 def _xlsx() -> bytes:
