@@ -14,7 +14,7 @@ from rag_ft.errors import MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "chat": ("langchain_openai",),
     "eval": ("ir_measures", "matplotlib", "scipy"),
-    "formats": ("defusedxml", "docutils", "docx", "olefile", "pypdfium2"),
+    "formats": ("defusedxml", "docutils", "docx", "lxml", "olefile", "pypdfium2"),
     "mcp": ("mcp",),
     "nf4": ("bitsandbytes",),
     "serve": (

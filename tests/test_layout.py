@@ -41,6 +41,12 @@ TESTED_ELSEWHERE = {
     "indexing/formats/web/mathml.py": ("indexing/formats/web/test_html.py", "formulas on one line"),
     "indexing/formats/web/numbering.py": ("indexing/formats/web/test_html.py", "numbers of lists"),
     "indexing/formats/markup/rst_parser.py": ("indexing/formats/markup/test_rst.py", "directives and roles"),
+    "indexing/formats/sheets/cells.py": ("indexing/formats/sheets/test_header.py", "records of cells and rows"),
+    "indexing/formats/sheets/dialect.py": ("indexing/formats/sheets/test_delimited.py", "how cells are parted"),
+    "indexing/formats/sheets/tables.py": ("indexing/formats/sheets/test_delimited.py", "rows of a table"),
+    "indexing/formats/sheets/workbook.py": ("indexing/formats/sheets/test_xlsx.py", "the parts of a workbook"),
+    "indexing/formats/slides/paragraphs.py": ("indexing/formats/slides/test_pptx.py", "bullets and raised text"),
+    "indexing/formats/slides/shapes.py": ("indexing/formats/slides/test_pptx.py", "the order of shapes"),
     "indexing/formats/scripts.py": ("indexing/formats/web/test_html.py", "raised and lowered characters"),
     "indexing/formats/web/visibility.py": ("indexing/formats/web/test_html.py", "what a page hides"),
     "indexing/formats/pdf/annotations.py": ("indexing/formats/pdf/test_reading.py", "form values and notes"),
@@ -55,7 +61,7 @@ TESTED_ELSEWHERE = {
     "indexing/formats/word/drawings.py": ("indexing/formats/word/test_story.py", "text boxes and pictures of a story"),
     "indexing/formats/word/names.py": ("indexing/formats/word/test_styles.py", "names of elements"),
     "indexing/formats/word/notes.py": ("indexing/formats/word/test_story.py", "notes and comments of a story"),
-    "indexing/formats/word/package.py": ("indexing/formats/word/test_docx.py", "the parts of a document"),
+    "indexing/formats/office/package.py": ("indexing/formats/word/test_docx.py", "the parts of a document"),
     "indexing/formats/word/running.py": ("indexing/formats/word/test_story.py", "headers and footers"),
     "indexing/formats/word/scripts.py": ("indexing/formats/word/test_line.py", "raised and lowered characters"),
     "indexing/formats/word/symbols.py": ("indexing/formats/word/test_line.py", "characters of symbol fonts"),
@@ -63,6 +69,18 @@ TESTED_ELSEWHERE = {
     # Simple on purpose: each is right when what is lost of its format is found.
     "indexing/conservation/source.py": ("indexing/conservation/test_check.py", "what every reader gives"),
     "indexing/conservation/words.py": ("indexing/conservation/test_compare.py", "words as they are compared"),
+    "indexing/conservation/readers/delimited.py": (
+        "indexing/formats/sheets/test_delimited.py",
+        "words of a table",
+    ),
+    "indexing/conservation/readers/spreadsheet.py": (
+        "indexing/formats/sheets/test_xlsx.py",
+        "cells that are left out or lost",
+    ),
+    "indexing/conservation/readers/presentation.py": (
+        "indexing/formats/slides/test_pptx.py",
+        "words of slides, notes and comments",
+    ),
     "indexing/conservation/readers/epub.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/html.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/markdown.py": (

@@ -13,7 +13,9 @@ from rag_ft.indexing.conservation.readers.markdown import markdown_source
 from rag_ft.indexing.conservation.readers.office import docx_source
 from rag_ft.indexing.conservation.readers.pdf import pdf_source
 from rag_ft.indexing.conservation.readers.plain_text import plain_source
+from rag_ft.indexing.conservation.readers.presentation import pptx_source
 from rag_ft.indexing.conservation.readers.rst import rst_source
+from rag_ft.indexing.conservation.readers.spreadsheet import xlsx_source
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.conservation.source import Source
 from rag_ft.indexing.formats.extracted import Extracted
@@ -80,6 +82,11 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".xhtml": lambda data, _: html_source(data),
     ".epub": lambda data, _: epub_source(data),
     ".docx": lambda data, _: docx_source(data),
+    ".xlsx": lambda data, _: xlsx_source(data),
+    ".xlsm": lambda data, _: xlsx_source(data),
+    ".pptx": lambda data, _: pptx_source(data),
+    ".pptm": lambda data, _: pptx_source(data),
+    ".ppsx": lambda data, _: pptx_source(data),
     ".pdf": lambda data, _: pdf_source(data),
 }
 """The simple reading of each suffix, in lower case."""

@@ -19,6 +19,8 @@ from rag_ft.indexing.formats.markup.rst import read_rst
 from rag_ft.indexing.formats.pdf.reading import read_pdf
 from rag_ft.indexing.formats.plain_text import read_text
 from rag_ft.indexing.formats.sheets.delimited import read_csv, read_tsv
+from rag_ft.indexing.formats.sheets.xlsx import read_xlsx
+from rag_ft.indexing.formats.slides.pptx import read_pptx
 from rag_ft.indexing.formats.web.epub import read_epub
 from rag_ft.indexing.formats.web.html import read_html
 from rag_ft.indexing.formats.word.docx import read_docx
@@ -68,6 +70,11 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".docx": read_docx,
     ".csv": read_csv,
     ".tsv": read_tsv,
+    ".xlsx": read_xlsx,
+    ".xlsm": read_xlsx,
+    ".pptx": read_pptx,
+    ".pptm": read_pptx,
+    ".ppsx": read_pptx,
     ".epub": read_epub,
 }
 """Reader of each suffix, in lower case."""

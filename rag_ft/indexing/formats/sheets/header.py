@@ -32,8 +32,7 @@ _USUAL_NAMES = frozenset(
     to city town ort stadt country land address street email e-mail mail phone telephone tel fax url link price preis
     cost amount betrag total sum summe quantity qty menge unit einheit value wert description beschreibung comment
     comments note notes remark remarks status state category kategorie group code key question answer text language
-    currency
-    role department team owner version age gender size weight item product article artikel location place""".split()
+    currency role department team owner version age gender size weight item product article location place""".split()
 )
 
 

@@ -92,6 +92,8 @@ class _Table:
         """Write a row as a line."""
         cells = row.cells
         named = with_names and not self._is_line(cells)
+        if named and self._names and any(cell.span > 1 for cell in cells):
+            cells = self._repeated(cells)
         parts: list[str] = []
         offset = size = 0
         begin = self._chars
@@ -122,6 +124,18 @@ class _Table:
         self._chars += len(line) + 1
         if self._chars > _FLUSHED_CHARS:
             self._flush()
+
+    def _repeated(self, cells: Sequence[Cell]) -> list[Cell]:
+        """A row's cells, those that span columns repeated under each of their names."""
+        taken = {cell.column for cell in cells}
+        more = [
+            cell._replace(column=column, span=1)
+            for cell in cells
+            if cell.span > 1
+            for column in self._names
+            if cell.column < column < cell.column + cell.span and column not in taken
+        ]
+        return sorted([*cells, *more])
 
     def _is_line(self, cells: Sequence[Cell]) -> bool:
         """Whether a row is a line about the table: one long cell, or one as wide as the table."""
