@@ -60,6 +60,7 @@ TESTED_ELSEWHERE = {
     ),
     "indexing/conservation/readers/office.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/pdf.py": ("indexing/conservation/test_check.py", "a format that loses words"),
+    "indexing/conservation/readers/notebook.py": ("indexing/formats/markup/test_notebook.py", "each cell compared"),
     "indexing/conservation/readers/rst.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/plain_text.py": (
         "indexing/conservation/test_check.py",

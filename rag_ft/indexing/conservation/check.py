@@ -9,6 +9,7 @@ from rag_ft.indexing.conservation.compare import compare
 from rag_ft.indexing.conservation.readers.epub import epub_source
 from rag_ft.indexing.conservation.readers.html import html_source
 from rag_ft.indexing.conservation.readers.markdown import markdown_source
+from rag_ft.indexing.conservation.readers.notebook import notebook_source
 from rag_ft.indexing.conservation.readers.office import docx_source
 from rag_ft.indexing.conservation.readers.pdf import pdf_source
 from rag_ft.indexing.conservation.readers.plain_text import plain_source
@@ -70,6 +71,7 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".markdown": _markdown,
     ".rst": _rst,
     ".rest": _rst,
+    ".ipynb": lambda data, _: notebook_source(data),
     ".html": lambda data, _: html_source(data),
     ".htm": lambda data, _: html_source(data),
     ".xhtml": lambda data, _: html_source(data),
