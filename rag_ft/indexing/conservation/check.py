@@ -8,6 +8,7 @@ from pathlib import Path
 from rag_ft.indexing.conservation.compare import compare
 from rag_ft.indexing.conservation.readers.epub import epub_source
 from rag_ft.indexing.conservation.readers.html import html_source
+from rag_ft.indexing.conservation.readers.mail import mail_source
 from rag_ft.indexing.conservation.readers.markdown import markdown_source
 from rag_ft.indexing.conservation.readers.notebook import notebook_source
 from rag_ft.indexing.conservation.readers.office import docx_source
@@ -62,6 +63,23 @@ def _rst(data: bytes, extracted: Extracted) -> Source:
     return rst_source(data, _encoding(extracted))
 
 
+def _mail(data: bytes, extracted: Extracted) -> Source:
+    unread = extracted.metadata.get("unread_parts")
+    unread_parts = tuple(map(str, unread)) if isinstance(unread, list) else ()
+    unreadable = []
+
+    def read(name: str, attached: bytes) -> Source | None:
+        if any(part.startswith(f"{name} ") for part in unread_parts):
+            unreadable.append(name)
+            return None
+        reader = SOURCES.get(Path(name).suffix.lower())
+        return None if reader is None else reader(attached, Extracted(""))
+
+    source = mail_source(data, read)
+    source.unreadable += unreadable
+    return source
+
+
 SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".txt": _plain,
     ".text": _plain,
@@ -77,6 +95,7 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".xhtml": lambda data, _: html_source(data),
     ".epub": lambda data, _: epub_source(data),
     ".docx": lambda data, _: docx_source(data),
+    ".eml": _mail,
     ".pdf": lambda data, _: pdf_source(data),
 }
 """The simple reading of each suffix, in lower case."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from rag_ft.errors import MissingExtraError
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.limits import MAX_FILE_BYTES, MAX_PARTS, MAX_UNPACKED_BYTES, ReadLimits
+from rag_ft.indexing.formats.mail.eml import read_eml
 from rag_ft.indexing.formats.markup.markdown import read_markdown
 from rag_ft.indexing.formats.markup.notebook import read_notebook
 from rag_ft.indexing.formats.markup.rst import read_rst
@@ -68,5 +69,6 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".pdf": read_pdf,
     ".docx": read_docx,
     ".epub": read_epub,
+    ".eml": read_eml,
 }
 """Reader of each suffix, in lower case."""

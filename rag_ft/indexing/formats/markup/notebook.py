@@ -138,7 +138,11 @@ class _Output:
             else:
                 data = output.get("data")
                 # Before version 4, the data stood in the output itself, by short names.
-                self._add_data(data if isinstance(data, dict) else {_LONG.get(key, key): output[key] for key in output})
+                self._add_data(
+                    data
+                    if isinstance(data, dict)
+                    else {_LONG.get(str(key), str(key)): value for key, value in output.items()}
+                )
         self._add_text("".join(printed))
         return self._cut
 
@@ -182,7 +186,7 @@ class _Output:
         self._blocks.add(text, kind=kind)
 
 
-_LONG: dict[Any, str] = {
+_LONG = {
     "text": "text/plain",
     "html": "text/html",
     "latex": "text/latex",
