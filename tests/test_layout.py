@@ -40,6 +40,8 @@ TESTED_ELSEWHERE = {
     "indexing/formats/web/numbering.py": ("indexing/formats/web/test_html.py", "numbers of lists"),
     "indexing/formats/markup/rst_parser.py": ("indexing/formats/markup/test_rst.py", "directives and roles"),
     "indexing/formats/mail/letter.py": ("indexing/formats/mail/test_eml.py", "a mail as text"),
+    "indexing/formats/program/declarations.py": ("indexing/formats/program/test_source.py", "headings of a file"),
+    "indexing/formats/program/python.py": ("indexing/formats/program/test_source.py", "headings of a file"),
     "indexing/formats/scripts.py": ("indexing/formats/web/test_html.py", "raised and lowered characters"),
     "indexing/formats/web/visibility.py": ("indexing/formats/web/test_html.py", "what a page hides"),
     "indexing/formats/word/drawings.py": ("indexing/formats/word/test_story.py", "text boxes and pictures of a story"),

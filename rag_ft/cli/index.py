@@ -33,6 +33,9 @@ MaxChars = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Exit with 1 if any word of a document was lost, and name every one.")
 ]
+SourceCodeOption = Annotated[
+    bool, typer.Option("--source-code", help="Also read a folder's source files, such as .py, .ts, .sql and .yaml.")
+]
 
 
 class IndexKindChoice(str, Enum):
@@ -58,6 +61,7 @@ def index_build(
     read_seconds: ReadSeconds = None,
     read_memory: ReadMemory = None,
     max_chars: MaxChars = None,
+    source_code: SourceCodeOption = False,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -71,7 +75,9 @@ def index_build(
 
     chunking = ChunkingConfig() if max_tokens is None else _chunking(max_tokens)
     limits = _limits(read_seconds, read_memory, max_chars)
-    built = Index.build(source, index, embedder=embedder, chunking=chunking, kind=kind.value, limits=limits)
+    built = Index.build(
+        source, index, embedder=embedder, chunking=chunking, kind=kind.value, limits=limits, source_code=source_code
+    )
     assert built.build_report is not None
     return _report(built, built.build_report, as_json, strict)
 
@@ -83,6 +89,7 @@ def index_add(
     read_seconds: ReadSeconds = None,
     read_memory: ReadMemory = None,
     max_chars: MaxChars = None,
+    source_code: SourceCodeOption = False,
     embedder: IndexEmbedderOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
@@ -92,7 +99,7 @@ def index_add(
     from rag_ft.indexing.index import Index
 
     loaded = Index.load(index, embedder=embedder)
-    report = loaded.add(source, limits=_limits(read_seconds, read_memory, max_chars))
+    report = loaded.add(source, limits=_limits(read_seconds, read_memory, max_chars), source_code=source_code)
     if not as_json:
         for copies in _from_one_file(loaded, {*report.added, *report.changed}):
             stderr().print(

@@ -73,6 +73,7 @@ class Index:
         chunking: ChunkingConfig | None = None,
         kind: IndexKindChoice = "auto",
         limits: ReadLimits | None = None,
+        source_code: bool = False,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> Index:
@@ -81,7 +82,8 @@ class Index:
         A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
         texts that were never embedded are embedded; a build that was killed resumes. The former index stays usable
         until the end. The `build_report` of the result says what was done, and which documents could not be read.
-        `limits`: what reading one file may cost. `progress`: draw a bar if stderr is a terminal.
+        `limits`: what reading one file may cost. `source_code`: also read a folder's source files. `progress`: draw a
+        bar if stderr is a terminal.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -97,6 +99,7 @@ class Index:
                 chunking=chunking or ChunkingConfig(),
                 kind=kind,
                 limits=limits,
+                source_code=source_code,
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
             )
@@ -304,11 +307,13 @@ class Index:
         source: Source,
         *,
         limits: ReadLimits | None = None,
+        source_code: bool = False,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> BuildReport:
         """Add documents; one with the id of an indexed document replaces it, all others stay.
 
+        `limits`, `source_code` and `progress` are those of `build`.
         A document that comes again with an `access` that is not valid is refused, and its older copy is removed: it is
         not left to those who could read it before. Raises CorpusError, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -319,6 +324,7 @@ class Index:
                 source,
                 embedder=self.embedder,
                 limits=limits,
+                source_code=source_code,
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
             )

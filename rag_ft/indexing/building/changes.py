@@ -44,6 +44,7 @@ def build_index(
     chunking: ChunkingConfig,
     kind: IndexKindChoice,
     limits: ReadLimits | None,
+    source_code: bool = False,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
 ) -> BuildReport:
@@ -56,7 +57,7 @@ def build_index(
         # Without any manifest there is only what killed builds left; a damaged one may still be restored.
         if committed is not None or not store.manifest_path.exists():
             store.sweep(committed, journal=False)
-        corpus = _read_source(source, store.path, base, limits)
+        corpus = _read_source(source, store.path, base, limits, source_code)
         builder = _generation_builder(store, base, embedder, chunking, on_progress)
         with _abandoned_on_error(builder):
             unread = _take_all(builder, corpus)
@@ -72,6 +73,7 @@ def add_to_index(
     *,
     embedder: Embedder,
     limits: ReadLimits | None,
+    source_code: bool = False,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
 ) -> BuildReport:
@@ -81,7 +83,7 @@ def add_to_index(
         base = open_generation(store, verify="full")
         check_sentinels(base, embedder, store.path)
         store.sweep(base.manifest.generation, journal=False)
-        corpus = _read_source(source, store.path, base, limits)
+        corpus = _read_source(source, store.path, base, limits, source_code)
         builder = _generation_builder(store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress)
         with _abandoned_on_error(builder):
             unread = _take_all(builder, corpus)
@@ -167,12 +169,14 @@ def _base_to_reuse(store: IndexStore, embedder: Embedder) -> Generation | None:
     return base
 
 
-def _read_source(source: Source, path: Path, base: Generation | None, limits: ReadLimits | None) -> Corpus:
+def _read_source(
+    source: Source, path: Path, base: Generation | None, limits: ReadLimits | None, source_code: bool
+) -> Corpus:
     """The documents of a source, without those of the index itself."""
     rows = base.table if base is not None else []
     # Format 1 did not say which file a document came from; the source of SQuAD's articles does.
     known = {name for row in rows for name in (row.file or row.id, row.source)}
-    return read_corpus(source, exclude=[path], known=known, limits=limits)
+    return read_corpus(source, exclude=[path], known=known, limits=limits, source_code=source_code)
 
 
 def _generation_builder(

@@ -18,6 +18,7 @@ from rag_ft.indexing.conservation.readers.rst import rst_source
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.conservation.source import Source
 from rag_ft.indexing.formats.extracted import Extracted
+from rag_ft.indexing.formats.program.source import SOURCE_SUFFIXES
 
 MAX_CHECKED_CHARS = 20_000_000
 """Texts with more characters are not checked: their words would take more memory than reading them."""
@@ -97,5 +98,5 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".docx": lambda data, _: docx_source(data),
     ".eml": _mail,
     ".pdf": lambda data, _: pdf_source(data),
-}
+} | dict.fromkeys(SOURCE_SUFFIXES, _plain)
 """The simple reading of each suffix, in lower case."""

@@ -20,6 +20,7 @@ from rag_ft.indexing.formats.markup.notebook import read_notebook
 from rag_ft.indexing.formats.markup.rst import read_rst
 from rag_ft.indexing.formats.pdf.reading import read_pdf
 from rag_ft.indexing.formats.plain_text import read_text
+from rag_ft.indexing.formats.program.source import LANGUAGES, SOURCE_SUFFIXES, source_reader
 from rag_ft.indexing.formats.web.epub import read_epub
 from rag_ft.indexing.formats.web.html import read_html
 from rag_ft.indexing.formats.word.docx import read_docx
@@ -29,6 +30,7 @@ __all__ = [
     "MAX_PARTS",
     "MAX_UNPACKED_BYTES",
     "READERS",
+    "SOURCE_SUFFIXES",
     "Extracted",
     "ReadLimits",
     "Unreadable",
@@ -70,5 +72,5 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".docx": read_docx,
     ".epub": read_epub,
     ".eml": read_eml,
-}
-"""Reader of each suffix, in lower case."""
+} | {suffix: source_reader(language) for language, suffixes in LANGUAGES.items() for suffix in suffixes}
+"""Reader of each suffix, in lower case. Of a folder, those of source code are read only on request."""
