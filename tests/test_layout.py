@@ -47,6 +47,9 @@ TESTED_ELSEWHERE = {
     "indexing/formats/sheets/workbook.py": ("indexing/formats/sheets/test_xlsx.py", "the parts of a workbook"),
     "indexing/formats/slides/paragraphs.py": ("indexing/formats/slides/test_pptx.py", "bullets and raised text"),
     "indexing/formats/slides/shapes.py": ("indexing/formats/slides/test_pptx.py", "the order of shapes"),
+    "indexing/formats/mail/letter.py": ("indexing/formats/mail/test_eml.py", "a mail as text"),
+    "indexing/formats/program/declarations.py": ("indexing/formats/program/test_source.py", "headings of a file"),
+    "indexing/formats/program/python.py": ("indexing/formats/program/test_source.py", "headings of a file"),
     "indexing/formats/scripts.py": ("indexing/formats/web/test_html.py", "raised and lowered characters"),
     "indexing/formats/web/visibility.py": ("indexing/formats/web/test_html.py", "what a page hides"),
     "indexing/formats/pdf/annotations.py": ("indexing/formats/pdf/test_reading.py", "form values and notes"),
@@ -89,6 +92,8 @@ TESTED_ELSEWHERE = {
     ),
     "indexing/conservation/readers/office.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/pdf.py": ("indexing/conservation/test_check.py", "a format that loses words"),
+    "indexing/conservation/readers/mail.py": ("indexing/formats/mail/test_eml.py", "each mail compared"),
+    "indexing/conservation/readers/notebook.py": ("indexing/formats/markup/test_notebook.py", "each cell compared"),
     "indexing/conservation/readers/rst.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/plain_text.py": (
         "indexing/conservation/test_check.py",

@@ -50,6 +50,9 @@ class ReadOptions:
         bool, typer.Option("--strict", help="Exit with 1 if any word of a document was lost, and name every one.")
     ] = False
 
+    source_code: Annotated[
+        bool, typer.Option("--source-code", help="Also read a folder's source files, such as .py, .ts, .sql and .yaml.")
+    ] = False
     keep_originals: Annotated[
         bool,
         typer.Option(
@@ -94,6 +97,7 @@ class BuildOptions(ReadOptions):
             kind=self.kind.value,
             limits=self.limits(),
             keep_originals=self.keep_originals,
+            source_code=self.source_code,
             **settings,
         )
 

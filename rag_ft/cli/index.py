@@ -77,7 +77,9 @@ def index_add(
     from rag_ft.indexing.index import Index
 
     loaded = Index.load(index, embedder=embedder)
-    report = loaded.add(source, limits=options.limits(), keep_originals=options.keep_originals)
+    report = loaded.add(
+        source, limits=options.limits(), keep_originals=options.keep_originals, source_code=options.source_code
+    )
     if not as_json:
         for copies in _from_one_file(loaded, {*report.added, *report.changed}):
             stderr().print(

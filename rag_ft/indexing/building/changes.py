@@ -45,6 +45,7 @@ def build_index(
     chunking: ChunkingConfig,
     kind: IndexKindChoice,
     limits: ReadLimits | None,
+    source_code: bool = False,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
     keep_originals: bool,
@@ -59,7 +60,7 @@ def build_index(
         # Without any manifest there is only what killed builds left; a damaged one may still be restored.
         if committed is not None or not store.manifest_path.exists():
             store.sweep(committed, journal=False)
-        corpus = _read_source(source, store.path, base, limits, known_files)
+        corpus = _read_source(source, store.path, base, limits, source_code, known_files)
         builder = _generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
         with _abandoned_on_error(builder):
             unread = _take_all(builder, corpus, known_files)
@@ -75,6 +76,7 @@ def add_to_index(
     *,
     embedder: Embedder,
     limits: ReadLimits | None,
+    source_code: bool = False,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
     keep_originals: bool,
@@ -85,7 +87,7 @@ def add_to_index(
         base = open_generation(store, verify="full")
         check_sentinels(base, embedder, store.path)
         store.sweep(base.manifest.generation, journal=False)
-        corpus = _read_source(source, store.path, base, limits)
+        corpus = _read_source(source, store.path, base, limits, source_code)
         builder = _generation_builder(
             store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress, keep_originals
         )
@@ -178,13 +180,16 @@ def _read_source(
     path: Path,
     base: Generation | None,
     limits: ReadLimits | None,
+    source_code: bool,
     known_files: KnownFiles | None = None,
 ) -> Corpus:
     """The documents of a source, without those of the index itself."""
     rows = base.table if base is not None else []
     # Format 1 did not say which file a document came from; the source of SQuAD's articles does.
     known = {name for row in rows for name in (row.file or row.id, row.source)}
-    return read_corpus(source, exclude=[path], known=known, limits=limits, known_files=known_files)
+    return read_corpus(
+        source, exclude=[path], known=known, limits=limits, source_code=source_code, known_files=known_files
+    )
 
 
 def _generation_builder(

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from rag_ft.indexing.formats import READERS, Unreadable
+from rag_ft.indexing.formats import READERS, SOURCE_SUFFIXES, Unreadable
 from rag_ft.indexing.parsing.input import LineBatch, batches_of_lines, open_ordinary, pieces_of
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Read, Worker, WorkerFailed
@@ -41,6 +41,8 @@ class SourceFile:
     """Path relative to the corpus folder, with forward slashes; for a single file its own name."""
     required: bool
     """True if it is a failure, rather than a skipped file, when it holds no documents."""
+    source_code: bool = True
+    """Whether it is read if it is source code."""
 
     def events(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the file: its documents, and what cannot be read of it."""
@@ -50,10 +52,13 @@ class SourceFile:
                 raise Unreadable("has a name that is not UTF-8: rename it")
             if suffix == LINES:
                 yield from self._lines(worker)
+            elif suffix in SOURCE_SUFFIXES and not (self.source_code or self.required):
+                yield skipped_file(self.path, "is source code, which is read only on request (--source-code)")
             elif suffix in READABLE:
                 yield from self._whole(worker)
             elif self.required:
-                yield self._failure(f"is of a kind that is not read here: give {', '.join([*READERS, LINES])}")
+                others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
+                yield self._failure(f"is of a kind that is not read here: give {', '.join([*others, LINES])} or code")
             else:
                 yield skipped_file(self.path, f"files ending in {suffix or 'nothing'} are not read")
         except Unreadable as error:
