@@ -342,8 +342,9 @@ class Index:
         """Add documents; one with the id of an indexed document replaces it, all others stay as they are.
 
         `keep_originals`: keep the files of the added documents beside the index. `limits`, `source_code` and
-        `progress` are those of `build`. A document that comes again with an `access` that is not valid is refused, and its older copy is removed: it is
-        not left to those who could read it before. Raises CorpusError, UsageError, IndexLockedError, IndexStoreError.
+        `progress` are those of `build`. A document that comes again with an `access` that is not valid is refused, and
+        its older copy is removed: it is not left to those who could read it before. Raises CorpusError, UsageError,
+        IndexLockedError, IndexStoreError.
         """
         self._check_whole()
         with ProgressBar(progress) as bar:
