@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import READERS, SOURCE_SUFFIXES, Unreadable
 from rag_ft.indexing.parsing.input import LineBatch, batches_of_lines, open_ordinary, pieces_of
 from rag_ft.indexing.parsing.wire import Request
@@ -70,8 +71,14 @@ class SourceFile:
         """Describe a failure of the file, or of a part whose name follows the path."""
         return corpus_failure(f"{self.path}{part}", reason, self.name, document)
 
-    def _read_document(self, document: Document) -> ReadDocument:
-        return ReadDocument(document, self.name, self.path)
+    def _read_document(
+        self,
+        document: Document,
+        conservation: Conservation | None = None,
+        places: bytes = b"",
+        original: Original | None = None,
+    ) -> ReadDocument:
+        return ReadDocument(document, self.name, self.path, conservation, places, original)
 
     def _whole(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the one document of the file, or those of a file in SQuAD's format."""
@@ -98,11 +105,8 @@ class SourceFile:
                         blocks=blocks,
                         locations=reply.locations,
                     )
-                    yield self._read_document(document)._replace(
-                        conservation=reply.conservation,
-                        places=places,
-                        original=None if squad else Original(content.sha256, self.path),
-                    )
+                    original = None if squad else Original(content.sha256, self.path)
+                    yield self._read_document(document, reply.conservation, places, original)
 
     def _lines(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the documents of a .jsonl file, a batch of lines at a time."""
