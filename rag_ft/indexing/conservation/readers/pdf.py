@@ -98,6 +98,7 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
     outside: list[str] = []
     parts: list[str] = []
     place = before = (0.0, 0.0, 0.0)
+    cut = False  # by a hyphen at the end of a line
 
     def end() -> None:
         if "".join(parts).strip():
@@ -114,6 +115,7 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
         character = chr(code)
         if code in _LINE_HYPHENS:
             parts.append(character)
+            cut = True
             continue
         if character.isspace() or not pdfium.FPDFText_GetLooseCharBox(content, index, ctypes.byref(rectangle)):
             parts.append(" ")
@@ -127,12 +129,12 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
         here = (x, y, max(width, height))
         if parts and turned and math.hypot(x - before[0], y - before[1]) > 1.2 * max(here[2], before[2]) > 0:
             end()
-        elif parts and not turned and abs(y - before[1]) > 0.05 * max(here[2], before[2]):
+        elif parts and not turned and not cut and abs(y - before[1]) > 0.05 * max(here[2], before[2]):
             parts.append(MAY_JOIN)
         if not parts:
             place = here
         parts.append(character)
-        before = here
+        before, cut = here, False
     end()
     return lines, "".join(outside).strip()
 

@@ -184,6 +184,16 @@ class _Group:
         self.slices.append(other)
         return True
 
+    def released(self, after: _Slice) -> _Slice:
+        """Give up the last slice if it is the top of a right column that a slice after it shows; else returns that."""
+        last = self.slices[-1]
+        gutters = [strip for strip in after.free if after.wide(strip)]
+        if len(self.slices) < 2 or not gutters or last.x0 < gutters[0].end - last.size:
+            return after
+        if after.top - last.bottom > 0.6 * last.size:
+            return after
+        return self.slices.pop()
+
     def gutters(self) -> list[float]:
         """The middles of the gutters."""
         found = []
@@ -249,8 +259,12 @@ def _groups(slices: Iterator[_Slice]) -> Iterator[_Group]:
         if group is None:
             group = _Group(part)
         elif not group.takes(part):
+            first = group.released(part)
             yield group
-            group = _Group(part)
+            group = _Group(first)
+            if first is not part and not group.takes(part):
+                yield group
+                group = _Group(part)
     if group is not None:
         yield group
 
