@@ -17,6 +17,7 @@ OUTSIDE = "outside the page"
 HIDDEN = "hidden notes"
 
 _NUMBERS = re.compile(r"\d+")
+_PAGE_NUMBER = re.compile(r"^0\b|\b0$")
 _EDGE_LINES = 3
 _MANY_PAGES = 3
 _ANGLES_PER_PAGE = 40
@@ -218,6 +219,7 @@ def _running_lines(pages: list[list[_Line]]) -> set[str]:
     for lines in pages:
         seen.update({_unnumbered(lines[position].text) for position in _edges(lines)})
     running = {line for line, count in seen.items() if count >= max(_MANY_PAGES, 0.4 * len(pages))}
-    running |= {line for line, count in seen.items() if line == "0" and 1 < count == len(pages)}
+    # The page's number alone, or beside a chapter's name.
+    running |= {line for line, count in seen.items() if count > 1 and _PAGE_NUMBER.search(line)}
     only_running = sum(all(_unnumbered(line.text) in running for line in lines) for lines in pages)
     return running if only_running * 2 <= len(pages) else set()

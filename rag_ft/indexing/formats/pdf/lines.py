@@ -333,12 +333,21 @@ class _Text:
         self.parts: list[str] = []
         self.boxes = array("i")
         self.length = 0
+        self._after_mark = False  # of a note, in brackets
 
     def space(self, count: int) -> None:
+        self._after_mark = False
         self._put(" " * count, (-1,) * count)
 
     def add(self, word: _Word, size: float, baseline: float) -> None:
         """Add a word; `size` and `baseline` are those of the line."""
+        if all(glyph.style.size > _SCRIPT_SIZE * size for glyph in word.glyphs):
+            self._space_after_mark(word.glyphs[0])
+            texts = [glyph.text for glyph in word.glyphs]
+            text = "".join(texts)
+            if len(text) == len(texts):
+                self._put(text, [glyph.box for glyph in word.glyphs])
+                return
         script: list[Glyph] = []
         place = 0
         for glyph in word.glyphs:
@@ -352,10 +361,14 @@ class _Text:
             if here:
                 script.append(glyph)
                 continue
-            if self.parts and self.parts[-1][-1:] == "]" and len(self.parts[-1]) > 1 and glyph.text.isalnum():
-                self.space(1)  # after the mark of a note
+            self._space_after_mark(glyph)
             self._put(glyph.text, (glyph.box,))
         self._put_script(script, place)
+
+    def _space_after_mark(self, glyph: Glyph) -> None:
+        if self._after_mark and glyph.text.isalnum():
+            self.space(1)
+        self._after_mark = False
 
     def _put_script(self, glyphs: list[Glyph], place: int) -> None:
         if not glyphs:
@@ -377,11 +390,12 @@ class _Text:
             else:
                 boxes.append(-1)
         self._put(written, boxes)
+        self._after_mark = written.endswith("]")
 
     def _tail(self) -> str:
         tail = ""
         for part in reversed(self.parts):
-            tail = part + tail
+            tail = part[-_TAIL:] + tail
             if len(tail) >= _TAIL:
                 break
         return tail
