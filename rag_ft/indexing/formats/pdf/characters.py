@@ -355,8 +355,10 @@ def _character(code: int) -> str:
     """The character of a code; empty if it is none."""
     if code in _LINE_HYPHENS:
         return "-"
+    if code in (0x09, 0x0A, 0x0D):
+        return " "
     if code < 0x20:
-        return " " if code in (0x09, 0x0A, 0x0D) else ""
+        return "" if code else "\ufffd"  # the file does not say what it draws
     if 0xD800 <= code < 0xE000 or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code < 0xFDF0 or code > 0x10FFFF:
         return ""
     return " " if chr(code).isspace() else chr(code)

@@ -115,10 +115,16 @@ class _Strip(NamedTuple):
     """Slices with text on both sides of it."""
     wide: int = 0
     """Slices in which it is wider than a gap between words."""
+    aligned: int = 0
+    """Slices in which the text after it begins where it did in those above."""
+    wide_below: bool = False
+    """Whether it is wide in another slice than the first."""
 
     @property
     def is_gutter(self) -> bool:
-        return self.wide > 0 and self.wide * 2 >= self.support
+        if not self.wide:
+            return False
+        return self.wide * 2 >= self.support or (self.aligned + 1 >= self.support and self.wide_below)
 
 
 def _agree(strip: _Strip, other: _Strip, size: float) -> bool:
@@ -168,7 +174,9 @@ class _Group:
                     wide = other.wide(here)
                     own_kept = own_kept or wide
                     support = strip.support + (other.x0 < start and end < other.x1)
-                    strips.append(_Strip(start, end, support, strip.wide + wide))
+                    aligned = strip.aligned + (abs(strip.end - here.end) <= _ALIGNED * other.size)
+                    below = strip.wide_below or (wide and strip.support > 0)
+                    strips.append(_Strip(start, end, support, strip.wide + wide, aligned, below))
                     remains = True
                 index += 1
             kept += remains and strip.is_gutter
