@@ -17,6 +17,9 @@ OUTSIDE = "outside the page"
 HIDDEN = "hidden notes"
 
 _NUMBERS = re.compile(r"\d+")
+_PAGE_NUMBER = re.compile(r"^0\b|\b0$")
+_SET_APART = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_](?!\S)){3,}")
+"""Letters with gaps between them, which may be words that are set so."""
 _EDGE_LINES = 3
 _MANY_PAGES = 3
 _ANGLES_PER_PAGE = 40
@@ -98,22 +101,28 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
     outside: list[str] = []
     parts: list[str] = []
     place = before = (0.0, 0.0, 0.0)
+    cut = False  # by a hyphen at the end of a line
+    ended = False  # says pdfium
 
     def end() -> None:
         if "".join(parts).strip():
-            lines.append(_Line("".join(parts), place[0], place[1]))
+            lines.append(_Line(_SET_APART.sub(_joined, "".join(parts)), place[0], place[1]))
         parts.clear()
 
     for index in range(content.count_chars()):
         code = pdfium.FPDFText_GetUnicode(content, index)
         if code in (10, 13):
-            end()
+            ended = True
             continue
         if not code or code > 0x10FFFF or 0xD800 <= code < 0xE000:
             continue
         character = chr(code)
         if code in _LINE_HYPHENS:
+            if ended:
+                end()
+            ended = False
             parts.append(character)
+            cut = True
             continue
         if character.isspace() or not pdfium.FPDFText_GetLooseCharBox(content, index, ctypes.byref(rectangle)):
             parts.append(" ")
@@ -125,16 +134,25 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
             outside.append(character)
             continue
         here = (x, y, max(width, height))
+        # Before and after a superscript, pdfium sees the end of a line.
+        beside = 0 < x - before[0] < 2 * here[2] and abs(y - before[1]) < 0.6 * max(here[2], before[2])
+        if ended and (turned or cut or not beside):
+            end()
+        ended = False
         if parts and turned and math.hypot(x - before[0], y - before[1]) > 1.2 * max(here[2], before[2]) > 0:
             end()
-        elif parts and not turned and abs(y - before[1]) > 0.05 * max(here[2], before[2]):
+        elif parts and not turned and not cut and abs(y - before[1]) > 0.05 * max(here[2], before[2]):
             parts.append(MAY_JOIN)
         if not parts:
             place = here
         parts.append(character)
-        before = here
+        before, cut = here, False
     end()
     return lines, "".join(outside).strip()
+
+
+def _joined(letters: re.Match[str]) -> str:
+    return letters[0].replace(" ", MAY_JOIN)
 
 
 def _has_images(page: Any) -> bool:
@@ -216,6 +234,7 @@ def _running_lines(pages: list[list[_Line]]) -> set[str]:
     for lines in pages:
         seen.update({_unnumbered(lines[position].text) for position in _edges(lines)})
     running = {line for line, count in seen.items() if count >= max(_MANY_PAGES, 0.4 * len(pages))}
-    running |= {line for line, count in seen.items() if line == "0" and 1 < count == len(pages)}
+    # The page's number alone, or beside a chapter's name.
+    running |= {line for line, count in seen.items() if count > 1 and _PAGE_NUMBER.search(line)}
     only_running = sum(all(_unnumbered(line.text) in running for line in lines) for lines in pages)
     return running if only_running * 2 <= len(pages) else set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -81,16 +81,13 @@ class Boxes:
     def add(self, box: tuple[float, float, float, float], width: float, height: float) -> int:
         """Add a box on a displayed page of this size; returns its number."""
         x0, y0, x1, y1 = box
-        across, down = 65535 / width, 65535 / height
-        values: tuple[int, ...] = (
-            int(x0 * across + 0.5),
-            int(y0 * down + 0.5),
-            int(x1 * across + 0.5),
-            int(y1 * down + 0.5),
-        )
-        if min(values) < 0 or max(values) > 65535:
-            values = tuple(min(max(value, 0), 65535) for value in values)
-        self._values.extend(values)
+        self._values.extend((_whole(x0 / width), _whole(y0 / height), _whole(x1 / width), _whole(y1 / height)))
+        return len(self._values) // 4 - 1
+
+    def add_level(self, begin: float, end: float, edges: tuple[int, int], upright: bool) -> int:
+        """Add a box of which two edges are known; `begin`, `end`: the others, as shares of the page."""
+        low, high = _whole(begin), _whole(end)
+        self._values.extend((low, edges[0], high, edges[1]) if upright else (edges[0], low, edges[1], high))
         return len(self._values) // 4 - 1
 
     def packed(self, numbers: array[int]) -> bytes:
@@ -102,6 +99,11 @@ class Boxes:
         if array("H", (1,)).tobytes() != b"\1\0":
             packed.byteswap()
         return packed.tobytes()
+
+
+def _whole(share: float) -> int:
+    """A share of a page as 65535ths."""
+    return 0 if share < 0 else 65535 if share > 1 else int(share * 65535 + 0.5)
 
 
 class Sheet:
@@ -156,6 +158,9 @@ class _Setting(NamedTuple):
     """Distance from the baseline down to the edge of a character's loose box."""
     level: _Level | None
     """None for text that does not run along an edge of the page exactly."""
+    shown: bool
+    glyphs: list[Glyph]
+    """Where its characters are put."""
 
 
 class _Level(NamedTuple):
@@ -168,9 +173,12 @@ class _Level(NamedTuple):
     """Its place in the frame is `step` times the coordinate, plus `start`."""
     length: float
     """Of the displayed page, in its direction."""
-    box: Callable[[float, float], tuple[float, float, float, float]]
-    """The displayed box of what stands between two places in the frame."""
-    shown: bool
+    upright: bool
+    """Whether it runs across the displayed page, to the right or left."""
+    backward: bool
+    """Whether it runs to the left or upwards."""
+    edges: tuple[int, int]
+    """The other two edges of its boxes, as 65535ths of the displayed page."""
 
 
 class PageText:
@@ -183,7 +191,7 @@ class PageText:
         self._boxes = boxes
         self._settings: dict[tuple[float, ...], _Setting] = {}
         self._matrix, self._x, self._y = pdfium.FS_MATRIX(), ctypes.c_double(), ctypes.c_double()
-        self.glyphs: dict[int, list[Glyph]] = {}
+        self.glyphs: dict[int, list[Glyph]] = {}  # may hold empty lists
         """By the angle of their direction, in the order in which the page draws them."""
 
     def read(self, content: Any) -> None:
@@ -207,22 +215,22 @@ class PageText:
             if setting is None or drawn_by != address:
                 address, setting = drawn_by, self._setting(content, index, drawn_by, rectangle)
             if setting.level is not None:
-                self._add_level(text, rectangle, setting, setting.level)
+                if setting.shown:
+                    self._add_level(text, rectangle, setting, setting.level)
             else:
                 self._add_askew(text, rectangle, setting)
 
     def _add_level(self, text: str, loose: Any, setting: _Setting, level: _Level) -> None:
-        if not level.shown:
-            return
         first, last = (loose.left, loose.right) if level.by_x else (loose.bottom, loose.top)
         x0, x1 = first * level.step + level.start, last * level.step + level.start
         if x0 > x1:
             x0, x1 = x1, x0
-        if not -_EDGE <= (x0 + x1) / 2 <= level.length + _EDGE:
+        length = level.length
+        if not -_EDGE <= (x0 + x1) / 2 <= length + _EDGE:
             return
-        number = self._boxes.add(level.box(x0, x1), self.sheet.width, self.sheet.height)
-        glyph = Glyph(text, x0, x1, setting.baseline, setting.style, number)
-        self.glyphs.setdefault(setting.angle, []).append(glyph)
+        begin, end = (length - x1, length - x0) if level.backward else (x0, x1)
+        number = self._boxes.add_level(begin / length, end / length, level.edges, level.upright)
+        setting.glyphs.append(Glyph(text, x0, x1, setting.baseline, setting.style, number))
 
     def _add_askew(self, text: str, loose: Any, setting: _Setting) -> None:
         box = self.sheet.box(loose.left, loose.bottom, loose.right, loose.top)
@@ -238,8 +246,7 @@ class PageText:
         else:
             (ax, ay), (bx, by) = frame.turned(x0, y0), frame.turned(x1, y1)
             left, right, baseline = min(ax, bx), max(ax, bx), max(ay, by) - setting.below
-        glyph = Glyph(text, left, right, baseline, setting.style, number)
-        self.glyphs.setdefault(setting.angle, []).append(glyph)
+        setting.glyphs.append(Glyph(text, left, right, baseline, setting.style, number))
 
     def _setting(self, content: Any, index: int, drawn_by: int, loose: Any) -> _Setting:
         """How the text object at an address sets its characters, of which this is one with this loose box."""
@@ -278,28 +285,23 @@ class PageText:
             below = DESCENT * size
             baseline = max(across) - below
         style = Style(round(size, 2), *_weight_and_pitch(content, index))
-        level = self._level(whole, frame, baseline, size) if is_level else None
-        return _Setting(style, whole, frame, baseline, below, level)
+        middle = baseline - (ASCENT - DESCENT) / 2 * size
+        breadth = sheet.width if whole in (90, 270) else sheet.height
+        shown = -_EDGE <= middle <= breadth + _EDGE
+        level = self._level(whole, frame, baseline, size, breadth) if is_level else None
+        return _Setting(style, whole, frame, baseline, below, level, shown, self.glyphs.setdefault(whole, []))
 
-    def _level(self, angle: int, frame: Frame, baseline: float, size: float) -> _Level:
+    def _level(self, angle: int, frame: Frame, baseline: float, size: float, breadth: float) -> _Level:
         sheet = self.sheet
-        ends = [frame.turned(*sheet.point(*point))[0] for point in ((0, 0), (1, 0), (0, 1))]
-        by_x = abs(ends[1] - ends[0]) > 0.5
-        step = (ends[1] if by_x else ends[2]) - ends[0]
-        length, breadth = (sheet.height, sheet.width) if angle % 180 else (sheet.width, sheet.height)
+        places = [frame.turned(*sheet.point(*point))[0] for point in ((0, 0), (1, 0), (0, 1))]
+        by_x = abs(places[1] - places[0]) > 0.5
+        step = (places[1] if by_x else places[2]) - places[0]
         top, bottom = baseline - ASCENT * size, baseline + DESCENT * size
-        shown = -_EDGE <= (top + bottom) / 2 <= breadth + _EDGE
-
-        def box(x0: float, x1: float) -> tuple[float, float, float, float]:
-            if angle == 0:
-                return x0, top, x1, bottom
-            if angle == 90:
-                return breadth - bottom, x0, breadth - top, x1
-            if angle == 180:
-                return length - x1, breadth - bottom, length - x0, breadth - top
-            return top, length - x1, bottom, length - x0
-
-        return _Level(by_x, step, ends[0], length, box, shown)
+        if angle in (90, 180):  # lines follow to the left, or upwards
+            top, bottom = breadth - bottom, breadth - top
+        edges = (_whole(top / breadth), _whole(bottom / breadth))
+        length = sheet.height if angle % 180 else sheet.width
+        return _Level(by_x, step, places[0], length, angle % 180 == 0, angle in (180, 270), edges)
 
     def add_mark(self, text: str, box: tuple[float, float, float, float]) -> None:
         """Add a mark that the page shows in a displayed box, such as whether it is ticked."""
@@ -353,8 +355,10 @@ def _character(code: int) -> str:
     """The character of a code; empty if it is none."""
     if code in _LINE_HYPHENS:
         return "-"
+    if code in (0x09, 0x0A, 0x0D):
+        return " "
     if code < 0x20:
-        return " " if code in (0x09, 0x0A, 0x0D) else ""
+        return "" if code else "\ufffd"  # the file does not say what it draws
     if 0xD800 <= code < 0xE000 or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code < 0xFDF0 or code > 0x10FFFF:
         return ""
     return " " if chr(code).isspace() else chr(code)

@@ -10,7 +10,7 @@ from typing import Any
 
 from rag_ft.indexing.formats.pdf.characters import Style
 from rag_ft.indexing.formats.pdf.lines import Piece
-from rag_ft.indexing.formats.pdf.paragraphs import Paragraph
+from rag_ft.indexing.formats.pdf.paragraphs import LEADERS, Paragraph
 
 _MOST_BOOKMARKS = 20_000
 _MOST_LINES = 4
@@ -73,13 +73,15 @@ class Headings:
         if not titles:
             return None
         text = " ".join(line.text for line in paragraph.lines)
+        if LEADERS.search(text):
+            return None
         return titles.get(_levelled(text), titles.get(_levelled(_NUMBER.sub("", text))))
 
     def _looks_like_one(self, paragraph: Paragraph) -> bool:
         if len(paragraph.lines) > _MOST_LINES or paragraph.kind == "code":
             return False
         text = " ".join(line.text for line in paragraph.lines)
-        if len(text) > _LONGEST or not _LETTER.search(text) or _CAPTION.match(text):
+        if len(text) > _LONGEST or not _LETTER.search(text) or _CAPTION.match(text) or LEADERS.search(text):
             return False
         size, bold = _style(paragraph)
         if paragraph.kind == "item" and not (text[0].isalnum() and (bold or size >= _LARGER * self.body)):

@@ -115,10 +115,16 @@ class _Strip(NamedTuple):
     """Slices with text on both sides of it."""
     wide: int = 0
     """Slices in which it is wider than a gap between words."""
+    aligned: int = 0
+    """Slices in which the text after it begins where it did in those above."""
+    wide_below: bool = False
+    """Whether it is wide in another slice than the first."""
 
     @property
     def is_gutter(self) -> bool:
-        return self.wide > 0 and self.wide * 2 >= self.support
+        if not self.wide:
+            return False
+        return self.wide * 2 >= self.support or (self.aligned + 1 >= self.support and self.wide_below)
 
 
 def _agree(strip: _Strip, other: _Strip, size: float) -> bool:
@@ -168,7 +174,9 @@ class _Group:
                     wide = other.wide(here)
                     own_kept = own_kept or wide
                     support = strip.support + (other.x0 < start and end < other.x1)
-                    strips.append(_Strip(start, end, support, strip.wide + wide))
+                    aligned = strip.aligned + (abs(strip.end - here.end) <= _ALIGNED * other.size)
+                    below = strip.wide_below or (wide and strip.support > 0)
+                    strips.append(_Strip(start, end, support, strip.wide + wide, aligned, below))
                     remains = True
                 index += 1
             kept += remains and strip.is_gutter
@@ -183,6 +191,16 @@ class _Group:
         self._strips = strips
         self.slices.append(other)
         return True
+
+    def released(self, after: _Slice) -> _Slice:
+        """Give up the last slice if it is the top of a right column that a slice after it shows; else returns that."""
+        last = self.slices[-1]
+        gutters = [strip for strip in after.free if after.wide(strip)]
+        if len(self.slices) < 2 or not gutters or last.x0 < gutters[0].end - last.size:
+            return after
+        if after.top - last.bottom > 0.6 * last.size:
+            return after
+        return self.slices.pop()
 
     def gutters(self) -> list[float]:
         """The middles of the gutters."""
@@ -249,8 +267,12 @@ def _groups(slices: Iterator[_Slice]) -> Iterator[_Group]:
         if group is None:
             group = _Group(part)
         elif not group.takes(part):
+            first = group.released(part)
             yield group
-            group = _Group(part)
+            group = _Group(first)
+            if first is not part and not group.takes(part):
+                yield group
+                group = _Group(part)
     if group is not None:
         yield group
 

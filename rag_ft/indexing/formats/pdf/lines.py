@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
+from typing import NamedTuple, TypeVar
 
 from rag_ft.indexing.formats.pdf.characters import ASCENT, DESCENT, Glyph, Style
 from rag_ft.indexing.formats.scripts import scripted
@@ -15,13 +15,14 @@ from rag_ft.indexing.formats.scripts import scripted
 WIDE_GAP = 1.0
 """A gap wider than this share of the size may lie between two columns."""
 
-_WORD_GAP = 0.15
+_WORD_GAP, _RTL_GAP = 0.15, 0.25
 _OVERDRAWN = 0.02
 _SAME_LINE = 0.3
 _SCRIPT_SIZE = 0.85
 _RAISED, _LOWERED = 0.15, 0.08
 _LONGEST_SCRIPT = 24
 _TAIL = 40
+_MOST_SPACES = 400
 
 
 class Boxed:
@@ -82,6 +83,11 @@ class Piece(NamedTuple):
         """Lower edge of its letters."""
         return self.baseline + DESCENT * self.style.size
 
+    @property
+    def advance(self) -> float:
+        """Usual width of its characters."""
+        return max((self.x1 - self.x0) / max(len(self.text), 1), 0.2 * self.style.size, 0.01)
+
     def words(self, first: int, last: int) -> Piece:
         """The words from one number up to another."""
         start = self.starts[first]
@@ -97,16 +103,17 @@ def side_by_side(pieces: Sequence[Piece]) -> Piece:
     if len(pieces) == 1:
         return pieces[0]
     main = max(pieces, key=lambda piece: len(piece.text))
-    spans, starts, offset = array("f"), array("i"), 0
+    spans, starts = array("f"), array("i", pieces[0].starts)
     for piece in pieces:
         spans.extend(piece.spans)
-        starts.extend(start + offset for start in piece.starts)
-        offset += len(piece.text) + 1
-    content = joined(piece.content for piece in pieces)
+    mono = all(piece.style.mono for piece in pieces)
+    content = pieces[0].content
+    for before, piece in pairwise(pieces):
+        count = max(round((piece.x0 - before.x1) / before.advance), 1) if mono else 1
+        starts.extend(start + len(content.text) + count for start in piece.starts)
+        content = joined((content, piece.content), " " * min(count, _MOST_SPACES))
     x0, x1 = min(piece.x0 for piece in pieces), max(piece.x1 for piece in pieces)
-    style = main.style._replace(
-        bold=all(piece.style.bold for piece in pieces), mono=all(piece.style.mono for piece in pieces)
-    )
+    style = main.style._replace(bold=all(piece.style.bold for piece in pieces), mono=mono)
     return Piece(content, spans, starts, x0, x1, main.baseline, style)
 
 
@@ -162,7 +169,8 @@ def _continues(last: Glyph, glyph: Glyph, space: Glyph | None) -> bool:
     if space is not None:
         # A space counts unless the next character is drawn over it.
         return space.x1 - space.x0 > 0.1 * size and -0.3 * size < gap < _OVERDRAWN * size
-    return -0.5 * size < gap < _WORD_GAP * size
+    # Arabic letters that do not join have gaps between them.
+    return -0.5 * size < gap < (_RTL_GAP if _is_rtl(glyph.text) and _is_rtl(last.text) else _WORD_GAP) * size
 
 
 def _leftward(last: Glyph, glyph: Glyph) -> bool:
@@ -201,7 +209,7 @@ def _with_tracked_words(words: list[_Word]) -> Iterator[_Word]:
 def _tracked(group: list[_Word]) -> list[_Word]:
     if len(group) < _FEWEST_TRACKED:
         return group
-    gaps = [after.x0 - before.x1 for before, after in itertools.pairwise(group)]
+    gaps = [after.x0 - before.x1 for before, after in pairwise(group)]
     usual = sorted(gaps)[len(gaps) // 2]
     words = [group[0]]
     for gap, word in zip(gaps, group[1:], strict=True):
@@ -302,8 +310,10 @@ def _piece(run: _Run) -> Piece:
             by_size[style.size] += count
     size = max(by_size, key=lambda size: (by_size[size], size))
     level = next((word.baseline for word in words if abs(word.size - size) < 0.01 * size), run.baseline)
-    rightward = sum(_is_rtl(glyph.text) for word in words for glyph in word.glyphs) * 2 <= total
-    words = sorted(words, key=lambda word: word.x0) if rightward else sorted(words, key=lambda word: -word.x1)
+    if any(_is_rtl(glyph.text) for word in words for glyph in word.glyphs):
+        words = _rtl_words(words, total)
+    else:
+        words = sorted(words, key=lambda word: word.x0)
     text = _Text()
     spans, starts = array("f"), array("i")
     before: _Word | None = None
@@ -321,6 +331,31 @@ def _piece(run: _Run) -> Piece:
     return Piece(content, spans, starts, run.x0, run.x1, level, Style(size, bold, mono))
 
 
+def _rtl_words(words: list[_Word], total: int) -> list[_Word]:
+    """Words of a line that has some to be read from right to left, in the order in which they are read."""
+    for word in words:
+        if sum(_is_rtl(glyph.text) for glyph in word.glyphs) * 2 > len(word.glyphs):
+            glyphs = sorted(word.glyphs, key=lambda glyph: -glyph.x0)
+            word.glyphs = [glyph for run in _runs(glyphs, lambda glyph: _is_ltr(glyph.text)) for glyph in run]
+    if sum(_is_rtl(glyph.text) for word in words for glyph in word.glyphs) * 2 <= total:
+        return sorted(words, key=lambda word: word.x0)
+    leftward = sorted(words, key=lambda word: -word.x1)
+    return [word for run in _runs(leftward, lambda word: _is_ltr(word.glyphs[0].text)) for word in run]
+
+
+_Item = TypeVar("_Item")
+
+
+def _runs(items: list[_Item], is_ltr: Callable[[_Item], bool]) -> Iterator[list[_Item]]:
+    """Runs of items from right to left; those to be read from left to right are turned round."""
+    for ltr, run in groupby(items, key=is_ltr):
+        yield list(run)[::-1] if ltr else list(run)
+
+
+def _is_ltr(character: str) -> bool:
+    return unicodedata.bidirectional(character[:1]) in ("L", "EN", "AN")
+
+
 def _advance(word: _Word) -> float:
     glyph = word.glyphs[0]
     return max(glyph.x1 - glyph.x0, 0.2 * glyph.style.size)
@@ -333,12 +368,21 @@ class _Text:
         self.parts: list[str] = []
         self.boxes = array("i")
         self.length = 0
+        self._after_mark = False  # of a note, in brackets
 
     def space(self, count: int) -> None:
+        self._after_mark = False
         self._put(" " * count, (-1,) * count)
 
     def add(self, word: _Word, size: float, baseline: float) -> None:
         """Add a word; `size` and `baseline` are those of the line."""
+        if all(glyph.style.size > _SCRIPT_SIZE * size for glyph in word.glyphs):
+            self._space_after_mark(word.glyphs[0])
+            texts = [glyph.text for glyph in word.glyphs]
+            text = "".join(texts)
+            if len(text) == len(texts):
+                self._put(text, [glyph.box for glyph in word.glyphs])
+                return
         script: list[Glyph] = []
         place = 0
         for glyph in word.glyphs:
@@ -352,10 +396,14 @@ class _Text:
             if here:
                 script.append(glyph)
                 continue
-            if self.parts and self.parts[-1][-1:] == "]" and len(self.parts[-1]) > 1 and glyph.text.isalnum():
-                self.space(1)  # after the mark of a note
+            self._space_after_mark(glyph)
             self._put(glyph.text, (glyph.box,))
         self._put_script(script, place)
+
+    def _space_after_mark(self, glyph: Glyph) -> None:
+        if self._after_mark and glyph.text.isalnum():
+            self.space(1)
+        self._after_mark = False
 
     def _put_script(self, glyphs: list[Glyph], place: int) -> None:
         if not glyphs:
@@ -377,11 +425,12 @@ class _Text:
             else:
                 boxes.append(-1)
         self._put(written, boxes)
+        self._after_mark = written.endswith("]")
 
     def _tail(self) -> str:
         tail = ""
         for part in reversed(self.parts):
-            tail = part + tail
+            tail = part[-_TAIL:] + tail
             if len(tail) >= _TAIL:
                 break
         return tail

@@ -20,8 +20,9 @@ _KEPT_BULLETS = "-*•–‣◦▪●○·"
 """Marks that other parts of the program know as such; any other is written as the first of the round ones."""
 _NUMBERED = re.compile(r"\(?(?:\d{1,3}(?:\.\d{1,3})*|[a-zA-Z]|[ivx]{1,5}|[IVX]{1,5})[.)]\s+(?=\S)|\[[x ]\]\s*(?=\S)")
 _LETTER = re.compile(r"[A-Z]\.")
-_LEADERS = re.compile(r"(?:\.\s?){4,}\s*\S{1,6}$")
-_OPEN_END = re.compile(r"[.!?:;,\u2026。！？)\]\"”’»]$")
+LEADERS = re.compile(r"(?:\.\s?){4,}\s*\S{1,6}$")
+"""Dots that lead to the number of a page in a table of contents."""
+_OPEN_END = re.compile(r"[.!?:;\u2026。！？)\]\"”’»]$")
 _INDENT = 0.8
 _SAME_SIZE = 0.06
 _MOST_BLANK_LINES = 3
@@ -221,7 +222,7 @@ class ParagraphBuilder:
     def _breaks(self, current: Paragraph, line: Piece, rights: dict[float, float]) -> bool:
         """Whether a line within a paragraph is one on purpose, as in an address or a poem."""
         last = current.last
-        if _LEADERS.search(last.text):
+        if LEADERS.search(last.text):
             return True
         if last.text.endswith(HYPHENS) or not self._had_room(last, line, rights):
             return False

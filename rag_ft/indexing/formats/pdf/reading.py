@@ -112,7 +112,7 @@ def _page(document: Any, index: int, boxes: Boxes) -> _Page:
     finally:
         content.close()
         page.close()
-    directions = sorted(text.glyphs, key=lambda angle: (-len(text.glyphs[angle]), angle))
+    directions = sorted(filter(text.glyphs.get, text.glyphs), key=lambda angle: (-len(text.glyphs[angle]), angle))
     main = directions[0] if directions else 0
     frame = sheet.frame(main)
     corners = [(frame.turned(x0, y0), frame.turned(x1, y1)) for x0, y0, x1, y1 in rules]

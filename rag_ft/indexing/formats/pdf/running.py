@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from itertools import islice
 from typing import NamedTuple
@@ -16,6 +17,7 @@ _MOST_NUMBERS = 9
 _LONGEST_NUMBER = 18
 _MOVED = 9.0
 """Points by which a running line may stand higher or lower on another page."""
+_PAGE_NUMBER = re.compile(r"[0-9]{1,5}")
 _NUMBER = re.compile(r"\d+")
 _ROMAN = re.compile(r"[ivxl]{1,7}")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -46,13 +48,43 @@ def without_running_lines(pages: Sequence[list[Piece]]) -> list[list[Piece]]:
         for line, on in seen.items()
         if (len(on) >= least or (line == "0" and 1 < len(on) == with_text)) and _is_frame(line, on)
     }
-    if not running:
+    numbered = _with_page_number(rows, seen, with_text)
+    if not running and not numbered:
         return list(pages)
-    trimmed = [_trimmed(_trimmed(lines, running)[::-1], running)[::-1] for lines in rows]
+    trimmed = [_trimmed(_trimmed(lines, running, numbered)[::-1], running, numbered)[::-1] for lines in rows]
     # If most pages would lose all their text, these lines are not frames.
     if sum(map(bool, trimmed)) * 2 <= with_text:
         return list(pages)
     return [[piece for row in lines for piece in row.pieces] for lines in trimmed]
+
+
+def _with_page_number(rows: Sequence[list[_Row]], seen: dict[str, dict[int, _Row]], with_text: int) -> set[int]:
+    """The first and last rows of pages that begin or end with the page's number and a text that other pages have too.
+
+    So are headers that name the chapter, which differ from one chapter to the next. The rows are named by `id`.
+    """
+    offsets: Counter[int] = Counter()
+    outer: list[tuple[int, _Row, set[int]]] = []
+    for page, lines in enumerate(rows):
+        for row in {id(row): row for row in (*lines[:1], *lines[-1:])}.values():
+            tokens = row.text.split()
+            numbers = {int(token) for token in (tokens[0], tokens[-1]) if _PAGE_NUMBER.fullmatch(token)}
+            outer.append((page, row, {number - page for number in numbers}))
+    by_page: dict[int, set[int]] = {}
+    for page, _, there in outer:
+        by_page.setdefault(page, set()).update(there)
+    for there in by_page.values():
+        offsets.update(there)
+    if not offsets:
+        return set()
+    offset, pages = offsets.most_common(1)[0]
+    if pages < max(_FEWEST_PAGES, with_text / 2):
+        return set()
+    return {
+        id(row)
+        for _, row, there in outer
+        if offset in there and len(row.text.split()) != 2 and len(seen[_unnumbered(row.text)]) > 1
+    }
 
 
 def _rows(pieces: Sequence[Piece]) -> Iterator[_Row]:
@@ -110,9 +142,10 @@ def _is_frame(line: str, on: dict[int, _Row]) -> bool:
     return all(len({value - page for value, page in zip(column, on, strict=True)}) == 1 for column in changing)
 
 
-def _trimmed(rows: list[_Row], running: Set[str]) -> list[_Row]:
+def _trimmed(rows: list[_Row], running: Set[str], numbered: Set[int]) -> list[_Row]:
     """Rows without the running lines among the first."""
     for count, row in enumerate(rows[: _EDGE_LINES + 1]):
-        if count == _EDGE_LINES or _unnumbered(row.text) not in running:
+        is_running = _unnumbered(row.text) in running or id(row) in numbered
+        if count == _EDGE_LINES or not is_running:
             return rows[count:]
     return []
