@@ -11,6 +11,7 @@ from rag_ft.indexing.conservation.readers.epub import epub_source
 from rag_ft.indexing.conservation.readers.html import html_source
 from rag_ft.indexing.conservation.readers.markdown import markdown_source
 from rag_ft.indexing.conservation.readers.office import docx_source
+from rag_ft.indexing.conservation.readers.opendocument import opendocument_source
 from rag_ft.indexing.conservation.readers.pdf import pdf_source
 from rag_ft.indexing.conservation.readers.plain_text import plain_source
 from rag_ft.indexing.conservation.readers.presentation import pptx_source
@@ -87,6 +88,9 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".pptx": lambda data, _: pptx_source(data),
     ".pptm": lambda data, _: pptx_source(data),
     ".ppsx": lambda data, _: pptx_source(data),
+    ".odt": lambda data, _: opendocument_source(data),
+    ".ods": lambda data, _: opendocument_source(data),
+    ".odp": lambda data, _: opendocument_source(data),
     ".pdf": lambda data, _: pdf_source(data),
 }
 """The simple reading of each suffix, in lower case."""

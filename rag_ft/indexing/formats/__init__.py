@@ -16,6 +16,9 @@ from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.limits import MAX_FILE_BYTES, MAX_PARTS, MAX_UNPACKED_BYTES, ReadLimits
 from rag_ft.indexing.formats.markup.markdown import read_markdown
 from rag_ft.indexing.formats.markup.rst import read_rst
+from rag_ft.indexing.formats.opendocument.odp import read_odp
+from rag_ft.indexing.formats.opendocument.ods import read_ods
+from rag_ft.indexing.formats.opendocument.odt import read_odt
 from rag_ft.indexing.formats.pdf.reading import read_pdf
 from rag_ft.indexing.formats.plain_text import read_text
 from rag_ft.indexing.formats.sheets.delimited import read_csv, read_tsv
@@ -72,6 +75,9 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".tsv": read_tsv,
     ".xlsx": read_xlsx,
     ".xlsm": read_xlsx,
+    ".odt": read_odt,
+    ".ods": read_ods,
+    ".odp": read_odp,
     ".pptx": read_pptx,
     ".pptm": read_pptx,
     ".ppsx": read_pptx,
