@@ -50,6 +50,12 @@ TESTED_ELSEWHERE = {
     "indexing/formats/mail/letter.py": ("indexing/formats/mail/test_eml.py", "a mail as text"),
     "indexing/formats/program/declarations.py": ("indexing/formats/program/test_source.py", "headings of a file"),
     "indexing/formats/program/python.py": ("indexing/formats/program/test_source.py", "headings of a file"),
+    "indexing/formats/office/package.py": ("indexing/formats/word/test_docx.py", "the parts of a document"),
+    "indexing/formats/office/xml.py": ("indexing/formats/opendocument/test_odt.py", "XML with entities"),
+    "indexing/formats/opendocument/container.py": ("indexing/formats/opendocument/test_odt.py", "parts of a document"),
+    "indexing/formats/opendocument/line.py": ("indexing/formats/opendocument/test_odt.py", "text of a paragraph"),
+    "indexing/formats/opendocument/story.py": ("indexing/formats/opendocument/test_odt.py", "lists and tables"),
+    "indexing/formats/opendocument/styles.py": ("indexing/formats/opendocument/test_odt.py", "numbers and hidden text"),
     "indexing/formats/scripts.py": ("indexing/formats/web/test_html.py", "raised and lowered characters"),
     "indexing/formats/web/visibility.py": ("indexing/formats/web/test_html.py", "what a page hides"),
     "indexing/formats/pdf/annotations.py": ("indexing/formats/pdf/test_reading.py", "form values and notes"),
@@ -64,7 +70,6 @@ TESTED_ELSEWHERE = {
     "indexing/formats/word/drawings.py": ("indexing/formats/word/test_story.py", "text boxes and pictures of a story"),
     "indexing/formats/word/names.py": ("indexing/formats/word/test_styles.py", "names of elements"),
     "indexing/formats/word/notes.py": ("indexing/formats/word/test_story.py", "notes and comments of a story"),
-    "indexing/formats/office/package.py": ("indexing/formats/word/test_docx.py", "the parts of a document"),
     "indexing/formats/word/running.py": ("indexing/formats/word/test_story.py", "headers and footers"),
     "indexing/formats/word/scripts.py": ("indexing/formats/word/test_line.py", "raised and lowered characters"),
     "indexing/formats/word/symbols.py": ("indexing/formats/word/test_line.py", "characters of symbol fonts"),
@@ -79,6 +84,10 @@ TESTED_ELSEWHERE = {
     "indexing/conservation/readers/spreadsheet.py": (
         "indexing/formats/sheets/test_xlsx.py",
         "cells that are left out or lost",
+    ),
+    "indexing/conservation/readers/opendocument.py": (
+        "indexing/formats/opendocument/test_odt.py",
+        "words of texts, sheets and slides",
     ),
     "indexing/conservation/readers/presentation.py": (
         "indexing/formats/slides/test_pptx.py",

@@ -13,6 +13,7 @@ from rag_ft.indexing.conservation.readers.mail import mail_source
 from rag_ft.indexing.conservation.readers.markdown import markdown_source
 from rag_ft.indexing.conservation.readers.notebook import notebook_source
 from rag_ft.indexing.conservation.readers.office import docx_source
+from rag_ft.indexing.conservation.readers.opendocument import opendocument_source
 from rag_ft.indexing.conservation.readers.pdf import pdf_source
 from rag_ft.indexing.conservation.readers.plain_text import plain_source
 from rag_ft.indexing.conservation.readers.presentation import pptx_source
@@ -109,6 +110,9 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".pptm": lambda data, _: pptx_source(data),
     ".ppsx": lambda data, _: pptx_source(data),
     ".eml": _mail,
+    ".odt": lambda data, _: opendocument_source(data),
+    ".ods": lambda data, _: opendocument_source(data),
+    ".odp": lambda data, _: opendocument_source(data),
     ".pdf": lambda data, _: pdf_source(data),
 } | dict.fromkeys(SOURCE_SUFFIXES, _plain)
 """The simple reading of each suffix, in lower case."""

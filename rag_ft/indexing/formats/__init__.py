@@ -18,6 +18,9 @@ from rag_ft.indexing.formats.mail.eml import read_eml
 from rag_ft.indexing.formats.markup.markdown import read_markdown
 from rag_ft.indexing.formats.markup.notebook import read_notebook
 from rag_ft.indexing.formats.markup.rst import read_rst
+from rag_ft.indexing.formats.opendocument.odp import read_odp
+from rag_ft.indexing.formats.opendocument.ods import read_ods
+from rag_ft.indexing.formats.opendocument.odt import read_odt
 from rag_ft.indexing.formats.pdf.reading import read_pdf
 from rag_ft.indexing.formats.plain_text import read_text
 from rag_ft.indexing.formats.program.source import LANGUAGES, SOURCE_SUFFIXES, source_reader
@@ -77,6 +80,9 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".tsv": read_tsv,
     ".xlsx": read_xlsx,
     ".xlsm": read_xlsx,
+    ".odt": read_odt,
+    ".ods": read_ods,
+    ".odp": read_odp,
     ".pptx": read_pptx,
     ".pptm": read_pptx,
     ".ppsx": read_pptx,

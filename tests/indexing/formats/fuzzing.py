@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from indexing.formats.opendocument import packing as opened
 from indexing.formats.sheets import packing as sheets
 from indexing.formats.slides import packing as slides
 from indexing.formats.word.packing import item, levels, numbering, packed, paragraph, run, style, table
@@ -29,10 +30,11 @@ from rag_ft.indexing.parsing.worker import Read, Worker
 CORPUS = Path(__file__).parent / "corpus"
 """Small files that once failed."""
 
-PARSERS = ("txt", "md", "html", "xhtml", "pdf", "docx", "epub", "csv", "xlsx", "pptx", "jsonl", "json")
+PARSERS = ("txt", "md", "html", "xhtml", "pdf", "docx", "epub", "csv", "xlsx", "pptx", "odt", "ods", "odp")
+PARSERS += ("jsonl", "json")
 """By the suffix of a file."""
 
-CONTAINERS = ("docx", "epub", "xlsx", "pptx")
+CONTAINERS = ("docx", "epub", "xlsx", "pptx", "odt", "ods", "odp")
 """Formats that are containers of parts."""
 
 LIMITS = ReadLimits(seconds=20, memory_bytes=1_000_000_000, max_chars=1_000_000, max_headings=10_000, max_pages=1_000)
@@ -216,6 +218,8 @@ def seeds(parser: str) -> tuple[bytes, ...]:
         return (_docx(), _word())
     if parser == "epub":
         return (_epub(),)
+    if parser in ("odt", "ods", "odp"):
+        return (_opendocument(parser),)
     if parser == "pptx":
         return (_pptx(),)
     if parser == "xlsx":
@@ -298,6 +302,8 @@ _SLIDE += [
     b"<a:buAutoNum/>",
     b'r:id="r1"',
 ]
+_OPEN = [b"<text:p>", b"</text:p>", b"<text:list>", b"<text:span>", b"<table:table-row>", b"<text:note>", b"<text:h>"]
+_OPEN += [b'table:number-rows-repeated="99999999"', b'table:number-columns-repeated="99999999"', b"<draw:frame>"]
 _MARKDOWN = [b"---\n", b"# ", b"> ", b"- ", b"1. ", b"```\n", b"|", b"|---|\n", b"[a](", b"![", b"*", b"_", b"`"]
 _MARKDOWN += [b"&a ", b"*a", b"!!python/object:os.system ", b"!!binary x", b"<<: *a\n", b"? ", b": ", b"\t", b"{", b"["]
 _MARKDOWN += [b"\n\n", b"9999-99-99"]
@@ -342,9 +348,25 @@ TOKENS: dict[str, list[bytes]] = {
     ],
     "xlsx": [*_SHEET, *_XML],
     "pptx": [*_SLIDE, *_XML],
+    **{kind: [*_OPEN, *_XML] for kind in ("odt", "ods", "odp")},
     "jsonl": _JSON,
     "json": [*_JSON, b'"paragraphs": [', b'{"context": "', b'"data": [', b'"answer_start": -1'],
 }
+
+
+def _opendocument(kind: str) -> bytes:
+    made = opened.table(opened.row("Berth", "Price"), opened.row(opened.cell("North"), "18", "x"), opened.row("a"))
+    comment = f"<office:annotation>{opened.p('why')}</office:annotation>"
+    body = f"<text:note-body>{comment}</text:note-body>"
+    note = f"<text:note><text:note-citation>1</text:note-citation>{body}</text:note>"
+    item = f"<text:list-item>{opened.p('one' + note)}</text:list-item>"
+    text = f'<text:h text:outline-level="1">Rules</text:h><text:list text:style-name="L1">{item * 2}</text:list>'
+    if kind == "ods":
+        return opened.opened("spreadsheet", made)
+    frame = f"<draw:frame svg:x='1cm' svg:y='1in'><draw:text-box>{text}</draw:text-box></draw:frame>"
+    if kind == "odp":
+        return opened.opened("presentation", f"<draw:page>{frame}{made}</draw:page>" * 2)
+    return opened.odt(text + made + opened.p(f"In a box {frame}"), masters="<style:master-page/>")
 
 
 def _pptx() -> bytes:

@@ -10,10 +10,12 @@ from posixpath import dirname, normpath
 from typing import Any
 
 from rag_ft.indexing.conservation.source import Source
+from rag_ft.indexing.conservation.words import MAY_JOIN
 
 _RUNNING = "running headers and footers"
 _HIDDEN = "hidden text"
 _REPEATED = frozenset(("dt", "ftr", "hdr", "sldNum"))
+_KINDS = frozenset(("notesSlide", "comments", "diagramData", "chart"))
 _WORDS = frozenset(("t", "text"))
 
 
@@ -23,9 +25,8 @@ def pptx_source(data: bytes) -> Source:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for number, slide in enumerate(_slides(archive), start=1):
             label = f"slide {number}"
-            for kind, part in [("slide", slide), *_related(archive, slide)]:
-                if kind not in ("slide", "notesSlide", "comments", "diagramData", "chart"):
-                    continue
+            related = [(kind, part) for kind, part in _related(archive, slide) if kind in _KINDS]
+            for kind, part in [("slide", slide), *related]:
                 try:
                     root = _root(archive, part)
                 except Exception:  # a damaged part
@@ -92,6 +93,9 @@ def _texts(root: Any, kind: str) -> Iterator[tuple[str, str]]:
             reason = _RUNNING
         if name in _WORDS or (name == "v" and kind == "chart"):
             yield node.text or "", reason
+        if name in ("num", "den", "e", "sub", "sup", "deg"):
+            yield MAY_JOIN, reason
+            stack.append((MAY_JOIN, reason))
         if name in ("p", "br", "tc", "pt", "cm", "oMath", "text", "v"):
             yield "\n", reason
             stack.append(("\n", reason))
