@@ -101,6 +101,11 @@ class BuildOptions(ReadOptions):
             **settings,
         )
 
+    def check(self) -> None:
+        """Raise UsageError for a wrong value, before any work."""
+        self.limits()
+        self.chunking()
+
     def chunking(self) -> ChunkingConfig:
         """How documents are cut. Raises UsageError."""
         from pydantic import ValidationError
