@@ -349,7 +349,8 @@ _Item = TypeVar("_Item")
 def _runs(items: list[_Item], is_ltr: Callable[[_Item], bool]) -> Iterator[list[_Item]]:
     """Runs of items from right to left; those to be read from left to right are turned round."""
     for ltr, run in groupby(items, key=is_ltr):
-        yield list(run)[::-1] if ltr else list(run)
+        members = list(run)
+        yield members[::-1] if ltr else members
 
 
 def _is_ltr(character: str) -> bool:
