@@ -59,6 +59,7 @@ TESTED_ELSEWHERE = {
     "indexing/formats/scripts.py": ("indexing/formats/web/test_html.py", "raised and lowered characters"),
     "indexing/formats/web/visibility.py": ("indexing/formats/web/test_html.py", "what a page hides"),
     "indexing/formats/pdf/annotations.py": ("indexing/formats/pdf/test_reading.py", "form values and notes"),
+    "indexing/formats/pdf/frames.py": ("indexing/formats/pdf/test_reading.py", "tables with rules"),
     "indexing/formats/pdf/headings.py": ("indexing/formats/pdf/test_reading.py", "what is a heading"),
     "indexing/formats/pdf/layout.py": ("indexing/formats/pdf/test_reading.py", "columns and tables of a page"),
     "indexing/formats/pdf/lines.py": ("indexing/formats/pdf/test_reading.py", "words and lines"),

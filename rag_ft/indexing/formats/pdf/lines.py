@@ -55,6 +55,19 @@ def joined(parts: Iterable[Boxed], gap: str = " ") -> Boxed:
     return Boxed(gap.join(texts), boxes)
 
 
+def single_spaced(content: Boxed) -> Boxed:
+    """A text with one space for several."""
+    if "  " not in content.text:
+        return content
+    kept = [
+        offset
+        for offset, character in enumerate(content.text)
+        if not (character == " " and content.text[offset - 1 : offset] == " ")
+    ]
+    text = "".join(content.text[offset] for offset in kept)
+    return Boxed(text, array("i", (content.boxes[offset] for offset in kept)))
+
+
 class Piece(NamedTuple):
     """Text on one baseline without a wide gap; a whole line, or what one column has of it."""
 
@@ -348,9 +361,9 @@ _Item = TypeVar("_Item")
 
 def _runs(items: list[_Item], is_ltr: Callable[[_Item], bool]) -> Iterator[list[_Item]]:
     """Runs of items from right to left; those to be read from left to right are turned round."""
-    for ltr, run in groupby(items, key=is_ltr):
-        members = list(run)
-        yield members[::-1] if ltr else members
+    for ltr, group in groupby(items, key=is_ltr):
+        run = list(group)
+        yield run[::-1] if ltr else run
 
 
 def _is_ltr(character: str) -> bool:

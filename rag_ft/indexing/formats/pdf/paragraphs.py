@@ -11,7 +11,7 @@ from typing import Literal
 
 from rag_ft.indexing.formats.pdf.hyphens import HYPHENS, Hyphens
 from rag_ft.indexing.formats.pdf.layout import Flow
-from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, joined
+from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, joined, single_spaced
 from rag_ft.indexing.formats.pdf.rules import Rules
 
 STOP = re.compile(r"[.!?:;\u2026。！？][\"'”’»)\]]*$")
@@ -54,7 +54,7 @@ class Paragraph:
     def add(self, line: Piece, hyphens: Hyphens, break_line: bool = False) -> None:
         """Add a line of running text."""
         self.lines.append(line)
-        self.join(line.content, hyphens, break_line)
+        self.join(single_spaced(line.content), hyphens, break_line)
 
     def join(self, content: Boxed, hyphens: Hyphens, break_line: bool = False) -> int:
         """Add text after the last part; returns how many characters before it were taken away."""
@@ -138,7 +138,7 @@ class ParagraphBuilder:
         if line.style.mono and not self._typewritten:
             return Paragraph("code", [line], [line.content])
         if mark is None:
-            return Paragraph("prose", [line], [line.content])
+            return Paragraph("prose", [line], [single_spaced(line.content)])
         first = next((i for i, start in enumerate(line.starts) if start >= mark > 0), 0)
         content = line.content
         if mark == 0:
@@ -147,7 +147,7 @@ class ParagraphBuilder:
             content = joined((Boxed("•", content.boxes[:1]), content[mark:]))
         elif line.text[0] in _KEPT_BULLETS and line.text[1:2] != " ":
             content = joined((content[:1], content[mark:]))
-        return Paragraph("item", [line], [content], text_left=line.spans[first * 2])
+        return Paragraph("item", [line], [single_spaced(content)], text_left=line.spans[first * 2])
 
     def _mark(self, line: Piece, rules: Rules) -> int | None:
         """Length of the mark of an item at the start of a line, 0 for a drawn one; None if there is none."""

@@ -11,7 +11,7 @@ from rag_ft.indexing.formats.pdf.headings import Headings
 from rag_ft.indexing.formats.pdf.hyphens import HYPHENS, Hyphens
 from rag_ft.indexing.formats.pdf.lines import Boxed, joined
 from rag_ft.indexing.formats.pdf.paragraphs import STOP, Paragraph, code_of
-from rag_ft.indexing.formats.pdf.table import Table
+from rag_ft.indexing.formats.pdf.table import Table, TableCell
 from rag_ft.schema import BlockKind
 
 _SPACES = re.compile(r"\s+")
@@ -59,15 +59,13 @@ class Writer:
     def add_table(self, table: Table) -> None:
         """Add a table; one that goes on with the same columns after a page's end keeps their names."""
         self._flush()
-        names: Sequence[Boxed] = ()
+        names: Sequence[TableCell] = ()
         before = self._table
         if before is not None and before.header and len(before.edges) == len(table.edges):
             if all(abs(one - two) < _SAME_EDGE for one, two in zip(before.edges, table.edges, strict=True)):
-                names = [Boxed(name.text) for name in before.rows[0]]
-        lines = table.lines(names)
-        self.blocks.count(sum(len(line.text) for line in lines))
-        self._emit(joined(lines, "\n"), kind="table")
-        self._table = table if table.header or not names or before is None else before._replace(edges=table.edges)
+                names = before.rows[0]
+        self._emit(joined(table.written(self._hyphens, self.blocks.count, names), "\n"), kind="table")
+        self._table = before if names and not table.header else table
 
     def add_note(self, note: Boxed) -> None:
         """Add a note to the page."""
