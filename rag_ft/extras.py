@@ -14,7 +14,7 @@ from rag_ft.errors import MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "chat": ("langchain_openai",),
     "eval": ("ir_measures", "matplotlib", "scipy"),
-    "formats": ("defusedxml", "docx", "pypdfium2"),
+    "formats": ("defusedxml", "docutils", "docx", "lxml", "olefile", "pypdfium2"),
     "mcp": ("mcp",),
     "nf4": ("bitsandbytes",),
     "serve": (
@@ -27,6 +27,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "uvicorn",
     ),
     "train": ("accelerate", "datasets", "matplotlib", "scipy", "trl"),
+    "watch": ("watchfiles",),
 }
 """Top-level modules by extra. `train` installs `nf4` too, and is usable without it in 16 and 32 bits."""
 

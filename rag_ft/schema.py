@@ -54,6 +54,18 @@ class Block(Record):
     kind: BlockKind
 
 
+class Location(Record):
+    """A slide or a sheet of a document, with the place of each cell of its rows."""
+
+    start: Annotated[int, Field(ge=0)]
+    """Offset in the document's text at which it starts; it ends where the next one starts."""
+    label: str
+    """Name that a person finds it by, such as "slide 3" or "sheet Prices"; empty for the only table of a file."""
+    cells: tuple[int, ...] = ()
+    """Three numbers for each cell in order: its offset and its row, both counted from those of the cell before (the
+    first from `start` and 0), and its column, counted from 1; column 0 stands for the whole row."""
+
+
 class Document(Record):
     """One source: a file, one line of a JSONL file, one article, or one langchain Document."""
 
@@ -73,6 +85,8 @@ class Document(Record):
     """Offset at which each page starts, ascending from 0; empty for formats without pages."""
     blocks: tuple[Block, ...] = ()
     """Code blocks, lists and tables in order of `start`, as far as the format names them; all other text is prose."""
+    locations: tuple[Location, ...] = ()
+    """Slides or sheets in order of `start`; empty for formats without."""
 
 
 class Passage(Record):
@@ -97,6 +111,8 @@ class Passage(Record):
     """The document's metadata."""
     kind: PassageKind = "prose"
     """What most of its characters are; "prose" also in an index made before passages knew."""
+    locations: tuple[Location, ...] = ()
+    """The document's slides or sheets that the passage is in, with the cells that it holds."""
 
 
 class Hit(Record):
@@ -149,6 +165,9 @@ class Citation(Record):
     title: str
     page: int | None
     """Page on which the quote starts, counted from 1; None for formats without pages."""
+    location: str | None = None
+    """Slide, or sheet and cell, of the answer (of the quote if the passage does not contain the answer): "slide 3",
+    "sheet Prices, cell C12"; None for formats without."""
     quote: str
     """Text of the document at `start:end`, verbatim: the sentences that contain the answer, or the whole passage if it
     does not contain the answer."""

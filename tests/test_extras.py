@@ -24,6 +24,7 @@ MAY_NEED = {
     "evaluation/": {"eval", "chat"},
     "indexing/formats/": {"formats"},
     "indexing/conservation/readers/": {"formats"},
+    "indexing/watching/": {"watch"},
     "metrics/": {"eval"},
     "models/loading.py": {"nf4"},
     "questions/hub.py": {"train"},

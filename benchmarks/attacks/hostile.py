@@ -255,6 +255,89 @@ def _() -> bytes:
     return docx("<w:p><w:r><w:txbxContent>" * 60 + "<w:p/>" * 50_000 + "</w:txbxContent></w:r></w:p>" * 60)
 
 
+# CSV and XLSX
+
+SHEET = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+
+
+def xlsx(sheet: str, shared: str = "", after: str = "") -> bytes:
+    base = "http://schemas.openxmlformats.org"
+    linked = f"{base}/officeDocument/2006/relationships"
+    parts = {
+        "_rels/.rels": f'<Relationships xmlns="{base}/package/2006/relationships"><Relationship Id="r1"'
+        f' Type="{linked}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{base}/package/2006/relationships"><Relationship'
+        f' Id="r1" Type="{linked}/worksheet" Target="sheet.xml"/><Relationship Id="r2" Type="{linked}/sharedStrings"'
+        ' Target="shared.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook {SHEET} xmlns:r="{linked}"><sheets><sheet name="A" r:id="r1"/></sheets>'
+        "</workbook>",
+        "xl/shared.xml": f"<sst {SHEET}>{shared}</sst>",
+        "xl/sheet.xml": f"<worksheet {SHEET}><sheetData>{sheet}</sheetData>{after}</worksheet>",
+    }
+    return zipped(parts)
+
+
+@hostile("quotes-never-closed.csv")
+def _() -> bytes:
+    return b'"a,b\n' * 2_000_000
+
+
+@hostile("a-quote-before-everything.csv")
+def _() -> bytes:
+    return b'"' + b"a,b\n" * 5_000_000
+
+
+@hostile("a-million-columns.csv")
+def _() -> bytes:
+    return (b"a," * 1_000_000 + b"\n") * 5
+
+
+@hostile("a-million-rows.csv")
+def _() -> bytes:
+    return b"berth,price\n" + b"".join(b"north quay %d,%d\n" % (n, n) for n in range(1_000_000))
+
+
+@hostile("a-million-rows.xlsx")
+def _() -> bytes:
+    return xlsx("".join(f"<row><c><v>{n}</v></c><c t='str'><v>north quay</v></c></row>" for n in range(1_000_000)))
+
+
+@hostile("one-text-in-a-million-cells.xlsx")
+def _() -> bytes:
+    return xlsx("<row>" + '<c t="s"><v>0</v></c>' * 1_000_000 + "</row>", f"<si><t>{'long ' * 6_000}</t></si>")
+
+
+@hostile("a-cell-merged-over-everything.xlsx")
+def _() -> bytes:
+    row = "<row><c t='str'><v>text that is repeated</v></c></row>"
+    merged = '<mergeCell ref="A1:XFD1048576"/>' * 100_000
+    return xlsx(row + "<row/>" * 1_000_000, after=f"<mergeCells>{merged}</mergeCells>")
+
+
+@hostile("a-hundred-thousand-merged-columns.xlsx")
+def _() -> bytes:
+    first = "<row>" + "<c t='str'><v>x</v></c>" * 16_000 + "</row>"
+    letters = [a + b for a in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" for b in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    merged = "".join(f'<mergeCell ref="{name}1:{name}1000000"/>' for name in letters)
+    return xlsx(first + "<row/>" * 500_000, after=f"<mergeCells>{merged}</mergeCells>")
+
+
+@hostile("entities-that-grow.xlsx")
+def _() -> bytes:
+    parts = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "words"}">' for n in range(12))
+    return zipped({"xl/workbook.xml": f"<!DOCTYPE workbook [{parts}]><workbook {SHEET}>&e11;</workbook>"})
+
+
+@hostile("unpacks-to-250-mb.xlsx")
+def _() -> bytes:
+    return xlsx("<row/>" * 40_000_000)
+
+
+@hostile("nested-elements.xlsx")
+def _() -> bytes:
+    return xlsx("<row>" + "<c>" * 100_000 + "</c>" * 100_000 + "</row>")
+
+
 # EPUB
 
 

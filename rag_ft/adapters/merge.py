@@ -28,7 +28,7 @@ from rag_ft.models.gguf import TUNING_NAME, UNKNOWN_LICENCE, drop_keys
 from rag_ft.models.loading import LoadedModel, load_model, unpack_nf4
 from rag_ft.models.weights import DEFAULT, Weights, resolve_adapter, weights_identity
 from rag_ft.progress import quiet_transformers
-from rag_ft.training.card import card_body
+from rag_ft.training.card import card_body, render_card
 from rag_ft.training.saving import TOKENIZER_FILES
 
 logger = logging.getLogger(__name__)
@@ -212,6 +212,8 @@ def _bits(record: dict[str, Any]) -> int | None:
     return int(bits) if bits is not None else None
 
 
+_CARD_TEMPLATE = Path(__file__).with_name("merged_card.md.jinja")
+
 _NOT_CARRIED = ("history", "certificate")
 """Keys of the training run that are not copied: they are long, and remain in the adapter's own record."""
 
@@ -248,41 +250,32 @@ def _line(candidate: Candidate) -> str:
 def _card(
     tuned: Weights, base: Weights, dtype: MergedDtype, candidates: Sequence[Candidate], chosen: BaseValues
 ) -> str:
+    """The README of a merged model: what was merged into what, both licences, and the measured difference."""
+    from huggingface_hub import ModelCardData
+
     licences = [base.licence, tuned.licence]
     known = [licence for licence in licences if licence != UNKNOWN_LICENCE]
     same = len(known) == 2 and known[0].lower() == known[1].lower()
     front = known[-1].lower() if same or (known and known[-1] == tuned.licence) else "other"
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        f"license: {front}",
-        "tags: [rag, lora, merged, question-answering]",
-        "---",
-        "",
-        "# A reader that answers from passages in JSON, merged",
-        "",
-        f"The adapter `{tuned.name}` ({tuned.fingerprint[:12]}) merged by rag_ft into {_BASE_WORDS[chosen]} of"
-        f" {base.name} ({weights_identity(base)[:12]}), at {dtype}. `{TUNING_NAME}` holds the adapter's record; ask"
-        " through rag_ft, which reads the threshold and the prompt from there.",
-        "",
-        f"Licences: {base.name} {base.licence}; the adapter {tuned.licence}. Both bind the merged weights.",
-        "",
-        "## Against the adapter beside the base that it was trained on",
-        "",
-        "| merged into | largest difference of a logit | mean | identical completions | written |",
-        "|---|---|---|---|---|",
-    ]
-    for candidate in candidates:
-        measured = candidate.difference
-        lines.append(
-            f"| {_BASE_WORDS[candidate.base]} | {measured.largest_logit:.3g} | {measured.mean_logit:.3g} |"
-            f" {measured.identical} of {measured.probes} | {'yes' if candidate.base == chosen else 'no'} |"
-        )
-    card = tuned.path / "README.md"
-    if card.is_file():
-        lines += ["", "## The adapter's card", "", _body(card.read_text(encoding="utf-8"))]
-    return "\n".join(lines).rstrip() + "\n"
+    own_card = tuned.path / "README.md"
+    return render_card(
+        _CARD_TEMPLATE,
+        ModelCardData(
+            library_name="transformers",
+            pipeline_tag="text-generation",
+            license=front,
+            tags=["rag", "lora", "merged", "question-answering"],
+        ),
+        adapter=tuned,
+        base=base,
+        base_identity=weights_identity(base),
+        base_words=_BASE_WORDS,
+        chosen=chosen,
+        dtype=dtype,
+        candidates=candidates,
+        tuning_file=TUNING_NAME,
+        adapter_card=_body(own_card.read_text(encoding="utf-8")) if own_card.is_file() else "",
+    )
 
 
 def _body(card: str) -> str:

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rag_ft.indexing.locations import location_of
 from rag_ft.schema import Citation, Passage, Verdict
 from rag_ft.text.sentences import sentences_around
 from rag_ft.text.spans import Span
@@ -53,6 +54,7 @@ def _citation(answer: str, claim: Claim, retrieved: Sequence[Passage]) -> Citati
         source=passage.source,
         title=passage.title,
         page=passage.page,
+        location=location_of(passage, span or quote),
         quote=passage.text[quote.start : quote.end],
         start=passage.start + quote.start,
         end=passage.start + quote.end,

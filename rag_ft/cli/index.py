@@ -1,124 +1,92 @@
-"""`rag-ft index`: build, add, remove, info, verify."""
+"""`rag-ft index`: build, watch, add, remove, info, verify."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag_ft.cli.options import EmbedderOption, IndexEmbedderOption, JsonOption, WhereOption, parse_where
+from rag_ft.cli.building import BuildOptions, IndexFolder, ReadOptions, SourceArgument, with_options
+from rag_ft.cli.options import IndexEmbedderOption, JsonOption, PollOption, WhereOption, parse_where
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rag_ft.indexing.chunking import ChunkingConfig
-    from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.index import Index
     from rag_ft.indexing.storage.manifest import BuildReport
 
 index_app = typer.Typer(help="Build and maintain an index.", no_args_is_help=True)
 
-IndexFolder = Annotated[Path, typer.Argument(help="Index folder.", show_default=False)]
-ReadSeconds = Annotated[float | None, typer.Option(help="Maximum seconds per file. Default: 60.", show_default=False)]
-ReadMemory = Annotated[
-    int | None, typer.Option(help="Maximum memory per file, in megabytes. Default: 2048.", show_default=False)
-]
-MaxChars = Annotated[
-    int | None, typer.Option(help="Maximum characters per document. Default: 50,000,000.", show_default=False)
-]
-StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Exit with 1 if any word of a document was lost, and name every one.")
-]
-
-
-KeepOriginals = Annotated[
-    bool,
-    typer.Option(
-        "--keep-originals", help="Keep the files beside the index, for the server's page; without it, none are kept."
-    ),
-]
-
-
-class IndexKindChoice(str, Enum):
-    """Kinds of FAISS index."""
-
-    auto = "auto"
-    flat = "flat"
-    hnsw = "hnsw"
-    ivf_pq = "ivf-pq"
-
 
 @index_app.command("build")
+@with_options(BuildOptions)
 def index_build(
-    source: Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)],
+    source: SourceArgument,
     index: IndexFolder,
-    kind: Annotated[
-        IndexKindChoice, typer.Option(help="Kind of FAISS index: flat is exact; auto chooses by size.")
-    ] = IndexKindChoice.auto,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Maximum tokens per passage, title included.", show_default=False)
-    ] = None,
-    embedder: EmbedderOption = "default",
-    read_seconds: ReadSeconds = None,
-    read_memory: ReadMemory = None,
-    max_chars: MaxChars = None,
-    strict: StrictOption = False,
-    keep_originals: KeepOriginals = False,
     as_json: JsonOption = False,
+    *,
+    options: BuildOptions,
 ) -> int:
     """Build an index from documents, or update it: every document is read, and only what changed is embedded.
 
     Example:
     rag-ft index build docs/ indexes/docs
     """
-    from rag_ft.indexing.chunking import ChunkingConfig
-    from rag_ft.indexing.index import Index
-
-    chunking = ChunkingConfig() if max_tokens is None else _chunking(max_tokens)
-    limits = _limits(read_seconds, read_memory, max_chars)
-    built = Index.build(
-        source,
-        index,
-        embedder=embedder,
-        chunking=chunking,
-        kind=kind.value,
-        limits=limits,
-        keep_originals=keep_originals,
-    )
+    built = options.build(source, index)
     assert built.build_report is not None
-    return _report(built, built.build_report, as_json, strict)
+    return _report(built, built.build_report, as_json, options.strict)
+
+
+@index_app.command("watch")
+@with_options(BuildOptions)
+def index_watch(
+    folder: Annotated[Path, typer.Argument(help="Folder with documents.", show_default=False)],
+    index: IndexFolder,
+    poll: PollOption = False,
+    as_json: JsonOption = False,
+    *,
+    options: BuildOptions,
+) -> int:
+    """Keep an index equal to a folder: build it now, and again within seconds of each change, until Ctrl-C.
+
+    Only files that changed are read. Files that are still being written are waited for. Stopping it at any moment
+    loses nothing.
+
+    Example:
+    rag-ft index watch docs/ indexes/docs
+    """
+    from rag_ft.cli.watch import watch_folder
+
+    return watch_folder(folder, index, options, poll=poll, as_json=as_json)
 
 
 @index_app.command("add")
+@with_options(ReadOptions)
 def index_add(
-    source: Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)],
+    source: SourceArgument,
     index: IndexFolder,
-    read_seconds: ReadSeconds = None,
-    read_memory: ReadMemory = None,
-    max_chars: MaxChars = None,
     embedder: IndexEmbedderOption = None,
-    strict: StrictOption = False,
-    keep_originals: KeepOriginals = False,
     as_json: JsonOption = False,
+    *,
+    options: ReadOptions,
 ) -> int:
     """Add documents to an index; a document replaces an existing one with the same id."""
     from rag_ft.cli.render import stderr
     from rag_ft.indexing.index import Index
 
     loaded = Index.load(index, embedder=embedder)
-    limits = _limits(read_seconds, read_memory, max_chars)
-    report = loaded.add(source, limits=limits, keep_originals=keep_originals)
+    report = loaded.add(
+        source, limits=options.limits(), keep_originals=options.keep_originals, source_code=options.source_code
+    )
     if not as_json:
         for copies in _from_one_file(loaded, {*report.added, *report.changed}):
             stderr().print(
                 f"indexed more than once from one file: {', '.join(copies)} ('rag-ft index remove' removes one)",
                 style="yellow",
             )
-    return _report(loaded, report, as_json, strict)
+    return _report(loaded, report, as_json, options.strict)
 
 
 @index_app.command("remove")
@@ -260,17 +228,6 @@ def index_verify(
     return 0 if report.ok else 1
 
 
-def _limits(seconds: float | None, megabytes: int | None, max_chars: int | None) -> ReadLimits:
-    from rag_ft.indexing.formats import ReadLimits
-
-    limits: dict[str, Any] = {
-        "seconds": seconds,
-        "memory_bytes": None if megabytes is None else megabytes * 1_000_000,
-        "max_chars": max_chars,
-    }
-    return replace(ReadLimits(), **{name: value for name, value in limits.items() if value is not None})
-
-
 def _access(index: Index) -> str:
     """Number of documents that each group may read, in words."""
     from collections import Counter
@@ -290,18 +247,6 @@ def _access(index: Index) -> str:
         groups.update(label or ())
     named = [f"{count} {name}" for name, count in sorted(groups.items())]
     return ", ".join([f"{unlabelled} documents for everyone", *named, *([f"{nobody} for nobody"] if nobody else [])])
-
-
-def _chunking(max_tokens: int) -> ChunkingConfig:
-    from pydantic import ValidationError
-
-    from rag_ft.errors import UsageError
-    from rag_ft.indexing.chunking import ChunkingConfig
-
-    try:
-        return ChunkingConfig(max_tokens=max_tokens)
-    except ValidationError as error:
-        raise UsageError(f"--max-tokens is {max_tokens}: {error.errors()[0]['msg']}") from error
 
 
 _MOST_NAMED = 5

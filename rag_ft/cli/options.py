@@ -88,6 +88,22 @@ ReaderOption: TypeAlias = Annotated[str, _reader()]
 AdapterOption: TypeAlias = Annotated[Path | None, _adapter()]
 IndexEmbedderOption: TypeAlias = Annotated[str | None, _index_embedder()]
 WhereOption: TypeAlias = Annotated[list[str] | None, _where()]
+WatchOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--watch",
+        metavar="FOLDER",
+        help="Keep the index equal to this folder while it is served; without an index, build it first.",
+        show_default=False,
+    ),
+]
+PollOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--poll",
+        help="Look through the watched folder every 2 s: for network drives, which give no notices of changes.",
+    ),
+]
 EmbedderOption: TypeAlias = Annotated[
     str, typer.Option("--embedder", help="Embedding model: 'default', a folder or a hub id.")
 ]

@@ -120,6 +120,7 @@ def _source(i: int, citation: Citation) -> Text:
         where = f"page {citation.page}, "
     elif citation.line is not None:
         where = f"line {citation.line}, "
+    where += f"{citation.location}, " if citation.location else ""
     line = Text(f"  [{i}] ", style="dim")
     line.append(short(citation.source or citation.document_id), style="cyan")
     line.append(f"  {where}characters {citation.start}-{citation.end}  ", style="dim")

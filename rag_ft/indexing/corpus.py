@@ -21,11 +21,13 @@ from rag_ft.indexing.sources.events import (
     CorpusFailure,
     ReadDocument,
     SkippedFile,
+    UnchangedDocument,
     corpus_failure,
     printable,
 )
 from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.folder import FolderWalk
+from rag_ft.indexing.sources.known import KnownFiles
 from rag_ft.indexing.sources.memory import documents_in_memory
 from rag_ft.schema import Document
 
@@ -90,16 +92,23 @@ class Corpus:
         seen: set[str] = set()
         with Worker(self._limits) as worker, closing(_generator(self._read(worker))) as events:
             for event in events:
-                if not isinstance(event, ReadDocument):
+                if not isinstance(event, ReadDocument | UnchangedDocument):
                     yield event
                     continue
-                document = event.document
-                if document.id in seen:
-                    reason = f"has the id {document.id!r} of an earlier document"
-                    yield corpus_failure(document.source or document.id, reason, event.file, document.id)
+                if isinstance(event, UnchangedDocument):
+                    document_id, source = event.id, str(event.path)
+                else:
+                    document_id, source = event.document.id, event.document.source
+                if document_id in seen:
+                    reason = f"has the id {document_id!r} of an earlier document"
+                    yield corpus_failure(source or document_id, reason, event.file, document_id)
                     continue
-                seen.add(document.id)
-                yield self._with_access(event)
+                seen.add(document_id)
+                if isinstance(event, UnchangedDocument):
+                    self._rules.labels(event.path)  # marks the rules that hold for it as used
+                    yield event
+                else:
+                    yield self._with_access(event)
         self._warn_of_unused_rules()
 
     def read_all(self) -> CorpusContents:
@@ -111,7 +120,7 @@ class Corpus:
                     contents.documents.append(event.document)
                 elif isinstance(event, CorpusFailure):
                     contents.failures.append(event)
-                else:
+                elif isinstance(event, SkippedFile):
                     contents.skipped.append(event)
         return contents
 
@@ -158,6 +167,8 @@ def read_corpus(
     exclude: Sequence[Path] = (),
     known: Set[str] = frozenset(),
     limits: ReadLimits | None = None,
+    known_files: KnownFiles | None = None,
+    source_code: bool = False,
 ) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
@@ -165,9 +176,11 @@ def read_corpus(
     without a link is read under its own name. Left out: hidden files and folders, folders in `exclude`, and folders
     that hold an index. Ids: the path below the folder with forward slashes; a single file's name; `id` of a JSON line,
     else `<file>:<line>`; the title of a SQuAD article. `known`: files that gave documents before (`ReadDocument.file`),
-    so that a `.json` among them without documents is a failure. Files are read in a process of their own, each within
-    `limits`; one that exceeds them is a failure. Raises CorpusError if the path does not exist, and during iteration
-    if no process can be started.
+    so that a `.json` among them without documents is a failure, and source code among them is read again.
+    `source_code`: whether a folder's source files are read; a single one is. `known_files`: what an earlier build read
+    of a folder, whose files that have not changed are not read again. Files are read in a process of their own, each
+    within `limits`; one that exceeds them is a failure. Raises CorpusError if the path does not exist, and during
+    iteration if no process can be started.
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
@@ -177,7 +190,9 @@ def read_corpus(
             return Corpus(str(path), SourceFile(path, path.name, required=True).events, root=path, limits=limits)
         return Corpus(
             str(path),
-            lambda worker: _folder_events(FolderWalk(path, exclude=exclude, known=known), worker),
+            lambda worker: _folder_events(
+                FolderWalk(path, exclude=exclude, known=known, source_code=source_code), worker, known_files
+            ),
             root=path,
             limits=limits,
         )
@@ -190,32 +205,42 @@ def read_corpus(
     raise UsageError(f"documents cannot be read from {type(source).__name__}: give a path, a loader or documents")
 
 
-def _folder_events(walk: FolderWalk, worker: Worker) -> Iterator[CorpusEvent]:
+def _folder_events(walk: FolderWalk, worker: Worker, known_files: KnownFiles | None) -> Iterator[CorpusEvent]:
     for entry in walk:
-        if isinstance(entry, SourceFile):
+        if not isinstance(entry, SourceFile):
+            yield entry
+        elif known_files is None:
             yield from entry.events(worker)
         else:
-            yield entry
+            yield from known_files.events(entry, worker)
+    if known_files is not None:
+        yield from known_files.end()
+
+
+_CAME_LATER = ("blocks", "locations")
+"""Fields that old adapters and indexes do not know: their fingerprints of documents are taken without."""
 
 
 def document_content(document: Document) -> dict[str, Any]:
-    """A document as the document file holds it: with blocks only where there are some."""
+    """A document as the document file holds it: with blocks and locations only where there are some."""
     content = document.model_dump(mode="json")
-    if not document.blocks:
-        del content["blocks"]
+    for name in _CAME_LATER:
+        if not content[name]:
+            del content[name]
     return content
 
 
 def document_fingerprint(document: Document) -> str:
-    """SHA-256 over all fields but `blocks`, which came later: old adapters and indexes know documents by it."""
-    content = document.model_dump(mode="json", exclude={"blocks"})
+    """SHA-256 over all fields but `blocks` and `locations`, which came later."""
+    content = document.model_dump(mode="json", exclude={*_CAME_LATER})
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def blocks_checksum(document: Document) -> str:
-    """A checksum of a document's blocks; empty if it has none."""
-    if not document.blocks:
+    """A checksum of a document's blocks and locations; empty if it has none."""
+    if not document.blocks and not document.locations:
         return ""
-    spans = [(block.start, block.end, block.kind) for block in document.blocks]
+    spans: list[Any] = [(block.start, block.end, block.kind) for block in document.blocks]
+    spans += [(location.start, location.label, location.cells) for location in document.locations]
     return hashlib.sha256(json.dumps(spans).encode()).hexdigest()[:16]

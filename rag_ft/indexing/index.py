@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.retriever import RetrievalMode, Retriever
+    from rag_ft.indexing.sources.known import KnownFiles
 
 
 class Index:
@@ -77,16 +78,20 @@ class Index:
         kind: IndexKindChoice = "auto",
         limits: ReadLimits | None = None,
         keep_originals: bool = False,
+        source_code: bool = False,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
+        known_files: KnownFiles | None = None,
     ) -> Index:
         """Build the index of `source` at `path`, or bring it up to date.
 
         A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
         texts that were never embedded are embedded; a build that was killed resumes. The former index stays usable
         until the end. The `build_report` of the result says what was done, and which documents could not be read.
-        `limits`: what reading one file may cost. `keep_originals`: keep the files themselves beside the index; a
-        build without it removes them from there. `progress`: draw a bar if stderr is a terminal.
+        `limits`: what reading one file may cost. `source_code`: also read a folder's source files. `keep_originals`:
+        keep the files themselves beside the index; a build without it removes them from there. `progress`: draw a bar
+        if stderr is a terminal. `known_files`: given to each build of a folder, it makes the next one read only files
+        that have changed.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -102,8 +107,10 @@ class Index:
                 chunking=chunking or ChunkingConfig(),
                 kind=kind,
                 limits=limits,
+                source_code=source_code,
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
+                known_files=known_files,
                 keep_originals=keep_originals,
             )
         return cls(store, open_generation(store, verify="none"), embedder, build_report=report)
@@ -328,15 +335,16 @@ class Index:
         *,
         limits: ReadLimits | None = None,
         keep_originals: bool = False,
+        source_code: bool = False,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> BuildReport:
         """Add documents; one with the id of an indexed document replaces it, all others stay as they are.
 
-        `keep_originals`: keep the files of the added documents beside the index.
-
-        A document that comes again with an `access` that is not valid is refused, and its older copy is removed: it is
-        not left to those who could read it before. Raises CorpusError, UsageError, IndexLockedError, IndexStoreError.
+        `keep_originals`: keep the files of the added documents beside the index. `limits`, `source_code` and
+        `progress` are those of `build`. A document that comes again with an `access` that is not valid is refused, and
+        its older copy is removed: it is not left to those who could read it before. Raises CorpusError, UsageError,
+        IndexLockedError, IndexStoreError.
         """
         self._check_whole()
         with ProgressBar(progress) as bar:
@@ -345,6 +353,7 @@ class Index:
                 source,
                 embedder=self.embedder,
                 limits=limits,
+                source_code=source_code,
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
                 keep_originals=keep_originals,

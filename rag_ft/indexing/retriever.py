@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from rag_ft.errors import UsageError
 from rag_ft.indexing.embedding import check_question
 from rag_ft.indexing.filters import as_filter
+from rag_ft.indexing.locations import location_of
 from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored, check_k
 from rag_ft.schema import Hit
@@ -220,4 +221,6 @@ def to_langchain(hit: Hit) -> LangchainDocument:
     if passage.page is not None:
         metadata["page"] = passage.page - 1  # langchain's loaders count from 0
         metadata["page_label"] = str(passage.page)
+    if location := location_of(passage):
+        metadata["location"] = location
     return LangchainDocument(page_content=passage.text, metadata=metadata, id=passage.id)

@@ -9,7 +9,7 @@ import unicodedata
 from pathlib import PurePosixPath
 
 from rag_ft.errors import DocumentError
-from rag_ft.indexing.formats import READERS, ReadLimits, Unreadable
+from rag_ft.indexing.formats import READERS, SOURCE_SUFFIXES, ReadLimits, Unreadable
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Worker, WorkerNotReady
 from rag_ft.indexing.sources.events import ReadDocument
@@ -27,7 +27,8 @@ def check_name(name: str) -> str:
     if "/" in name or "\\" in name or name.startswith(".") or ":" in name:
         raise DocumentError(repr(shown), "is a path or a hidden file: send the bare name of an ordinary file")
     if PurePosixPath(name).suffix.lower() not in READERS:
-        raise DocumentError(repr(shown), f"has an unsupported format: send one of {', '.join(READERS)}")
+        others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
+        raise DocumentError(repr(shown), f"has an unsupported format: send one of {', '.join(others)} or source code")
     return name
 
 
@@ -74,5 +75,6 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         headings=headings,
         page_starts=reply.page_starts,
         blocks=blocks,
+        locations=reply.locations,
     )
     return ReadDocument(document, places=places, original=Original.of_bytes(data))

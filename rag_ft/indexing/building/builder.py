@@ -148,6 +148,21 @@ class GenerationBuilder:
             self._new_originals.append(original.sha256)
         return original.sha256 if self._originals_folder.keep(original) else ""
 
+    def copyable(self) -> dict[str, str]:
+        """Fingerprints of the documents of the base that can be copied as they are, by id."""
+        return {row.id: row.fingerprint for row in self._copied.table} if self._copied is not None else {}
+
+    def keep_unchanged(self, document_id: str, file: str) -> None:
+        """Take a document of `copyable` as the base has it: its file is unchanged and was not read again."""
+        assert self._copied is not None
+        position = self._copied.position_of[document_id]
+        self._files[document_id] = file if file != document_id else ""
+        row = self._copied.table[position]
+        self.conservation[document_id] = row.conservation
+        self._originals[document_id] = row.original if self._keeps_originals else ""
+        self.chosen[document_id] = CopiedDocument(self._copied, position)
+        self.unchanged += 1
+
     def keep_others(self, refused: Container[str | None] = ()) -> None:
         """Carry over every document of the base that was not taken, except those in `refused`."""
         if self._copied is None:

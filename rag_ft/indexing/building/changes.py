@@ -18,7 +18,8 @@ from rag_ft.indexing.building.writer import GenerationWriter
 from rag_ft.indexing.chunking import Chunker, ChunkingConfig
 from rag_ft.indexing.corpus import Corpus, Source, document_fingerprint, read_corpus
 from rag_ft.indexing.filters import Where, as_filter, matches
-from rag_ft.indexing.sources.events import CorpusFailure, ReadDocument, SkippedFile
+from rag_ft.indexing.sources.events import CorpusFailure, ReadDocument, SkippedFile, UnchangedDocument
+from rag_ft.indexing.sources.known import KnownFiles
 from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import BuildReport, EmbedderEntry, Failure, Manifest, RemovalReport
 from rag_ft.indexing.storage.store import IndexStore, open_generation
@@ -44,9 +45,11 @@ def build_index(
     chunking: ChunkingConfig,
     kind: IndexKindChoice,
     limits: ReadLimits | None,
+    source_code: bool = False,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
     keep_originals: bool,
+    known_files: KnownFiles | None = None,
 ) -> BuildReport:
     """Make the index of a source, or bring it up to date: see `Index.build`."""
     started = time.monotonic()
@@ -57,10 +60,10 @@ def build_index(
         # Without any manifest there is only what killed builds left; a damaged one may still be restored.
         if committed is not None or not store.manifest_path.exists():
             store.sweep(committed, journal=False)
-        corpus = _read_source(source, store.path, base, limits)
+        corpus = _read_source(source, store.path, base, limits, source_code, known_files)
         builder = _generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
         with _abandoned_on_error(builder):
-            unread = _take_all(builder, corpus)
+            unread = _take_all(builder, corpus, known_files)
             builder.keep_unreadable(unread.failures, corpus.ceiling)
             _refuse_nothing(builder, corpus.name, unread)
             manifest = _commit(store, builder, base, kind)
@@ -73,6 +76,7 @@ def add_to_index(
     *,
     embedder: Embedder,
     limits: ReadLimits | None,
+    source_code: bool = False,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
     keep_originals: bool,
@@ -83,7 +87,7 @@ def add_to_index(
         base = open_generation(store, verify="full")
         check_sentinels(base, embedder, store.path)
         store.sweep(base.manifest.generation, journal=False)
-        corpus = _read_source(source, store.path, base, limits)
+        corpus = _read_source(source, store.path, base, limits, source_code)
         builder = _generation_builder(
             store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress, keep_originals
         )
@@ -171,12 +175,21 @@ def _base_to_reuse(store: IndexStore, embedder: Embedder) -> Generation | None:
     return base
 
 
-def _read_source(source: Source, path: Path, base: Generation | None, limits: ReadLimits | None) -> Corpus:
+def _read_source(
+    source: Source,
+    path: Path,
+    base: Generation | None,
+    limits: ReadLimits | None,
+    source_code: bool,
+    known_files: KnownFiles | None = None,
+) -> Corpus:
     """The documents of a source, without those of the index itself."""
     rows = base.table if base is not None else []
     # Format 1 did not say which file a document came from; the source of SQuAD's articles does.
     known = {name for row in rows for name in (row.file or row.id, row.source)}
-    return read_corpus(source, exclude=[path], known=known, limits=limits)
+    return read_corpus(
+        source, exclude=[path], known=known, limits=limits, source_code=source_code, known_files=known_files
+    )
 
 
 def _generation_builder(
@@ -230,15 +243,21 @@ class _Unread:
     skipped: list[SkippedFile] = field(default_factory=list)
 
 
-def _take_all(builder: GenerationBuilder, corpus: Corpus) -> _Unread:
+def _take_all(builder: GenerationBuilder, corpus: Corpus, known_files: KnownFiles | None = None) -> _Unread:
     """Take every document of a corpus into the new generation, and embed what is new."""
     unread = _Unread()
+    if known_files is not None:
+        known_files.begin(builder.copyable())
     # Closed here: the traceback of an error keeps this frame, and with it the process that reads.
     with closing(corpus.events()) as events:
         for event in events:
             if isinstance(event, ReadDocument):
                 fingerprint = document_fingerprint(event.document)
                 builder.take(event.document, fingerprint, event.file, event.conservation, event.places, event.original)
+                if known_files is not None:
+                    known_files.took(event.document.id, fingerprint)
+            elif isinstance(event, UnchangedDocument):
+                builder.keep_unchanged(event.id, event.file)
             elif isinstance(event, CorpusFailure):
                 unread.failures.append(event)
             else:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from rag_ft.indexing.conservation.record import (
     MAX_MISSING_PARTS,
+    MAX_NOTE_CHARS,
+    MAX_NOTES,
     MAX_PHRASE_CHARS,
     MAX_SAMPLE_WORDS,
     Conservation,
@@ -62,6 +64,7 @@ def compare(source: Source, text: str) -> Conservation:
         missing_parts=tuple(name[:MAX_PHRASE_CHARS] for name in dict.fromkeys([*source.unreadable, *missing]))[
             :MAX_MISSING_PARTS
         ],
+        notes=tuple(note[:MAX_NOTE_CHARS] for note in source.notes[:MAX_NOTES]),
     )
 
 

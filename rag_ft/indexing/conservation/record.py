@@ -16,6 +16,11 @@ MAX_PHRASE_CHARS = 120
 MAX_MISSING_PARTS = 50
 """Missing parts that are named, at most."""
 
+MAX_NOTES = 10
+"""Notes of a document, at most."""
+MAX_NOTE_CHARS = 300
+"""Length of a note."""
+
 _REPORTED_ABOVE = 0.005
 
 _Count = Annotated[int, Field(ge=0)]
@@ -42,11 +47,13 @@ class Conservation(Record):
     """Pages that show images and have no text, counted from 1."""
     missing_parts: tuple[_Phrase, ...] = Field(default=(), max_length=MAX_MISSING_PARTS)
     """Parts of the source, such as a page or its footnotes, of which the text has nothing."""
+    notes: tuple[Annotated[str, Field(max_length=MAX_NOTE_CHARS)], ...] = Field(default=(), max_length=MAX_NOTES)
+    """What the source itself lacks, such as the values of formulas that were never calculated."""
 
     @property
     def complete(self) -> bool:
         """Whether nothing was lost and no words were glued."""
-        return not (self.lost or self.glued or self.lacks_parts)
+        return not (self.lost or self.glued or self.lacks_parts or self.notes)
 
     @property
     def lacks_parts(self) -> bool:
@@ -55,8 +62,8 @@ class Conservation(Record):
 
     @property
     def worth_reporting(self) -> bool:
-        """Whether pages or parts are missing, or more than one word in 200 is lost or glued."""
-        return self.lacks_parts or self.lost + self.glued > _REPORTED_ABOVE * self.words
+        """Whether pages or parts are missing, the source lacks something, or over one word in 200 is lost or glued."""
+        return self.lacks_parts or bool(self.notes) or self.lost + self.glued > _REPORTED_ABOVE * self.words
 
     def in_words(self) -> str:
         """Say what is missing in one line; empty if nothing is."""
@@ -78,7 +85,7 @@ class Conservation(Record):
             such_as = f", such as {_quoted(self.glued_sample)}" if self.glued_sample else ""
             words = "1 word is" if self.glued == 1 else f"{self.glued:,} words are"
             parts.append(f"{words} glued together from several{such_as}")
-        return "; ".join(parts)
+        return "; ".join([*parts, *self.notes])
 
 
 def _quoted(phrases: tuple[str, ...]) -> str:

@@ -32,6 +32,8 @@ class Source:
     """Numbers of pages that show images and have no text layer."""
     unreadable: list[str] = field(default_factory=list)
     """Names of parts that cannot be read."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences about what the source itself lacks."""
 
     def add(self, text: str, *, part: str = "", reason: str = "", ordered: bool = True) -> None:
         """Add text; it continues the last piece if it has the same part and reason."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rag_ft.indexing.formats.extracted import Extracted
-from rag_ft.indexing.formats.limits import MAX_BLOCKS, check_document_size
-from rag_ft.schema import Block, BlockKind, Heading, Metadata
+from rag_ft.indexing.formats.limits import MAX_BLOCKS, MAX_CELLS, check_document_size
+from rag_ft.schema import Block, BlockKind, Heading, Location, Metadata
 
 HEADING_TAGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _GAPS = re.compile(r"\n{3,}")
@@ -19,6 +20,14 @@ _TAIL = 40
 
 _NO_TITLE = frozenset(("untitled", "untitled document", "unbenannt", "ohne titel", "sans titre", "sin título"))
 """Titles that programs write into the properties of a file without one."""
+
+
+class LocatedCell(NamedTuple):
+    """A cell of a block: its offset in it, its row and its column, counted from 1; column 0 for a whole row."""
+
+    offset: int
+    row: int
+    column: int
 
 
 class Blocks:
@@ -34,6 +43,8 @@ class Blocks:
         self.page_starts: list[int] = []
         self.kinds: list[Block] = []
         """The blocks that are not prose; no more than `MAX_BLOCKS`."""
+        self._locations: list[_OpenLocation] = []
+        self._cells = 0
 
     def add(
         self, text: str, level: int = 0, kind: BlockKind | None = None, code: Sequence[tuple[int, int]] = ()
@@ -60,6 +71,21 @@ class Blocks:
         self._parts.append(text)
         self.length += len(text)
 
+    def append(self, part: Extracted, *, deeper: int = 0) -> None:
+        """Add the text of a document that is a part of this one, with its headings some levels deeper."""
+        if not part.text.strip():
+            return
+        if self._parts:
+            self._parts.append("\n\n")
+            self.length += 2
+        for heading in part.headings:
+            level = min(heading.level + deeper, 6)
+            self.headings.append(Heading(start=self.length + heading.start, level=level, text=heading.text))
+        for block in part.blocks:
+            self._name(block.start, block.end, block.kind)
+        self._parts.append(part.text)
+        self.length += len(part.text)
+
     def _name(self, start: int, end: int, kind: BlockKind) -> None:
         """Say of which kind a part of the next block is. Beyond `MAX_BLOCKS` all text counts as prose."""
         if start < end and len(self.kinds) < MAX_BLOCKS:
@@ -81,6 +107,35 @@ class Blocks:
         # The gap before the page's first block belongs to the previous page.
         self.page_starts.append((self.length + 2 if self._parts else 0) + offset)
 
+    def begin_location(self, label: str) -> None:
+        """Start a slide or a sheet at the next block."""
+        self._locations.append(_OpenLocation(self.length + 2 if self._parts else 0, label, []))
+
+    def add_rows(self, text: str, cells: Sequence[LocatedCell], go_on: bool = False) -> None:
+        """Add rows of the sheet that was begun last, one per line; `go_on`: to the table that was added last.
+
+        Of more than `MAX_CELLS` cells, only the rows are kept.
+        """
+        place = self._locations[-1]
+        start = self.length + (1 if go_on else 2 if self._parts else 0)
+        for offset, row, column in cells:
+            if self._cells >= MAX_CELLS:
+                if self._cells >= 2 * MAX_CELLS:
+                    break
+                if place.row == row:
+                    continue
+                column = 0
+            self._cells += 1
+            place.numbers += (start + offset - place.offset, row - place.row, column)
+            place.offset, place.row = start + offset, row
+        if not go_on:
+            self.add(text, kind="table")
+            return
+        self._parts.append("\n" + text)
+        self.length += len(text) + 1
+        if self.kinds and self.kinds[-1].end == start - 1:
+            self.kinds[-1] = Block(start=self.kinds[-1].start, end=self.length, kind="table")
+
     def extracted(self, title: str = "", metadata: Metadata | None = None) -> Extracted:
         """Join the blocks; without a real title, the first heading of level 1 is the title."""
         if title.strip().casefold() in _NO_TITLE:
@@ -89,7 +144,29 @@ class Blocks:
         text = "".join(self._parts)
         # A last page without text starts where the text ends.
         pages = tuple(min(start, len(text)) for start in self.page_starts)
-        return Extracted(text, title or first, tuple(self.headings), pages, metadata or {}, tuple(self.kinds))
+        return Extracted(
+            text,
+            title or first,
+            tuple(self.headings),
+            pages,
+            metadata or {},
+            tuple(self.kinds),
+            locations=tuple(place.closed(len(text)) for place in self._locations),
+        )
+
+
+class _OpenLocation:
+    """A location whose cells are still counted."""
+
+    def __init__(self, start: int, label: str, numbers: list[int]) -> None:
+        self.start = start
+        self.label = label
+        self.numbers = numbers
+        self.offset = start
+        self.row = 0
+
+    def closed(self, length: int) -> Location:
+        return Location(start=min(self.start, length), label=self.label, cells=tuple(self.numbers))
 
 
 class BlockBuilder:

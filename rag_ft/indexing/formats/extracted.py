@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rag_ft.schema import Block, Heading, Metadata
+from rag_ft.schema import Block, Heading, Location, Metadata
 
 
 class LineAnchor(NamedTuple):
@@ -40,3 +40,5 @@ class Extracted:
     line_anchors: tuple[LineAnchor, ...] = ()
     """Lines of the file in ascending order of offsets; up to the next anchor, each line end in the text is one in the
     file. A text that is the file's own has one anchor, `LineAnchor(0, 1)`. Empty where lines say nothing."""
+    locations: tuple[Location, ...] = ()
+    """Slides or sheets in order."""

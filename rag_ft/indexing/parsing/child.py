@@ -141,6 +141,7 @@ def _reply(extracted: Extracted, conservation: Conservation | None) -> Reply:
         headings=_spans(extracted.headings),
         page_starts=extracted.page_starts,
         blocks=tuple((block.start, block.end, block.kind) for block in extracted.blocks),
+        locations=extracted.locations,
         conservation=conservation,
     )
 

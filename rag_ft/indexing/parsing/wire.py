@@ -7,13 +7,14 @@ lie within the text.
 from __future__ import annotations
 
 import struct
+from itertools import accumulate
 from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.places import Places, PlacesError
-from rag_ft.schema import Block, BlockKind, Heading, Record
+from rag_ft.schema import Block, BlockKind, Heading, Location, Record
 
 MAX_HEADER_BYTES = 8_000_000
 """Maximum size of a header: title, metadata, headings and pages of a document."""
@@ -80,6 +81,7 @@ class Reply(Record):
     page_starts: tuple[int, ...] = ()
     blocks: tuple[tuple[int, int, BlockKind], ...] = ()
     """Start, end and kind of each block that is not prose."""
+    locations: tuple[Location, ...] = ()
     binary_bytes: Annotated[int, Field(ge=0)] = 0
     """How many bytes of the content, after the text, are places (`indexing.places`), or an image."""
     conservation: Conservation | None = None
@@ -122,6 +124,17 @@ def check_pages(text: str, starts: tuple[int, ...]) -> None:
     """Raise FrameError unless pages start within the text, in ascending order."""
     if any(before > after for before, after in zip((0, *starts), (*starts, len(text)), strict=True)):
         raise FrameError("a page outside the text")
+
+
+def check_locations(text: str, locations: tuple[Location, ...]) -> None:
+    """Raise FrameError unless slides, sheets and their cells start within the text, in ascending order."""
+    for i, location in enumerate(locations):
+        end = locations[i + 1].start if i + 1 < len(locations) else len(text)
+        offsets, rows, columns = location.cells[::3], location.cells[1::3], location.cells[2::3]
+        if len(offsets) != len(columns) or min((*offsets, *columns, end - location.start - sum(offsets))) < 0:
+            raise FrameError("a cell outside the text")
+        if sum(rows) < 0 or any(row < 1 for row in accumulate(rows)):
+            raise FrameError("a row before the first")
 
 
 def write_frame(stream: BinaryIO, header: bytes, content: bytes = b"") -> None:

@@ -33,6 +33,7 @@ from rag_ft.indexing.parsing.wire import (
     Reply,
     Request,
     blocks_in,
+    check_locations,
     check_pages,
     headings_in,
     places_in,
@@ -394,6 +395,7 @@ def _checked(frame: Frame, limits: ReadLimits) -> Read:
     if reply.kind == "document" and not text.strip():
         raise FrameError("a document without text")
     check_pages(text, reply.page_starts)
+    check_locations(text, reply.locations)
     if len(reply.blocks) > MAX_BLOCKS:
         raise FrameError(f"{len(reply.blocks):,} blocks")
     places = places_in(text, reply.page_starts, frame.content[text_bytes:])

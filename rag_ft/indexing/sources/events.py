@@ -26,6 +26,14 @@ class ReadDocument(NamedTuple):
     """The bytes that gave this document and no other; None for a line of a file and for documents in memory."""
 
 
+class UnchangedDocument(NamedTuple):
+    """A document of a file that is as it was when it was read: the index holds it already (`sources.known`)."""
+
+    id: str
+    file: str
+    path: Path
+
+
 class CorpusFailure(NamedTuple):
     """A file, or a line of one, that should have given a document and did not."""
 
@@ -48,7 +56,7 @@ class SkippedFile(NamedTuple):
     reason: str
 
 
-CorpusEvent: TypeAlias = "ReadDocument | CorpusFailure | SkippedFile"
+CorpusEvent: TypeAlias = "ReadDocument | UnchangedDocument | CorpusFailure | SkippedFile"
 
 
 def corpus_failure(

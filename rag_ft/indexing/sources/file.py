@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from rag_ft.indexing.formats import READERS, Unreadable
+from rag_ft.indexing.conservation.record import Conservation
+from rag_ft.indexing.formats import READERS, SOURCE_SUFFIXES, Unreadable
 from rag_ft.indexing.parsing.input import LineBatch, batches_of_lines, open_ordinary, pieces_of
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Read, Worker, WorkerFailed
@@ -26,6 +27,8 @@ from rag_ft.schema import Document
 
 LINES = ".jsonl"
 JSON = ".json"
+CANNOT_BE_OPENED = "cannot be opened"
+"""Begins the reason of a failure that may pass although the file stays as it is."""
 READABLE = (LINES, JSON, *READERS)
 """Suffixes of the files that are read, in lower case."""
 
@@ -39,6 +42,8 @@ class SourceFile:
     """Path relative to the corpus folder, with forward slashes; for a single file its own name."""
     required: bool
     """True if it is a failure, rather than a skipped file, when it holds no documents."""
+    source_code: bool = True
+    """Whether it is read if it is source code."""
 
     def events(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the file: its documents, and what cannot be read of it."""
@@ -48,23 +53,32 @@ class SourceFile:
                 raise Unreadable("has a name that is not UTF-8: rename it")
             if suffix == LINES:
                 yield from self._lines(worker)
+            elif suffix in SOURCE_SUFFIXES and not (self.source_code or self.required):
+                yield skipped_file(self.path, "is source code, which is read only on request (--source-code)")
             elif suffix in READABLE:
                 yield from self._whole(worker)
             elif self.required:
-                yield self._failure(f"is of a kind that is not read here: give {', '.join([*READERS, LINES])}")
+                others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
+                yield self._failure(f"is of a kind that is not read here: give {', '.join([*others, LINES])} or code")
             else:
                 yield skipped_file(self.path, f"files ending in {suffix or 'nothing'} are not read")
         except Unreadable as error:
             yield self._failure(str(error))
         except OSError as error:
-            yield self._failure(f"cannot be opened ({error.strerror or error})")
+            yield self._failure(f"{CANNOT_BE_OPENED} ({error.strerror or error})")
 
     def _failure(self, reason: str, *, part: str = "", document: str | None = None) -> CorpusFailure:
         """Describe a failure of the file, or of a part whose name follows the path."""
         return corpus_failure(f"{self.path}{part}", reason, self.name, document)
 
-    def _read_document(self, document: Document) -> ReadDocument:
-        return ReadDocument(document, self.name, self.path)
+    def _read_document(
+        self,
+        document: Document,
+        conservation: Conservation | None = None,
+        places: bytes = b"",
+        original: Original | None = None,
+    ) -> ReadDocument:
+        return ReadDocument(document, self.name, self.path, conservation, places, original)
 
     def _whole(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the one document of the file, or those of a file in SQuAD's format."""
@@ -89,12 +103,10 @@ class SourceFile:
                         headings=headings,
                         page_starts=reply.page_starts,
                         blocks=blocks,
+                        locations=reply.locations,
                     )
-                    yield self._read_document(document)._replace(
-                        conservation=reply.conservation,
-                        places=places,
-                        original=None if squad else Original(content.sha256, self.path),
-                    )
+                    original = None if squad else Original(content.sha256, self.path)
+                    yield self._read_document(document, reply.conservation, places, original)
 
     def _lines(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the documents of a .jsonl file, a batch of lines at a time."""

@@ -40,7 +40,7 @@ from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import Manifest, index_fingerprint
 from rag_ft.indexing.storage.reading import REPAIR, load_array, load_json, reading, save_array
 from rag_ft.indexing.storage.vectors import VectorIndex, kind_of, read_vectors, stored_vectors
-from rag_ft.schema import Document, Metadata, Passage
+from rag_ft.schema import Document, Location, Metadata, Passage
 
 
 class LinesWriter:
@@ -157,6 +157,7 @@ def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
     """A passage as the passage file holds it: without the fields that the table holds for its document."""
     # Chunking drops a long title, so a passage may lack that of its document.
     title = {} if passage.title == document_title else {"title": passage.title}
+    locations = [(location.start, location.label, location.cells) for location in passage.locations]
     return {
         "start": passage.start,
         "end": passage.end,
@@ -165,6 +166,7 @@ def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
         "text": passage.text,
         **title,
         **({} if passage.kind == "prose" else {"kind": passage.kind}),
+        **({"locations": locations} if locations else {}),
     }
 
 
@@ -319,6 +321,10 @@ class Generation:
                 page=content["page"],
                 metadata=document.metadata,
                 kind=content.get("kind", "prose"),
+                locations=tuple(
+                    Location(start=start, label=label, cells=tuple(cells))
+                    for start, label, cells in content.get("locations", ())
+                ),
             )
 
     def document(self, position: int) -> Document:

@@ -87,7 +87,11 @@ function spansOf(citation, offset, length) {
 }
 
 const percent = (value) => `${Math.round(value * 100)}%`;
-const placeOf = (span) => (span.page ? `, page ${span.page}` : span.line ? `, line ${span.line}` : "");
+const placeOf = (span) => {
+  if (span.location) return `, ${span.location}`;
+  if (span.page) return `, page ${span.page}`;
+  return span.line ? `, line ${span.line}` : "";
+};
 const sourceOf = (span) => `${span.title || span.document_id}${placeOf(span)}`;
 const pathOf = (documentId) => documentId.split("/").map(encodeURIComponent).join("/");
 

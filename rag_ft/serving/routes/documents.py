@@ -98,6 +98,8 @@ def _add_changes(app: FastAPI, server: Server) -> None:
         return asyncio.get_running_loop().run_in_executor(server.changes, call)
 
     def check_changes_allowed() -> None:
+        if server.config.watch is not None:
+            raise Problem(403, "this server's documents come from a folder that it watches: change the files there")
         if not server.config.allow_changes:
             raise Problem(403, "this server is read-only: it was started with --read-only")
 

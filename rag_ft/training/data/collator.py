@@ -82,7 +82,7 @@ def encode(examples: Sequence[Example], prompts: PromptBuilder, budget: TokenBud
         if len(completion) > budget.completion:
             raise DatasetError(
                 f"record {example.record_id}: its completion has {len(completion):,} tokens and the limit is"
-                f" {budget.completion:,}: shorten its answer, or raise max_answer_tokens"
+                f" {budget.completion:,}: shorten its answer, or give train_reader a higher max_answer_tokens"
             )
         grouped.setdefault(prompt.context, []).append(Branch(example.record_id, prompt.question, completion))
     return Encoded(

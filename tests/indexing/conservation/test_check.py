@@ -68,6 +68,7 @@ def pdf_of(*pages, draw=lambda canvas, number: None):
 FILES = {
     "a.txt": f"{SENTENCE}\nNothing is done.\n".encode(),
     "a.md": f"---\ntitle: Cranes\n---\n# Cranes\n\n{SENTENCE}\n\n- [Nothing](http://a.example) is *done*.\n".encode(),
+    "a.rst": f"Cranes\n======\n\n{SENTENCE}\n\n.. why\n\n* `Nothing <http://a.b>`_ is :ref:`done <x>`.\n".encode(),
     "a.html": f"<body><main><h1>Cranes</h1><p>{SENTENCE}</p><p>Nothing is done.</p></main></body>".encode(),
     "a.epub": epub_of(f"<p>{SENTENCE}</p>", "<p>Nothing is done.</p>"),
     "a.docx": docx_with(paragraph(SENTENCE) + paragraph("Nothing is done.")),
@@ -146,6 +147,12 @@ def test_what_stands_around_a_page_is_left_out_by_its_reason():
 def test_a_raised_number_is_a_word_of_its_own(text, glued):
     found = lost("a.html", b"<p>10<sup>6</sup> litres</p>", text)
     assert (found.lost, found.glued) == (0, glued)
+
+
+def test_the_mark_of_a_note_is_no_part_of_the_word_before_it():
+    page = '<p>The crane lifts 42 tonnes<a epub:type="noteref" href="#n1">1</a>.</p>'
+    assert lost("a.epub", epub_of(page), "The crane lifts 42 tonnes [1].").complete
+    assert lost("a.epub", epub_of(page), "The crane lifts 42 tonnes1.").glued == 1
 
 
 @pytest.mark.parametrize("text", ["H2O", "H₂O", "H_2O"])
@@ -228,6 +235,26 @@ def test_a_format_without_a_check_and_a_source_that_it_cannot_read_are_not_check
 
 
 @pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("1. Lift.\n1. Turn.\n1. Lower.\n", "1. Lift.\n2. Turn.\n3. Lower."),
+        ("- [How high does it lift?](\n    #how-high-does-it-lift)\n", "- How high does it lift?"),
+        ("[Open tasks](https://a.example/?q=(size(small)%20or%20(new))) are few.", "Open tasks are few."),
+        ("---\ntitle: Cranes\nteam:\n  - name: Ann\n...\nThe crane lifts.", "The crane lifts."),
+    ],
+    ids=[
+        "numbers counted on",
+        "a target on the next line",
+        "a target with parentheses",
+        "front matter that ends in dots",
+    ],
+)
+def test_what_a_markdown_page_does_not_show_is_not_lost(source, text):
+    assert lost("a.md", source.encode(), text).complete
+    assert not lost("a.md", source.encode(), text.replace("lift", "").replace("Open", "").replace("Turn", "")).complete
+
+
+@pytest.mark.parametrize(
     ("name", "data"),
     [
         ("a.md", b"<a" * 200_000),
@@ -235,6 +262,8 @@ def test_a_format_without_a_check_and_a_source_that_it_cannot_read_are_not_check
         ("a.md", b"`" * 400_000),
         ("a.md", b"`a" * 200_000),
         ("a.md", b"[a](" * 100_000),
+        ("a.md", b"](((((" * 60_000),
+        ("a.md", b"](\n" * 100_000),
         ("a.md", b"][" * 200_000),
         ("a.md", b"*a" * 200_000),
         ("a.md", b"<script>" * 50_000),

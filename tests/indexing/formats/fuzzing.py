@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from indexing.formats.opendocument import packing as opened
+from indexing.formats.sheets import packing as sheets
+from indexing.formats.slides import packing as slides
 from indexing.formats.word.packing import item, levels, numbering, packed, paragraph, run, style, table
 
 from rag_ft.indexing.formats import ReadLimits
@@ -27,8 +30,12 @@ from rag_ft.indexing.parsing.worker import Read, Worker
 CORPUS = Path(__file__).parent / "corpus"
 """Small files that once failed."""
 
-PARSERS = ("txt", "md", "html", "xhtml", "pdf", "docx", "epub", "jsonl", "json")
+PARSERS = ("txt", "md", "html", "xhtml", "pdf", "docx", "epub", "csv", "xlsx", "pptx", "odt", "ods", "odp")
+PARSERS += ("jsonl", "json")
 """By the suffix of a file."""
+
+CONTAINERS = ("docx", "epub", "xlsx", "pptx", "odt", "ods", "odp")
+"""Formats that are containers of parts."""
 
 LIMITS = ReadLimits(seconds=20, memory_bytes=1_000_000_000, max_chars=1_000_000, max_headings=10_000, max_pages=1_000)
 
@@ -48,7 +55,7 @@ KINDS = 9
 def changed(parser: str, seed: int, changes: Sequence[Change]) -> bytes:
     """A good file of a parser after some changes. Those of a container are made to its parts."""
     data = seeds(parser)[seed % len(seeds(parser))]
-    if parser not in ("docx", "epub"):
+    if parser not in CONTAINERS:
         for change in changes:
             data = _change(parser, data, change)
         return data
@@ -73,7 +80,7 @@ def changed(parser: str, seed: int, changes: Sequence[Change]) -> bytes:
 def _change(parser: str, data: bytes, change: Change) -> bytes:
     """Most changes leave the file well-formed, where that can be told: others are found out by the first library."""
     well_formed = change.size % 9 > 0
-    if well_formed and parser in ("docx", "epub"):
+    if well_formed and parser in CONTAINERS:
         with contextlib.suppress(ElementTree.ParseError):
             return _apply_to_elements(data, change, TOKENS[parser])
     if well_formed and parser in ("json", "jsonl"):
@@ -188,7 +195,7 @@ def read(worker: Worker, parser: str, data: bytes) -> list[Read]:
 
 def check(answer: Read) -> None:
     """Assert what holds for every answer, whatever was read."""
-    reply, text, headings, blocks = answer
+    reply, text, headings, blocks, *_ = answer
     assert all(0 <= block.start < block.end <= len(text) for block in blocks)
     if reply.kind != "document":
         assert not text and (reply.reason or reply.kind in ("questions", "not_squad"))
@@ -211,6 +218,12 @@ def seeds(parser: str) -> tuple[bytes, ...]:
         return (_docx(), _word())
     if parser == "epub":
         return (_epub(),)
+    if parser in ("odt", "ods", "odp"):
+        return (_opendocument(parser),)
+    if parser == "pptx":
+        return (_pptx(),)
+    if parser == "xlsx":
+        return (_xlsx(),)
     return SEEDS[parser]
 
 
@@ -234,6 +247,10 @@ SEEDS = {
         b"<?xml version='1.0' encoding='utf-8'?><html xmlns='http://www.w3.org/1999/xhtml'><head><title/></head><body>"
         b"<h1><a id='x'/>Rates</h1><p>If <![CDATA[a < b]]> it.<br/>Two</p><div class='r'/><p>Four.</p></body></html>",
     ),
+    "csv": (
+        b'sep=;\nBerth;Price;Note\nNorth;"18,5";"say ""now"""\nSouth;22;"two\nlines"\n\nPort;Depth\nEast;9\n',
+        "Maß\tPreis\nGröße\t3\n".encode("cp1252"),
+    ),
     "jsonl": (
         b'{"text": "One.", "id": "a", "title": "T", "metadata": {"k": [1, 2.5, null]}}\n{"page_content": "Two."}\n'
         b'\n{"question": "Q?", "answers": []}\n{"text": "Three.", "url": "http://x", "n": 1}\n',
@@ -256,6 +273,37 @@ _WORD = [b"<w:tbl>", b"</w:tbl>", b"<w:tr>", b"<w:tc>", b"<w:p>", b"</w:p>", b"<
 _WORD += [b'<w:gridSpan w:val="9999999999"/>', b"<w:vMerge/>", b'<w:pStyle w:val="Heading1"/>', b"<w:tab/>", b"<w:br/>"]
 _WORD += [b'<w:footnoteReference w:id="2"/>', b'<w:fldChar w:fldCharType="begin"/>', b"<m:f>", b"<m:nary>", b"<w:del>"]
 _WORD += [b'<w:numPr><w:numId w:val="1"/></w:numPr>', b'<w:outlineLvl w:val="0"/>', b"<w:vanish/>", b"<w:sectPr/>"]
+_SHEET = [b"<row r='9'>", b"</row>", b"<c r='XFD1'>", b"<c t='s'><v>0</v></c>", b"<f>A1</f>", b"<v>1e308</v>"]
+_SHEET += [
+    b"<mergeCell ref='A1:XFD1048576'/>",
+    b" hidden='1'",
+    b"yyyy-mm-dd",
+    b'0.0,,"x"',
+    b"[h]:mm",
+    b"_x0000_",
+    b"A1",
+]
+_SLIDE = [
+    b"<p:grpSp>",
+    b"</p:grpSp>",
+    b"<p:sp>",
+    b"<a:p>",
+    b"</a:p>",
+    b"<a:t>x",
+    b'<a:off x="1e999" y="nan"/>',
+    b"<a:br/>",
+]
+_SLIDE += [
+    b"<a:tbl>",
+    b"<a:tr>",
+    b'<a:tc gridSpan="99999">',
+    b'vMerge="1"',
+    b'lvl="8"',
+    b"<a:buAutoNum/>",
+    b'r:id="r1"',
+]
+_OPEN = [b"<text:p>", b"</text:p>", b"<text:list>", b"<text:span>", b"<table:table-row>", b"<text:note>", b"<text:h>"]
+_OPEN += [b'table:number-rows-repeated="99999999"', b'table:number-columns-repeated="99999999"', b"<draw:frame>"]
 _MARKDOWN = [b"---\n", b"# ", b"> ", b"- ", b"1. ", b"```\n", b"|", b"|---|\n", b"[a](", b"![", b"*", b"_", b"`"]
 _MARKDOWN += [b"&a ", b"*a", b"!!python/object:os.system ", b"!!binary x", b"<<: *a\n", b"? ", b": ", b"\t", b"{", b"["]
 _MARKDOWN += [b"\n\n", b"9999-99-99"]
@@ -282,9 +330,83 @@ TOKENS: dict[str, list[bytes]] = {
     "pdf": _PDF,
     "docx": [*_WORD, *_XML],
     "epub": [*_TAGS, *_XML, b'<itemref idref="c0"/>', b"META-INF/container.xml"],
+    "csv": [
+        b'"',
+        b'""',
+        b";",
+        b",",
+        b"\t",
+        b"|",
+        b"\r",
+        b"\n",
+        b"\n\n",
+        b"sep=\n",
+        b'\\"',
+        b"2026-05-04",
+        b"\xff",
+        b"\0",
+    ],
+    "xlsx": [*_SHEET, *_XML],
+    "pptx": [*_SLIDE, *_XML],
+    **{kind: [*_OPEN, *_XML] for kind in ("odt", "ods", "odp")},
     "jsonl": _JSON,
     "json": [*_JSON, b'"paragraphs": [', b'{"context": "', b'"data": [', b'"answer_start": -1'],
 }
+
+
+def _opendocument(kind: str) -> bytes:
+    made = opened.table(opened.row("Berth", "Price"), opened.row(opened.cell("North"), "18", "x"), opened.row("a"))
+    comment = f"<office:annotation>{opened.p('why')}</office:annotation>"
+    body = f"<text:note-body>{comment}</text:note-body>"
+    note = f"<text:note><text:note-citation>1</text:note-citation>{body}</text:note>"
+    item = f"<text:list-item>{opened.p('one' + note)}</text:list-item>"
+    text = f'<text:h text:outline-level="1">Rules</text:h><text:list text:style-name="L1">{item * 2}</text:list>'
+    if kind == "ods":
+        return opened.opened("spreadsheet", made)
+    frame = f"<draw:frame svg:x='1cm' svg:y='1in'><draw:text-box>{text}</draw:text-box></draw:frame>"
+    if kind == "odp":
+        return opened.opened("presentation", f"<draw:page>{frame}{made}</draw:page>" * 2)
+    return opened.odt(text + made + opened.p(f"In a box {frame}"), masters="<style:master-page/>")
+
+
+def _pptx() -> bytes:
+    body = slides.shape("one", slides.line("item", '><a:buAutoNum type="alphaLcPeriod"/>'), kind="body", index="1")
+    group = f"<p:grpSp><p:grpSpPr/>{slides.shape('inner', x=5, y=5)}</p:grpSp>"
+    rows = slides.table(["Berth", "Price"], ["North", "18"], ["South", "20"])
+    notes = slides.slide(slides.shape("spoken", kind="body"), root="notes")
+    layout = slides.slide(slides.shape("prompt", x=1, y=1, kind="body", index="1"), root="sldLayout")
+    return slides.deck(
+        slides.slide(slides.shape("Rules", kind="title"), body, group, slides.framed(rows)),
+        slides.slide(slides.shape("more")),
+        related={1: [("notesSlide", "../notesSlides/n1.xml")]},
+        more={"ppt/notesSlides/n1.xml": notes},
+        masters=(layout, slides.slide(slides.shape("m", kind="title"), root="sldMaster")),
+    )
+
+
+def _xlsx() -> bytes:
+    cell, row, sheet = sheets.cell, sheets.row, sheets.sheet
+    table = (
+        row("Berth", "Price", "From"),
+        row("North", cell(18, style=1), cell(46146, style=2)),
+        row("South", True, cell(None, formula="A1")),
+    )
+    after = '<mergeCells><mergeCell ref="A2:A3"/></mergeCells><autoFilter ref="A1:C3"/>'
+    note = "<comment ref='B2'><text><t>note</t></text></comment>"
+    columns = '<cols><col min="4" max="5" hidden="1"/></cols>'
+    return sheets.workbook(
+        {
+            "Prices": sheet(*table, before=columns, after=after),
+            "Other": sheet(row('<c t="s"><v>0</v></c>', '<c t="s"><v>1</v></c>')),
+        },
+        formats=("0.00%", "dd.mm.yyyy"),
+        texts=("words", "<r><t>10</t></r><r><rPr><vertAlign val='superscript'/></rPr><t>6</t></r>"),
+        related=[("comments", "../comments1.xml"), ("table", "../tables/table1.xml")],
+        more={
+            "xl/comments1.xml": f"<comments {sheets.MAIN}><commentList>{note}</commentList></comments>",
+            "xl/tables/table1.xml": f'<table {sheets.MAIN} ref="A1:C3"/>',
+        },
+    )
 
 
 def _pdf() -> bytes:

@@ -13,6 +13,7 @@ from rag_ft.indexing.conservation.words import MAY_JOIN
 FRONT_MATTER = "front matter"
 LINKS = "targets of links"
 MARKUP = "markup"
+NUMBERS = "numbers of list items"
 
 _FENCE = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])?[ \t>]*(`{3,}|~{3,})(.*)")
 _YAML_LINE = re.compile(r"[\"']?[\w .-]+[\"']?[ \t]*:(?:\s|$)|\s|#|-\s|[\]})]|$")
@@ -23,8 +24,12 @@ _CODE = re.compile(r"(`+)(?!`)([^\n]*?[^`])\1(?!`)")
 _MARKS = re.compile(
     r"(?P<comment><!--(?:[^-]|-(?!->)){0,20000}(?:-->)?|<\?(?:[^?]|\?(?!>)){0,2000}\?>)"
     r"|(?P<tag></?[A-Za-z][^<>]{0,5000}>)"
-    r"|(?P<target>\]\([^()\n]{0,3000}(?:\([^()\n]{0,500}\)[^()\n]{0,500})?\)|\]\[[^\[\]\n]{0,500}\])"
+    # parentheses in a target stand in pairs, at most three deep; a target may begin on the next line
+    r"|(?P<target>\]\([ \t]*\n?(?:[^()\n]|\((?:[^()\n]|\([^()\n]{0,500}\)){0,500}\)){0,3000}(?:\n[ \t]{0,99})?\)"
+    r"|\]\[[^\[\]\n]{0,500}\])"
 )
+_ITEM_NUMBER = re.compile(r"^([ \t>]*(?:[-*+][ \t]+)*)(\d{1,9})(?=[.)][ \t])", re.MULTILINE)
+"""The number of a list's item. A page shows the items counted from the first one's number, whatever is written."""
 _HIDDEN = re.compile(r"<(/?)(script|style)\b", re.IGNORECASE)
 _WITHIN_WORD = re.compile("(?:[*`~\\\\](?<=[^\\W_].)|\u00ad(?<=[^\\W_].)\n)(?:[*`~\\\\]|\u00ad\n){0,8}(?=[^\\W_])")
 _BREAK = re.compile(r"</?(?:br|p|div|td|th|tr|li|ul|ol|h[1-6]|table|dt|dd|sup)\b", re.IGNORECASE)
@@ -49,7 +54,8 @@ def _front_matter(text: str) -> int:
     for rule, line_pattern in (("---", _YAML_LINE), ("+++", _TOML_LINE)):
         if not text.startswith(rule) or text[3 : text.find("\n")].strip():
             continue
-        end = re.compile(rf"^{re.escape(rule)}[ \t]*(?:\n|\Z)", re.MULTILINE).search(text, 4)
+        closing = r"(?:---|\.\.\.)" if rule == "---" else re.escape(rule)
+        end = re.compile(rf"^{closing}[ \t]*(?:\n|\Z)", re.MULTILINE).search(text, 4)
         if end is None:
             return 0
         lines = text[4 : end.start()]
@@ -142,7 +148,12 @@ def _add_marked(source: Source, text: str, code: list[str] | None = None) -> Non
                 prose.append("\n" if match["comment"] or _BREAK.match(match[0]) else MAY_JOIN)
             end = match.end()
     prose.append(text[end:])
-    joined = with_code("".join(prose))
+    text = "".join(prose)
+    numbers = [number[2] for number in _ITEM_NUMBER.finditer(text)]
+    if numbers:
+        text = _ITEM_NUMBER.sub(r"\1", text)
+        source.add("\n".join(numbers) + "\n", reason=NUMBERS)
+    joined = with_code(text)
     if any(mark in joined for mark in "*`~\\"):
         joined = _WITHIN_WORD.sub(MAY_JOIN, joined)
     source.add(unescape(joined) if "&" in joined else joined)

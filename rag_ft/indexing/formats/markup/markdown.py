@@ -27,9 +27,9 @@ def read_markdown(data: bytes) -> Extracted:
     return extracted
 
 
-def markdown_blocks(text: str) -> Blocks:
-    """Read Markdown without front matter."""
-    return _parsed(text).blocks()
+def markdown_blocks(text: str, blocks: Blocks | None = None) -> Blocks:
+    """Read Markdown without front matter, into blocks that may hold other text before."""
+    return _parsed(text).blocks(blocks)
 
 
 class _Parsed(NamedTuple):
@@ -38,12 +38,12 @@ class _Parsed(NamedTuple):
     tokens: list[Any]
     environment: dict[str, Any]
 
-    def blocks(self) -> Blocks:
-        """The text, written as HTML and read like a page."""
+    def blocks(self, blocks: Blocks | None = None) -> Blocks:
+        """The text, written as HTML and read like a page, into blocks that may hold other text before."""
         from selectolax.lexbor import LexborHTMLParser
 
         html = _parser().renderer.render(self.tokens, _parser().options, self.environment)
-        return dom_blocks(LexborHTMLParser(f"<body>{html}</body>").body)
+        return dom_blocks(LexborHTMLParser(f"<body>{html}</body>").body, blocks)
 
     def lines(self, first: int) -> Iterator[SourceLine]:
         """The lines of the source that hold text, counted from `first`.

@@ -317,7 +317,8 @@ class _Walk:
         term = ""
         if self._terms and self._terms[-1]:
             term, self._terms[-1] = self._terms[-1], ""
-        if term and any(child.tag in _BLOCK_TAGS or child.tag in _OWN_BLOCKS for child in node.iter()):
+        blocks = (child.tag in _BLOCK_TAGS or child.tag in _OWN_BLOCKS for child in node.iter())
+        if term and (node.child is None or any(blocks)):
             builder.put(term)
             term = ""
         builder.open("item", marker=f"{term}{'' if term[-1] in ':?!.' else ':'} " if term else "")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import Blocks
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
+from rag_ft.indexing.formats.office.package import OfficePackage, refuse_binary
 from rag_ft.indexing.formats.word.names import child
-from rag_ft.indexing.formats.word.package import WordPackage
 from rag_ft.indexing.formats.word.story import StoryWriter
 from rag_ft.indexing.formats.zip_container import open_zip
 from rag_ft.schema import Metadata
@@ -19,10 +19,9 @@ def read_docx(data: bytes) -> Extracted:
     `unread_parts`; the rest is read.
     """
     require_extra("formats", "reading DOCX files", "docx")
-    if data.startswith(b"\xd0\xcf\x11\xe0"):
-        raise Unreadable("is encrypted, or an old .doc: save a copy as .docx without a password")
+    refuse_binary(data, ".docx")
     with open_zip(data) as archive:
-        package = WordPackage(archive)
+        package = OfficePackage(archive)
         body = child(package.main_document(), "body")
         if body is None:
             raise Unreadable("is damaged (it has no text): use a complete copy")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from rag_ft.indexing.formats.office.package import relation_id
 from rag_ft.indexing.formats.word.equations import linear
 from rag_ft.indexing.formats.word.names import (
     CHART,
@@ -22,7 +23,6 @@ from rag_ft.indexing.formats.word.names import (
     whole_number,
 )
 from rag_ft.indexing.formats.word.notes import Notes
-from rag_ft.indexing.formats.word.package import relation_id
 from rag_ft.indexing.formats.word.running import PAGE, PAGE_FIELDS, without_pages
 from rag_ft.indexing.formats.word.scripts import scripted
 from rag_ft.indexing.formats.word.styles import RunStyle, Styles

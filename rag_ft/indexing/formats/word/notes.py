@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rag_ft.indexing.formats.office.package import OfficePackage
 from rag_ft.indexing.formats.word.names import WORD, child, value, whole_number
 from rag_ft.indexing.formats.word.numbering import written_number
-from rag_ft.indexing.formats.word.package import WordPackage
 
 KINDS = ("footnote", "endnote", "comment")
 _FORMS = {"footnote": "decimal", "endnote": "lowerRoman"}
@@ -15,7 +15,7 @@ _FORMS = {"footnote": "decimal", "endnote": "lowerRoman"}
 class Notes:
     """Notes of a document by kind and id; marks must be asked for in reading order."""
 
-    def __init__(self, package: WordPackage, settings: Any) -> None:
+    def __init__(self, package: OfficePackage, settings: Any) -> None:
         self.sources: dict[str, str] = {}
         """Name of the part that holds the notes of a kind."""
         self._elements: dict[str, dict[str, Any]] = {}

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from rag_ft.indexing.formats.blocks import BlockBuilder, Blocks
+from rag_ft.indexing.formats.office.package import OfficePackage, relation_id
 from rag_ft.indexing.formats.tables import table_rows
 from rag_ft.indexing.formats.word.drawings import chart_lines, diagram_lines
 from rag_ft.indexing.formats.word.line import Attached, Line, LineReader
 from rag_ft.indexing.formats.word.names import DRAWING, WORD, child, switch, value, whole_number
 from rag_ft.indexing.formats.word.notes import KINDS, Notes
 from rag_ft.indexing.formats.word.numbering import Numbering
-from rag_ft.indexing.formats.word.package import WordPackage, relation_id
 from rag_ft.indexing.formats.word.styles import ParagraphStyle, Styles
 from rag_ft.indexing.formats.word.table import MAX_SPAN, Cell, Row, table_lines
 
@@ -26,7 +26,7 @@ _STARTS = {"default": "", "first": "titlePg", "even": "evenAndOddHeaders"}
 class StoryWriter:
     """Writes stories to blocks. Notes, text boxes and diagrams follow their paragraph, from a cell their table."""
 
-    def __init__(self, package: WordPackage, blocks: Blocks) -> None:
+    def __init__(self, package: OfficePackage, blocks: Blocks) -> None:
         self._package = package
         self._settings = package.related("settings")
         self._styles = Styles(package.related("styles"))

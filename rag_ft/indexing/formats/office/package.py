@@ -1,11 +1,11 @@
-"""The container of a Word document: its parts by relationship, and the names of parts that cannot be read."""
+"""The container of Office Open XML: its parts by relationship, and the names of parts that cannot be read."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
 from posixpath import dirname, normpath
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote
 
 from rag_ft.indexing.formats.extracted import Unreadable
@@ -14,17 +14,17 @@ from rag_ft.indexing.formats.word.names import RELATION, STRICT
 _RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
 
 
-class WordPackage:
+class OfficePackage:
     """Parts of an opened container, each parsed when it is asked for."""
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: zipfile.ZipFile, main: str = "word/document.xml") -> None:
         self._archive = archive
         self._names = set(archive.namelist())
         self._targets: dict[str, dict[str, tuple[str, str]]] = {}
         self.unread: list[str] = []
         """Names of parts that are damaged or missing."""
-        self.main = self._first("", "officeDocument") or "word/document.xml"
-        """Name of the part that holds the document's text."""
+        self.main = self._first("", "officeDocument") or main
+        """Name of the part that holds the document's text, or lists the parts that do."""
 
     def main_document(self) -> Any:
         """Parse the document's text. Raises Unreadable, or whatever the parser raises, if that is not possible."""
@@ -49,9 +49,22 @@ class WordPackage:
         name = self._first(self.main if source is None else source, kind)
         return None if name is None else self.part(name)
 
-    def related_name(self, kind: str) -> str:
-        """Name of the part that the main one relates to; "" if there is none."""
-        return self._first(self.main, kind) or ""
+    def related_name(self, kind: str, source: str | None = None) -> str:
+        """Name of the part that a part (by default, the main one) relates to; "" if there is none."""
+        return self._first(self.main if source is None else source, kind) or ""
+
+    def related_names(self, kind: str, source: str) -> list[str]:
+        """Names of all parts that a part relates to by a kind of relation."""
+        return [name for relation, name in self._relations(source).values() if relation == kind and name]
+
+    def stream(self, name: str) -> IO[bytes]:
+        """Open a part to be read piece by piece. Raises KeyError, and while it is read zipfile's and zlib's errors."""
+        return self._archive.open(name)
+
+    @property
+    def has_macros(self) -> bool:
+        """Whether it holds a program."""
+        return any(name.endswith("vbaProject.bin") for name in self._names)
 
     def target(self, key: str, source: str | None = None) -> str | None:
         """Name of the part that an id such as "rId4" stands for in a part (by default, the main one)."""
@@ -102,3 +115,14 @@ class WordPackage:
 def relation_id(element: Any, name: str = "id") -> str:
     """The id of the part that an element refers to."""
     return element.get(RELATION + name) or ""
+
+
+_OLE = b"\xd0\xcf\x11\xe0"
+
+
+def refuse_binary(data: bytes, suffix: str) -> None:
+    """Raise Unreadable for the container of encrypted files and of Office before 2007; `suffix`: of today's format."""
+    if data.startswith(_OLE):
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise Unreadable("is encrypted: save a copy without a password")
+        raise Unreadable(f"is encrypted, or an old .{suffix[1:-1]}: save a copy as {suffix} without a password")

@@ -1,0 +1,151 @@
+"""Options of the commands that build an index, and the build that they describe."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from rag_ft.cli.options import EmbedderOption
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.chunking import ChunkingConfig
+    from rag_ft.indexing.embedding import Embedder
+    from rag_ft.indexing.formats import ReadLimits
+    from rag_ft.indexing.index import Index
+
+SourceArgument = Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)]
+IndexFolder = Annotated[Path, typer.Argument(help="Index folder.", show_default=False)]
+
+
+class IndexKindChoice(str, Enum):
+    """Kinds of FAISS index."""
+
+    auto = "auto"
+    flat = "flat"
+    hnsw = "hnsw"
+    ivf_pq = "ivf-pq"
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read and kept: what one may cost, and whether losing a word is a failure."""
+
+    read_seconds: Annotated[
+        float | None, typer.Option(help="Maximum seconds per file. Default: 60.", show_default=False)
+    ] = None
+    read_memory: Annotated[
+        int | None, typer.Option(help="Maximum memory per file, in megabytes. Default: 2048.", show_default=False)
+    ] = None
+    max_chars: Annotated[
+        int | None, typer.Option(help="Maximum characters per document. Default: 50,000,000.", show_default=False)
+    ] = None
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if any word of a document was lost, and name every one.")
+    ] = False
+
+    source_code: Annotated[
+        bool, typer.Option("--source-code", help="Also read a folder's source files, such as .py, .ts, .sql and .yaml.")
+    ] = False
+    keep_originals: Annotated[
+        bool,
+        typer.Option(
+            "--keep-originals",
+            help="Keep the files beside the index, for the server's page; without it, none are kept.",
+        ),
+    ] = False
+
+    def limits(self) -> ReadLimits:
+        """The limits of reading. Raises UsageError."""
+        from rag_ft.indexing.formats import ReadLimits
+
+        limits: dict[str, Any] = {
+            "seconds": self.read_seconds,
+            "memory_bytes": None if self.read_memory is None else self.read_memory * 1_000_000,
+            "max_chars": self.max_chars,
+        }
+        return replace(ReadLimits(), **{name: value for name, value in limits.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class BuildOptions(ReadOptions):
+    """How an index is built."""
+
+    kind: Annotated[IndexKindChoice, typer.Option(help="Kind of FAISS index: flat is exact; auto chooses by size.")] = (
+        IndexKindChoice.auto
+    )
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Maximum tokens per passage, title included.", show_default=False)
+    ] = None
+    embedder: EmbedderOption = "default"
+
+    def build(self, source: Path, index: Path, *, embedder: Embedder | None = None, **settings: Any) -> Index:
+        """Build the index; `embedder`: the one that `self.embedder` names, if it is in memory already."""
+        from rag_ft.indexing.index import Index
+
+        return Index.build(
+            source,
+            index,
+            embedder=embedder or self.embedder,
+            chunking=self.chunking(),
+            kind=self.kind.value,
+            limits=self.limits(),
+            keep_originals=self.keep_originals,
+            source_code=self.source_code,
+            **settings,
+        )
+
+    def check(self) -> None:
+        """Raise UsageError for a wrong value, before any work."""
+        self.limits()
+        self.chunking()
+
+    def chunking(self) -> ChunkingConfig:
+        """How documents are cut. Raises UsageError."""
+        from pydantic import ValidationError
+
+        from rag_ft.errors import UsageError
+        from rag_ft.indexing.chunking import ChunkingConfig
+
+        if self.max_tokens is None:
+            return ChunkingConfig()
+        try:
+            return ChunkingConfig(max_tokens=self.max_tokens)
+        except ValidationError as error:
+            raise UsageError(f"--max-tokens is {self.max_tokens}: {error.errors()[0]['msg']}") from error
+
+
+def with_options(group: type[Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command the fields of a dataclass as options; it gets them as one object in its parameter `options`."""
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        hints, shared_hints = get_type_hints(command, include_extras=True), get_type_hints(group, include_extras=True)
+        names = [field.name for field in fields(group)]
+        parameters = [
+            parameter.replace(annotation=hints[parameter.name])
+            for parameter in inspect.signature(command).parameters.values()
+            if parameter.name != "options"
+        ]
+        parameters += [
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=shared_hints[field.name]
+            )
+            for field in fields(group)
+        ]
+
+        @functools.wraps(command)
+        def with_them(**values: Any) -> int:
+            return command(options=group(**{name: values.pop(name) for name in names}), **values)
+
+        described: Any = with_them
+        described.__signature__ = inspect.Signature(parameters)
+        described.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_them
+
+    return decorate

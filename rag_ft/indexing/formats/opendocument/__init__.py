@@ -1,0 +1,1 @@
+"""OpenDocument: texts (ODT), sheets (ODS) and slides (ODP)."""

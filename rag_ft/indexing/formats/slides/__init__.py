@@ -1,0 +1,1 @@
+"""Slides (PPTX): in their order, each shape where a reader comes to it."""

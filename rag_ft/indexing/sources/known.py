@@ -1,0 +1,136 @@
+"""What earlier builds of this process read of each file: files that have not changed are not read again.
+
+A file counts as unchanged if its path leads to the same file with the same size and times, the same patterns of
+`access.toml` hold for it, and the index still has its documents as they were read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from rag_ft.indexing.access import AccessRules, Label
+from rag_ft.indexing.parsing.worker import Worker
+from rag_ft.indexing.sources.events import (
+    CorpusEvent,
+    CorpusFailure,
+    ReadDocument,
+    SkippedFile,
+    UnchangedDocument,
+    corpus_failure,
+)
+from rag_ft.indexing.sources.file import CANNOT_BE_OPENED, SourceFile
+
+
+class Stamp(NamedTuple):
+    """What changes with every change of a file."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The stamp in a file's status."""
+    return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@dataclass
+class _FileRead:
+    """What a file gave when it was read."""
+
+    stamp: Stamp | None
+    labels: tuple[Label, ...]
+    unread: list[CorpusFailure | SkippedFile] = field(default_factory=list)
+    documents: int = 0
+    """Documents that it holds."""
+    taken: dict[str, str] = field(default_factory=dict)
+    """Fingerprints of those that the index took, by id."""
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether reading the file again would give the same."""
+        passing = any(failure.reason.startswith(CANNOT_BE_OPENED) for failure in self.unread)
+        return self.stamp is not None and self.documents == len(self.taken) and not passing
+
+
+class KnownFiles:
+    """Files of one folder as the last builds read them. Give the same object to each `Index.build` of the folder."""
+
+    def __init__(self, before_each: Callable[[], None] = lambda: None) -> None:
+        self.kept_back: Mapping[str, str] = {}
+        """Files and folders that the next build must leave as they are, by their path in the folder: the reason."""
+        self._before_each = before_each
+        self._files: dict[str, _FileRead] = {}
+        self._read: dict[str, _FileRead] = {}
+        """Files that the running build has met."""
+        self._current: _FileRead | None = None
+        self._stored: Mapping[str, str] = {}
+        self._rules = AccessRules()
+        self._met: set[str] = set()
+        """Files that were kept back in the running build."""
+
+    def begin(self, stored: Mapping[str, str]) -> None:
+        """Start a build; `stored`: fingerprints of the documents that the index can keep, by id."""
+        self._files.update(self._read)
+        self._read, self._stored, self._rules, self._met = {}, stored, AccessRules(), set()
+
+    def events(self, file: SourceFile, worker: Worker) -> Iterator[CorpusEvent]:
+        """What a file gives, read or remembered; for one that is kept back, a failure."""
+        self._before_each()
+        held = self._kept_back(file.name)
+        if held is not None:
+            self._met.add(held)
+            yield corpus_failure(file.path, self.kept_back[held], file.name)
+            return
+        stamp, labels = _stamp_at(file.path), tuple(self._rules.labels(file.path))
+        former = self._files.get(file.name)
+        if former is not None and (former.stamp, former.labels) == (stamp, labels) and self._is_stored(former):
+            self._read[file.name] = former
+            yield from former.unread
+            for document_id in former.taken:
+                yield UnchangedDocument(document_id, file.name, file.path)
+            return
+        self._files.pop(file.name, None)
+        self._current = current = _FileRead(stamp, labels)
+        for event in file.events(worker):
+            if isinstance(event, ReadDocument):
+                current.documents += 1
+            elif isinstance(event, CorpusFailure | SkippedFile):
+                current.unread.append(event)
+            yield event
+        self._read[file.name] = current
+
+    def took(self, document_id: str, fingerprint: str) -> None:
+        """Note that the index took a document of the file that is being read."""
+        if self._current is not None:
+            self._current.taken[document_id] = fingerprint
+
+    def end(self) -> Iterator[CorpusEvent]:
+        """End a walk through the folder: forget what is gone, and name what was kept back and not met."""
+        for name, reason in self.kept_back.items():
+            if name not in self._met:
+                yield corpus_failure(name, reason, name)
+        self._files, self._read = self._read, {}
+
+    def _kept_back(self, name: str) -> str | None:
+        """The name, among those kept back, of a file or of a folder above it."""
+        above = (name, *(parent.as_posix() for parent in PurePosixPath(name).parents))
+        return next((part for part in above if part in self.kept_back), None) if self.kept_back else None
+
+    def _is_stored(self, former: _FileRead) -> bool:
+        return former.may_be_kept and all(
+            self._stored.get(document_id) == fingerprint for document_id, fingerprint in former.taken.items()
+        )
+
+
+def _stamp_at(path: Path) -> Stamp | None:
+    try:
+        return stamp_of(path.stat())
+    except OSError:
+        return None
