@@ -115,11 +115,15 @@ def print_answer(answer: Answer, console: Console) -> None:
 
 
 def _source(i: int, citation: Citation) -> Text:
-    page = f"page {citation.page}, " if citation.page is not None else ""
-    page += f"{citation.location}, " if citation.location else ""
+    where = ""
+    if citation.page is not None:
+        where = f"page {citation.page}, "
+    elif citation.line is not None:
+        where = f"line {citation.line}, "
+    where += f"{citation.location}, " if citation.location else ""
     line = Text(f"  [{i}] ", style="dim")
     line.append(short(citation.source or citation.document_id), style="cyan")
-    line.append(f"  {page}characters {citation.start}-{citation.end}  ", style="dim")
+    line.append(f"  {where}characters {citation.start}-{citation.end}  ", style="dim")
     line.append(citation.verdict, style=_VERDICTS[citation.verdict])
     if citation.supported_by:
         line.append(f" (supported by {citation.supported_by})", style="dim")

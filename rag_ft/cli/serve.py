@@ -127,7 +127,7 @@ def serve(
     with bind(host, port) as bound:  # before the models are loaded, which takes a while
         keep_memory()
         if watch is not None:
-            build_if_missing(watch, index, embedder)
+            build_if_missing(watch, index, embedder, keep_originals=keep_originals)
         loaded, answering = load_index_and_reader(
             index,
             embedder=embedder,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rag_ft.indexing.formats.extracted import Extracted
+from rag_ft.indexing.formats.source_lines import line_ends
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,11 +198,6 @@ class Places:
         if anchor < 0:
             return None
         return self.lines[anchor] + line_ends(text[self.anchors[anchor] : offset])
-
-
-def line_ends(text: str) -> int:
-    r"""Number of line ends in a text; `\r\n` counts once, as editors count it."""
-    return text.count("\n") + text.count("\r") - text.count("\r\n")
 
 
 def _unpacked(data: bytes, most: int) -> bytes:

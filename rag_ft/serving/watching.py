@@ -77,13 +77,17 @@ class FolderWatch:
 
 
 def build_as_before(folder: Path, index: Index, known: KnownFiles | None = None) -> BuildReport:
-    """Bring an index up to date with a folder, with the embedder, kind and size of passages that it has."""
+    """Bring an index up to date with a folder, with the embedder, kind and size of passages that it has.
+
+    Originals are kept if some are.
+    """
     built = Index.build(
         folder,
         index.path,
         embedder=index.embedder,
         chunking=ChunkingConfig(max_tokens=index.chunking.max_tokens),
         kind=index.manifest.kind_choice,
+        keep_originals=any(entry.original for entry in index.entries()),
         progress=False,
         known_files=known,
     )
@@ -91,9 +95,9 @@ def build_as_before(folder: Path, index: Index, known: KnownFiles | None = None)
     return built.build_report
 
 
-def build_if_missing(folder: Path, index: Path, embedder: str | None = None) -> None:
+def build_if_missing(folder: Path, index: Path, embedder: str | None = None, *, keep_originals: bool = False) -> None:
     """Build the index of a folder if there is none yet. Raises what `Index.build` does."""
     try:
         IndexStore(index).read_manifest()
     except IndexMissingError:
-        Index.build(folder, index, embedder=embedder or "default")
+        Index.build(folder, index, embedder=embedder or "default", keep_originals=keep_originals)

@@ -4,7 +4,7 @@ from fakes import HashingEmbedder
 
 from rag_ft.answering.citation import Claim, verify
 from rag_ft.answering.placing import place
-from rag_ft.indexing.formats.extracted import Extracted
+from rag_ft.indexing.formats.extracted import Extracted, LineAnchor
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.places import encode_places
 from rag_ft.indexing.sources.events import ReadDocument
@@ -61,6 +61,28 @@ def test_a_passage_over_a_page_break_has_boxes_on_both_pages(index):
 def test_formats_without_a_layout_have_no_boxes(index):
     citation = cited(index, "crane.txt", "noon")
     assert (citation.boxes, citation.answer_boxes, citation.page_sizes) == ((), (), ())
+
+
+def test_text_has_lines_and_web_pages_have_links(tmp_path):
+    notes = "One line.\r\nThe second line is here.\n\n  The fourth begins with spaces."
+    documents = [
+        ReadDocument(
+            Document(id="notes.txt", text=notes, source="docs/notes.txt"),
+            places=encode_places(Extracted(notes, line_anchors=(LineAnchor(0, 1),))),
+        ),
+        Document(id="web", text="The quay is open.", source="https://example.org/quay"),
+        Document(id="local", text="The gate is shut.", source="docs/gate.html"),
+    ]
+    index = Index.build(documents, tmp_path / "index", embedder=HashingEmbedder(), progress=False)
+    assert [cited(index, "notes.txt", word).line for word in ("One", "second", "fourth")] == [1, 2, 4]
+    assert cited(index, "notes.txt", "One").link is None
+    assert cited(index, "web", "open").link == "https://example.org/quay#:~:text=The%20quay%20is%20open."
+    assert cited(index, "local", "shut").link == "docs/gate.html#:~:text=The%20gate%20is%20shut."
+    assert cited(index, "web", "open").line is None
+
+
+def test_a_pdf_links_to_the_page(index):
+    assert cited(index, "crane.pdf", "forty-two tonnes").link == "docs/crane.pdf#page=1"
 
 
 def test_a_document_that_the_index_does_not_hold_keeps_its_citation(index):

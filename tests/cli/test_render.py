@@ -43,6 +43,13 @@ def answer(**changes) -> Answer:
     return Answer.model_validate({**fields, **changes})
 
 
+def test_the_line_stands_where_there_is_no_page():
+    given = answer()
+    (citation,) = given.citations
+    lined = citation.model_copy(update={"page": None, "line": 12})
+    assert "d.txt  line 12, characters 10-" in printed(given.model_copy(update={"citations": (lined,)}), colour=False)
+
+
 def printed(given: Answer, colour: bool) -> str:
     file = io.StringIO()
     print_answer(given, Console(file=file, force_terminal=colour, width=200, highlight=False, soft_wrap=True))

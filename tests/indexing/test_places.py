@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_ft.indexing.formats.extracted import Extracted, LineAnchor
-from rag_ft.indexing.places import BLOCK_CHARS, Places, PlacesError, encode_places, line_ends
+from rag_ft.indexing.formats.source_lines import line_ends
+from rag_ft.indexing.places import BLOCK_CHARS, Places, PlacesError, encode_places
 
 
 def extracted(boxes, page_starts=(0,), anchors=(), text=None):

@@ -44,6 +44,11 @@ ANSWER: dict[str, Any] = {
             "answer_end": _START + _TEXT.index("one more") + len("one more forward pass"),
             "verdict": "supported",
             "supported_by": None,
+            "boxes": [],
+            "answer_boxes": [],
+            "page_sizes": [],
+            "line": 23,
+            "link": None,
         }
     ],
     "confidence": 0.67,

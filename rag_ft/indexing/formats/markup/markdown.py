@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from rag_ft.indexing.formats.blocks import KEPT_SPACE, Blocks
 from rag_ft.indexing.formats.decoding import decode, noted
 from rag_ft.indexing.formats.extracted import Extracted
 from rag_ft.indexing.formats.markup.front_matter import front_matter
+from rag_ft.indexing.formats.source_lines import SourceLine, line_anchors, line_ends
 from rag_ft.indexing.formats.web.dom import dom_blocks
 
 
@@ -18,27 +20,84 @@ def read_markdown(data: bytes) -> Extracted:
     """Read the text of a page; its front matter becomes the metadata."""
     text, encoding = decode(data)
     metadata, start = front_matter(text)
-    blocks = markdown_blocks(text[start:])
+    page = _parsed(text[start:])
     title = metadata.get("title")
-    return blocks.extracted(title if isinstance(title, str) else "", noted(encoding) | metadata)
+    extracted = page.blocks().extracted(title if isinstance(title, str) else "", noted(encoding) | metadata)
+    extracted.line_anchors = line_anchors(extracted.text, page.lines(1 + line_ends(text[:start])))
+    return extracted
 
 
 def markdown_blocks(text: str, blocks: Blocks | None = None) -> Blocks:
     """Read Markdown without front matter, into blocks that may hold other text before."""
-    from selectolax.lexbor import LexborHTMLParser
-
-    return dom_blocks(LexborHTMLParser(f"<body>{_html(text)}</body>").body, blocks)
+    return _parsed(text).blocks(blocks)
 
 
-def _html(text: str) -> str:
-    parser = _parser()
+class _Parsed(NamedTuple):
+    """Markdown as the parser's tokens."""
+
+    tokens: list[Any]
+    environment: dict[str, Any]
+
+    def blocks(self, blocks: Blocks | None = None) -> Blocks:
+        """The text, written as HTML and read like a page, into blocks that may hold other text before."""
+        from selectolax.lexbor import LexborHTMLParser
+
+        html = _parser().renderer.render(self.tokens, _parser().options, self.environment)
+        return dom_blocks(LexborHTMLParser(f"<body>{html}</body>").body, blocks)
+
+    def lines(self, first: int) -> Iterator[SourceLine]:
+        """The lines of the source that hold text, counted from `first`.
+
+        A table's column names are left out: they are repeated in its rows.
+        """
+        in_head = False
+        row: tuple[int, list[str]] | None = None
+        for token in self.tokens:
+            if token.type in ("thead_open", "thead_close"):
+                in_head = token.type == "thead_open"
+            elif token.type == "tr_open":
+                row = (first + token.map[0], [])
+            elif token.type == "tr_close" and row is not None:
+                if not in_head:
+                    yield SourceLine(row[0], " ".join(row[1]), row=True)
+                row = None
+            elif row is not None:
+                row[1].extend(_lines_of(token))
+            elif token.map is not None and token.content:
+                start = first + token.map[0] + (1 if token.type == "fence" else 0)
+                for line, content in enumerate(_lines_of(token), start=start):
+                    if content.strip():
+                        yield SourceLine(line, content)
+
+
+def _lines_of(token: Any) -> list[str]:
+    """The text of a token by lines of the source, with as little markup as can be told."""
+    if token.type == "html_block":
+        content = _COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), token.content)
+        return _ANY_TAG.sub(" ", content).split("\n")
+    raw: list[str] = token.content.split("\n")
+    if token.type != "inline":
+        return raw
+    lines = [""]
+    for part in token.children or ():
+        if part.type in ("softbreak", "hardbreak"):
+            lines.append("")
+        elif part.type == "html_inline":  # a tag, perhaps over several lines
+            lines += [""] * part.content.count("\n")
+        else:
+            lines[-1] += part.content
+    # Line ends inside code or a link's address are not told apart from spaces.
+    return lines if len(lines) == len(raw) else raw
+
+
+def _parsed(text: str) -> _Parsed:
     environment: dict[str, Any] = {"closes": {name.lower() for name in _CLOSING_TAG.findall(text)}}
-    tokens = parser.parse(text, environment)
-    html: str = parser.renderer.render(tokens, parser.options, environment)
-    return html
+    return _Parsed(_parser().parse(text, environment), environment)
 
 
 _CLOSING_TAG = re.compile(r"</([a-zA-Z][\w-]*)")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_ANY_TAG = re.compile(r"<[^<>\n]*>")
 _TAG = re.compile(r"<(/?)([a-zA-Z][\w:-]*)([^>]*)>")
 _SWALLOWING = frozenset(
     "script style textarea title plaintext xmp iframe noembed noframes noscript template select video audio canvas svg"

@@ -10,12 +10,14 @@ from typing import Any
 from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import KEPT_SPACE
 from rag_ft.indexing.formats.decoding import decode, noted
-from rag_ft.indexing.formats.extracted import Extracted
+from rag_ft.indexing.formats.extracted import Extracted, LineAnchor
 from rag_ft.indexing.formats.limits import check_document_size
 from rag_ft.indexing.formats.markup.rst_parser import INCLUDES, parsed
+from rag_ft.indexing.formats.source_lines import SourceLine, line_anchors
 from rag_ft.indexing.formats.web.dom import dom_blocks
 from rag_ft.schema import Metadata
 
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _MOST_NAMED = 100
 _DEEPEST_SUBSTITUTION = 20
 _SETTINGS = frozenset(
@@ -39,11 +41,17 @@ def read_rst(data: bytes) -> Extracted:
         html = _Writer(document).html()
     except (RecursionError, AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else type(error).__name__
-        return Extracted(text, metadata=metadata | {"read_as": f"plain text ({reason})"})
+        return Extracted(
+            text, metadata=metadata | {"read_as": f"plain text ({reason})"}, line_anchors=(LineAnchor(0, 1),)
+        )
     includes = list(dict.fromkeys(getattr(document, INCLUDES)))
     if includes:
         metadata["not_included"] = [*includes[:_MOST_NAMED]]
-    return dom_blocks(LexborHTMLParser(f"<body>{html}</body>").body).extracted("", metadata | _properties(document))
+    blocks = dom_blocks(LexborHTMLParser(f"<body>{html}</body>").body)
+    extracted = blocks.extracted("", metadata | _properties(document))
+    lines = enumerate(_LINE_END.split(text), start=1)
+    extracted.line_anchors = line_anchors(extracted.text, (SourceLine(number, line) for number, line in lines))
+    return extracted
 
 
 def _properties(document: Any) -> Metadata:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from rag_ft.indexing.formats.decoding import decode, noted
-from rag_ft.indexing.formats.extracted import Extracted, Unreadable
+from rag_ft.indexing.formats.extracted import Extracted, LineAnchor, Unreadable
 from rag_ft.indexing.formats.limits import MAX_BLOCKS
 from rag_ft.indexing.formats.program.declarations import Declaration, declarations
 from rag_ft.indexing.formats.program.python import python_declarations
@@ -86,4 +86,5 @@ def _marked(text: str, language: str, found: Iterable[Declaration], encoding: st
         headings=tuple(headings),
         blocks=tuple(blocks[:MAX_BLOCKS]),
         metadata=noted(encoding) | {"language": language},
+        line_anchors=(LineAnchor(0, 1),),
     )
