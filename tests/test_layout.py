@@ -8,6 +8,8 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "rag_ft"
 
 TESTED_ELSEWHERE = {
+    "serving/http/tickets.py": ("serving/routes/test_originals.py", "links that expire, and lose their right"),
+    "indexing/sources/original.py": ("indexing/storage/test_originals.py", "kept and found again"),
     # Parts of one algorithm, which are right when their results equal those of the whole.
     "answering/forward/padded.py": ("answering/forward/test_decoder.py", "equal to the decoder row by row"),
     "answering/forward/rows.py": ("answering/forward/test_decoder.py", "equal to the decoder row by row"),
@@ -45,6 +47,9 @@ TESTED_ELSEWHERE = {
     "indexing/formats/sheets/workbook.py": ("indexing/formats/sheets/test_xlsx.py", "the parts of a workbook"),
     "indexing/formats/slides/paragraphs.py": ("indexing/formats/slides/test_pptx.py", "bullets and raised text"),
     "indexing/formats/slides/shapes.py": ("indexing/formats/slides/test_pptx.py", "the order of shapes"),
+    "indexing/formats/mail/letter.py": ("indexing/formats/mail/test_eml.py", "a mail as text"),
+    "indexing/formats/program/declarations.py": ("indexing/formats/program/test_source.py", "headings of a file"),
+    "indexing/formats/program/python.py": ("indexing/formats/program/test_source.py", "headings of a file"),
     "indexing/formats/office/package.py": ("indexing/formats/word/test_docx.py", "the parts of a document"),
     "indexing/formats/office/xml.py": ("indexing/formats/opendocument/test_odt.py", "XML with entities"),
     "indexing/formats/opendocument/container.py": ("indexing/formats/opendocument/test_odt.py", "parts of a document"),
@@ -53,12 +58,22 @@ TESTED_ELSEWHERE = {
     "indexing/formats/opendocument/styles.py": ("indexing/formats/opendocument/test_odt.py", "numbers and hidden text"),
     "indexing/formats/scripts.py": ("indexing/formats/web/test_html.py", "raised and lowered characters"),
     "indexing/formats/web/visibility.py": ("indexing/formats/web/test_html.py", "what a page hides"),
+    "indexing/formats/pdf/annotations.py": ("indexing/formats/pdf/test_reading.py", "form values and notes"),
+    "indexing/formats/pdf/headings.py": ("indexing/formats/pdf/test_reading.py", "what is a heading"),
+    "indexing/formats/pdf/layout.py": ("indexing/formats/pdf/test_reading.py", "columns and tables of a page"),
+    "indexing/formats/pdf/lines.py": ("indexing/formats/pdf/test_reading.py", "words and lines"),
+    "indexing/formats/pdf/paragraphs.py": ("indexing/formats/pdf/test_reading.py", "paragraphs, items and code"),
+    "indexing/formats/pdf/rules.py": ("indexing/formats/pdf/test_reading.py", "rows of a ruled table"),
+    "indexing/formats/pdf/running.py": ("indexing/formats/pdf/test_reading.py", "headers and footers"),
+    "indexing/formats/pdf/table.py": ("indexing/formats/pdf/test_reading.py", "rows of a table"),
+    "indexing/formats/pdf/writing.py": ("indexing/formats/pdf/test_reading.py", "blocks and pages"),
     "indexing/formats/word/drawings.py": ("indexing/formats/word/test_story.py", "text boxes and pictures of a story"),
     "indexing/formats/word/names.py": ("indexing/formats/word/test_styles.py", "names of elements"),
     "indexing/formats/word/notes.py": ("indexing/formats/word/test_story.py", "notes and comments of a story"),
     "indexing/formats/word/running.py": ("indexing/formats/word/test_story.py", "headers and footers"),
     "indexing/formats/word/scripts.py": ("indexing/formats/word/test_line.py", "raised and lowered characters"),
     "indexing/formats/word/symbols.py": ("indexing/formats/word/test_line.py", "characters of symbol fonts"),
+    "indexing/watching/notices.py": ("indexing/watching/test_watcher.py", "what starts a look at the folder"),
     "indexing/structure.py": ("indexing/test_chunking.py", "what stays whole in a passage"),
     # Simple on purpose: each is right when what is lost of its format is found.
     "indexing/conservation/source.py": ("indexing/conservation/test_check.py", "what every reader gives"),
@@ -87,6 +102,8 @@ TESTED_ELSEWHERE = {
     ),
     "indexing/conservation/readers/office.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/pdf.py": ("indexing/conservation/test_check.py", "a format that loses words"),
+    "indexing/conservation/readers/mail.py": ("indexing/formats/mail/test_eml.py", "each mail compared"),
+    "indexing/conservation/readers/notebook.py": ("indexing/formats/markup/test_notebook.py", "each cell compared"),
     "indexing/conservation/readers/rst.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/plain_text.py": (
         "indexing/conservation/test_check.py",

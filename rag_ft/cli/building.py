@@ -35,7 +35,7 @@ class IndexKindChoice(str, Enum):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What reading one file may cost, and whether losing a word is a failure."""
+    """How files are read and kept: what one may cost, and whether losing a word is a failure."""
 
     read_seconds: Annotated[
         float | None, typer.Option(help="Maximum seconds per file. Default: 60.", show_default=False)
@@ -48,6 +48,17 @@ class ReadOptions:
     ] = None
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if any word of a document was lost, and name every one.")
+    ] = False
+
+    source_code: Annotated[
+        bool, typer.Option("--source-code", help="Also read a folder's source files, such as .py, .ts, .sql and .yaml.")
+    ] = False
+    keep_originals: Annotated[
+        bool,
+        typer.Option(
+            "--keep-originals",
+            help="Keep the files beside the index, for the server's page; without it, none are kept.",
+        ),
     ] = False
 
     def limits(self) -> ReadLimits:
@@ -85,8 +96,15 @@ class BuildOptions(ReadOptions):
             chunking=self.chunking(),
             kind=self.kind.value,
             limits=self.limits(),
+            keep_originals=self.keep_originals,
+            source_code=self.source_code,
             **settings,
         )
+
+    def check(self) -> None:
+        """Raise UsageError for a wrong value, before any work."""
+        self.limits()
+        self.chunking()
 
     def chunking(self) -> ChunkingConfig:
         """How documents are cut. Raises UsageError."""

@@ -77,7 +77,9 @@ def index_add(
     from rag_ft.indexing.index import Index
 
     loaded = Index.load(index, embedder=embedder)
-    report = loaded.add(source, limits=options.limits())
+    report = loaded.add(
+        source, limits=options.limits(), keep_originals=options.keep_originals, source_code=options.source_code
+    )
     if not as_json:
         for copies in _from_one_file(loaded, {*report.added, *report.changed}):
             stderr().print(
@@ -190,6 +192,8 @@ def index_info(
             " 'rag-ft index build' makes the index again"
         )
     console.print(f"access       {_access(loaded)}")
+    if originals := sum(bool(entry.original) for entry in loaded.entries()):
+        console.print(f"originals    of {originals:,} documents are kept")
     console.print(f"fingerprint  {manifest.fingerprint}")
     console.print(f"format       {manifest.format}; {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}")
     if documents:

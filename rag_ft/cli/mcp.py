@@ -17,7 +17,9 @@ from rag_ft.cli.options import (
     GroupedReader,
     IndexOption,
     MoreAdaptersOption,
+    PollOption,
     ThresholdOption,
+    WatchOption,
     parse_adapters,
     parse_groups,
 )
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 def mcp(
     index: IndexOption,
+    watch: WatchOption = None,
+    poll: PollOption = False,
     k: GroupedK = 3,
     embedder: GroupedIndexEmbedder = None,
     groups: Annotated[
@@ -62,15 +66,22 @@ def mcp(
     from rag_ft.extras import require_extra
 
     require_extra("mcp", "serving over MCP")
+    from rag_ft.indexing.watching.watcher import check_watchable
     from rag_ft.serving.engine import load_index_and_reader
     from rag_ft.serving.mcp import create_mcp
+    from rag_ft.serving.watching import build_if_missing
+
+    if watch is not None:
+        check_watchable(watch, poll=poll)
 
     audience = _audience(groups, tokens)
     adapters = parse_adapters(with_adapter)
+    if watch is not None:
+        build_if_missing(watch, index, embedder)
     loaded, answering = load_index_and_reader(
         index, embedder=embedder, reader=reader, adapter=adapter, adapters=adapters, threshold=threshold
     )
-    create_mcp(loaded, answering, k=k, audience=audience).run("stdio")
+    create_mcp(loaded, answering, k=k, audience=audience, watch=watch, poll=poll).run("stdio")
     return 0
 
 

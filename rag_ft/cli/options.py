@@ -88,6 +88,15 @@ ReaderOption: TypeAlias = Annotated[str, _reader()]
 AdapterOption: TypeAlias = Annotated[Path | None, _adapter()]
 IndexEmbedderOption: TypeAlias = Annotated[str | None, _index_embedder()]
 WhereOption: TypeAlias = Annotated[list[str] | None, _where()]
+WatchOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--watch",
+        metavar="FOLDER",
+        help="Keep the index equal to this folder while it is served; without an index, build it first.",
+        show_default=False,
+    ),
+]
 PollOption: TypeAlias = Annotated[
     bool,
     typer.Option(

@@ -17,9 +17,13 @@ from rag_ft.cli.options import (
     GroupedReader,
     IndexOption,
     MoreAdaptersOption,
+    PollOption,
     ThresholdOption,
+    WatchOption,
     parse_adapters,
 )
+from rag_ft.cli.terminal import printed_lines
+from rag_ft.cli.watch import WATCHING
 
 if TYPE_CHECKING:
     from rag_ft.answering.reader import Reader
@@ -39,6 +43,8 @@ def serve(
     report: Annotated[
         Path | None, typer.Option(help="Evaluation report (HTML) that the page links to.", show_default=False)
     ] = None,
+    watch: WatchOption = None,
+    poll: PollOption = False,
     k: GroupedK = 3,
     embedder: GroupedIndexEmbedder = None,
     reader: GroupedReader = "default",
@@ -55,6 +61,9 @@ def serve(
     ] = None,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Refuse uploads and deletions.", rich_help_panel=_ACCESS)
+    ] = False,
+    keep_originals: Annotated[
+        bool, typer.Option("--keep-originals", help="Keep uploaded files, to show their pages and give them out.")
     ] = False,
     queue: Annotated[
         int, typer.Option(help="Maximum waiting questions; any more get status 429.", rich_help_panel=_LIMITS)
@@ -77,6 +86,8 @@ def serve(
     A shared bearer token is read from RAG_FT_TOKEN. Listening on an address that other machines can reach requires it,
     or a file of personal tokens (--tokens).
 
+    --watch FOLDER takes changes of the files in within seconds. Uploads and deletions are then refused.
+
     Examples:
     rag-ft serve --index indexes/handbook
     RAG_FT_TOKEN=$(openssl rand -hex 24) rag-ft serve --index indexes/handbook --host 0.0.0.0
@@ -86,9 +97,14 @@ def serve(
     from rag_ft.indexing.formats.limits import MEGABYTE
 
     require_extra("serve", "serving")
+    from rag_ft.indexing.watching.watcher import check_watchable
     from rag_ft.serving.app import create_app
     from rag_ft.serving.engine import keep_memory, load_index_and_reader
     from rag_ft.serving.http.listening import bind, run_server
+    from rag_ft.serving.watching import build_if_missing
+
+    if watch is not None:
+        check_watchable(watch, poll=poll)
 
     if not math.isfinite(max_upload_mb):
         raise UsageError(f"--max-upload-mb is {max_upload_mb}: give a number of megabytes")
@@ -97,16 +113,21 @@ def serve(
         port=port,
         tokens=tokens,
         allow_changes=not read_only,
+        keep_originals=keep_originals,
         k=k,
         queue=queue,
         batch=batch,
         deadline_seconds=deadline,
         max_upload_bytes=int(max_upload_mb * MEGABYTE),
         report=report,
+        watch=watch,
+        poll=poll,
     )
     adapters = parse_adapters(with_adapter)
     with bind(host, port) as bound:  # before the models are loaded, which takes a while
         keep_memory()
+        if watch is not None:
+            build_if_missing(watch, index, embedder)
         loaded, answering = load_index_and_reader(
             index,
             embedder=embedder,
@@ -118,7 +139,8 @@ def serve(
         )
         notes = _print_notes(loaded, answering, config)
         app = create_app(loaded, answering, config)
-        run_server(app, config, bound, lambda url: notes.print(f"serving at {url}", style="bold", highlight=False))
+        with printed_lines(WATCHING, lambda line: notes.print(line, style="dim")):
+            run_server(app, config, bound, lambda url: notes.print(f"serving at {url}", style="bold", highlight=False))
     return 0
 
 

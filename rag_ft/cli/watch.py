@@ -44,6 +44,7 @@ def watch_folder(folder: Path, index: Path, options: BuildOptions, *, poll: bool
     with _ended_by_signals() as on_signal, contextlib.suppress(Stopped):
         watcher = Watcher(folder, index, build, poll=poll, on_build=on_build)
         on_signal(watcher.stop)
+        options.check()
         check_may_write(index)
         embedder = load_embedder(options.embedder)
         if not as_json:

@@ -25,8 +25,9 @@ _UNBROKEN = re.compile(r"[^\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\u4e00-\u9ff
 _CHARACTERS_PER_TOKEN = 4
 
 
-CHUNKING_RULES = 3
-"""2: sentences of tables and key-value lines. 3: blocks stay whole; texts and words are normalised."""
+CHUNKING_RULES = 4
+"""2: sentences of tables and key-value lines. 3: blocks stay whole; texts and words are normalised. 4: pages of a PDF
+are read by where their characters stand."""
 
 
 class ChunkingConfig(BaseModel):
@@ -104,11 +105,12 @@ class Chunker:
             title, title_tokens = "", 0
         room = self.config.max_tokens - title_tokens
         passages: list[Passage] = []
-        paths = _Paths.of(document.headings)
+        headings = _placed(document)
+        paths = _Paths.of(headings)
         parts = parts_of(document)
         kinds = Kinds(parts)
         located = Located(document.locations)
-        for section in _sections(document, parts):
+        for section in _sections(document, headings, parts):
             units = self._linked(document.text, section, room)
             for first, last in self._pack(document.text, self._joined(document.text, units, room), room):
                 passages.append(_passage(document, title, paths, kinds, located, first, last))
@@ -304,14 +306,33 @@ def _bring_near(units: list[_Unit], first: int, last: int) -> None:
         units[i] = units[i]._replace(link=max(units[i].link, _NEAR))
 
 
-def _sections(document: Document, parts: list[Part]) -> Iterator[list[Part]]:
+class _Placed(NamedTuple):
+    """A heading, and where its section begins."""
+
+    start: int
+    heading: Heading
+
+
+def _placed(document: Document) -> list[_Placed]:
+    """Headings with the starts of their sections: the name of a function heads all of the code that it stands in."""
+    code = [block for block in document.blocks if block.kind == "code"]
+    starts = [block.start for block in code]
+    placed = []
+    for heading in document.headings:
+        around = code[bisect.bisect_right(starts, heading.start) - 1] if starts else None
+        within = around is not None and around.start <= heading.start < around.end
+        placed.append(_Placed(around.start if around is not None and within else heading.start, heading))
+    return placed
+
+
+def _sections(document: Document, headings: list[_Placed], parts: list[Part]) -> Iterator[list[Part]]:
     """Yield the parts between headings; a heading directly followed by another stays with it."""
     starts = [0]
     previous: Heading | None = None
-    for heading in document.headings:
-        body = "" if previous is None else document.text[previous.start + len(previous.text) : heading.start]
-        if heading.start > starts[-1] and (previous is None or body.strip()):
-            starts.append(heading.start)
+    for start, heading in headings:
+        body = "" if previous is None else document.text[previous.start + len(previous.text) : start]
+        if start > starts[-1] and (previous is None or body.strip()):
+            starts.append(start)
         previous = heading
     position = 0
     for start, end in zip(starts, [*starts[1:], len(document.text)], strict=True):
@@ -362,15 +383,15 @@ class _Paths(NamedTuple):
     paths: list[tuple[str, ...]]
 
     @classmethod
-    def of(cls, headings: tuple[Heading, ...]) -> _Paths:
+    def of(cls, headings: list[_Placed]) -> _Paths:
         stack: list[Heading] = []
         paths: list[tuple[str, ...]] = []
-        for heading in headings:
+        for _, heading in headings:
             while stack and stack[-1].level >= heading.level:
                 stack.pop()
             stack.append(heading)
             paths.append(tuple(heading.text for heading in stack))
-        return cls([heading.start for heading in headings], paths)
+        return cls([start for start, _ in headings], paths)
 
     def at(self, start: int) -> tuple[str, ...]:
         """The headings above an offset, outermost first."""

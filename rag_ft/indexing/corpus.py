@@ -168,6 +168,7 @@ def read_corpus(
     known: Set[str] = frozenset(),
     limits: ReadLimits | None = None,
     known_files: KnownFiles | None = None,
+    source_code: bool = False,
 ) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
@@ -175,10 +176,11 @@ def read_corpus(
     without a link is read under its own name. Left out: hidden files and folders, folders in `exclude`, and folders
     that hold an index. Ids: the path below the folder with forward slashes; a single file's name; `id` of a JSON line,
     else `<file>:<line>`; the title of a SQuAD article. `known`: files that gave documents before (`ReadDocument.file`),
-    so that a `.json` among them without documents is a failure. `known_files`: what an earlier build read of a folder,
-    whose files that have not changed are not read again. Files are read in a process of their own, each within
-    `limits`; one that exceeds them is a failure. Raises CorpusError if the path does not exist, and during iteration
-    if no process can be started.
+    so that a `.json` among them without documents is a failure, and source code among them is read again.
+    `source_code`: whether a folder's source files are read; a single one is. `known_files`: what an earlier build read
+    of a folder, whose files that have not changed are not read again. Files are read in a process of their own, each
+    within `limits`; one that exceeds them is a failure. Raises CorpusError if the path does not exist, and during
+    iteration if no process can be started.
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
@@ -188,7 +190,9 @@ def read_corpus(
             return Corpus(str(path), SourceFile(path, path.name, required=True).events, root=path, limits=limits)
         return Corpus(
             str(path),
-            lambda worker: _folder_events(FolderWalk(path, exclude=exclude, known=known), worker, known_files),
+            lambda worker: _folder_events(
+                FolderWalk(path, exclude=exclude, known=known, source_code=source_code), worker, known_files
+            ),
             root=path,
             limits=limits,
         )

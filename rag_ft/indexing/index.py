@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from rag_ft.errors import IndexMismatchError, UsageError, WeightsError
@@ -27,6 +28,7 @@ from rag_ft.indexing.places import Places
 from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.storage.generation import Generation, TableRow
 from rag_ft.indexing.storage.manifest import BuildReport, Manifest, RemovalReport, VerifyReport
+from rag_ft.indexing.storage.originals import KeptFile
 from rag_ft.indexing.storage.store import IndexStore, VerifyLevel, open_generation
 from rag_ft.indexing.storage.vectors import IndexKindChoice, check_kind
 from rag_ft.indexing.visible import VisibleParts
@@ -75,6 +77,8 @@ class Index:
         chunking: ChunkingConfig | None = None,
         kind: IndexKindChoice = "auto",
         limits: ReadLimits | None = None,
+        keep_originals: bool = False,
+        source_code: bool = False,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         known_files: KnownFiles | None = None,
@@ -84,8 +88,10 @@ class Index:
         A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
         texts that were never embedded are embedded; a build that was killed resumes. The former index stays usable
         until the end. The `build_report` of the result says what was done, and which documents could not be read.
-        `limits`: what reading one file may cost. `progress`: draw a bar if stderr is a terminal. `known_files`: given
-        to each build of a folder, it makes the next one read only files that have changed.
+        `limits`: what reading one file may cost. `source_code`: also read a folder's source files. `keep_originals`:
+        keep the files themselves beside the index; a build without it removes them from there. `progress`: draw a bar
+        if stderr is a terminal. `known_files`: given to each build of a folder, it makes the next one read only files
+        that have changed.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -101,9 +107,11 @@ class Index:
                 chunking=chunking or ChunkingConfig(),
                 kind=kind,
                 limits=limits,
+                source_code=source_code,
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
                 known_files=known_files,
+                keep_originals=keep_originals,
             )
         return cls(store, open_generation(store, verify="none"), embedder, build_report=report)
 
@@ -235,6 +243,16 @@ class Index:
         """
         return self._generation.places(self._position(document_id))
 
+    def original(self, document_id: str) -> KeptFile | None:
+        """The file that a document was read from, if it is kept beside the index. Raises UsageError."""
+        row = self._generation.table[self._position(document_id)]
+        path = self._store.originals.path(row.original)
+        if path is None:
+            return None
+        encoding = str(row.metadata.get("encoding", "utf-8")).partition(" ")[0]
+        known = encoding if re.fullmatch(r"[\w.-]{1,40}", encoding, re.ASCII) else "utf-8"
+        return KeptFile(path, PurePath(row.source or row.id).name, row.original, known)
+
     def document_fingerprints(self) -> dict[str, str]:
         """Fingerprint of each document's content as it was indexed, by id."""
         return {row.id: row.fingerprint for row in self._generation.table}
@@ -316,13 +334,17 @@ class Index:
         source: Source,
         *,
         limits: ReadLimits | None = None,
+        keep_originals: bool = False,
+        source_code: bool = False,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> BuildReport:
-        """Add documents; one with the id of an indexed document replaces it, all others stay.
+        """Add documents; one with the id of an indexed document replaces it, all others stay as they are.
 
-        A document that comes again with an `access` that is not valid is refused, and its older copy is removed: it is
-        not left to those who could read it before. Raises CorpusError, UsageError, IndexLockedError, IndexStoreError.
+        `keep_originals`: keep the files of the added documents beside the index. `limits`, `source_code` and
+        `progress` are those of `build`. A document that comes again with an `access` that is not valid is refused, and
+        its older copy is removed: it is not left to those who could read it before. Raises CorpusError, UsageError,
+        IndexLockedError, IndexStoreError.
         """
         self._check_whole()
         with ProgressBar(progress) as bar:
@@ -331,8 +353,10 @@ class Index:
                 source,
                 embedder=self.embedder,
                 limits=limits,
+                source_code=source_code,
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
+                keep_originals=keep_originals,
             )
         self._generation = open_generation(self._store, verify="none")
         return report

@@ -64,6 +64,7 @@ def verify_index(path: Path, embedder: Callable[[], Embedder], absent: str | Non
         ("fingerprint", _check_fingerprint),
     ):
         note(name, *check(generation))
+    note("originals", *_check_originals(store, generation))
     try:
         check_sentinels(generation, embedder(), store.path)
         note("embedder", True, f"{generation.manifest.embedder.name} gives the same vectors for sentinel passages")
@@ -164,8 +165,25 @@ def _check_fingerprint(generation: Generation) -> _Result:
     return _Result(True, manifest.fingerprint[:12])
 
 
+def _check_originals(store: IndexStore, generation: Generation) -> _Result:
+    kept = [row for row in generation.table if row.original]
+    for row in kept:
+        try:
+            sound = store.originals.sound(row.original, fresh=True)
+        except OSError as error:
+            return _Result(False, f"the original of document {row.id!r} cannot be read ({error.strerror or error})")
+        if not sound:
+            return _Result(
+                False,
+                f"the original of document {row.id!r} is missing or damaged: build the index again with"
+                " --keep-originals",
+            )
+    return _Result(True, f"{len(kept):,} documents have their original, unchanged" if kept else "none are kept")
+
+
 def _check_leftovers(store: IndexStore, generation: Generation) -> _Result:
     known = {generation.folder / name for name in generation.manifest.files}
+    known |= {store.originals.folder / row.original for row in generation.table if row.original}
     leftovers = [path for path in own_in_index(store.path) if path not in known]
     leftovers += unfinished_manifests(store.path)
     if leftovers:

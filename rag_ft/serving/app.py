@@ -27,10 +27,12 @@ from rag_ft.serving.http.security import UPLOAD_PATH, Guard, error_body
 from rag_ft.serving.messages import Problem, problem_of
 from rag_ft.serving.routes.chat import add_chat
 from rag_ft.serving.routes.documents import add_documents
+from rag_ft.serving.routes.originals import add_originals
 from rag_ft.serving.routes.page import add_page
 from rag_ft.serving.routes.questions import add_questions
 from rag_ft.serving.routes.status import add_status
 from rag_ft.serving.server import Server
+from rag_ft.serving.watching import FolderWatch
 
 _GRACE_S = 5.0
 """Seconds to wait at the end for index changes in progress."""
@@ -40,7 +42,8 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     """The application, ready for any ASGI server: the page at `/`, the API under `/v1`.
 
     `app.state.server` holds the queue and the index in use. Raises UsageError where an adapter has the name that stands
-    for the one that the server starts with, or where `index` is only a part (`Index.visible_to`).
+    for the one that the server starts with, or where `index` is only a part (`Index.visible_to`). Raises also
+    CorpusError where `config.watch` cannot be watched.
     """
     config = config or ServeConfig()
     if openai.DEFAULT_MODEL in reader.adapters and reader.adapter != openai.DEFAULT_MODEL:
@@ -49,20 +52,30 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
             " another name"
         )
     server = Server(Engine(index, reader), config)
+    watch = None
+    if config.watch is not None:
+        watch = FolderWatch(
+            server.engine, config.watch, poll=config.poll, run=lambda build: server.changes.submit(build).result()
+        )
     authenticator = Authenticator(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.batcher.start()
-        if config.allow_changes:
+        if config.takes_changes:
             server.changes.submit(server.engine.sweep)
         refreshing = asyncio.create_task(_keep_refreshing(server))
+        if watch is not None:
+            watch.start()
         yield
         refreshing.cancel()
+        if watch is not None:
+            await asyncio.to_thread(watch.stop)
         await server.batcher.close()
         # Requests have been waited for already. A change that is still writing leaves the old index intact if it is
         # killed.
         server.changes.shutdown(cancel_futures=True, seconds=_GRACE_S)
+        server.pages.shutdown(cancel_futures=True, seconds=_GRACE_S)
         server.searches.shutdown(cancel_futures=True, seconds=_GRACE_S)
 
     app = FastAPI(
@@ -79,6 +92,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     add_chat(app, server)
     add_documents(app, server)
     add_status(app, server)
+    add_originals(app, server, authenticator)
     add_page(app, config, authenticator)
     describe(app, token=config.needs_token)
     app.add_middleware(

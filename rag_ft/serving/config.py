@@ -24,6 +24,10 @@ class ServeConfig(BaseModel):
     """File of personal tokens (`serving.http.tokens`), instead of a shared one: each sees what its groups may read."""
     allow_changes: bool = True
     """Whether documents may be uploaded and deleted."""
+    watch: Path | None = None
+    """Folder that the index is kept equal to while it is served; documents then cannot be uploaded or deleted."""
+    poll: bool = False
+    """Whether the watched folder gives no notices of changes and is looked through instead."""
     k: Annotated[int, Field(ge=1)] = 3
     """Passages for a question that gives no k."""
     max_k: Annotated[int, Field(ge=1)] = 20
@@ -36,6 +40,10 @@ class ServeConfig(BaseModel):
     parse_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """Time limit for reading an uploaded file, in wall time and in processor time."""
     parse_memory_bytes: Annotated[int, Field(ge=1)] = 1_500 * MEGABYTE
+    page_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
+    """Time limit for drawing a page of a PDF."""
+    keep_originals: bool = False
+    """Whether uploaded files are kept beside the index."""
     max_text_chars: Annotated[int, Field(ge=1)] = 5_000_000
     """Maximum characters of an uploaded document's text."""
     uploads: Annotated[int, Field(ge=1)] = 8
@@ -69,6 +77,11 @@ class ServeConfig(BaseModel):
                 " file of tokens, or listen on 127.0.0.1"
             )
         return self
+
+    @property
+    def takes_changes(self) -> bool:
+        """Whether documents may be uploaded and deleted: a build would take back what was changed otherwise."""
+        return self.allow_changes and self.watch is None
 
     @property
     def needs_token(self) -> bool:

@@ -184,11 +184,12 @@ class Engine:
         replace: bool,
         identity: Identity = EVERYONE,
         access: Sequence[str] | None = None,
+        keep_original: bool = False,
     ) -> Added:
         """Add a document to the index, with the id and the label of an upload (`serving.http.rights`).
 
-        `access`: the groups that its uploader chose. Raises UsageError where the document exists already or its label
-        is not valid.
+        `access`: the groups that its uploader chose. `keep_original`: keep the file beside the index. Raises
+        UsageError where the document exists already or its label is not valid.
         """
         read = document if isinstance(document, ReadDocument) else ReadDocument(document)
         document = label_upload(read.document, identity, access)
@@ -199,7 +200,7 @@ class Engine:
                     f"the index already has a document {document.id!r}: give another file name, or replace=true"
                 )
             document = name_upload(document, existing, identity)
-            report = changed.add([read._replace(document=document)], progress=False)
+            report = changed.add([read._replace(document=document)], keep_originals=keep_original, progress=False)
             if report.failures:
                 raise UsageError(f"{report.failures[0].source} {report.failures[0].reason}")
             self._index = changed

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import MCPServer
@@ -13,8 +17,10 @@ from rag_ft.answering.reader import Reader
 from rag_ft.indexing.access import Audience
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.retriever import Retriever
+from rag_ft.indexing.watching.watcher import check_watchable
 from rag_ft.schema import Answer
 from rag_ft.serving.engine import Engine
+from rag_ft.serving.watching import FolderWatch
 
 MAX_K = 20
 
@@ -58,14 +64,40 @@ class FoundPassage(SourceSpan):
     score: float
 
 
-def create_mcp(index: Index, reader: Reader, *, k: int = 3, audience: Audience | None = None) -> MCPServer[Any]:
+def create_mcp(
+    index: Index,
+    reader: Reader,
+    *,
+    k: int = 3,
+    audience: Audience | None = None,
+    watch: Path | None = None,
+    poll: bool = False,
+) -> MCPServer[Any]:
     """The MCP server; `.run("stdio")` serves it.
 
     Changes to the index's folder are picked up while it runs. `audience`: answer only from what these may read; None:
-    from everything. Raises UsageError where `index` is itself only a part (`Index.visible_to`).
+    from everything. `watch`: a folder that the index is kept equal to from now on. Raises UsageError where `index` is
+    itself only a part (`Index.visible_to`).
     """
-    server: MCPServer[Any] = MCPServer("rag_ft", version=rag_ft.__version__, instructions=_INSTRUCTIONS)
     engine = Engine(index, reader)
+    if watch is not None:
+        check_watchable(watch, poll=poll)
+
+    @asynccontextmanager
+    async def lifespan(server: MCPServer[Any]) -> AsyncIterator[None]:
+        if watch is None:
+            yield
+            return
+        folder_watch = FolderWatch(engine, watch, poll=poll)
+        folder_watch.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(folder_watch.stop)
+
+    server: MCPServer[Any] = MCPServer(
+        "rag_ft", version=rag_ft.__version__, instructions=_INSTRUCTIONS, lifespan=lifespan
+    )
 
     def retriever(k: int) -> Retriever:
         engine.refresh()

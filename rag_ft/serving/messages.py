@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -57,6 +57,9 @@ class SearchReply(BaseModel):
     """Fingerprint of the index that was searched."""
 
 
+OriginalKind: TypeAlias = Literal["file", "pages"]
+
+
 class DocumentEntry(BaseModel):
     """A document of the index."""
 
@@ -65,6 +68,9 @@ class DocumentEntry(BaseModel):
     source: str
     passages: int
     uploaded: bool
+    original: OriginalKind | None = None
+    """Whether the original can be opened (`/v1/originals`), and its pages seen (`/v1/pages`); null if it is not kept.
+    """
 
 
 class DocumentsReply(BaseModel):

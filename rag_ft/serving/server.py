@@ -39,6 +39,7 @@ class Server:
         )
         # One after another: a parser may take a gigabyte, and the index has one writer.
         self.changes = EndingThreadExecutor("rag-ft-changes")
+        self.pages = EndingThreadExecutor("rag-ft-pages")
         self.searches = EndingThreadExecutor("rag-ft-search")
 
     async def view(self, identity: Identity) -> Index:

@@ -9,10 +9,11 @@ import unicodedata
 from pathlib import PurePosixPath
 
 from rag_ft.errors import DocumentError
-from rag_ft.indexing.formats import READERS, ReadLimits, Unreadable
+from rag_ft.indexing.formats import READERS, SOURCE_SUFFIXES, ReadLimits, Unreadable
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Worker, WorkerNotReady
 from rag_ft.indexing.sources.events import ReadDocument
+from rag_ft.indexing.sources.original import Original
 from rag_ft.schema import Document
 
 _MAX_NAME = 150
@@ -26,7 +27,8 @@ def check_name(name: str) -> str:
     if "/" in name or "\\" in name or name.startswith(".") or ":" in name:
         raise DocumentError(repr(shown), "is a path or a hidden file: send the bare name of an ordinary file")
     if PurePosixPath(name).suffix.lower() not in READERS:
-        raise DocumentError(repr(shown), f"has an unsupported format: send one of {', '.join(READERS)}")
+        others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
+        raise DocumentError(repr(shown), f"has an unsupported format: send one of {', '.join(others)} or source code")
     return name
 
 
@@ -61,7 +63,7 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         raise DocumentError(name, str(error)) from error
     except ValueError as error:  # no answer, or several
         raise DocumentError(name, "does not hold exactly one document") from error
-    reply, text, headings, blocks, places = read
+    reply, text, headings, blocks, places, _ = read
     if reply.kind != "document":
         raise DocumentError(name, reply.reason)
     document = Document(
@@ -75,4 +77,4 @@ def parse_upload(name: str, data: bytes, *, seconds: float, memory_bytes: int, m
         blocks=blocks,
         locations=reply.locations,
     )
-    return ReadDocument(document, places=places)
+    return ReadDocument(document, places=places, original=Original.of_bytes(data))

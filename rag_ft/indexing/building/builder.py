@@ -29,6 +29,7 @@ from rag_ft.indexing.chunking import passage_text
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.corpus import blocks_checksum, document_content, document_fingerprint
 from rag_ft.indexing.sources.events import CorpusFailure, printable
+from rag_ft.indexing.sources.original import Original
 from rag_ft.indexing.storage.generation import Generation, TableRow, json_line, passage_row
 from rag_ft.indexing.storage.journal import Journal, passage_key
 from rag_ft.indexing.storage.manifest import EmbedderEntry, Failure, Manifest
@@ -62,6 +63,7 @@ class GenerationBuilder:
         chunking: Mapping[str, JsonValue],
         entry: EmbedderEntry,
         on_progress: OnProgress | None = None,
+        keep_originals: bool = False,
     ) -> None:
         self._embedder = embedder
         self._chunker = chunker
@@ -88,6 +90,12 @@ class GenerationBuilder:
         """`TableRow.file` of each document that was taken, by id."""
         self.conservation: dict[str, Conservation | None] = {}
         """What the conservation check found for each document that was taken, by id."""
+        self._originals: dict[str, str] = {}
+        """`TableRow.original` of each document that was taken or kept, by id."""
+        self._originals_folder = store.originals
+        self._keeps_originals = keep_originals
+        self._new_originals: list[str] = []
+        """Originals that this build has written."""
         self._pending: dict[bytes, str] = {}
         """Texts to embed, by key."""
         self.added: list[str] = []
@@ -105,6 +113,7 @@ class GenerationBuilder:
         file: str = "",
         conservation: Conservation | None = None,
         places: bytes = b"",
+        original: Original | None = None,
     ) -> None:
         """Take a document that was read from a file; one that is unchanged is copied from the base."""
         self._files[document.id] = file if file != document.id else ""
@@ -118,6 +127,7 @@ class GenerationBuilder:
                     self._copied, before, None if same else self._staging.stage_places(places)
                 )
                 self.unchanged += 1
+                self._originals[document.id] = self._keep_original(original)
                 return
         reason = _invalid_unicode(document)
         if reason is not None:
@@ -128,6 +138,15 @@ class GenerationBuilder:
         self.conservation[document.id] = conservation
         (self.added if before is None else self.changed).append(document.id)
         self.chosen[document.id] = self._stage(document, fingerprint, places)
+        self._originals[document.id] = self._keep_original(original)
+
+    def _keep_original(self, original: Original | None) -> str:
+        """Keep the file that a document was read from, if originals are kept; returns `TableRow.original`."""
+        if original is None or not self._keeps_originals:
+            return ""
+        if self._originals_folder.path(original.sha256) is None:
+            self._new_originals.append(original.sha256)
+        return original.sha256 if self._originals_folder.keep(original) else ""
 
     def copyable(self) -> dict[str, str]:
         """Fingerprints of the documents of the base that can be copied as they are, by id."""
@@ -138,7 +157,9 @@ class GenerationBuilder:
         assert self._copied is not None
         position = self._copied.position_of[document_id]
         self._files[document_id] = file if file != document_id else ""
-        self.conservation[document_id] = self._copied.table[position].conservation
+        row = self._copied.table[position]
+        self.conservation[document_id] = row.conservation
+        self._originals[document_id] = row.original if self._keeps_originals else ""
         self.chosen[document_id] = CopiedDocument(self._copied, position)
         self.unchanged += 1
 
@@ -184,6 +205,7 @@ class GenerationBuilder:
         self.kept.append(row.id)
         self.conservation[row.id] = row.conservation
         self._files[row.id] = row.file
+        self._originals[row.id] = row.original if self._keeps_originals else ""
         if ceiling is not None:
             before = base.document(position)
             with contextlib.suppress(UsageError):  # a document without a valid label is hidden already
@@ -264,6 +286,7 @@ class GenerationBuilder:
             )
             and len(self.chosen) == len(self._copied.table)
             and all(self._files.get(row.id, row.file) == row.file for row in self._copied.table)
+            and all(self._originals.get(row.id, row.original) == row.original for row in self._copied.table)
             and all(self.conservation.get(row.id, row.conservation) == row.conservation for row in self._copied.table)
         )
 
@@ -272,13 +295,21 @@ class GenerationBuilder:
         self.embed_pending()
         documents = [self.chosen[name] for name in sorted(self.chosen)]
         return self._writer.write(
-            documents, kind_choice, files=self._files, conservation=self.conservation, staging=self._staging
+            documents,
+            kind_choice,
+            files=self._files,
+            conservation=self.conservation,
+            originals=self._originals,
+            staging=self._staging,
         )
 
     def abandon(self) -> None:
         """Delete the unfinished generation; the journal stays, so that another attempt need not embed again."""
         try:
             self._staging.close()
+            needed = {row.original for row in self._base.table} if self._base is not None else set()
+            for original in {*self._new_originals} - needed:
+                self._originals_folder.remove(original)
         finally:
             self._writer.abandon()
 

@@ -45,8 +45,10 @@ def build_index(
     chunking: ChunkingConfig,
     kind: IndexKindChoice,
     limits: ReadLimits | None,
+    source_code: bool = False,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
+    keep_originals: bool,
     known_files: KnownFiles | None = None,
 ) -> BuildReport:
     """Make the index of a source, or bring it up to date: see `Index.build`."""
@@ -58,8 +60,8 @@ def build_index(
         # Without any manifest there is only what killed builds left; a damaged one may still be restored.
         if committed is not None or not store.manifest_path.exists():
             store.sweep(committed, journal=False)
-        corpus = _read_source(source, store.path, base, limits, known_files)
-        builder = _generation_builder(store, base, embedder, chunking, on_progress)
+        corpus = _read_source(source, store.path, base, limits, source_code, known_files)
+        builder = _generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
         with _abandoned_on_error(builder):
             unread = _take_all(builder, corpus, known_files)
             builder.keep_unreadable(unread.failures, corpus.ceiling)
@@ -74,8 +76,10 @@ def add_to_index(
     *,
     embedder: Embedder,
     limits: ReadLimits | None,
+    source_code: bool = False,
     on_progress: OnProgress | None,
     lock_timeout_s: float,
+    keep_originals: bool,
 ) -> BuildReport:
     """Add the documents of a source to an index, or replace them there: see `Index.add`."""
     started = time.monotonic()
@@ -83,8 +87,10 @@ def add_to_index(
         base = open_generation(store, verify="full")
         check_sentinels(base, embedder, store.path)
         store.sweep(base.manifest.generation, journal=False)
-        corpus = _read_source(source, store.path, base, limits)
-        builder = _generation_builder(store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress)
+        corpus = _read_source(source, store.path, base, limits, source_code)
+        builder = _generation_builder(
+            store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress, keep_originals
+        )
         with _abandoned_on_error(builder):
             unread = _take_all(builder, corpus)
             _refuse_nothing(builder, corpus.name, unread)
@@ -174,13 +180,16 @@ def _read_source(
     path: Path,
     base: Generation | None,
     limits: ReadLimits | None,
+    source_code: bool,
     known_files: KnownFiles | None = None,
 ) -> Corpus:
     """The documents of a source, without those of the index itself."""
     rows = base.table if base is not None else []
     # Format 1 did not say which file a document came from; the source of SQuAD's articles does.
     known = {name for row in rows for name in (row.file or row.id, row.source)}
-    return read_corpus(source, exclude=[path], known=known, limits=limits, known_files=known_files)
+    return read_corpus(
+        source, exclude=[path], known=known, limits=limits, source_code=source_code, known_files=known_files
+    )
 
 
 def _generation_builder(
@@ -189,6 +198,7 @@ def _generation_builder(
     embedder: Embedder,
     chunking: ChunkingConfig,
     on_progress: OnProgress | None,
+    keep_originals: bool,
 ) -> GenerationBuilder:
     """A builder of the next generation with this embedder and chunking. Raises UsageError."""
     if chunking.max_tokens > embedder.max_tokens:
@@ -221,6 +231,7 @@ def _generation_builder(
         chunking=stored,
         entry=entry,
         on_progress=on_progress,
+        keep_originals=keep_originals,
     )
 
 
@@ -242,7 +253,7 @@ def _take_all(builder: GenerationBuilder, corpus: Corpus, known_files: KnownFile
         for event in events:
             if isinstance(event, ReadDocument):
                 fingerprint = document_fingerprint(event.document)
-                builder.take(event.document, fingerprint, event.file, event.conservation, event.places)
+                builder.take(event.document, fingerprint, event.file, event.conservation, event.places, event.original)
                 if known_files is not None:
                     known_files.took(event.document.id, fingerprint)
             elif isinstance(event, UnchangedDocument):

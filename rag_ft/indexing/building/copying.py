@@ -7,7 +7,9 @@ from pathlib import Path
 
 from rag_ft.errors import IndexFormatError, IndexMissingError, IndexStoreError
 from rag_ft.files import require_space, sync_tree
+from rag_ft.indexing.sources.original import Original
 from rag_ft.indexing.storage.generation import Generation
+from rag_ft.indexing.storage.originals import Originals
 from rag_ft.indexing.storage.store import IndexStore, check_files
 
 _COPY_BYTES = 4 * 1024 * 1024
@@ -17,7 +19,9 @@ _KEPT = "no part of the copy was kept"
 def copy_index(generation: Generation, index_path: Path, target: IndexStore, *, lock_timeout_s: float) -> None:
     """Copy a state of the index at `index_path`: see `Index.save`."""
     manifest = generation.manifest
+    source = IndexStore(index_path).originals
     with target.writing(lock_timeout_s, _KEPT):
+        _copy_originals(generation, source, target.originals)
         if _is_copy(generation, target):
             # A save that was killed may have left what it replaced.
             target.sweep(target.committed_generation(), journal=True)
@@ -33,6 +37,13 @@ def copy_index(generation: Generation, index_path: Path, target: IndexStore, *, 
         except BaseException:
             target.abandon(folder)
             raise
+
+
+def _copy_originals(generation: Generation, source: Originals, target: Originals) -> None:
+    """Copy the originals that a state names, as far as they are there."""
+    for sha256 in sorted({row.original for row in generation.table} - {""}):
+        if (path := source.path(sha256)) is not None:
+            target.keep(Original(sha256, path))
 
 
 def _is_copy(generation: Generation, target: IndexStore) -> bool:

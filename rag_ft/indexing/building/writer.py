@@ -86,16 +86,17 @@ class GenerationWriter:
         *,
         files: Mapping[str, str] | None = None,
         conservation: Mapping[str, Conservation | None] | None = None,
+        originals: Mapping[str, str] | None = None,
         staging: Staging | None = None,
     ) -> Manifest:
         """Write all files from documents sorted by id, and return the manifest to commit.
 
-        `files`, `conservation`: new values of these fields of `TableRow`, by id. `staging` is dropped as soon as its
-        lines are copied.
+        `files`, `conservation`, `originals`: new values of these fields of `TableRow`, by id. `staging` is dropped as
+        soon as its lines are copied.
         """
         self._require_space(documents, kind_choice)
         self._write_places(documents)
-        table = self._write_lines(documents, files or {}, conservation or {})
+        table = self._write_lines(documents, files or {}, conservation or {}, originals or {})
         if staging is not None:
             staging.drop()
         vectors, keys = self._vectors_and_keys(documents)
@@ -148,6 +149,7 @@ class GenerationWriter:
         documents: Sequence[DocumentRows],
         files: Mapping[str, str],
         conservation: Mapping[str, Conservation | None],
+        originals: Mapping[str, str],
     ) -> list[TableRow]:
         table: list[TableRow] = []
         document_lines, passage_lines = LinesWriter(self.folder / DOCUMENTS), LinesWriter(self.folder / PASSAGES)
@@ -161,6 +163,7 @@ class GenerationWriter:
                     row,
                     file=files.get(row.id, row.file),
                     conservation=conservation.get(row.id, row.conservation),
+                    original=originals.get(row.id, row.original),
                 )
             )
         document_lines.close()

@@ -9,7 +9,9 @@ from rag_ft.indexing.conservation.compare import compare
 from rag_ft.indexing.conservation.readers.delimited import delimited_source
 from rag_ft.indexing.conservation.readers.epub import epub_source
 from rag_ft.indexing.conservation.readers.html import html_source
+from rag_ft.indexing.conservation.readers.mail import mail_source
 from rag_ft.indexing.conservation.readers.markdown import markdown_source
+from rag_ft.indexing.conservation.readers.notebook import notebook_source
 from rag_ft.indexing.conservation.readers.office import docx_source
 from rag_ft.indexing.conservation.readers.opendocument import opendocument_source
 from rag_ft.indexing.conservation.readers.pdf import pdf_source
@@ -20,6 +22,7 @@ from rag_ft.indexing.conservation.readers.spreadsheet import xlsx_source
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.conservation.source import Source
 from rag_ft.indexing.formats.extracted import Extracted
+from rag_ft.indexing.formats.program.source import SOURCE_SUFFIXES
 
 MAX_CHECKED_CHARS = 20_000_000
 """Texts with more characters are not checked: their words would take more memory than reading them."""
@@ -69,6 +72,23 @@ def _rst(data: bytes, extracted: Extracted) -> Source:
     return rst_source(data, _encoding(extracted))
 
 
+def _mail(data: bytes, extracted: Extracted) -> Source:
+    unread = extracted.metadata.get("unread_parts")
+    unread_parts = tuple(map(str, unread)) if isinstance(unread, list) else ()
+    unreadable = []
+
+    def read(name: str, attached: bytes) -> Source | None:
+        if any(part.startswith(f"{name} ") for part in unread_parts):
+            unreadable.append(name)
+            return None
+        reader = SOURCES.get(Path(name).suffix.lower())
+        return None if reader is None else reader(attached, Extracted(""))
+
+    source = mail_source(data, read)
+    source.unreadable += unreadable
+    return source
+
+
 SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".txt": _plain,
     ".text": _plain,
@@ -78,6 +98,7 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".markdown": _markdown,
     ".rst": _rst,
     ".rest": _rst,
+    ".ipynb": lambda data, _: notebook_source(data),
     ".html": lambda data, _: html_source(data),
     ".htm": lambda data, _: html_source(data),
     ".xhtml": lambda data, _: html_source(data),
@@ -88,9 +109,10 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".pptx": lambda data, _: pptx_source(data),
     ".pptm": lambda data, _: pptx_source(data),
     ".ppsx": lambda data, _: pptx_source(data),
+    ".eml": _mail,
     ".odt": lambda data, _: opendocument_source(data),
     ".ods": lambda data, _: opendocument_source(data),
     ".odp": lambda data, _: opendocument_source(data),
     ".pdf": lambda data, _: pdf_source(data),
-}
+} | dict.fromkeys(SOURCE_SUFFIXES, _plain)
 """The simple reading of each suffix, in lower case."""

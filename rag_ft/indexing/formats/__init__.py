@@ -14,13 +14,16 @@ from pathlib import Path
 from rag_ft.errors import MissingExtraError
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.limits import MAX_FILE_BYTES, MAX_PARTS, MAX_UNPACKED_BYTES, ReadLimits
+from rag_ft.indexing.formats.mail.eml import read_eml
 from rag_ft.indexing.formats.markup.markdown import read_markdown
+from rag_ft.indexing.formats.markup.notebook import read_notebook
 from rag_ft.indexing.formats.markup.rst import read_rst
 from rag_ft.indexing.formats.opendocument.odp import read_odp
 from rag_ft.indexing.formats.opendocument.ods import read_ods
 from rag_ft.indexing.formats.opendocument.odt import read_odt
 from rag_ft.indexing.formats.pdf.reading import read_pdf
 from rag_ft.indexing.formats.plain_text import read_text
+from rag_ft.indexing.formats.program.source import LANGUAGES, SOURCE_SUFFIXES, source_reader
 from rag_ft.indexing.formats.sheets.delimited import read_csv, read_tsv
 from rag_ft.indexing.formats.sheets.xlsx import read_xlsx
 from rag_ft.indexing.formats.slides.pptx import read_pptx
@@ -33,6 +36,7 @@ __all__ = [
     "MAX_PARTS",
     "MAX_UNPACKED_BYTES",
     "READERS",
+    "SOURCE_SUFFIXES",
     "Extracted",
     "ReadLimits",
     "Unreadable",
@@ -66,6 +70,7 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".markdown": read_markdown,
     ".rst": read_rst,
     ".rest": read_rst,
+    ".ipynb": read_notebook,
     ".html": read_html,
     ".htm": read_html,
     ".xhtml": read_html,
@@ -82,5 +87,6 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".pptm": read_pptx,
     ".ppsx": read_pptx,
     ".epub": read_epub,
-}
-"""Reader of each suffix, in lower case."""
+    ".eml": read_eml,
+} | {suffix: source_reader(language) for language, suffixes in LANGUAGES.items() for suffix in suffixes}
+"""Reader of each suffix, in lower case. Of a folder, those of source code are read only on request."""

@@ -67,6 +67,21 @@ class Blocks:
         self._parts.append(text)
         self.length += len(text)
 
+    def append(self, part: Extracted, *, deeper: int = 0) -> None:
+        """Add the text of a document that is a part of this one, with its headings some levels deeper."""
+        if not part.text.strip():
+            return
+        if self._parts:
+            self._parts.append("\n\n")
+            self.length += 2
+        for heading in part.headings:
+            level = min(heading.level + deeper, 6)
+            self.headings.append(Heading(start=self.length + heading.start, level=level, text=heading.text))
+        for block in part.blocks:
+            self._name(block.start, block.end, block.kind)
+        self._parts.append(part.text)
+        self.length += len(part.text)
+
     def _name(self, start: int, end: int, kind: BlockKind) -> None:
         """Say of which kind a part of the next block is. Beyond `MAX_BLOCKS` all text counts as prose."""
         if start < end and len(self.kinds) < MAX_BLOCKS:

@@ -34,6 +34,15 @@ MAX_FRONT_MATTER_NODES = 10_000
 MAX_BLOCKS = 100_000
 """Maximum code blocks, lists and tables of a document that are named as such."""
 
+MAX_ATTACHMENTS = 100
+"""Attachments of a mail that are read."""
+
+MAX_MAIL_DEPTH = 4
+"""Mails within mails that are read."""
+
+MAX_OUTPUT_CHARS = 5_000
+"""Characters of what one cell of a notebook printed that are kept: more is a log, and hides the rest."""
+
 
 MAX_CELLS = 300_000
 """Maximum cells of a document whose place is kept; of as many more, only the rows are."""

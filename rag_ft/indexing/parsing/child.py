@@ -20,6 +20,7 @@ from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.limits import ReadLimits, check_document_size, current, limited_by
+from rag_ft.indexing.formats.pdf.rendering import render_page
 from rag_ft.indexing.parsing.records import document_from_record, holds_question, id_of, parse_record
 from rag_ft.indexing.parsing.sandbox import end_with_parent, limit_seconds, peak_bytes, restrict
 from rag_ft.indexing.parsing.wire import MAX_HEADER_BYTES, Hello, Ready, Reply, Request, read_frame, write_frame
@@ -70,9 +71,8 @@ def serve_requests(parent: int) -> None:
 def _send(stream: BinaryIO, reply: Reply, text: str | Content = "") -> None:
     try:
         whole = text if isinstance(text, Content) else Content(text)
-        places = whole.places
-        reply = reply.model_copy(update={"places_bytes": len(places)})
-        header, content = reply.model_dump_json().encode(), whole.text.encode() + places
+        reply = reply.model_copy(update={"binary_bytes": len(whole.binary)})
+        header, content = reply.model_dump_json().encode(), whole.text.encode() + whole.binary
         if len(header) > MAX_HEADER_BYTES:
             raise Unreadable("has more metadata, title and headings than are read")
     except (ValueError, Unreadable) as error:  # half of a surrogate pair, or nesting too deep for JSON
@@ -91,10 +91,10 @@ def _why(error: Exception) -> str:
 
 
 class Content(NamedTuple):
-    """A document's text, and where its characters stand in the file."""
+    """A document's text and the places of its characters in the file, or an image."""
 
     text: str
-    places: bytes = b""
+    binary: bytes = b""
 
 
 def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str | Content]]:
@@ -105,9 +105,17 @@ def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str | Conte
     try:
         if not data.strip():
             raise Unreadable("is empty")
+        if request.kind == "page":
+            yield _page(request, data)
+            return
         yield from _squad(request, data) if request.kind == "squad" else [_file(request, data)]
     except (Unreadable, ValueError, RecursionError) as error:
         yield Reply(kind="failure", reason=_why(error)), ""
+
+
+def _page(request: Request, data: bytes) -> tuple[Reply, Content]:
+    page_number, width = request.numbers
+    return Reply(kind="image"), Content("", render_page(data, page_number, width))
 
 
 def _file(request: Request, data: bytes) -> tuple[Reply, Content]:

@@ -52,23 +52,23 @@ class Ready(Record):
 
 
 class Request(Record):
-    """A file to read, or some lines of one; its bytes follow."""
+    """A file to read, some lines of one, or a page to draw; the file's bytes follow."""
 
-    kind: Literal["file", "lines", "squad"]
+    kind: Literal["file", "lines", "squad", "page"]
     name: str
     """File name; for lines, the prefix of ids for documents that have none."""
     source: str = ""
     """Source of records that name none."""
     numbers: tuple[int, ...] = ()
-    """Line numbers, counted from 1."""
+    """Line numbers, counted from 1; of a page, its number and the width of its image in pixels."""
     documents_before: bool = False
     """Whether earlier lines gave a document; if not, the first record decides whether the file holds questions."""
 
 
 class Reply(Record):
-    """A document (its text begins the frame's content), the reason why there is none, or the end of the replies."""
+    """A document (its text begins the frame's content), an image, the reason why there is none, or the replies' end."""
 
-    kind: Literal["document", "failure", "no_memory", "questions", "not_squad", "end"]
+    kind: Literal["document", "image", "failure", "no_memory", "questions", "not_squad", "end"]
     reason: str = ""
     line: int = 0
     """Line number, if the request was for lines."""
@@ -81,9 +81,9 @@ class Reply(Record):
     page_starts: tuple[int, ...] = ()
     blocks: tuple[tuple[int, int, BlockKind], ...] = ()
     """Start, end and kind of each block that is not prose."""
-    places_bytes: Annotated[int, Field(ge=0)] = 0
-    """How many bytes of the content, after the text, are places (`indexing.places`)."""
     locations: tuple[Location, ...] = ()
+    binary_bytes: Annotated[int, Field(ge=0)] = 0
+    """How many bytes of the content, after the text, are places (`indexing.places`), or an image."""
     conservation: Conservation | None = None
     """What was lost on the way from the file to the text; None if that was not checked."""
 

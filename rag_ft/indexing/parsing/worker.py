@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from rag_ft.errors import CorpusError
 from rag_ft.indexing.formats.extracted import Unreadable
 from rag_ft.indexing.formats.limits import MAX_BLOCKS, ReadLimits
+from rag_ft.indexing.formats.pdf.rendering import check_png
 from rag_ft.indexing.parsing.sandbox import KEPT_FROM_MEMORY
 from rag_ft.indexing.parsing.wire import (
     MAX_HEADER_BYTES,
@@ -86,6 +87,8 @@ class Read(NamedTuple):
     blocks: tuple[Block, ...]
     places: bytes
     """Where the characters stand in the file (`indexing.places`); empty if the format does not say."""
+    image: bytes = b""
+    """The PNG, if a page was to be drawn."""
 
 
 class Worker:
@@ -380,8 +383,11 @@ def _resident_bytes(process_id: int) -> int:
 def _checked(frame: Frame, limits: ReadLimits) -> Read:
     """Validate a frame, since the process is not trusted. Raises FrameError, ValueError."""
     reply = Reply.model_validate_json(frame.header)
-    text_bytes = len(frame.content) - reply.places_bytes
-    text = frame.content[: max(text_bytes, 0)].decode()
+    if reply.kind == "image":
+        check_png(frame.content)
+        return Read(reply, "", (), (), b"", frame.content)
+    text_bytes = max(len(frame.content) - reply.binary_bytes, 0)
+    text = frame.content[:text_bytes].decode()
     if len(text) > limits.max_chars:
         raise FrameError(f"a text of {len(text):,} characters")
     if len(reply.headings) > limits.max_headings or len(reply.page_starts) > limits.max_pages:
@@ -392,5 +398,5 @@ def _checked(frame: Frame, limits: ReadLimits) -> Read:
     check_locations(text, reply.locations)
     if len(reply.blocks) > MAX_BLOCKS:
         raise FrameError(f"{len(reply.blocks):,} blocks")
-    places = places_in(text, reply.page_starts, frame.content[max(text_bytes, 0) :])
+    places = places_in(text, reply.page_starts, frame.content[text_bytes:])
     return Read(reply, text, headings_in(text, reply.headings), blocks_in(text, reply.blocks), places)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from rag_ft.indexing.conservation.record import Conservation
+from rag_ft.indexing.sources.original import Original
 from rag_ft.schema import Document
 
 
@@ -21,6 +22,8 @@ class ReadDocument(NamedTuple):
     """What was lost on the way from the file to the text; None if that was not checked."""
     places: bytes = b""
     """Where the characters stand in the file (`indexing.places`); empty if the format does not say."""
+    original: Original | None = None
+    """The bytes that gave this document and no other; None for a line of a file and for documents in memory."""
 
 
 class UnchangedDocument(NamedTuple):

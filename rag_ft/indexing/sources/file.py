@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from rag_ft.indexing.conservation.record import Conservation
-from rag_ft.indexing.formats import READERS, Unreadable
+from rag_ft.indexing.formats import READERS, SOURCE_SUFFIXES, Unreadable
 from rag_ft.indexing.parsing.input import LineBatch, batches_of_lines, open_ordinary, pieces_of
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Read, Worker, WorkerFailed
@@ -20,6 +22,7 @@ from rag_ft.indexing.sources.events import (
     printable,
     skipped_file,
 )
+from rag_ft.indexing.sources.original import Original
 from rag_ft.schema import Document
 
 LINES = ".jsonl"
@@ -39,6 +42,8 @@ class SourceFile:
     """Path relative to the corpus folder, with forward slashes; for a single file its own name."""
     required: bool
     """True if it is a failure, rather than a skipped file, when it holds no documents."""
+    source_code: bool = True
+    """Whether it is read if it is source code."""
 
     def events(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the file: its documents, and what cannot be read of it."""
@@ -48,10 +53,13 @@ class SourceFile:
                 raise Unreadable("has a name that is not UTF-8: rename it")
             if suffix == LINES:
                 yield from self._lines(worker)
+            elif suffix in SOURCE_SUFFIXES and not (self.source_code or self.required):
+                yield skipped_file(self.path, "is source code, which is read only on request (--source-code)")
             elif suffix in READABLE:
                 yield from self._whole(worker)
             elif self.required:
-                yield self._failure(f"is of a kind that is not read here: give {', '.join([*READERS, LINES])}")
+                others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
+                yield self._failure(f"is of a kind that is not read here: give {', '.join([*others, LINES])} or code")
             else:
                 yield skipped_file(self.path, f"files ending in {suffix or 'nothing'} are not read")
         except Unreadable as error:
@@ -64,16 +72,21 @@ class SourceFile:
         return corpus_failure(f"{self.path}{part}", reason, self.name, document)
 
     def _read_document(
-        self, document: Document, conservation: Conservation | None = None, places: bytes = b""
+        self,
+        document: Document,
+        conservation: Conservation | None = None,
+        places: bytes = b"",
+        original: Original | None = None,
     ) -> ReadDocument:
-        return ReadDocument(document, self.name, self.path, conservation, places)
+        return ReadDocument(document, self.name, self.path, conservation, places, original)
 
     def _whole(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the one document of the file, or those of a file in SQuAD's format."""
         squad = self.path.suffix.lower() == JSON
         request = Request(kind="squad" if squad else "file", name=self.path.name, source=str(self.path))
         with open_ordinary(self.path, worker.limits.file_bytes) as (file, size):
-            for reply, text, headings, blocks, places in worker.read(request, partial(pieces_of, file), size):
+            content = _Hashed(file)
+            for reply, text, headings, blocks, places, _ in worker.read(request, content.pieces, size):
                 if reply.kind == "not_squad":
                     reason = "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text per line"
                     yield self._failure(reason) if self.required else skipped_file(self.path, reason)
@@ -81,21 +94,19 @@ class SourceFile:
                     part = f", {reply.id}" if reply.id else ""
                     yield self._failure(reply.reason, part=part, document=reply.id)
                 else:
-                    yield self._read_document(
-                        Document(
-                            id=(reply.id if squad else None) or self.name,
-                            text=text,
-                            title=reply.title.strip() or ("" if squad else self.path.stem),
-                            source=str(self.path),
-                            metadata=reply.metadata,
-                            headings=headings,
-                            page_starts=reply.page_starts,
-                            blocks=blocks,
-                            locations=reply.locations,
-                        ),
-                        reply.conservation,
-                        places,
+                    document = Document(
+                        id=(reply.id if squad else None) or self.name,
+                        text=text,
+                        title=reply.title.strip() or ("" if squad else self.path.stem),
+                        source=str(self.path),
+                        metadata=reply.metadata,
+                        headings=headings,
+                        page_starts=reply.page_starts,
+                        blocks=blocks,
+                        locations=reply.locations,
                     )
+                    original = None if squad else Original(content.sha256, self.path)
+                    yield self._read_document(document, reply.conservation, places, original)
 
     def _lines(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the documents of a .jsonl file, a batch of lines at a time."""
@@ -155,3 +166,23 @@ class SourceFile:
                 metadata=reply.metadata,
             )
         )
+
+
+class _Hashed:
+    """An open file in pieces, with the checksum of what was read last."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read the file from its beginning."""
+        self._digest = hashlib.sha256()
+        for piece in pieces_of(self._file):
+            self._digest.update(piece)
+            yield piece
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the pieces."""
+        return self._digest.hexdigest()

@@ -23,11 +23,12 @@ class FolderWalk:
     under the first one.
     """
 
-    def __init__(self, root: Path, *, exclude: Sequence[Path], known: Set[str]) -> None:
+    def __init__(self, root: Path, *, exclude: Sequence[Path], known: Set[str], source_code: bool = False) -> None:
         self._root = root
         self._real_root = root.resolve()
         self._excluded = {Path(path).resolve() for path in exclude}
         self._known = known
+        self._source_code = source_code
         self._seen_folders: set[Path] = set()
         self._seen_files: set[Path] = set()
         self._unlisted: list[CorpusFailure] = []
@@ -88,7 +89,8 @@ class FolderWalk:
         if target in self._seen_files:
             return skipped_file(path, f"was read already as {target}")
         self._seen_files.add(target)
-        return SourceFile(path, name, required=not self._known.isdisjoint((name, str(path))))
+        required = not self._known.isdisjoint((name, str(path)))
+        return SourceFile(path, name, required=required, source_code=self._source_code)
 
     def _is_index(self, folder: Path) -> bool:
         return folder.resolve() in self._excluded or (folder != self._root and holds_index(folder))

@@ -31,6 +31,7 @@ MARK = ".rag-ft-index"
 LOCK = ".lock"
 GENERATIONS = "generations"
 JOURNAL = ".journal"
+ORIGINALS = "originals"
 
 VECTORS = "vectors.faiss"
 RAW_VECTORS = "vectors.npy"
@@ -110,6 +111,21 @@ _JOURNAL = _OwnPaths(
 )
 
 
+_ORIGINAL = re.compile(r"[0-9a-f]{64}")
+_UNFINISHED_ORIGINAL = re.compile(rf"{_ORIGINAL.pattern}\.[0-9a-f]{{8}}\.tmp")
+_ORIGINALS = _OwnPaths(re.compile(rf"{_ORIGINAL.pattern}|{_UNFINISHED_ORIGINAL.pattern}"), re.compile(r"(?!)"))
+
+
+def is_original(name: str) -> bool:
+    """Whether this is a name that this program gives to a kept original."""
+    return _ORIGINAL.fullmatch(name) is not None
+
+
+def is_unfinished_original(name: str) -> bool:
+    """Whether this is a name that this program gives to an original while it is copied."""
+    return _UNFINISHED_ORIGINAL.fullmatch(name) is not None
+
+
 def is_name(name: str) -> bool:
     """Whether this is a name that this program gives to a generation or to an embedder's part of the journal."""
     return _NAME.fullmatch(name) is not None
@@ -169,7 +185,7 @@ def check_may_write(folder: Path) -> None:
             raise UsageError(
                 f"{folder} holds other files ({foreign.relative_to(folder)}): give a new or empty folder for the index"
             )
-    for name in (GENERATIONS, JOURNAL):
+    for name in (GENERATIONS, JOURNAL, ORIGINALS):
         if os.path.lexists(folder / name) and not is_real_folder(folder / name):
             raise UsageError(f"{folder / name} is a link or a file where rag_ft keeps a folder: {_MOVE}")
     for name in (MANIFEST, MARK, LOCK):
@@ -237,12 +253,12 @@ def _foreign_in(folder: Path, paths: _OwnPaths) -> list[Path]:
 
 
 def foreign_in_index(folder: Path) -> list[Path]:
-    """Entries among generations and journal that this program did not write. Raises OSError."""
+    """Entries among generations, journal and originals that this program did not write. Raises OSError."""
     return [path for path, ours in _walk_index(folder) if not ours]
 
 
 def own_in_index(folder: Path) -> list[Path]:
-    """Files of generations and journal that this program wrote, in use or left behind. Raises OSError."""
+    """Files of generations, journal and originals that this program wrote, in use or left behind. Raises OSError."""
     return [path for path, ours in _walk_index(folder) if ours and not is_real_folder(path)]
 
 
@@ -255,6 +271,8 @@ def _walk_index(folder: Path) -> Iterator[tuple[Path, bool]]:
             yield path, False
     if is_real_folder(journal):
         yield from _walk(journal, _JOURNAL)
+    if is_real_folder(folder / ORIGINALS):
+        yield from _walk(folder / ORIGINALS, _ORIGINALS)
 
 
 def remove_generation(folder: Path, *, inside: Path) -> None:

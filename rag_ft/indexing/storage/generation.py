@@ -129,6 +129,8 @@ class TableRow:
     """What was lost on the way from the file to the text; None if that was not checked."""
     places: Annotated[int, Field(ge=0, strict=True)] = 0
     """Bytes of the document's share of the file of places; 0 if its format does not say where characters stand."""
+    original: str = ""
+    """Hex SHA-256 of the file that it was read from, if that is kept; else empty."""
 
     def to_json(self) -> dict[str, Any]:
         """Encode the row for the table file."""
@@ -142,6 +144,7 @@ class TableRow:
             "passages": self.passages,
             **({"blocks": self.blocks} if self.blocks else {}),
             **({"places": self.places} if self.places else {}),
+            **({"original": self.original} if self.original else {}),
             **({"conservation": self._conservation()} if self.conservation is not None else {}),
         }
 
@@ -232,7 +235,7 @@ class Generation:
         self.manifest = manifest
         self.passages = LinesReader(folder / PASSAGES)
         self.documents = LinesReader(folder / DOCUMENTS)
-        self.table = _read_table(folder / TABLE)
+        self.table = read_table(folder / TABLE)
         with reading(folder / TABLE):
             counts = np.array([0, *(row.passages for row in self.table)], dtype=np.int64)
         self.firsts: NDArray[np.int64] = np.cumsum(counts)
@@ -348,6 +351,7 @@ def _read_texts(path: Path) -> list[str]:
         return texts
 
 
-def _read_table(path: Path) -> list[TableRow]:
+def read_table(path: Path) -> list[TableRow]:
+    """The rows of a table file. Raises IndexStoreError."""
     with reading(path), path.open("rb") as file:
         return [_ROWS.validate_python(json.loads(line)) for line in file]

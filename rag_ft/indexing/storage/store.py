@@ -2,6 +2,7 @@
 
     path/manifest.json          the only commit point, replaced atomically
     path/generations/<id>/      the files that the manifest lists; never changed once committed
+    path/originals/             files that documents were read from, if they are kept
     path/.journal/              vectors of a running build; kept if it is killed
     path/.lock                  held by the one writer
     path/.rag-ft-index          marks the folder as rag_ft's
@@ -19,7 +20,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -43,6 +44,7 @@ from rag_ft.indexing.storage.folder import (
     LOCK,
     MANIFEST,
     MANIFEST_BYTES,
+    TABLE,
     check_may_write,
     content_checksum,
     foreign_in_index,
@@ -52,8 +54,9 @@ from rag_ft.indexing.storage.folder import (
     remove_journal,
     unfinished_manifests,
 )
-from rag_ft.indexing.storage.generation import Generation
+from rag_ft.indexing.storage.generation import Generation, read_table
 from rag_ft.indexing.storage.manifest import FileEntry, Manifest
+from rag_ft.indexing.storage.originals import Originals
 from rag_ft.indexing.storage.reading import REPAIR, reading, regular_size, store_error
 
 logger = logging.getLogger(__name__)
@@ -76,6 +79,7 @@ class IndexStore:
         self.manifest_path = path / MANIFEST
         self.generations = path / GENERATIONS
         self.journal = path / JOURNAL
+        self.originals = Originals(path)
 
     def read_manifest(self) -> Manifest:
         """The manifest, with its checksum compared. Raises the matching kind of IndexStoreError."""
@@ -174,11 +178,15 @@ class IndexStore:
             ) from error
 
     def sweep(self, keep: str | None, *, journal: bool) -> None:
-        """Delete generations other than `keep`, temporary files and, if asked, the journal: only files of ours."""
+        """Delete generations other than `keep`, originals that `keep` does not name, temporary files and, if asked,
+        the journal: only files of ours.
+        """
         if is_real_folder(self.generations):
             for folder in self.generations.iterdir():
                 if folder.name != keep:
                     remove_generation(folder, inside=self.path)
+        if self.originals.folder.exists():
+            self.originals.sweep(self._needed_originals(keep))
         for leftover in unfinished_manifests(self.path):
             leftover.unlink(missing_ok=True)
         if journal:
@@ -188,6 +196,15 @@ class IndexStore:
             logger.warning("rag_ft did not write %s%s and leaves it alone: keep such files elsewhere", foreign[0], more)
         if self.path.exists():
             fsync(self.path)
+
+    def _needed_originals(self, generation: str | None) -> Container[str]:
+        """Checksums of the originals that a generation names; if it cannot be read, all that are there."""
+        if generation is None:
+            return frozenset()
+        try:
+            return {row.original for row in read_table(self.generations / generation / TABLE)}
+        except IndexStoreError:
+            return {path.name for path in self.originals.folder.iterdir()}
 
 
 def seal(folder: Path) -> dict[str, FileEntry]:

@@ -23,9 +23,9 @@ class Decision(NamedTuple):
 
     build: bool
     moving: frozenset[str] = frozenset()
-    """Files to leave as they are in this build, because they are still being written."""
+    """Files that are still being written: leave them as they are in this build, or wait until they rest."""
     wait_s: float | None = None
-    """Seconds after which to look again; None: when something changes."""
+    """Seconds after which to look again, or sooner if something changes and no file is moving; None: only then."""
 
 
 class Settling:
@@ -60,7 +60,7 @@ class Settling:
         deadline = self._waiting_since + self._longest_wait_s
         if moving and (now < deadline or moving == different):
             still = max(self._changed_at[name] for name in moving) + self._quiet_s
-            return Decision(False, wait_s=(min(still, deadline) if now < deadline else still) - now)
+            return Decision(False, frozenset(moving), (min(still, deadline) if now < deadline else still) - now)
         if now < self._not_before:
             return Decision(False, wait_s=self._not_before - now)
         return Decision(True, frozenset(moving))

@@ -36,6 +36,16 @@ class Stopped(BaseException):
     """The watch was stopped while it was building; no `except Exception` on the way must hold it up."""
 
 
+def check_watchable(folder: Path, *, poll: bool) -> None:
+    """Raise MissingExtraError if the extra is needed; CorpusError or UsageError unless a folder is there."""
+    if not poll:
+        require_watching()
+    if not folder.exists():
+        raise CorpusError(f"there is nothing at {folder}: give a folder with documents")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file: give a folder to watch, or use 'rag-ft index build'")
+
+
 @dataclass(frozen=True)
 class WatchTiming:
     """Seconds that a watch waits for."""
@@ -65,13 +75,8 @@ class Watcher:
         timing: WatchTiming | None = None,
         on_build: Callable[[BuildReport], None] = lambda report: None,
     ) -> None:
-        """Raises MissingExtraError; CorpusError if the folder is not there, UsageError if it is not a folder."""
-        if not poll:
-            require_watching()
-        if not folder.exists():
-            raise CorpusError(f"there is nothing at {folder}: give a folder with documents")
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is a file: give a folder to watch, or use 'rag-ft index build'")
+        """Raises what `check_watchable` does."""
+        check_watchable(folder, poll=poll)
         self._folder = folder
         self._index = index
         self._build = build
@@ -118,7 +123,7 @@ class Watcher:
                 if decision.build:
                     self._build_once(decision.moving)
                 elif decision.wait_s is not None:
-                    self._wait(decision.wait_s, even_if_changed=True)
+                    self._wait(decision.wait_s, even_if_changed=bool(decision.moving))
                 elif self._is_polled:
                     self._wait(max(self._timing.poll_s, spent / _LOOKING_SHARE))
                 else:

@@ -86,6 +86,7 @@ REPLIES: dict[tuple[str, str], tuple[str, Any]] = {
                     "source": "datasets/handbook/kbit-preparation.md",
                     "passages": 12,
                     "uploaded": False,
+                    "original": None,
                 }
             ],
             "total": 38,
@@ -167,6 +168,8 @@ _STATUSES: dict[tuple[str, str], tuple[int, ...]] = {
     ("post", "/v1/documents"): (408, 409, 422, 429, 503, 507),
     ("get", "/v1/documents/{document_id}"): (404, 422),
     ("delete", "/v1/documents/{document_id}"): (404, 422, 503, 507),
+    ("get", "/v1/pages/{document_id}"): (404, 422, 429, 503),
+    ("get", "/v1/originals/{document_id}"): (404, 422),
     ("get", "/v1/models/{name}"): (404,),
     ("get", "/readyz"): (429,),
 }

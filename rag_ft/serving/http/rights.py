@@ -36,6 +36,10 @@ RIGHTS: dict[tuple[str, str], Right | None] = {
     ("GET", "/v1/documents/{document_id:path}"): Right.READ,
     ("POST", "/v1/documents"): Right.WRITE,
     ("DELETE", "/v1/documents/{document_id:path}"): Right.WRITE,
+    ("GET", "/v1/pages/{document_id:path}"): Right.READ,
+    ("GET", "/v1/originals/{document_id:path}"): Right.READ,
+    ("GET", "/v1/links/{document_id:path}"): Right.READ,
+    ("GET", "/original/{ticket}"): None,
     ("GET", "/v1/report"): Right.ADMIN,
     ("GET", "/metrics"): Right.ADMIN,
 }

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 REPORT_PATH = "/report/"
 """Path of the report, followed by a ticket that only the holder of a token can get."""
 
+ORIGINAL_PATH = "/original/"
+"""Path of a document's original, followed by such a ticket."""
+
 UPLOAD_PATH = "/v1/documents"
 _MULTIPART_BYTES = 10_000
 """Bytes allowed around the file in the body of an upload."""

@@ -6,6 +6,8 @@ let about = null;
 let documents = [];
 let documentsShown = 0;
 const PAGE = 50;
+const SHEETS = 2; // pages shown of a quote that goes over more
+const PAGE_WIDTH = 1400; // of a page's image, in pixels
 const AROUND = 4000; // characters of a document shown on either side of a quote
 
 function make(tag, text, className) {
@@ -85,13 +87,117 @@ function spansOf(citation, offset, length) {
 }
 
 const percent = (value) => `${Math.round(value * 100)}%`;
-const sourceOf = (span) => `${span.title || span.document_id}${span.page ? `, page ${span.page}` : ""}${span.location ? `, ${span.location}` : ""}`;
+const placeOf = (span) => {
+  if (span.location) return `, ${span.location}`;
+  if (span.page) return `, page ${span.page}`;
+  return span.line ? `, line ${span.line}` : "";
+};
+const sourceOf = (span) => `${span.title || span.document_id}${placeOf(span)}`;
+const pathOf = (documentId) => documentId.split("/").map(encodeURIComponent).join("/");
 
 function showDocumentButton(label, documentId, citation) {
   const button = make("button", label, "plain");
   button.type = "button";
   button.addEventListener("click", () => openDocument(documentId, citation).catch((error) => fail(error.message)));
   return button;
+}
+
+// Open a tab at once, in the click, or the browser blocks it as a pop-up; its address comes later.
+async function openInTab(link, fragment = "") {
+  const tab = window.open("about:blank", "_blank");
+  try {
+    const { path } = await json(link);
+    tab.opener = null;
+    tab.location.replace(path + fragment);
+  } catch (error) {
+    tab?.close();
+    fail(error.message);
+  }
+}
+
+const originalOf = (documentId) => documents.find((entry) => entry.id === documentId)?.original;
+
+// Links from a quote to its source: the web page, and the original file where the server keeps it.
+function sourceLinks(citation) {
+  const links = [];
+  if (/^https?:/i.test(citation.link || "")) {
+    const link = make("a", "open the web page");
+    link.href = citation.link;
+    link.target = "_blank";
+    link.rel = "noopener noreferrer";
+    links.push(" · ", link);
+  }
+  if (originalOf(citation.document_id)) {
+    const button = make("button", "open the original", "plain");
+    button.type = "button";
+    const fragment = citation.page ? `#page=${citation.page}` : "";
+    button.addEventListener("click", () => openInTab(`v1/links/${pathOf(citation.document_id)}`, fragment));
+    links.push(" · ", button);
+  }
+  return links;
+}
+
+// The pages that a quote stands on as images, with the quote boxed; none where the server keeps no original.
+function sheetsOf(citation) {
+  if (originalOf(citation.document_id) !== "pages") return [];
+  return citation.page_sizes.slice(0, SHEETS).map((size) => sheetOf(citation, size));
+}
+
+function sheetOf(citation, size) {
+  const sheet = make("div", undefined, "sheet");
+  const frame = make("div", undefined, "frame");
+  frame.tabIndex = 0;
+  frame.setAttribute("role", "region");
+  frame.setAttribute("aria-label", `Page ${size.page} of ${citation.title || citation.document_id}`);
+  const paper = make("div", undefined, "paper");
+  paper.style.aspectRatio = `${size.width} / ${size.height}`;
+  const canvas = make("canvas");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `Image of page ${size.page}, with the quote boxed`);
+  paper.append(canvas);
+  for (const [boxes, className] of [[citation.boxes, "box"], [citation.answer_boxes, "box answer-box"]]) {
+    for (const box of boxes.filter((box) => box.page === size.page)) {
+      const over = make("div", undefined, className);
+      over.style.left = `${(box.x0 / size.width) * 100}%`;
+      over.style.top = `${(box.y0 / size.height) * 100}%`;
+      over.style.width = `${((box.x1 - box.x0) / size.width) * 100}%`;
+      over.style.height = `${((box.y1 - box.y0) / size.height) * 100}%`;
+      paper.append(over);
+    }
+  }
+  frame.append(paper);
+  const whole = make("button", "show the whole page", "plain");
+  whole.type = "button";
+  whole.addEventListener("click", () => {
+    const open = frame.classList.toggle("whole");
+    whole.textContent = open ? "show only the quote" : "show the whole page";
+    if (!open) toQuote(frame);
+  });
+  const bar = make("div", `Page ${size.page} · `, "quiet");
+  bar.append(whole);
+  sheet.append(bar, frame);
+  const link = `v1/pages/${pathOf(citation.document_id)}?page=${size.page}&width=${PAGE_WIDTH}`;
+  drawPage(canvas, link).catch((error) => {
+    sheet.replaceChildren(make("p", `The page is not shown: ${error.message}`, "quiet"));
+  });
+  return sheet;
+}
+
+async function drawPage(canvas, link) {
+  const image = await createImageBitmap(await (await call(link)).blob());
+  canvas.width = image.width;
+  canvas.height = image.height;
+  canvas.getContext("2d").drawImage(image, 0, 0);
+  image.close();
+}
+
+// Scroll a frame to the answer, or to the beginning of the quote.
+function toQuote(frame) {
+  const box = frame.querySelector(".answer-box") || frame.querySelector(".box");
+  if (!box) return;
+  frame.scrollTop = box.offsetTop - frame.clientHeight / 2;
+  const right = box.offsetLeft + box.offsetWidth;
+  frame.scrollLeft = right <= frame.clientWidth ? 0 : Math.min(box.offsetLeft - 16, right - frame.clientWidth + 16);
 }
 
 function showAnswer(answer, focus) {
@@ -126,7 +232,8 @@ function showAnswer(answer, focus) {
     quote.append(marked(passage.text, spansOf(citation, passage.start, [...passage.text].length)));
     const caption = make("figcaption", `${sourceOf(citation)} · `);
     caption.append(showDocumentButton("show in the document", citation.document_id, citation));
-    figure.append(quote, caption);
+    caption.append(...sourceLinks(citation));
+    figure.append(quote, caption, ...sheetsOf(citation));
     quotes.append(figure);
   }
   const others = answer.passages.filter((retrieved) => !citedIds.has(retrieved.passage.id));
@@ -147,6 +254,7 @@ function showAnswer(answer, focus) {
     list.append(item);
   }
   byId("answer").hidden = false;
+  quotes.querySelectorAll(".frame").forEach(toQuote); // only now they have a size
   if (focus) byId("answer").focus({ preventScroll: false });
 }
 
@@ -166,8 +274,7 @@ function showHistory() {
 
 async function openDocument(documentId, citation) {
   const start = Math.max(0, citation.start - AROUND);
-  const path = documentId.split("/").map(encodeURIComponent).join("/");
-  const shown = await json(`v1/documents/${path}?start=${start}&end=${citation.end + AROUND}`);
+  const shown = await json(`v1/documents/${pathOf(documentId)}?start=${start}&end=${citation.end + AROUND}`);
   byId("document-title").textContent = shown.title || shown.id;
   const part = shown.length > [...shown.text].length ? ` · characters ${start} to ${start + [...shown.text].length} of ${shown.length}` : "";
   byId("document-source").textContent = `${shown.id}${part}`;
@@ -269,7 +376,7 @@ async function loadDocuments() {
 
 async function removeDocument(entry) {
   if (!confirm(`Delete ${entry.title || entry.id} from the index?`)) return;
-  const reply = await json(`v1/documents/${entry.id.split("/").map(encodeURIComponent).join("/")}`, { method: "DELETE" });
+  const reply = await json(`v1/documents/${pathOf(entry.id)}`, { method: "DELETE" });
   await start();
   byId("upload-status").textContent = reply.trained_adapters.length
     ? `Deleted. These adapters were trained on it and may still recite it: ${reply.trained_adapters.join(", ")}.`
@@ -338,18 +445,7 @@ byId("upload").addEventListener("submit", upload);
 byId("filter").addEventListener("input", () => { documentsShown = PAGE; showDocuments(); });
 byId("more").addEventListener("click", () => { documentsShown += PAGE; showDocuments(); });
 byId("document-close").addEventListener("click", () => byId("document").close());
-byId("report").addEventListener("click", async () => {
-  // Open the tab at once, in the click, or the browser blocks it as a pop-up.
-  const tab = window.open("about:blank", "_blank");
-  try {
-    const { path } = await json("v1/report");
-    tab.opener = null;
-    tab.location.replace(path);
-  } catch (error) {
-    tab?.close();
-    fail(error.message);
-  }
-});
+byId("report").addEventListener("click", () => openInTab("v1/report"));
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", byId("token").value.trim());

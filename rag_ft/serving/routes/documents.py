@@ -10,6 +10,7 @@ from fastapi import FastAPI, File, Query, Request, UploadFile
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.access import groups_of
+from rag_ft.indexing.index import Index
 from rag_ft.serving.engine import Removed
 from rag_ft.serving.http.rights import identity_of, uploaded_id
 from rag_ft.serving.http.tokens import Identity
@@ -18,10 +19,12 @@ from rag_ft.serving.messages import (
     DocumentEntry,
     DocumentsReply,
     DocumentText,
+    OriginalKind,
     Problem,
     RemovalReply,
     UploadReply,
 )
+from rag_ft.serving.routes.originals import has_pages
 from rag_ft.serving.routes.streams import until_disconnected
 from rag_ft.serving.server import Server
 from rag_ft.serving.uploads import check_name, parse_upload
@@ -53,6 +56,7 @@ def _add_reading(app: FastAPI, server: Server) -> None:
                     source=entry.source,
                     passages=entry.passages,
                     uploaded=entry.metadata.get("uploaded") is True,
+                    original=_original_of(index, entry.id),
                 )
                 for entry in entries[offset : offset + limit]
             ],
@@ -83,12 +87,19 @@ def _add_reading(app: FastAPI, server: Server) -> None:
         )
 
 
+def _original_of(index: Index, document_id: str) -> OriginalKind | None:
+    kept = index.original(document_id)
+    return None if kept is None else "pages" if has_pages(kept) else "file"
+
+
 def _add_changes(app: FastAPI, server: Server) -> None:
     def in_turn(call: Callable[[], T]) -> Awaitable[T]:
         """Run a change in a thread, after the changes before it."""
         return asyncio.get_running_loop().run_in_executor(server.changes, call)
 
     def check_changes_allowed() -> None:
+        if server.config.watch is not None:
+            raise Problem(403, "this server's documents come from a folder that it watches: change the files there")
         if not server.config.allow_changes:
             raise Problem(403, "this server is read-only: it was started with --read-only")
 
@@ -150,7 +161,9 @@ def _take(
         max_chars=config.max_text_chars,
     )
     try:
-        added = server.engine.add(read, replace=replace, identity=identity, access=groups)
+        added = server.engine.add(
+            read, replace=replace, identity=identity, access=groups, keep_original=config.keep_originals
+        )
     except UsageError:
         if replace or uploaded_id(server.engine.view(identity.audience), read.document.id) is None:
             raise

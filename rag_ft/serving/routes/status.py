@@ -51,7 +51,7 @@ def add_status(app: FastAPI, server: Server) -> None:
             "adapters": server.models(),
             "documents": index.manifest.counts.documents,
             "passages": len(index),
-            "changes": server.config.allow_changes and identity.right >= Right.WRITE,
+            "changes": server.config.takes_changes and identity.right >= Right.WRITE,
             "k": server.config.k,
             "max_k": server.config.max_k,
             "max_question_chars": server.config.max_question_chars,

@@ -149,6 +149,12 @@ def test_a_raised_number_is_a_word_of_its_own(text, glued):
     assert (found.lost, found.glued) == (0, glued)
 
 
+def test_the_mark_of_a_note_is_no_part_of_the_word_before_it():
+    page = '<p>The crane lifts 42 tonnes<a epub:type="noteref" href="#n1">1</a>.</p>'
+    assert lost("a.epub", epub_of(page), "The crane lifts 42 tonnes [1].").complete
+    assert lost("a.epub", epub_of(page), "The crane lifts 42 tonnes1.").glued == 1
+
+
 @pytest.mark.parametrize("text", ["H2O", "H₂O", "H_2O"])
 def test_a_lowered_number_may_be_joined(text):
     assert lost("a.html", b"<p>H<sub>2</sub>O</p>", text).complete

@@ -34,7 +34,7 @@ def lossy(monkeypatch):
 def _with(losses):
     from rag_ft.indexing.sources.events import ReadDocument
 
-    return lambda document, name, path, found: ReadDocument(document, name, path, losses.get(name, found))
+    return lambda document, name, path, found, *rest: ReadDocument(document, name, path, losses.get(name, found), *rest)
 
 
 def build(folder, path):
@@ -75,7 +75,7 @@ def test_an_index_made_before_opens_and_is_brought_up_to_date_without_embedding(
     assert [entry.conservation for entry in entries] == [Conservation(words=4)] * 2
 
 
-def _unchecked(document, name, path, found):
+def _unchecked(document, name, path, *checked):
     from rag_ft.indexing.sources.events import ReadDocument
 
     return ReadDocument(document, name, path)

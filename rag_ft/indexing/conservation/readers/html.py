@@ -109,11 +109,17 @@ def add_page(source: Source, body: Any, main: int | None = None, part: str = "")
             # What is hidden is hidden, also outside the main part.
             own = _reason(node, tag)
             reason = own if own == HIDDEN or not reason else reason
-        gap = "" if tag in _INLINE else MAY_JOIN if tag in _TOUCHING else "\n"
+        gap = "" if tag in _INLINE and not _is_note_mark(node) else MAY_JOIN if tag in _TOUCHING else "\n"
         if gap:
             source.add(gap, part=part, reason=reason)
             stack.append((gap, reason))
         stack.extend((child, reason) for child in reversed(list(node.iter(include_text=True))))
+
+
+def _is_note_mark(node: Any) -> bool:
+    """Whether an element says that it is the mark of a note, which is no part of the word before it."""
+    attributes = node.attributes
+    return bool(attributes) and "noteref" in f"{attributes.get('role') or ''} {attributes.get('epub:type') or ''}"
 
 
 def _reason(node: Any, tag: str) -> str:

@@ -7,25 +7,36 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from rag_ft.indexing.conservation.source import Source
+from rag_ft.indexing.conservation.words import MAY_JOIN
 
 RUNNING = "running headers and footers"
+OUTSIDE = "outside the page"
+HIDDEN = "hidden notes"
 
 _NUMBERS = re.compile(r"\d+")
+_PAGE_NUMBER = re.compile(r"^0\b|\b0$")
+_SET_APART = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_](?!\S)){3,}")
+"""Letters with gaps between them, which may be words that are set so."""
 _EDGE_LINES = 3
 _MANY_PAGES = 3
 _ANGLES_PER_PAGE = 40
 _LONGEST_NOTE = 1_000_000
 _NO_NOTES = frozenset({2, 16, 20})
 """Kinds of annotations: links, pop-ups (which show another's text) and fields of a form."""
-_TEXT_FIELDS = frozenset({4, 5, 6})
+_TEXT_FIELD = 6
+_TEXT_FIELDS = frozenset({4, 5, _TEXT_FIELD})
 """Kinds of fields: those with a choice or a text."""
+_LINE_HYPHENS = (0x2, 0xFFFE)
+"""What pdfium writes for a hyphen at the end of a line."""
+_NOT_SHOWN, _PASSWORD = 2 | 32, 1 << 13
+"""Flags of a note and of a field."""
 
 
 def pdf_source(data: bytes) -> Source:
-    """Read all pages; those that show images and have no text are numbered."""
+    """Read all pages; those that show images or characters without a meaning, and no text, are numbered."""
     import pypdfium2
 
     source = Source()
@@ -35,30 +46,113 @@ def pdf_source(data: bytes) -> Source:
         pages = [_read_page(document, index, source) for index in range(len(document))]
     finally:
         document.close()
-    running = _running_lines([text.split("\n") for text, _ in pages])
-    for number, (text, notes) in enumerate(pages, start=1):
+    running = _running_lines([page.lines for page in pages])
+    for number, page in enumerate(pages, start=1):
         part = f"page {number}"
-        lines = text.split("\n")
-        edges = _edges(lines)
-        for position, line in enumerate(lines):
-            frame = position in edges and _unnumbered(line) in running
-            source.add(line + "\n", part=part, reason=RUNNING if frame else "", ordered=False)
-        for note in notes:
-            source.add(note + "\n", part=part, ordered=False)
+        edges = _edges(page.lines)
+        for position, line in enumerate(page.lines):
+            frame = position in edges and _unnumbered(line.text) in running
+            source.add(line.text + "\n", part=part, reason=RUNNING if frame else "", ordered=False)
+        source.add(page.outside, part=part, reason=OUTSIDE, ordered=False)
+        for note, reason in page.notes:
+            source.add(note + "\n", part=part, reason=reason, ordered=False)
     return source
 
 
-def _read_page(document: Any, index: int, source: Source) -> tuple[str, list[str]]:
-    """The lines of a page, and its notes and values."""
+class _Line(NamedTuple):
+    text: str
+    x: float
+    y: float
+
+
+class _Page(NamedTuple):
+    lines: list[_Line]
+    outside: str
+    """What stands outside the part of the page that is shown."""
+    notes: list[tuple[str, str]]
+    """Notes and values, each with the reason why a text need not have it."""
+
+
+def _read_page(document: Any, index: int, source: Source) -> _Page:
     page = document[index]
     content = page.get_textpage()
-    text = _turned_text(content) if _is_turned(content) else content.get_text_range()
+    lines, outside = _lines(page, content)
     notes = list(_notes(document, page))
-    if not text.strip() and not notes and _has_images(page):
+    legible = any(line.text.strip("\ufffd \t\xad") for line in lines)
+    if not legible and not notes and (lines or content.count_chars() or _has_images(page)):
         source.pages_without_text.append(index + 1)
     content.close()
     page.close()
-    return text.replace("\r\n", "\n").replace("\r", "\n"), notes
+    return _Page(lines, outside, notes)
+
+
+def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
+    """The lines of a page as pdfium parts them, and what is not shown of it.
+
+    Between characters of another height, a superscript and its word, is a gap that a text may have or not. In turned
+    text, which pdfium joins, a line ends where two characters do not stand side by side.
+    """
+    import pypdfium2.raw as pdfium
+
+    turned = _is_turned(content)
+    left, bottom, right, top = page.get_bbox()
+    rectangle = pdfium.FS_RECTF()
+    lines: list[_Line] = []
+    outside: list[str] = []
+    parts: list[str] = []
+    place = before = (0.0, 0.0, 0.0)
+    cut = False  # by a hyphen at the end of a line
+    ended = False  # says pdfium
+
+    def end() -> None:
+        if "".join(parts).strip():
+            lines.append(_Line(_SET_APART.sub(_joined, "".join(parts)), place[0], place[1]))
+        parts.clear()
+
+    for index in range(content.count_chars()):
+        code = pdfium.FPDFText_GetUnicode(content, index)
+        if code in (10, 13):
+            ended = True
+            continue
+        if not code or code > 0x10FFFF or 0xD800 <= code < 0xE000:
+            continue
+        character = chr(code)
+        if code in _LINE_HYPHENS:
+            if ended:
+                end()
+            ended = False
+            parts.append(character)
+            cut = True
+            continue
+        if character.isspace() or not pdfium.FPDFText_GetLooseCharBox(content, index, ctypes.byref(rectangle)):
+            parts.append(" ")
+            outside.append(" ")
+            continue
+        width, height = abs(rectangle.right - rectangle.left), abs(rectangle.top - rectangle.bottom)
+        x, y = (rectangle.left + rectangle.right) / 2, (rectangle.top + rectangle.bottom) / 2
+        if not (left - 1 <= x <= right + 1 and bottom - 1 <= y <= top + 1):
+            outside.append(character)
+            continue
+        here = (x, y, max(width, height))
+        # Before and after a superscript, pdfium sees the end of a line.
+        beside = 0 < x - before[0] < 2 * here[2] and abs(y - before[1]) < 0.6 * max(here[2], before[2])
+        if ended and (turned or cut or not beside):
+            end()
+        ended = False
+        if parts and turned and math.hypot(x - before[0], y - before[1]) > 1.2 * max(here[2], before[2]) > 0:
+            end()
+        elif parts and not turned and not cut and abs(y - before[1]) > 0.05 * max(here[2], before[2]):
+            parts.append(MAY_JOIN)
+        if not parts:
+            place = here
+        parts.append(character)
+        before, cut = here, False
+    end()
+    return lines, "".join(outside).strip()
+
+
+def _joined(letters: re.Match[str]) -> str:
+    return letters[0].replace(" ", MAY_JOIN)
 
 
 def _has_images(page: Any) -> bool:
@@ -78,30 +172,7 @@ def _is_turned(content: Any) -> bool:
     return any(0.05 < angle < 2 * math.pi - 0.05 for angle in angles)
 
 
-def _turned_text(content: Any) -> str:
-    """The characters of a page, with a space where two do not stand side by side: pdfium joins turned lines."""
-    import pypdfium2.raw as pdfium
-
-    parts: list[str] = []
-    before: tuple[float, float, float] | None = None
-    rectangle = pdfium.FS_RECTF()
-    for index in range(content.count_chars()):
-        code = pdfium.FPDFText_GetUnicode(content, index)
-        if not code or code > 0x10FFFF or 0xD800 <= code < 0xE000:
-            continue
-        if pdfium.FPDFText_GetLooseCharBox(content, index, ctypes.byref(rectangle)):
-            width, height = abs(rectangle.right - rectangle.left), abs(rectangle.top - rectangle.bottom)
-            here = ((rectangle.left + rectangle.right) / 2, (rectangle.top + rectangle.bottom) / 2, max(width, height))
-            if before is not None and not chr(code).isspace():
-                distance = math.hypot(here[0] - before[0], here[1] - before[1])
-                if distance > 1.2 * max(here[2], before[2]) > 0:
-                    parts.append("\n")
-            before = here
-        parts.append(chr(code))
-    return "".join(parts)
-
-
-def _notes(document: Any, page: Any) -> Iterator[str]:
+def _notes(document: Any, page: Any) -> Iterator[tuple[str, str]]:
     import pypdfium2.raw as pdfium
 
     form = document.formenv
@@ -109,12 +180,15 @@ def _notes(document: Any, page: Any) -> Iterator[str]:
         note = pdfium.FPDFPage_GetAnnot(page, index)
         if not note:
             continue
+        reason = HIDDEN if pdfium.FPDFAnnot_GetFlags(note) & _NOT_SHOWN else ""
         try:
             kind = pdfium.FPDFAnnot_GetSubtype(note)
             if kind not in _NO_NOTES:
                 text = _string(lambda *target, note=note: pdfium.FPDFAnnot_GetStringValue(note, b"Contents", *target))
             elif kind == pdfium.FPDF_ANNOT_WIDGET and form is not None:
                 field = pdfium.FPDFAnnot_GetFormFieldType(form, note)
+                if pdfium.FPDFAnnot_GetFormFieldFlags(form, note) & _PASSWORD and field == _TEXT_FIELD:
+                    reason = "passwords"
                 text = (
                     _string(lambda *target, note=note: pdfium.FPDFAnnot_GetFormFieldValue(form, note, *target))
                     if field in _TEXT_FIELDS
@@ -125,7 +199,7 @@ def _notes(document: Any, page: Any) -> Iterator[str]:
         finally:
             pdfium.FPDFPage_CloseAnnot(note)
         if text.strip():
-            yield text
+            yield text, reason
 
 
 def _string(ask: Any) -> str:
@@ -144,16 +218,23 @@ def _unnumbered(line: str) -> str:
     return _NUMBERS.sub("0", " ".join(line.split()))
 
 
-def _edges(lines: list[str]) -> set[int]:
-    shown = [position for position, line in enumerate(lines) if line.strip()]
-    return {*shown[:_EDGE_LINES], *shown[-_EDGE_LINES:]}
+def _edges(lines: list[_Line]) -> set[int]:
+    """Lines at the edges of a page: the first and last that it draws, and those that stand there."""
+    shown = range(len(lines))
+    edges = {*shown[:_EDGE_LINES], *shown[-_EDGE_LINES:]}
+    for across in (lambda position: lines[position].x, lambda position: lines[position].y):
+        by_place = sorted(shown, key=across)
+        edges.update((*by_place[: 2 * _EDGE_LINES], *by_place[-2 * _EDGE_LINES :]))
+    return edges
 
 
-def _running_lines(pages: list[list[str]]) -> set[str]:
+def _running_lines(pages: list[list[_Line]]) -> set[str]:
     """Lines at the edges of many pages, equal but for numbers; none if many pages would be nothing else."""
     seen: Counter[str] = Counter()
     for lines in pages:
-        seen.update({_unnumbered(lines[position]) for position in _edges(lines)})
+        seen.update({_unnumbered(lines[position].text) for position in _edges(lines)})
     running = {line for line, count in seen.items() if count >= max(_MANY_PAGES, 0.4 * len(pages))}
-    only_running = sum(all(_unnumbered(line) in running for line in lines if line.strip()) for lines in pages)
+    # The page's number alone, or beside a chapter's name.
+    running |= {line for line, count in seen.items() if count > 1 and _PAGE_NUMBER.search(line)}
+    only_running = sum(all(_unnumbered(line.text) in running for line in lines) for lines in pages)
     return running if only_running * 2 <= len(pages) else set()

@@ -23,11 +23,11 @@ def read_markdown(data: bytes) -> Extracted:
     return blocks.extracted(title if isinstance(title, str) else "", noted(encoding) | metadata)
 
 
-def markdown_blocks(text: str) -> Blocks:
-    """Read Markdown without front matter."""
+def markdown_blocks(text: str, blocks: Blocks | None = None) -> Blocks:
+    """Read Markdown without front matter, into blocks that may hold other text before."""
     from selectolax.lexbor import LexborHTMLParser
 
-    return dom_blocks(LexborHTMLParser(f"<body>{_html(text)}</body>").body)
+    return dom_blocks(LexborHTMLParser(f"<body>{_html(text)}</body>").body, blocks)
 
 
 def _html(text: str) -> str:

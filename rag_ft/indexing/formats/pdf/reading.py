@@ -1,22 +1,34 @@
-"""PDF: the text layer by pdfium, lines joined to paragraphs, without running headers and footers."""
+"""PDF: the text layer, form values and notes of each page, in reading order, with the box of each character."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
-from itertools import islice
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import JsonValue
 
 from rag_ft.extras import require_extra
-from rag_ft.indexing.formats.blocks import Blocks
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.limits import check_document_size
+from rag_ft.indexing.formats.pdf.annotations import Note, read_annotations
+from rag_ft.indexing.formats.pdf.characters import Boxes, PageText, Sheet, drawn_lines
+from rag_ft.indexing.formats.pdf.headings import Headings
+from rag_ft.indexing.formats.pdf.hyphens import Hyphens
+from rag_ft.indexing.formats.pdf.layout import Flow, Region, regions_of
+from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, pieces_of
+from rag_ft.indexing.formats.pdf.paragraphs import LineSpacing, Paragraph, ParagraphBuilder
+from rag_ft.indexing.formats.pdf.rules import Rules
+from rag_ft.indexing.formats.pdf.running import without_running_lines
+from rag_ft.indexing.formats.pdf.table import Table
+from rag_ft.indexing.formats.pdf.writing import Writer
 from rag_ft.schema import Metadata
 
 
 def read_pdf(data: bytes) -> Extracted:
-    """Read the paragraphs of a document, with the starts of its pages and its metadata."""
+    """Read the text of a document, with its headings, pages, lists, tables, code and the boxes of its characters."""
     require_extra("formats", "reading PDF files", "pypdfium2")
     import pypdfium2
 
@@ -27,29 +39,7 @@ def read_pdf(data: bytes) -> Extracted:
             raise Unreadable("is encrypted: save a copy without a password") from error
         raise Unreadable("is not a readable PDF, or is cut off") from error
     try:
-        pages: list[list[str]] = []
-        labels: list[JsonValue] = []
-        chars = 0
-        check_document_size(0, 0, len(document))
-        for index in range(len(document)):
-            page = document[index]
-            content = page.get_textpage()
-            text = content.get_text_bounded().replace("\r\n", "\n").replace("\r", "\n")
-            # After a hyphen pdfium continues on the same line, even with the page's footer.
-            text = re.sub(f"([{_LINE_HYPHENS}])\n?", r"\1\n", text)
-            chars += len(text)
-            check_document_size(chars, 0, len(pages))
-            pages.append([line.rstrip() for line in text.split("\n")])
-            labels.append(document.get_page_label(index) or str(index + 1))
-            content.close()
-            page.close()
-        properties = document.get_metadata_dict(skip_empty=True)
-        metadata: Metadata = {
-            key.lower(): value for key, value in properties.items() if key in ("Author", "Subject", "Keywords")
-        }
-        if labels != [str(index + 1) for index in range(len(labels))]:
-            metadata["page_labels"] = labels
-        extracted = _page_blocks(_without_running_lines(pages)).extracted(str(properties.get("Title", "")), metadata)
+        extracted = _read(document)
     finally:
         document.close()
     if not extracted.text:
@@ -57,153 +47,134 @@ def read_pdf(data: bytes) -> Extracted:
     return extracted
 
 
-_EDGE_LINES = 3
-_NUMBER = re.compile(r"\d+")
+_FILE_NAME = re.compile(
+    r"microsoft (?:word|excel|powerpoint) - .*|\S+\.(?:html?|docx?|pdf|odt|tex|dvi|rtf|pptx?|xlsx?|md|txt|indd)", re.I
+)
+"""Titles that programs write, which name the file that was printed."""
 
 
-def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
-    """Remove running headers and footers from pages.
+@dataclass
+class _Page:
+    """A page before its text is put in order."""
 
-    These are lines at the edges of at least 40% of the pages (left and right pages may differ) and of at least three,
-    equal except for a page number. First lines such as "Step 1", "Step 2" are kept.
-    """
-    seen: dict[str, dict[int, list[int]]] = {}  # by line without its numbers: page → its numbers on that page
-    for page, lines in enumerate(pages):
-        kept = [line for line in lines if line.strip()]
-        for line in kept[:_EDGE_LINES] + kept[-_EDGE_LINES:]:
-            numbers_there = [int(digits) for digits in islice(_numbers(line), 9)]
-            seen.setdefault(_unnumbered(line), {}).setdefault(page, numbers_there)
-    least = max(3, 0.4 * _with_text(pages))
-    running = {line for line, numbers in seen.items() if len(numbers) >= least and _is_frame(line, numbers)}
-    trimmed = [_trimmed(_trimmed(lines, running)[::-1], running)[::-1] for lines in pages]
-    # If most pages would lose all their text, these lines are not frames.
-    return trimmed if _with_text(trimmed) * 2 > _with_text(pages) else pages
+    size: tuple[float, float]
+    pieces: list[Piece]
+    """Those of the direction that most of its text has."""
+    turned: list[list[Piece]]
+    """Those of each other direction."""
+    rules: Rules
+    notes: list[Note]
+    regions: list[Region] = field(default_factory=list)
 
 
-_LONGEST_NUMBER = 18
+def _read(document: Any) -> Extracted:
+    boxes = Boxes()
+    pages: list[_Page] = []
+    labels: list[JsonValue] = []
+    chars = 0
+    check_document_size(0, 0, len(document))
+    document.init_forms()
+    for index in range(len(document)):
+        page = _page(document, index, boxes)
+        chars += sum(len(piece.text) for piece in page.pieces)
+        check_document_size(chars, 0, len(pages))
+        pages.append(page)
+        labels.append(document.get_page_label(index) or str(index + 1))
+    for page, pieces in zip(pages, without_running_lines([page.pieces for page in pages]), strict=True):
+        page.pieces = pieces
+    for page in pages:
+        page.regions = list(regions_of(page.pieces, page.rules))
+        for turned in page.turned:
+            page.regions += regions_of(turned, Rules())
+    writer = _write(document, pages)
+    properties = document.get_metadata_dict(skip_empty=True)
+    metadata: Metadata = {
+        key.lower(): value for key, value in properties.items() if key in ("Author", "Subject", "Keywords")
+    }
+    if labels != [str(index + 1) for index in range(len(labels))]:
+        metadata["page_labels"] = labels
+    title = str(properties.get("Title", ""))
+    extracted = writer.blocks.extracted("" if _FILE_NAME.fullmatch(title.strip()) else title, metadata)
+    extracted.page_sizes = tuple(page.size for page in pages)
+    extracted.char_boxes = boxes.packed(writer.boxes)
+    return extracted
 
 
-def _numbers(line: str) -> Iterator[str]:
-    """The numbers of a line, each cut after 18 digits, which are more than any page number has."""
-    return (match[0][:_LONGEST_NUMBER] for match in _NUMBER.finditer(line))
+def _page(document: Any, index: int, boxes: Boxes) -> _Page:
+    page = document[index]
+    content = page.get_textpage()
+    try:
+        sheet = Sheet(page)
+        text = PageText(sheet, boxes)
+        text.read(content)
+        notes = read_annotations(document, page, text)
+        rules = list(drawn_lines(page, sheet))
+    finally:
+        content.close()
+        page.close()
+    directions = sorted(filter(text.glyphs.get, text.glyphs), key=lambda angle: (-len(text.glyphs[angle]), angle))
+    main = directions[0] if directions else 0
+    frame = sheet.frame(main)
+    corners = [(frame.turned(x0, y0), frame.turned(x1, y1)) for x0, y0, x1, y1 in rules]
+    turned_rules = [(min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)) for (ax, ay), (bx, by) in corners]
+    width, height = (sheet.height, sheet.width) if main in (90, 270) else (sheet.width, sheet.height)
+    pieces = [pieces_of(text.glyphs[angle]) for angle in directions]
+    if not any(_is_legible(piece) for group in pieces for piece in group):
+        pieces = []
+    return _Page(
+        (round(sheet.width, 3), round(sheet.height, 3)),
+        pieces[0] if pieces else [],
+        pieces[1:],
+        Rules(turned_rules, width, height),
+        notes,
+    )
 
 
-def _with_text(pages: list[list[str]]) -> int:
-    return sum(any(map(str.strip, lines)) for lines in pages)
+def _is_legible(piece: Piece) -> bool:
+    """Whether a piece has any character that stands for something."""
+    return bool(piece.text.strip("\ufffd \t"))
 
 
-def _unnumbered(line: str) -> str:
-    return _NUMBER.sub("0", " ".join(line.split()))
+def _write(document: Any, pages: list[_Page]) -> Writer:
+    everything = [page.pieces for page in pages] + [turned for page in pages for turned in page.turned]
+    headings = Headings(document, everything)
+    flows = [region for page in pages for region in page.regions if isinstance(region, Flow)]
+    hyphens = Hyphens(_texts(pages))
+    builder = ParagraphBuilder(hyphens, LineSpacing(flows), headings.typewritten)
+    built: list[list[list[Paragraph] | Table]] = [
+        [list(builder.paragraphs(part, page.rules)) if isinstance(part, Flow) else part for part in page.regions]
+        for page in pages
+    ]
+    headings.prepare(
+        (index, paragraph)
+        for index, parts in enumerate(built)
+        for part in parts
+        if not isinstance(part, Table)
+        for paragraph in part
+    )
+    writer = Writer(headings, hyphens)
+    for index, (page, parts) in enumerate(zip(pages, built, strict=True)):
+        writer.begin_page(index)
+        for part in parts:
+            if isinstance(part, Table):
+                writer.add_table(part)
+            else:
+                writer.add_paragraphs(part)
+        for note in page.notes:
+            writer.add_note(_note(note))
+    writer.end()
+    return writer
 
 
-_LETTERS = re.compile(r"[^\W\d_]+")
-_PAGE_WORDS = frozenset("page pages pg p seite seiten s página pagina pág pag folio sida side strona".split())
+def _texts(pages: list[_Page]) -> Iterator[str]:
+    for page in pages:
+        for region in page.regions:
+            if isinstance(region, Flow):
+                yield from (line.text for line in region.lines)
+            else:
+                yield from (cell.text for row in region.rows for cell in row)
 
 
-def _is_frame(line: str, numbers: dict[int, list[int]]) -> bool:
-    """Whether each number of a line is equal on all pages or increases with them; `numbers` by page.
-
-    If the line has a single word beside an increasing number, it must mean a page: "Step 1" and "Chapter 1" are titles.
-    """
-    columns = [*zip(*numbers.values(), strict=True)]
-    changing = [column for column in columns if len(set(column)) > 1]
-    words = _LETTERS.findall(line.lower())
-    if changing and len(words) == 1 and words[0] not in _PAGE_WORDS:
-        return False
-    return all(len({value - page for value, page in zip(column, numbers, strict=True)}) == 1 for column in changing)
-
-
-def _trimmed(lines: list[str], running: Set[str]) -> list[str]:
-    """Remove the running lines among the first."""
-    first = seen = 0
-    for i, line in enumerate(lines):
-        if seen == _EDGE_LINES or (line.strip() and _unnumbered(line) not in running):
-            break
-        seen += bool(line.strip())
-        first = i + 1
-    return lines[first:]
-
-
-_SENTENCE_END = re.compile(r"[.!?:;\u2026][\"'”’»)\]]*$")
-_LIST_MARK = re.compile(r"\w{1,4}[.)]")
-
-
-def _page_blocks(pages: list[list[str]]) -> Blocks:
-    """Join lines to paragraphs; one that a page break cuts in the middle of a sentence is one block."""
-    blocks = Blocks()
-    paragraph = _Paragraph()
-    page_offsets: list[int] = []  # offsets in the paragraph at which a page starts
-
-    def add() -> None:
-        for offset in page_offsets:
-            blocks.begin_page(offset)
-        blocks.add(paragraph.text().rstrip(_LINE_HYPHENS))
-        page_offsets.clear()
-
-    for index, lines in enumerate(pages):
-        texts = list(_paragraphs(lines))
-        continues = texts and texts[0][:1].islower() and not _LIST_MARK.match(texts[0])
-        if paragraph.length and continues and not _SENTENCE_END.search(paragraph.last_line()):
-            first = texts.pop(0)
-            paragraph.join(first)
-            page_offsets.append(paragraph.length - len(first))
-        else:
-            if index:
-                add()
-            paragraph = _Paragraph()
-            page_offsets.append(0)
-        for text in texts:
-            if paragraph.length:
-                add()
-            paragraph = _Paragraph(text)
-    add()
-    return blocks
-
-
-# pdfium writes these for a hyphen that the layout put at the end of a line.
-_LINE_HYPHENS = "\ufffe\x02"
-
-
-class _Paragraph:
-    """Lines joined to a paragraph, kept as pieces: a growing string would be copied for each line."""
-
-    def __init__(self, text: str = "") -> None:
-        self._pieces = [text] if text else []
-        self.length = len(text)
-
-    def join(self, line: str) -> None:
-        """Append a line; a hyphen at the end of the previous line is the layout's and is removed."""
-        before = self.last_line()
-        hyphen = before.endswith(tuple(_LINE_HYPHENS))
-        if hyphen or (before.endswith("-") and line[:1].islower() and before[-2:-1].isalpha()):
-            self._pieces[-1] = before[:-1]
-            self.length -= 1
-        elif before:
-            self._pieces.append(" ")
-            self.length += 1
-        self._pieces.append(line)
-        self.length += len(line)
-
-    def last_line(self) -> str:
-        """The last line, which decides how the next is joined."""
-        return self._pieces[-1] if self._pieces else ""
-
-    def text(self) -> str:
-        """The whole paragraph."""
-        return "".join(self._pieces)
-
-
-def _paragraphs(lines: list[str]) -> Iterator[str]:
-    """Join the lines of a page to paragraphs: one that ends a sentence and is much shorter ends a paragraph."""
-    widths = sorted(len(line) for line in lines if line)
-    usual = widths[len(widths) * 3 // 4] if widths else 0
-    current = _Paragraph()
-    for line in lines:
-        if line.strip():
-            current.join(line.lstrip())
-        if not line.strip() or (len(line) < usual * 0.8 and line.endswith((".", "!", "?", ":"))):
-            if current.length:
-                yield current.text()
-            current = _Paragraph()
-    if current.length:
-        yield current.text()
+def _note(note: Note) -> Boxed:
+    start = "" if note.box is not None else f"Comment by {note.author}: " if note.author else "Comment: "
+    return Boxed(start + note.text.strip("\n"), None if note.box is None else array("i", (-1,)) * len(note.text))

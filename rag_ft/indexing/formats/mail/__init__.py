@@ -1,0 +1,1 @@
+"""Mail: a message's headers, its text and its attachments. Open `letter.py` first."""
