@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from indexing.formats.seeds import MARKS, WRITTEN
 from indexing.formats.word.packing import item, levels, numbering, packed, paragraph, run, style, table
 
 from rag_ft.indexing.formats import ReadLimits
@@ -227,7 +228,7 @@ def seeds(parser: str) -> tuple[bytes, ...]:
         return (_docx(), _word())
     if parser == "epub":
         return (_epub(),)
-    return SEEDS[parser]
+    return WRITTEN[parser] if parser in WRITTEN else SEEDS[parser]
 
 
 PAGE = (
@@ -245,52 +246,6 @@ SEEDS = {
         b"- one\n"
         b"  1. two\n- three\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> quoted\n\n```py\ncode\n```\n\n<div>in\n</div>\n",
     ),
-    "rst": (
-        b":orphan:\n\nQuay\n====\n\nThe *north* |crane| of :ref:`it <x>` [#a]_ and `a <http://b>`_, H\\ :sub:`2`.\n\n"
-        b".. |crane| replace:: tall crane\n\n.. [#a] A note.\n\n.. note:: Mind\n   it.\n\n.. code-block:: sh\n   :caption: C\n\n"
-        b"   run\n\n* one\n\n  1. two\n\nterm : x\n   What.\n\n====  ====\na     b\n====  ====\n1     2\n====  ====\n\n"
-        b".. list-table::\n   :header-rows: 1\n\n   * - a\n     - b\n   * - c\n     - d\n\n.. py:function:: f(x)\n\n   :param x: y\n\n"
-        b"Sub\n---\n\n.. tab:: T\n\n   In\n   ==\n\n   Text.\n\n.. raw:: html\n\n   <p>Raw</p>\n\n-a  All\n\n| l\n| m\n\n>>> 1\n",
-    ),
-    "adoc": (
-        b"= Quay\nAnna Berg\n:crane: Tall {plus}\n\nThe *north* _{crane}_ footnote:[See link:a[b].] and <<x,y>>, 10^6^.\n\n"
-        b"[[x]]\n== Loads\n\n.T\n[source,sh]\n----\nrun <1>\n----\n<1> Runs.\n\nNOTE: Mind.\n\n[TIP]\n====\n* a\n** b\n+\nc\n\n"
-        b'====\n\n. one\n.. two\n\nt:: d\n\n[cols="1,2a",options="header"]\n|===\n|a |b\n\n2+|c\n.2+|d |* e\n|f\n|===\n\n'
-        b"ifdef::y[]\nz\nendif::[]\n\n++++\n<p>Raw</p>\n++++\n\n____\nq\n____\n",
-    ),
-    "ipynb": (
-        json.dumps(
-            {
-                "cells": [
-                    {"cell_type": "markdown", "source": ["# Loads\n", "Text."], "metadata": {}},
-                    {
-                        "cell_type": "code",
-                        "source": "f()",
-                        "outputs": [
-                            {"output_type": "stream", "text": ["a\rb\n"]},
-                            {"output_type": "execute_result", "data": {"text/html": PAGE, "text/plain": "x"}},
-                            {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["\x1b[31mE\x1b[0m"]},
-                        ],
-                    },
-                    {"cell_type": "raw", "source": "r", "metadata": {"raw_mimetype": "text/html"}},
-                ],
-                "metadata": {"language_info": {"name": "python"}, "title": "T", "authors": [{"name": "A"}]},
-                "nbformat": 4,
-            }
-        ).encode(),
-    ),
-    "eml": (
-        b"From: =?utf-8?B?QW5uYQ==?= <a@b.example>\nTo: c@d.example\nSubject: Berth\nDate: Tue, 03 Mar 2026 10:00:00 +0100\n"
-        b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: multipart/alternative; boundary=n\n\n"
-        b"--n\nContent-Type: text/plain; charset=utf-8; format=flowed\n\nThe crane \nis free.\n> When?\n\n--n\n"
-        b"Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n<p>The crane is free.</p><p>When=3F</p>\n\n--n--\n"
-        b"--m\nContent-Type: text/markdown\nContent-Disposition: attachment; filename*=utf-8''r%C3%A9.md\n"
-        b"Content-Transfer-Encoding: base64\n\nIyBSdWxlcwoKVGV4dC4K\n\n--m\nContent-Type: message/rfc822\n\nSubject: Inner\n\nText.\n\n--m--\n",
-    ),
-    "py": (
-        b'"""A module."""\n\nimport x\n\n\n@x.y\nclass A(B):\n    """A class."""\n\n    def f(self):\n        """Does."""\n        return 1\n',
-    ),
-    "js": (b"// a\nimport b from 'c';\n\n/** D. */\nexport class E {\n  f(g) {\n  }\n}\nconst h = (i) => 1;\n",),
     "html": (PAGE.encode(), PAGE.replace("utf-8", "latin1").encode("cp1252")),
     "xhtml": (
         b"<?xml version='1.0' encoding='utf-8'?><html xmlns='http://www.w3.org/1999/xhtml'><head><title/></head><body>"
@@ -321,123 +276,6 @@ _WORD += [b'<w:numPr><w:numId w:val="1"/></w:numPr>', b'<w:outlineLvl w:val="0"/
 _MARKDOWN = [b"---\n", b"# ", b"> ", b"- ", b"1. ", b"```\n", b"|", b"|---|\n", b"[a](", b"![", b"*", b"_", b"`"]
 _MARKDOWN += [b"&a ", b"*a", b"!!python/object:os.system ", b"!!binary x", b"<<: *a\n", b"? ", b": ", b"\t", b"{", b"["]
 _MARKDOWN += [b"\n\n", b"9999-99-99"]
-_RST = [
-    b"* ",
-    b"`",
-    b"``",
-    b"|",
-    b"|x|",
-    b"_",
-    b"__",
-    b".. ",
-    b"::",
-    b"\n\n   ",
-    b"=====\n",
-    b"-----\n",
-    b":ref:`",
-    b"[#]_",
-    b".. |x| replace:: |x|",
-]
-_RST += [
-    b".. include:: x\n",
-    b".. role:: r(raw)\n",
-    b":r:`<",
-    b".. csv-table::\n\n   ",
-    b".. list-table::\n\n   * - ",
-    b"+---+\n",
-    b"\t",
-    b"\\",
-]
-_RST += [
-    b".. raw:: html\n\n   <",
-    b"\n.. tab:: x\n\n   a\n   =\n",
-    b".. math::\n",
-    b".. default-role:: x\n",
-    b".. [1] ",
-    b"1. ",
-    b":a: ",
-    b".. unicode:: U+D800",
-]
-_ADOC = [
-    b"= ",
-    b"== ",
-    b"* ",
-    b"** ",
-    b". ",
-    b"::\n",
-    b"----\n",
-    b"====\n",
-    b"|===\n",
-    b"|",
-    b"2+|",
-    b".9999+|",
-    b"a|",
-    b"99999*|",
-    b"[cols=",
-    b"[NOTE]\n",
-]
-_ADOC += [
-    b"{a}",
-    b":a: {a}{a}\n",
-    b"footnote:[",
-    b"link:",
-    b"[",
-    b"]",
-    b"<<",
-    b">>",
-    b"((",
-    b"+++",
-    b"`",
-    b"*",
-    b"_",
-    b"ifdef::x[",
-    b"include::",
-    b"++++\n",
-    b"\xee\x80\x800\xee\x80\x81",
-]
-_EML = [
-    b"--m\n",
-    b"--n--\n",
-    b"\n\n",
-    b"Content-Type: ",
-    b"multipart/mixed; boundary=m\n",
-    b"message/rfc822\n",
-    b"charset=",
-    b"idna",
-    b"=?utf-8?Q?",
-    b"?=",
-    b"base64",
-]
-_EML += [
-    b"filename*0*=",
-    b"name=a.docx",
-    b"name=winmail.dat",
-    b"application/pkcs7-mime",
-    b"multipart/encrypted",
-    b"\0",
-    b"\xff",
-    b"=",
-    b"Date: ",
-    b"format=flowed",
-]
-_CODE = [
-    b"def f():\n",
-    b"class A:\n",
-    b"    ",
-    b"\t",
-    b'"""',
-    b"'''",
-    b"@x\n",
-    b"{",
-    b"}\n",
-    b"(" * 90,
-    b"/*",
-    b"*/\n",
-    b"\r",
-    b"\x0c",
-    b"\\\n",
-    b"# -*- coding: x -*-\n",
-]
 _PDF = [b"obj", b"endobj", b"stream\n", b"endstream", b"<<", b">>", b"[", b"]", b"/Kids [3 0 R]", b"/Count 99999", b"("]
 _PDF += [
     b"3 0 R ",
@@ -456,12 +294,7 @@ _TEXT = [b"\0", b"\xff\xfe", b"\xfe\xff", b"\x80", b"\xed\xa0\x80", b"\xef\xbb\x
 TOKENS: dict[str, list[bytes]] = {
     "txt": _TEXT,
     "md": [*_MARKDOWN, *_TAGS],
-    "rst": [*_RST, *_TEXT],
-    "adoc": [*_ADOC, *_TAGS],
-    "ipynb": [*_JSON, *_TAGS, b'"cell_type": "raw"', b'"source": [', b'"outputs": [{'],
-    "eml": [*_EML, *_TEXT],
-    "py": [*_CODE, *_TEXT],
-    "js": [*_CODE, b"function f() {\n", b"const a = () =>", b"export default "],
+    **{name: [*marks, *_TEXT, *_TAGS] for name, marks in MARKS.items()},
     "html": [*_TAGS, b" charset=utf-7 ", b" charset=idna ", b" charset=hz ", b"<?xml?>"],
     "xhtml": [*_TAGS, *_XML],
     "pdf": _PDF,
