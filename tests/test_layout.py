@@ -40,6 +40,11 @@ TESTED_ELSEWHERE = {
     "indexing/formats/grid.py": ("indexing/formats/web/test_html.py", "cells that span rows and columns"),
     "indexing/formats/web/mathml.py": ("indexing/formats/web/test_html.py", "formulas on one line"),
     "indexing/formats/web/numbering.py": ("indexing/formats/web/test_html.py", "numbers of lists"),
+    "indexing/formats/markup/asciidoc_inline.py": (
+        "indexing/formats/markup/test_asciidoc.py",
+        "marks within a line",
+    ),
+    "indexing/formats/markup/asciidoc_table.py": ("indexing/formats/markup/test_asciidoc.py", "tables"),
     "indexing/formats/markup/rst_parser.py": ("indexing/formats/markup/test_rst.py", "directives and roles"),
     "indexing/formats/sheets/cells.py": ("indexing/formats/sheets/test_header.py", "records of cells and rows"),
     "indexing/formats/sheets/dialect.py": ("indexing/formats/sheets/test_delimited.py", "how cells are parted"),
@@ -103,6 +108,10 @@ TESTED_ELSEWHERE = {
     ),
     "indexing/conservation/readers/office.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/pdf.py": ("indexing/conservation/test_check.py", "a format that loses words"),
+    "indexing/conservation/readers/asciidoc.py": (
+        "indexing/formats/markup/test_asciidoc.py",
+        "each document compared",
+    ),
     "indexing/conservation/readers/mail.py": ("indexing/formats/mail/test_eml.py", "each mail compared"),
     "indexing/conservation/readers/notebook.py": ("indexing/formats/markup/test_notebook.py", "each cell compared"),
     "indexing/conservation/readers/rst.py": ("indexing/conservation/test_check.py", "a format that loses words"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag_ft.indexing.conservation.compare import compare
+from rag_ft.indexing.conservation.readers.asciidoc import asciidoc_source
 from rag_ft.indexing.conservation.readers.delimited import delimited_source
 from rag_ft.indexing.conservation.readers.epub import epub_source
 from rag_ft.indexing.conservation.readers.html import html_source
@@ -72,6 +73,10 @@ def _rst(data: bytes, extracted: Extracted) -> Source:
     return rst_source(data, _encoding(extracted))
 
 
+def _asciidoc(data: bytes, extracted: Extracted) -> Source:
+    return asciidoc_source(data, _encoding(extracted))
+
+
 def _mail(data: bytes, extracted: Extracted) -> Source:
     unread = extracted.metadata.get("unread_parts")
     unread_parts = tuple(map(str, unread)) if isinstance(unread, list) else ()
@@ -98,6 +103,8 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".markdown": _markdown,
     ".rst": _rst,
     ".rest": _rst,
+    ".adoc": _asciidoc,
+    ".asciidoc": _asciidoc,
     ".ipynb": lambda data, _: notebook_source(data),
     ".html": lambda data, _: html_source(data),
     ".htm": lambda data, _: html_source(data),

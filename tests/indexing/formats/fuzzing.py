@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from indexing.formats.opendocument import packing as opened
+from indexing.formats.seeds import MARKS, WRITTEN
 from indexing.formats.sheets import packing as sheets
 from indexing.formats.slides import packing as slides
 from indexing.formats.word.packing import item, levels, numbering, packed, paragraph, run, style, table
@@ -30,8 +31,8 @@ from rag_ft.indexing.parsing.worker import Read, Worker
 CORPUS = Path(__file__).parent / "corpus"
 """Small files that once failed."""
 
-PARSERS = ("txt", "md", "html", "xhtml", "pdf", "docx", "epub", "csv", "xlsx", "pptx", "odt", "ods", "odp")
-PARSERS += ("jsonl", "json")
+PARSERS = ("txt", "md", "rst", "adoc", "ipynb", "eml", "py", "js", "html", "xhtml", "pdf", "docx", "epub")
+PARSERS += ("csv", "xlsx", "pptx", "odt", "ods", "odp", "jsonl", "json")
 """By the suffix of a file."""
 
 CONTAINERS = ("docx", "epub", "xlsx", "pptx", "odt", "ods", "odp")
@@ -83,9 +84,9 @@ def _change(parser: str, data: bytes, change: Change) -> bytes:
     if well_formed and parser in CONTAINERS:
         with contextlib.suppress(ElementTree.ParseError):
             return _apply_to_elements(data, change, TOKENS[parser])
-    if well_formed and parser in ("json", "jsonl"):
+    if well_formed and parser in ("json", "jsonl", "ipynb"):
         with contextlib.suppress(ValueError):
-            if parser == "json":
+            if parser != "jsonl":
                 return _apply_to_values(data, change)
             lines = data.splitlines() or [b""]
             lines[change.size % len(lines)] = _apply_to_values(lines[change.size % len(lines)], change)
@@ -224,7 +225,7 @@ def seeds(parser: str) -> tuple[bytes, ...]:
         return (_pptx(),)
     if parser == "xlsx":
         return (_xlsx(),)
-    return SEEDS[parser]
+    return WRITTEN[parser] if parser in WRITTEN else SEEDS[parser]
 
 
 PAGE = (
@@ -325,6 +326,7 @@ _TEXT = [b"\0", b"\xff\xfe", b"\xfe\xff", b"\x80", b"\xed\xa0\x80", b"\xef\xbb\x
 TOKENS: dict[str, list[bytes]] = {
     "txt": _TEXT,
     "md": [*_MARKDOWN, *_TAGS],
+    **{name: [*marks, *_TEXT, *_TAGS] for name, marks in MARKS.items()},
     "html": [*_TAGS, b" charset=utf-7 ", b" charset=idna ", b" charset=hz ", b"<?xml?>"],
     "xhtml": [*_TAGS, *_XML],
     "pdf": _PDF,
