@@ -34,6 +34,7 @@ def index_build(
     Example:
     rag-ft index build docs/ indexes/docs
     """
+    options.check()
     built = options.build(source, index)
     assert built.build_report is not None
     return _report(built, built.build_report, as_json, options.strict)
@@ -77,7 +78,7 @@ def index_add(
     from rag_ft.indexing.index import Index
 
     loaded = Index.load(index, embedder=embedder)
-    report = loaded.add(source, limits=options.limits())
+    report = loaded.add(source, limits=options.limits(), ocr=options.ocr_settings())
     if not as_json:
         for copies in _from_one_file(loaded, {*report.added, *report.changed}):
             stderr().print(

@@ -35,6 +35,7 @@ from rag_ft.schema import Document, Hit, Passage
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
+    from rag_ft.indexing.ocr.engine import OcrSettings
     from rag_ft.indexing.retriever import RetrievalMode, Retriever
     from rag_ft.indexing.sources.known import KnownFiles
 
@@ -77,6 +78,7 @@ class Index:
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         known_files: KnownFiles | None = None,
+        ocr: OcrSettings | None = None,
     ) -> Index:
         """Build the index of `source` at `path`, or bring it up to date.
 
@@ -84,7 +86,8 @@ class Index:
         texts that were never embedded are embedded; a build that was killed resumes. The former index stays usable
         until the end. The `build_report` of the result says what was done, and which documents could not be read.
         `limits`: what reading one file may cost. `progress`: draw a bar if stderr is a terminal. `known_files`: given
-        to each build of a folder, it makes the next one read only files that have changed.
+        to each build of a folder, it makes the next one read only files that have changed. `ocr`:
+        recognise the text of scanned pages and of images.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -103,6 +106,7 @@ class Index:
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
                 known_files=known_files,
+                ocr=ocr,
             )
         return cls(store, open_generation(store, verify="none"), embedder, build_report=report)
 
@@ -310,6 +314,7 @@ class Index:
         limits: ReadLimits | None = None,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
+        ocr: OcrSettings | None = None,
     ) -> BuildReport:
         """Add documents; one with the id of an indexed document replaces it, all others stay.
 
@@ -325,6 +330,7 @@ class Index:
                 limits=limits,
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
+                ocr=ocr,
             )
         self._generation = open_generation(self._store, verify="none")
         return report

@@ -20,6 +20,7 @@ from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import extract
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.limits import ReadLimits, check_document_size, current, limited_by
+from rag_ft.indexing.formats.scans import draw_scans
 from rag_ft.indexing.parsing.records import document_from_record, holds_question, id_of, parse_record
 from rag_ft.indexing.parsing.sandbox import end_with_parent, limit_seconds, peak_bytes, restrict
 from rag_ft.indexing.parsing.wire import MAX_HEADER_BYTES, Hello, Ready, Reply, Request, read_frame, write_frame
@@ -66,9 +67,9 @@ def serve_requests(parent: int) -> None:
             del frame
 
 
-def _send(stream: BinaryIO, reply: Reply, text: str = "") -> None:
+def _send(stream: BinaryIO, reply: Reply, text: str | bytes = "") -> None:
     try:
-        header, content = reply.model_dump_json().encode(), text.encode()
+        header, content = reply.model_dump_json().encode(), text if isinstance(text, bytes) else text.encode()
         if len(header) > MAX_HEADER_BYTES:
             raise Unreadable("has more metadata, title and headings than are read")
     except (ValueError, Unreadable) as error:  # half of a surrogate pair, or nesting too deep for JSON
@@ -86,7 +87,7 @@ def _why(error: Exception) -> str:
     return str(error) if isinstance(error, Unreadable) else f"gives no document ({str(error)[:200]})"
 
 
-def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
+def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str | bytes]]:
     """Yield the replies to a request, without the final `end`."""
     if request.kind == "lines":
         yield from _lines(request, data)
@@ -94,9 +95,17 @@ def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str]]:
     try:
         if not data.strip():
             raise Unreadable("is empty")
-        yield from _squad(request, data) if request.kind == "squad" else [_file(request, data)]
+        if request.kind == "scans":
+            yield from _scans(request, data)
+        else:
+            yield from _squad(request, data) if request.kind == "squad" else [_file(request, data)]
     except (Unreadable, ValueError, RecursionError) as error:
         yield Reply(kind="failure", reason=_why(error)), ""
+
+
+def _scans(request: Request, data: bytes) -> Iterator[tuple[Reply, bytes]]:
+    for page, pages, width, height, pixels in draw_scans(request.name, data, request.numbers[0]):
+        yield Reply(kind="scan", page=page, pages=pages, width=width, height=height), pixels
 
 
 def _file(request: Request, data: bytes) -> tuple[Reply, str]:

@@ -52,13 +52,13 @@ class Ready(Record):
 class Request(Record):
     """A file to read, or some lines of one; its bytes follow."""
 
-    kind: Literal["file", "lines", "squad"]
+    kind: Literal["file", "lines", "squad", "scans"]
     name: str
     """File name; for lines, the prefix of ids for documents that have none."""
     source: str = ""
     """Source of records that name none."""
     numbers: tuple[int, ...] = ()
-    """Line numbers, counted from 1."""
+    """Line numbers, counted from 1; for scans, the first page to draw."""
     documents_before: bool = False
     """Whether earlier lines gave a document; if not, the first record decides whether the file holds questions."""
 
@@ -66,7 +66,7 @@ class Request(Record):
 class Reply(Record):
     """A document (its text is the frame's content), the reason why there is none, or the end of the replies."""
 
-    kind: Literal["document", "failure", "no_memory", "questions", "not_squad", "end"]
+    kind: Literal["document", "failure", "no_memory", "questions", "not_squad", "scan", "end"]
     reason: str = ""
     line: int = 0
     """Line number, if the request was for lines."""
@@ -81,6 +81,13 @@ class Reply(Record):
     """Start, end and kind of each block that is not prose."""
     conservation: Conservation | None = None
     """What was lost on the way from the file to the text; None if that was not checked."""
+    page: int = 0
+    """Number of a page that is drawn as an image, the frame's content, counted from 1."""
+    pages: int = 0
+    width: int = 0
+    height: int = 0
+    pixels: bytes = Field(default=b"", exclude=True)
+    """The frame's content, in the parent."""
 
 
 def headings_in(text: str, spans: tuple[tuple[int, int, int], ...]) -> tuple[Heading, ...]:

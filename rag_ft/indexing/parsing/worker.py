@@ -47,6 +47,8 @@ _FILES_PER_PROCESS = 1_000
 _MEMORY_SHARE = 0.25
 """Share of the memory allowed that a process may hold between two files: parsers keep some."""
 _TICK_SECONDS = 0.05
+_MAX_IMAGE_BYTES = 32_000_000
+"""More than a drawn page has (`formats.scans`)."""
 _END_SECONDS = 1.0
 _CPU_TIME_OVER = 24
 """Number of the signal SIGXCPU, which Windows lacks."""
@@ -219,9 +221,12 @@ class _Process:
         started = time.monotonic()
         self._watch.allow(remaining)
         self._send(request, content, size)
+        most = max(4 * limits.max_chars, _MAX_IMAGE_BYTES)
         try:
             while True:
-                frame = read_frame(self._replies, max_header=MAX_HEADER_BYTES, max_content=4 * limits.max_chars)
+                frame = read_frame(
+                    self._replies, max_header=MAX_HEADER_BYTES, max_content=max(4 * limits.max_chars, _MAX_IMAGE_BYTES)
+                )
                 self._watch.pause()
                 remaining -= time.monotonic() - started
                 read = _checked(frame, limits)
@@ -370,6 +375,11 @@ def _resident_bytes(process_id: int) -> int:
 def _checked(frame: Frame, limits: ReadLimits) -> Read:
     """Validate a frame, since the process is not trusted. Raises FrameError, ValueError."""
     reply = Reply.model_validate_json(frame.header)
+    if reply.kind == "scan":
+        is_whole = len(frame.content) == reply.width * reply.height > 0
+        if not is_whole or not 1 <= reply.page <= reply.pages <= limits.max_pages:
+            raise FrameError("an image that is not one")
+        return Read(reply.model_copy(update={"pixels": frame.content}), "", (), ())
     text = frame.content.decode()
     if len(text) > limits.max_chars:
         raise FrameError(f"a text of {len(text):,} characters")
