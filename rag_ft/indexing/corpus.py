@@ -180,9 +180,10 @@ def read_corpus(
     else `<file>:<line>`; the title of a SQuAD article. `known`: files that gave documents before (`ReadDocument.file`),
     so that a `.json` among them without documents is a failure. `known_files`: what an earlier build read of a folder,
     whose files that have not changed are not read again. `ocr`: recognise the text of scanned pages and of images;
-    `former` gives the document that was read from a file before, so that no page is recognised twice. Files are read in a process of their own, each within
-    `limits`; one that exceeds them is a failure. Raises CorpusError if the path does not exist, and during iteration
-    if no process can be started.
+    `former` gives the document that was read from a file before, so that no page is recognised twice. Files are read
+    in a process of their own, each within `limits`; one that exceeds them is a failure. Raises CorpusError if the path
+    does not exist, and during iteration if no process can be started; MissingExtraError, UsageError if text cannot be
+    recognised here.
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()

@@ -224,9 +224,7 @@ class _Process:
         most = max(4 * limits.max_chars, _MAX_IMAGE_BYTES)
         try:
             while True:
-                frame = read_frame(
-                    self._replies, max_header=MAX_HEADER_BYTES, max_content=max(4 * limits.max_chars, _MAX_IMAGE_BYTES)
-                )
+                frame = read_frame(self._replies, max_header=MAX_HEADER_BYTES, max_content=most)
                 self._watch.pause()
                 remaining -= time.monotonic() - started
                 read = _checked(frame, limits)
