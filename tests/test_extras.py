@@ -24,6 +24,8 @@ MAY_NEED = {
     "evaluation/": {"eval", "chat"},
     "indexing/formats/": {"formats"},
     "indexing/conservation/readers/": {"formats"},
+    "indexing/formats/scans.py": {"formats", "ocr"},
+    "indexing/ocr/": {"ocr"},
     "indexing/watching/": {"watch"},
     "metrics/": {"eval"},
     "models/loading.py": {"nf4"},
@@ -36,6 +38,7 @@ MAY_NEED = {
 """Extras that a part of the package may import from; all other parts do with what is always installed."""
 
 OTHER_NAMES = {
+    "PIL": "pillow",
     "Stemmer": "PyStemmer",
     "docx": "python-docx",
     "faiss": "faiss-cpu",

@@ -34,6 +34,7 @@ def index_build(
     Example:
     rag-ft index build docs/ indexes/docs
     """
+    options.check()
     built = options.build(source, index)
     assert built.build_report is not None
     return _report(built, built.build_report, as_json, options.strict)
@@ -78,7 +79,11 @@ def index_add(
 
     loaded = Index.load(index, embedder=embedder)
     report = loaded.add(
-        source, limits=options.limits(), keep_originals=options.keep_originals, source_code=options.source_code
+        source,
+        limits=options.limits(),
+        keep_originals=options.keep_originals,
+        source_code=options.source_code,
+        ocr=options.ocr_settings(),
     )
     if not as_json:
         for copies in _from_one_file(loaded, {*report.added, *report.changed}):
