@@ -17,6 +17,8 @@ _GAP = 2.5
 """Widest gap inside a line, in heights of its characters."""
 _OVERLAP = 0.5
 """Share of the smaller character's height that neighbours on a line have in common."""
+_OVERLAP_AFTER_GAP = 0.8
+"""The same beyond a gap as wide as a character: what stands there may be a column with lines of its own."""
 _NEAR = 0.25
 """Distance, in heights, up to which a mark such as a quotation mark counts as on the line of its neighbour."""
 _SAME_FONT = 2.4
@@ -119,7 +121,8 @@ class _Line:
                 return False
         gap = max(new.x0 - last.x1, last.x0 - new.x1)
         apart = max(new.y0 - whole.y1, whole.y0 - new.y1)
-        level = _shared(whole, new) >= _OVERLAP or (apart <= _NEAR * size and gap <= size / 2)
+        needed = _OVERLAP if gap <= size else _OVERLAP_AFTER_GAP
+        level = _shared(whole, new) >= needed or (apart <= _NEAR * size and gap <= size / 2)
         grown = max(whole.y1, new.y1) - min(whole.y0, new.y0)
         return level and gap <= _GAP * size and grown <= _SLANT * size
 

@@ -127,6 +127,14 @@ def test_cells_of_a_row_have_boxes_of_their_own():
     assert len(quote_boxes(places, 0, len(text), text)) == 2
 
 
+def test_a_line_of_the_next_column_that_stands_a_little_lower_has_a_box_of_its_own():
+    left, boxes, _ = laid_out(["North quay"], x=50)
+    right, more, _ = laid_out(["South quay"], x=130, y=54)
+    text = f"{left} {right}"
+    places = places_of(text, [*boxes, (0, 0, 0, 0), *more])
+    assert len(quote_boxes(places, 0, len(text), text)) == 2
+
+
 def test_a_raised_figure_stays_on_its_line():
     text, boxes, _ = laid_out(["about 106 litres"], tight=True)
     i = text.index("6")
