@@ -138,11 +138,11 @@ class _Table:
         return sorted([*cells, *more])
 
     def _is_line(self, cells: Sequence[Cell]) -> bool:
-        """Whether a row is a line about the table: one long cell, or one as wide as the table."""
+        """Whether a row is a line about the table: one cell that is long, as wide as the table, or begins with `#`."""
         if len(cells) != 1 or self._width < 2:
             return False
         cell = cells[0]
-        return cell.span >= self._width or (self._width > 2 and len(cell.text) > _LONG)
+        return cell.span >= self._width or cell.text.startswith("#") or (self._width > 2 and len(cell.text) > _LONG)
 
     def _flush(self) -> None:
         if self._lines:
