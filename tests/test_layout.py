@@ -45,6 +45,7 @@ TESTED_ELSEWHERE = {
     "indexing/formats/markup/asciidoc_table.py": ("indexing/formats/markup/test_asciidoc.py", "tables"),
     "indexing/formats/markup/rst_parser.py": ("indexing/formats/markup/test_rst.py", "directives and roles"),
     "indexing/formats/mail/letter.py": ("indexing/formats/mail/test_eml.py", "a mail as text"),
+    "indexing/formats/mail/rtf.py": ("indexing/formats/mail/test_msg.py", "rich text of a message"),
     "indexing/formats/program/declarations.py": ("indexing/formats/program/test_source.py", "headings of a file"),
     "indexing/formats/program/python.py": ("indexing/formats/program/test_source.py", "headings of a file"),
     "indexing/formats/scripts.py": ("indexing/formats/web/test_html.py", "raised and lowered characters"),
@@ -73,6 +74,7 @@ TESTED_ELSEWHERE = {
         "each document compared",
     ),
     "indexing/conservation/readers/mail.py": ("indexing/formats/mail/test_eml.py", "each mail compared"),
+    "indexing/conservation/readers/outlook.py": ("indexing/formats/mail/test_msg.py", "each message compared"),
     "indexing/conservation/readers/notebook.py": ("indexing/formats/markup/test_notebook.py", "each cell compared"),
     "indexing/conservation/readers/rst.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/plain_text.py": (

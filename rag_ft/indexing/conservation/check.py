@@ -13,6 +13,7 @@ from rag_ft.indexing.conservation.readers.mail import mail_source
 from rag_ft.indexing.conservation.readers.markdown import markdown_source
 from rag_ft.indexing.conservation.readers.notebook import notebook_source
 from rag_ft.indexing.conservation.readers.office import docx_source
+from rag_ft.indexing.conservation.readers.outlook import outlook_source
 from rag_ft.indexing.conservation.readers.pdf import pdf_source
 from rag_ft.indexing.conservation.readers.plain_text import plain_source
 from rag_ft.indexing.conservation.readers.rst import rst_source
@@ -69,7 +70,8 @@ def _asciidoc(data: bytes, extracted: Extracted) -> Source:
     return asciidoc_source(data, _encoding(extracted))
 
 
-def _mail(data: bytes, extracted: Extracted) -> Source:
+def _mail(data: bytes, extracted: Extracted, read_mail: Callable[..., Source] = mail_source) -> Source:
+    """Read a mail, and name the attachments of which nothing could be read."""
     unread = extracted.metadata.get("unread_parts")
     unread_parts = tuple(map(str, unread)) if isinstance(unread, list) else ()
     unreadable = []
@@ -81,7 +83,7 @@ def _mail(data: bytes, extracted: Extracted) -> Source:
         reader = SOURCES.get(Path(name).suffix.lower())
         return None if reader is None else reader(attached, Extracted(""))
 
-    source = mail_source(data, read)
+    source = read_mail(data, read)
     source.unreadable += unreadable
     return source
 
@@ -104,6 +106,7 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".epub": lambda data, _: epub_source(data),
     ".docx": lambda data, _: docx_source(data),
     ".eml": _mail,
+    ".msg": lambda data, extracted: _mail(data, extracted, outlook_source),
     ".pdf": lambda data, _: pdf_source(data),
 } | dict.fromkeys(SOURCE_SUFFIXES, _plain)
 """The simple reading of each suffix, in lower case."""

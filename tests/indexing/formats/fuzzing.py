@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from indexing.formats.mail.packing import attached, container, message
 from indexing.formats.seeds import MARKS, WRITTEN
 from indexing.formats.word.packing import item, levels, numbering, packed, paragraph, run, style, table
 
@@ -35,6 +36,7 @@ PARSERS = (
     "adoc",
     "ipynb",
     "eml",
+    "msg",
     "py",
     "js",
     "html",
@@ -228,6 +230,8 @@ def seeds(parser: str) -> tuple[bytes, ...]:
         return (_docx(), _word())
     if parser == "epub":
         return (_epub(),)
+    if parser == "msg":
+        return (_msg(),)
     return WRITTEN[parser] if parser in WRITTEN else SEEDS[parser]
 
 
@@ -299,6 +303,14 @@ TOKENS: dict[str, list[bytes]] = {
     "xhtml": [*_TAGS, *_XML],
     "pdf": _PDF,
     "docx": [*_WORD, *_XML],
+    "msg": [
+        b"\xff\xff\xff\xff",
+        b"\xfe\xff\xff\xff",
+        b"\0" * 64,
+        "__substg1.0_3701000D".encode("utf-16-le"),
+        b"LZFu",
+        *_TEXT,
+    ],
     "epub": [*_TAGS, *_XML, b'<itemref idref="c0"/>', b"META-INF/container.xml"],
     "jsonl": _JSON,
     "json": [*_JSON, b'"paragraphs": [', b'{"context": "', b'"data": [', b'"answer_start": -1'],
@@ -370,6 +382,14 @@ def _word() -> bytes:
         numbering=numbering(levels(("decimal", "%1."), ("lowerLetter", "%2)"))),
         header1=paragraph("Contract", field),
         **notes,
+    )
+
+
+def _msg() -> bytes:
+    inner = message(header=24, x0037="Inner", x10090102=b"\x20\0\0\0\x10\0\0\0MELA\0\0\0\0{\\rtf1 Inside.}")
+    files = (attached("a.md", b"# Rules\n"), attached("b.png", b"x"), attached("", inner))
+    return container(
+        message(files, x0037="Berth", x0C1A="Anna", x1000="Free.", x10130102=b"<p>Free.</p>", x00390040=10**17)
     )
 
 
