@@ -53,6 +53,7 @@ TESTED_ELSEWHERE = {
     "indexing/formats/slides/paragraphs.py": ("indexing/formats/slides/test_pptx.py", "bullets and raised text"),
     "indexing/formats/slides/shapes.py": ("indexing/formats/slides/test_pptx.py", "the order of shapes"),
     "indexing/formats/mail/letter.py": ("indexing/formats/mail/test_eml.py", "a mail as text"),
+    "indexing/formats/mail/rtf.py": ("indexing/formats/mail/test_msg.py", "rich text of a message"),
     "indexing/formats/program/declarations.py": ("indexing/formats/program/test_source.py", "headings of a file"),
     "indexing/formats/program/python.py": ("indexing/formats/program/test_source.py", "headings of a file"),
     "indexing/formats/office/package.py": ("indexing/formats/word/test_docx.py", "the parts of a document"),
@@ -113,6 +114,7 @@ TESTED_ELSEWHERE = {
         "each document compared",
     ),
     "indexing/conservation/readers/mail.py": ("indexing/formats/mail/test_eml.py", "each mail compared"),
+    "indexing/conservation/readers/outlook.py": ("indexing/formats/mail/test_msg.py", "each message compared"),
     "indexing/conservation/readers/notebook.py": ("indexing/formats/markup/test_notebook.py", "each cell compared"),
     "indexing/conservation/readers/rst.py": ("indexing/conservation/test_check.py", "a format that loses words"),
     "indexing/conservation/readers/plain_text.py": (

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from indexing.formats.mail.packing import attached, container, message
 from indexing.formats.opendocument import packing as opened
 from indexing.formats.seeds import MARKS, WRITTEN
 from indexing.formats.sheets import packing as sheets
@@ -31,7 +32,7 @@ from rag_ft.indexing.parsing.worker import Read, Worker
 CORPUS = Path(__file__).parent / "corpus"
 """Small files that once failed."""
 
-PARSERS = ("txt", "md", "rst", "adoc", "ipynb", "eml", "py", "js", "html", "xhtml", "pdf", "docx", "epub")
+PARSERS = ("txt", "md", "rst", "adoc", "ipynb", "eml", "msg", "py", "js", "html", "xhtml", "pdf", "docx", "epub")
 PARSERS += ("csv", "xlsx", "pptx", "odt", "ods", "odp", "jsonl", "json")
 """By the suffix of a file."""
 
@@ -225,6 +226,8 @@ def seeds(parser: str) -> tuple[bytes, ...]:
         return (_pptx(),)
     if parser == "xlsx":
         return (_xlsx(),)
+    if parser == "msg":
+        return (_msg(),)
     return WRITTEN[parser] if parser in WRITTEN else SEEDS[parser]
 
 
@@ -331,6 +334,14 @@ TOKENS: dict[str, list[bytes]] = {
     "xhtml": [*_TAGS, *_XML],
     "pdf": _PDF,
     "docx": [*_WORD, *_XML],
+    "msg": [
+        b"\xff\xff\xff\xff",
+        b"\xfe\xff\xff\xff",
+        b"\0" * 64,
+        "__substg1.0_3701000D".encode("utf-16-le"),
+        b"LZFu",
+        *_TEXT,
+    ],
     "epub": [*_TAGS, *_XML, b'<itemref idref="c0"/>', b"META-INF/container.xml"],
     "csv": [
         b'"',
@@ -476,6 +487,14 @@ def _word() -> bytes:
         numbering=numbering(levels(("decimal", "%1."), ("lowerLetter", "%2)"))),
         header1=paragraph("Contract", field),
         **notes,
+    )
+
+
+def _msg() -> bytes:
+    inner = message(header=24, x0037="Inner", x10090102=b"\x20\0\0\0\x10\0\0\0MELA\0\0\0\0{\\rtf1 Inside.}")
+    files = (attached("a.md", b"# Rules\n"), attached("b.png", b"x"), attached("", inner))
+    return container(
+        message(files, x0037="Berth", x0C1A="Anna", x1000="Free.", x10130102=b"<p>Free.</p>", x00390040=10**17)
     )
 
 
