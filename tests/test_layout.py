@@ -80,6 +80,7 @@ TESTED_ELSEWHERE = {
     "indexing/formats/word/running.py": ("indexing/formats/word/test_story.py", "headers and footers"),
     "indexing/formats/word/scripts.py": ("indexing/formats/word/test_line.py", "raised and lowered characters"),
     "indexing/formats/word/symbols.py": ("indexing/formats/word/test_line.py", "characters of symbol fonts"),
+    "indexing/ocr/child.py": ("indexing/ocr/test_engine.py", "runs in the recognising process"),
     "indexing/watching/notices.py": ("indexing/watching/test_watcher.py", "what starts a look at the folder"),
     "indexing/structure.py": ("indexing/test_chunking.py", "what stays whole in a passage"),
     # Simple on purpose: each is right when what is lost of its format is found.

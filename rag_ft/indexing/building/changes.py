@@ -18,7 +18,7 @@ from rag_ft.indexing.building.writer import GenerationWriter
 from rag_ft.indexing.chunking import Chunker, ChunkingConfig
 from rag_ft.indexing.corpus import Corpus, Source, document_fingerprint, read_corpus
 from rag_ft.indexing.filters import Where, as_filter, matches
-from rag_ft.indexing.ocr.reading import Former
+from rag_ft.indexing.ocr.reading import Former, ocr_before
 from rag_ft.indexing.sources.events import CorpusFailure, ReadDocument, SkippedFile, UnchangedDocument
 from rag_ft.indexing.sources.known import KnownFiles
 from rag_ft.indexing.storage.generation import Generation
@@ -63,6 +63,12 @@ def build_index(
         # Without any manifest there is only what killed builds left; a damaged one may still be restored.
         if committed is not None or not store.manifest_path.exists():
             store.sweep(committed, journal=False)
+        if ocr is None and base is not None and ocr_before(base.table) is not None:
+            logger.warning(
+                "the index at %s has recognised text of scanned pages, and this build drops what it cannot read:"
+                " add --ocr to keep it",
+                store.path,
+            )
         corpus = _read_source(source, store.path, base, limits, source_code, known_files, ocr)
         builder = _generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
         with _abandoned_on_error(builder):

@@ -28,14 +28,15 @@ def recognise_images(parent: int, program: str, memory_bytes: int) -> None:
 
     pytesseract.pytesseract.tesseract_cmd = program
     _limit(memory_bytes)  # after the imports: the program inherits it
+    write_frame(replies, b"{}")
     while True:
         try:
             frame = read_frame(requests, max_header=_NOT_SMALLER, max_content=_NOT_SMALLER)
         except EOFError:
             return
-        request = json.loads(frame.header)
-        image = Image.frombytes("L", (request["width"], request["height"]), frame.content)
         try:
+            request = json.loads(frame.header)
+            image = Image.frombytes("L", (request["width"], request["height"]), frame.content)
             reply: dict[str, Any] = {"words": _words(pytesseract, image, request)}
         except Exception as error:  # the program's own words, or the wrapper's
             reply = {"error": " ".join(str(error).split())[:200]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -32,8 +33,8 @@ INSTALL = "pip install 'rag-ft[ocr]' and apt install tesseract-ocr"
 
 _ASK_SECONDS = 30.0
 """Time in which the program must name its version and its languages."""
-_MORE_SECONDS = 10.0
-"""Time to start the process and to send an image, beside the program's own."""
+_START_SECONDS = 60.0
+"""Time in which the process must be ready; it takes about a second."""
 _MAX_REPLY = 64_000_000
 _LANGUAGES = re.compile(r"\w+(?:\+\w+)*", re.ASCII)
 _DPI = 300
@@ -143,46 +144,50 @@ class Recogniser:
             process.wait()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    try:
+                    with contextlib.suppress(OSError):  # what was not sent
                         stream.close()
-                    except OSError:  # what was not sent
-                        pass
         folder, self._folder = self._folder, None
         if folder is not None:
             folder.cleanup()
 
     def recognise(self, scan: Scan) -> RecognisedPage:
-        """The text of an image. Raises PageNotRecognised; the process is then ended, and another reads the next."""
-        process = self._process or self._started()
+        """The text of an image. Raises PageNotRecognised; the next image gets a new process if one had to be ended."""
+        if self._process is None:
+            self._process = self._started()
+            self._reply(_START_SECONDS)
+        header = {"width": scan.width, "height": scan.height, "languages": self.ocr.languages, "dpi": _DPI}
+        reply = self._reply(self._limits.seconds, json.dumps(header).encode(), scan.pixels)
+        if reply.error:
+            raise PageNotRecognised(f"was not recognised ({reply.error})")
+        return page_of(
+            Word(text, confidence, (block, paragraph), line) for text, confidence, block, paragraph, line in reply.words
+        )
+
+    def _reply(self, seconds: float, header: bytes = b"", content: bytes = b"") -> _WordsReply:
+        """Send an image, if one is given, and wait for the reply. Raises PageNotRecognised."""
+        process = cast("subprocess.Popen[bytes]", self._process)
         timed_out = threading.Event()
 
         def give_up() -> None:
             timed_out.set()
             _kill(process)
 
-        timer = threading.Timer(self._limits.seconds + _MORE_SECONDS, give_up)
+        timer = threading.Timer(seconds, give_up)
         timer.daemon = True
         timer.start()
         try:
-            header = {"width": scan.width, "height": scan.height, "languages": self.ocr.languages, "dpi": _DPI}
-            write_frame(cast(BinaryIO, process.stdin), json.dumps(header).encode(), scan.pixels)
+            if header:
+                write_frame(cast(BinaryIO, process.stdin), header, content)
             frame = read_frame(cast(BinaryIO, process.stdout), max_header=_MAX_REPLY, max_content=0)
-            reply = _WordsReply.model_validate_json(frame.header)
+            return _WordsReply.model_validate_json(frame.header)
         except (OSError, EOFError, FrameError, ValidationError) as error:
             self.close()
             if timed_out.is_set():
-                raise PageNotRecognised(
-                    f"was not recognised within {self._limits.seconds:g} s and was given up"
-                ) from None
+                raise PageNotRecognised(f"was not recognised within {seconds:g} s and was given up") from None
             memory = f"{self._limits.memory_bytes / 1e6:,.0f} MB"
             raise PageNotRecognised(f"ended the recognition: it may need more than {memory} of memory") from error
         finally:
             timer.cancel()
-        if reply.error:
-            raise PageNotRecognised(f"was not recognised ({reply.error})")
-        return page_of(
-            Word(text, confidence, (block, paragraph), line) for text, confidence, block, paragraph, line in reply.words
-        )
 
     def _started(self) -> subprocess.Popen[bytes]:
         import rag_ft
@@ -192,7 +197,7 @@ class Recogniser:
         path = [entry for entry in sys.path if os.path.isabs(entry)]
         path = path if package in path else [*path, package]
         arguments = [str(os.getpid()), self.ocr.program, str(self._limits.memory_bytes), *path]
-        self._process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-I", "-X", "utf8", "-c", _START, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -206,7 +211,6 @@ class Recogniser:
             cwd=self._folder.name,
             start_new_session=True,
         )
-        return self._process
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

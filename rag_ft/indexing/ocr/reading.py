@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import Unreadable
 from rag_ft.indexing.formats.limits import ReadLimits
 from rag_ft.indexing.formats.scans import IMAGES, PAGES_AT_ONCE, Scan
-from rag_ft.indexing.ocr.engine import CheckedOcr, PageNotRecognised, Recogniser
+from rag_ft.indexing.ocr.engine import CheckedOcr, OcrSettings, PageNotRecognised, Recogniser
 from rag_ft.indexing.ocr.insertion import new_document, with_pages
 from rag_ft.indexing.ocr.words import RecognisedPage
 from rag_ft.indexing.parsing.input import open_ordinary, pieces_of
@@ -21,6 +21,7 @@ from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Worker
 from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument, corpus_failure, skipped_file
 from rag_ft.indexing.sources.file import SourceFile
+from rag_ft.indexing.storage.generation import TableRow
 from rag_ft.schema import Document, Metadata
 
 OCR = "ocr"
@@ -185,6 +186,15 @@ class OcrReading:
             "sha256": checksum,
         }
         return isinstance(record, dict) and {name: record.get(name) for name in wanted} == wanted
+
+
+def ocr_before(entries: Iterable[TableRow]) -> OcrSettings | None:
+    """The settings by which documents of an index were recognised; None if none was."""
+    records = [record for entry in entries if isinstance(record := entry.metadata.get(OCR), dict)]
+    languages = dict.fromkeys(
+        name for record in records for name in str(record.get("languages", "")).split("+") if name
+    )
+    return OcrSettings("+".join(languages)) if languages else None
 
 
 def _checksum(file: SourceFile, limits: ReadLimits) -> str:
