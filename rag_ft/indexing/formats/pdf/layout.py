@@ -209,7 +209,29 @@ def _agree(strip: _Strip, other: _Strip, size: float) -> bool:
 
 
 def _slices(pieces: Sequence[Piece]) -> Iterator[_Slice]:
-    """Pieces that overlap in height, from top to bottom."""
+    """Pieces that stand side by side, from top to bottom; lines of columns may stand between those of others."""
+    slices = list(_level_slices(pieces))
+    held: list[Piece] = []
+    for i, part in enumerate(slices):
+        held += part.pieces
+        if not _interleave(*slices[i : i + 3]):
+            yield part if len(held) == len(part.pieces) else _Slice(held)
+            held = []
+
+
+def _interleave(part: _Slice, beside: _Slice | None = None, below: _Slice | None = None) -> bool:
+    """Whether the second of three slices stands beside the first and third, which are lines of one column."""
+    if beside is None or below is None:
+        return False
+    apart = beside.x0 - part.x1 if beside.x0 > part.x0 else part.x0 - beside.x1
+    also_apart = beside.x0 - below.x1 if beside.x0 > part.x0 else below.x0 - beside.x1
+    if min(apart, also_apart) < WIDE_GAP * part.size:
+        return False
+    return below.top - part.bottom < 1.2 * part.size and part.x0 < below.x1 and below.x0 < part.x1
+
+
+def _level_slices(pieces: Sequence[Piece]) -> Iterator[_Slice]:
+    """Pieces that overlap in height."""
     held: list[Piece] = []
     bottom = -math.inf
     for piece in sorted(pieces, key=lambda piece: piece.baseline - _CORE * piece.style.size):
@@ -258,6 +280,8 @@ class _Group:
         gutters = sum(strip.is_gutter for strip in self._strips)
         if self.slices and kept < gutters:
             return False
+        if self.slices and not gutters and abs(other.size - self.slices[-1].size) > 0.12 * other.size:
+            return False  # a heading above a table
         if self.slices and not gutters and not own_kept and any(map(other.wide, free)):
             return False
         if len(strips) > _MOST_GUTTERS:
