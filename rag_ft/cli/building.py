@@ -59,6 +59,7 @@ class ReadOptions:
         typer.Option(
             "--keep-originals",
             help="Keep the files beside the index, for the server's page; without it, none are kept.",
+            rich_help_panel="For the server",
         ),
     ] = False
     ocr: Annotated[

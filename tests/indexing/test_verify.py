@@ -56,6 +56,7 @@ def test_a_sound_index_passes_every_check(index):
         "vectors",
         "words",
         "fingerprint",
+        "originals",
         "embedder",
         "leftovers",
     ]
