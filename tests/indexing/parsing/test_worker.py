@@ -290,7 +290,10 @@ def test_the_process_reaches_neither_files_nor_network_nor_secrets(monkeypatch, 
 def test_all_formats_are_read_where_nothing_else_can_be(tmp_path):
     """What a library opens only when it first needs it must be open to it still."""
     from docx import Document
-    from indexing.formats.test_epub import book
+    from indexing.formats.opendocument import packing as opened
+    from indexing.formats.sheets import packing as sheets
+    from indexing.formats.slides import packing as slides
+    from indexing.formats.web.test_epub import book
     from reportlab.pdfgen.canvas import Canvas
 
     Document().save(tmp_path / "empty.docx")
@@ -302,6 +305,12 @@ def test_all_formats_are_read_where_nothing_else_can_be(tmp_path):
     canvas.drawString(72, 720, "Thirty days.")
     canvas.save()
     (tmp_path / "a.epub").write_bytes(book({"a.xhtml": "<html><body><p>Thirty days.</p></body></html>"}))
+    (tmp_path / "a.xlsx").write_bytes(sheets.workbook({"Leave": sheets.sheet(sheets.row("Days", 30))}))
+    (tmp_path / "a.pptx").write_bytes(slides.deck(slides.slide(slides.shape("Thirty days."))))
+    formula = '<math xmlns="http://www.w3.org/1998/Math/MathML"><mi>x</mi></math>'
+    text = opened.p(f"Thirty days. <draw:frame><draw:object>{formula}</draw:object></draw:frame>")
+    (tmp_path / "a.odt").write_bytes(opened.odt(text))
+    (tmp_path / "a.csv").write_text("days,year\n30,2026\n")
     (tmp_path / "a.html").write_text("<html><body><p>Thirty days.</p></body></html>")
     (tmp_path / "a.md").write_text("---\nday: 2026-01-02\n---\nThirty days. <b>bold</b>\n\n<p>x</p>\n")
     (tmp_path / "a.txt").write_bytes("Dreißig Tage für Müller, größer als üblich.".encode("cp1252"))
