@@ -22,6 +22,8 @@ from rag_ft.indexing.parsing.worker import Worker, WorkerFailed, WorkerNotReady,
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what Linux alone offers")
 
+PLACED = "return [(wire.Reply(kind='document', locations=[wire.Location(label='a', start={}, cells={})]), 'short')]"
+
 
 def ask(worker, data=b"Some text.", name="a.txt"):
     return [
@@ -148,6 +150,9 @@ def test_a_crash_that_an_earlier_file_may_have_caused_is_tried_again_in_a_fresh_
         ("return [(wire.Reply(kind='document', headings=((2, 9, 1),)), 'short')]", "a heading outside the text"),
         ("return [(wire.Reply(kind='document', page_starts=(0, 9)), 'short')]", "a page outside the text"),
         ("return [(wire.Reply(kind='document', page_starts=(0,) * 30), 'short')]", "30 pages"),
+        (PLACED.format(9, ()), "a cell outside the text"),
+        (PLACED.format(0, (9, 1, 1)), "a cell outside the text"),
+        (PLACED.format(0, (0, 0, 1)), "a row before the first"),
         ("return [(wire.Reply(kind='document'), ' ')]", "a document without text"),
         ("return [(wire.Reply(kind='document'), 'a' * 11)]", "a text of 11 characters"),
         (
