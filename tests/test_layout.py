@@ -170,6 +170,7 @@ BESIDE_THE_MODULES = {
     "indexing/conservation/test_index_losses.py": "losses from a folder to the index and its report",
     "indexing/test_copies.py": "equal passages, from the build to the hits",
     "indexing/test_index_places.py": "places of characters from the build to the index, and their removal",
+    "indexing/test_index_locations.py": "slides and cells from the files to the citations",
     "indexing/test_index_before.py": "an index that an earlier version wrote",
     "indexing/formats/test_fuzz.py": "damaged files of all formats",
     "serving/test_access.py": "who may read what, through every route",

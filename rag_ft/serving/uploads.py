@@ -29,7 +29,7 @@ def check_name(name: str) -> str:
         raise DocumentError(repr(shown), "is a path or a hidden file: send the bare name of an ordinary file")
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in REPLACED:
-        raise DocumentError(repr(shown), f"is an old {suffix}, which is not read: save it as {REPLACED[suffix]}")
+        raise DocumentError(repr(shown), f"is a binary {suffix}, which is not read: save it as {REPLACED[suffix]}")
     if suffix not in READERS:
         others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
         raise DocumentError(repr(shown), f"has an unsupported format: send one of {', '.join(others)} or source code")

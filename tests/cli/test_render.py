@@ -59,6 +59,12 @@ def printed(given: Answer, colour: bool) -> str:
     return file.getvalue()
 
 
+def test_the_place_in_a_sheet_is_printed_beside_the_source():
+    given = answer()
+    citation = given.citations[0].model_copy(update={"page": None, "location": "sheet Prices, cell C12"})
+    assert "d.txt  sheet Prices, cell C12, characters 10-" in printed(answer(citations=(citation,)), colour=False)
+
+
 def test_the_answer_is_highlighted_inside_its_quote_on_a_terminal():
     assert "\x1b[1;7meuros and 20\x1b[0m cents." in printed(answer(), colour=True)
     plain = printed(answer(), colour=False)

@@ -32,8 +32,8 @@ CANNOT_BE_OPENED = "cannot be opened"
 READABLE = (LINES, JSON, *READERS)
 """Suffixes of the files that are read, in lower case."""
 
-REPLACED = {".doc": ".docx", ".xls": ".xlsx", ".ppt": ".pptx"}
-"""Suffixes of older formats, and of those that took their place."""
+REPLACED = {".doc": ".docx", ".xls": ".xlsx", ".xlsb": ".xlsx", ".ppt": ".pptx"}
+"""Suffixes of binary formats that are not read, and of those to save such files as."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SourceFile:
             elif suffix in READABLE:
                 yield from self._whole(worker)
             elif suffix in REPLACED:
-                yield self._failure(f"is an old {suffix}, which is not read: save it as {REPLACED[suffix]}")
+                yield self._failure(f"is a binary {suffix}, which is not read: save it as {REPLACED[suffix]}")
             elif self.required:
                 others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
                 yield self._failure(f"is of a kind that is not read here: give {', '.join([*others, LINES])} or code")
