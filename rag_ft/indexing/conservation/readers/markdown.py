@@ -23,8 +23,10 @@ _CODE = re.compile(r"(`+)(?!`)([^\n]*?[^`])\1(?!`)")
 _MARKS = re.compile(
     r"(?P<comment><!--(?:[^-]|-(?!->)){0,20000}(?:-->)?|<\?(?:[^?]|\?(?!>)){0,2000}\?>)"
     r"|(?P<tag></?[A-Za-z][^<>]{0,5000}>)"
-    r"|(?P<target>\]\([^()\n]{0,3000}(?:\([^()\n]{0,500}\)[^()\n]{0,500})?\)|\]\[[^\[\]\n]{0,500}\])"
+    r"|(?P<target>\]\([ \t]*\n?[^()\n]{0,3000}(?:\([^()\n]{0,500}\)[^()\n]{0,500}){0,4}\n?[ \t]*\)|\]\[[^\[\]\n]{0,500}\])"
 )
+_NUMBER = re.compile(r"^[ \t>]{0,20}\d{1,9}[.)](?=[ \t]+\S)", re.MULTILINE)
+"""A list counts its items itself, whatever numbers stand there."""
 _HIDDEN = re.compile(r"<(/?)(script|style)\b", re.IGNORECASE)
 _WITHIN_WORD = re.compile("(?:[*`~\\\\](?<=[^\\W_].)|\u00ad(?<=[^\\W_].)\n)(?:[*`~\\\\]|\u00ad\n){0,8}(?=[^\\W_])")
 _BREAK = re.compile(r"</?(?:br|p|div|td|th|tr|li|ul|ol|h[1-6]|table|dt|dd|sup)\b", re.IGNORECASE)
@@ -88,6 +90,10 @@ def _add_prose(source: Source, text: str) -> None:
             else:
                 kept.append(line)
         text = "\n".join(kept)
+    numbers = _NUMBER.findall(text)
+    if numbers:
+        source.add("\n".join(numbers) + "\n", reason=MARKUP)
+        text = _NUMBER.sub("", text)
     if "`" not in text:
         _add_marked(source, text)
         return

@@ -29,7 +29,7 @@ def read_rst(data: bytes) -> Extracted:
 
     A page that docutils cannot parse is read as it stands, and the metadata says so.
     """
-    require_extra("formats", "reading reStructuredText files", "docutils")
+    require_extra("formats", "reading RST files", "docutils")
     from selectolax.lexbor import LexborHTMLParser
 
     text, encoding = decode(data)

@@ -205,6 +205,7 @@ def _directive() -> Any:
             head = _HEAD.search(self.block_text)
             lines = [] if head is None else list(self.content)
             has_argument = head is not None and head["argument"] is not None
+            one_line = self.name.lower().rpartition(":")[2] in _WITH_LANGUAGE | _LABELS_ONLY
             arguments: list[str] = []
             options: dict[str, str] = {}
             last = ""
@@ -220,7 +221,7 @@ def _directive() -> Any:
                     if not line[0].isspace():
                         break
                     options[last] += f"\n{line.strip()}"
-                elif has_argument:
+                elif has_argument and (i == 0 or not one_line):
                     arguments.append(line.strip())
                 else:
                     break
