@@ -55,7 +55,6 @@ TESTED_ELSEWHERE = {
     "indexing/formats/word/notes.py": ("indexing/formats/word/test_story.py", "notes and comments of a story"),
     "indexing/formats/word/package.py": ("indexing/formats/word/test_docx.py", "the parts of a document"),
     "indexing/formats/word/running.py": ("indexing/formats/word/test_story.py", "headers and footers"),
-    "indexing/formats/word/scripts.py": ("indexing/formats/word/test_line.py", "raised and lowered characters"),
     "indexing/formats/word/symbols.py": ("indexing/formats/word/test_line.py", "characters of symbol fonts"),
     "indexing/structure.py": ("indexing/test_chunking.py", "what stays whole in a passage"),
     # Simple on purpose: each is right when what is lost of its format is found.

@@ -24,8 +24,9 @@ _UNBROKEN = re.compile(r"[^\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\u4e00-\u9ff
 _CHARACTERS_PER_TOKEN = 4
 
 
-CHUNKING_RULES = 3
-"""2: sentences of tables and key-value lines. 3: blocks stay whole; texts and words are normalised."""
+CHUNKING_RULES = 4
+"""2: sentences of tables and key-value lines. 3: blocks stay whole; texts and words are normalised.
+4: raised characters and empty definitions of DOCX and HTML."""
 
 
 class ChunkingConfig(BaseModel):
