@@ -156,11 +156,11 @@ def test_text_is_indexed_and_asked_without_extras(without):
     assert without["passages read"] == 2
 
 
-@pytest.mark.parametrize("kind", ["PDF", "DOCX", "EPUB"])
+@pytest.mark.parametrize("kind", ["PDF", "DOCX", "EPUB", "RST", "MSG"])
 def test_a_file_that_needs_an_extra_is_named_and_the_others_go_in(without, kind):
     sentence = f"reading {kind} files needs the extra 'formats': pip install 'rag-ft[formats]'"
     assert without["failures"][f"rich.{kind.lower()}"] == sentence
-    assert len(without["failures"]) == 3
+    assert len(without["failures"]) == 5
 
 
 def test_a_file_is_read_once_its_extra_is_installed(without):

@@ -78,7 +78,6 @@ TESTED_ELSEWHERE = {
     "indexing/formats/word/names.py": ("indexing/formats/word/test_styles.py", "names of elements"),
     "indexing/formats/word/notes.py": ("indexing/formats/word/test_story.py", "notes and comments of a story"),
     "indexing/formats/word/running.py": ("indexing/formats/word/test_story.py", "headers and footers"),
-    "indexing/formats/word/scripts.py": ("indexing/formats/word/test_line.py", "raised and lowered characters"),
     "indexing/formats/word/symbols.py": ("indexing/formats/word/test_line.py", "characters of symbol fonts"),
     "indexing/ocr/child.py": ("indexing/ocr/test_engine.py", "runs in the recognising process"),
     "indexing/watching/notices.py": ("indexing/watching/test_watcher.py", "what starts a look at the folder"),

@@ -33,8 +33,12 @@ def read_msg(data: bytes) -> Extracted:
 
     if not olefile.isOleFile(data=data):
         raise Unreadable("is not a message of Outlook, or is cut off: use a complete copy")
-    with olefile.OleFileIO(io.BytesIO(data)) as container:
+    try:
+        container = olefile.OleFileIO(io.BytesIO(data))
         entries = container.listdir(streams=True, storages=True)
+    except (OSError, ValueError, IndexError, TypeError, struct.error) as error:
+        raise Unreadable("is damaged (its list of parts cannot be read): use a complete copy") from error
+    with container:
         if len(entries) > _MOST_ENTRIES:
             raise Unreadable(f"has more than the {_MOST_ENTRIES:,} parts that are read")
         if not any(entry[0].startswith("__substg1.0_") for entry in entries):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
 from rag_ft.indexing.formats.office.package import OfficePackage
+from rag_ft.indexing.formats.scripts import scripted_run
 from rag_ft.indexing.formats.sheets.number_format import BUILT_IN
 from rag_ft.indexing.formats.sheets.tables import one_line
 from rag_ft.indexing.formats.word.names import CHART, DRAWING
@@ -103,8 +104,6 @@ def text_of(element: Any) -> str:
 
 def _raised(node: Any) -> str:
     """The text of a run; one that is raised or lowered stands apart from the number before it."""
-    from rag_ft.indexing.formats.word.scripts import scripted
-
     run = node.getparent()
     text = node.text or ""
     align = next((part.get("val") for part in run.iter() if local_name(part) == "vertAlign"), None)
@@ -112,7 +111,7 @@ def _raised(node: Any) -> str:
     if align not in ("superscript", "subscript") or before is None:
         return text
     last = next((part.text or "" for part in before if local_name(part) == "t"), "")
-    return scripted(text, "^" if align == "superscript" else "_", last)
+    return scripted_run(text, last, above=align == "superscript")
 
 
 def _unescaped(match: re.Match[str]) -> str:
