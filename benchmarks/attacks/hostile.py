@@ -170,6 +170,45 @@ def _() -> bytes:
     return page_pdf(stream(b"BT /F1 1 Tf (" + b"9" * 10_000 + b" words) Tj ET"))
 
 
+def _shown(x: float, y: float, text: bytes, size: float = 10) -> bytes:
+    return b"BT /F1 %g Tf %g %g Td (%s) Tj ET\n" % (size, x, y, text)
+
+
+@hostile("a-hundred-thousand-letters-in-one-place.pdf")
+def _() -> bytes:
+    return page_pdf(stream(b"".join(_shown(100 + i % 7, 100, b"a") for i in range(100_000))))
+
+
+@hostile("ten-thousand-tiny-boxes.pdf")
+def _() -> bytes:
+    tiny = (_shown(i * 37 % 600, i * 91 % 800, b"ab c", 0.1) for i in range(10_000))
+    return page_pdf(stream(b"".join(tiny)))
+
+
+@hostile("a-table-of-ten-thousand-cells.pdf")
+def _() -> bytes:
+    cells = (_shown(5 + 6 * column, 5 + 8 * row, b"a", 2) for row in range(98) for column in range(98))
+    rules = b"".join(b"0 %g 600 .1 re f %g 0 .1 800 re f\n" % (8 * i, 6 * i) for i in range(100))
+    return page_pdf(stream(rules + b"".join(cells)))
+
+
+@hostile("a-list-of-eight-thousand-lines.pdf")
+def _() -> bytes:
+    return page_pdf(stream(b"".join(_shown(10, 0.1 * i, b"- ab-", 0.1) for i in range(8_000))))
+
+
+@hostile("fifty-thousand-shapes.pdf")
+def _() -> bytes:
+    shapes = (b"%d %d %d %d re f\n" % (i % 600, i * 7 % 800, i % 97, i % 89) for i in range(50_000))
+    return page_pdf(stream(b"".join(shapes) + DRAWN))
+
+
+@hostile("numbers-beyond-any-page.pdf")
+def _() -> bytes:
+    odd = b"BT /F1 1e38 Tf 1e38 0 0 1e38 1e38 1e38 Tm (a b) Tj ET BT /F1 9 Tf 0 0 0 0 9 9 Tm (flat) Tj ET "
+    return page_pdf(stream(odd + DRAWN))
+
+
 @hostile("noise-after-a-good-head.pdf")
 def _() -> bytes:
     good = page_pdf(stream(DRAWN))

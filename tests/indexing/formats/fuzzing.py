@@ -215,7 +215,7 @@ def check(answer: Read) -> None:
 def seeds(parser: str) -> tuple[bytes, ...]:
     """Good files of a parser, made here."""
     if parser == "pdf":
-        return (_pdf(),)
+        return (_pdf(), _form())
     if parser == "docx":
         return (_docx(), _word())
     if parser == "epub":
@@ -312,6 +312,16 @@ _MARKDOWN = [b"---\n", b"# ", b"> ", b"- ", b"1. ", b"```\n", b"|", b"|---|\n", 
 _MARKDOWN += [b"&a ", b"*a", b"!!python/object:os.system ", b"!!binary x", b"<<: *a\n", b"? ", b": ", b"\t", b"{", b"["]
 _MARKDOWN += [b"\n\n", b"9999-99-99"]
 _PDF = [b"obj", b"endobj", b"stream\n", b"endstream", b"<<", b">>", b"[", b"]", b"/Kids [3 0 R]", b"/Count 99999", b"("]
+_PDF += [
+    b"/Rotate 90",
+    b"/CropBox [0 0 99 99]",
+    b"0 1 -1 0 9 9 Tm ",
+    b"9 Ts ",
+    b" re f ",
+    b"1e38 ",
+    b"/Annots ",
+    b"/FT /Tx",
+]
 _PDF += [
     b"3 0 R ",
     b"4 0 R ",
@@ -433,6 +443,35 @@ def _pdf() -> bytes:
         ):
             canvas.drawString(72, 720 - 14 * row, line)
         canvas.showPage()
+    canvas.save()
+    return made.getvalue()
+
+
+def _form() -> bytes:
+    """Pages with a form, bookmarks, a table between rules, columns, code, raised and turned text."""
+    from reportlab.pdfgen.canvas import Canvas
+
+    made = io.BytesIO()
+    canvas = Canvas(made, pageCompression=0, invariant=1)
+    canvas.bookmarkPage("a")
+    canvas.addOutlineEntry("Fees", "a", 0)
+    canvas.drawString(72, 720, "Fees")
+    canvas.grid([72, 172, 272], [640, 660, 680])
+    for x, y, text in ((75, 665, "Berth"), (175, 665, "Price"), (75, 645, "North"), (175, 645, "18 EUR")):
+        canvas.drawString(x, y, text)
+    for row in range(5):
+        canvas.drawString(72, 600 - 14 * row, "words of the left column, be-")
+        canvas.drawString(320, 600 - 14 * row, "words of the right one too,")
+    canvas.acroForm.textfield(name="name", value="Magnolia", x=72, y=480, width=100, height=20)
+    canvas.acroForm.checkbox(name="yes", checked=True, x=72, y=450)
+    canvas.setFont("Courier", 9)
+    canvas.drawString(72, 400, "if load > 40:")
+    canvas.drawString(90, 390, "stop()", mode=3)
+    canvas.setFont("Helvetica", 6)
+    canvas.drawString(105, 723, "6")
+    canvas.rotate(90)
+    canvas.drawString(100, -50, "turned")
+    canvas.showPage()
     canvas.save()
     return made.getvalue()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,5 +165,5 @@ def _write(document: Any, pages: list[_Page]) -> Writer:
 
 
 def _note(note: Note) -> Boxed:
-    start = "" if note.box is not None else f"Comment by {note.author}: " if note.author else "Comment: "
-    return Boxed(start + note.text.strip("\n"), None if note.box is None else array("i", (-1,)) * len(note.text))
+    start = "" if note.is_shown else f"Comment by {note.author}: " if note.author else "Comment: "
+    return Boxed(start + note.text.strip("\n"))
