@@ -46,7 +46,10 @@ def encode_places(extracted: Extracted) -> bytes:
     text, boxes = extracted.text, extracted.char_boxes
     # Boxes that are not those of the text would be shown at wrong places: then there are none.
     pages = len(extracted.page_starts)
-    laid_out = bool(pages) and len(boxes) == _BOX_BYTES * len(text) and len(extracted.page_sizes) == pages
+    sized = len(extracted.page_sizes) == pages and all(
+        0 <= side <= _LARGEST_PAGE for size in extracted.page_sizes for side in size
+    )
+    laid_out = bool(pages) and sized and len(boxes) == _BOX_BYTES * len(text)
     if not laid_out and not extracted.line_anchors:
         return b""
     blocks: list[bytes] = []
@@ -86,8 +89,8 @@ def _packed(data: bytes) -> bytes:
     planes = (
         _wrapped_steps(left),
         _wrapped_steps(top),
-        array("H", [(end - start) & 0xFFFF for start, end in zip(left, right, strict=True)]),
-        array("H", [(end - start) & 0xFFFF for start, end in zip(top, bottom, strict=True)]),
+        array("H", [max(end - start, 0) for start, end in zip(left, right, strict=True)]),
+        array("H", [max(end - start, 0) for start, end in zip(top, bottom, strict=True)]),
     )
     pieces: list[bytes] = []
     for plane in planes:

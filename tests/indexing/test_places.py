@@ -117,5 +117,13 @@ def test_places_of_another_text_are_refused():
     for text, pages in (("five!", (0,)), ("four", (0, 2))):
         with pytest.raises(PlacesError, match="another text"):
             places.check(text, pages)
-    with pytest.raises(PlacesError, match="ends before it starts"):
-        Places.decode(encode_places(extracted([(5, 0, 1, 1)]))).check("x", (0,))
+
+
+def test_what_a_reader_gets_wrong_costs_only_the_places():
+    places = Places.decode(encode_places(extracted([(5, 9, 1, 1)])))
+    places.check("x", (0,))
+    assert places.boxes(0, 1).tolist() == [[5, 9, 5, 9]]
+    for size in ((-1.0, 5.0), (float("nan"), 5.0), (1e9, 5.0)):
+        endless = extracted([(0, 0, 1, 1)])
+        endless.page_sizes = (size,)
+        assert encode_places(endless) == b""

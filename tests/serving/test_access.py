@@ -132,6 +132,8 @@ def every_route(client: httpx.Client, token: str) -> dict[str, str]:
         note(f"ask where {where}", client.post("/v1/ask", json={"question": "tower?", "where": where}))
     for name in ("merger.txt", "pay.txt", "nothing.txt", "Oslo.txt", "uploads/x/memo.txt", "merger.txt?start=0&end=9"):
         note(f"document {name}", client.get(f"/v1/documents/{name}"))
+        for route in ("pages", "originals", "links"):
+            note(f"{route} {name}", client.get(f"/v1/{route}/{name}"))
     for path in ("/v1/documents", "/v1/documents?offset=4", "/v1/documents?limit=1", "/v1/about", "/v1/models"):
         note(path, client.get(path))
     for path in ("/v1/models/rag-ft", "/openapi.json", "/metrics", "/v1/report", "/report/x", "/healthz", "/readyz"):

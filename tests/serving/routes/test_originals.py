@@ -77,6 +77,11 @@ def test_a_damaged_original_is_an_error_and_not_a_failure(serve, index):
     assert reply.status_code == 422 and "not a readable PDF" in reply.text
 
 
+def test_a_page_that_takes_too_long_is_given_up(serve):
+    reply = serve(page_seconds=0.01).get("/v1/pages/crane.pdf")
+    assert reply.status_code in (422, 503) and "within" in reply.text
+
+
 def test_without_originals_there_is_only_text(serve, folder, tmp_path):
     index = Index.build(folder, tmp_path / "bare", embedder=HashingEmbedder(), progress=False)
     client = serve(index=index)
