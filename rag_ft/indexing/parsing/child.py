@@ -130,7 +130,10 @@ def _file(request: Request, data: bytes) -> tuple[Reply, Content]:
     started, peak_before = time.monotonic(), peak_bytes()
     extracted = extract(request.name, data)
     if not extracted.text.strip():
-        raise Unreadable("holds no text")
+        unread = extracted.metadata.get("unread_parts")
+        raise Unreadable(
+            f"holds no text that can be read: {unread[0]}" if unread and isinstance(unread, list) else "holds no text"
+        )
     check_document_size(len(extracted.text), len(extracted.headings), len(extracted.page_starts))
     # A document that was read must not be lost to the check: it is not made where reading came near the limits. The
     # peak tells something only if it grew: at its start, a process has that of its parent.

@@ -352,6 +352,14 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_a_workbook_whose_only_sheet_is_damaged_names_the_sheet(tmp_path):
+    (tmp_path / "a.xlsx").write_bytes(sheets.workbook({"Leave": "<worksheet><sheetData><row"}))
+    contents = read_corpus(tmp_path).read_all()
+    assert [failure.reason for failure in contents.failures] == [
+        "holds no text that can be read: sheet Leave is damaged"
+    ]
+
+
 def test_no_process_is_left_by_an_iteration_that_ends_or_is_left(folder, monkeypatch):
     ids = started(monkeypatch)
     assert len(list(read_corpus(folder))) == 7 and len(ids) == 1 and gone(ids[0])
