@@ -353,6 +353,8 @@ def folder(tmp_path):
 
 
 def test_a_workbook_whose_only_sheet_is_damaged_names_the_sheet(tmp_path):
+    from indexing.formats.sheets import packing as sheets
+
     (tmp_path / "a.xlsx").write_bytes(sheets.workbook({"Leave": "<worksheet><sheetData><row"}))
     contents = read_corpus(tmp_path).read_all()
     assert [failure.reason for failure in contents.failures] == [
