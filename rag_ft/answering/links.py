@@ -136,6 +136,8 @@ def _words(text: str, count: int) -> str:
 def _last_run(text: str) -> str:
     """The end of a text, from the last thing on that is not on the page."""
     tail = text[-WHOLE_CHARS:]
+    if " | " in tail.rstrip().rpartition("\n")[2]:
+        return ""  # a row, whose text repeats the names of its columns
     cuts = [*_NOT_ON_PAGE.finditer(tail.rstrip())]
     return tail[cuts[-1].end() :] if cuts else tail
 
@@ -143,6 +145,8 @@ def _last_run(text: str) -> str:
 def _first_run(text: str) -> str:
     """The beginning of a text, up to the first thing that is not on the page."""
     head = text[:WHOLE_CHARS].lstrip()
+    if " | " in head.partition("\n")[0]:
+        return ""
     cut = _NOT_ON_PAGE.search(head)
     return head[: cut.start()] if cut else head
 
