@@ -69,7 +69,8 @@ def text_directive(text: str, span: TextSpan) -> str:
             parts = [text[first.start : first.end]]
     parts = [" ".join(part.split()) for part in parts]
     directive = ",".join(map(_encoded, parts))
-    if _is_repeated(text, parts[0]):
+    in_row = " | " in text[span.start : span.end]  # before its cells stand the names of columns
+    if not in_row and _is_repeated(text, parts[0]):
         before = _words(_last_run(text[: first.start]), -_AROUND)
         after = _words(_first_run(text[last.end :]), _AROUND)
         directive = (f"{_encoded(before)}-," if before else "") + directive + (f",-{_encoded(after)}" if after else "")
