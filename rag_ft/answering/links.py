@@ -69,7 +69,8 @@ def text_directive(text: str, span: TextSpan) -> str:
             parts = [text[first.start : first.end]]
     parts = [" ".join(part.split()) for part in parts]
     directive = ",".join(map(_encoded, parts))
-    if _is_repeated(text, parts[0]):
+    in_row = " | " in text[span.start : span.end]  # before its cells stand the names of columns
+    if not in_row and _is_repeated(text, parts[0]):
         before = _words(_last_run(text[: first.start]), -_AROUND)
         after = _words(_first_run(text[last.end :]), _AROUND)
         directive = (f"{_encoded(before)}-," if before else "") + directive + (f",-{_encoded(after)}" if after else "")
@@ -136,6 +137,8 @@ def _words(text: str, count: int) -> str:
 def _last_run(text: str) -> str:
     """The end of a text, from the last thing on that is not on the page."""
     tail = text[-WHOLE_CHARS:]
+    if " | " in tail.rstrip().rpartition("\n")[2]:
+        return ""  # a row, whose text repeats the names of its columns
     cuts = [*_NOT_ON_PAGE.finditer(tail.rstrip())]
     return tail[cuts[-1].end() :] if cuts else tail
 
@@ -143,6 +146,8 @@ def _last_run(text: str) -> str:
 def _first_run(text: str) -> str:
     """The beginning of a text, up to the first thing that is not on the page."""
     head = text[:WHOLE_CHARS].lstrip()
+    if " | " in head.partition("\n")[0]:
+        return ""
     cut = _NOT_ON_PAGE.search(head)
     return head[: cut.start()] if cut else head
 

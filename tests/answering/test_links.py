@@ -50,6 +50,12 @@ def test_words_around_tell_equal_quotes_apart():
     assert directive == "text=forty%2Dtwo%20tonnes%2C%20at%20most.-,It%20was%20built%20in,-1931."
 
 
+def test_rows_of_a_table_are_no_words_around():
+    text = "Berth: north | Price: 18\nBerth: south | Price: 31\n\nBerth: north | Price: 45"
+    start = text.rindex("Berth")
+    assert text_directive(text, TextSpan(start, len(text))) == "text=north,45"
+
+
 def test_a_text_without_spaces_is_named_by_characters():
     text = "".join(chr(0x4E00 + i) for i in range(400))
     directive = text_directive(text, TextSpan(0, 400))
