@@ -204,7 +204,7 @@ def _read_source(
         if base is None or file not in of_file:
             return None
         position = of_file[file]
-        return Former(base.document(position), base.table[position].conservation)
+        return Former(base.document(position), base.table[position].conservation, base.places_file.raw(position))
 
     return read_corpus(
         source,

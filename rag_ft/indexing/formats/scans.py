@@ -38,6 +38,8 @@ class Scan(NamedTuple):
     height: int
     pixels: bytes
     """Rows of grey values, a byte each, without padding."""
+    page_size: tuple[float, float] = (0.0, 0.0)
+    """Width and height of a PDF's page in points; zeros for an image file."""
 
 
 def draw_scans(name: str, data: bytes, first: int) -> Iterator[Scan]:
@@ -93,7 +95,7 @@ def _drawn(page: Any, number: int, pages: int) -> Scan:
             raise Unreadable("has a page that cannot be drawn")
         if stride != bitmap.width:
             rows = b"".join(rows[row * stride : row * stride + bitmap.width] for row in range(bitmap.height))
-        return Scan(number, pages, bitmap.width, bitmap.height, rows)
+        return Scan(number, pages, bitmap.width, bitmap.height, rows, (width, height))
     finally:
         bitmap.close()
 

@@ -9,10 +9,11 @@ import json
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
 from rag_ft.indexing.parsing.sandbox import end_with_parent
 from rag_ft.indexing.parsing.wire import read_frame, write_frame
+from rag_ft.indexing.places import STEPS
 
 _NOT_SMALLER = 2**32
 
@@ -43,12 +44,17 @@ def recognise_images(parent: int, program: str, memory_bytes: int) -> None:
         write_frame(replies, json.dumps(reply).encode())
 
 
-def _words(pytesseract: Any, image: Any, request: dict[str, Any]) -> list[tuple[str, float, int, int, int]]:
-    """Text, confidence, block, paragraph and line of each word; an image upside down is turned."""
+Row: TypeAlias = tuple[str, float, int, int, int, int, int, int, int]
+"""Text, confidence, block, paragraph, line, and the corners of the box in steps of the image's width and height."""
+
+
+def _words(pytesseract: Any, image: Any, request: dict[str, Any]) -> list[Row]:
+    """The words of an image; one that is upside down is turned."""
     words = _recognised(pytesseract, image, request)
     if _confidence(words) < _DOUBTFUL:
         turned = _recognised(pytesseract, image.rotate(180), request)
-        words = max(words, turned, key=_confidence)
+        if _confidence(turned) > _confidence(words):
+            return [(*word[:5], STEPS - word[7], STEPS - word[8], STEPS - word[5], STEPS - word[6]) for word in turned]
     return words
 
 
@@ -56,19 +62,35 @@ _DOUBTFUL = 0.6
 """A page read with less confidence may be upside down; pages on their side are recognised as they are."""
 
 
-def _recognised(pytesseract: Any, image: Any, request: dict[str, Any]) -> list[tuple[str, float, int, int, int]]:
+def _recognised(pytesseract: Any, image: Any, request: dict[str, Any]) -> list[Row]:
     table = pytesseract.image_to_data(
         image, lang=request["languages"], config=f"--dpi {request['dpi']}", output_type=pytesseract.Output.DICT
     )
-    columns = [table[name] for name in ("text", "conf", "block_num", "par_num", "line_num")]
+    names = ("text", "conf", "block_num", "par_num", "line_num", "left", "top", "width", "height")
     return [
-        (str(text), float(confidence) / 100, block, paragraph, line)
-        for text, confidence, block, paragraph, line in zip(*columns, strict=True)
+        (
+            str(text),
+            float(confidence) / 100,
+            block,
+            paragraph,
+            line,
+            _steps(left, image.width),
+            _steps(top, image.height),
+            _steps(left + width, image.width),
+            _steps(top + height, image.height),
+        )
+        for text, confidence, block, paragraph, line, left, top, width, height in zip(
+            *(table[name] for name in names), strict=True
+        )
         if str(text).strip() and float(confidence) >= 0
     ]
 
 
-def _confidence(words: list[tuple[str, float, int, int, int]]) -> float:
+def _steps(pixels: int, side: int) -> int:
+    return round(STEPS * min(max(pixels, 0), side) / side)
+
+
+def _confidence(words: list[Row]) -> float:
     characters = sum(len(word[0]) for word in words)
     return sum(word[1] * len(word[0]) for word in words) / characters if characters else 0.0
 

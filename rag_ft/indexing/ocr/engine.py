@@ -15,9 +15,9 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import Annotated, BinaryIO, cast
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from rag_ft.errors import UsageError
 from rag_ft.extras import require_extra
@@ -25,6 +25,7 @@ from rag_ft.indexing.formats.limits import ReadLimits
 from rag_ft.indexing.formats.scans import Scan
 from rag_ft.indexing.ocr.words import RecognisedPage, Word, page_of
 from rag_ft.indexing.parsing.wire import FrameError, read_frame, write_frame
+from rag_ft.indexing.places import STEPS
 from rag_ft.schema import Record
 
 PROGRAM = "tesseract"
@@ -112,10 +113,13 @@ def _asked(program: str, option: str) -> str:
     return done.stdout or done.stderr
 
 
+Step = Annotated[int, Field(ge=0, le=STEPS)]
+
+
 class _WordsReply(Record):
     """What the process replies."""
 
-    words: tuple[tuple[str, float, int, int, int], ...] = ()
+    words: tuple[tuple[str, float, int, int, int, Step, Step, Step, Step], ...] = ()
     error: str = ""
 
 
@@ -160,7 +164,8 @@ class Recogniser:
         if reply.error:
             raise PageNotRecognised(f"was not recognised ({reply.error})")
         return page_of(
-            Word(text, confidence, (block, paragraph), line) for text, confidence, block, paragraph, line in reply.words
+            Word(text, confidence, (block, paragraph), line, (left, top, right, bottom))
+            for text, confidence, block, paragraph, line, left, top, right, bottom in reply.words
         )
 
     def _reply(self, seconds: float, header: bytes = b"", content: bytes = b"") -> _WordsReply:

@@ -11,16 +11,19 @@ from typing import NamedTuple
 from rag_ft.indexing.access import ACCESS
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import Unreadable
+from rag_ft.indexing.formats.extracted import Extracted
 from rag_ft.indexing.formats.limits import ReadLimits
 from rag_ft.indexing.formats.scans import IMAGES, PAGES_AT_ONCE, Scan
 from rag_ft.indexing.ocr.engine import CheckedOcr, OcrSettings, PageNotRecognised, Recogniser
-from rag_ft.indexing.ocr.insertion import new_document, with_pages
+from rag_ft.indexing.ocr.insertion import with_pages
 from rag_ft.indexing.ocr.words import RecognisedPage
 from rag_ft.indexing.parsing.input import open_ordinary, pieces_of
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Worker
+from rag_ft.indexing.places import Places, encode_places
 from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument, corpus_failure, skipped_file
 from rag_ft.indexing.sources.file import SourceFile
+from rag_ft.indexing.sources.original import Original
 from rag_ft.indexing.storage.generation import TableRow
 from rag_ft.schema import Document, Metadata
 
@@ -37,6 +40,7 @@ class Former(NamedTuple):
 
     document: Document
     conservation: Conservation | None
+    places: bytes
 
 
 class _Recognised(NamedTuple):
@@ -47,6 +51,8 @@ class _Recognised(NamedTuple):
     texts: dict[int, RecognisedPage]
     unread: dict[int, str]
     """Pages that were not recognised: the reason."""
+    page_sizes: dict[int, tuple[float, float]]
+    """Width and height of the scanned pages in points; zeros for an image file."""
 
 
 class OcrReading:
@@ -86,7 +92,8 @@ class OcrReading:
         if former is not None and former.document.metadata.get(OCR) is not None and self._is_same(former, checksum):
             metadata = {key: value for key, value in former.document.metadata.items() if key != ACCESS}
             document = former.document.model_copy(update={"metadata": metadata})
-            yield ReadDocument(document, file.name, file.path, former.conservation)
+            original = Original(checksum, file.path)
+            yield ReadDocument(document, file.name, file.path, former.conservation, former.places, original)
             return
         events = [] if suffix in IMAGES else [*file.events(worker)]
         read = next((event for event in events if isinstance(event, ReadDocument)), None)
@@ -115,10 +122,9 @@ class OcrReading:
     ) -> Iterator[CorpusEvent]:
         """The document with its recognised pages, and a failure for each page that was given up."""
         pages = {number: page for number, page in recognised.texts.items() if page.text}
-        texts = {number: page.text for number, page in pages.items()}
         for number, reason in recognised.unread.items():
             yield corpus_failure(f"{file.path}, page {number}", reason, file.name)
-        if not texts:
+        if not pages:
             if events:
                 yield from events
             elif file.required:
@@ -126,27 +132,33 @@ class OcrReading:
             elif not recognised.unread:
                 yield skipped_file(file.path, "shows no text that is recognised")
             return
-        if read is None:
-            title = file.path.stem
-            document = new_document(recognised.pages, texts, name=file.name, title=title, source=str(file.path))
-            conservation = Conservation(words=len(document.text.split()))
-        else:
-            if len(read.document.page_starts) != recognised.pages:
-                yield from events
-                return
-            document = with_pages(read.document, texts)
-            conservation = read.conservation or Conservation(words=len(document.text.split()))
-        without = sorted(({*recognised.texts, *recognised.unread}) - pages.keys())
+        if read is not None and len(read.document.page_starts) != recognised.pages:
+            yield from events
+            return
+        read = read or ReadDocument(
+            Document(
+                id=file.name,
+                text="",
+                title=file.path.stem,
+                source=str(file.path),
+                page_starts=(0,) * recognised.pages,
+            )
+        )
+        document, places = _with_places(read, pages, recognised.page_sizes)
+        conservation = read.conservation or Conservation(words=len(document.text.split()))
+        without = sorted({*recognised.texts, *recognised.unread} - pages.keys())
         yield ReadDocument(
             document.model_copy(update={"metadata": {**document.metadata, OCR: self._record(pages, checksum)}}),
             file.name,
             file.path,
             conservation.model_copy(update={"pages_without_text": tuple(without)}),
+            places,
+            Original(checksum, file.path),
         )
 
     def _recognise(self, file: SourceFile, worker: Worker) -> _Recognised | str:
         """The file's scanned pages; a reason if they cannot be drawn."""
-        recognised = _Recognised(0, {}, {})
+        recognised = _Recognised(0, {}, {}, {})
         first = 1
         while True:
             drawn = 0
@@ -155,6 +167,7 @@ class OcrReading:
                     drawn += 1
                     first = scan.page + 1
                     recognised = recognised._replace(pages=scan.pages)
+                    recognised.page_sizes[scan.page] = scan.page_size
                     try:
                         recognised.texts[scan.page] = self._recogniser.recognise(scan)
                     except PageNotRecognised as error:
@@ -197,6 +210,27 @@ def ocr_before(entries: Iterable[TableRow]) -> OcrSettings | None:
     return OcrSettings("+".join(languages)) if languages else None
 
 
+def _with_places(
+    read: ReadDocument, pages: dict[int, RecognisedPage], page_sizes: dict[int, tuple[float, float]]
+) -> tuple[Document, bytes]:
+    """A document with its recognised pages, and where its characters stand; nowhere in an image file."""
+    count = len(read.document.page_starts)
+    boxes = b""
+    if not read.document.text:
+        shown = next(iter(page_sizes.values()))
+        sizes = tuple(page_sizes.get(number, shown) for number in range(1, count + 1))
+    else:
+        before = Places.decode(read.places) if read.places else None
+        sizes = before.page_sizes if before is not None else ()
+        if before is not None and before.page_starts:
+            boxes = before.boxes(0, before.chars).astype("<u2").tobytes()
+    document, boxes = with_pages(read.document, pages, boxes)
+    if not sizes or not all(map(all, sizes)):
+        return document, b""
+    extracted = Extracted(text=document.text, page_starts=document.page_starts, page_sizes=sizes, char_boxes=boxes)
+    return document, encode_places(extracted)
+
+
 def _checksum(file: SourceFile, limits: ReadLimits) -> str:
     checksum = hashlib.sha256()
     with open_ordinary(file.path, limits.file_bytes) as (opened, _):
@@ -213,4 +247,4 @@ def _scans(file: SourceFile, worker: Worker, first: int) -> Iterator[Scan]:
             if read.reply.kind != "scan":
                 raise Unreadable(read.reply.reason or "gives no page")
             reply = read.reply
-            yield Scan(reply.page, reply.pages, reply.width, reply.height, read.image)
+            yield Scan(reply.page, reply.pages, reply.width, reply.height, read.image, reply.page_size)

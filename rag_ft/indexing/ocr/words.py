@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
@@ -19,6 +20,8 @@ class Word(NamedTuple):
     paragraph: tuple[int, int]
     """Block and paragraph."""
     line: int
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Left, top, right and bottom in steps of the page (`indexing.places`)."""
 
 
 class RecognisedPage(NamedTuple):
@@ -27,6 +30,8 @@ class RecognisedPage(NamedTuple):
     text: str
     confidence: float
     """Mean over its characters, from 0 to 1."""
+    boxes: bytes = b""
+    """Box of each character, as `Extracted.char_boxes` has them: a word's box, cut into equal parts."""
 
 
 def page_of(words: Iterable[Word]) -> RecognisedPage:
@@ -37,21 +42,48 @@ def page_of(words: Iterable[Word]) -> RecognisedPage:
         if word.text.strip()
         and (word.confidence >= _LEAST_CONFIDENCE if any(map(str.isalnum, word.text)) else word.confidence >= 0.6)
     ]
-    paragraphs = []
+    text = _Text()
     for _, group in groupby(kept, key=lambda word: word.paragraph):
-        text = ""
+        text.begin_paragraph()
         for _, line in groupby(group, key=lambda word: word.line):
-            text = _continued(text, " ".join(word.text for word in line))
-        paragraphs.append(text)
+            text.add_line([*line])
     characters = sum(len(word.text) for word in kept)
     confidence = sum(word.confidence * len(word.text) for word in kept) / characters if characters else 0.0
-    return RecognisedPage("\n\n".join(paragraphs), round(confidence, 3))
+    return RecognisedPage("".join(text.characters), round(confidence, 3), b"".join(text.boxes))
 
 
-def _continued(text: str, line: str) -> str:
-    """A paragraph with its next line; a word that the layout has cut is joined."""
-    if not text:
-        return line
-    if text.endswith("-") and text[-2:-1].isalpha() and line[:1].islower():
-        return text[:-1] + line
-    return f"{text} {line}"
+_NOWHERE = (0, 0, 0, 0)
+_BOX = struct.Struct("<4H")
+
+
+class _Text:
+    """Characters with their boxes, as they are put together."""
+
+    def __init__(self) -> None:
+        self.characters: list[str] = []
+        self.boxes: list[bytes] = []
+
+    def begin_paragraph(self) -> None:
+        """Leave an empty line after the paragraph before."""
+        if self.characters:
+            self._add("\n\n", _NOWHERE)
+
+    def add_line(self, words: list[Word]) -> None:
+        """Continue the paragraph with a line; a word that the layout has cut is joined."""
+        before = "".join(self.characters[-2:])
+        if before.endswith("-") and before[:1].isalpha() and words[0].text[:1].islower():
+            self.characters.pop()
+            self.boxes.pop()
+        elif before and not before.endswith("\n"):
+            self._add(" ", _NOWHERE)
+        for i, word in enumerate(words):
+            if i:
+                self._add(" ", _NOWHERE)
+            self._add(word.text, word.box)
+
+    def _add(self, text: str, box: tuple[int, int, int, int]) -> None:
+        left, top, right, bottom = box
+        for i, character in enumerate(text):
+            start, end = (left + (right - left) * edge // len(text) for edge in (i, i + 1))
+            self.characters.append(character)
+            self.boxes.append(_BOX.pack(start, top, end, bottom))

@@ -122,8 +122,9 @@ def _page(request: Request, data: bytes) -> tuple[Reply, Content]:
 
 
 def _scans(request: Request, data: bytes) -> Iterator[tuple[Reply, Content]]:
-    for page, pages, width, height, pixels in draw_scans(request.name, data, request.numbers[0]):
-        yield Reply(kind="scan", page=page, pages=pages, width=width, height=height), Content("", pixels)
+    for page, pages, width, height, pixels, size in draw_scans(request.name, data, request.numbers[0]):
+        reply = Reply(kind="scan", page=page, pages=pages, width=width, height=height, page_size=size)
+        yield reply, Content("", pixels)
 
 
 def _file(request: Request, data: bytes) -> tuple[Reply, Content]:

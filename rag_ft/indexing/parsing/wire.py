@@ -92,6 +92,8 @@ class Reply(Record):
     pages: int = 0
     width: int = 0
     height: int = 0
+    page_size: tuple[float, float] = (0.0, 0.0)
+    """Width and height of a drawn page in points; zeros for an image file."""
 
 
 def headings_in(text: str, spans: tuple[tuple[int, int, int], ...]) -> tuple[Heading, ...]:

@@ -232,7 +232,7 @@ class _Process:
         started = time.monotonic()
         self._watch.allow(remaining)
         self._send(request, content, size)
-        most = max(_CONTENT_BYTES * limits.max_chars + _EXTRA, _MAX_IMAGE_BYTES)
+        most = _MAX_IMAGE_BYTES if request.kind == "scans" else _CONTENT_BYTES * limits.max_chars + _EXTRA
         try:
             while True:
                 frame = read_frame(self._replies, max_header=MAX_HEADER_BYTES, max_content=most)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.indexing.ocr.insertion import new_document, with_pages
+from rag_ft.indexing.ocr.insertion import with_pages
+from rag_ft.indexing.ocr.words import RecognisedPage, Word, page_of
 from rag_ft.schema import Block, Document, Heading
 
 part = st.text("ab\n .", min_size=1, max_size=12).filter(str.strip)
@@ -36,7 +37,12 @@ def documents(draw):
 def test_what_was_there_stays_and_what_comes_starts_its_page(document, data):
     pages = data.draw(st.sets(st.integers(1, len(document.page_starts))))
     texts = {page: f"<{page}>" for page in pages}
-    result = with_pages(document, texts)
+    boxes = b"".join(bytes([code % 251, 1] * 4) for code in map(ord, document.text))
+    added = {page: page_of([Word(text, 0.9, (1, 1), 1, (1, 2, 3, 4))]) for page, text in texts.items()}
+    result, moved = with_pages(document, added, boxes)
+    assert len(moved) == 8 * len(result.text)
+    kept = [bytes([code % 251, 1] * 4) for code in map(ord, document.text)]
+    assert [moved[i : i + 8] for i in range(0, len(moved), 8) if moved[i + 1] == 1] == kept
     remains = result.text
     for text in texts.values():
         assert remains.count(text) == 1
@@ -59,17 +65,17 @@ def test_what_was_there_stays_and_what_comes_starts_its_page(document, data):
 
 def test_a_page_in_the_middle_stands_between_its_neighbours():
     document = Document(id="d", text="One.\n\nThree.", page_starts=(0, 6, 6))
-    result = with_pages(document, {2: "Two."})
+    result, _ = with_pages(document, {2: RecognisedPage("Two.", 0.9)})
     assert result.text == "One.\n\nTwo.\n\nThree." and result.page_starts == (0, 6, 12)
 
 
 def test_a_list_that_a_page_interrupts_ends_before_it():
     document = Document(id="d", text="- a\n- b", page_starts=(0, 3, 4), blocks=(Block(start=0, end=7, kind="list"),))
-    result = with_pages(document, {2: "Two."})
+    result, _ = with_pages(document, {2: RecognisedPage("Two.", 0.9)})
     assert result.text[result.blocks[0].start : result.blocks[0].end] == "- a"
 
 
 def test_a_document_of_scans_alone_has_all_its_pages():
-    document = new_document(4, {2: "Two.", 4: "Four."}, name="d", title="D", source="/d.pdf")
-    assert document.text == "Two.\n\nFour." and document.page_starts == (0, 0, 4, 6)
-    assert new_document(1, {1: "One."}, name="d", title="D", source="").page_starts == ()
+    document = Document(id="d", text="", page_starts=(0,) * 4)
+    result, _ = with_pages(document, {2: RecognisedPage("Two.", 0.9), 4: RecognisedPage("Four.", 0.9)})
+    assert result.text == "Two.\n\nFour." and result.page_starts == (0, 0, 4, 6)

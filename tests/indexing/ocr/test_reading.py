@@ -73,6 +73,24 @@ def test_scanned_pages_and_images_are_searched_and_marked_as_recognised(folder):
 
 
 @needs_tesseract
+@pytest.mark.parametrize(("name", "page"), [("mixed.pdf", 2), ("scan.pdf", 1)])
+def test_recognised_words_have_their_boxes_on_the_page(folder, name, page):
+    build(folder)
+    index = build(folder)  # from the index itself this time
+    document, places = index.document(name), index.places(name)
+    places.check(document.text, document.page_starts)
+    start = document.text.index("Riga")
+    assert places.page_of(start) == page and places.page_sizes[page - 1] == (595, 842)
+    left, top = places.boxes(start, start + 1)[0][:2] / 65535
+    right, bottom = places.boxes(start + 3, start + 4)[0][2:] / 65535
+    # "Riga." ends the second line, which is drawn at 160 of 1754 pixels with letters of about 30.
+    assert 155 < top * 1754 < 180 and 180 < bottom * 1754 < 210
+    assert 600 < left * 1240 < right * 1240 < 800
+    if name == "mixed.pdf":
+        assert places.boxes(0, 3).any(axis=1).all()  # those of the text layer stay
+
+
+@needs_tesseract
 def test_no_page_is_recognised_twice(folder, recognised):
     first = build(folder)
     assert sorted(recognised) == [1, 1, 2, 2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,19 @@ def test_stains_are_left_out_and_confidence_is_that_of_the_characters():
 
 
 def test_a_page_without_words_has_no_text():
-    assert page_of([]) == ("", 0.0)
+    assert page_of([]) == ("", 0.0, b"")
+
+
+def test_each_character_has_its_part_of_the_words_box():
+    page = page_of([Word("to-", 0.9, (1, 1), 1, (0, 10, 30, 20)), Word("day", 0.9, (1, 1), 2, (0, 30, 30, 40))])
+    assert page.text == "today"
+    assert [*struct.iter_unpack("<4H", page.boxes)] == [
+        (0, 10, 10, 20),
+        (10, 10, 20, 20),
+        (0, 30, 10, 40),
+        (10, 30, 20, 40),
+        (20, 30, 30, 40),
+    ]
 
 
 recognised_words = st.builds(
@@ -34,6 +48,7 @@ recognised_words = st.builds(
     st.floats(0, 1),
     st.tuples(st.integers(1, 3), st.integers(1, 2)),
     st.integers(1, 4),
+    st.tuples(*[st.integers(0, 65_535)] * 4),
 )
 
 
@@ -44,4 +59,4 @@ def test_every_word_that_is_kept_stands_in_the_text_in_order(recognised):
     for word in recognised:
         if word.confidence >= 0.6 and any(map(str.isalnum, word.text)):
             at = page.text.index(word.text.rstrip("-"), at)
-    assert 0 <= page.confidence <= 1
+    assert 0 <= page.confidence <= 1 and len(page.boxes) == 8 * len(page.text)
