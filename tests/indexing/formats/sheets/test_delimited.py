@@ -161,10 +161,10 @@ def test_any_text_gives_records_that_hold_its_letters(text):
 @pytest.mark.parametrize("piece", ['"a\n', '"a,', '""a\n', 'a"\n', '"', '",', "a,\n", '"a"b,', '\\"'])
 def test_time_grows_with_the_file_alone(piece):
     def seconds(count):
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in records(piece * count, Dialect(",")):
             pass
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     few = min(seconds(2_000) for _ in range(3))
-    assert seconds(20_000) < 60 * few + 0.05
+    assert min(seconds(20_000) for _ in range(3)) < 60 * few + 0.05
