@@ -9,7 +9,8 @@ def unmapped(pages):
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [%s] /Count %d >>"
         % (b" ".join(b"%d 0 R" % (7 + 2 * number) for number in range(len(pages))), len(pages)),
-        b"<< /Type /Font /Subtype /Type0 /BaseFont /A /Encoding /Identity-H /DescendantFonts [4 0 R] /ToUnicode 6 0 R >>",
+        b"<< /Type /Font /Subtype /Type0 /BaseFont /A /Encoding /Identity-H /DescendantFonts [4 0 R]"
+        b" /ToUnicode 6 0 R >>",
         b"<< /Type /Font /Subtype /CIDFontType2 /BaseFont /A /DW 600"
         b" /CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) /Supplement 0 >> >>",
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
