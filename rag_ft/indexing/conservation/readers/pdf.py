@@ -105,7 +105,8 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
     drawn: list[tuple[float, float, str]] = []
     place = before = (0.0, 0.0, 0.0)
     cut = False  # by a hyphen at the end of a line
-    ended = False  # says pdfium
+    ended = supposed = False  # a line, and a space, as pdfium sees them
+    edge = 0.0
 
     def end() -> None:
         if any(unicodedata.bidirectional(part[0]) in _RIGHT_TO_LEFT for part in parts):
@@ -130,6 +131,9 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
             parts.append(character)
             cut = True
             continue
+        if code == 32 and pdfium.FPDFText_IsGenerated(content, index) == 1:
+            supposed = True
+            continue
         if character.isspace() or not pdfium.FPDFText_GetLooseCharBox(content, index, ctypes.byref(rectangle)):
             parts.append(" ")
             outside.append(" ")
@@ -149,11 +153,15 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
             end()
         elif parts and not turned and not cut and abs(y - before[1]) > 0.05 * max(here[2], before[2]):
             parts.append(MAY_JOIN)
+        if supposed and parts:
+            # pdfium sees a space, also where letters are only a little apart.
+            parts.append(" " if turned or rectangle.left - edge > 0.15 * here[2] else MAY_JOIN)
+        supposed = False
         if not parts:
             place = here
         parts.append(character)
         drawn.append((rectangle.left, rectangle.right, character))
-        before, cut = here, False
+        before, edge, cut = here, rectangle.right, False
     end()
     return lines, "".join(outside).strip()
 
