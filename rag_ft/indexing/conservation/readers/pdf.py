@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ _NO_NOTES = frozenset({2, 16, 20})
 _TEXT_FIELD = 6
 _TEXT_FIELDS = frozenset({4, 5, _TEXT_FIELD})
 """Kinds of fields: those with a choice or a text."""
+_RIGHT_TO_LEFT = ("R", "AL")
 _LINE_HYPHENS = (0x2, 0xFFFE)
 """What pdfium writes for a hyphen at the end of a line."""
 _NOT_SHOWN, _PASSWORD = 2 | 32, 1 << 13
@@ -100,11 +102,16 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
     lines: list[_Line] = []
     outside: list[str] = []
     parts: list[str] = []
+    drawn: list[tuple[float, float, str]] = []
     place = before = (0.0, 0.0, 0.0)
     cut = False  # by a hyphen at the end of a line
-    ended = False  # says pdfium
+    ended = supposed = False  # a line, and a space, as pdfium sees them
+    edge = 0.0
 
     def end() -> None:
+        if any(unicodedata.bidirectional(part[0]) in _RIGHT_TO_LEFT for part in parts):
+            parts[:] = _from_the_right(drawn)
+        drawn.clear()
         if "".join(parts).strip():
             lines.append(_Line(_SET_APART.sub(_joined, "".join(parts)), place[0], place[1]))
         parts.clear()
@@ -123,6 +130,9 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
             ended = False
             parts.append(character)
             cut = True
+            continue
+        if code == 32 and pdfium.FPDFText_IsGenerated(content, index) == 1:
+            supposed = True
             continue
         if character.isspace() or not pdfium.FPDFText_GetLooseCharBox(content, index, ctypes.byref(rectangle)):
             parts.append(" ")
@@ -143,12 +153,29 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
             end()
         elif parts and not turned and not cut and abs(y - before[1]) > 0.05 * max(here[2], before[2]):
             parts.append(MAY_JOIN)
+        if supposed and parts:
+            # pdfium sees a space, also where letters are only a little apart.
+            parts.append(" " if turned or rectangle.left - edge > 0.15 * here[2] else MAY_JOIN)
+        supposed = False
         if not parts:
             place = here
         parts.append(character)
-        before, cut = here, False
+        drawn.append((rectangle.left, rectangle.right, character))
+        before, edge, cut = here, rectangle.right, False
     end()
     return lines, "".join(outside).strip()
+
+
+def _from_the_right(drawn: list[tuple[float, float, str]]) -> list[str]:
+    """The characters of a line of Hebrew or Arabic from right to left; whether a gap parts words is left open."""
+    parts: list[str] = []
+    end = 0.0
+    for left, right, character in sorted(drawn, key=lambda box: -box[0]):
+        gap = end - right if parts else 0.0
+        parts += [MAY_JOIN] if gap > 0.15 * (right - left) else []
+        parts.append(character)
+        end = left
+    return parts
 
 
 def _joined(letters: re.Match[str]) -> str:

@@ -76,23 +76,18 @@ class Boxes:
     """Boxes of all characters of a document, as `Extracted.char_boxes` states them."""
 
     def __init__(self) -> None:
-        self._values = array("H")
+        self.values = array("H")
+        """Four of each box."""
 
     def add(self, box: tuple[float, float, float, float], width: float, height: float) -> int:
         """Add a box on a displayed page of this size; returns its number."""
         x0, y0, x1, y1 = box
-        self._values.extend((_whole(x0 / width), _whole(y0 / height), _whole(x1 / width), _whole(y1 / height)))
-        return len(self._values) // 4 - 1
-
-    def add_level(self, begin: float, end: float, edges: tuple[int, int], upright: bool) -> int:
-        """Add a box of which two edges are known; `begin`, `end`: the others, as shares of the page."""
-        low, high = _whole(begin), _whole(end)
-        self._values.extend((low, edges[0], high, edges[1]) if upright else (edges[0], low, edges[1], high))
-        return len(self._values) // 4 - 1
+        self.values.extend((_whole(x0 / width), _whole(y0 / height), _whole(x1 / width), _whole(y1 / height)))
+        return len(self.values) // 4 - 1
 
     def packed(self, numbers: array[int]) -> bytes:
         """Boxes of these numbers, little-endian; zeros for -1."""
-        values = self._values
+        values = self.values
         packed = array("H")
         for number in numbers:
             packed.extend(values[number * 4 : number * 4 + 4] if number >= 0 else (0, 0, 0, 0))
@@ -198,39 +193,43 @@ class PageText:
         """Read the characters of a pdfium text page."""
         import pypdfium2.raw as pdfium
 
-        handle = content.raw
         rectangle = pdfium.FS_RECTF()
-        target = ctypes.byref(rectangle)
-        unicode_of, box_of = pdfium.FPDFText_GetUnicode, pdfium.FPDFText_GetLooseCharBox
-        object_of, page_address = _addresses(pdfium).object_of, ctypes.cast(handle, ctypes.c_void_p)
+        target = ctypes.addressof(rectangle)
+        page = ctypes.cast(content.raw, ctypes.c_void_p).value
+        object_of, unicode_of, box_of, _ = _functions(pdfium)
         address: int | None = None
         setting: _Setting | None = None
+        boxes = self._boxes.values
         for index in range(content.count_chars()):
-            drawn_by = object_of(page_address, index)
+            drawn_by = object_of(page, index)
             if not drawn_by:
                 continue  # a space or line end that pdfium adds
-            text = _character(unicode_of(handle, index))
-            if not text or not box_of(handle, index, target):
+            text = _character(unicode_of(page, index))
+            if not text or not box_of(page, index, target):
                 continue
             if setting is None or drawn_by != address:
                 address, setting = drawn_by, self._setting(content, index, drawn_by, rectangle)
-            if setting.level is not None:
-                if setting.shown:
-                    self._add_level(text, rectangle, setting, setting.level)
-            else:
+                style, baseline, add = setting.style, setting.baseline, setting.glyphs.append
+                if setting.level is not None:
+                    by_x, step, start, length, upright, backward, (top, bottom) = setting.level
+                    scale = 65535 / length
+            if setting.level is None:
                 self._add_askew(text, rectangle, setting)
-
-    def _add_level(self, text: str, loose: Any, setting: _Setting, level: _Level) -> None:
-        first, last = (loose.left, loose.right) if level.by_x else (loose.bottom, loose.top)
-        x0, x1 = first * level.step + level.start, last * level.step + level.start
-        if x0 > x1:
-            x0, x1 = x1, x0
-        length = level.length
-        if not -_EDGE <= (x0 + x1) / 2 <= length + _EDGE:
-            return
-        begin, end = (length - x1, length - x0) if level.backward else (x0, x1)
-        number = self._boxes.add_level(begin / length, end / length, level.edges, level.upright)
-        setting.glyphs.append(Glyph(text, x0, x1, setting.baseline, setting.style, number))
+                continue
+            # The rest is done for every character of most documents, so it calls nothing and reads local names only.
+            if by_x:
+                x0, x1 = rectangle.left * step + start, rectangle.right * step + start
+            else:
+                x0, x1 = rectangle.bottom * step + start, rectangle.top * step + start
+            if x0 > x1:
+                x0, x1 = x1, x0
+            if not setting.shown or not -_EDGE <= (x0 + x1) / 2 <= length + _EDGE:
+                continue
+            begin, end = ((length - x1) * scale, (length - x0) * scale) if backward else (x0 * scale, x1 * scale)
+            low = 0 if begin < 0 else 65535 if begin > 65535 else int(begin + 0.5)
+            high = 65535 if end > 65535 else 0 if end < 0 else int(end + 0.5)
+            add(Glyph(text, x0, x1, baseline, style, len(boxes) // 4))
+            boxes.extend((low, top, high, bottom) if upright else (top, low, bottom, high))
 
     def _add_askew(self, text: str, loose: Any, setting: _Setting) -> None:
         box = self.sheet.box(loose.left, loose.bottom, loose.right, loose.top)
@@ -257,7 +256,7 @@ class PageText:
         stated = pdfium.FPDFText_GetFontSize(content.raw, index)
         pdfium.FPDFText_GetCharOrigin(content.raw, index, ctypes.byref(x), ctypes.byref(y))
         # Many programs draw each character by an object of its own: those of a line are set alike.
-        font = _addresses(pdfium).font_of(drawn_by)
+        font = _functions(pdfium).font_of(drawn_by)
         across = y.value if matrix.b == 0 else x.value if matrix.a == 0 else index
         key = (font, stated, matrix.a, matrix.b, matrix.c, matrix.d, across)
         setting = self._settings.get(key)
@@ -287,7 +286,7 @@ class PageText:
         style = Style(round(size, 2), *_weight_and_pitch(content, index))
         middle = baseline - (ASCENT - DESCENT) / 2 * size
         breadth = sheet.width if whole in (90, 270) else sheet.height
-        shown = -_EDGE <= middle <= breadth + _EDGE
+        shown = not is_level or -_EDGE <= middle <= breadth + _EDGE
         level = self._level(whole, frame, baseline, size, breadth) if is_level else None
         return _Setting(style, whole, frame, baseline, below, level, shown, self.glyphs.setdefault(whole, []))
 
@@ -330,23 +329,30 @@ class PageText:
                 self.glyphs.setdefault(0, []).append(glyph)
 
 
-class _Addresses(NamedTuple):
-    """Functions of pdfium that here give addresses, which can be compared, and not objects."""
+class _Functions(NamedTuple):
+    """Functions of pdfium that take and give addresses, which is faster than objects, and can be compared."""
 
     object_of: Any
     """The text object that draws a character, by the text page and the character's number."""
+    unicode_of: Any
+    box_of: Any
+    """Writes a character's box to an address."""
     font_of: Any
     """The font of a text object."""
 
 
 @cache
-def _addresses(pdfium: Any) -> _Addresses:
-    def function(of: Any, *arguments: Any) -> Any:
-        return ctypes.CFUNCTYPE(ctypes.c_void_p, *arguments)(ctypes.cast(of, ctypes.c_void_p).value or 0)
+def _functions(pdfium: Any) -> _Functions:
+    address, number = ctypes.c_void_p, ctypes.c_int
 
-    return _Addresses(
-        function(pdfium.FPDFText_GetTextObject, ctypes.c_void_p, ctypes.c_int),
-        function(pdfium.FPDFTextObj_GetFont, ctypes.c_void_p),
+    def function(of: Any, result: Any, *arguments: Any) -> Any:
+        return ctypes.CFUNCTYPE(result, *arguments)(ctypes.cast(of, address).value or 0)
+
+    return _Functions(
+        function(pdfium.FPDFText_GetTextObject, address, address, number),
+        function(pdfium.FPDFText_GetUnicode, ctypes.c_uint, address, number),
+        function(pdfium.FPDFText_GetLooseCharBox, number, address, number, address),
+        function(pdfium.FPDFTextObj_GetFont, address, address),
     )
 
 

@@ -15,6 +15,7 @@ from rag_ft.indexing.formats.pdf.paragraphs import LEADERS, Paragraph
 _MOST_BOOKMARKS = 20_000
 _MOST_LINES = 4
 _LONGEST = 200
+_WIDE = 2.5
 _LARGER = 1.15
 _MOST_LEVELS = 6
 _CAPTION = re.compile(r"(?:table|figure|fig\.|tabelle|abb\.|abbildung|tableau|tabla)\s*\d", re.I)
@@ -83,6 +84,8 @@ class Headings:
         text = " ".join(line.text for line in paragraph.lines)
         if len(text) > _LONGEST or not _LETTER.search(text) or _CAPTION.match(text) or LEADERS.search(text):
             return False
+        if any(line.widest_gap > _WIDE * line.style.size for line in paragraph.lines):
+            return False  # names of columns
         size, bold = _style(paragraph)
         if paragraph.kind == "item" and not (text[0].isalnum() and (bold or size >= _LARGER * self.body)):
             return False

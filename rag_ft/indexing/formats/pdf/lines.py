@@ -101,6 +101,12 @@ class Piece(NamedTuple):
         """Usual width of its characters."""
         return max((self.x1 - self.x0) / max(len(self.text), 1), 0.2 * self.style.size, 0.01)
 
+    @property
+    def widest_gap(self) -> float:
+        """The widest gap between two of its words."""
+        gaps = (self.spans[i + 1] - self.spans[i] for i in range(1, len(self.spans) - 1, 2))
+        return max(gaps, default=0.0)
+
     def words(self, first: int, last: int) -> Piece:
         """The words from one number up to another."""
         start = self.starts[first]

@@ -1,8 +1,9 @@
 import pytest
 from indexing.formats.pdf.drawing import column, drawn, lines_at, read
+from indexing.formats.pdf.unmapped import unmapped
 
 from rag_ft.indexing.conservation.check import check
-from rag_ft.indexing.formats import extract
+from rag_ft.indexing.formats import Unreadable, extract
 
 LEFT = [
     "The harbour office keeps this book",
@@ -306,10 +307,12 @@ def test_a_paragraph_goes_on_in_the_next_column_and_on_the_next_page():
 
 
 def test_pages_whose_letters_mean_nothing_count_as_without_text():
-    def draw(canvas):
-        lines_at((60, 700, "Readable."))(canvas)
-
-    assert extract("a.pdf", drawn(draw, lambda canvas: None)).page_starts == (0, len("Readable."))
+    data = unmapped([("Readable words.", False), ("Nobody knows", True), ("The end.", False)])
+    found = extract("a.pdf", data)
+    assert found.text == "Readable words.\n\nThe end." and found.page_starts == (0, 17, 17)
+    assert check("a.pdf", data, found).pages_without_text == (2,)
+    with pytest.raises(Unreadable, match="no text layer"):
+        extract("a.pdf", unmapped([("Nobody knows", True)]))
 
 
 def test_headers_that_name_the_chapter_are_left_out():
