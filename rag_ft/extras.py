@@ -17,6 +17,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "formats": ("defusedxml", "docutils", "docx", "lxml", "olefile", "pypdfium2"),
     "mcp": ("mcp",),
     "nf4": ("bitsandbytes",),
+    "ocr": ("PIL", "pytesseract"),
     "serve": (
         "fastapi",
         "jsonschema",

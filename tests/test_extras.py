@@ -24,6 +24,8 @@ MAY_NEED = {
     "evaluation/": {"eval", "chat"},
     "indexing/formats/": {"formats"},
     "indexing/conservation/readers/": {"formats"},
+    "indexing/formats/scans.py": {"formats", "ocr"},
+    "indexing/ocr/": {"ocr"},
     "indexing/watching/": {"watch"},
     "metrics/": {"eval"},
     "models/loading.py": {"nf4"},
@@ -36,6 +38,7 @@ MAY_NEED = {
 """Extras that a part of the package may import from; all other parts do with what is always installed."""
 
 OTHER_NAMES = {
+    "PIL": "pillow",
     "Stemmer": "PyStemmer",
     "docx": "python-docx",
     "faiss": "faiss-cpu",
@@ -153,11 +156,11 @@ def test_text_is_indexed_and_asked_without_extras(without):
     assert without["passages read"] == 2
 
 
-@pytest.mark.parametrize("kind", ["PDF", "DOCX", "EPUB"])
+@pytest.mark.parametrize("kind", ["PDF", "DOCX", "EPUB", "RST", "MSG"])
 def test_a_file_that_needs_an_extra_is_named_and_the_others_go_in(without, kind):
     sentence = f"reading {kind} files needs the extra 'formats': pip install 'rag-ft[formats]'"
     assert without["failures"][f"rich.{kind.lower()}"] == sentence
-    assert len(without["failures"]) == 3
+    assert len(without["failures"]) == 5
 
 
 def test_a_file_is_read_once_its_extra_is_installed(without):

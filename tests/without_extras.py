@@ -76,7 +76,7 @@ def index_and_ask(folder: Path, model: Path) -> dict[str, Any]:
     (documents / "text.txt").write_text("The harbour has three lighthouses.\n")
     (documents / "page.md").write_text("---\ntitle: Ferries\n---\n# Ferries\n\nThe ferry <b>sails</b> on Mondays.\n")
     (documents / "records.jsonl").write_text('{"id": "tide", "text": "The tide is high at noon."}\n')
-    for suffix in ("pdf", "docx", "epub"):
+    for suffix in ("pdf", "docx", "epub", "rst", "msg"):
         (documents / f"rich.{suffix}").write_text("x")
     results = build(folder)
     index = Index.load(folder / "index", embedder=HashingEmbedder())

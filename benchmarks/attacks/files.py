@@ -18,6 +18,7 @@ import threading
 import time
 from pathlib import Path
 
+import hostile_text  # noqa: F401  # puts its files into MAKERS
 import psutil
 from hostile import MAKERS
 from table import Tally, show
@@ -61,7 +62,9 @@ class Peaks:
 def build(folder: Path, limits: ReadLimits) -> tuple[Index, BuildReport, float]:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as made:
-        index = Index.build(folder, Path(made) / "i", embedder=HashingEmbedder(), limits=limits, progress=False)
+        index = Index.build(
+            folder, Path(made) / "i", embedder=HashingEmbedder(), limits=limits, source_code=True, progress=False
+        )
         seconds = time.monotonic() - started
         assert index.build_report is not None
         return index, index.build_report, seconds

@@ -170,6 +170,45 @@ def _() -> bytes:
     return page_pdf(stream(b"BT /F1 1 Tf (" + b"9" * 10_000 + b" words) Tj ET"))
 
 
+def _shown(x: float, y: float, text: bytes, size: float = 10) -> bytes:
+    return b"BT /F1 %g Tf %g %g Td (%s) Tj ET\n" % (size, x, y, text)
+
+
+@hostile("a-hundred-thousand-letters-in-one-place.pdf")
+def _() -> bytes:
+    return page_pdf(stream(b"".join(_shown(100 + i % 7, 100, b"a") for i in range(100_000))))
+
+
+@hostile("ten-thousand-tiny-boxes.pdf")
+def _() -> bytes:
+    tiny = (_shown(i * 37 % 600, i * 91 % 800, b"ab c", 0.1) for i in range(10_000))
+    return page_pdf(stream(b"".join(tiny)))
+
+
+@hostile("a-table-of-ten-thousand-cells.pdf")
+def _() -> bytes:
+    cells = (_shown(5 + 6 * column, 5 + 8 * row, b"a", 2) for row in range(98) for column in range(98))
+    rules = b"".join(b"0 %g 600 .1 re f %g 0 .1 800 re f\n" % (8 * i, 6 * i) for i in range(100))
+    return page_pdf(stream(rules + b"".join(cells)))
+
+
+@hostile("a-list-of-eight-thousand-lines.pdf")
+def _() -> bytes:
+    return page_pdf(stream(b"".join(_shown(10, 0.1 * i, b"- ab-", 0.1) for i in range(8_000))))
+
+
+@hostile("fifty-thousand-shapes.pdf")
+def _() -> bytes:
+    shapes = (b"%d %d %d %d re f\n" % (i % 600, i * 7 % 800, i % 97, i % 89) for i in range(50_000))
+    return page_pdf(stream(b"".join(shapes) + DRAWN))
+
+
+@hostile("numbers-beyond-any-page.pdf")
+def _() -> bytes:
+    odd = b"BT /F1 1e38 Tf 1e38 0 0 1e38 1e38 1e38 Tm (a b) Tj ET BT /F1 9 Tf 0 0 0 0 9 9 Tm (flat) Tj ET "
+    return page_pdf(stream(odd + DRAWN))
+
+
 @hostile("noise-after-a-good-head.pdf")
 def _() -> bytes:
     good = page_pdf(stream(DRAWN))
@@ -336,6 +375,99 @@ def _() -> bytes:
 @hostile("nested-elements.xlsx")
 def _() -> bytes:
     return xlsx("<row>" + "<c>" * 100_000 + "</c>" * 100_000 + "</row>")
+
+
+# PPTX and OpenDocument
+
+SLIDE = (
+    'xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main"'
+    ' xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
+)
+
+
+def pptx(shapes: str, times: int = 1) -> bytes:
+    base = "http://schemas.openxmlformats.org"
+    linked = f"{base}/officeDocument/2006/relationships"
+    listed = '<p:sldId r:id="r1"/>' * times
+    return zipped(
+        {
+            "_rels/.rels": f'<Relationships xmlns="{base}/package/2006/relationships"><Relationship Id="r1"'
+            f' Type="{linked}/officeDocument" Target="ppt/presentation.xml"/></Relationships>',
+            "ppt/_rels/presentation.xml.rels": f'<Relationships xmlns="{base}/package/2006/relationships">'
+            f'<Relationship Id="r1" Type="{linked}/slide" Target="slide.xml"/></Relationships>',
+            "ppt/presentation.xml": f'<p:presentation {SLIDE} xmlns:r="{linked}"><p:sldIdLst>{listed}</p:sldIdLst>'
+            "</p:presentation>",
+            "ppt/slide.xml": f"<p:sld {SLIDE}><p:cSld><p:spTree>{shapes}</p:spTree></p:cSld></p:sld>",
+        }
+    )
+
+
+SHAPE = "<p:sp><p:txBody><a:p><a:r><a:t>words</a:t></a:r></a:p></p:txBody></p:sp>"
+
+
+@hostile("one-slide-a-hundred-thousand-times.pptx")
+def _() -> bytes:
+    return pptx(SHAPE * 100, 100_000)
+
+
+@hostile("a-hundred-thousand-shapes.pptx")
+def _() -> bytes:
+    return pptx(SHAPE * 100_000)
+
+
+@hostile("groups-within-groups.pptx")
+def _() -> bytes:
+    return pptx("<p:grpSp>" * 200 + SHAPE * 1_000 + "</p:grpSp>" * 200)
+
+
+@hostile("merged-cells.pptx")
+def _() -> bytes:
+    cell = "<a:txBody><a:p><a:r><a:t>{}</a:t></a:r></a:p></a:txBody></a:tc>"
+    first = f'<a:tr><a:tc rowSpan="5000">{cell.format("a word " * 20_000)}</a:tr>'
+    rows = f'<a:tr><a:tc vMerge="1">{cell.format("")}</a:tr>' * 5_000
+    graphic = f"<a:graphic><a:graphicData><a:tbl>{first}{rows}</a:tbl></a:graphicData></a:graphic>"
+    return pptx(f"<p:graphicFrame>{graphic}</p:graphicFrame>")
+
+
+OPEN = " ".join(
+    f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "text", "table", "draw")
+)
+
+
+def opened(kind: str, body: str) -> bytes:
+    content = f"<office:document-content {OPEN}><office:body><office:{kind}>{body}</office:{kind}></office:body>"
+    return zipped({"content.xml": content + "</office:document-content>"})
+
+
+@hostile("rows-that-repeat.odt")
+def _() -> bytes:
+    cell = '<table:table-cell table:number-columns-repeated="99999999"><text:p>x</text:p></table:table-cell>'
+    row = f'<table:table-row table:number-rows-repeated="99999999">{cell * 50}</table:table-row>'
+    return opened("text", f"<table:table>{row * 100}</table:table>")
+
+
+@hostile("rows-that-repeat.ods")
+def _() -> bytes:
+    cell = '<table:table-cell table:number-columns-repeated="16384"><text:p>x</text:p></table:table-cell>'
+    row = f'<table:table-row table:number-rows-repeated="1048576">{cell}</table:table-row>'
+    return opened("spreadsheet", f"<table:table>{row * 100}</table:table>")
+
+
+@hostile("lists-within-lists.odt")
+def _() -> bytes:
+    deep = "<text:list><text:list-item>" * 120 + "<text:p>x</text:p>" + "</text:list-item></text:list>" * 120
+    return opened("text", deep * 100)
+
+
+@hostile("spaces-without-end.odt")
+def _() -> bytes:
+    return opened("text", '<text:p>x<text:s text:c="999999999"/>x</text:p>' * 100_000)
+
+
+@hostile("entities-that-grow.odt")
+def _() -> bytes:
+    parts = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "words"}">' for n in range(12))
+    return zipped({"content.xml": f"<!DOCTYPE a [{parts}]><a>&e11;</a>"})
 
 
 # EPUB

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.index import Index
+    from rag_ft.indexing.ocr.engine import OcrSettings
 
 SourceArgument = Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)]
 IndexFolder = Annotated[Path, typer.Argument(help="Index folder.", show_default=False)]
@@ -61,6 +62,22 @@ class ReadOptions:
             rich_help_panel="For the server",
         ),
     ] = False
+    ocr: Annotated[
+        bool,
+        typer.Option(
+            "--ocr",
+            help="Recognise the text of scanned pages and of images (.png, .jpg, .tif, .webp); takes seconds per page.",
+        ),
+    ] = False
+    ocr_language: Annotated[
+        str, typer.Option(metavar="LANGUAGES", help="Languages of scanned pages, as tesseract names them: eng+deu.")
+    ] = "eng"
+
+    def ocr_settings(self) -> OcrSettings | None:
+        """How text is recognised; None if it is not."""
+        from rag_ft.indexing.ocr.engine import OcrSettings
+
+        return OcrSettings(self.ocr_language) if self.ocr else None
 
     def limits(self) -> ReadLimits:
         """The limits of reading. Raises UsageError."""
@@ -99,6 +116,7 @@ class BuildOptions(ReadOptions):
             limits=self.limits(),
             keep_originals=self.keep_originals,
             source_code=self.source_code,
+            ocr=self.ocr_settings(),
             **settings,
         )
 
@@ -106,6 +124,9 @@ class BuildOptions(ReadOptions):
         """Raise UsageError for a wrong value, before any work."""
         self.limits()
         self.chunking()
+        ocr = self.ocr_settings()
+        if ocr is not None:
+            ocr.checked()
 
     def chunking(self) -> ChunkingConfig:
         """How documents are cut. Raises UsageError."""

@@ -34,9 +34,10 @@ def index_build(
     Example:
     rag-ft index build docs/ indexes/docs
     """
+    options.check()
     built = options.build(source, index)
     assert built.build_report is not None
-    return _report(built, built.build_report, as_json, options.strict)
+    return _report(built, built.build_report, as_json, options)
 
 
 @index_app.command("watch")
@@ -78,7 +79,11 @@ def index_add(
 
     loaded = Index.load(index, embedder=embedder)
     report = loaded.add(
-        source, limits=options.limits(), keep_originals=options.keep_originals, source_code=options.source_code
+        source,
+        limits=options.limits(),
+        keep_originals=options.keep_originals,
+        source_code=options.source_code,
+        ocr=options.ocr_settings(),
     )
     if not as_json:
         for copies in _from_one_file(loaded, {*report.added, *report.changed}):
@@ -86,7 +91,7 @@ def index_add(
                 f"indexed more than once from one file: {', '.join(copies)} ('rag-ft index remove' removes one)",
                 style="yellow",
             )
-    return _report(loaded, report, as_json, options.strict)
+    return _report(loaded, report, as_json, options)
 
 
 @index_app.command("remove")
@@ -267,8 +272,8 @@ def _from_one_file(index: Index, new: Collection[str]) -> list[list[str]]:
     return [ids for ids in ids_by_file.values() if len(ids) > 1 and any(name in new for name in ids)]
 
 
-def _report(index: Index, report: BuildReport, as_json: bool, strict: bool) -> int:
-    from rag_ft.cli.render import print_failures, print_losses, stderr, stdout
+def _report(index: Index, report: BuildReport, as_json: bool, options: ReadOptions) -> int:
+    from rag_ft.cli.render import print_failures, print_losses, print_ocr_hint, stderr, stdout
 
     if as_json:
         echo_json(report.model_dump_json())
@@ -282,10 +287,12 @@ def _report(index: Index, report: BuildReport, as_json: bool, strict: bool) -> i
             if 0 < len(names) <= _MOST_NAMED:
                 stderr().print(f"{word}: {', '.join(names)}", style="dim")
         print_failures(report, stderr())
-        print_losses(report.losses, stderr(), strict)
+        print_losses(report.losses, stderr(), options.strict)
+        if not options.ocr:
+            print_ocr_hint(report, stderr())
         if report.skipped:
             stderr().print(
                 f"skipped: {len(report.skipped)} files of other formats, hidden or already read", style="dim"
             )
-    incomplete = bool(report.losses) if strict else any(lost.lacks_parts for lost in report.losses.values())
+    incomplete = bool(report.losses) if options.strict else any(lost.lacks_parts for lost in report.losses.values())
     return 1 if report.failures or incomplete else 0

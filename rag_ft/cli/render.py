@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rag_ft.adapters.compare import Comparison, Side
     from rag_ft.adapters.info import AdapterInfo
     from rag_ft.indexing.conservation.record import Conservation
+    from rag_ft.indexing.storage.manifest import BuildReport
     from rag_ft.progress import Progress
 
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
@@ -171,6 +172,20 @@ def print_losses(losses: Mapping[str, Conservation], console: Console, every: bo
         console.print(
             Text(f"{more} words of their source ('rag-ft index info --documents' shows them)", style="yellow")
         )
+
+
+def print_ocr_hint(report: BuildReport, console: Console) -> None:
+    """Say how to read pages that are images, if a build met any."""
+    from rag_ft.indexing.formats.scans import IMAGES
+    from rag_ft.indexing.ocr.engine import INSTALL, is_available
+
+    scanned = any(lost.pages_without_text for lost in report.losses.values())
+    unread = any(
+        failure.source.lower().endswith(IMAGES) or "no text layer" in failure.reason for failure in report.failures
+    )
+    if scanned or unread:
+        first = "" if is_available() else f"{INSTALL}, then "
+        console.print(Text(f"to recognise the text of pages that are images: {first}add --ocr", style="yellow"))
 
 
 def print_document(name: str, conservation: Conservation | None, console: Console) -> None:

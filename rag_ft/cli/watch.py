@@ -42,7 +42,7 @@ def watch_folder(folder: Path, index: Path, options: BuildOptions, *, poll: bool
         print_losses({name: lost for name, lost in report.losses.items() if name in new}, notes, options.strict)
 
     with _ended_by_signals() as on_signal, contextlib.suppress(Stopped):
-        watcher = Watcher(folder, index, build, poll=poll, on_build=on_build)
+        watcher = Watcher(folder, index, build, poll=poll, images=options.ocr, on_build=on_build)
         on_signal(watcher.stop)
         options.check()
         check_may_write(index)

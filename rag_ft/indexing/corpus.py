@@ -6,9 +6,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Set
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,13 +27,16 @@ from rag_ft.indexing.sources.events import (
 )
 from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.folder import FolderWalk
-from rag_ft.indexing.sources.known import KnownFiles
+from rag_ft.indexing.sources.known import KnownFiles, ReadFile
 from rag_ft.indexing.sources.memory import documents_in_memory
 from rag_ft.schema import Document
 
 if TYPE_CHECKING:
     from langchain_core.document_loaders import BaseLoader
     from langchain_core.documents import Document as LangchainDocument
+
+    from rag_ft.indexing.ocr.engine import CheckedOcr, OcrSettings
+    from rag_ft.indexing.ocr.reading import Former
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +172,8 @@ def read_corpus(
     limits: ReadLimits | None = None,
     known_files: KnownFiles | None = None,
     source_code: bool = False,
+    ocr: OcrSettings | None = None,
+    former: Callable[[str], Former | None] = lambda file: None,
 ) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
@@ -178,20 +183,25 @@ def read_corpus(
     else `<file>:<line>`; the title of a SQuAD article. `known`: files that gave documents before (`ReadDocument.file`),
     so that a `.json` among them without documents is a failure, and source code among them is read again.
     `source_code`: whether a folder's source files are read; a single one is. `known_files`: what an earlier build read
-    of a folder, whose files that have not changed are not read again. Files are read in a process of their own, each
-    within `limits`; one that exceeds them is a failure. Raises CorpusError if the path does not exist, and during
-    iteration if no process can be started.
+    of a folder, whose files that have not changed are not read again. `ocr`: recognise the text of scanned pages and of
+    images; `former` gives the document that was read from a file before, so that no page is recognised twice. Files are
+    read in a process of their own, each within `limits`; one that exceeds them is a failure. Raises CorpusError if the
+    path does not exist, and during iteration if no process can be started; MissingExtraError, UsageError if text cannot
+    be recognised here.
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if not path.exists():
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
+        checked = ocr.checked() if ocr is not None else None
+        reading = partial(_reading, checked, limits or ReadLimits(), former)
         if not path.is_dir():
-            return Corpus(str(path), SourceFile(path, path.name, required=True).events, root=path, limits=limits)
+            file = SourceFile(path, path.name, required=True)
+            return Corpus(str(path), lambda worker: _file_events(file, worker, reading), root=path, limits=limits)
         return Corpus(
             str(path),
             lambda worker: _folder_events(
-                FolderWalk(path, exclude=exclude, known=known, source_code=source_code), worker, known_files
+                FolderWalk(path, exclude=exclude, known=known, source_code=source_code), worker, known_files, reading
             ),
             root=path,
             limits=limits,
@@ -205,14 +215,39 @@ def read_corpus(
     raise UsageError(f"documents cannot be read from {type(source).__name__}: give a path, a loader or documents")
 
 
-def _folder_events(walk: FolderWalk, worker: Worker, known_files: KnownFiles | None) -> Iterator[CorpusEvent]:
-    for entry in walk:
-        if not isinstance(entry, SourceFile):
-            yield entry
-        elif known_files is None:
-            yield from entry.events(worker)
-        else:
-            yield from known_files.events(entry, worker)
+@contextmanager
+def _reading(ocr: CheckedOcr | None, limits: ReadLimits, former: Callable[[str], Former | None]) -> Iterator[ReadFile]:
+    """The way to read files, with recognition or without."""
+    if ocr is None:
+        yield SourceFile.events
+        return
+    from rag_ft.indexing.ocr.reading import OcrReading
+
+    with OcrReading(ocr, limits, former) as reading:
+        yield reading.events
+
+
+def _file_events(
+    file: SourceFile, worker: Worker, reading: Callable[[], AbstractContextManager[ReadFile]]
+) -> Iterator[CorpusEvent]:
+    with reading() as read:
+        yield from read(file, worker)
+
+
+def _folder_events(
+    walk: FolderWalk,
+    worker: Worker,
+    known_files: KnownFiles | None,
+    reading: Callable[[], AbstractContextManager[ReadFile]],
+) -> Iterator[CorpusEvent]:
+    with reading() as read:
+        for entry in walk:
+            if not isinstance(entry, SourceFile):
+                yield entry
+            elif known_files is None:
+                yield from read(entry, worker)
+            else:
+                yield from known_files.events(entry, worker, read)
     if known_files is not None:
         yield from known_files.end()
 

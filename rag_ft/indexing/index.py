@@ -38,6 +38,7 @@ from rag_ft.schema import Document, Hit, Passage
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
+    from rag_ft.indexing.ocr.engine import OcrSettings
     from rag_ft.indexing.retriever import RetrievalMode, Retriever
     from rag_ft.indexing.sources.known import KnownFiles
 
@@ -82,6 +83,7 @@ class Index:
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         known_files: KnownFiles | None = None,
+        ocr: OcrSettings | None = None,
     ) -> Index:
         """Build the index of `source` at `path`, or bring it up to date.
 
@@ -89,9 +91,9 @@ class Index:
         texts that were never embedded are embedded; a build that was killed resumes. The former index stays usable
         until the end. The `build_report` of the result says what was done, and which documents could not be read.
         `limits`: what reading one file may cost. `source_code`: also read a folder's source files. `keep_originals`:
-        keep the files themselves beside the index; a build without it removes them from there. `progress`: draw a bar
-        if stderr is a terminal. `known_files`: given to each build of a folder, it makes the next one read only files
-        that have changed.
+        keep the files themselves beside the index; a build without it removes them from there. `ocr`: recognise the
+        text of scanned pages and of images. `progress`: draw a bar if stderr is a terminal. `known_files`: given to
+        each build of a folder, it makes the next one read only files that have changed.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
@@ -112,6 +114,7 @@ class Index:
                 lock_timeout_s=lock_timeout_s,
                 known_files=known_files,
                 keep_originals=keep_originals,
+                ocr=ocr,
             )
         return cls(store, open_generation(store, verify="none"), embedder, build_report=report)
 
@@ -338,10 +341,11 @@ class Index:
         source_code: bool = False,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
+        ocr: OcrSettings | None = None,
     ) -> BuildReport:
         """Add documents; one with the id of an indexed document replaces it, all others stay as they are.
 
-        `keep_originals`: keep the files of the added documents beside the index. `limits`, `source_code` and
+        `keep_originals`: keep the files of the added documents beside the index. `limits`, `source_code`, `ocr` and
         `progress` are those of `build`. A document that comes again with an `access` that is not valid is refused, and
         its older copy is removed: it is not left to those who could read it before. Raises CorpusError, UsageError,
         IndexLockedError, IndexStoreError.
@@ -357,6 +361,7 @@ class Index:
                 on_progress=bar.update,
                 lock_timeout_s=lock_timeout_s,
                 keep_originals=keep_originals,
+                ocr=ocr,
             )
         self._generation = open_generation(self._store, verify="none")
         return report

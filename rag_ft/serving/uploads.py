@@ -13,6 +13,7 @@ from rag_ft.indexing.formats import READERS, SOURCE_SUFFIXES, ReadLimits, Unread
 from rag_ft.indexing.parsing.wire import Request
 from rag_ft.indexing.parsing.worker import Worker, WorkerNotReady
 from rag_ft.indexing.sources.events import ReadDocument
+from rag_ft.indexing.sources.file import REPLACED
 from rag_ft.indexing.sources.original import Original
 from rag_ft.schema import Document
 
@@ -26,7 +27,10 @@ def check_name(name: str) -> str:
         raise DocumentError(repr(shown), f"is not a file name of 1 to {_MAX_NAME} visible characters")
     if "/" in name or "\\" in name or name.startswith(".") or ":" in name:
         raise DocumentError(repr(shown), "is a path or a hidden file: send the bare name of an ordinary file")
-    if PurePosixPath(name).suffix.lower() not in READERS:
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in REPLACED:
+        raise DocumentError(repr(shown), f"is a binary {suffix}, which is not read: save it as {REPLACED[suffix]}")
+    if suffix not in READERS:
         others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
         raise DocumentError(repr(shown), f"has an unsupported format: send one of {', '.join(others)} or source code")
     return name

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rag_ft.errors import IndexMissingError
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.ocr.reading import ocr_before
 from rag_ft.indexing.sources.known import KnownFiles
 from rag_ft.indexing.storage.manifest import BuildReport
 from rag_ft.indexing.storage.store import IndexStore
@@ -33,8 +34,8 @@ Runner = Callable[[Callable[[], BuildReport]], BuildReport]
 class FolderWatch:
     """Keeps the index of an engine equal to a folder, in a thread of its own, between `start` and `stop`.
 
-    The index keeps its embedder, its kind and the size of its passages. A question that is being answered keeps the
-    state of the index that it started with.
+    The index keeps its embedder, its kind, the size of its passages and the languages of its recognised text. A
+    question that is being answered keeps the state of the index that it started with.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class FolderWatch:
         self._engine = engine
         self._folder = folder
         self._run_build = run
-        self._watcher = Watcher(folder, engine.index.path, self._build, poll=poll, timing=timing)
+        images = ocr_before(engine.index.entries()) is not None
+        self._watcher = Watcher(folder, engine.index.path, self._build, poll=poll, images=images, timing=timing)
         self._thread = threading.Thread(target=self._run, name="rag-ft-watch", daemon=True)
 
     def start(self) -> None:
@@ -90,6 +92,7 @@ def build_as_before(folder: Path, index: Index, known: KnownFiles | None = None)
         keep_originals=any(entry.original for entry in index.entries()),
         progress=False,
         known_files=known,
+        ocr=ocr_before(index.entries()),
     )
     assert built.build_report is not None
     return built.build_report

@@ -1,9 +1,12 @@
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from rag_ft.cli.render import print_answer, short
+from rag_ft.cli.render import Terminal, print_answer, print_ocr_hint, short
+from rag_ft.indexing.conservation.record import Conservation
+from rag_ft.indexing.storage.manifest import BuildReport, Failure
 from rag_ft.schema import Answer, Citation, Passage, Provenance, RetrievedPassage, Usage
 
 TEXT = "It costs 5 euros\nand 20 cents. [bold]Not markup[/bold]."
@@ -56,6 +59,12 @@ def printed(given: Answer, colour: bool) -> str:
     return file.getvalue()
 
 
+def test_the_place_in_a_sheet_is_printed_beside_the_source():
+    given = answer()
+    citation = given.citations[0].model_copy(update={"page": None, "location": "sheet Prices, cell C12"})
+    assert "d.txt  sheet Prices, cell C12, characters 10-" in printed(answer(citations=(citation,)), colour=False)
+
+
 def test_the_answer_is_highlighted_inside_its_quote_on_a_terminal():
     assert "\x1b[1;7meuros and 20\x1b[0m cents." in printed(answer(), colour=True)
     plain = printed(answer(), colour=False)
@@ -78,3 +87,25 @@ def test_paths_are_shown_as_seen_from_here(monkeypatch, tmp_path):
     assert short(Path.home() / "c.md") == "~/c.md"
     assert short("https://example.org/x") == "https://example.org/x"
     assert short("/elsewhere/d.md") == "/elsewhere/d.md"
+
+
+@pytest.mark.parametrize("available", [True, False])
+@pytest.mark.parametrize(
+    "report",
+    [
+        BuildReport(losses={"a.pdf": Conservation(words=5, pages_without_text=(2,))}),
+        BuildReport(failures=(Failure("/docs/a.pdf", "has no text layer (scanned pages?)"),)),
+        BuildReport(failures=(Failure("/docs/a.PNG", "is of a kind that is not read here"),)),
+    ],
+    ids=["some pages", "all pages", "an image"],
+)
+def test_pages_that_are_images_are_named_with_the_command_that_reads_them(report, available, monkeypatch, capsys):
+    monkeypatch.setattr("rag_ft.indexing.ocr.engine.is_available", lambda: available)
+    print_ocr_hint(report, Terminal())
+    install = "" if available else "pip install 'rag-ft[ocr]' and apt install tesseract-ocr, then "
+    assert capsys.readouterr().out == f"to recognise the text of pages that are images: {install}add --ocr\n"
+
+
+def test_nothing_is_said_of_recognition_where_every_page_has_text(capsys):
+    print_ocr_hint(BuildReport(failures=(Failure("/docs/a.pdf", "is damaged"),)), Terminal())
+    assert capsys.readouterr().out == ""

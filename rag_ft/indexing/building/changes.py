@@ -18,6 +18,7 @@ from rag_ft.indexing.building.writer import GenerationWriter
 from rag_ft.indexing.chunking import Chunker, ChunkingConfig
 from rag_ft.indexing.corpus import Corpus, Source, document_fingerprint, read_corpus
 from rag_ft.indexing.filters import Where, as_filter, matches
+from rag_ft.indexing.ocr.reading import Former, ocr_before
 from rag_ft.indexing.sources.events import CorpusFailure, ReadDocument, SkippedFile, UnchangedDocument
 from rag_ft.indexing.sources.known import KnownFiles
 from rag_ft.indexing.storage.generation import Generation
@@ -29,6 +30,7 @@ from rag_ft.progress import OnProgress
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
+    from rag_ft.indexing.ocr.engine import OcrSettings
 
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ def build_index(
     lock_timeout_s: float,
     keep_originals: bool,
     known_files: KnownFiles | None = None,
+    ocr: OcrSettings | None = None,
 ) -> BuildReport:
     """Make the index of a source, or bring it up to date: see `Index.build`."""
     started = time.monotonic()
@@ -60,7 +63,13 @@ def build_index(
         # Without any manifest there is only what killed builds left; a damaged one may still be restored.
         if committed is not None or not store.manifest_path.exists():
             store.sweep(committed, journal=False)
-        corpus = _read_source(source, store.path, base, limits, source_code, known_files)
+        if ocr is None and base is not None and ocr_before(base.table) is not None:
+            logger.warning(
+                "the index at %s has recognised text of scanned pages, and this build drops what it cannot read:"
+                " add --ocr to keep it",
+                store.path,
+            )
+        corpus = _read_source(source, store.path, base, limits, source_code, known_files, ocr)
         builder = _generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
         with _abandoned_on_error(builder):
             unread = _take_all(builder, corpus, known_files)
@@ -80,6 +89,7 @@ def add_to_index(
     on_progress: OnProgress | None,
     lock_timeout_s: float,
     keep_originals: bool,
+    ocr: OcrSettings | None = None,
 ) -> BuildReport:
     """Add the documents of a source to an index, or replace them there: see `Index.add`."""
     started = time.monotonic()
@@ -87,7 +97,7 @@ def add_to_index(
         base = open_generation(store, verify="full")
         check_sentinels(base, embedder, store.path)
         store.sweep(base.manifest.generation, journal=False)
-        corpus = _read_source(source, store.path, base, limits, source_code)
+        corpus = _read_source(source, store.path, base, limits, source_code, ocr=ocr)
         builder = _generation_builder(
             store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress, keep_originals
         )
@@ -182,13 +192,29 @@ def _read_source(
     limits: ReadLimits | None,
     source_code: bool,
     known_files: KnownFiles | None = None,
+    ocr: OcrSettings | None = None,
 ) -> Corpus:
     """The documents of a source, without those of the index itself."""
     rows = base.table if base is not None else []
     # Format 1 did not say which file a document came from; the source of SQuAD's articles does.
     known = {name for row in rows for name in (row.file or row.id, row.source)}
+    of_file = {row.file or row.id: position for position, row in enumerate(rows)} if ocr is not None else {}
+
+    def former(file: str) -> Former | None:
+        if base is None or file not in of_file:
+            return None
+        position = of_file[file]
+        return Former(base.document(position), base.table[position].conservation, base.places_file.raw(position))
+
     return read_corpus(
-        source, exclude=[path], known=known, limits=limits, source_code=source_code, known_files=known_files
+        source,
+        exclude=[path],
+        known=known,
+        limits=limits,
+        source_code=source_code,
+        known_files=known_files,
+        ocr=ocr,
+        former=former,
     )
 
 

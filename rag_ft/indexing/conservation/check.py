@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag_ft.indexing.conservation.compare import compare
+from rag_ft.indexing.conservation.readers.asciidoc import asciidoc_source
 from rag_ft.indexing.conservation.readers.delimited import delimited_source
 from rag_ft.indexing.conservation.readers.epub import epub_source
 from rag_ft.indexing.conservation.readers.html import html_source
@@ -14,6 +15,7 @@ from rag_ft.indexing.conservation.readers.markdown import markdown_source
 from rag_ft.indexing.conservation.readers.notebook import notebook_source
 from rag_ft.indexing.conservation.readers.office import docx_source
 from rag_ft.indexing.conservation.readers.opendocument import opendocument_source
+from rag_ft.indexing.conservation.readers.outlook import outlook_source
 from rag_ft.indexing.conservation.readers.pdf import pdf_source
 from rag_ft.indexing.conservation.readers.plain_text import plain_source
 from rag_ft.indexing.conservation.readers.presentation import pptx_source
@@ -72,7 +74,12 @@ def _rst(data: bytes, extracted: Extracted) -> Source:
     return rst_source(data, _encoding(extracted))
 
 
-def _mail(data: bytes, extracted: Extracted) -> Source:
+def _asciidoc(data: bytes, extracted: Extracted) -> Source:
+    return asciidoc_source(data, _encoding(extracted))
+
+
+def _mail(data: bytes, extracted: Extracted, read_mail: Callable[..., Source] = mail_source) -> Source:
+    """Read a mail, and name the attachments of which nothing could be read."""
     unread = extracted.metadata.get("unread_parts")
     unread_parts = tuple(map(str, unread)) if isinstance(unread, list) else ()
     unreadable = []
@@ -84,7 +91,7 @@ def _mail(data: bytes, extracted: Extracted) -> Source:
         reader = SOURCES.get(Path(name).suffix.lower())
         return None if reader is None else reader(attached, Extracted(""))
 
-    source = mail_source(data, read)
+    source = read_mail(data, read)
     source.unreadable += unreadable
     return source
 
@@ -98,6 +105,8 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".markdown": _markdown,
     ".rst": _rst,
     ".rest": _rst,
+    ".adoc": _asciidoc,
+    ".asciidoc": _asciidoc,
     ".ipynb": lambda data, _: notebook_source(data),
     ".html": lambda data, _: html_source(data),
     ".htm": lambda data, _: html_source(data),
@@ -113,6 +122,7 @@ SOURCES: dict[str, Callable[[bytes, Extracted], Source]] = {
     ".odt": lambda data, _: opendocument_source(data),
     ".ods": lambda data, _: opendocument_source(data),
     ".odp": lambda data, _: opendocument_source(data),
+    ".msg": lambda data, extracted: _mail(data, extracted, outlook_source),
     ".pdf": lambda data, _: pdf_source(data),
 } | dict.fromkeys(SOURCE_SUFFIXES, _plain)
 """The simple reading of each suffix, in lower case."""

@@ -15,6 +15,8 @@ from rag_ft.errors import MissingExtraError
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.limits import MAX_FILE_BYTES, MAX_PARTS, MAX_UNPACKED_BYTES, ReadLimits
 from rag_ft.indexing.formats.mail.eml import read_eml
+from rag_ft.indexing.formats.mail.msg import read_msg
+from rag_ft.indexing.formats.markup.asciidoc import read_asciidoc
 from rag_ft.indexing.formats.markup.markdown import read_markdown
 from rag_ft.indexing.formats.markup.notebook import read_notebook
 from rag_ft.indexing.formats.markup.rst import read_rst
@@ -70,6 +72,8 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".markdown": read_markdown,
     ".rst": read_rst,
     ".rest": read_rst,
+    ".adoc": read_asciidoc,
+    ".asciidoc": read_asciidoc,
     ".ipynb": read_notebook,
     ".html": read_html,
     ".htm": read_html,
@@ -88,5 +92,6 @@ READERS: dict[str, Callable[[bytes], Extracted]] = {
     ".ppsx": read_pptx,
     ".epub": read_epub,
     ".eml": read_eml,
+    ".msg": read_msg,
 } | {suffix: source_reader(language) for language, suffixes in LANGUAGES.items() for suffix in suffixes}
 """Reader of each suffix, in lower case. Of a folder, those of source code are read only on request."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from rag_ft.indexing.formats.extracted import Extracted
 from rag_ft.indexing.formats.limits import MAX_BLOCKS, MAX_CELLS, check_document_size
@@ -22,12 +22,8 @@ _NO_TITLE = frozenset(("untitled", "untitled document", "unbenannt", "ohne titel
 """Titles that programs write into the properties of a file without one."""
 
 
-class LocatedCell(NamedTuple):
-    """A cell of a block: its offset in it, its row and its column, counted from 1; column 0 for a whole row."""
-
-    offset: int
-    row: int
-    column: int
+LocatedCell: TypeAlias = tuple[int, int, int]
+"""A cell of a block: its offset in it, its row and its column, both counted from 1; column 0 for a whole row."""
 
 
 class Blocks:
@@ -118,16 +114,16 @@ class Blocks:
         """
         place = self._locations[-1]
         start = self.length + (1 if go_on else 2 if self._parts else 0)
+        room = MAX_CELLS - self._cells
+        if room < len(cells):
+            kept = [*cells[: max(room, 0)], *_first_of_rows(cells[max(room, 0) :])]
+            cells = kept[: max(2 * MAX_CELLS - self._cells, 0)]
+        self._cells += len(cells)
+        numbers, offset_before, row_before = place.numbers, place.offset - start, place.row
         for offset, row, column in cells:
-            if self._cells >= MAX_CELLS:
-                if self._cells >= 2 * MAX_CELLS:
-                    break
-                if place.row == row:
-                    continue
-                column = 0
-            self._cells += 1
-            place.numbers += (start + offset - place.offset, row - place.row, column)
-            place.offset, place.row = start + offset, row
+            numbers.extend((offset - offset_before, row - row_before, column))
+            offset_before, row_before = offset, row
+        place.offset, place.row = start + offset_before, row_before
         if not go_on:
             self.add(text, kind="table")
             return
@@ -155,6 +151,15 @@ class Blocks:
         )
 
 
+def _first_of_rows(cells: Sequence[LocatedCell]) -> Iterator[LocatedCell]:
+    """A cell for each whole row."""
+    row_before = 0
+    for offset, row, _ in cells:
+        if row != row_before:
+            yield (offset, row, 0)
+            row_before = row
+
+
 class _OpenLocation:
     """A location whose cells are still counted."""
 
@@ -166,6 +171,7 @@ class _OpenLocation:
         self.row = 0
 
     def closed(self, length: int) -> Location:
+        """The location, with all of its cells."""
         return Location(start=min(self.start, length), label=self.label, cells=tuple(self.numbers))
 
 

@@ -20,6 +20,9 @@ _GROUPED = re.compile(r"\d{1,3}(?:[.,]\d{3})+\Z")
 _UNITS = frozenset(
     "m km cm mm dm nm µm μm ft in yd mi sec min hr mol kg mg cd rad cos sin tan cot log ln exp sinh cosh tanh".split()
 )
+_SIGNS = {"tm": "™", "sm": "℠"}
+_UNCHANGED = frozenset("°®™℠©'\"′″.,;:⁰¹²³⁴⁵⁶⁷⁸⁹")
+"""Signs that are raised by themselves, or that raising does not change."""
 _LONGEST = 24
 """Characters of the longest superscript; longer text is only small print."""
 
@@ -31,6 +34,10 @@ def scripted(content: str, before: str, *, above: bool, reference: bool = False,
     `_max`; an ordinal stays as it is (`4th`); the mark of a note stands apart in brackets. Which it is, the link in
     it says (`reference`), else the text before it.
     """
+    if above and content.casefold() in _SIGNS and before[-1:].strip():
+        return _SIGNS[content.casefold()]
+    if set(content) <= _UNCHANGED and not reference:
+        return content
     if fraction:  # 1<sup>1</sup>/<sub>2</sub>
         return f" {content}" if above and before[-1:].isdigit() else content
     if reference or (above and is_mark(content, before)):
@@ -46,6 +53,15 @@ def scripted(content: str, before: str, *, above: bool, reference: bool = False,
     sign = "^" if above else "_"
     simple = re.fullmatch(r"[+\-−]?[\w.]+|\(.*\)", content) is not None
     return sign + (content if simple else f"({content})")
+
+
+def scripted_run(text: str, before: str, *, above: bool) -> str:
+    """Write a run of raised or lowered text as `scripted` does, with the white space around it."""
+    content = " ".join(text.split())
+    if not content:
+        return text
+    start = text[: len(text) - len(text.lstrip())]
+    return start + scripted(content, before + start, above=above) + text[len(text.rstrip()) :]
 
 
 def is_mark(content: str, before: str) -> bool:
@@ -65,3 +81,8 @@ def is_mark(content: str, before: str) -> bool:
     if word[0].isdigit():
         return content == "1" or word[-1] in ".," or _GROUPED.match(word) is not None or _YEAR.match(word) is not None
     return len(word) > (2 if word.isupper() else 1) and word not in _UNITS
+
+
+def is_written_mark(text: str) -> bool:
+    """Whether text that `scripted` wrote is the mark of a note, which stands apart from a word after it."""
+    return text.strip()[:1] in ("[", "*", "†", "‡", "§", "¶")

@@ -21,6 +21,7 @@ from rag_ft.indexing.formats import extract
 from rag_ft.indexing.formats.extracted import Extracted, Unreadable
 from rag_ft.indexing.formats.limits import ReadLimits, check_document_size, current, limited_by
 from rag_ft.indexing.formats.pdf.rendering import render_page
+from rag_ft.indexing.formats.scans import draw_scans
 from rag_ft.indexing.parsing.records import document_from_record, holds_question, id_of, parse_record
 from rag_ft.indexing.parsing.sandbox import end_with_parent, limit_seconds, peak_bytes, restrict
 from rag_ft.indexing.parsing.wire import MAX_HEADER_BYTES, Hello, Ready, Reply, Request, read_frame, write_frame
@@ -107,8 +108,10 @@ def _answers(request: Request, data: bytes) -> Iterator[tuple[Reply, str | Conte
             raise Unreadable("is empty")
         if request.kind == "page":
             yield _page(request, data)
-            return
-        yield from _squad(request, data) if request.kind == "squad" else [_file(request, data)]
+        elif request.kind == "scans":
+            yield from _scans(request, data)
+        else:
+            yield from _squad(request, data) if request.kind == "squad" else [_file(request, data)]
     except (Unreadable, ValueError, RecursionError) as error:
         yield Reply(kind="failure", reason=_why(error)), ""
 
@@ -118,11 +121,20 @@ def _page(request: Request, data: bytes) -> tuple[Reply, Content]:
     return Reply(kind="image"), Content("", render_page(data, page_number, width))
 
 
+def _scans(request: Request, data: bytes) -> Iterator[tuple[Reply, Content]]:
+    for page, pages, width, height, pixels, size in draw_scans(request.name, data, request.numbers[0]):
+        reply = Reply(kind="scan", page=page, pages=pages, width=width, height=height, page_size=size)
+        yield reply, Content("", pixels)
+
+
 def _file(request: Request, data: bytes) -> tuple[Reply, Content]:
     started, peak_before = time.monotonic(), peak_bytes()
     extracted = extract(request.name, data)
     if not extracted.text.strip():
-        raise Unreadable("holds no text")
+        unread = extracted.metadata.get("unread_parts")
+        raise Unreadable(
+            f"holds no text that can be read: {unread[0]}" if unread and isinstance(unread, list) else "holds no text"
+        )
     check_document_size(len(extracted.text), len(extracted.headings), len(extracted.page_starts))
     # A document that was read must not be lost to the check: it is not made where reading came near the limits. The
     # peak tells something only if it grew: at its start, a process has that of its parent.

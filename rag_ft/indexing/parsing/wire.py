@@ -54,13 +54,14 @@ class Ready(Record):
 class Request(Record):
     """A file to read, some lines of one, or a page to draw; the file's bytes follow."""
 
-    kind: Literal["file", "lines", "squad", "page"]
+    kind: Literal["file", "lines", "squad", "page", "scans"]
     name: str
     """File name; for lines, the prefix of ids for documents that have none."""
     source: str = ""
     """Source of records that name none."""
     numbers: tuple[int, ...] = ()
-    """Line numbers, counted from 1; of a page, its number and the width of its image in pixels."""
+    """Line numbers, counted from 1; of a page, its number and the width of its image in pixels; of scans, the first
+    page to draw."""
     documents_before: bool = False
     """Whether earlier lines gave a document; if not, the first record decides whether the file holds questions."""
 
@@ -68,7 +69,7 @@ class Request(Record):
 class Reply(Record):
     """A document (its text begins the frame's content), an image, the reason why there is none, or the replies' end."""
 
-    kind: Literal["document", "image", "failure", "no_memory", "questions", "not_squad", "end"]
+    kind: Literal["document", "image", "scan", "failure", "no_memory", "questions", "not_squad", "end"]
     reason: str = ""
     line: int = 0
     """Line number, if the request was for lines."""
@@ -86,6 +87,13 @@ class Reply(Record):
     """How many bytes of the content, after the text, are places (`indexing.places`), or an image."""
     conservation: Conservation | None = None
     """What was lost on the way from the file to the text; None if that was not checked."""
+    page: int = 0
+    """Number of a page that is drawn as an image, the frame's content, counted from 1."""
+    pages: int = 0
+    width: int = 0
+    height: int = 0
+    page_size: tuple[float, float] = (0.0, 0.0)
+    """Width and height of a drawn page in points; zeros for an image file."""
 
 
 def headings_in(text: str, spans: tuple[tuple[int, int, int], ...]) -> tuple[Heading, ...]:

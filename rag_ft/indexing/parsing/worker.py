@@ -50,6 +50,8 @@ _FILES_PER_PROCESS = 1_000
 _MEMORY_SHARE = 0.25
 """Share of the memory allowed that a process may hold between two files: parsers keep some."""
 _TICK_SECONDS = 0.05
+_MAX_IMAGE_BYTES = 32_000_000
+"""More than a drawn page has (`formats.scans`)."""
 _END_SECONDS = 1.0
 _CONTENT_BYTES = 13
 """Bytes of content per character: at most four of its text, eight of its box, and one of its line."""
@@ -90,7 +92,7 @@ class Read(NamedTuple):
     places: bytes
     """Where the characters stand in the file (`indexing.places`); empty if the format does not say."""
     image: bytes = b""
-    """The PNG, if a page was to be drawn."""
+    """The PNG of a page, or the grey pixels of a scan, if one was to be drawn."""
 
 
 class Worker:
@@ -233,6 +235,7 @@ class _Process:
         self._watch.allow(remaining)
         most = _IMAGE_BYTES if request.kind == "page" else _CONTENT_BYTES * limits.max_chars + _EXTRA
         self._send(request, content, size)
+        most = _MAX_IMAGE_BYTES if request.kind == "scans" else _CONTENT_BYTES * limits.max_chars + _EXTRA
         try:
             while True:
                 frame = read_frame(self._replies, max_header=MAX_HEADER_BYTES, max_content=most)
@@ -386,6 +389,11 @@ def _checked(frame: Frame, limits: ReadLimits) -> Read:
     reply = Reply.model_validate_json(frame.header)
     if reply.kind == "image":
         check_png(frame.content)
+        return Read(reply, "", (), (), b"", frame.content)
+    if reply.kind == "scan":
+        is_whole = len(frame.content) == reply.width * reply.height > 0
+        if not is_whole or not 1 <= reply.page <= reply.pages <= limits.max_pages:
+            raise FrameError("an image that is not one")
         return Read(reply, "", (), (), b"", frame.content)
     text_bytes = max(len(frame.content) - reply.binary_bytes, 0)
     text = frame.content[:text_bytes].decode()

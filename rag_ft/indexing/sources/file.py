@@ -32,6 +32,9 @@ CANNOT_BE_OPENED = "cannot be opened"
 READABLE = (LINES, JSON, *READERS)
 """Suffixes of the files that are read, in lower case."""
 
+REPLACED = {".doc": ".docx", ".xls": ".xlsx", ".xlsb": ".xlsx", ".ppt": ".pptx"}
+"""Suffixes of binary formats that are not read, and of those to save such files as."""
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -57,6 +60,8 @@ class SourceFile:
                 yield skipped_file(self.path, "is source code, which is read only on request (--source-code)")
             elif suffix in READABLE:
                 yield from self._whole(worker)
+            elif suffix in REPLACED:
+                yield self._failure(f"is a binary {suffix}, which is not read: save it as {REPLACED[suffix]}")
             elif self.required:
                 others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
                 yield self._failure(f"is of a kind that is not read here: give {', '.join([*others, LINES])} or code")

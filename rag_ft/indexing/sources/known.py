@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from rag_ft.indexing.access import AccessRules, Label
 from rag_ft.indexing.parsing.worker import Worker
@@ -23,6 +23,9 @@ from rag_ft.indexing.sources.events import (
     corpus_failure,
 )
 from rag_ft.indexing.sources.file import CANNOT_BE_OPENED, SourceFile
+
+ReadFile: TypeAlias = Callable[[SourceFile, Worker], Iterator[CorpusEvent]]
+"""A way to read a file."""
 
 
 class Stamp(NamedTuple):
@@ -80,7 +83,7 @@ class KnownFiles:
         self._files.update(self._read)
         self._read, self._stored, self._rules, self._met = {}, stored, AccessRules(), set()
 
-    def events(self, file: SourceFile, worker: Worker) -> Iterator[CorpusEvent]:
+    def events(self, file: SourceFile, worker: Worker, read: ReadFile = SourceFile.events) -> Iterator[CorpusEvent]:
         """What a file gives, read or remembered; for one that is kept back, a failure."""
         self._before_each()
         held = self._kept_back(file.name)
@@ -98,7 +101,7 @@ class KnownFiles:
             return
         self._files.pop(file.name, None)
         self._current = current = _FileRead(stamp, labels)
-        for event in file.events(worker):
+        for event in read(file, worker):
             if isinstance(event, ReadDocument):
                 current.documents += 1
             elif isinstance(event, CorpusFailure | SkippedFile):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,8 +32,8 @@ class Snapshot:
         return any(os.path.basename(name) != RULES_FILE for name in self.files)
 
 
-def snapshot_of(root: Path, exclude: Path) -> Snapshot:
-    """Look at every file of a folder, without `exclude` and other indexes. Raises nothing."""
+def snapshot_of(root: Path, exclude: Path, suffixes: Collection[str] = READABLE) -> Snapshot:
+    """Look at every file of a folder with these suffixes, without `exclude` and other indexes. Raises nothing."""
     try:
         device = os.stat(root).st_dev
         os.scandir(root).close()
@@ -47,7 +47,7 @@ def snapshot_of(root: Path, exclude: Path) -> Snapshot:
     waiting = [("", device)]
     while waiting:
         inside, device = waiting.pop()
-        for name, status, is_folder in _entries(root / inside):
+        for name, status, is_folder in _entries(root / inside, suffixes):
             path = f"{inside}/{name}" if inside else name
             if not is_folder:
                 files[path] = stamp_of(status)
@@ -65,7 +65,7 @@ def snapshot_of(root: Path, exclude: Path) -> Snapshot:
     return Snapshot(files, frozenset(mounts))
 
 
-def _entries(folder: Path) -> list[tuple[str, os.stat_result, bool]]:
+def _entries(folder: Path, suffixes: Collection[str]) -> list[tuple[str, os.stat_result, bool]]:
     """Name, status and whether it is a folder, of all that a build would look at in a folder."""
     entries = []
     # What cannot be listed or is gone by now is named by the build itself.
@@ -75,13 +75,13 @@ def _entries(folder: Path) -> list[tuple[str, os.stat_result, bool]]:
                 continue
             with contextlib.suppress(OSError):
                 is_folder = entry.is_dir()
-                if is_folder or entry.name == RULES_FILE or _is_readable(entry):
+                if is_folder or entry.name == RULES_FILE or _is_readable(entry, suffixes):
                     entries.append((entry.name, entry.stat(), is_folder))
     return entries
 
 
-def _is_readable(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in READABLE and entry.is_file()
+def _is_readable(entry: os.DirEntry[str], suffixes: Collection[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

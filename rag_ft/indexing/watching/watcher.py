@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag_ft.errors import CorpusError, RagFtError, UsageError, first_line
+from rag_ft.indexing.formats.scans import IMAGES
 from rag_ft.indexing.sources.events import printable
+from rag_ft.indexing.sources.file import READABLE
 from rag_ft.indexing.sources.known import KnownFiles
 from rag_ft.indexing.storage.manifest import BuildReport
 from rag_ft.indexing.watching.notices import Notices, require_watching
@@ -72,15 +74,17 @@ class Watcher:
         build: Callable[[KnownFiles], BuildReport],
         *,
         poll: bool = False,
+        images: bool = False,
         timing: WatchTiming | None = None,
         on_build: Callable[[BuildReport], None] = lambda report: None,
     ) -> None:
-        """Raises what `check_watchable` does."""
+        """`images`: the build reads image files too. Raises what `check_watchable` does."""
         check_watchable(folder, poll=poll)
         self._folder = folder
         self._index = index
         self._build = build
         self._poll = poll
+        self._suffixes = (*READABLE, *IMAGES) if images else READABLE
         self._timing = timing or WatchTiming()
         self._on_build = on_build
         self._known = KnownFiles(self._raise_if_stopped)
@@ -136,7 +140,7 @@ class Watcher:
         with self._wake:
             self._changed = False
         self._keep_noticing()  # first: nothing may change between the look and the first notice
-        snapshot = snapshot_of(self._folder, self._index)
+        snapshot = snapshot_of(self._folder, self._index, self._suffixes)
         if not snapshot.is_there:
             self._report(f"{self._folder} is not there: the index stays as it is, and the watch waits for the folder")
             return None

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from indexing.formats.mail.packing import attached, container, message
 from indexing.formats.opendocument import packing as opened
+from indexing.formats.seeds import MARKS, WRITTEN
 from indexing.formats.sheets import packing as sheets
 from indexing.formats.slides import packing as slides
 from indexing.formats.word.packing import item, levels, numbering, packed, paragraph, run, style, table
@@ -30,8 +32,8 @@ from rag_ft.indexing.parsing.worker import Read, Worker
 CORPUS = Path(__file__).parent / "corpus"
 """Small files that once failed."""
 
-PARSERS = ("txt", "md", "html", "xhtml", "pdf", "docx", "epub", "csv", "xlsx", "pptx", "odt", "ods", "odp")
-PARSERS += ("jsonl", "json")
+PARSERS = ("txt", "md", "rst", "adoc", "ipynb", "eml", "msg", "py", "js", "html", "xhtml", "pdf", "docx", "epub")
+PARSERS += ("csv", "xlsx", "pptx", "odt", "ods", "odp", "jsonl", "json")
 """By the suffix of a file."""
 
 CONTAINERS = ("docx", "epub", "xlsx", "pptx", "odt", "ods", "odp")
@@ -83,9 +85,9 @@ def _change(parser: str, data: bytes, change: Change) -> bytes:
     if well_formed and parser in CONTAINERS:
         with contextlib.suppress(ElementTree.ParseError):
             return _apply_to_elements(data, change, TOKENS[parser])
-    if well_formed and parser in ("json", "jsonl"):
+    if well_formed and parser in ("json", "jsonl", "ipynb"):
         with contextlib.suppress(ValueError):
-            if parser == "json":
+            if parser != "jsonl":
                 return _apply_to_values(data, change)
             lines = data.splitlines() or [b""]
             lines[change.size % len(lines)] = _apply_to_values(lines[change.size % len(lines)], change)
@@ -213,7 +215,7 @@ def check(answer: Read) -> None:
 def seeds(parser: str) -> tuple[bytes, ...]:
     """Good files of a parser, made here."""
     if parser == "pdf":
-        return (_pdf(),)
+        return (_pdf(), _form())
     if parser == "docx":
         return (_docx(), _word())
     if parser == "epub":
@@ -224,7 +226,9 @@ def seeds(parser: str) -> tuple[bytes, ...]:
         return (_pptx(),)
     if parser == "xlsx":
         return (_xlsx(),)
-    return SEEDS[parser]
+    if parser == "msg":
+        return (_msg(),)
+    return WRITTEN[parser] if parser in WRITTEN else SEEDS[parser]
 
 
 PAGE = (
@@ -309,6 +313,16 @@ _MARKDOWN += [b"&a ", b"*a", b"!!python/object:os.system ", b"!!binary x", b"<<:
 _MARKDOWN += [b"\n\n", b"9999-99-99"]
 _PDF = [b"obj", b"endobj", b"stream\n", b"endstream", b"<<", b">>", b"[", b"]", b"/Kids [3 0 R]", b"/Count 99999", b"("]
 _PDF += [
+    b"/Rotate 90",
+    b"/CropBox [0 0 99 99]",
+    b"0 1 -1 0 9 9 Tm ",
+    b"9 Ts ",
+    b" re f ",
+    b"1e38 ",
+    b"/Annots ",
+    b"/FT /Tx",
+]
+_PDF += [
     b"3 0 R ",
     b"4 0 R ",
     b"/XObject",
@@ -325,10 +339,19 @@ _TEXT = [b"\0", b"\xff\xfe", b"\xfe\xff", b"\x80", b"\xed\xa0\x80", b"\xef\xbb\x
 TOKENS: dict[str, list[bytes]] = {
     "txt": _TEXT,
     "md": [*_MARKDOWN, *_TAGS],
+    **{name: [*marks, *_TEXT, *_TAGS] for name, marks in MARKS.items()},
     "html": [*_TAGS, b" charset=utf-7 ", b" charset=idna ", b" charset=hz ", b"<?xml?>"],
     "xhtml": [*_TAGS, *_XML],
     "pdf": _PDF,
     "docx": [*_WORD, *_XML],
+    "msg": [
+        b"\xff\xff\xff\xff",
+        b"\xfe\xff\xff\xff",
+        b"\0" * 64,
+        "__substg1.0_3701000D".encode("utf-16-le"),
+        b"LZFu",
+        *_TEXT,
+    ],
     "epub": [*_TAGS, *_XML, b'<itemref idref="c0"/>', b"META-INF/container.xml"],
     "csv": [
         b'"',
@@ -424,6 +447,35 @@ def _pdf() -> bytes:
     return made.getvalue()
 
 
+def _form() -> bytes:
+    """Pages with a form, bookmarks, a table between rules, columns, code, raised and turned text."""
+    from reportlab.pdfgen.canvas import Canvas
+
+    made = io.BytesIO()
+    canvas = Canvas(made, pageCompression=0, invariant=1)
+    canvas.bookmarkPage("a")
+    canvas.addOutlineEntry("Fees", "a", 0)
+    canvas.drawString(72, 720, "Fees")
+    canvas.grid([72, 172, 272], [640, 660, 680])
+    for x, y, text in ((75, 665, "Berth"), (175, 665, "Price"), (75, 645, "North"), (175, 645, "18 EUR")):
+        canvas.drawString(x, y, text)
+    for row in range(5):
+        canvas.drawString(72, 600 - 14 * row, "words of the left column, be-")
+        canvas.drawString(320, 600 - 14 * row, "words of the right one too,")
+    canvas.acroForm.textfield(name="name", value="Magnolia", x=72, y=480, width=100, height=20)
+    canvas.acroForm.checkbox(name="yes", checked=True, x=72, y=450)
+    canvas.setFont("Courier", 9)
+    canvas.drawString(72, 400, "if load > 40:")
+    canvas.drawString(90, 390, "stop()", mode=3)
+    canvas.setFont("Helvetica", 6)
+    canvas.drawString(105, 723, "6")
+    canvas.rotate(90)
+    canvas.drawString(100, -50, "turned")
+    canvas.showPage()
+    canvas.save()
+    return made.getvalue()
+
+
 def _docx() -> bytes:
     from docx import Document
 
@@ -474,6 +526,14 @@ def _word() -> bytes:
         numbering=numbering(levels(("decimal", "%1."), ("lowerLetter", "%2)"))),
         header1=paragraph("Contract", field),
         **notes,
+    )
+
+
+def _msg() -> bytes:
+    inner = message(header=24, x0037="Inner", x10090102=b"\x20\0\0\0\x10\0\0\0MELA\0\0\0\0{\\rtf1 Inside.}")
+    files = (attached("a.md", b"# Rules\n"), attached("b.png", b"x"), attached("", inner))
+    return container(
+        message(files, x0037="Berth", x0C1A="Anna", x1000="Free.", x10130102=b"<p>Free.</p>", x00390040=10**17)
     )
 
 

@@ -22,6 +22,8 @@ from rag_ft.indexing.parsing.worker import Worker, WorkerFailed, WorkerNotReady,
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what Linux alone offers")
 
+PLACED = "return [(wire.Reply(kind='document', locations=[wire.Location(label='a', start={}, cells={})]), 'short')]"
+
 
 def ask(worker, data=b"Some text.", name="a.txt"):
     return [
@@ -148,6 +150,9 @@ def test_a_crash_that_an_earlier_file_may_have_caused_is_tried_again_in_a_fresh_
         ("return [(wire.Reply(kind='document', headings=((2, 9, 1),)), 'short')]", "a heading outside the text"),
         ("return [(wire.Reply(kind='document', page_starts=(0, 9)), 'short')]", "a page outside the text"),
         ("return [(wire.Reply(kind='document', page_starts=(0,) * 30), 'short')]", "30 pages"),
+        (PLACED.format(9, ()), "a cell outside the text"),
+        (PLACED.format(0, (9, 1, 1)), "a cell outside the text"),
+        (PLACED.format(0, (0, 0, 1)), "a row before the first"),
         ("return [(wire.Reply(kind='document'), ' ')]", "a document without text"),
         ("return [(wire.Reply(kind='document'), 'a' * 11)]", "a text of 11 characters"),
         (
@@ -290,7 +295,10 @@ def test_the_process_reaches_neither_files_nor_network_nor_secrets(monkeypatch, 
 def test_all_formats_are_read_where_nothing_else_can_be(tmp_path):
     """What a library opens only when it first needs it must be open to it still."""
     from docx import Document
-    from indexing.formats.test_epub import book
+    from indexing.formats.opendocument import packing as opened
+    from indexing.formats.sheets import packing as sheets
+    from indexing.formats.slides import packing as slides
+    from indexing.formats.web.test_epub import book
     from reportlab.pdfgen.canvas import Canvas
 
     Document().save(tmp_path / "empty.docx")
@@ -302,6 +310,12 @@ def test_all_formats_are_read_where_nothing_else_can_be(tmp_path):
     canvas.drawString(72, 720, "Thirty days.")
     canvas.save()
     (tmp_path / "a.epub").write_bytes(book({"a.xhtml": "<html><body><p>Thirty days.</p></body></html>"}))
+    (tmp_path / "a.xlsx").write_bytes(sheets.workbook({"Leave": sheets.sheet(sheets.row("Days", 30))}))
+    (tmp_path / "a.pptx").write_bytes(slides.deck(slides.slide(slides.shape("Thirty days."))))
+    formula = '<math xmlns="http://www.w3.org/1998/Math/MathML"><mi>x</mi></math>'
+    text = opened.p(f"Thirty days. <draw:frame><draw:object>{formula}</draw:object></draw:frame>")
+    (tmp_path / "a.odt").write_bytes(opened.odt(text))
+    (tmp_path / "a.csv").write_text("days,year\n30,2026\n")
     (tmp_path / "a.html").write_text("<html><body><p>Thirty days.</p></body></html>")
     (tmp_path / "a.md").write_text("---\nday: 2026-01-02\n---\nThirty days. <b>bold</b>\n\n<p>x</p>\n")
     (tmp_path / "a.txt").write_bytes("Dreißig Tage für Müller, größer als üblich.".encode("cp1252"))
@@ -336,6 +350,16 @@ def folder(tmp_path):
         (tmp_path / f"{number}.txt").write_text(f"Text {number}.")
     (tmp_path / "lines.jsonl").write_text('{"text": "One."}\n{"text": "Two."}\n')
     return tmp_path
+
+
+def test_a_workbook_whose_only_sheet_is_damaged_names_the_sheet(tmp_path):
+    from indexing.formats.sheets import packing as sheets
+
+    (tmp_path / "a.xlsx").write_bytes(sheets.workbook({"Leave": "<worksheet><sheetData><row"}))
+    contents = read_corpus(tmp_path).read_all()
+    assert [failure.reason for failure in contents.failures] == [
+        "holds no text that can be read: sheet Leave is damaged"
+    ]
 
 
 def test_no_process_is_left_by_an_iteration_that_ends_or_is_left(folder, monkeypatch):

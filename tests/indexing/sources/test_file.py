@@ -1,9 +1,11 @@
 import json
 import os
 
+import pytest
 from langchain_core.documents import Document as LangchainDocument
 from read_documents import read, reasons
 
+from rag_ft.indexing.corpus import read_corpus
 from rag_ft.indexing.formats import ReadLimits
 from rag_ft.schema import Document
 
@@ -76,3 +78,13 @@ def test_files_that_are_not_documents(tmp_path):
 def test_a_file_larger_than_a_lowered_limit_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("more than three")
     assert "more than the" in reasons(read(tmp_path, limits=ReadLimits(file_bytes=3))[1])[0]
+
+
+@pytest.mark.parametrize(("name", "better"), [("a.doc", ".docx"), ("a.XLS", ".xlsx"), ("a.ppt", ".pptx")])
+def test_a_binary_format_is_named_with_the_one_to_save_it_as(tmp_path, name, better):
+    (tmp_path / name).write_bytes(b"\xd0\xcf\x11\xe0")
+    (tmp_path / "a.txt").write_text("Text.")
+    contents = read_corpus(tmp_path).read_all()
+    assert [document.id for document in contents.documents] == ["a.txt"]
+    (failure,) = contents.failures
+    assert failure.reason == f"is a binary {name[1:].lower()}, which is not read: save it as {better}"

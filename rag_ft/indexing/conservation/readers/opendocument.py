@@ -68,8 +68,11 @@ def _hidden_styles(root: Any) -> set[str]:
 
 
 def _add(source: Source, root: Any, outer: str, hidden: set[str]) -> None:
+    before = ""
     for text, reason in _texts(root, outer, hidden):
-        source.add(text, reason=reason, ordered=False)
+        if text != MAY_JOIN or before != MAY_JOIN:
+            source.add(text, reason=reason, ordered=False)
+        before = text
 
 
 def _texts(root: Any, outer: str, hidden: set[str]) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,11 @@ def xlsx_source(data: bytes) -> Source:
                     source.add(f"{words}\n", part=label, reason=reason, ordered=False)
             except Exception:  # a damaged sheet
                 source.unreadable.append(label)
+        for part in archive.namelist():
+            if re.fullmatch(r"xl/drawings/drawing\d+\.xml", part):
+                for node in _all(_root(archive, part), "p"):
+                    drawn = "".join(run.text or "" for run in _all(node, "t"))
+                    source.add(f"{drawn}\n", part=part, reason="drawings", ordered=False)
     if without_value:
         many = len(without_value) > 1
         source.notes.append(

@@ -33,12 +33,17 @@ _FEWER_WORDS = 0.8
 _PGP = re.compile(r"\s*-----BEGIN PGP MESSAGE-----[^-]*-----END PGP MESSAGE-----\s*\Z")
 
 
+_LATIN = re.compile(r"(?:iso-?8859|windows-?125|cp125|latin|us-ascii|ascii)", re.IGNORECASE)
+
+
 class Attachment(NamedTuple):
     """A file within a message."""
 
     name: str
     media_type: str
     data: bytes
+    letter: Letter | None = None
+    """A message that the program keeps within this one, where it is no file."""
 
 
 @dataclass
@@ -113,7 +118,7 @@ def _add_attachments(letter: Letter, blocks: Blocks, metadata: Metadata) -> None
     for position, attachment in enumerate(letter.attachments):
         suffix = PurePosixPath(attachment.name).suffix.lower()
         suffix = suffix if suffix in READERS else _SUFFIXES.get(attachment.media_type, "")
-        if suffix not in READERS or not attachment.data.strip():
+        if attachment.letter is None and (suffix not in READERS or not attachment.data.strip()):
             tnef = attachment.media_type.endswith("ms-tnef") or attachment.name.lower() == "winmail.dat"
             unread += [f"{attachment.name} {_TNEF}"] if tnef else []
             left_out += [] if tnef else [attachment.name]
@@ -123,7 +128,8 @@ def _add_attachments(letter: Letter, blocks: Blocks, metadata: Metadata) -> None
             continue
         token = _depth.set(depth + 1)
         try:
-            part = extract(f"a{suffix}", attachment.data)
+            inner = attachment.letter
+            part = extract(f"a{suffix}", attachment.data) if inner is None else letter_text(inner)
         except Unreadable as error:
             unread.append(f"{attachment.name} {error}")
             continue
@@ -141,10 +147,12 @@ def _add_attachments(letter: Letter, blocks: Blocks, metadata: Metadata) -> None
 
 def text_of(data: bytes, charset: str, *, html: bool = False) -> str:
     """Decode a part by the character set that it names, or else by what its bytes show."""
-    try:
-        return data.decode(charset or "utf-8").removeprefix("\ufeff")
-    except (LookupError, UnicodeError, ValueError):
-        pass
+    # Text in another encoding for Latin letters is practically never valid UTF-8, and programs often name a wrong one.
+    for name in ("utf-8", charset) if _LATIN.match(charset) else (charset or "utf-8",):
+        try:
+            return data.decode(name).removeprefix("\ufeff")
+        except (LookupError, UnicodeError, ValueError):
+            continue
     try:
         return (decode_html if html else decode)(data)[0]
     except Unreadable:

@@ -12,7 +12,7 @@ from rag_ft.indexing.formats.blocks import KEPT_SPACE
 from rag_ft.indexing.formats.decoding import decode, noted
 from rag_ft.indexing.formats.extracted import Extracted, LineAnchor
 from rag_ft.indexing.formats.limits import check_document_size
-from rag_ft.indexing.formats.markup.rst_parser import INCLUDES, parsed
+from rag_ft.indexing.formats.markup.rst_parser import INCLUDES, NotParsed, parsed
 from rag_ft.indexing.formats.source_lines import SourceLine, line_anchors
 from rag_ft.indexing.formats.web.dom import dom_blocks
 from rag_ft.schema import Metadata
@@ -31,7 +31,7 @@ def read_rst(data: bytes) -> Extracted:
 
     A page that docutils cannot parse is read as it stands, and the metadata says so.
     """
-    require_extra("formats", "reading reStructuredText files", "docutils")
+    require_extra("formats", "reading RST files", "docutils")
     from selectolax.lexbor import LexborHTMLParser
 
     text, encoding = decode(data)
@@ -40,7 +40,9 @@ def read_rst(data: bytes) -> Extracted:
         document = parsed(text)
         html = _Writer(document).html()
     except (RecursionError, AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else type(error).__name__
+        reason = str(error) if isinstance(error, NotParsed) else type(error).__name__
+        if isinstance(error, RecursionError):
+            reason = "nested too deeply"
         return Extracted(
             text, metadata=metadata | {"read_as": f"plain text ({reason})"}, line_anchors=(LineAnchor(0, 1),)
         )

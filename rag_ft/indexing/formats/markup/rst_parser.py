@@ -14,7 +14,7 @@ from typing import Any
 INCLUDES = "rag_ft_includes"
 """Attribute of a parsed document: names of files that it includes."""
 
-_LONGEST_LINE = 1_000_000
+_LONGEST_LINE = 100_000
 _OURS = "rag_ft_reads"
 _HEAD = re.compile(r"::[ \t]*(?P<argument>\S.*)?$", re.MULTILINE)
 _OPTION = re.compile(r":(?![: ])(?:[^:\n\\]|\\.|:(?!\s)){1,80}:(?:\s|$)")
@@ -64,11 +64,20 @@ _CODE_ROLES = frozenset(
 )
 
 
+class NotParsed(ValueError):
+    """The text is not given to docutils; the message says why."""
+
+
 def parsed(text: str) -> Any:
-    """Parse a document; its attribute `INCLUDES` lists the files that it names and that are not read."""
+    """Parse a document; its attribute `INCLUDES` lists the files that it names and that are not read.
+
+    Raises NotParsed, and what docutils raises by mistake.
+    """
     from docutils import frontend, utils
     from docutils.parsers.rst import Parser
 
+    if max(map(len, text.splitlines()), default=0) > _LONGEST_LINE:
+        raise NotParsed("a line is too long")  # docutils would give a document without text
     settings = frontend.get_default_settings(Parser)
     for name, value in {
         "file_insertion_enabled": False,
@@ -78,7 +87,7 @@ def parsed(text: str) -> Any:
         "warning_stream": False,
         "syntax_highlight": "none",
         "smart_quotes": False,
-        "line_length_limit": _LONGEST_LINE,
+        "line_length_limit": 8 * _LONGEST_LINE,
         "pep_references": False,
         "rfc_references": False,
         _OURS: True,
@@ -196,6 +205,7 @@ def _directive() -> Any:
             head = _HEAD.search(self.block_text)
             lines = [] if head is None else list(self.content)
             has_argument = head is not None and head["argument"] is not None
+            one_line = self.name.lower().rpartition(":")[2] in _WITH_LANGUAGE | _LABELS_ONLY
             arguments: list[str] = []
             options: dict[str, str] = {}
             last = ""
@@ -211,7 +221,7 @@ def _directive() -> Any:
                     if not line[0].isspace():
                         break
                     options[last] += f"\n{line.strip()}"
-                elif has_argument:
+                elif has_argument and (i == 0 or not one_line):
                     arguments.append(line.strip())
                 else:
                     break

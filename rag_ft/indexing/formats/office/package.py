@@ -9,6 +9,7 @@ from typing import IO, Any
 from urllib.parse import unquote
 
 from rag_ft.indexing.formats.extracted import Unreadable
+from rag_ft.indexing.formats.office.xml import ENTITIES
 from rag_ft.indexing.formats.word.names import RELATION, STRICT
 
 _RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
@@ -106,6 +107,8 @@ class OfficePackage:
             data = self._archive.read(name)
         except zlib.error as error:
             raise zipfile.BadZipFile(f"{name} cannot be unpacked") from error
+        if b"<!ENTITY" in data:
+            raise Unreadable(ENTITIES)
         if b"http://purl.oclc.org/ooxml/" in data[:20_000]:
             for strict, common in STRICT:
                 data = data.replace(strict, common)

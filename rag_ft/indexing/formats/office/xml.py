@@ -6,13 +6,15 @@ from typing import Any
 
 from rag_ft.indexing.formats.extracted import Unreadable
 
+ENTITIES = "defines entities, which no office program writes: save a copy with one"
+
 
 def parse_xml(data: bytes) -> Any:
     """Parse a document. Raises Unreadable for one that defines entities, and what the parser does."""
     from lxml import etree
 
     if b"<!ENTITY" in data:
-        raise Unreadable("defines entities, which no office program writes: save a copy with one")
+        raise Unreadable(ENTITIES)
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, remove_comments=True)
     return etree.fromstring(data, parser)

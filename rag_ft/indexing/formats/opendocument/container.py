@@ -20,6 +20,7 @@ FO = "{urn:oasis:names:tc:opendocument:xmlns:xsl-fo-compatible:1.0}"
 SVG = "{urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0}"
 LINK = "{http://www.w3.org/1999/xlink}"
 
+_MANIFEST = "META-INF/manifest.xml"
 _MOST_NAMED = 100
 
 
@@ -31,8 +32,7 @@ class Container:
         self._names = set(archive.namelist())
         self.unread: list[str] = []
         """Names of parts that are damaged or missing."""
-        manifest = self.part("META-INF/manifest.xml")
-        if manifest is not None and any(local_name(node) == "encryption-data" for node in manifest.iter()):
+        if _MANIFEST in self._names and b"encryption-data" in archive.read(_MANIFEST):
             raise Unreadable("is encrypted: save a copy without a password")
         if "content.xml" not in self._names:
             raise Unreadable("is damaged (it has no text), or of another format: use a complete copy")

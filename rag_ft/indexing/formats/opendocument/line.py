@@ -9,9 +9,9 @@ from typing import Any
 from rag_ft.indexing.formats.office.xml import local_name
 from rag_ft.indexing.formats.opendocument.container import DRAW, LINK, OFFICE, TABLE, TEXT, Container
 from rag_ft.indexing.formats.opendocument.styles import Styles, TextStyle
+from rag_ft.indexing.formats.scripts import scripted_run
 from rag_ft.indexing.formats.word.names import whole_number
 from rag_ft.indexing.formats.word.running import PAGE
-from rag_ft.indexing.formats.word.scripts import scripted
 
 _MOST_SPACES = 100
 _SKIPPED = frozenset(
@@ -68,7 +68,7 @@ class LineReader:
             return
         text = text.replace("\n", " ").replace("\u00ad", "")
         if style.script:
-            text = scripted(text, style.script, self._before)
+            text = scripted_run(text, self._before, above=style.script == "^")
         if text.strip():
             self._bold.append(style.bold)
         self._put(text)

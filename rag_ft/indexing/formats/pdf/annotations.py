@@ -22,8 +22,8 @@ class Note(NamedTuple):
 
     text: str
     author: str
-    box: tuple[float, float, float, float] | None
-    """Where the page shows it; None for a comment, which a click shows."""
+    is_shown: bool
+    """Whether the page itself shows it; a comment is shown by a click."""
 
 
 def read_annotations(document: Any, page: Any, text: PageText) -> list[Note]:
@@ -47,7 +47,7 @@ def read_annotations(document: Any, page: Any, text: PageText) -> list[Note]:
                 if content.strip():
                     shown = kind == pdfium.FPDF_ANNOT_FREETEXT
                     author = "" if shown else _string(annotation, pdfium.FPDFAnnot_GetStringValue, b"T")
-                    notes.append(Note(content, author.strip(), _box(annotation, text) if shown else None))
+                    notes.append(Note(content, author.strip(), shown))
         finally:
             pdfium.FPDFPage_CloseAnnot(annotation)
     return notes

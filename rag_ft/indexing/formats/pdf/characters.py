@@ -383,11 +383,49 @@ def drawn_lines(page: Any, sheet: Sheet, most: int = 4_000) -> Iterator[tuple[fl
 
     left, bottom, right, top = (ctypes.c_float() for _ in range(4))
     targets = [ctypes.byref(value) for value in (left, bottom, right, top)]
+    segments = 0
     for index in range(min(pdfium.FPDFPage_CountObjects(page), most)):
         shape = pdfium.FPDFPage_GetObject(page, index)
-        if pdfium.FPDFPageObj_GetType(shape) == pdfium.FPDF_PAGEOBJ_PATH and pdfium.FPDFPageObj_GetBounds(
-            shape, *targets
-        ):
+        if pdfium.FPDFPageObj_GetType(shape) != pdfium.FPDF_PAGEOBJ_PATH:
+            continue
+        count = pdfium.FPDFPath_CountSegments(shape)
+        if count > _OF_A_BOX and segments + count <= _MOST_SEGMENTS:
+            segments += count
+            lines = _straight_lines(shape, count)
+            if lines:
+                yield from (sheet.box(*line) for line in lines)
+                continue
+        if pdfium.FPDFPageObj_GetBounds(shape, *targets):
             box = sheet.box(left.value, bottom.value, right.value, top.value)
             if all(math.isfinite(value) for value in box):
                 yield box
+
+
+_OF_A_BOX = 5
+_MOST_SEGMENTS = 20_000
+
+
+def _straight_lines(shape: Any, count: int) -> list[tuple[float, float, float, float]]:
+    """The lines of a path that run along the page's axes, each as a flat box; none if the path has others or curves."""
+    import pypdfium2.raw as pdfium
+
+    matrix = pdfium.FS_MATRIX()
+    x, y = ctypes.c_float(), ctypes.c_float()
+    pdfium.FPDFPageObj_GetMatrix(shape, ctypes.byref(matrix))
+    lines: list[tuple[float, float, float, float]] = []
+    before = (0.0, 0.0)
+    for index in range(count):
+        segment = pdfium.FPDFPath_GetPathSegment(shape, index)
+        kind = pdfium.FPDFPathSegment_GetType(segment)
+        if kind == pdfium.FPDF_SEGMENT_BEZIERTO or not pdfium.FPDFPathSegment_GetPoint(segment, x, y):
+            return []
+        here = (matrix.a * x.value + matrix.c * y.value + matrix.e, matrix.b * x.value + matrix.d * y.value + matrix.f)
+        if not (math.isfinite(here[0]) and math.isfinite(here[1])):
+            return []
+        if kind == pdfium.FPDF_SEGMENT_LINETO:
+            if min(abs(here[0] - before[0]), abs(here[1] - before[1])) > 1:
+                return []
+            (x0, x1), (y0, y1) = sorted((before[0], here[0])), sorted((before[1], here[1]))
+            lines.append((x0, y0, x1, y1))
+        before = here
+    return lines

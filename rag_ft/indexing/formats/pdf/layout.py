@@ -9,16 +9,22 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import NamedTuple, TypeAlias
 
-from rag_ft.indexing.formats.pdf.lines import WIDE_GAP, Piece, side_by_side
+from rag_ft.indexing.formats.pdf.characters import Style
+from rag_ft.indexing.formats.pdf.frames import framed_table, frames_of
+from rag_ft.indexing.formats.pdf.lines import WIDE_GAP, Boxed, Piece, side_by_side
 from rag_ft.indexing.formats.pdf.rules import Rules
 from rag_ft.indexing.formats.pdf.table import Columns, Table, table_of
 
 _DEEPEST = 4
+_STANDS_FOR = "\ufdd1"
+"""Begins the text of a piece that stands for a table: a character that no text holds."""
+_PARAGRAPH_GAP = 2.0
 _MOST_GUTTERS = 40
 _NARROW = 0.2
 _BETWEEN_WORDS = 0.6
@@ -47,8 +53,43 @@ class Flow(NamedTuple):
 Region: TypeAlias = Flow | Table
 
 
-def regions_of(pieces: Sequence[Piece], rules: Rules, depth: int = 0) -> Iterator[Region]:
-    """The columns and tables of a page, or of one column, in reading order."""
+def page_regions(pieces: Sequence[Piece], rules: Rules) -> Iterator[Region]:
+    """The columns and tables of a page in reading order."""
+    tables: dict[str, Table] = {}
+    rest = list(pieces)
+    for frame in frames_of(rules):
+        inside = [piece for piece in rest if frame.holds(piece)]
+        table = framed_table(frame, inside) if inside else None
+        if table is None:
+            continue
+        # A piece as large as the table stands for it while the page is put in order.
+        name = f"{_STANDS_FOR}{len(tables)}"
+        tables[name] = table
+        edges = array("f", (frame.xs[0], frame.xs[-1]))
+        style = Style((frame.ys[-1] - frame.ys[0]) / _CORE, False, False)
+        taken = set(map(id, inside))
+        rest = [piece for piece in rest if id(piece) not in taken]
+        rest.append(Piece(Boxed(name), edges, array("i", (0,)), edges[0], edges[1], frame.ys[-1], style))
+    for region in _regions(rest, rules):
+        yield from _with_tables(region, tables) if isinstance(region, Flow) and tables else (region,)
+
+
+def _with_tables(flow: Flow, tables: dict[str, Table]) -> Iterator[Region]:
+    lines: list[Piece] = []
+    for line in flow.lines:
+        table = tables.get(line.text)
+        if table is None:
+            lines.append(line)
+            continue
+        if lines:
+            yield _flow(lines)
+        lines = []
+        yield table
+    if lines:
+        yield _flow(lines)
+
+
+def _regions(pieces: Sequence[Piece], rules: Rules, depth: int = 0) -> Iterator[Region]:
     flow: list[Piece] = []
     for group in _groups(_slices(pieces)):
         gutters = group.gutters() if depth < _DEEPEST else []
@@ -56,19 +97,51 @@ def regions_of(pieces: Sequence[Piece], rules: Rules, depth: int = 0) -> Iterato
             flow += _lines(group.slices)
             continue
         before, inner, after = group.trimmed(gutters)
-        flow += _lines(before)
         columns = _columns(inner, gutters)
+        in_turn = _are_read_in_turn(columns, inner, rules) or any(map(_stands_for_table, _all(columns)))
+        if in_turn:
+            more, after = _below_in_column(inner, after, gutters[0])
+            columns = _columns([*inner, *more], gutters)
+        flow += _lines(before)
         if flow:
             yield _flow(flow)
             flow = []
-        if _are_read_in_turn(columns, inner, rules):
+        if in_turn:
             for column in columns:
-                yield from regions_of([piece for cell in column for piece in cell], rules, depth + 1)
+                yield from _regions([piece for cell in column for piece in cell], rules, depth + 1)
         else:
             yield table_of(columns, [(part.top, part.bottom) for part in inner], rules)
         flow += _lines(after)
     if flow:
         yield _flow(flow)
+
+
+def _all(columns: Columns) -> Iterator[Piece]:
+    return (piece for column in columns for cell in column for piece in cell)
+
+
+def _stands_for_table(piece: Piece) -> bool:
+    return piece.text.startswith(_STANDS_FOR)
+
+
+def _below_in_column(inner: Sequence[_Slice], after: list[_Slice], gutter: float) -> tuple[list[_Slice], list[_Slice]]:
+    """Further paragraphs of the left column, which is longer than the right: their lines are as long as its own."""
+    right = max(piece.x1 for part in inner for piece in part.pieces if piece.x1 < gutter)
+    count, last = 0, inner[-1]
+    for position, part in enumerate(after):
+        if part.x1 > gutter or part.top - last.bottom > _PARAGRAPH_GAP * part.size:
+            break
+        if part.x1 > right - 3 * part.size:
+            count = position + 1
+            while count < len(after) and after[count].x1 < gutter and _is_tight(after[count - 1], after[count]):
+                count += 1
+        last = part
+    return after[:count], after[count:]
+
+
+def _is_tight(part: _Slice, below: _Slice) -> bool:
+    """Whether a slice follows another as its next line."""
+    return below.top - part.bottom < 0.6 * below.size and abs(below.size - part.size) < 0.1 * below.size
 
 
 def _flow(lines: list[Piece]) -> Flow:
@@ -130,11 +203,35 @@ class _Strip(NamedTuple):
 def _agree(strip: _Strip, other: _Strip, size: float) -> bool:
     """Whether two strips may be the same gutter: a gap between words only is where what follows it is aligned."""
     least = min(strip.end - strip.start, other.end - other.start)
+    if math.inf in (strip.end, other.end):
+        return True  # there is no text to the right of it
     return least >= _BETWEEN_WORDS * size or abs(strip.end - other.end) <= _ALIGNED * size
 
 
 def _slices(pieces: Sequence[Piece]) -> Iterator[_Slice]:
-    """Pieces that overlap in height, from top to bottom."""
+    """Pieces that stand side by side, from top to bottom; lines of columns may stand between those of others."""
+    slices = list(_level_slices(pieces))
+    held: list[Piece] = []
+    for i, part in enumerate(slices):
+        held += part.pieces
+        if not _interleave(*slices[i : i + 3]):
+            yield part if len(held) == len(part.pieces) else _Slice(held)
+            held = []
+
+
+def _interleave(part: _Slice, beside: _Slice | None = None, below: _Slice | None = None) -> bool:
+    """Whether the second of three slices stands beside the first and third, which are lines of one column."""
+    if beside is None or below is None:
+        return False
+    apart = beside.x0 - part.x1 if beside.x0 > part.x0 else part.x0 - beside.x1
+    also_apart = beside.x0 - below.x1 if beside.x0 > part.x0 else below.x0 - beside.x1
+    if min(apart, also_apart) < WIDE_GAP * part.size:
+        return False
+    return below.top - part.bottom < 1.2 * part.size and part.x0 < below.x1 and below.x0 < part.x1
+
+
+def _level_slices(pieces: Sequence[Piece]) -> Iterator[_Slice]:
+    """Pieces that overlap in height."""
     held: list[Piece] = []
     bottom = -math.inf
     for piece in sorted(pieces, key=lambda piece: piece.baseline - _CORE * piece.style.size):
@@ -183,6 +280,8 @@ class _Group:
         gutters = sum(strip.is_gutter for strip in self._strips)
         if self.slices and kept < gutters:
             return False
+        if self.slices and not gutters and abs(other.size - self.slices[-1].size) > 0.12 * other.size:
+            return False  # a heading above a table
         if self.slices and not gutters and not own_kept and any(map(other.wide, free)):
             return False
         if len(strips) > _MOST_GUTTERS:
@@ -241,17 +340,15 @@ class _Group:
         """The slices before those that stand on both sides of a gutter, these, and those after."""
         sided = [any(part.x0 < gutter < part.x1 for gutter in gutters) for part in self.slices]
         first, last = sided.index(True), len(sided) - sided[::-1].index(True)
-        while first > 0 and self.slices[first - 1].x0 > gutters[0] and self._goes_on(first):
+        while (
+            first > 0
+            and self.slices[first - 1].x0 > gutters[0]
+            and _is_tight(self.slices[first - 1], self.slices[first])
+        ):
             first -= 1
-        while last < len(self.slices) and self._goes_on(last):
+        while last < len(self.slices) and _is_tight(self.slices[last - 1], self.slices[last]):
             last += 1
         return self.slices[:first], self.slices[first:last], self.slices[last:]
-
-    def _goes_on(self, index: int) -> bool:
-        """Whether a slice follows the one before as its next line."""
-        part, before = self.slices[index], self.slices[index - 1]
-        gap = part.top - before.bottom
-        return gap < 0.6 * part.size and abs(part.size - before.size) < 0.1 * part.size
 
 
 def _left_of(pieces: Sequence[Piece], gutter: float) -> Iterator[Piece]:
@@ -283,7 +380,11 @@ def _lines(slices: Sequence[_Slice]) -> list[Piece]:
     for part in slices:
         row: list[Piece] = []
         for piece in sorted(part.pieces, key=lambda piece: (piece.baseline, piece.x0)):
-            if row and piece.baseline - row[0].baseline > 0.3 * min(piece.style.size, row[0].style.size):
+            if row and (
+                _stands_for_table(piece)
+                or _stands_for_table(row[0])
+                or piece.baseline - row[0].baseline > 0.3 * min(piece.style.size, row[0].style.size)
+            ):
                 lines.append(side_by_side(sorted(row, key=lambda piece: piece.x0)))
                 row = []
             row.append(piece)

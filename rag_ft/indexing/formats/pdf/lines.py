@@ -55,6 +55,19 @@ def joined(parts: Iterable[Boxed], gap: str = " ") -> Boxed:
     return Boxed(gap.join(texts), boxes)
 
 
+def single_spaced(content: Boxed) -> Boxed:
+    """A text with one space for several."""
+    if "  " not in content.text:
+        return content
+    kept = [
+        offset
+        for offset, character in enumerate(content.text)
+        if not (character == " " and content.text[offset - 1 : offset] == " ")
+    ]
+    text = "".join(content.text[offset] for offset in kept)
+    return Boxed(text, array("i", (content.boxes[offset] for offset in kept)))
+
+
 class Piece(NamedTuple):
     """Text on one baseline without a wide gap; a whole line, or what one column has of it."""
 
@@ -107,11 +120,14 @@ def side_by_side(pieces: Sequence[Piece]) -> Piece:
     for piece in pieces:
         spans.extend(piece.spans)
     mono = all(piece.style.mono for piece in pieces)
-    content = pieces[0].content
+    parts, length = [pieces[0].content], len(pieces[0].text)
     for before, piece in pairwise(pieces):
         count = max(round((piece.x0 - before.x1) / before.advance), 1) if mono else 1
-        starts.extend(start + len(content.text) + count for start in piece.starts)
-        content = joined((content, piece.content), " " * min(count, _MOST_SPACES))
+        parts += [Boxed(" " * min(count, _MOST_SPACES)), piece.content]
+        length += len(parts[-2].text)
+        starts.extend(start + length for start in piece.starts)
+        length += len(piece.text)
+    content = joined(parts, "")
     x0, x1 = min(piece.x0 for piece in pieces), max(piece.x1 for piece in pieces)
     style = main.style._replace(bold=all(piece.style.bold for piece in pieces), mono=mono)
     return Piece(content, spans, starts, x0, x1, main.baseline, style)
@@ -138,7 +154,7 @@ class _Word:
 
 def pieces_of(glyphs: Sequence[Glyph]) -> list[Piece]:
     """The pieces of lines of one page and direction, from top to bottom and from left to right."""
-    rows = _rows(_Run.of(_with_tracked_words(_words(glyphs))))
+    rows = _rows(_Run.of(_with_scripts(list(_with_tracked_words(_words(glyphs))))))
     return [piece for row in rows for run in _merged(row) if (piece := _piece(run)).text]
 
 
@@ -218,6 +234,44 @@ def _tracked(group: list[_Word]) -> list[_Word]:
         else:
             words[-1].add(word.glyphs[0])
     return words
+
+
+_BUCKET = 4.0
+_MOST_NEIGHBOURS = 50
+
+
+def _with_scripts(words: list[_Word]) -> list[_Word]:
+    """Superscripts and subscripts that are drawn apart from their word, put at its end."""
+    if len({word.size for word in words}) < 2:
+        return words
+    by_end: dict[int, list[_Word]] = {}
+    for word in words:
+        by_end.setdefault(int(word.x1 // _BUCKET), []).append(word)
+    rest: list[_Word] = []
+    for word in words:
+        base = None if word.apart or len(word.glyphs) > _LONGEST_SCRIPT else _base_of(word, by_end)
+        if base is None:
+            rest.append(word)
+        else:
+            for glyph in word.glyphs:
+                base.add(glyph)
+    return rest
+
+
+def _base_of(script: _Word, by_end: dict[int, list[_Word]]) -> _Word | None:
+    """The word at whose end a smaller one stands, raised or lowered."""
+    bucket = int(script.x0 // _BUCKET)
+    for near in (bucket, bucket - 1, bucket + 1):
+        for word in by_end.get(near, ())[:_MOST_NEIGHBOURS]:
+            height = abs(word.baseline - script.baseline)
+            if (
+                script.size <= _SCRIPT_SIZE * word.size
+                and _LOWERED * word.size <= height <= word.size / 2
+                and abs(script.x0 - word.x1) < _WORD_GAP * word.size
+                and word.glyphs[-1].style.size == word.size
+            ):
+                return word
+    return None
 
 
 class _Run:
@@ -348,9 +402,9 @@ _Item = TypeVar("_Item")
 
 def _runs(items: list[_Item], is_ltr: Callable[[_Item], bool]) -> Iterator[list[_Item]]:
     """Runs of items from right to left; those to be read from left to right are turned round."""
-    for ltr, run in groupby(items, key=is_ltr):
-        members = list(run)
-        yield members[::-1] if ltr else members
+    for ltr, group in groupby(items, key=is_ltr):
+        run = list(group)
+        yield run[::-1] if ltr else run
 
 
 def _is_ltr(character: str) -> bool:

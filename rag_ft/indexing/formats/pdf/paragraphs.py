@@ -6,12 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 from typing import Literal
 
 from rag_ft.indexing.formats.pdf.hyphens import HYPHENS, Hyphens
 from rag_ft.indexing.formats.pdf.layout import Flow
-from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, joined
+from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, joined, single_spaced
 from rag_ft.indexing.formats.pdf.rules import Rules
 
 STOP = re.compile(r"[.!?:;\u2026。！？][\"'”’»)\]]*$")
@@ -26,6 +27,7 @@ _OPEN_END = re.compile(r"[.!?:;\u2026。！？)\]\"”’»]$")
 _INDENT = 0.8
 _SAME_SIZE = 0.06
 _MOST_BLANK_LINES = 3
+_MOST_SPACES = 400
 _FULL, _FEWEST_FULL = 1.0, 4
 _USUAL_PITCH = 1.25
 _LARGER_PITCH = 1.22
@@ -54,7 +56,7 @@ class Paragraph:
     def add(self, line: Piece, hyphens: Hyphens, break_line: bool = False) -> None:
         """Add a line of running text."""
         self.lines.append(line)
-        self.join(line.content, hyphens, break_line)
+        self.join(single_spaced(line.content), hyphens, break_line)
 
     def join(self, content: Boxed, hyphens: Hyphens, break_line: bool = False) -> int:
         """Add text after the last part; returns how many characters before it were taken away."""
@@ -89,7 +91,12 @@ class LineSpacing:
         for flow in flows:
             for line, below in zip(flow.lines, flow.lines[1:], strict=False):
                 pitch = (below.baseline - line.baseline) / max(line.style.size, 0.01)
-                if 0.5 < pitch < 4 and line.style.size == below.style.size and below.text[:1].islower():
+                if (
+                    0.5 < pitch < 4
+                    and not line.style.mono
+                    and line.style.size == below.style.size
+                    and below.text[:1].islower()
+                ):
                     sized = pitches.setdefault(line.style.size, [])
                     if len(sized) < 2_000 and not STOP.search(line.text):
                         sized.append(pitch)
@@ -122,7 +129,7 @@ class ParagraphBuilder:
             mark = self._mark(line, rules)
             if current is not None and self._is_continued(current, line, mark, rights):
                 if current.kind == "code":
-                    self._add_code(current, line)
+                    current.lines.append(line)
                 else:
                     current.add(line, self._hyphens, self._breaks(current, line, rights))
                 continue
@@ -138,7 +145,7 @@ class ParagraphBuilder:
         if line.style.mono and not self._typewritten:
             return Paragraph("code", [line], [line.content])
         if mark is None:
-            return Paragraph("prose", [line], [line.content])
+            return Paragraph("prose", [line], [single_spaced(line.content)])
         first = next((i for i, start in enumerate(line.starts) if start >= mark > 0), 0)
         content = line.content
         if mark == 0:
@@ -147,7 +154,7 @@ class ParagraphBuilder:
             content = joined((Boxed("•", content.boxes[:1]), content[mark:]))
         elif line.text[0] in _KEPT_BULLETS and line.text[1:2] != " ":
             content = joined((content[:1], content[mark:]))
-        return Paragraph("item", [line], [content], text_left=line.spans[first * 2])
+        return Paragraph("item", [line], [single_spaced(content)], text_left=line.spans[first * 2])
 
     def _mark(self, line: Piece, rules: Rules) -> int | None:
         """Length of the mark of an item at the start of a line, 0 for a drawn one; None if there is none."""
@@ -183,7 +190,7 @@ class ParagraphBuilder:
         if pitch > _LARGER_PITCH * usual + 0.05 * size:
             return False
         room = self._had_room(last, line, rights)
-        if mark is not None and self._is_item(current, line, room):
+        if mark == 0 or (mark is not None and self._is_item(current, line, room)):
             return False
         if last.style.bold != line.style.bold and (room or line.style.bold):
             return False
@@ -232,26 +239,19 @@ class ParagraphBuilder:
     def _is_centred(last: Piece, line: Piece) -> bool:
         return abs((last.x0 + last.x1) - (line.x0 + line.x1)) < 0.6 * line.style.size
 
-    def _add_code(self, current: Paragraph, line: Piece) -> None:
-        """Add a line of code after as many empty lines as there is room for; indents are put in front at the end."""
-        pitch = (line.baseline - current.last.baseline) / max(line.style.size, 0.01)
-        blank = min(max(round(pitch / self._spacing.usual(line.style.size)) - 1, 0), _MOST_BLANK_LINES)
-        current.lines.append(line)
-        current.parts += [Boxed("\n" * (blank + 1)), line.content]
-
 
 def code_of(paragraph: Paragraph) -> Boxed:
-    """The text of code with the indents of its lines."""
-    left = min(line.x0 for line in paragraph.lines)
-    widest = max(paragraph.lines, key=lambda line: len(line.text))
-    advance = max((widest.x1 - widest.x0) / max(len(widest.text), 1), 0.2 * widest.style.size, 0.01)
+    """The text of code with the indents of its lines, and with empty lines where there is room for them."""
+    lines = paragraph.lines
+    left = min(line.x0 for line in lines)
+    advance = max(lines, key=lambda line: len(line.text)).advance
+    pitches = [below.baseline - line.baseline for line, below in pairwise(lines)]
+    usual = max(min(pitches, default=0.0), 0.8 * lines[0].style.size, 0.01)
     parts: list[Boxed] = []
-    lines = iter(paragraph.lines)
-    for part in paragraph.parts:
-        if part.text.strip("\n"):
-            indent = min(round((next(lines).x0 - left) / advance), 400)
-            parts.append(Boxed(" " * indent))
-        parts.append(part)
+    for line, pitch in zip(lines, [usual, *pitches], strict=True):
+        if parts:
+            parts.append(Boxed("\n" * min(max(round(pitch / usual), 1), _MOST_BLANK_LINES + 1)))
+        parts += [Boxed(" " * min(round((line.x0 - left) / advance), _MOST_SPACES)), line.content]
     return joined(parts, "")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +15,7 @@ from rag_ft.indexing.formats.pdf.annotations import Note, read_annotations
 from rag_ft.indexing.formats.pdf.characters import Boxes, PageText, Sheet, drawn_lines
 from rag_ft.indexing.formats.pdf.headings import Headings
 from rag_ft.indexing.formats.pdf.hyphens import Hyphens
-from rag_ft.indexing.formats.pdf.layout import Flow, Region, regions_of
+from rag_ft.indexing.formats.pdf.layout import Flow, Region, page_regions
 from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, pieces_of
 from rag_ft.indexing.formats.pdf.paragraphs import LineSpacing, Paragraph, ParagraphBuilder
 from rag_ft.indexing.formats.pdf.rules import Rules
@@ -83,9 +81,9 @@ def _read(document: Any) -> Extracted:
     for page, pieces in zip(pages, without_running_lines([page.pieces for page in pages]), strict=True):
         page.pieces = pieces
     for page in pages:
-        page.regions = list(regions_of(page.pieces, page.rules))
+        page.regions = list(page_regions(page.pieces, page.rules))
         for turned in page.turned:
-            page.regions += regions_of(turned, Rules())
+            page.regions += page_regions(turned, Rules())
     writer = _write(document, pages)
     properties = document.get_metadata_dict(skip_empty=True)
     metadata: Metadata = {
@@ -139,7 +137,7 @@ def _write(document: Any, pages: list[_Page]) -> Writer:
     everything = [page.pieces for page in pages] + [turned for page in pages for turned in page.turned]
     headings = Headings(document, everything)
     flows = [region for page in pages for region in page.regions if isinstance(region, Flow)]
-    hyphens = Hyphens(_texts(pages))
+    hyphens = Hyphens(piece.text for pieces in everything for piece in pieces)
     builder = ParagraphBuilder(hyphens, LineSpacing(flows), headings.typewritten)
     built: list[list[list[Paragraph] | Table]] = [
         [list(builder.paragraphs(part, page.rules)) if isinstance(part, Flow) else part for part in page.regions]
@@ -166,15 +164,6 @@ def _write(document: Any, pages: list[_Page]) -> Writer:
     return writer
 
 
-def _texts(pages: list[_Page]) -> Iterator[str]:
-    for page in pages:
-        for region in page.regions:
-            if isinstance(region, Flow):
-                yield from (line.text for line in region.lines)
-            else:
-                yield from (cell.text for row in region.rows for cell in row)
-
-
 def _note(note: Note) -> Boxed:
-    start = "" if note.box is not None else f"Comment by {note.author}: " if note.author else "Comment: "
-    return Boxed(start + note.text.strip("\n"), None if note.box is None else array("i", (-1,)) * len(note.text))
+    start = "" if note.is_shown else f"Comment by {note.author}: " if note.author else "Comment: "
+    return Boxed(start + note.text.strip("\n"))

@@ -20,6 +20,7 @@ class Rules:
 
     def __init__(self, boxes: Iterable[Box] = (), width: float = 0, height: float = 0) -> None:
         level: list[tuple[float, float, float]] = []
+        upright: list[tuple[float, float, float]] = []
         dots: list[Box] = []
         for x0, y0, x1, y1 in boxes:
             if x1 - x0 > 0.95 * width and y1 - y0 > 0.95 * height:
@@ -30,9 +31,16 @@ class Rules:
                     continue
             elif x1 - x0 >= _SHORTEST:
                 level += [(y0, x0, x1), (y1, x0, x1)]
+                upright += [(x0, y0, y1), (x1, y0, y1)]
+            elif x1 - x0 <= _THIN and y1 - y0 >= _SHORTEST:
+                upright.append(((x0 + x1) / 2, y0, y1))
+                continue
             dots.append((x0, y0, x1, y1))
-        self._level = sorted(level)
-        self._heights = [rule[0] for rule in self._level]
+        self.level = sorted(level)
+        """Rules that run across: height, left and right end."""
+        self.upright = sorted(upright)
+        """Rules that run down: place, upper and lower end."""
+        self._heights = [rule[0] for rule in self.level]
         self._dots = sorted(dots, key=lambda box: (box[1] + box[3]) / 2)
         self._middles = [(box[1] + box[3]) / 2 for box in self._dots]
 
@@ -40,7 +48,7 @@ class Rules:
         """Whether a rule between two heights runs below most of what stands between `x0` and `x1`."""
         first, last = bisect_left(self._heights, upper), bisect_right(self._heights, lower)
         covered, end = 0.0, x0
-        for _, start, stop in sorted(self._level[first : min(last, first + 200)], key=lambda rule: rule[1]):
+        for _, start, stop in sorted(self.level[first : min(last, first + 200)], key=lambda rule: rule[1]):
             start, stop = max(start, end), min(stop, x1)
             if start < stop:
                 covered += stop - start

@@ -11,7 +11,7 @@ from rag_ft.indexing.formats.pdf.headings import Headings
 from rag_ft.indexing.formats.pdf.hyphens import HYPHENS, Hyphens
 from rag_ft.indexing.formats.pdf.lines import Boxed, joined
 from rag_ft.indexing.formats.pdf.paragraphs import STOP, Paragraph, code_of
-from rag_ft.indexing.formats.pdf.table import Table
+from rag_ft.indexing.formats.pdf.table import Table, TableCell
 from rag_ft.schema import BlockKind
 
 _SPACES = re.compile(r"\s+")
@@ -34,6 +34,7 @@ class Writer:
         self._page = 0
         self._page_offsets: list[int] = []  # offsets in the held text at which pages start
         self._held: list[Paragraph] = []  # a paragraph, or the items of a list
+        self._length = 0  # of the held text
         self._table: Table | None = None  # the last table, if nothing has followed it
 
     def begin_page(self, page: int) -> None:
@@ -59,15 +60,13 @@ class Writer:
     def add_table(self, table: Table) -> None:
         """Add a table; one that goes on with the same columns after a page's end keeps their names."""
         self._flush()
-        names: Sequence[Boxed] = ()
+        names: Sequence[TableCell] = ()
         before = self._table
         if before is not None and before.header and len(before.edges) == len(table.edges):
             if all(abs(one - two) < _SAME_EDGE for one, two in zip(before.edges, table.edges, strict=True)):
-                names = [Boxed(name.text) for name in before.rows[0]]
-        lines = table.lines(names)
-        self.blocks.count(sum(len(line.text) for line in lines))
-        self._emit(joined(lines, "\n"), kind="table")
-        self._table = table if table.header or not names or before is None else before._replace(edges=table.edges)
+                names = before.rows[0]
+        self._emit(joined(table.written(self._hyphens, self.blocks.count, names), "\n"), kind="table")
+        self._table = before if names and not table.header else table
 
     def add_note(self, note: Boxed) -> None:
         """Add a note to the page."""
@@ -99,23 +98,25 @@ class Writer:
     def _join(self, paragraph: Paragraph) -> None:
         held = self._held[-1]
         first, *rest = paragraph.parts
-        before = sum(len(part.text) for item in self._held for part in item.parts) + len(self._held) - 1
+        before = self._length
         parts = len(held.parts)
         taken = held.join(first, self._hyphens)
         gap = sum(len(part.text) for part in held.parts[parts:-1])
         held.parts += rest
         held.lines += paragraph.lines
         start = before - taken + gap
+        self._length = start + sum(len(part.text) for part in paragraph.parts)
         self._page_offsets = [start if offset < 0 else offset for offset in self._page_offsets]
 
     def _hold(self, paragraph: Paragraph) -> None:
         if self._held:
-            start = sum(len(part.text) for item in self._held for part in item.parts) + len(self._held)
+            start = self._length + 1
             self._page_offsets = [start if offset < 0 else offset for offset in self._page_offsets]
         else:
             self._begin_pages()
             self._page_offsets = []
         self._held.append(paragraph)
+        self._length += sum(len(part.text) for part in paragraph.parts) + (len(self._held) > 1)
 
     def _begin_pages(self) -> None:
         """Start the pages of which nothing is written yet at the next block."""
@@ -139,6 +140,7 @@ class Writer:
         self._emit(content, kind=kind)
         self._page_offsets = later
         self._held = []
+        self._length = 0
 
     def _emit(self, content: Boxed, level: int = 0, kind: BlockKind | None = None) -> None:
         """Write a block; pages that begin before it or in it start there."""

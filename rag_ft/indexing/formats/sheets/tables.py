@@ -44,7 +44,7 @@ class _Table:
         self._unused: dict[int, tuple[str, int]] = {}  # names that no row has used yet, and where they stand
         self._width = 0
         self._lines: list[str] = []
-        self._cells: list[LocatedCell] = []
+        self._cells: list[LocatedCell] = []  # of the lines
         self._chars = 0
         self._go_on = False
 
@@ -79,9 +79,10 @@ class _Table:
         if all(row.cells for row in table[:2]):
             marked = table[0].number in self._header_rows
             named = named_rows([row.cells for row in table if row.cells], marked)
-        self._names = names_of([row.cells for row in table[:named]])
+        names = names_of([row.cells for row in table[:named]])
+        self._names = {column: name for column, name in names.items() if name}
         where = table[named - 1].number if named else 0
-        self._unused = {column: (name, where) for column, name in self._names.items() if name}
+        self._unused = {column: (name, where) for column, name in self._names.items()}
         for row in table[:named]:
             if row.comments:
                 self._write(SheetRow(row.number, [], row.comments))
@@ -95,16 +96,15 @@ class _Table:
         if named and self._names and any(cell.span > 1 for cell in cells):
             cells = self._repeated(cells)
         parts: list[str] = []
-        offset = size = 0
-        begin = self._chars
-        for cell in cells:
-            text = cell.text
-            if named:
-                name = self._names.get(cell.column)
-                if name:
-                    text = f"{name}: {text}"
-                    self._unused.pop(cell.column, None)
-            self._cells.append(LocatedCell(begin + offset, row.number, cell.column))
+        located = self._cells
+        offset = self._chars
+        size, number, names = 0, row.number, self._names if named else {}
+        for column, text, _, _ in cells:
+            if column in names:
+                text = f"{names[column]}: {text}"
+                if self._unused:
+                    self._unused.pop(column, None)
+            located.append((offset, number, column))
             parts.append(text)
             offset += len(text) + 3
             size += len(text)
@@ -112,7 +112,7 @@ class _Table:
                 self._blocks.count(size)
                 size = 0
         for column, text in row.comments:
-            self._cells.append(LocatedCell(begin + offset, row.number, column))
+            located.append((offset, number, column))
             parts.append(text)
             offset += len(text) + 3
             size += len(text)
@@ -138,11 +138,11 @@ class _Table:
         return sorted([*cells, *more])
 
     def _is_line(self, cells: Sequence[Cell]) -> bool:
-        """Whether a row is a line about the table: one long cell, or one as wide as the table."""
+        """Whether a row is a line about the table: one cell that is long, as wide as the table, or begins with `#`."""
         if len(cells) != 1 or self._width < 2:
             return False
         cell = cells[0]
-        return cell.span >= self._width or (self._width > 2 and len(cell.text) > _LONG)
+        return cell.span >= self._width or cell.text.startswith("#") or (self._width > 2 and len(cell.text) > _LONG)
 
     def _flush(self) -> None:
         if self._lines:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
 from rag_ft.indexing.formats.office.package import OfficePackage
+from rag_ft.indexing.formats.scripts import scripted_run
 from rag_ft.indexing.formats.sheets.number_format import BUILT_IN
 from rag_ft.indexing.formats.sheets.tables import one_line
-from rag_ft.indexing.formats.word.names import DRAWING
+from rag_ft.indexing.formats.word.names import CHART, DRAWING
 
 _PIECE = 1_000_000
 _TAIL_BYTES = 30_000_000
@@ -103,8 +104,6 @@ def text_of(element: Any) -> str:
 
 def _raised(node: Any) -> str:
     """The text of a run; one that is raised or lowered stands apart from the number before it."""
-    from rag_ft.indexing.formats.word.scripts import scripted
-
     run = node.getparent()
     text = node.text or ""
     align = next((part.get("val") for part in run.iter() if local_name(part) == "vertAlign"), None)
@@ -112,7 +111,7 @@ def _raised(node: Any) -> str:
     if align not in ("superscript", "subscript") or before is None:
         return text
     last = next((part.text or "" for part in before if local_name(part) == "t"), "")
-    return scripted(text, "^" if align == "superscript" else "_", last)
+    return scripted_run(text, last, above=align == "superscript")
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -234,7 +233,7 @@ def _add_comment(extras: SheetExtras, place: tuple[int, int], author: str, text:
 
 
 def drawn_texts(package: OfficePackage, name: str) -> Iterator[str]:
-    """The texts of shapes on a sheet, and what is said about pictures."""
+    """The texts of shapes on a sheet, what is said about pictures, and the titles of charts."""
     for part in package.related_names("drawing", name):
         root = package.part(part)
         for node in () if root is None else root.iter():
@@ -242,3 +241,7 @@ def drawn_texts(package: OfficePackage, name: str) -> Iterator[str]:
                 yield one_line("".join(text.text or "" for text in node.iter(DRAWING + "t")))
             elif local_name(node) == "cNvPr" and (described := one_line(node.get("descr") or "")):
                 yield f"[Image: {described}]"
+        for chart in package.related_names("chart", part):
+            root = package.part(chart)
+            for title in () if root is None else root.iter(CHART + "title"):
+                yield one_line("".join(text.text or "" for text in title.iter(DRAWING + "t")))

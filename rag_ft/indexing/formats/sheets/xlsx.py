@@ -64,7 +64,6 @@ class _WorkbookReader:
         self._unread: list[str] = []
         self._hidden: list[str] = []
         self._without_value: list[str] = []
-        self._count_without_value = 0
 
     def read(self) -> None:
         """Read all sheets that are not hidden."""
@@ -139,19 +138,22 @@ class _WorkbookReader:
                 return text_of(node)
         if value is None:
             if formula and kind != "str":
-                self._count_without_value += 1
-                if len(self._without_value) < _MOST_NAMED:
-                    self._without_value.append(f"{sheet}!{column_letters(column)}{row}")
+                self._note_without_value(f"{sheet}!{column_letters(column)}{row}")
             return ""
         if kind == "s":
-            return self._texts[int(value)] if value.isdigit() and int(value[:9]) < len(self._texts) else ""
+            number = int(value) if value.isdigit() and len(value) < 10 else -1
+            return self._texts[number] if 0 <= number < len(self._texts) else ""
+        if kind is None or kind == "n":
+            return shown(value.strip(), style.code, self._from_1904)
         if kind == "b":
             return "TRUE" if value == "1" else "FALSE"
-        if kind in ("str", "e"):
-            return one_line(value)
         if kind == "d":
             return one_line(value.removesuffix("T00:00:00").replace("T", " "))
-        return shown(value.strip(), style.code, self._from_1904)
+        return one_line(value)
+
+    def _note_without_value(self, place: str) -> None:
+        if len(self._without_value) < _MOST_NAMED:
+            self._without_value.append(place)
 
     def style_of(self, cell: Any) -> Style:
         """The style of a cell."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from rag_ft.indexing.formats.scripts import scripted_run
 from rag_ft.indexing.formats.slides.shapes import SLIDE, TITLES, Layout, Shape
 from rag_ft.indexing.formats.word.equations import linear
 from rag_ft.indexing.formats.word.names import COMPATIBILITY, DRAWING, MATH, whole_number
 from rag_ft.indexing.formats.word.numbering import written_number
-from rag_ft.indexing.formats.word.scripts import scripted
 from rag_ft.indexing.formats.word.symbols import without_private
 
 _LEVELS = 9
@@ -125,5 +125,5 @@ def _styled(text: str, properties: Any, before: str) -> str:
     text = without_private(text, "" if symbols is None else symbols.get("typeface") or "")
     baseline = properties.get("baseline") or "0"
     if baseline.rstrip("%").lstrip("-").strip("0."):
-        return scripted(text, "_" if baseline.startswith("-") else "^", before)
+        return scripted_run(text, before, above=not baseline.startswith("-"))
     return text

@@ -18,6 +18,8 @@ TITLES = frozenset(("title", "ctrTitle"))
 _SHAPES = frozenset(SLIDE + name for name in ("sp", "pic", "graphicFrame", "cxnSp"))
 _LINES_PER_SLIDE = 30
 """Shapes whose tops differ by less than this part of the slide's height stand side by side."""
+_LONGEST_NAME = 60
+"""Characters of a shape that names the text below it, at most."""
 
 
 class _Scale(NamedTuple):
@@ -97,7 +99,35 @@ def in_reading_order(root: Any, layout: Layout, height: int) -> list[Shape]:
             rows[-1].append(shape)
         else:
             rows.append([shape])
-    return titles + [shape for row in rows for shape in sorted(row, key=lambda shape: shape.x)]
+    rows = [sorted(row, key=lambda shape: shape.x) for row in rows]
+    return titles + list(_with_texts_below(rows, height / _LINES_PER_SLIDE))
+
+
+def _with_texts_below(rows: list[list[Shape]], tolerance: float) -> Iterator[Shape]:
+    """The shapes row by row, but the names of columns each with the text below it."""
+    i = 0
+    while i < len(rows):
+        if i + 1 < len(rows) and _name_columns(rows[i], rows[i + 1], tolerance):
+            for name, text in zip(rows[i], rows[i + 1], strict=True):
+                yield from (name, text)
+            i += 2
+        else:
+            yield from rows[i]
+            i += 1
+
+
+def _name_columns(row: list[Shape], below: list[Shape], tolerance: float) -> bool:
+    """Whether the shapes of a row are names of those below them: as many, aligned, and each shorter."""
+    if len(row) < 2 or len(row) != len(below):
+        return False
+    if any(not abs(name.x - text.x) <= tolerance for name, text in zip(row, below, strict=True)):
+        return False
+    lengths = [(_length(name), _length(text)) for name, text in zip(row, below, strict=True)]
+    return all(0 < name <= _LONGEST_NAME and name < text for name, text in lengths)
+
+
+def _length(shape: Shape) -> int:
+    return sum(len(node.text or "") for node in shape.element.iter(DRAWING + "t"))
 
 
 def _tree(root: Any) -> Any:

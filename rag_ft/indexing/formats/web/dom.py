@@ -8,7 +8,7 @@ from typing import Any
 
 from rag_ft.indexing.formats.blocks import HEADING_TAGS, BlockBuilder, Blocks
 from rag_ft.indexing.formats.grid import Cell, grid_lines
-from rag_ft.indexing.formats.scripts import scripted
+from rag_ft.indexing.formats.scripts import is_written_mark, scripted
 from rag_ft.indexing.formats.web.elements import (
     Attributes,
     code_text,
@@ -179,7 +179,7 @@ class _Walk:
         fraction = (script == "sup" and slash) or (script == "sub" and before[-1:] in ("/", "⁄"))
         written = scripted(content, before, above=script == "sup", reference=reference, fraction=fraction)
         self._write(written)
-        self._after_mark = not fraction and written.strip()[:1] in "[*†‡§¶"
+        self._after_mark = not fraction and is_written_mark(written)
         return True
 
     def _link(self, node: Any, attributes: Attributes) -> None:

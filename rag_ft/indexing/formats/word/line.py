@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag_ft.indexing.formats.office.package import relation_id
+from rag_ft.indexing.formats.scripts import is_written_mark, scripted_run
 from rag_ft.indexing.formats.word.equations import linear
 from rag_ft.indexing.formats.word.names import (
     CHART,
@@ -24,7 +25,6 @@ from rag_ft.indexing.formats.word.names import (
 )
 from rag_ft.indexing.formats.word.notes import Notes
 from rag_ft.indexing.formats.word.running import PAGE, PAGE_FIELDS, without_pages
-from rag_ft.indexing.formats.word.scripts import scripted
 from rag_ft.indexing.formats.word.styles import RunStyle, Styles
 from rag_ft.indexing.formats.word.symbols import symbol, without_private
 
@@ -258,10 +258,10 @@ def _joined(segments: list[tuple[str, str]]) -> str:
         elif script == _APART:
             text = f" {text}" if before and not before[-1].isspace() else text
         elif script:
-            text = scripted(text, script, before)
+            text = scripted_run(text, before, above=script == "^")
         elif stands_apart and text[0].isalnum():
             text = f" {text}"
-        stands_apart = script in (_NOTE, _APART)
+        stands_apart = script in (_NOTE, _APART) or (bool(script) and is_written_mark(text))
         parts.append(text)
         before = (before + text)[-40:]
     return "".join(parts)

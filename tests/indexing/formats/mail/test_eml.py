@@ -130,8 +130,7 @@ def test_subjects_are_decoded(header, text):
 def test_a_wrong_character_set_does_not_lose_the_text(charset):
     content = f"Content-Type: text/plain; charset={charset}\n" if charset else ""
     for encoded in ("Die Größe der Straße.".encode(), "Die Größe der Straße.".encode("cp1252")):
-        text = read(f"{HEADERS}{content}\n".encode() + encoded).text
-        assert "Die Größe der Straße." in text or "Die GrÃ¶ÃŸe der StraÃŸe." in text
+        assert "Die Größe der Straße." in read(f"{HEADERS}{content}\n".encode() + encoded).text
 
 
 @pytest.mark.parametrize("damage", ["!!{}", "{}A", "{}\n--", "{} \0 "])

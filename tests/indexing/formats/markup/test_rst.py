@@ -179,6 +179,11 @@ def test_what_cannot_be_parsed_is_read_as_it_stands():
     assert found.metadata["read_as"] == "plain text (nested too deeply)" and found.text.count("x") == 749
 
 
+def test_a_line_that_docutils_does_not_take_is_read_as_it_stands():
+    assert rst("*a " * 50_000).metadata["read_as"] == "plain text (a line is too long)"
+    assert rst(f"Title\n=====\n\n{'*a* ' * 20_000}\n").text.count("a") == 20_000
+
+
 def test_other_users_of_docutils_in_the_process_notice_nothing():
     from docutils.core import publish_doctree
     from docutils.parsers.rst import directives, roles

@@ -47,7 +47,7 @@ def test_boxes_are_exact_to_a_point():
 
 
 def test_gaps_between_words_and_lines_that_are_not_drawn_have_no_box():
-    found = read(lines_at((72, 700, "Pump", "Courier", 10), (110, 700, "off", "Courier", 10), (72, 650, "Valve")))
+    found = read(lines_at((72, 700, "Pump"), (110, 700, "off"), (72, 650, "Valve")))
     boxes = boxes_of(found)
     assert found.text == "Pump off\n\nValve"
     assert [offset for offset, box in enumerate(boxes) if box is None] == [4, 8, 9]

@@ -2,7 +2,7 @@ import io
 import zipfile
 
 import pytest
-from indexing.formats.sheets.packing import MAIN, cell, row, sheet, workbook
+from indexing.formats.sheets.packing import BASE, MAIN, cell, relations, row, sheet, workbook
 
 from rag_ft.indexing.conservation.check import check
 from rag_ft.indexing.formats import extract
@@ -208,3 +208,20 @@ def test_a_part_that_says_less_than_it_unpacks_to_ends_there():
         size = archive.getinfo("xl/worksheets/sheet1.xml").file_size
     found = read(data.replace(size.to_bytes(4, "little"), (2_000).to_bytes(4, "little")))
     assert "sheet A is damaged" in str(found.metadata["unread_parts"])
+
+
+def test_shapes_pictures_and_titles_of_charts_follow_the_rows():
+    names = f'xmlns:a="{BASE}/drawingml/2006/main" xmlns:c="{BASE}/drawingml/2006/chart"'
+    drawing = f'<wsDr {names}><sp><a:p><a:r><a:t>Mind the step</a:t></a:r></a:p></sp><cNvPr descr="A crane"/></wsDr>'
+    title = "<c:title><a:p><a:r><a:t>Arrivals</a:t></a:r></a:p></c:title>"
+    data = workbook(
+        {"A": sheet(row("kept"))},
+        related=[("drawing", "../drawings/drawing1.xml")],
+        more={
+            "xl/drawings/drawing1.xml": drawing,
+            "xl/drawings/_rels/drawing1.xml.rels": relations(("chart", "../charts/chart1.xml")),
+            "xl/charts/chart1.xml": f"<c:chartSpace {names}>{title}</c:chartSpace>",
+        },
+    )
+    assert read(data).text.split("\n\n") == ["A", "kept", "Mind the step", "[Image: A crane]", "Arrivals"]
+    assert check("a.xlsx", data, read(data)).complete

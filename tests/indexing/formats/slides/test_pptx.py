@@ -32,6 +32,17 @@ def test_shapes_are_read_from_the_top_down_and_from_left_to_right():
     assert text(right, left, top).split() == ["top", "left", "right"]
 
 
+def test_names_of_columns_stand_with_the_text_below_them():
+    names = shape("Before", x=100, y=1000), shape("After", x=5000, y=1000)
+    texts = shape("Ships waited for days.", x=100, y=2000), shape("Ships pass in an hour.", x=5000, y=2050)
+    assert text(*names, *texts).split("\n\n") == [
+        "Before",
+        "Ships waited for days.",
+        "After",
+        "Ships pass in an hour.",
+    ]
+
+
 def test_groups_are_taken_apart_in_the_coordinates_of_the_slide():
     place = (
         '<a:xfrm><a:off x="0" y="5000"/><a:ext cx="90" cy="90"/><a:chOff x="0" y="0"/><a:chExt cx="9" cy="9"/></a:xfrm>'

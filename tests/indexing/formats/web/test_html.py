@@ -253,3 +253,16 @@ FRAME = "<header>Logo</header><div class=sidebar>Latest news</div>{}<footer>Lega
 )
 def test_the_main_part_of_a_page_is_read_and_in_doubt_all_of_it(body, text):
     assert extract("a.html", FRAME.format(body).encode()).text == text
+
+
+def test_a_term_without_a_definition_is_kept():
+    found = extract(
+        "a.html", b"<body><main><dl><dt>Fender</dt><dd></dd><dt>Buoy</dt><dd>Floats.</dd></dl></main></body>"
+    )
+    assert found.text == "Fender\nBuoy: Floats."
+
+
+def test_raised_trade_marks_are_one_character():
+    assert (
+        extract("a.html", b"<p>Acme<sup>TM</sup> rope, 20<sup>\xc2\xb0</sup></p>").text == "Acme\u2122 rope, 20\u00b0"
+    )

@@ -25,12 +25,19 @@ UP, DOWN = '<w:vertAlign w:val="superscript"/>', '<w:vertAlign w:val="subscript"
         ("in 1998", "4", UP, "in 1998 [4] litres"),
         ("the period", "3", UP, "the period [3] litres"),
         ("20 ", "°", UP, "20 ° litres"),
+        ("500 m", "3", UP, "500 m³ litres"),
+        ("20", "th", UP, "20th litres"),
+        ("the fee", "*", UP, "the fee * litres"),
         ("10", "6", '<w:position w:val="8"/>', "10^6 litres"),
         ("10", "6", '<w:position w:val="0"/>', "106 litres"),
     ],
 )
 def test_raised_and_lowered_text_stays_apart(before, raised, properties, shown):
     assert text(paragraph(before, run(raised, properties), " litres")) == shown
+
+
+def test_a_word_after_the_mark_of_a_note_stands_apart():
+    assert text(paragraph("the period", run("3", UP), "and")) == "the period [3] and"
 
 
 def test_raised_text_in_several_runs_is_one():

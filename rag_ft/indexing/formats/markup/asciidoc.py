@@ -1,0 +1,561 @@
+"""AsciiDoc, line by line: the parts that documents use, written as HTML and read like a page. In doubt, a line stays.
+
+No library that reads it may be used here: those in Python are not kept, or under the GPL.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import NamedTuple
+
+from rag_ft.indexing.formats.decoding import decode, noted
+from rag_ft.indexing.formats.extracted import Extracted
+from rag_ft.indexing.formats.limits import check_document_size
+from rag_ft.indexing.formats.markup.asciidoc_inline import Inline, balanced
+from rag_ft.indexing.formats.markup.asciidoc_table import TableCell, read_table
+from rag_ft.indexing.formats.web.dom import dom_blocks
+from rag_ft.schema import Metadata
+
+_MOST_NAMED = 100
+
+_ATTRIBUTE = re.compile(r":(?P<off>!?)(?P<name>\w[\w-]*)(?P<off2>!?):(?:[ \t]+(?P<value>.*))?$")
+_SECTION = re.compile(r"(?P<marks>={1,6}|#{1,6})[ \t]+(?P<title>\S.*?)(?:[ \t]+(?P=marks))?$")
+_UNDERLINES = "=-~^+"
+_ABOUT = re.compile(r"\[(?P<anchor>\[)?(?P<content>(?:[\w.#%,\"'{][^\n]*)?)\](?(anchor)\])[ \t]*$")
+_TITLE = re.compile(r"\.(?P<title>[^\s.].*)$")
+_DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|--|```\w*(?:,.*)?|[|!,:]={3,})[ \t]*$")
+_DIRECTIVE = re.compile(r"(?P<name>include|ifdef|ifndef|ifeval|endif)::(?P<target>[^\[\]]*)\[(?P<text>.*)\][ \t]*$")
+_BLOCK_MACRO = re.compile(r"(?P<name>[\w-]+)::(?P<target>[^\s\[\]]*)\[(?P<text>.*)\][ \t]*$")
+_RULE = re.compile(r"(?:'{3,}|<{3,}|-{3}|\*{3}|- - -|\* \* \*)[ \t]*$")
+_ITEM = re.compile(
+    r"[ \t]*(?:(?P<bullet>\*{1,6}|-|•)|(?P<dots>\.{1,6})|(?P<number>\d{1,9})\.|(?P<letter>[a-zA-Z])\."
+    r"|(?P<roman>[ivxIVX]{1,8})\)|<(?P<callout>\d{1,3}|\.)>)[ \t]+(?P<text>\S.*)$"
+)
+_TERM = re.compile(r"[ \t]*(?P<term>(?!//)\S(?:.*?\S)??)(?P<mark>:{2,4}|;;)(?:[ \t]+(?P<text>.*))?$")
+_ADMONITION = re.compile(r"(?P<label>NOTE|TIP|IMPORTANT|CAUTION|WARNING):[ \t]+(?P<text>.*)$")
+_LABELS = frozenset("NOTE TIP IMPORTANT CAUTION WARNING".split())
+_BOX = re.compile(r"\[(?P<on>[ xX*])\][ \t]+")
+_NUMBERING = {"loweralpha": "a", "upperalpha": "A", "lowerroman": "i", "upperroman": "I", "arabic": "1", "decimal": "1"}
+_DOTS = ("1", "a", "i", "A", "I", "1")
+
+
+def read_asciidoc(data: bytes) -> Extracted:
+    """Read the text of a document; files that it includes are named in the metadata."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    text, encoding = decode(data)
+    metadata: Metadata = noted(encoding)
+    reading = _Reading(text)
+    try:
+        html = reading.html()
+    except RecursionError:
+        return Extracted(text, metadata=metadata | {"read_as": "plain text (nested too deeply)"})
+    if reading.included:
+        metadata["not_included"] = [*list(dict.fromkeys(reading.included))[:_MOST_NAMED]]
+    for name in ("author", "revdate", "description", "keywords"):
+        value = reading.inline.attributes.get(name)
+        if value:
+            metadata[name] = value
+    return dom_blocks(LexborHTMLParser(f"<body>{html}</body>").body).extracted("", metadata)
+
+
+class _Reading:
+    """One document, from its lines to HTML."""
+
+    def __init__(self, text: str) -> None:
+        self.included: list[str] = []
+        self.inline = Inline({}, {})
+        self._parts: list[str] = []
+        self._chars = 0
+        self._lines = self._preprocessed(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+
+    def html(self) -> str:
+        """Read it."""
+        self._collect_titles()
+        start = self._header()
+        _Blocks(self, self._lines, start, len(self._lines)).read()
+        self.notes()
+        return "".join(self._parts)
+
+    def add(self, html: str) -> None:
+        """Add to what is written."""
+        self._parts.append(html)
+        self._chars += len(html)
+        check_document_size(self._chars // 4, 0, 0)
+
+    def notes(self) -> None:
+        """Write the notes whose marks stand in what was written last."""
+        notes, self.inline.notes = self.inline.notes, []
+        for number, html in notes:
+            self.add(f"<p>[{number}] {html}</p>")
+
+    def _preprocessed(self, lines: list[str]) -> list[str]:
+        """Take out the lines that include other files, and those that begin or end a condition."""
+        kept: list[str] = []
+        for line in lines:
+            directive = _DIRECTIVE.match(line) if "::" in line else None
+            if directive is None:
+                kept.append(line[1:] if line.startswith("\\") and _DIRECTIVE.match(line[1:]) else line)
+            elif directive["name"] == "include":
+                self.included.append(directive["target"])
+            elif directive["name"] in ("ifdef", "ifndef") and directive["text"].strip():
+                kept.append(directive["text"])
+        return kept
+
+    def _collect_titles(self) -> None:
+        """Note the titles that references without text of their own stand for."""
+        name = ""
+        for line in self._lines:
+            section = _SECTION.match(line) if line[:1] in ("=", "#") else None
+            if section is not None:
+                title = section["title"]
+                self.inline.titles.setdefault("_" + re.sub(r"\W+", "_", title.lower()).strip("_"), title)
+                if name:
+                    self.inline.titles.setdefault(name, title)
+                name = ""
+            elif line.startswith("["):
+                anchor = re.match(r"\[\[([^\],]+)|\[[\w ]*#([\w:.-]+)", line)
+                name = (anchor[1] or anchor[2]).strip() if anchor is not None else name
+            elif line.strip():
+                name = ""
+
+    def _header(self) -> int:
+        """Read the title, author and attributes at the start; returns the number of the next line."""
+        i = 0
+        lines = self._lines
+        while i < len(lines) and (not lines[i].strip() or _is_comment(lines[i]) or self.attribute(i)):
+            i += max(self.attribute(i), 1)
+        if i < len(lines) and (title := _SECTION.match(lines[i])) is not None and len(title["marks"]) == 1:
+            self.add(f"<h1>{self.inline.html(title['title'])}</h1>")
+            self.inline.attributes.setdefault("doctitle", title["title"])
+            i += 1
+            shown = 0
+            while i < len(lines) and lines[i].strip():
+                length = self.attribute(i)
+                if length == 0 and not _is_comment(lines[i]):
+                    if shown == 2 or _DELIMITER.match(lines[i]) or _SECTION.match(lines[i]):
+                        break
+                    if shown == 0:
+                        self.inline.attributes.setdefault("author", re.sub(r"\s*<[^<>]*>", "", lines[i]).strip())
+                    self.add(f"<p>{escape(lines[i], quote=False)}</p>")
+                    shown += 1
+                i += max(length, 1)
+        return i
+
+    def attribute(self, i: int) -> int:
+        """Take in a line that sets an attribute; returns how many lines it has."""
+        match = _ATTRIBUTE.match(self._lines[i]) if self._lines[i].startswith(":") else None
+        return 0 if match is None else set_attribute(self.inline, self._lines, i, match)
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("//") and not line.startswith("///")
+
+
+def set_attribute(inline: Inline, lines: list[str], i: int, match: re.Match[str]) -> int:
+    """Set or take away an attribute; returns how many lines its value has."""
+    value = match["value"] or ""
+    count = 1
+    while value.endswith("\\") and i + count < len(lines):
+        value = f"{value[:-1].rstrip(' +')} {lines[i + count].strip()}"
+        count += 1
+    name = match["name"].lower()
+    if match["off"] or match["off2"]:
+        inline.attributes.pop(name, None)
+    else:
+        inline.attributes[name] = inline.with_attributes(value)[:10_000]
+    return count
+
+
+class _About(NamedTuple):
+    """What the lines above a block say of it."""
+
+    style: str
+    positional: list[str]
+    named: dict[str, str]
+
+
+class _Blocks:
+    """Some lines of a document, block by block."""
+
+    def __init__(self, reading: _Reading, lines: list[str], start: int, end: int) -> None:
+        self._reading = reading
+        self._inline = reading.inline
+        self._lines = lines
+        self._i = start
+        self._end = end
+
+    def read(self) -> None:
+        """Read all blocks."""
+        while self._i < self._end:
+            self._block()
+            self._reading.notes()
+
+    def _add(self, html: str) -> None:
+        self._reading.add(html)
+
+    def _line(self) -> str:
+        return self._lines[self._i] if self._i < self._end else ""
+
+    def _block(self) -> None:
+        """Read a block with the lines above it that describe it."""
+        about = _About("", [], {})
+        while self._i < self._end:
+            line = self._line()
+            if not line.strip():
+                self._i += 1
+                return
+            if _is_comment(line) or (line.startswith("///") and not _DELIMITER.match(line)):
+                self._i += 1
+            elif line.startswith(":") and (match := _ATTRIBUTE.match(line)) is not None:
+                self._i += set_attribute(self._inline, self._lines, self._i, match)
+            elif line.startswith("[") and (match := _ABOUT.match(line)) is not None:
+                about = about if match["anchor"] else _merged(about, _about(match["content"]))
+                self._i += 1
+            elif (title := _TITLE.match(line)) is not None and _ITEM.match(line) is None:
+                self._add(f"<p>{self._inline.html(title['title'])}</p>")
+                self._i += 1
+            else:
+                self._content(line, about)
+                return
+
+    def _content(self, line: str, about: _About) -> None:
+        delimiter = _DELIMITER.match(line)
+        section = _SECTION.match(line)
+        if section is not None:
+            self._heading(section["title"], len(section["marks"]))
+            self._i += 1
+        elif self._is_underlined():
+            self._heading(line.strip(), _UNDERLINES.index(self._lines[self._i + 1][0]) + 1)
+            self._i += 2
+        elif delimiter is not None and not (line.rstrip() == "--" and self._closing("--") is None):
+            self._delimited(line.rstrip(), about)
+        elif _RULE.match(line):
+            self._i += 1
+        elif (macro := _BLOCK_MACRO.match(line)) is not None:
+            self._macro(macro)
+        elif _ITEM.match(line) is not None or _TERM.match(line) is not None:
+            self._list(about)
+        elif line[0] in " \t" and about.style in ("", "literal", "source", "listing"):
+            self._literal()
+        else:
+            self._paragraph(about)
+
+    def _heading(self, title: str, level: int) -> None:
+        self._add(f"<h{level}>{self._inline.html(title)}</h{level}>")
+
+    def _is_underlined(self) -> bool:
+        """Whether a line of signs as long as this line follows it."""
+        if self._i + 1 >= self._end:
+            return False
+        line, under = self._line().strip(), self._lines[self._i + 1].rstrip()
+        signs = under[:1]
+        return (
+            len(under) > 3
+            and signs in _UNDERLINES
+            and under == signs * len(under)
+            and abs(len(line) - len(under)) < 2
+            and any(map(str.isalnum, line))
+        )
+
+    def _closing(self, delimiter: str) -> int | None:
+        """The number of the line that closes a block; None if there is none."""
+        fence = "```" if delimiter.startswith("```") else delimiter
+        for i in range(self._i + 1, self._end):
+            if self._lines[i].startswith(fence[:2]) and self._lines[i].rstrip() == fence:
+                return i
+        return None
+
+    def _delimited(self, delimiter: str, about: _About) -> None:
+        closing = self._closing(delimiter)
+        first, last = self._i + 1, self._end if closing is None else closing
+        kind = delimiter[0]
+        if kind in "|!,:":
+            self._table(self._lines[first:last], about, kind)
+        elif kind == "/":
+            pass
+        elif kind in ("-", ".", "`") and delimiter != "--":
+            self._code("\n".join(self._lines[first:last]), about)
+        elif kind == "+":
+            text = "\n".join(self._lines[first:last])
+            self._add(f"<pre>{escape(text, quote=False)}</pre>" if _is_formula(about) else balanced(text))
+        elif delimiter == "--" and about.style in ("source", "listing", "literal"):
+            self._code("\n".join(self._lines[first:last]), about)
+        elif kind == "_" and about.style == "verse":
+            self._verse(self._lines[first:last], about)
+        else:
+            label = about.style if about.style in _LABELS else ""
+            self._add(f"<p>{label.capitalize()}:</p>" if label else "")
+            self._add("<blockquote>" if kind == "_" else "<div>")
+            _Blocks(self._reading, self._lines, first, last).read()
+            self._add("</blockquote>" if kind == "_" else "</div>")
+            if kind == "_":
+                self._attribution(about)
+        self._i = last + 1
+
+    def _code(self, text: str, about: _About) -> None:
+        if "attributes" in about.named.get("subs", "") or about.named.get("subs") == "normal":
+            text = self._inline.with_attributes(text)
+        self._add(f"<pre>{escape(text, quote=False)}</pre>")
+
+    def _attribution(self, about: _About) -> None:
+        shown = ", ".join(part for part in about.positional[1:3] if part)
+        if about.style in ("quote", "verse") and shown:
+            self._add(f"<p>{self._inline.html(shown)}</p>")
+
+    def _verse(self, lines: list[str], about: _About) -> None:
+        self._add(f"<p>{'<br>'.join(self._inline.html(line) for line in lines)}</p>")
+        self._attribution(about)
+
+    def _macro(self, macro: re.Match[str]) -> None:
+        name, text = macro["name"], macro["text"]
+        self._i += 1
+        if name in ("image", "video", "audio"):
+            self._add(f"<p>{self._inline.html(f'image:x[{text}]')}</p>" if name == "image" and text else "")
+        elif name != "toc":
+            shown = text.strip() or macro[0]
+            self._add(f"<p>{self._inline.html(shown)}</p>")
+
+    def _literal(self) -> None:
+        first = self._i
+        while self._i < self._end and self._line().strip() and self._line().strip() != "+":
+            self._i += 1
+        lines = self._lines[first : self._i]
+        indent = min(len(line) - len(line.lstrip()) for line in lines)
+        text = "\n".join(line[indent:] for line in lines)
+        self._add(f"<pre>{escape(text, quote=False)}</pre>")
+
+    def _paragraph_lines(self) -> list[str]:
+        """The lines of a paragraph: up to an empty one, or one that begins something else."""
+        first = self._i
+        self._i += 1
+        while self._i < self._end:
+            line = self._line()
+            if not line.strip() or line.rstrip() == "+" or (_DELIMITER.match(line) and line.rstrip() != "--"):
+                break
+            if line.startswith("[") and _ABOUT.match(line) and "](" not in line:
+                break
+            self._i += 1
+        return [line for line in self._lines[first : self._i] if not _is_comment(line)]
+
+    def _paragraph(self, about: _About) -> None:
+        lines = self._paragraph_lines()
+        if about.style in ("source", "listing", "literal") or _is_formula(about):
+            self._code("\n".join(lines), about)
+            return
+        if about.style == "verse":
+            self._verse(lines, about)
+            return
+        if about.style == "pass":
+            self._add(balanced("\n".join(lines)))
+            return
+        label = about.style if about.style in _LABELS else ""
+        admonition = _ADMONITION.match(lines[0]) if lines else None
+        if admonition is not None:
+            label = admonition["label"]
+            lines[0] = admonition["text"]
+        text = self._with_breaks(lines, "hardbreaks" in about.named.get("options", ""))
+        self._add(f"<p>{label.capitalize() + ': ' if label else ''}{text}</p>")
+        self._attribution(about)
+
+    def _with_breaks(self, lines: list[str], every: bool = False) -> str:
+        """A paragraph as HTML; ` +` at a line's end breaks it."""
+        runs: list[list[str]] = [[]]
+        for line in lines:
+            broken = line.endswith(" +")
+            runs[-1].append(line[:-2] if broken else line)
+            if broken or every:
+                runs.append([])
+        return "<br>".join(self._inline.html("\n".join(run)) for run in runs if run)
+
+    def _list(self, about: _About) -> None:
+        """Read a list with those within it, whose items have other marks."""
+        opened: list[tuple[str, str]] = []  # mark and closing tags of each open list
+        first = True
+        while self._i < self._end:
+            line = self._line()
+            if _is_comment(line):
+                self._i += 1
+                continue
+            item, term = _ITEM.match(line), None
+            if item is None:
+                term = _TERM.match(line)
+                if term is None:
+                    break
+            mark = term["mark"] if term is not None else _mark_of(item)
+            if not first and (line.startswith(".") and _TITLE.match(line) and item is None):
+                break
+            while (
+                opened and mark not in [outer for outer, _ in opened[-1:]] and any(mark == outer for outer, _ in opened)
+            ):
+                self._add(opened.pop()[1])
+            if opened and opened[-1][0] == mark:
+                self._add("</dd>" if term is not None else "</li>")
+            else:
+                self._open(mark, item, about if first else _About("", [], {}), opened)
+            first = False
+            self._item(item, term)
+            if not self._continues():
+                break
+        for _, closing in reversed(opened):
+            self._add(closing)
+
+    def _open(self, mark: str, item: re.Match[str] | None, about: _About, opened: list[tuple[str, str]]) -> None:
+        if item is None:
+            self._add("<dl>")
+            opened.append((mark, "</dd></dl>"))
+        elif item["bullet"]:
+            self._add("<ul>")
+            opened.append((mark, "</li></ul>"))
+        else:
+            depth = len(item["dots"] or ".") - 1
+            style = _NUMBERING.get(about.style, _DOTS[depth] if item["dots"] else "1")
+            start = about.named.get("start", "")
+            number = item["number"] or (start if start.lstrip("-").isdigit() and len(start) < 9 else "1")
+            if item["letter"]:
+                style, number = ("a" if item["letter"].islower() else "A"), str(ord(item["letter"].lower()) - 96)
+            elif item["roman"]:
+                style = "i" if item["roman"].islower() else "I"
+            self._add(f'<ol type="{style}" start="{number}">')
+            opened.append((mark, "</li></ol>"))
+
+    def _item(self, item: re.Match[str] | None, term: re.Match[str] | None) -> None:
+        """Write an item's text and what is attached to it, without its end."""
+        if item is not None:
+            text = item["text"]
+            box = _BOX.match(text) if item["bullet"] else None
+            self._add("<li>")
+            if box is not None:
+                self._add("[ ] " if box["on"] == " " else "[x] ")
+                text = text[box.end() :]
+        else:
+            assert term is not None
+            self._add(f"<dt>{self._inline.html(term['term'])}</dt><dd>")
+            text = term["text"] or ""
+        self._i += 1
+        lines = [text] if text.strip() else []
+        blank = False
+        if not lines and term is not None:  # its text may stand below an empty line
+            while self._i < self._end and not self._line().strip():
+                self._i += 1
+                blank = True
+            if self._i < self._end and (self._starts_other() or (blank and not self._line()[0].isspace())):
+                return
+        while self._i < self._end and self._line().strip() and not self._starts_other():
+            lines.append(self._line().strip())
+            self._i += 1
+        self._add(self._with_breaks(lines))
+        self._attached()
+        self._reading.notes()
+
+    def _starts_other(self) -> bool:
+        """Whether a line does not continue an item's text."""
+        line = self._line()
+        return bool(
+            line.rstrip() == "+"
+            or _ITEM.match(line)
+            or _TERM.match(line)
+            or _DELIMITER.match(line)
+            or _BLOCK_MACRO.match(line)
+            or (line.startswith("[") and _ABOUT.match(line))
+            or line.startswith("//")
+        )
+
+    def _attached(self) -> None:
+        """Read the blocks that a line with a plus sign attaches to an item."""
+        while self._i < self._end:
+            if self._line().rstrip() == "+":
+                self._i += 1
+                if self._i < self._end and not self._line().strip():
+                    self._i += 1
+                if self._i < self._end:
+                    self._block()
+                continue
+            ahead = self._i
+            while ahead < self._end and not self._lines[ahead].strip():
+                ahead += 1
+            line = self._lines[ahead] if ahead < self._end else ""
+            if line[:1] in (" ", "\t") and ahead > self._i and not (_ITEM.match(line) or _TERM.match(line)):
+                self._i = ahead
+                self._literal()
+                continue
+            return
+
+    def _continues(self) -> bool:
+        """Whether another item follows, perhaps below empty lines."""
+        ahead = self._i
+        while ahead < self._end and (not self._lines[ahead].strip() or re.match(r"//(?!//)", self._lines[ahead])):
+            ahead += 1
+        if ahead >= self._end or not (_ITEM.match(self._lines[ahead]) or _TERM.match(self._lines[ahead])):
+            return False
+        self._i = ahead
+        return True
+
+    def _table(self, lines: list[str], about: _About, kind: str) -> None:
+        separator = kind
+        table = read_table(lines, about.named, separator)
+        self._add("<table>")
+        for number, row in enumerate(table.rows):
+            self._add("<tr>")
+            for cell in row:
+                tag = "th" if cell.style == "h" or (table.header and number == 0) else "td"
+                self._add(f'<{tag} colspan="{cell.columns}" rowspan="{cell.rows}">')
+                self._cell(cell)
+                self._add(f"</{tag}>")
+            self._add("</tr>")
+        self._add("</table>")
+
+    def _cell(self, cell: TableCell) -> None:
+        if cell.style == "a":
+            lines = cell.text.split("\n")
+            _Blocks(self._reading, lines, 0, len(lines)).read()
+        elif cell.style == "l":
+            self._add(f"<pre>{escape(cell.text, quote=False)}</pre>")
+        else:
+            paragraphs = re.split(r"\n[ \t]*\n", cell.text)
+            self._add("<br>".join(self._with_breaks(paragraph.split("\n")) for paragraph in paragraphs))
+
+
+def _mark_of(item: re.Match[str] | None) -> str:
+    """What tells the items of one list from those of others."""
+    assert item is not None
+    if item["callout"]:
+        return "<"
+    return str(item["bullet"] or item["dots"] or ("1" if item["number"] else "i" if item["roman"] else "a"))
+
+
+def _is_formula(about: _About) -> bool:
+    return about.style in ("stem", "latexmath", "asciimath")
+
+
+_PART = re.compile(
+    r"\s*(?:(?P<name>[\w-]+)\s*=\s*)?(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^,]*))\s*(?:,|$)"
+)
+
+
+def _about(content: str) -> _About:
+    """Read what stands in brackets above a block."""
+    positional: list[str] = []
+    named: dict[str, str] = {}
+    position = 0
+    while position < len(content):
+        part = _PART.match(content, position)
+        if part is None or part.end() == position:
+            break
+        position = part.end()
+        value = next((part[name] for name in ("double", "single", "bare") if part[name] is not None), "").strip()
+        if part["name"]:
+            named[part["name"].lower()] = value
+        else:
+            positional.append(value)
+    first = positional[0] if positional else ""
+    options = re.findall(r"%([\w-]+)", first)
+    if options:
+        named["options"] = ",".join([*options, named.get("options", "")])
+    style = re.match(r"[^.#%]*", first)
+    return _About(style[0].strip() if style is not None else "", positional, named)
+
+
+def _merged(first: _About, second: _About) -> _About:
+    return _About(second.style or first.style, second.positional or first.positional, first.named | second.named)
