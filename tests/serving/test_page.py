@@ -63,6 +63,27 @@ def ask(driver: Any, question: str) -> None:
     wait(driver, lambda d: find(d, "#answer-title").text == question)
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_of_a_pdf_is_shown_with_the_quote_boxed(serve, real_reader, browser, tmp_path, width):
+    client: httpx.Client = serve(real_reader, keep_originals=True)
+    client.post("/v1/documents", files={"file": ("harbour.pdf", a_pdf())})
+    driver = browser(width, 900, str(client.base_url), False)
+    wait(driver, lambda d: "39 documents" in find(d, "#about").text)
+    find(driver, "#always").click()
+    ask(driver, "How many tonnes does the harbour crane of Tallinn lift?")
+    wait(driver, lambda d: d.execute_script("return document.querySelector('.sheet canvas').width") > 1000)
+    box, frame, paper = (find(driver, selector).rect for selector in (".answer-box", ".frame", ".paper"))
+    assert frame["y"] <= box["y"] and box["y"] + box["height"] <= frame["y"] + frame["height"]
+    assert frame["x"] <= box["x"] and box["x"] + box["width"] <= frame["x"] + frame["width"] + 1
+    # 690 of 842 points from the bottom of a page of A4.
+    assert (box["y"] + box["height"] - paper["y"]) / paper["height"] == pytest.approx(1 - 690 / 842, abs=0.01)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    whole = find(driver, ".sheet button")
+    whole.click()
+    assert find(driver, ".frame").rect["height"] >= paper["height"]
+    assert "open the original" in find(driver, "#quotes figcaption").text
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
 def test_upload_a_pdf_ask_it_and_see_the_quote_in_the_document(serve, real_reader, browser, tmp_path, width, dark):
     client: httpx.Client = serve(real_reader)

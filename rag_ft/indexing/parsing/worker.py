@@ -55,8 +55,10 @@ _MAX_IMAGE_BYTES = 32_000_000
 _END_SECONDS = 1.0
 _CONTENT_BYTES = 13
 """Bytes of content per character: at most four of its text, eight of its box, and one of its line."""
-_EXTRA = 8_000_000
-"""Bytes of content for the sizes of pages."""
+_EXTRA = 2_000
+"""Bytes of content besides, for the sizes of pages: also the shortest text has them."""
+_IMAGE_BYTES = 16_000_000
+"""Bytes of an image: more than its pixels have."""
 _CPU_TIME_OVER = 24
 """Number of the signal SIGXCPU, which Windows lacks."""
 
@@ -231,6 +233,7 @@ class _Process:
         remaining = limits.seconds
         started = time.monotonic()
         self._watch.allow(remaining)
+        most = _IMAGE_BYTES if request.kind == "page" else _CONTENT_BYTES * limits.max_chars + _EXTRA
         self._send(request, content, size)
         most = _MAX_IMAGE_BYTES if request.kind == "scans" else _CONTENT_BYTES * limits.max_chars + _EXTRA
         try:
