@@ -132,7 +132,7 @@ def test_an_index_made_before_works_and_is_made_again_at_its_next_build(tmp_path
     assert old.manifest.rules == 2 and old.verify().ok
     assert old.search("crane", 3, mode="bm25") == []
     new = build()
-    assert "made again by rules 3" in caplog.text
+    assert "made again by rules 4" in caplog.text
     assert new.build_report.passages_embedded == 0  # the texts are the same
     assert [(hit.passage.document_id, hit.also_in) for hit in new.search("crane", 3, mode="bm25")] == [
         ("a", ("b#0-24",))

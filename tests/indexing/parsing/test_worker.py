@@ -295,6 +295,7 @@ def test_the_process_reaches_neither_files_nor_network_nor_secrets(monkeypatch, 
 def test_all_formats_are_read_where_nothing_else_can_be(tmp_path):
     """What a library opens only when it first needs it must be open to it still."""
     from docx import Document
+    from indexing.formats.fuzzing import seeds
     from indexing.formats.opendocument import packing as opened
     from indexing.formats.sheets import packing as sheets
     from indexing.formats.slides import packing as slides
@@ -320,7 +321,9 @@ def test_all_formats_are_read_where_nothing_else_can_be(tmp_path):
     (tmp_path / "a.md").write_text("---\nday: 2026-01-02\n---\nThirty days. <b>bold</b>\n\n<p>x</p>\n")
     (tmp_path / "a.txt").write_bytes("Dreißig Tage für Müller, größer als üblich.".encode("cp1252"))
     (tmp_path / "jp.txt").write_bytes("休暇は年に三十日です。会社の規則を見てください。".encode("euc_jp") * 20)
-    contents = read_corpus(tmp_path).read_all()
+    for suffix in ("rst", "adoc", "ipynb", "eml", "msg", "py", "js"):
+        (tmp_path / f"a.{suffix}").write_bytes(seeds(suffix)[0])
+    contents = read_corpus(tmp_path, source_code=True).read_all()
     found = {document.id: document for document in contents.documents}
     assert [failure.reason for failure in contents.failures] == ["holds no text"]
     assert set(found) == {path.name for path in tmp_path.iterdir()} - {"empty.docx"}

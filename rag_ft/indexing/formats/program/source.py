@@ -65,8 +65,11 @@ def _marked(text: str, language: str, found: Iterable[Declaration], encoding: st
     headings: list[Heading] = []
     cuts = {0, len(text)}
     prose: list[tuple[int, int]] = []
+    before: Declaration | None = None
     for declaration in found:
-        cuts.add(declaration.start)
+        if before is None or not _is_its_first(text, before, declaration):
+            cuts.add(declaration.start)
+        before = declaration
         if declaration.name:
             name = text[declaration.name[0] : declaration.name[1]]
             headings.append(Heading(start=declaration.name[0], level=min(declaration.depth, 6), text=name))
@@ -87,4 +90,13 @@ def _marked(text: str, language: str, found: Iterable[Declaration], encoding: st
         blocks=tuple(blocks[:MAX_BLOCKS]),
         metadata=noted(encoding) | {"language": language},
         line_anchors=(LineAnchor(0, 1),),
+    )
+
+
+def _is_its_first(text: str, outer: Declaration, inner: Declaration) -> bool:
+    """Whether a class holds nothing above a method of it: then they begin together, and not with a line alone."""
+    if inner.depth <= outer.depth or outer.name is None or outer.prose is not None:
+        return False
+    return text.count("\n", outer.name[1], inner.start) < 5 and not any(
+        line.strip(" \t\r{") for line in text[outer.name[1] : inner.start].split("\n")[1:]
     )

@@ -73,6 +73,16 @@ def test_passages_of_code_are_cut_at_functions_and_named_by_their_path():
     assert "forty tonnes.\n\n        A heavier" in lift.text
 
 
+def test_a_class_that_begins_with_a_method_is_no_passage_of_one_line():
+    cut = passages("a.py", "class Crane:\n    def lift(self):\n        pass\n\n    def lower(self):\n        pass\n")
+    assert [(passage.headings, passage.text.split("\n")[0]) for passage in cut] == [
+        (("Crane", "lift"), "class Crane:"),
+        (("Crane", "lower"), "def lower(self):"),
+    ]
+    braces = passages("a.cs", "public class Crane\n{\n\n    public void Lift(int load)\n    {\n    }\n}\n")
+    assert [passage.headings for passage in braces] == [("Crane", "Lift")]
+
+
 def test_a_docstring_is_cut_between_sentences_and_code_between_lines():
     text = f'def f():\n    """{"One sentence of six words here. " * 8}\n    """\n' + "    step(a, b)\n" * 40
     cut = passages("a.py", text, max_tokens=20)
