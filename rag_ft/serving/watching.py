@@ -6,11 +6,12 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from rag_ft.errors import IndexMissingError
 from rag_ft.indexing.chunking import ChunkingConfig
+from rag_ft.indexing.formats import SOURCE_SUFFIXES
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.ocr.reading import ocr_before
 from rag_ft.indexing.sources.known import KnownFiles
@@ -81,7 +82,7 @@ class FolderWatch:
 def build_as_before(folder: Path, index: Index, known: KnownFiles | None = None) -> BuildReport:
     """Bring an index up to date with a folder, with the embedder, kind and size of passages that it has.
 
-    Originals are kept if some are.
+    Originals are kept, and source files read, if the index has some.
     """
     built = Index.build(
         folder,
@@ -90,6 +91,7 @@ def build_as_before(folder: Path, index: Index, known: KnownFiles | None = None)
         chunking=ChunkingConfig(max_tokens=index.chunking.max_tokens),
         kind=index.manifest.kind_choice,
         keep_originals=any(entry.original for entry in index.entries()),
+        source_code=any(PurePath(entry.source).suffix.lower() in SOURCE_SUFFIXES for entry in index.entries()),
         progress=False,
         known_files=known,
         ocr=ocr_before(index.entries()),

@@ -16,7 +16,7 @@ from rag_ft.errors import CorpusError
 from rag_ft.indexing.index import Index
 from rag_ft.serving.engine import Engine
 from rag_ft.serving.mcp import create_mcp
-from rag_ft.serving.watching import FolderWatch, build_if_missing
+from rag_ft.serving.watching import FolderWatch, build_as_before, build_if_missing
 
 
 @pytest.fixture
@@ -83,6 +83,13 @@ def test_uploads_and_deletions_are_refused_with_the_reason(serve, built, folder)
         assert reply.status_code == 403
         assert "come from a folder that it watches: change the files there" in reply.json()["error"]["message"]
     assert client.get("/v1/about").json()["changes"] is False
+
+
+def test_source_files_stay_in_an_index_that_has_some(folder, tmp_path):
+    (folder / "crane.py").write_text('"""How the crane of Oslo is driven."""\n')
+    embedder = HashingEmbedder()
+    index = Index.build(folder, tmp_path / "code", embedder=embedder, source_code=True, progress=False)
+    assert build_as_before(folder, index).removed == () and "crane.py" in set(index.documents())
 
 
 async def test_an_assistant_searches_what_was_just_saved(built, folder, tiny_reader, monkeypatch):
