@@ -106,7 +106,8 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
     place = before = (0.0, 0.0, 0.0)
     cut = False  # by a hyphen at the end of a line
     ended = supposed = False  # a line, and a space, as pdfium sees them
-    edge = 0.0
+    edge = baseline = 0.0
+    origin_x, origin_y = ctypes.c_double(), ctypes.c_double()
 
     def end() -> None:
         if any(unicodedata.bidirectional(part[0]) in _RIGHT_TO_LEFT for part in parts):
@@ -144,6 +145,7 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
             outside.append(character)
             continue
         here = (x, y, max(width, height))
+        pdfium.FPDFText_GetCharOrigin(content, index, ctypes.byref(origin_x), ctypes.byref(origin_y))
         # Before and after a superscript, pdfium sees the end of a line.
         beside = 0 < x - before[0] < 2 * here[2] and abs(y - before[1]) < 0.6 * max(here[2], before[2])
         if ended and (turned or cut or not beside):
@@ -151,7 +153,7 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
         ended = False
         if parts and turned and math.hypot(x - before[0], y - before[1]) > 1.2 * max(here[2], before[2]) > 0:
             end()
-        elif parts and not turned and not cut and abs(y - before[1]) > 0.05 * max(here[2], before[2]):
+        elif parts and not turned and not cut and abs(origin_y.value - baseline) > 0.05 * max(here[2], before[2]):
             parts.append(MAY_JOIN)
         if supposed and parts:
             # pdfium sees a space, also where letters are only a little apart.
@@ -161,7 +163,7 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
             place = here
         parts.append(character)
         drawn.append((rectangle.left, rectangle.right, character))
-        before, edge, cut = here, rectangle.right, False
+        before, edge, baseline, cut = here, rectangle.right, origin_y.value, False
     end()
     return lines, "".join(outside).strip()
 
