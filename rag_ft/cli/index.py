@@ -325,8 +325,10 @@ def _report(index: Index, report: BuildReport, as_json: bool, strict: bool) -> i
         print_failures(report, stderr())
         print_losses(report.losses, stderr(), strict)
         if report.skipped:
+            code = sum("--source-code" in skipped.reason for skipped in report.skipped)
+            hint = f"; source code, which --source-code reads: {code}" if code else ""
             stderr().print(
-                f"skipped: {len(report.skipped)} files of other formats, hidden or already read", style="dim"
+                f"skipped: {len(report.skipped)} files of other formats, hidden or already read{hint}", style="dim"
             )
     incomplete = bool(report.losses) if strict else any(lost.lacks_parts for lost in report.losses.values())
     return 1 if report.failures or incomplete else 0
