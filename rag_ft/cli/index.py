@@ -291,8 +291,10 @@ def _report(index: Index, report: BuildReport, as_json: bool, options: ReadOptio
         if not options.ocr:
             print_ocr_hint(report, stderr())
         if report.skipped:
+            code = sum("--source-code" in skipped.reason for skipped in report.skipped)
+            hint = f"; source code, which --source-code reads: {code}" if code else ""
             stderr().print(
-                f"skipped: {len(report.skipped)} files of other formats, hidden or already read", style="dim"
+                f"skipped: {len(report.skipped)} files of other formats, hidden or already read{hint}", style="dim"
             )
     incomplete = bool(report.losses) if options.strict else any(lost.lacks_parts for lost in report.losses.values())
     return 1 if report.failures or incomplete else 0
