@@ -578,6 +578,9 @@ def test_the_description_names_every_route_with_an_example(serve):
         for method, route in methods.items():
             if path.startswith("/v1/") and path != "/v1/about":
                 (reply,) = (response for status, response in route["responses"].items() if status.startswith("2"))
+                if path.startswith(("/v1/pages/", "/v1/originals/")):  # images and files
+                    assert "application/json" not in reply["content"]
+                    continue
                 example = reply["content"]["application/json"]["example"]
                 kind = reply["content"]["application/json"]["schema"].get("$ref", "").rpartition("/")[2]
                 model = {"Answer": Answer, **vars(rag_ft.serving.app)}.get(kind)
