@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 
+from rag_ft.indexing.conservation.readers.markdown import LINKS, MARKUP
 from rag_ft.indexing.conservation.readers.plain_text import decoded
+from rag_ft.indexing.conservation.readers.rst import COMMENTS, INCLUDED, RAW
 from rag_ft.indexing.conservation.source import Source
 from rag_ft.indexing.conservation.words import MAY_JOIN
 
-COMMENTS = "comments"
-CONDITIONS = "conditions"
-INCLUDED = "included files"
-LINKS = "targets of links"
-MARKUP = "markup"
-RAW = "raw passages"
+_CONDITIONS = "conditions"
 
 _DIRECTIVE = re.compile(r"(include|ifdef|ifndef|ifeval|endif)::[^\[\]]*\[(.*)\]\s*$")
 _ATTRIBUTE = re.compile(r":!?\w[\w-]*!?:(?:\s|$)")
@@ -48,7 +45,7 @@ def asciidoc_source(data: bytes, encoding: str) -> Source:
         if directive is not None:
             kept = directive[2] if directive[1] in ("ifdef", "ifndef") else ""
             source.add(
-                line.removesuffix(f"{kept}]") + "\n", reason=INCLUDED if directive[1] == "include" else CONDITIONS
+                line.removesuffix(f"{kept}]") + "\n", reason=INCLUDED if directive[1] == "include" else _CONDITIONS
             )
             _add(source, kept)
             continue

@@ -12,7 +12,7 @@ from rag_ft.indexing.conservation.source import Source
 from rag_ft.indexing.formats.limits import MAX_OUTPUT_CHARS
 
 LONG = "long outputs"
-OTHER_FORMS = "other forms of an output"
+_OTHER_FORMS = "other forms of an output"
 
 _CONTROL = re.compile("\x1b(?:\\[[0-9;?]*[A-Za-z]|\\][^\x07]*\x07)")
 
@@ -52,7 +52,7 @@ def _add_outputs(source: Source, outputs: list[dict[str, Any]]) -> None:
         for name, value in data.items():
             if name.startswith("text/"):
                 first = not html and not pictured and name == min((_ORDER.get(kind, 9), kind) for kind in data)[1]
-                shown.add(_joined(value) + "\n", reason="" if first else OTHER_FORMS)
+                shown.add(_joined(value) + "\n", reason="" if first else _OTHER_FORMS)
         for text in texts:
             lines = _CONTROL.sub("", _joined(text)).replace("\r\n", "\n").split("\n")
             for line in lines:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 
+from rag_ft.indexing.conservation.readers.markdown import LINKS, MARKUP
 from rag_ft.indexing.conservation.readers.plain_text import decoded
 from rag_ft.indexing.conservation.source import Source
 from rag_ft.indexing.conservation.words import MAY_JOIN
 
 COMMENTS = "comments"
 INCLUDED = "included files"
-LINKS = "targets of links"
-MARKUP = "markup"
 RAW = "raw passages"
 
 _EXPLICIT = re.compile(r"(?P<indent>[ ]*(?:(?:[-*+]|\(?\w{1,3}[.)])[ ]+)*)\.\.(?:[ ]+(?P<rest>.*)|$)")

@@ -7,37 +7,40 @@ from __future__ import annotations
 
 import re
 from html import escape
-from typing import NamedTuple
 
 from rag_ft.indexing.formats.decoding import decode, noted
 from rag_ft.indexing.formats.extracted import Extracted
 from rag_ft.indexing.formats.limits import check_document_size
 from rag_ft.indexing.formats.markup.asciidoc_inline import Inline, balanced
+from rag_ft.indexing.formats.markup.asciidoc_lines import (
+    ABOUT,
+    ADMONITION,
+    ATTRIBUTE,
+    BLOCK_MACRO,
+    BOX,
+    DELIMITER,
+    DIRECTIVE,
+    DOTS,
+    ITEM,
+    LABELS,
+    NUMBERING,
+    RULE,
+    SECTION,
+    TERM,
+    TITLE,
+    UNDERLINES,
+    BlockAttributes,
+    about_block,
+    is_comment,
+    is_formula,
+    mark_of,
+    merged,
+)
 from rag_ft.indexing.formats.markup.asciidoc_table import TableCell, read_table
 from rag_ft.indexing.formats.web.dom import dom_blocks
 from rag_ft.schema import Metadata
 
 _MOST_NAMED = 100
-
-_ATTRIBUTE = re.compile(r":(?P<off>!?)(?P<name>\w[\w-]*)(?P<off2>!?):(?:[ \t]+(?P<value>.*))?$")
-_SECTION = re.compile(r"(?P<marks>={1,6}|#{1,6})[ \t]+(?P<title>\S.*?)(?:[ \t]+(?P=marks))?$")
-_UNDERLINES = "=-~^+"
-_ABOUT = re.compile(r"\[(?P<anchor>\[)?(?P<content>(?:[\w.#%,\"'{][^\n]*)?)\](?(anchor)\])[ \t]*$")
-_TITLE = re.compile(r"\.(?P<title>[^\s.].*)$")
-_DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|--|```\w*(?:,.*)?|[|!,:]={3,})[ \t]*$")
-_DIRECTIVE = re.compile(r"(?P<name>include|ifdef|ifndef|ifeval|endif)::(?P<target>[^\[\]]*)\[(?P<text>.*)\][ \t]*$")
-_BLOCK_MACRO = re.compile(r"(?P<name>[\w-]+)::(?P<target>[^\s\[\]]*)\[(?P<text>.*)\][ \t]*$")
-_RULE = re.compile(r"(?:'{3,}|<{3,}|-{3}|\*{3}|- - -|\* \* \*)[ \t]*$")
-_ITEM = re.compile(
-    r"[ \t]*(?:(?P<bullet>\*{1,6}|-|•)|(?P<dots>\.{1,6})|(?P<number>\d{1,9})\.|(?P<letter>[a-zA-Z])\."
-    r"|(?P<roman>[ivxIVX]{1,8})\)|<(?P<callout>\d{1,3}|\.)>)[ \t]+(?P<text>\S.*)$"
-)
-_TERM = re.compile(r"[ \t]*(?P<term>(?!//)\S(?:.*?\S)??)(?P<mark>:{2,4}|;;)(?:[ \t]+(?P<text>.*))?$")
-_ADMONITION = re.compile(r"(?P<label>NOTE|TIP|IMPORTANT|CAUTION|WARNING):[ \t]+(?P<text>.*)$")
-_LABELS = frozenset("NOTE TIP IMPORTANT CAUTION WARNING".split())
-_BOX = re.compile(r"\[(?P<on>[ xX*])\][ \t]+")
-_NUMBERING = {"loweralpha": "a", "upperalpha": "A", "lowerroman": "i", "upperroman": "I", "arabic": "1", "decimal": "1"}
-_DOTS = ("1", "a", "i", "A", "I", "1")
 
 
 def read_asciidoc(data: bytes) -> Extracted:
@@ -94,9 +97,9 @@ class _Reading:
         """Take out the lines that include other files, and those that begin or end a condition."""
         kept: list[str] = []
         for line in lines:
-            directive = _DIRECTIVE.match(line) if "::" in line else None
+            directive = DIRECTIVE.match(line) if "::" in line else None
             if directive is None:
-                kept.append(line[1:] if line.startswith("\\") and _DIRECTIVE.match(line[1:]) else line)
+                kept.append(line[1:] if line.startswith("\\") and DIRECTIVE.match(line[1:]) else line)
             elif directive["name"] == "include":
                 self.included.append(directive["target"])
             elif directive["name"] in ("ifdef", "ifndef") and directive["text"].strip():
@@ -107,7 +110,7 @@ class _Reading:
         """Note the titles that references without text of their own stand for."""
         name = ""
         for line in self._lines:
-            section = _SECTION.match(line) if line[:1] in ("=", "#") else None
+            section = SECTION.match(line) if line[:1] in ("=", "#") else None
             if section is not None:
                 title = section["title"]
                 self.inline.titles.setdefault("_" + re.sub(r"\W+", "_", title.lower()).strip("_"), title)
@@ -124,17 +127,17 @@ class _Reading:
         """Read the title, author and attributes at the start; returns the number of the next line."""
         i = 0
         lines = self._lines
-        while i < len(lines) and (not lines[i].strip() or _is_comment(lines[i]) or self.attribute(i)):
+        while i < len(lines) and (not lines[i].strip() or is_comment(lines[i]) or self.attribute(i)):
             i += max(self.attribute(i), 1)
-        if i < len(lines) and (title := _SECTION.match(lines[i])) is not None and len(title["marks"]) == 1:
+        if i < len(lines) and (title := SECTION.match(lines[i])) is not None and len(title["marks"]) == 1:
             self.add(f"<h1>{self.inline.html(title['title'])}</h1>")
             self.inline.attributes.setdefault("doctitle", title["title"])
             i += 1
             shown = 0
             while i < len(lines) and lines[i].strip():
                 length = self.attribute(i)
-                if length == 0 and not _is_comment(lines[i]):
-                    if shown == 2 or _DELIMITER.match(lines[i]) or _SECTION.match(lines[i]):
+                if length == 0 and not is_comment(lines[i]):
+                    if shown == 2 or DELIMITER.match(lines[i]) or SECTION.match(lines[i]):
                         break
                     if shown == 0:
                         self.inline.attributes.setdefault("author", re.sub(r"\s*<[^<>]*>", "", lines[i]).strip())
@@ -145,12 +148,8 @@ class _Reading:
 
     def attribute(self, i: int) -> int:
         """Take in a line that sets an attribute; returns how many lines it has."""
-        match = _ATTRIBUTE.match(self._lines[i]) if self._lines[i].startswith(":") else None
+        match = ATTRIBUTE.match(self._lines[i]) if self._lines[i].startswith(":") else None
         return 0 if match is None else set_attribute(self.inline, self._lines, i, match)
-
-
-def _is_comment(line: str) -> bool:
-    return line.startswith("//") and not line.startswith("///")
 
 
 def set_attribute(inline: Inline, lines: list[str], i: int, match: re.Match[str]) -> int:
@@ -166,14 +165,6 @@ def set_attribute(inline: Inline, lines: list[str], i: int, match: re.Match[str]
     else:
         inline.attributes[name] = inline.with_attributes(value)[:10_000]
     return count
-
-
-class _About(NamedTuple):
-    """What the lines above a block say of it."""
-
-    style: str
-    positional: list[str]
-    named: dict[str, str]
 
 
 class _Blocks:
@@ -200,42 +191,42 @@ class _Blocks:
 
     def _block(self) -> None:
         """Read a block with the lines above it that describe it."""
-        about = _About("", [], {})
+        about = BlockAttributes("", [], {})
         while self._i < self._end:
             line = self._line()
             if not line.strip():
                 self._i += 1
                 return
-            if _is_comment(line) or (line.startswith("///") and not _DELIMITER.match(line)):
+            if is_comment(line) or (line.startswith("///") and not DELIMITER.match(line)):
                 self._i += 1
-            elif line.startswith(":") and (match := _ATTRIBUTE.match(line)) is not None:
+            elif line.startswith(":") and (match := ATTRIBUTE.match(line)) is not None:
                 self._i += set_attribute(self._inline, self._lines, self._i, match)
-            elif line.startswith("[") and (match := _ABOUT.match(line)) is not None:
-                about = about if match["anchor"] else _merged(about, _about(match["content"]))
+            elif line.startswith("[") and (match := ABOUT.match(line)) is not None:
+                about = about if match["anchor"] else merged(about, about_block(match["content"]))
                 self._i += 1
-            elif (title := _TITLE.match(line)) is not None and _ITEM.match(line) is None:
+            elif (title := TITLE.match(line)) is not None and ITEM.match(line) is None:
                 self._add(f"<p>{self._inline.html(title['title'])}</p>")
                 self._i += 1
             else:
                 self._content(line, about)
                 return
 
-    def _content(self, line: str, about: _About) -> None:
-        delimiter = _DELIMITER.match(line)
-        section = _SECTION.match(line)
+    def _content(self, line: str, about: BlockAttributes) -> None:
+        delimiter = DELIMITER.match(line)
+        section = SECTION.match(line)
         if section is not None:
             self._heading(section["title"], len(section["marks"]))
             self._i += 1
         elif self._is_underlined():
-            self._heading(line.strip(), _UNDERLINES.index(self._lines[self._i + 1][0]) + 1)
+            self._heading(line.strip(), UNDERLINES.index(self._lines[self._i + 1][0]) + 1)
             self._i += 2
         elif delimiter is not None and not (line.rstrip() == "--" and self._closing("--") is None):
             self._delimited(line.rstrip(), about)
-        elif _RULE.match(line):
+        elif RULE.match(line):
             self._i += 1
-        elif (macro := _BLOCK_MACRO.match(line)) is not None:
+        elif (macro := BLOCK_MACRO.match(line)) is not None:
             self._macro(macro)
-        elif _ITEM.match(line) is not None or _TERM.match(line) is not None:
+        elif ITEM.match(line) is not None or TERM.match(line) is not None:
             self._list(about)
         elif line[0] in " \t" and about.style in ("", "literal", "source", "listing"):
             self._literal()
@@ -253,7 +244,7 @@ class _Blocks:
         signs = under[:1]
         return (
             len(under) > 3
-            and signs in _UNDERLINES
+            and signs in UNDERLINES
             and under == signs * len(under)
             and abs(len(line) - len(under)) < 2
             and any(map(str.isalnum, line))
@@ -267,7 +258,7 @@ class _Blocks:
                 return i
         return None
 
-    def _delimited(self, delimiter: str, about: _About) -> None:
+    def _delimited(self, delimiter: str, about: BlockAttributes) -> None:
         closing = self._closing(delimiter)
         first, last = self._i + 1, self._end if closing is None else closing
         kind = delimiter[0]
@@ -279,13 +270,13 @@ class _Blocks:
             self._code("\n".join(self._lines[first:last]), about)
         elif kind == "+":
             text = "\n".join(self._lines[first:last])
-            self._add(f"<pre>{escape(text, quote=False)}</pre>" if _is_formula(about) else balanced(text))
+            self._add(f"<pre>{escape(text, quote=False)}</pre>" if is_formula(about) else balanced(text))
         elif delimiter == "--" and about.style in ("source", "listing", "literal"):
             self._code("\n".join(self._lines[first:last]), about)
         elif kind == "_" and about.style == "verse":
             self._verse(self._lines[first:last], about)
         else:
-            label = about.style if about.style in _LABELS else ""
+            label = about.style if about.style in LABELS else ""
             self._add(f"<p>{label.capitalize()}:</p>" if label else "")
             self._add("<blockquote>" if kind == "_" else "<div>")
             _Blocks(self._reading, self._lines, first, last).read()
@@ -294,17 +285,17 @@ class _Blocks:
                 self._attribution(about)
         self._i = last + 1
 
-    def _code(self, text: str, about: _About) -> None:
+    def _code(self, text: str, about: BlockAttributes) -> None:
         if "attributes" in about.named.get("subs", "") or about.named.get("subs") == "normal":
             text = self._inline.with_attributes(text)
         self._add(f"<pre>{escape(text, quote=False)}</pre>")
 
-    def _attribution(self, about: _About) -> None:
+    def _attribution(self, about: BlockAttributes) -> None:
         shown = ", ".join(part for part in about.positional[1:3] if part)
         if about.style in ("quote", "verse") and shown:
             self._add(f"<p>{self._inline.html(shown)}</p>")
 
-    def _verse(self, lines: list[str], about: _About) -> None:
+    def _verse(self, lines: list[str], about: BlockAttributes) -> None:
         self._add(f"<p>{'<br>'.join(self._inline.html(line) for line in lines)}</p>")
         self._attribution(about)
 
@@ -332,16 +323,16 @@ class _Blocks:
         self._i += 1
         while self._i < self._end:
             line = self._line()
-            if not line.strip() or line.rstrip() == "+" or (_DELIMITER.match(line) and line.rstrip() != "--"):
+            if not line.strip() or line.rstrip() == "+" or (DELIMITER.match(line) and line.rstrip() != "--"):
                 break
-            if line.startswith("[") and _ABOUT.match(line) and "](" not in line:
+            if line.startswith("[") and ABOUT.match(line) and "](" not in line:
                 break
             self._i += 1
-        return [line for line in self._lines[first : self._i] if not _is_comment(line)]
+        return [line for line in self._lines[first : self._i] if not is_comment(line)]
 
-    def _paragraph(self, about: _About) -> None:
+    def _paragraph(self, about: BlockAttributes) -> None:
         lines = self._paragraph_lines()
-        if about.style in ("source", "listing", "literal") or _is_formula(about):
+        if about.style in ("source", "listing", "literal") or is_formula(about):
             self._code("\n".join(lines), about)
             return
         if about.style == "verse":
@@ -350,8 +341,8 @@ class _Blocks:
         if about.style == "pass":
             self._add(balanced("\n".join(lines)))
             return
-        label = about.style if about.style in _LABELS else ""
-        admonition = _ADMONITION.match(lines[0]) if lines else None
+        label = about.style if about.style in LABELS else ""
+        admonition = ADMONITION.match(lines[0]) if lines else None
         if admonition is not None:
             label = admonition["label"]
             lines[0] = admonition["text"]
@@ -369,22 +360,22 @@ class _Blocks:
                 runs.append([])
         return "<br>".join(self._inline.html("\n".join(run)) for run in runs if run)
 
-    def _list(self, about: _About) -> None:
+    def _list(self, about: BlockAttributes) -> None:
         """Read a list with those within it, whose items have other marks."""
         opened: list[tuple[str, str]] = []  # mark and closing tags of each open list
         first = True
         while self._i < self._end:
             line = self._line()
-            if _is_comment(line):
+            if is_comment(line):
                 self._i += 1
                 continue
-            item, term = _ITEM.match(line), None
+            item, term = ITEM.match(line), None
             if item is None:
-                term = _TERM.match(line)
+                term = TERM.match(line)
                 if term is None:
                     break
-            mark = term["mark"] if term is not None else _mark_of(item)
-            if not first and (line.startswith(".") and _TITLE.match(line) and item is None):
+            mark = term["mark"] if term is not None else mark_of(item)
+            if not first and (line.startswith(".") and TITLE.match(line) and item is None):
                 break
             while (
                 opened and mark not in [outer for outer, _ in opened[-1:]] and any(mark == outer for outer, _ in opened)
@@ -393,7 +384,7 @@ class _Blocks:
             if opened and opened[-1][0] == mark:
                 self._add("</dd>" if term is not None else "</li>")
             else:
-                self._open(mark, item, about if first else _About("", [], {}), opened)
+                self._open(mark, item, about if first else BlockAttributes("", [], {}), opened)
             first = False
             self._item(item, term)
             if not self._continues():
@@ -401,7 +392,9 @@ class _Blocks:
         for _, closing in reversed(opened):
             self._add(closing)
 
-    def _open(self, mark: str, item: re.Match[str] | None, about: _About, opened: list[tuple[str, str]]) -> None:
+    def _open(
+        self, mark: str, item: re.Match[str] | None, about: BlockAttributes, opened: list[tuple[str, str]]
+    ) -> None:
         if item is None:
             self._add("<dl>")
             opened.append((mark, "</dd></dl>"))
@@ -410,7 +403,7 @@ class _Blocks:
             opened.append((mark, "</li></ul>"))
         else:
             depth = len(item["dots"] or ".") - 1
-            style = _NUMBERING.get(about.style, _DOTS[depth] if item["dots"] else "1")
+            style = NUMBERING.get(about.style, DOTS[depth] if item["dots"] else "1")
             start = about.named.get("start", "")
             number = item["number"] or (start if start.lstrip("-").isdigit() and len(start) < 9 else "1")
             if item["letter"]:
@@ -424,7 +417,7 @@ class _Blocks:
         """Write an item's text and what is attached to it, without its end."""
         if item is not None:
             text = item["text"]
-            box = _BOX.match(text) if item["bullet"] else None
+            box = BOX.match(text) if item["bullet"] else None
             self._add("<li>")
             if box is not None:
                 self._add("[ ] " if box["on"] == " " else "[x] ")
@@ -454,11 +447,11 @@ class _Blocks:
         line = self._line()
         return bool(
             line.rstrip() == "+"
-            or _ITEM.match(line)
-            or _TERM.match(line)
-            or _DELIMITER.match(line)
-            or _BLOCK_MACRO.match(line)
-            or (line.startswith("[") and _ABOUT.match(line))
+            or ITEM.match(line)
+            or TERM.match(line)
+            or DELIMITER.match(line)
+            or BLOCK_MACRO.match(line)
+            or (line.startswith("[") and ABOUT.match(line))
             or line.startswith("//")
         )
 
@@ -476,7 +469,7 @@ class _Blocks:
             while ahead < self._end and not self._lines[ahead].strip():
                 ahead += 1
             line = self._lines[ahead] if ahead < self._end else ""
-            if line[:1] in (" ", "\t") and ahead > self._i and not (_ITEM.match(line) or _TERM.match(line)):
+            if line[:1] in (" ", "\t") and ahead > self._i and not (ITEM.match(line) or TERM.match(line)):
                 self._i = ahead
                 self._literal()
                 continue
@@ -487,12 +480,12 @@ class _Blocks:
         ahead = self._i
         while ahead < self._end and (not self._lines[ahead].strip() or re.match(r"//(?!//)", self._lines[ahead])):
             ahead += 1
-        if ahead >= self._end or not (_ITEM.match(self._lines[ahead]) or _TERM.match(self._lines[ahead])):
+        if ahead >= self._end or not (ITEM.match(self._lines[ahead]) or TERM.match(self._lines[ahead])):
             return False
         self._i = ahead
         return True
 
-    def _table(self, lines: list[str], about: _About, kind: str) -> None:
+    def _table(self, lines: list[str], about: BlockAttributes, kind: str) -> None:
         separator = kind
         table = read_table(lines, about.named, separator)
         self._add("<table>")
@@ -515,47 +508,3 @@ class _Blocks:
         else:
             paragraphs = re.split(r"\n[ \t]*\n", cell.text)
             self._add("<br>".join(self._with_breaks(paragraph.split("\n")) for paragraph in paragraphs))
-
-
-def _mark_of(item: re.Match[str] | None) -> str:
-    """What tells the items of one list from those of others."""
-    assert item is not None
-    if item["callout"]:
-        return "<"
-    return str(item["bullet"] or item["dots"] or ("1" if item["number"] else "i" if item["roman"] else "a"))
-
-
-def _is_formula(about: _About) -> bool:
-    return about.style in ("stem", "latexmath", "asciimath")
-
-
-_PART = re.compile(
-    r"\s*(?:(?P<name>[\w-]+)\s*=\s*)?(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^,]*))\s*(?:,|$)"
-)
-
-
-def _about(content: str) -> _About:
-    """Read what stands in brackets above a block."""
-    positional: list[str] = []
-    named: dict[str, str] = {}
-    position = 0
-    while position < len(content):
-        part = _PART.match(content, position)
-        if part is None or part.end() == position:
-            break
-        position = part.end()
-        value = next((part[name] for name in ("double", "single", "bare") if part[name] is not None), "").strip()
-        if part["name"]:
-            named[part["name"].lower()] = value
-        else:
-            positional.append(value)
-    first = positional[0] if positional else ""
-    options = re.findall(r"%([\w-]+)", first)
-    if options:
-        named["options"] = ",".join([*options, named.get("options", "")])
-    style = re.match(r"[^.#%]*", first)
-    return _About(style[0].strip() if style is not None else "", positional, named)
-
-
-def _merged(first: _About, second: _About) -> _About:
-    return _About(second.style or first.style, second.positional or first.positional, first.named | second.named)
