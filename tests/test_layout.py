@@ -44,6 +44,7 @@ TESTED_ELSEWHERE = {
         "indexing/formats/markup/test_asciidoc.py",
         "marks within a line",
     ),
+    "indexing/formats/markup/asciidoc_blocks.py": ("indexing/formats/markup/test_asciidoc.py", "blocks of lines"),
     "indexing/formats/markup/asciidoc_lines.py": ("indexing/formats/markup/test_asciidoc.py", "forms of lines"),
     "indexing/formats/markup/asciidoc_table.py": ("indexing/formats/markup/test_asciidoc.py", "tables"),
     "indexing/formats/markup/rst_parser.py": ("indexing/formats/markup/test_rst.py", "directives and roles"),
