@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from rag_ft.indexing.formats.pdf.lines import Piece
+from rag_ft.indexing.formats.pdf.pieces import Piece
 from rag_ft.indexing.formats.pdf.rules import Rules
 from rag_ft.indexing.formats.pdf.table import Table, TableCell, is_header
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from rag_ft.indexing.formats.pdf.characters import Style
-from rag_ft.indexing.formats.pdf.lines import Piece
 from rag_ft.indexing.formats.pdf.paragraphs import LEADERS, Paragraph
+from rag_ft.indexing.formats.pdf.pieces import Piece
 
 _MOST_BOOKMARKS = 20_000
 _MOST_LINES = 4

@@ -17,8 +17,9 @@ from typing import NamedTuple, TypeAlias
 
 from rag_ft.indexing.formats.pdf.characters import Style
 from rag_ft.indexing.formats.pdf.frames import framed_table, frames_of
-from rag_ft.indexing.formats.pdf.lines import WIDE_GAP, Boxed, Piece, side_by_side
+from rag_ft.indexing.formats.pdf.pieces import Boxed, Piece, side_by_side
 from rag_ft.indexing.formats.pdf.rules import Rules
+from rag_ft.indexing.formats.pdf.slices import Slice, Strip, agree, slices_of
 from rag_ft.indexing.formats.pdf.table import Columns, Table, table_of
 
 _DEEPEST = 4
@@ -27,7 +28,6 @@ _STANDS_FOR = "\ufdd1"
 _PARAGRAPH_GAP = 2.0
 _MOST_GUTTERS = 40
 _NARROW = 0.2
-_BETWEEN_WORDS = 0.6
 _ALIGNED = 0.1
 _CORE = 0.5
 """Share of the size above the baseline that decides whether pieces stand side by side."""
@@ -91,7 +91,7 @@ def _with_tables(flow: Flow, tables: dict[str, Table]) -> Iterator[Region]:
 
 def _regions(pieces: Sequence[Piece], rules: Rules, depth: int = 0) -> Iterator[Region]:
     flow: list[Piece] = []
-    for group in _groups(_slices(pieces)):
+    for group in _groups(slices_of(pieces)):
         gutters = group.gutters() if depth < _DEEPEST else []
         if not gutters:
             flow += _lines(group.slices)
@@ -124,7 +124,7 @@ def _stands_for_table(piece: Piece) -> bool:
     return piece.text.startswith(_STANDS_FOR)
 
 
-def _below_in_column(inner: Sequence[_Slice], after: list[_Slice], gutter: float) -> tuple[list[_Slice], list[_Slice]]:
+def _below_in_column(inner: Sequence[Slice], after: list[Slice], gutter: float) -> tuple[list[Slice], list[Slice]]:
     """Further paragraphs of the left column, which is longer than the right: their lines are as long as its own."""
     right = max(piece.x1 for part in inner for piece in part.pieces if piece.x1 < gutter)
     count, last = 0, inner[-1]
@@ -139,7 +139,7 @@ def _below_in_column(inner: Sequence[_Slice], after: list[_Slice], gutter: float
     return after[:count], after[count:]
 
 
-def _is_tight(part: _Slice, below: _Slice) -> bool:
+def _is_tight(part: Slice, below: Slice) -> bool:
     """Whether a slice follows another as its next line."""
     return below.top - part.bottom < 0.6 * below.size and abs(below.size - part.size) < 0.1 * below.size
 
@@ -148,113 +148,17 @@ def _flow(lines: list[Piece]) -> Flow:
     return Flow(lines, min(line.x0 for line in lines), max(line.x1 for line in lines))
 
 
-class _Slice:
-    """What stands side by side."""
-
-    def __init__(self, pieces: list[Piece]) -> None:
-        self.pieces = pieces
-        self.top = min(piece.top for piece in pieces)
-        self.bottom = max(piece.bottom for piece in pieces)
-        self.x0 = min(piece.x0 for piece in pieces)
-        self.x1 = max(piece.x1 for piece in pieces)
-        self.size = max(pieces, key=lambda piece: len(piece.text)).style.size
-        self.free = self._free()
-
-    def _free(self) -> list[_Strip]:
-        """Strips without text, from the far left to the far right."""
-        if all(piece.style.mono for piece in self.pieces):
-            spans = [(self.x0, self.x1)]  # code: a gap in it is no gutter
-        else:
-            spans = sorted(
-                (piece.spans[i], piece.spans[i + 1]) for piece in self.pieces for i in range(0, len(piece.spans), 2)
-            )
-        strips: list[_Strip] = []
-        end = -math.inf
-        for x0, x1 in spans:
-            if x0 - end >= _NARROW * self.size:
-                strips.append(_Strip(end, x0))
-            end = max(end, x1)
-        return [*strips, _Strip(end, math.inf)]
-
-    def wide(self, strip: _Strip) -> bool:
-        """Whether a strip of this slice is wider than a gap between words, with text on both sides."""
-        return WIDE_GAP * self.size < strip.end - strip.start < math.inf
-
-
-class _Strip(NamedTuple):
-    start: float
-    end: float
-    support: int = 0
-    """Slices with text on both sides of it."""
-    wide: int = 0
-    """Slices in which it is wider than a gap between words."""
-    aligned: int = 0
-    """Slices in which the text after it begins where it did in those above."""
-    wide_below: bool = False
-    """Whether it is wide in another slice than the first."""
-
-    @property
-    def is_gutter(self) -> bool:
-        if not self.wide:
-            return False
-        return self.wide * 2 >= self.support or (self.aligned + 1 >= self.support and self.wide_below)
-
-
-def _agree(strip: _Strip, other: _Strip, size: float) -> bool:
-    """Whether two strips may be the same gutter: a gap between words only is where what follows it is aligned."""
-    least = min(strip.end - strip.start, other.end - other.start)
-    if math.inf in (strip.end, other.end):
-        return True  # there is no text to the right of it
-    return least >= _BETWEEN_WORDS * size or abs(strip.end - other.end) <= _ALIGNED * size
-
-
-def _slices(pieces: Sequence[Piece]) -> Iterator[_Slice]:
-    """Pieces that stand side by side, from top to bottom; lines of columns may stand between those of others."""
-    slices = list(_level_slices(pieces))
-    held: list[Piece] = []
-    for i, part in enumerate(slices):
-        held += part.pieces
-        if not _interleave(*slices[i : i + 3]):
-            yield part if len(held) == len(part.pieces) else _Slice(held)
-            held = []
-
-
-def _interleave(part: _Slice, beside: _Slice | None = None, below: _Slice | None = None) -> bool:
-    """Whether the second of three slices stands beside the first and third, which are lines of one column."""
-    if beside is None or below is None:
-        return False
-    apart = beside.x0 - part.x1 if beside.x0 > part.x0 else part.x0 - beside.x1
-    also_apart = beside.x0 - below.x1 if beside.x0 > part.x0 else below.x0 - beside.x1
-    if min(apart, also_apart) < WIDE_GAP * part.size:
-        return False
-    return below.top - part.bottom < 1.2 * part.size and part.x0 < below.x1 and below.x0 < part.x1
-
-
-def _level_slices(pieces: Sequence[Piece]) -> Iterator[_Slice]:
-    """Pieces that overlap in height."""
-    held: list[Piece] = []
-    bottom = -math.inf
-    for piece in sorted(pieces, key=lambda piece: piece.baseline - _CORE * piece.style.size):
-        if held and piece.baseline - _CORE * piece.style.size >= bottom:
-            yield _Slice(held)
-            held, bottom = [], -math.inf
-        held.append(piece)
-        bottom = max(bottom, piece.baseline)
-    if held:
-        yield _Slice(held)
-
-
 class _Group:
     """Slices one below another that share strips without text."""
 
-    def __init__(self, first: _Slice) -> None:
-        self.slices: list[_Slice] = []
-        self._strips = [_Strip(-math.inf, math.inf)]
+    def __init__(self, first: Slice) -> None:
+        self.slices: list[Slice] = []
+        self._strips = [Strip(-math.inf, math.inf)]
         self.takes(first)
 
-    def takes(self, other: _Slice) -> bool:
+    def takes(self, other: Slice) -> bool:
         """Add a slice, unless it covers a gutter of this group or this group covers its own."""
-        strips: list[_Strip] = []
+        strips: list[Strip] = []
         kept = 0  # gutters of this group that remain
         own_kept = False
         position = 0
@@ -267,13 +171,13 @@ class _Group:
             while index < len(free) and free[index].start < strip.end:
                 here = free[index]
                 start, end = max(strip.start, here.start), min(strip.end, here.end)
-                if end - start >= _NARROW * other.size and _agree(strip, here, other.size):
+                if end - start >= _NARROW * other.size and agree(strip, here, other.size):
                     wide = other.wide(here)
                     own_kept = own_kept or wide
                     support = strip.support + (other.x0 < start and end < other.x1)
                     aligned = strip.aligned + (abs(strip.end - here.end) <= _ALIGNED * other.size)
                     below = strip.wide_below or (wide and strip.support > 0)
-                    strips.append(_Strip(start, end, support, strip.wide + wide, aligned, below))
+                    strips.append(Strip(start, end, support, strip.wide + wide, aligned, below))
                     remains = True
                 index += 1
             kept += remains and strip.is_gutter
@@ -291,7 +195,7 @@ class _Group:
         self.slices.append(other)
         return True
 
-    def released(self, after: _Slice) -> _Slice:
+    def released(self, after: Slice) -> Slice:
         """Give up the last slice if it is the top of a right column that a slice after it shows; else returns that."""
         last = self.slices[-1]
         gutters = [strip for strip in after.free if after.wide(strip)]
@@ -314,7 +218,7 @@ class _Group:
                 found.append((strip.start + strip.end) / 2)
         return self._without_marks(found)
 
-    def _rows_beside(self, strip: _Strip) -> tuple[int, int]:
+    def _rows_beside(self, strip: Strip) -> tuple[int, int]:
         """Rows on both sides, in slices that have text on both sides."""
         left = right = 0
         for part in self.slices:
@@ -336,7 +240,7 @@ class _Group:
                 kept.remove(gutter)
         return kept
 
-    def trimmed(self, gutters: Sequence[float]) -> tuple[list[_Slice], list[_Slice], list[_Slice]]:
+    def trimmed(self, gutters: Sequence[float]) -> tuple[list[Slice], list[Slice], list[Slice]]:
         """The slices before those that stand on both sides of a gutter, these, and those after."""
         sided = [any(part.x0 < gutter < part.x1 for gutter in gutters) for part in self.slices]
         first, last = sided.index(True), len(sided) - sided[::-1].index(True)
@@ -358,7 +262,7 @@ def _left_of(pieces: Sequence[Piece], gutter: float) -> Iterator[Piece]:
             yield piece.words(0, count)
 
 
-def _groups(slices: Iterator[_Slice]) -> Iterator[_Group]:
+def _groups(slices: Iterator[Slice]) -> Iterator[_Group]:
     group: _Group | None = None
     for part in slices:
         if group is None:
@@ -374,7 +278,7 @@ def _groups(slices: Iterator[_Slice]) -> Iterator[_Group]:
         yield group
 
 
-def _lines(slices: Sequence[_Slice]) -> list[Piece]:
+def _lines(slices: Sequence[Slice]) -> list[Piece]:
     """Whole lines, from top to bottom."""
     lines: list[Piece] = []
     for part in slices:
@@ -392,7 +296,7 @@ def _lines(slices: Sequence[_Slice]) -> list[Piece]:
     return lines
 
 
-def _columns(slices: Sequence[_Slice], gutters: Sequence[float]) -> Columns:
+def _columns(slices: Sequence[Slice], gutters: Sequence[float]) -> Columns:
     columns: Columns = [[[] for _ in slices] for _ in range(len(gutters) + 1)]
     for row, part in enumerate(slices):
         for piece in part.pieces:
@@ -408,7 +312,7 @@ def _columns(slices: Sequence[_Slice], gutters: Sequence[float]) -> Columns:
     return [column for column in columns if any(column)]
 
 
-def _are_read_in_turn(columns: Columns, slices: Sequence[_Slice], rules: Rules) -> bool:
+def _are_read_in_turn(columns: Columns, slices: Sequence[Slice], rules: Rules) -> bool:
     """Whether columns hold running text, each to be read from top to bottom, and are not those of a table."""
     if rules.between_rows([(part.top, part.bottom) for part in slices], slices[0].x0, slices[0].x1) > 1:
         return False
@@ -453,7 +357,7 @@ def _nearest(heights: list[float], height: float) -> float:
     return min(abs(heights[i] - height) for i in (position - 1, position) if 0 <= i < len(heights))
 
 
-def _shared_gaps(slices: Sequence[_Slice]) -> int:
+def _shared_gaps(slices: Sequence[Slice]) -> int:
     """Gaps across all columns that are larger than between lines."""
     gaps = [below.top - part.bottom for part, below in itertools.pairwise(slices)]
     if len(gaps) < 2:

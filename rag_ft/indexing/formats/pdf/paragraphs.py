@@ -12,7 +12,7 @@ from typing import Literal
 
 from rag_ft.indexing.formats.pdf.hyphens import HYPHENS, Hyphens
 from rag_ft.indexing.formats.pdf.layout import Flow
-from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, joined, single_spaced
+from rag_ft.indexing.formats.pdf.pieces import Boxed, Piece, joined, single_spaced
 from rag_ft.indexing.formats.pdf.rules import Rules
 
 STOP = re.compile(r"[.!?:;\u2026。！？][\"'”’»)\]]*$")

@@ -16,8 +16,9 @@ from rag_ft.indexing.formats.pdf.characters import Boxes, PageText, Sheet, drawn
 from rag_ft.indexing.formats.pdf.headings import Headings
 from rag_ft.indexing.formats.pdf.hyphens import Hyphens
 from rag_ft.indexing.formats.pdf.layout import Flow, Region, page_regions
-from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, pieces_of
+from rag_ft.indexing.formats.pdf.lines import pieces_of
 from rag_ft.indexing.formats.pdf.paragraphs import LineSpacing, Paragraph, ParagraphBuilder
+from rag_ft.indexing.formats.pdf.pieces import Boxed, Piece
 from rag_ft.indexing.formats.pdf.rules import Rules
 from rag_ft.indexing.formats.pdf.running import without_running_lines
 from rag_ft.indexing.formats.pdf.table import Table

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence, Set
 from itertools import islice
 from typing import NamedTuple
 
-from rag_ft.indexing.formats.pdf.lines import Piece
+from rag_ft.indexing.formats.pdf.pieces import Piece
 
 _EDGE_LINES = 3
 _FEWEST_PAGES = 3

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from rag_ft.indexing.formats.grid import Cell, grid_lines
 from rag_ft.indexing.formats.pdf.hyphens import Hyphens
-from rag_ft.indexing.formats.pdf.lines import Boxed, Piece, joined
+from rag_ft.indexing.formats.pdf.pieces import Boxed, Piece, joined
 from rag_ft.indexing.formats.pdf.rules import Rules, gaps
 
 _DIGIT = re.compile(r"\d")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from rag_ft.indexing.formats.blocks import Blocks
 from rag_ft.indexing.formats.pdf.headings import Headings
 from rag_ft.indexing.formats.pdf.hyphens import HYPHENS, Hyphens
-from rag_ft.indexing.formats.pdf.lines import Boxed, joined
 from rag_ft.indexing.formats.pdf.paragraphs import STOP, Paragraph, code_of
+from rag_ft.indexing.formats.pdf.pieces import Boxed, joined
 from rag_ft.indexing.formats.pdf.table import Table, TableCell
 from rag_ft.schema import BlockKind
 
