@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -34,15 +34,46 @@ _ACCESS, _LIMITS = "Access", "Limits"
 """Panels of options in the help."""
 
 
+HostOption: TypeAlias = Annotated[
+    str, typer.Option(help="Address to listen on; one that other machines can reach needs a token.")
+]
+ReportOption: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Evaluation report (HTML) that the page links to.", show_default=False)
+]
+TokensOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of personal tokens ('rag-ft token add'): each sees only what its groups may read.",
+        show_default=False,
+        rich_help_panel=_ACCESS,
+    ),
+]
+ReadOnlyOption: TypeAlias = Annotated[
+    bool, typer.Option("--read-only", help="Refuse uploads and deletions.", rich_help_panel=_ACCESS)
+]
+KeepUploadsOption: TypeAlias = Annotated[
+    bool, typer.Option("--keep-originals", help="Keep uploaded files, to show their pages and give them out.")
+]
+QueueOption: TypeAlias = Annotated[
+    int, typer.Option(help="Maximum waiting questions; any more get status 429.", rich_help_panel=_LIMITS)
+]
+DeadlineOption: TypeAlias = Annotated[
+    float, typer.Option(help="Seconds within which a question must be answered.", rich_help_panel=_LIMITS)
+]
+PassageCacheOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        help="Memory for passages already read, in megabytes: they need not be read again. CPU only.",
+        rich_help_panel=_LIMITS,
+    ),
+]
+
+
 def serve(
     index: IndexOption,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; one that other machines can reach needs a token.")
-    ] = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
-    report: Annotated[
-        Path | None, typer.Option(help="Evaluation report (HTML) that the page links to.", show_default=False)
-    ] = None,
+    report: ReportOption = None,
     watch: WatchOption = None,
     poll: PollOption = False,
     k: GroupedK = 3,
@@ -51,35 +82,14 @@ def serve(
     adapter: GroupedAdapter = None,
     with_adapter: MoreAdaptersOption = None,
     threshold: ThresholdOption = None,
-    tokens: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of personal tokens ('rag-ft token add'): each sees only what its groups may read.",
-            show_default=False,
-            rich_help_panel=_ACCESS,
-        ),
-    ] = None,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Refuse uploads and deletions.", rich_help_panel=_ACCESS)
-    ] = False,
-    keep_originals: Annotated[
-        bool, typer.Option("--keep-originals", help="Keep uploaded files, to show their pages and give them out.")
-    ] = False,
-    queue: Annotated[
-        int, typer.Option(help="Maximum waiting questions; any more get status 429.", rich_help_panel=_LIMITS)
-    ] = 64,
+    tokens: TokensOption = None,
+    read_only: ReadOnlyOption = False,
+    keep_originals: KeepUploadsOption = False,
+    queue: QueueOption = 64,
     batch: Annotated[int, typer.Option(help="Maximum questions read together.", rich_help_panel=_LIMITS)] = 8,
-    deadline: Annotated[
-        float, typer.Option(help="Seconds within which a question must be answered.", rich_help_panel=_LIMITS)
-    ] = 120.0,
+    deadline: DeadlineOption = 120.0,
     max_upload_mb: Annotated[float, typer.Option(help="Largest upload, in megabytes.", rich_help_panel=_LIMITS)] = 25.0,
-    passage_cache_mb: Annotated[
-        int,
-        typer.Option(
-            help="Memory for passages already read, in megabytes: they need not be read again. CPU only.",
-            rich_help_panel=_LIMITS,
-        ),
-    ] = 1024,
+    passage_cache_mb: PassageCacheOption = 1024,
 ) -> int:
     """Serve an index: a web page at /, a JSON API, and an OpenAI-compatible endpoint.
 
