@@ -58,7 +58,11 @@ def test_no_page_gives_an_image_without_bound(size):
     assert width <= MAX_SIDE and height <= MAX_SIDE and width * height <= MAX_PIXELS
 
 
-@pytest.mark.parametrize(("data", "page"), [(b"no pdf", 1), (a_pdf(), 0), (a_pdf(), 2), (a_pdf()[:300], 1)])
+@pytest.mark.parametrize(
+    ("data", "page"),
+    [(b"no pdf", 1), (a_pdf(), 0), (a_pdf(), 2), (a_pdf()[:300], 1)],
+    ids=["no PDF", "page 0", "a page too many", "cut off"],  # its own would hold the time
+)
 def test_what_cannot_be_drawn_is_unreadable(data, page):
     with pytest.raises(Unreadable):
         render_page(data, page, 300)
