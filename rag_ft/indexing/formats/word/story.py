@@ -39,6 +39,7 @@ class StoryWriter:
         self._later: list[tuple[str, Attached] | list[str]] = []  # what follows the outermost open table
         self._listing = False  # whether a list is open in the builder
         self._listed: tuple[str | None, bool] = (None, False)  # of its outer items: the id, and whether it has bullets
+        self._code: list[str] = []  # lines of a code block that may go on
         self._in_item = False  # whether what is attached to an item is being written
         self._written: set[str] = set()  # headers and footers by part and by text
 
@@ -69,7 +70,14 @@ class StoryWriter:
     def paragraph(self, line: Line, style: ParagraphStyle, marker: str | None, source: str) -> None:
         """Write a paragraph, heading or list item with what is attached to it."""
         text = " ".join(line.text.split()) if marker is not None or self._cells else line.text
-        if self._cells:
+        is_code = style.code and not (self._cells or style.level or marker)
+        if not is_code:
+            self.end_code()
+        if is_code:
+            if text or self._code:
+                self._end_list()
+                self._code.append((line.raw or line.text).rstrip())
+        elif self._cells:
             self._cells[-1].append(f"{marker} {text}" if marker and text else text)
             if text:
                 self._bold[-1].append(line.bold)
@@ -86,6 +94,8 @@ class StoryWriter:
             if not (self._listing and (marker == "" or style.listed == "continued" or self._in_item)):
                 self._end_list()
             self._builder.put(text)
+        if line.attached:
+            self.end_code()
         outer, self._in_item = self._in_item, self._listing
         for attached in line.attached:
             # Text boxes stay in their cell; the rest is read after the table, so that rows stay rows.
@@ -94,6 +104,11 @@ class StoryWriter:
             else:
                 self._attached(source, attached)
         self._in_item = outer
+
+    def end_code(self) -> None:
+        """Write the lines of code that were read as one block."""
+        lines, self._code = self._code, []
+        self._builder.put("\n".join(lines).rstrip(), kind="code")
 
     def table(self, table: Any, source: str, running: bool) -> None:
         """Write a table as one block; one of a single cell is only a frame around its content."""
@@ -285,12 +300,14 @@ class _StoryReader:
             self.end()
             self._writer.table(part, self._source, self._running)
         elif part.tag == WORD + "altChunk":
+            self._writer.end_code()
             self._writer.embedded(self._writer.target(relation_id(part), self._source))
 
     def end(self) -> None:
-        """Write a paragraph that was held back for one that did not come."""
+        """Write a paragraph that was held back for one that did not come, and code that may have gone on."""
         if self._held:
             self._write(Line("", [], True), self._held_style, None)
+        self._writer.end_code()
 
     def _paragraph(self, paragraph: Any) -> None:
         style = self._writer.style_of(paragraph)

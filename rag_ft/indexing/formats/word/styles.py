@@ -16,6 +16,11 @@ _HEADING = re.compile(rf"(?:{_HEADING_NAMES})\s*([1-9])", re.IGNORECASE)
 _TITLE = re.compile(
     r"title|titel|titre|título|titolo|tittel|tytuł|название|标题|標題|表題|제목|název|otsikko", re.IGNORECASE
 )
+_CODE = re.compile(
+    r"(?:source\s*)?code(?:\s*(?:block|text|sample|listing))?|(?:html\s*)?preformatted(?:\s*text)?|(?:code\s*)?listing"
+    r"|verbatim|quell(?:text|code)",
+    re.IGNORECASE,
+)
 _NOTE_MARK = re.compile(r"(?:footnote|endnote) (?:reference|anchor|characters|symbol)", re.IGNORECASE)
 
 
@@ -48,6 +53,8 @@ class ParagraphStyle:
     style_ids: tuple[str, ...] = ()
     """The style and those that it is based on."""
     run: RunStyle = PLAIN
+    code: bool = False
+    """Whether its name says that its paragraphs are lines of code."""
     listed: str = ""
     """Kind of list by the name of a built-in style: "bullet", "number", "continued" or none."""
 
@@ -153,6 +160,7 @@ class Styles:
             ),
             style_ids=tuple(style.get(WORD + "styleId", "") for style in chain),
             run=self._run_style(style_id),
+            code=any(_CODE.fullmatch(name.strip()) for name in names),
             listed=listed,
         )
 

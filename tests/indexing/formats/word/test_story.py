@@ -20,6 +20,26 @@ def reference(kind, note_id):
     return run(f'<w:{kind}Reference w:id="{note_id}"/>')
 
 
+CODE = style("Mono", name="Source Code", run_properties='<w:rFonts w:ascii="Courier New"/>')
+
+
+def test_lines_in_a_style_for_code_are_one_block_with_their_spaces():
+    lines = ["def lift():", "    return 42", "", "lift()"]
+    body = paragraph("Run:") + "".join(paragraph(line, style="Mono") for line in lines) + paragraph("Done.")
+    broken = paragraph(run("a:"), run("<w:br/>"), run("  b"), style="Mono")
+    document = extract("a.docx", packed(body + broken, styles=CODE))
+    code = "\n".join(lines)
+    assert document.text == f"Run:\n\n{code}\n\nDone.\n\na:\n  b"
+    assert [document.text[block.start : block.end] for block in document.blocks] == [code, "a:\n  b"]
+    assert {block.kind for block in document.blocks} == {"code"}
+
+
+def test_code_stands_before_its_notes_and_before_a_table():
+    body = paragraph("lift()", reference("footnote", 2), style="Mono") + paragraph("turn()", style="Mono")
+    found = text(body + table(["Berth", "Price"], ["North", "18"]), footnotes=notes("footnote", "Slowly."), styles=CODE)
+    assert found.index("lift()") < found.index("Slowly.") < found.index("turn()") < found.index("North")
+
+
 def test_notes_follow_their_paragraph_and_their_marks_stand_apart():
     body = (
         paragraph("In 1998", reference("footnote", 3), " and later", reference("footnote", 2), ".")
