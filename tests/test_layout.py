@@ -58,6 +58,7 @@ TESTED_ELSEWHERE = {
     "indexing/formats/mail/rtf.py": ("indexing/formats/mail/test_msg.py", "rich text of a message"),
     "indexing/formats/program/declarations.py": ("indexing/formats/program/test_source.py", "headings of a file"),
     "indexing/formats/program/python.py": ("indexing/formats/program/test_source.py", "headings of a file"),
+    "indexing/formats/office/code_styles.py": ("indexing/formats/word/test_story.py", "names of styles for code"),
     "indexing/formats/office/package.py": ("indexing/formats/word/test_docx.py", "the parts of a document"),
     "indexing/formats/office/xml.py": ("indexing/formats/opendocument/test_odt.py", "XML with entities"),
     "indexing/formats/opendocument/container.py": ("indexing/formats/opendocument/test_odt.py", "parts of a document"),

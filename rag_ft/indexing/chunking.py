@@ -27,8 +27,7 @@ _CHARACTERS_PER_TOKEN = 4
 
 CHUNKING_RULES = 4
 """2: sentences of tables and key-value lines. 3: blocks stay whole; texts and words are normalised. 4: pages of a PDF
-are read by where their characters stand; raised characters, code
-and empty definitions of DOCX and HTML."""
+are read by where their characters stand; raised characters, code and empty definitions of DOCX and HTML."""
 
 
 class ChunkingConfig(BaseModel):

@@ -27,6 +27,8 @@ class Line:
 
     text: str = ""
     bold: bool = False
+    code: str | None = None
+    """The text with its spaces, if the paragraph is a line of code."""
     notes: list[tuple[str, Any]] = field(default_factory=list)
     """What comes before a note's or comment's text, and the element that holds its paragraphs."""
     boxes: list[Any] = field(default_factory=list)
@@ -53,6 +55,8 @@ class LineReader:
             self._inside(paragraph, style)
         lines = (" ".join(line.split()) for line in "".join(self._parts).split("\n"))
         self._line.text = "\n".join(filter(None, lines))
+        if self._styles.is_code(paragraph.get(TEXT + "style-name")):
+            self._line.code = "".join(self._parts).rstrip()
         self._line.bold = bool(self._bold) and all(self._bold)
         return self._line
 

@@ -42,6 +42,7 @@ class StoryWriter:
         self._bold: list[list[bool]] = []
         self._later: list[Line] = []  # lines whose notes and boxes follow the outermost open table
         self._listing = 0
+        self._code: list[str] = []  # lines of a code block that may go on
         self._start = ""  # what comes before the next paragraph of a note
         self.headings = True
         """Whether headings are headings; those within notes and cells are not."""
@@ -50,6 +51,12 @@ class StoryWriter:
         """Write all that an element holds."""
         for node in element:
             self._part(node)
+        self._end_code()
+
+    def _end_code(self) -> None:
+        """Write the lines of code that were read as one block."""
+        lines, self._code = self._code, []
+        self.builder.put("\n".join(lines).rstrip(), kind="code")
 
     def end(self) -> None:
         """End the document."""
@@ -65,6 +72,8 @@ class StoryWriter:
 
     def _part(self, node: Any) -> None:
         tag = node.tag
+        if tag != TEXT + "p" and isinstance(tag, str):
+            self._end_code()
         if tag == TEXT + "h":
             self._heading(node)
         elif tag == TEXT + "p":
@@ -96,6 +105,14 @@ class StoryWriter:
 
     def _paragraph(self, line: Line, marker: str) -> None:
         text = line.text
+        if line.code is not None and not (marker or self._cells or self._listing or self._start):
+            if text or self._code:
+                self._code.append(line.code)
+            if line.notes or line.boxes:
+                self._end_code()
+                self._attached(line)
+            return
+        self._end_code()
         if text and self._start:
             text, self._start = self._start + text, ""
         if self._cells:

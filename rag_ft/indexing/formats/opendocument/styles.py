@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from rag_ft.indexing.formats.office.code_styles import is_code_style
 from rag_ft.indexing.formats.opendocument.container import FO, STYLE, TEXT
 from rag_ft.indexing.formats.word.names import whole_number
 from rag_ft.indexing.formats.word.numbering import written_number
@@ -80,6 +81,13 @@ class Styles:
                 if part.get(attribute) is not None:
                     return str(part.get(attribute))
         return None
+
+    def is_code(self, name: str | None) -> bool:
+        """Whether a paragraph of this style is a line of code, by the names of the style and those it is based on."""
+        return any(
+            is_code_style(part.get(STYLE + "display-name") or part.get(STYLE + "name", "").replace("_20_", " "))
+            for part in self._chain("paragraph", name or "")
+        )
 
     def list_levels(self, name: str) -> dict[int, ListLevel]:
         """The levels of a list style, counted from 1."""

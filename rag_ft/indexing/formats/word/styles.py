@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rag_ft.indexing.formats.office.code_styles import is_code_style
 from rag_ft.indexing.formats.word.names import WORD, child, switch, value, whole_number
 
 _HEADING_NAMES = (
@@ -15,11 +16,6 @@ _HEADING_NAMES = (
 _HEADING = re.compile(rf"(?:{_HEADING_NAMES})\s*([1-9])", re.IGNORECASE)
 _TITLE = re.compile(
     r"title|titel|titre|título|titolo|tittel|tytuł|название|标题|標題|表題|제목|název|otsikko", re.IGNORECASE
-)
-_CODE = re.compile(
-    r"(?:source\s*)?code(?:\s*(?:block|text|sample|listing))?|(?:html\s*)?preformatted(?:\s*text)?|(?:code\s*)?listing"
-    r"|verbatim|quell(?:text|code)",
-    re.IGNORECASE,
 )
 _NOTE_MARK = re.compile(r"(?:footnote|endnote) (?:reference|anchor|characters|symbol)", re.IGNORECASE)
 
@@ -160,7 +156,7 @@ class Styles:
             ),
             style_ids=tuple(style.get(WORD + "styleId", "") for style in chain),
             run=self._run_style(style_id),
-            code=any(_CODE.fullmatch(name.strip()) for name in names),
+            code=any(map(is_code_style, names)),
             listed=listed,
         )
 

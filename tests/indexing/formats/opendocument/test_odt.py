@@ -30,6 +30,22 @@ def listed(*items, style="L1", attributes=""):
     return f'<text:list text:style-name="{style}" {attributes}>{held}</text:list>'
 
 
+def test_lines_in_a_style_for_code_are_one_block_with_their_spaces():
+    body = (
+        p("Run:")
+        + p("def lift():", "Preformatted_20_Text")
+        + p('<text:s text:c="4"/>return 42', "Preformatted_20_Text")
+        + p("", "Preformatted_20_Text")
+        + p("lift()", "Preformatted_20_Text")
+        + p("Done.")
+    )
+    document = read(odt(body, common='<style:style style:name="Preformatted_20_Text" style:family="paragraph"/>'))
+    code = "def lift():\n    return 42\n\nlift()"
+    assert document.text == f"Run:\n\n{code}\n\nDone."
+    (block,) = document.blocks
+    assert (document.text[block.start : block.end], block.kind) == (code, "code")
+
+
 def test_headings_and_paragraphs_are_blocks():
     found = read(
         odt('<text:h text:outline-level="2">Rules</text:h>' + p("Wear<text:s text:c='3'/>a<text:tab/>helmet."))
