@@ -17,7 +17,7 @@ from rag_ft.indexing.sources.file import READABLE
 from rag_ft.indexing.sources.known import KnownFiles
 from rag_ft.indexing.storage.manifest import BuildReport
 from rag_ft.indexing.watching.notices import Notices, require_watching
-from rag_ft.indexing.watching.settling import Settling
+from rag_ft.indexing.watching.settling import LONGEST_WAIT_S, QUIET_S, Settling
 from rag_ft.indexing.watching.snapshot import Snapshot, snapshot_of
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ def check_watchable(folder: Path, *, poll: bool) -> None:
 class WatchTiming:
     """Seconds that a watch waits for."""
 
-    quiet_s: float = 0.5
+    quiet_s: float = QUIET_S
     """For which a file must stay as it is before it is read."""
-    longest_wait_s: float = 10.0
+    longest_wait_s: float = LONGEST_WAIT_S
     """After which the files that are still are taken in, even if others keep changing."""
     poll_s: float = POLL_S
     idle_s: float = _IDLE_S

@@ -69,3 +69,12 @@ class Container:
         if any(name.startswith("Basic/") and name.endswith(".xml") and "script" not in name for name in self._names):
             metadata["macros"] = "ignored"
         return values.get("title", ""), metadata
+
+
+def body_of(content: Any, kind: str, *, holds: str) -> Any:
+    """The element that holds a document of this kind: "text", "spreadsheet" or "presentation". Raises Unreadable."""
+    body = next(content.iterchildren(OFFICE + "body"), None)
+    element = None if body is None else next(body.iterchildren(OFFICE + kind), None)
+    if element is None:
+        raise Unreadable(f"is damaged (it has no {holds}), or of another format: use a complete copy")
+    return element

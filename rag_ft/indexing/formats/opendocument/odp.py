@@ -8,7 +8,7 @@ from typing import Any
 
 from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import Blocks
-from rag_ft.indexing.formats.extracted import Extracted, Unreadable
+from rag_ft.indexing.formats.extracted import Extracted
 from rag_ft.indexing.formats.office.xml import local_name
 from rag_ft.indexing.formats.opendocument.container import (
     DRAW,
@@ -17,6 +17,7 @@ from rag_ft.indexing.formats.opendocument.container import (
     SVG,
     TEXT,
     Container,
+    body_of,
 )
 from rag_ft.indexing.formats.opendocument.line import LineReader, comment_by
 from rag_ft.indexing.formats.opendocument.story import StoryWriter
@@ -36,10 +37,7 @@ def read_odp(data: bytes) -> Extracted:
     with open_zip(data) as archive:
         container = Container(archive)
         content, common = container.content(), container.part("styles.xml")
-        body = next(content.iterchildren(OFFICE + "body"), None)
-        slides = None if body is None else next(body.iterchildren(OFFICE + "presentation"), None)
-        if slides is None:
-            raise Unreadable("is damaged (it has no slides), or of another format: use a complete copy")
+        slides = body_of(content, "presentation", holds="slides")
         styles = Styles(common, content)
         blocks = Blocks()
         writer = StoryWriter(container, styles, blocks)

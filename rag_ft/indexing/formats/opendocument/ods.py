@@ -8,9 +8,9 @@ from typing import Any
 
 from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import Blocks
-from rag_ft.indexing.formats.extracted import Extracted, Unreadable
+from rag_ft.indexing.formats.extracted import Extracted
 from rag_ft.indexing.formats.office.xml import local_name
-from rag_ft.indexing.formats.opendocument.container import OFFICE, TABLE, TEXT, Container
+from rag_ft.indexing.formats.opendocument.container import OFFICE, TABLE, TEXT, Container, body_of
 from rag_ft.indexing.formats.opendocument.line import LineReader, comment_by
 from rag_ft.indexing.formats.opendocument.styles import Styles
 from rag_ft.indexing.formats.sheets.cells import Cell, SheetRow
@@ -35,10 +35,7 @@ def read_ods(data: bytes) -> Extracted:
     with open_zip(data) as archive:
         container = Container(archive)
         content, common = container.content(), container.part("styles.xml")
-        body = next(content.iterchildren(OFFICE + "body"), None)
-        sheets = None if body is None else next(body.iterchildren(OFFICE + "spreadsheet"), None)
-        if sheets is None:
-            raise Unreadable("is damaged (it has no sheets), or of another format: use a complete copy")
+        sheets = body_of(content, "spreadsheet", holds="sheets")
         styles = Styles(common, content)
         blocks = Blocks()
         hidden: list[str] = []

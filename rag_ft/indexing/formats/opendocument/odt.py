@@ -6,8 +6,8 @@ from typing import Any
 
 from rag_ft.extras import require_extra
 from rag_ft.indexing.formats.blocks import Blocks
-from rag_ft.indexing.formats.extracted import Extracted, Unreadable
-from rag_ft.indexing.formats.opendocument.container import OFFICE, STYLE, Container
+from rag_ft.indexing.formats.extracted import Extracted
+from rag_ft.indexing.formats.opendocument.container import OFFICE, STYLE, Container, body_of
 from rag_ft.indexing.formats.opendocument.story import StoryWriter
 from rag_ft.indexing.formats.opendocument.styles import Styles
 from rag_ft.indexing.formats.zip_container import open_zip
@@ -23,10 +23,7 @@ def read_odt(data: bytes) -> Extracted:
     with open_zip(data) as archive:
         container = Container(archive)
         content, styles = container.content(), container.part("styles.xml")
-        body = next(content.iterchildren(OFFICE + "body"), None)
-        text = None if body is None else next(body.iterchildren(OFFICE + "text"), None)
-        if text is None:
-            raise Unreadable("is damaged (it has no text), or of another format: use a complete copy")
+        text = body_of(content, "text", holds="text")
         blocks = Blocks()
         writer = StoryWriter(container, Styles(styles, content), blocks)
         written: set[str] = set()
