@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from commands import run_main
 from fakes import HashingEmbedder
 from mcp import Client
-from watched import wait_until
+from watched import LONGEST_S, wait_until
 
 from rag_ft.errors import CorpusError
 from rag_ft.indexing.index import Index
@@ -96,11 +98,13 @@ async def test_an_assistant_searches_what_was_just_saved(built, folder, tiny_rea
     monkeypatch.setattr("rag_ft.serving.engine.REFRESH_INTERVAL_S", 0.0)
     server = create_mcp(built, tiny_reader, watch=folder)
     (folder / "Riga.txt").write_text("The tower of Riga is 199 metres high.\n")
+    deadline = time.monotonic() + LONGEST_S
     async with Client(server) as client:
-        for _ in range(600):
+        while time.monotonic() < deadline:
             reply = await client.call_tool("search", {"query": "tower of Riga"})
             if reply.structured_content["result"][0]["document_id"] == "Riga.txt":
                 return
+            await asyncio.sleep(0.02)
     raise AssertionError("it was not found")
 
 
