@@ -22,7 +22,8 @@ from rag_ft.answering.pipeline import Pipeline
 from rag_ft.answering.reader import Reader
 from rag_ft.errors import AnswerParseError
 from rag_ft.indexing.index import Index
-from rag_ft.metrics.answers import CORRECT_FROM, calibration_error, exact_match, token_f1
+from rag_ft.metrics.answers import calibration_error, exact_match, token_f1
+from rag_ft.metrics.kinds import CORRECT_FROM
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.squad import parse_squad
 

@@ -13,7 +13,7 @@ from rag_ft.answering.config import ReaderSettings
 from rag_ft.answering.pipeline import Pipeline
 from rag_ft.answering.reader import Reader
 from rag_ft.errors import UsageError
-from rag_ft.metrics.answers import token_f1
+from rag_ft.metrics.kinds import score_of
 from rag_ft.models.adapter_record import adapter_record
 from rag_ft.models.adapter_slots import adapter_folder
 from rag_ft.models.compute import ComputePlan
@@ -157,7 +157,7 @@ def _trained_on_nf4(adapter: str | Path) -> bool | None:
 
 
 def _side(answer: Answer, record: Question) -> Side:
-    f1 = token_f1(answer.answer, record.answers) if record.answerable else float(answer.answer is None)
+    f1 = score_of(answer.answer, record, answer.yes)
     cited = tuple(dict.fromkeys(citation.document_id for citation in answer.citations))
     return Side(answer=answer.answer, confidence=answer.confidence, cited=cited, f1=f1)
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.evaluation.predictions import Prediction, cites_gold, found_gold
-from rag_ft.metrics.answers import is_correct
+from rag_ft.metrics.kinds import is_correct, kind_of
 from rag_ft.schema import Question
 
 Bin: TypeAlias = Literal[
@@ -20,6 +20,7 @@ Bin: TypeAlias = Literal[
     "retrieved but ignored",
     "known closed-book, lost with context",
     "wrong passage cited",
+    "wrong yes or no",
     "abstained wrongly",
     "answered what has no answer",
     "invalid or incomplete",
@@ -29,6 +30,10 @@ Bin: TypeAlias = Literal[
 BINS: tuple[Bin, ...] = get_args(Bin)
 
 
+DECISION: Bin = "wrong yes or no"
+"""The bin that only questions of yes or no can be in; a budget without such questions leaves it out."""
+
+
 GOOD: tuple[Bin, ...] = ("correct and supported", "correct, unsupported", "declined rightly")
 
 
@@ -36,23 +41,26 @@ def bin_of(prediction: Prediction, question: Question, *, closed_book: str | Non
     """The bin of a question. `closed_book`: what the same model answers without passages, where that is known.
 
     Decided in this order: no usable reply; unanswerable questions, by whether something was answered; correct answers,
-    by whether a cited passage holds the evidence; wrong answers, by the first cause that explains them. For an arm
-    without passages, wrong answers and wrong abstentions are "not retrieved".
+    by whether a cited passage shows the evidence; wrong answers, by the first cause that explains them. For an arm
+    without passages, wrong answers and wrong abstentions are "not retrieved". A wrong decision on the right evidence is
+    a "wrong yes or no"; an answer that decides nothing was "retrieved but ignored".
     """
     if not prediction.usable:
         return "invalid or incomplete"
     if not question.answerable:
         return "declined rightly" if prediction.answer is None else "answered what has no answer"
-    if is_correct(prediction.answer, question):
-        return "correct and supported" if cites_gold(prediction, question.evidence) else "correct, unsupported"
-    if not found_gold(prediction, question.evidence):
+    if is_correct(prediction.answer, question, prediction.yes):
+        return "correct and supported" if cites_gold(prediction, question) else "correct, unsupported"
+    if not found_gold(prediction, question):
         return "not retrieved"
     if closed_book is not None and is_correct(closed_book, question):
         return "known closed-book, lost with context"
     if prediction.answer is None:
         return "abstained wrongly"
-    if prediction.citations and not cites_gold(prediction, question.evidence):
+    if prediction.citations and not cites_gold(prediction, question):
         return "wrong passage cited"
+    if kind_of(question) == "yes/no" and prediction.decision is not None:
+        return "wrong yes or no"
     return "retrieved but ignored"
 
 
@@ -61,13 +69,17 @@ def budget(
     questions: Mapping[str, Question],
     closed_book: Mapping[str, str | None] | None = None,
 ) -> dict[Bin, int]:
-    """Number of questions in each bin, zeros included; they add up to the number of predictions."""
+    """Number of questions in each bin, zeros included; they add up to the number of predictions.
+
+    The bin of wrong decisions is left out where no question asks for yes or no.
+    """
     known = closed_book or {}
     counts = Counter(
         bin_of(prediction, questions[prediction.question_id], closed_book=known.get(prediction.question_id))
         for prediction in predictions
     )
-    return {name: counts[name] for name in BINS}
+    decides = any(kind_of(questions[prediction.question_id]) == "yes/no" for prediction in predictions)
+    return {name: counts[name] for name in BINS if decides or name != DECISION}
 
 
 class Move(BaseModel):

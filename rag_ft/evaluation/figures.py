@@ -5,17 +5,19 @@ A question whose arm failed has no score: it is counted, and left out of that ar
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from statistics import mean
-from typing import TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from rag_ft.evaluation.error_budget import Bin, budget
-from rag_ft.evaluation.predictions import Prediction, cites_gold, found_gold
+from rag_ft.evaluation.predictions import Prediction, cites_gold, cites_part, found_gold
 from rag_ft.metrics import statistics
-from rag_ft.metrics.answers import abstention, calibration_error, exact_match, is_correct, risk_coverage, token_f1
+from rag_ft.metrics.answers import abstention, accuracy_at, calibration_error, risk_coverage, word_overlap
+from rag_ft.metrics.kinds import KINDS, JudgedKind, exact_score_of, is_correct, kind_of, score_of
 from rag_ft.schema import Question
 
 CONTRAST_METRICS = ("f1", "exact_match")
@@ -37,11 +39,19 @@ MEASURES = {
     "abstention_recall": "abstention recall",
     "risk_area": "area under risk-coverage",
     "calibration_error": "calibration error",
+    "right": "right",
+    "precision": "precision of words",
+    "recall": "recall of words",
+    "cited_part": "cites the right part",
+    "accuracy": "accuracy of decisions",
+    "decided": "decided",
+    "surest_half": "accuracy of the surest half",
 }
 """The name of each measure, by its key in results.json: one wording in reports, advice and comparisons."""
 
 
 _Pair: TypeAlias = tuple[Prediction, Question]
+_Score: TypeAlias = Callable[[Prediction, Question], float]
 
 
 class _Model(BaseModel):
@@ -56,6 +66,23 @@ class Figure(_Model):
     high: float | None
     questions: int
     documents: int
+
+
+class KindFigures(_Model):
+    """An arm's figures on the questions of one kind that it replied to."""
+
+    questions: int
+    answerable: int
+    figures: dict[str, Figure]
+    """Means by measure. All kinds: right. Spans: f1, f1_answerable, exact_match_answerable. Parts: f1_answerable;
+    precision (over answers given) and recall of words; cited_part. Yes or no: accuracy (over decisions made), decided,
+    cited_part."""
+    risk_area: float | None
+    """Area under the curve of risk against coverage."""
+    risk: tuple[tuple[float, float], ...]
+    surest_half: float | None
+    """Share of right answers among the surest half of the questions; partly right ones count in part."""
+    calibration_error: float | None
 
 
 class ArmFigures(_Model):
@@ -79,6 +106,8 @@ class ArmFigures(_Model):
     prompt_tokens: float
     completion_tokens: float
     budget: dict[Bin, int]
+    kinds: Annotated[dict[JudgedKind, KindFigures], Field(default_factory=dict, exclude_if=operator.not_)]
+    """The arm's figures on each kind of question; empty where all questions ask for spans."""
 
 
 class Contrast(_Model):
@@ -134,7 +163,7 @@ def arm_figures(
         raise ValueError("there are no predictions: run the arm first")
     replied = [prediction for prediction in predictions if not prediction.failed]
     pairs = [(prediction, questions[prediction.question_id]) for prediction in replied]
-    area, curve, error = _confidence_figures(pairs)
+    confidence = _confidence_figures(pairs)
     declined = abstention(
         [prediction.declined for prediction in replied], [question.answerable for _, question in pairs]
     )
@@ -147,12 +176,13 @@ def arm_figures(
         figures=_means(pairs, seed),
         abstention_precision=declined.precision,
         abstention_recall=declined.recall,
-        risk_area=area,
-        risk=curve,
-        calibration_error=error,
+        risk_area=confidence.area,
+        risk=confidence.curve,
+        calibration_error=confidence.error,
         prompt_tokens=mean(prediction.prompt_tokens for prediction in replied) if replied else 0.0,
         completion_tokens=mean(prediction.completion_tokens for prediction in replied) if replied else 0.0,
         budget=budget(predictions, questions, closed_book),
+        kinds=figures_by_kind(pairs, seed),
     )
 
 
@@ -160,15 +190,15 @@ def _means(pairs: Sequence[_Pair], seed: int) -> dict[str, Figure]:
     """The means with their intervals, by measure; those of no questions are left out."""
     answerable = [(prediction, question) for prediction, question in pairs if question.answerable]
     cited = [(prediction, question) for prediction, question in answerable if prediction.citations]
-    by_measure: dict[str, tuple[list[_Pair], Callable[[Prediction, Question], float]]] = {
-        "f1": (list(pairs), f1_of),
-        "exact_match": (list(pairs), _exact),
+    by_measure: dict[str, tuple[Sequence[_Pair], _Score]] = {
+        "f1": (pairs, f1_of),
+        "exact_match": (pairs, _exact),
         "f1_answerable": (answerable, f1_of),
         "exact_match_answerable": (answerable, _exact),
-        "f1_retrieved": ([pair for pair in answerable if found_gold(pair[0], pair[1].evidence)], f1_of),
-        "f1_not_retrieved": ([pair for pair in answerable if found_gold(pair[0], pair[1].evidence) is False], f1_of),
+        "f1_retrieved": ([pair for pair in answerable if found_gold(pair[0], pair[1])], f1_of),
+        "f1_not_retrieved": ([pair for pair in answerable if found_gold(pair[0], pair[1]) is False], f1_of),
         "citation_precision": (cited, _gold_share),
-        "citation_recall": (answerable, lambda prediction, question: float(cites_gold(prediction, question.evidence))),
+        "citation_recall": (answerable, lambda prediction, question: float(cites_gold(prediction, question))),
         "verbatim": ([pair for pair in cited if pair[0].answer is not None], _verbatim),
         "parses": (
             [pair for pair in pairs if pair[0].parses is not None],
@@ -178,26 +208,75 @@ def _means(pairs: Sequence[_Pair], seed: int) -> dict[str, Figure]:
     return {name: figure_of(members, score, seed) for name, (members, score) in by_measure.items() if members}
 
 
-def _confidence_figures(
-    pairs: Sequence[_Pair],
-) -> tuple[float | None, tuple[tuple[float, float], ...], float | None]:
+def figures_by_kind(pairs: Sequence[_Pair], seed: int) -> dict[JudgedKind, KindFigures]:
+    """The figures on each kind of question; empty where all questions ask for spans."""
+    by_kind = {kind: [pair for pair in pairs if kind_of(pair[1]) == kind] for kind in KINDS}
+    if not by_kind["part"] and not by_kind["yes/no"]:
+        return {}
+    return {kind: _kind_figures(kind, members, seed) for kind, members in by_kind.items() if members}
+
+
+def _kind_figures(kind: JudgedKind, pairs: Sequence[_Pair], seed: int) -> KindFigures:
+    answerable = [pair for pair in pairs if pair[1].answerable]
+    by_measure: dict[str, tuple[Sequence[_Pair], _Score]] = {"right": (pairs, _right)}
+    match kind:
+        case "span":
+            by_measure["f1"] = pairs, f1_of
+            by_measure["f1_answerable"] = answerable, f1_of
+            by_measure["exact_match_answerable"] = answerable, _exact
+        case "part":
+            answered = [pair for pair in answerable if pair[0].usable and pair[0].answer is not None]
+            by_measure["precision"] = answered, _word_precision
+            by_measure["recall"] = answerable, _word_recall
+            by_measure["f1_answerable"] = answerable, f1_of
+            by_measure["cited_part"] = answerable, _cited_part
+        case "yes/no":
+            by_measure["accuracy"] = [pair for pair in answerable if pair[0].decision is not None], _right
+            by_measure["decided"] = answerable, lambda prediction, _: float(prediction.decision is not None)
+            by_measure["cited_part"] = answerable, _cited_part
+    confidence = _confidence_figures(pairs)
+    return KindFigures(
+        questions=len(pairs),
+        answerable=len(answerable),
+        figures={name: figure_of(members, score, seed) for name, (members, score) in by_measure.items() if members},
+        risk_area=confidence.area,
+        risk=confidence.curve,
+        surest_half=confidence.surest_half,
+        calibration_error=confidence.error,
+    )
+
+
+class _ConfidenceFigures(NamedTuple):
+    """Risk against coverage and calibration; None and empty where there are no confidences or answers."""
+
+    area: float | None = None
+    curve: tuple[tuple[float, float], ...] = ()
+    surest_half: float | None = None
+    error: float | None = None
+
+
+def _confidence_figures(pairs: Sequence[_Pair]) -> _ConfidenceFigures:
     """Area under risk against coverage, points of that curve, calibration error; of an arm with confidences."""
     confident = [(prediction, question) for prediction, question in pairs if prediction.confidence is not None]
     if not confident:
-        return None, (), None
+        return _ConfidenceFigures()
     # The score that the best answer would get if it were given; that of a declined question is not known.
     scores = [0.0 if not question.answerable else f1_of(prediction, question) for prediction, question in confident]
     points, area = risk_coverage([prediction.confidence or 0.0 for prediction, _ in confident], scores)
     every = max(1, len(points) // 100)
     curve = tuple((point.coverage, point.risk) for point in (*points[::every], points[-1]))
     answered = [(prediction, question) for prediction, question in confident if prediction.answer is not None]
+    surest_half = accuracy_at(points, 0.5)
     if not answered:
-        return area, curve, None
+        return _ConfidenceFigures(area, curve, surest_half)
     error = calibration_error(
         [prediction.confidence or 0.0 for prediction, _ in answered],
-        [question.answerable and is_correct(prediction.answer, question) for prediction, question in answered],
+        [
+            question.answerable and is_correct(prediction.answer, question, prediction.yes)
+            for prediction, question in answered
+        ],
     )
-    return area, curve, error
+    return _ConfidenceFigures(area, curve, surest_half, error)
 
 
 def contrasts(
@@ -249,9 +328,7 @@ def main_document(question: Question) -> str:
     return question.evidence[0].document_id if question.evidence else f"question {question.id}"
 
 
-def figure_of(
-    pairs: Sequence[tuple[Prediction, Question]], score: Callable[[Prediction, Question], float], seed: int
-) -> Figure:
+def figure_of(pairs: Sequence[_Pair], score: _Score, seed: int) -> Figure:
     """The mean of a score over predictions, with its interval clustered by document."""
     values = [score(prediction, question) for prediction, question in pairs]
     interval = statistics.mean_interval(values, [main_document(question) for _, question in pairs], seed=seed)
@@ -259,17 +336,36 @@ def figure_of(
 
 
 def f1_of(prediction: Prediction, question: Question) -> float:
-    """Token F1 of a prediction; 0 for a reply that cannot be parsed, also where null would have been right."""
-    return token_f1(prediction.answer, question.answers) if prediction.usable else 0.0
+    """Token F1 of a prediction, or 1 or 0 by its decision on yes or no.
+
+    0 for a reply that cannot be parsed, also where null would have been right.
+    """
+    return score_of(prediction.answer, question, prediction.yes) if prediction.usable else 0.0
 
 
 def _exact(prediction: Prediction, question: Question) -> float:
-    return exact_match(prediction.answer, question.answers) if prediction.usable else 0.0
+    return exact_score_of(prediction.answer, question, prediction.yes) if prediction.usable else 0.0
+
+
+def _right(prediction: Prediction, question: Question) -> float:
+    return float(prediction.usable and is_correct(prediction.answer, question, prediction.yes))
+
+
+def _word_precision(prediction: Prediction, question: Question) -> float:
+    return word_overlap(prediction.answer, question.answers).precision
+
+
+def _word_recall(prediction: Prediction, question: Question) -> float:
+    return word_overlap(prediction.answer, question.answers).recall if prediction.usable else 0.0
+
+
+def _cited_part(prediction: Prediction, question: Question) -> float:
+    return float(cites_part(prediction, question))
 
 
 def _gold_share(prediction: Prediction, question: Question) -> float:
     """The share of a prediction's citations whose passage holds the evidence."""
-    right = [any(citation.passage.holds(piece) for piece in question.evidence) for citation in prediction.citations]
+    right = [citation.passage.shows(question) for citation in prediction.citations]
     return sum(right) / len(right)
 
 

@@ -197,7 +197,7 @@ def _at_evidence(hit: Hit, question: Question, retriever: Retriever) -> Hit:
     for passage_id in hit.also_in:
         if passage_id.rpartition("#")[0] in documents and isinstance(retriever.index, Index):
             passage = retriever.index.passage_by_id(passage_id)
-            if any(place_of(passage).holds(piece) for piece in question.evidence):
+            if place_of(passage).shows(question):
                 return hit.model_copy(update={"passage": passage})
     return hit
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from rag_ft.schema import Question
-
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -43,17 +41,45 @@ def token_f1(answer: str | None, accepted: Sequence[str]) -> float:
     """
     if answer is None or not accepted:
         return float(answer is None and not accepted)
-    return max(_f1(normalise(answer).split(), normalise(reference).split()) for reference in accepted)
+    return word_overlap(answer, accepted).f1
 
 
-def _f1(tokens: list[str], reference: list[str]) -> float:
+class WordOverlap(NamedTuple):
+    """What share of an answer's words are an accepted answer's, and the other way round."""
+
+    precision: float
+    """Share of the answer's words that are the accepted answer's."""
+    recall: float
+    """Share of the accepted answer's words that the answer has."""
+    f1: float
+    """Harmonic mean of the two."""
+
+
+def word_overlap(answer: str | None, accepted: Sequence[str]) -> WordOverlap:
+    """Precision, recall and F1 of the answer's words against the accepted answer with the best F1.
+
+    Words are a multiset, after `normalise`, as in SQuAD's script; of equally good accepted answers the first counts.
+    All three are 0 for None, and for an answer where nothing is accepted.
+    """
+    if answer is None:
+        return _NO_OVERLAP
+    tokens = normalise(answer).split()
+    overlaps = [_overlap(tokens, normalise(reference).split()) for reference in accepted]
+    return max(overlaps, key=lambda overlap: overlap.f1, default=_NO_OVERLAP)
+
+
+_NO_OVERLAP = WordOverlap(0.0, 0.0, 0.0)
+
+
+def _overlap(tokens: list[str], reference: list[str]) -> WordOverlap:
     if not tokens or not reference:
-        return float(tokens == reference)
+        same = float(tokens == reference)
+        return WordOverlap(same, same, same)
     shared = sum((Counter(tokens) & Counter(reference)).values())
     if shared == 0:
-        return 0.0
+        return _NO_OVERLAP
     precision, recall = shared / len(tokens), shared / len(reference)
-    return 2 * precision * recall / (precision + recall)
+    return WordOverlap(precision, recall, 2 * precision * recall / (precision + recall))
 
 
 class Abstention(NamedTuple):
@@ -106,6 +132,14 @@ def risk_coverage(confidence: Sequence[float], scores: Sequence[float]) -> tuple
     return points, area / len(order)
 
 
+def accuracy_at(points: Sequence[RiskPoint], coverage: float) -> float:
+    """The share of right answers if the surest are given until at least `coverage` of the questions are answered.
+
+    1 minus the risk there; `points` as `risk_coverage` gives them, the last of which covers every question.
+    """
+    return 1 - next(point.risk for point in points if point.coverage >= coverage)
+
+
 def calibration_error(confidence: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
     """Expected calibration error: the gap between confidence and share right in `bins` bins of equal size, weighted.
 
@@ -123,30 +157,3 @@ def calibration_error(confidence: Sequence[float], right: Sequence[bool], bins: 
         if part:
             total += abs(sum(confident for confident, _ in part) - sum(was_right for _, was_right in part))
     return total / len(order)
-
-
-CORRECT_FROM = 0.5
-"""Least token F1 of a right answer, whose numbers must be right, too: it shares at least as much with an accepted
-answer as it misses."""
-
-
-def is_correct(answer: str | None, question: Question) -> bool:
-    """Whether an answer, null included, counts as right.
-
-    An answer with other numbers than the accepted answer's is wrong, however many words they share: "114 metres" is not
-    "107 metres".
-    """
-    if answer is None or not question.answers:
-        return token_f1(answer, question.answers) == 1.0
-    return any(
-        token_f1(answer, (accepted,)) >= CORRECT_FROM and _numbers(answer) == _numbers(accepted)
-        for accepted in question.answers
-    )
-
-
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-
-
-def _numbers(text: str) -> list[str]:
-    """The numbers of a text, sorted; 1,000 is 1000, as in exact match."""
-    return sorted(re.findall(r"\d+(?:[.,]\d+)*", _THOUSANDS.sub("", text)))

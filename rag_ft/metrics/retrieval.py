@@ -1,6 +1,6 @@
 """hit@k, MRR and nDCG of a ranking, computed by ir-measures with trec_eval's definitions.
 
-A passage is relevant to a question if it holds a whole piece of its evidence. hit@k is TREC's Success@k.
+A passage is relevant to a question if it shows its evidence, as `Place.shows` says. hit@k is TREC's Success@k.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def retrieval_metrics(
         retrieved = False
         for rank, passage in enumerate(ranking):
             name = f"{passage.document_id}#{passage.start}-{passage.end}"
-            relevant = not retrieved and any(passage.holds(piece) for piece in evidence)
+            relevant = not retrieved and passage.shows(questions[question_id])
             retrieved = retrieved or relevant
             if relevant:
                 qrels.append(Qrel(question_id, name, 1))
@@ -66,3 +66,18 @@ class Place(Record):
         """Whether a whole piece of evidence lies within it."""
         same = self.document_id == evidence.document_id
         return same and self.start <= evidence.start and evidence.end <= self.end
+
+    def shows(self, question: Question) -> bool:
+        """Whether a question can be answered from it: it holds a whole piece of evidence.
+
+        A part can be longer than any passage. So for parts it is enough that the two share at least half of the
+        shorter one.
+        """
+        return any(
+            self.holds(piece) or (question.kind == "part" and self._shares_half(piece)) for piece in question.evidence
+        )
+
+    def _shares_half(self, evidence: Evidence) -> bool:
+        shared = min(self.end, evidence.end) - max(self.start, evidence.start)
+        shorter = min(self.end - self.start, evidence.end - evidence.start)
+        return self.document_id == evidence.document_id and shared > 0 and 2 * shared >= shorter

@@ -11,7 +11,8 @@ from rag_ft.answering.confidence import PLAIN, PlattScale, log_odds
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import DatasetError
-from rag_ft.metrics.answers import calibration_error, is_correct, token_f1
+from rag_ft.metrics.answers import calibration_error, token_f1
+from rag_ft.metrics.kinds import is_correct
 from rag_ft.metrics.thresholds import best_threshold, harmonic_mean, recognising_threshold
 from rag_ft.models.compute import autocasting
 from rag_ft.schema import Question

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.evaluation.error_budget import BINS, bin_of, budget, budget_flow
+from rag_ft.evaluation.error_budget import BINS, DECISION, bin_of, budget, budget_flow
 from rag_ft.evaluation.predictions import CitedPlace, Prediction
-from rag_ft.metrics.answers import is_correct
+from rag_ft.metrics.kinds import is_correct
 from rag_ft.metrics.retrieval import Place
 from rag_ft.schema import Evidence, Question
 
@@ -16,6 +16,8 @@ ANSWERABLE = Question(
     answers=("in 1905",),
     evidence=(Evidence(document_id="d", start=10, end=17, quote="in 1905"),),
 )
+PART = ANSWERABLE.model_copy(update={"id": "p", "kind": "part", "answers": ("They built it in 1905 by hand",)})
+YES = PART.model_copy(update={"id": "y", "yes": True})
 NOT = Question(id="n", question="Who?", answerable=False)
 
 
@@ -28,6 +30,18 @@ def _said(answer, *, cited=(), passages=(GOLD, OTHER), question="q", **more):
     ("prediction", "question", "closed_book", "expected"),
     [
         (_said("1905", cited=[GOLD]), ANSWERABLE, None, "correct and supported"),
+        (_said("built it by hand", cited=[GOLD], kind="part"), PART, None, "correct and supported"),
+        (_said("1905", cited=[GOLD]), PART, None, "retrieved but ignored"),
+        (_said("They built it", cited=[GOLD], kind="part", yes=True), YES, None, "correct and supported"),
+        (_said("They built it", cited=[OTHER], kind="part", yes=True), YES, None, "correct, unsupported"),
+        (_said("They built it in 1905", cited=[GOLD], kind="part", yes=False), YES, None, "wrong yes or no"),
+        (_said("No, they did not", cited=[GOLD]), YES, None, "wrong yes or no"),
+        (_said("They built it", cited=[OTHER], kind="part", yes=False), YES, None, "wrong passage cited"),
+        (_said("They built it", passages=(OTHER,), kind="part", yes=False), YES, None, "not retrieved"),
+        (_said("They built it in 1905 by hand", cited=[GOLD], kind="part"), YES, None, "retrieved but ignored"),
+        (_said("They did", cited=[GOLD], yes=False), YES, "Yes.", "known closed-book, lost with context"),
+        (_said("They did", cited=[GOLD], yes=False), YES, "They did", "wrong yes or no"),
+        (_said(None), YES, None, "abstained wrongly"),
         (_said("1905", cited=[OTHER]), ANSWERABLE, None, "correct, unsupported"),
         (_said("1905", passages=()), ANSWERABLE, None, "correct, unsupported"),
         (_said(None, question="n"), NOT, None, "declined rightly"),
@@ -64,10 +78,11 @@ def test_a_number_is_the_same_with_its_thousands_divided_or_not(answer, accepted
 
 replies = st.builds(
     _said,
-    st.sampled_from([None, "1905", "1906"]),
+    st.sampled_from([None, "1905", "1906", "They built it in 1905", "No."]),
     cited=st.sampled_from([(), (GOLD,), (OTHER,)]),
     passages=st.sampled_from([(), (GOLD,), (OTHER,), (OTHER, GOLD)]),
-    question=st.sampled_from(["q", "n"]),
+    question=st.sampled_from(["q", "n", "p", "y"]),
+    yes=st.sampled_from([None, True, False]),
     parses=st.sampled_from([None, True, False]),
     complete=st.booleans(),
     failed=st.sampled_from(["", "down"]),
@@ -76,8 +91,10 @@ replies = st.builds(
 
 @given(st.lists(replies, max_size=12))
 def test_bins_add_up_to_all_questions(predictions):
-    counts = budget(predictions, {"q": ANSWERABLE, "n": NOT})
-    assert tuple(counts) == BINS and sum(counts.values()) == len(predictions)
+    counts = budget(predictions, {"q": ANSWERABLE, "n": NOT, "p": PART, "y": YES})
+    assert sum(counts.values()) == len(predictions)
+    decides = any(prediction.question_id == "y" for prediction in predictions)
+    assert tuple(counts) == tuple(name for name in BINS if decides or name != DECISION)
 
 
 def test_the_flow_between_two_arms_shows_what_changed():
@@ -97,7 +114,7 @@ def test_the_flow_between_two_arms_shows_what_changed():
 
 @given(st.lists(st.tuples(replies, replies), min_size=1, max_size=12), st.booleans())
 def test_a_flow_adds_up_to_the_budgets_of_both_arms(pairs, known):
-    questions = {f"{i}": ANSWERABLE for i in range(len(pairs))}
+    questions = {f"{i}": (ANSWERABLE, PART, YES)[i % 3] for i in range(len(pairs))}
     sides = [
         [pair[side].model_copy(update={"question_id": f"{number}"}) for number, pair in enumerate(pairs)]
         for side in (0, 1)
@@ -108,4 +125,5 @@ def test_a_flow_adds_up_to_the_budgets_of_both_arms(pairs, known):
         counts = dict.fromkeys(BINS, 0)
         for move in flow.moves:
             counts[getattr(move, side)] += move.questions
-        assert counts == budget(predictions, questions, heard)
+        shown = budget(predictions, questions, heard)
+        assert counts == {**dict.fromkeys(BINS, 0), **shown}

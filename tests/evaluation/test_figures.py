@@ -44,6 +44,47 @@ def test_figures_of_a_case_counted_by_hand():
     assert figures.calibration_error is not None
 
 
+def test_figures_of_each_kind_counted_by_hand():
+    """Two parts, three questions of yes or no, and one of the same kind as parts that has no answer."""
+    evidence = (Evidence(document_id="d0", start=10, end=30, quote="x" * 20),)
+    fields = {"question": "?", "evidence": evidence, "answers": ("one two three four",), "kind": "part"}
+    questions = {f"p{i}": Question(id=f"p{i}", **fields) for i in range(2)}
+    questions |= {f"y{i}": Question(id=f"y{i}", **fields, yes=i < 2) for i in range(3)}
+    questions["n"] = Question(id="n", question="?", evidence=evidence, answerable=False, kind="part")
+
+    def said(name, answer, start=10, **more):
+        cited = CitedPlace(passage=GOLD, quote="…", verdict="supported", start=start, end=start + 5)
+        citations = () if answer is None else (cited,)
+        return Prediction(arm="a", question_id=name, answer=answer, citations=citations, passages=(GOLD,), **more)
+
+    predictions = [
+        said("p0", "one two x y z w", confidence=0.9, kind="part"),
+        said("p1", None, confidence=0.2),
+        said("n", "one", confidence=0.4, start=30),
+        said("y0", "one two three four", confidence=0.6, kind="part", yes=False),
+        said("y1", "x", confidence=0.8, start=31, kind="part", yes=True),
+        said("y2", "one two three four", confidence=0.1, kind="part"),
+    ]
+    figures = arm_figures(predictions, questions)
+    assert set(figures.kinds) == {"part", "yes/no"}
+    part, decision = figures.kinds["part"], figures.kinds["yes/no"]
+    assert {name: figure.mean for name, figure in part.figures.items()} == pytest.approx(
+        {"right": 0.0, "precision": 2 / 6, "recall": 2 / 8, "f1_answerable": 0.4 / 2, "cited_part": 1 / 2}
+    )
+    assert (part.questions, part.answerable, part.figures["precision"].questions) == (3, 2, 1)
+    assert {name: figure.mean for name, figure in decision.figures.items()} == pytest.approx(
+        {"right": 1 / 3, "accuracy": 1 / 2, "decided": 2 / 3, "cited_part": 2 / 3}
+    )
+    # By confidence: right, wrong, undecided; two of three are the least that are half.
+    assert [number for point in decision.risk[:3] for number in point] == pytest.approx(
+        [1 / 3, 0, 2 / 3, 1 / 2, 1, 2 / 3]
+    )
+    assert decision.surest_half == 0.5
+    assert figures.figures["f1"].mean == pytest.approx((0.4 + 0 + 0 + 0 + 1 + 0) / 6)
+    assert figures.budget["wrong yes or no"] == 1
+    assert "kinds" not in arm_figures([_said("a", "q0", "1905")], _questions()).model_dump()
+
+
 def test_failures_are_counted_with_their_reasons_and_never_scored():
     questions = _questions()
     predictions = [_said("a", name, "1905") for name in list(questions)[:4]]

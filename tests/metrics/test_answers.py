@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_ft.metrics.answers import abstention, calibration_error, exact_match, normalise, risk_coverage, token_f1
+from rag_ft.metrics.answers import (
+    abstention,
+    accuracy_at,
+    calibration_error,
+    exact_match,
+    normalise,
+    risk_coverage,
+    token_f1,
+    word_overlap,
+)
 
 
 def test_normalisation_follows_the_squad_script():
@@ -28,6 +37,29 @@ def test_f1_counts_repeated_tokens():
     assert token_f1("x y y", ["x y"]) == pytest.approx(0.8)
     assert token_f1("y y", ["y"]) == pytest.approx(2 / 3)
     assert token_f1("10th and 11th centuries", ["in the 10th and 11th centuries", "10th"]) == pytest.approx(8 / 9)
+
+
+def test_precision_and_recall_count_repeated_words_against_the_best_accepted_answer():
+    # 2 shared of 3 given and 4 accepted, after the article is gone
+    assert word_overlap("The x y y!", ["x y w v"]) == pytest.approx((2 / 3, 2 / 4, 4 / 7))
+    assert word_overlap("x y", ["z", "x y w", "x"]) == pytest.approx((1.0, 2 / 3, 0.8))
+    assert word_overlap(None, ["x"]) == word_overlap("x", []) == word_overlap("x", ["y"]) == (0.0, 0.0, 0.0)
+
+
+@given(st.text("abc ", max_size=12), st.lists(st.text("abc ", min_size=1, max_size=12), min_size=1, max_size=3))
+def test_f1_lies_between_precision_and_recall(answer, accepted):
+    overlap = word_overlap(answer, accepted)
+    low, high = sorted(overlap[:2])
+    assert low - 1e-9 <= overlap.f1 <= high + 1e-9 and overlap.f1 == token_f1(answer, accepted)
+    turned = word_overlap(accepted[0], [answer])
+    assert (turned.recall, turned.precision) == word_overlap(answer, accepted[:1])[:2]
+
+
+def test_accuracy_at_a_coverage_is_that_of_the_surest_answers():
+    points, _ = risk_coverage([0.9, 0.8, 0.2, 0.1], [1, 0, 1, 1])
+    assert [accuracy_at(points, coverage) for coverage in (0.25, 0.5, 0.51, 1.0)] == pytest.approx(
+        [1.0, 0.5, 2 / 3, 0.75]
+    )
 
 
 def test_abstention_counts_as_a_classifier_does():

@@ -27,6 +27,20 @@ def test_values_are_those_of_the_first_relevant_rank(ranking, gold):
             assert found[f"hit@{k}"]["q"] == float(rank is not None and rank <= k)
 
 
+def test_a_part_that_no_passage_holds_is_shown_by_those_that_share_half_of_it_or_lie_half_within_it():
+    evidence = (Evidence(document_id="d", start=100, end=200, quote="x" * 100),)
+    part = Question(id="q", question="?", answers=("x",), evidence=evidence, kind="part")
+    places = {(100, 200): True, (150, 400): True, (151, 400): False, (190, 210): True, (191, 211): False}
+    for (start, end), shown in places.items():
+        assert Place(document_id="d", start=start, end=end).shows(part) is shown
+        assert not Place(document_id="e", start=start, end=end).shows(part)
+    span = part.model_copy(update={"kind": "span"})
+    assert [Place(document_id="d", start=start, end=200).shows(span) for start in (100, 150)] == [True, False]
+    ranking = [Place(document_id="d", start=300, end=400), Place(document_id="d", start=150, end=300)]
+    assert retrieval_metrics({"q": ranking}, {"q": part})["MRR"] == {"q": 0.5}
+    assert retrieval_metrics({"q": ranking}, {"q": span})["MRR"] == {"q": 0.0}
+
+
 def test_questions_without_evidence_or_answer_are_not_scored():
     questions = {
         "a": _question("a", 0),

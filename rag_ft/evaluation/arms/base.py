@@ -58,13 +58,13 @@ def depth(k: int | None) -> dict[str, JsonValue]:
 
 
 def gold_passages(index: Index, question: Question) -> list[Passage]:
-    """The passages of an index that hold a whole piece of the question's evidence, in document order."""
+    """The passages of an index that show the question's evidence, in document order."""
     indexed = set(index.documents())
     gold: dict[str, Passage] = {}
     for piece in question.evidence:
         if piece.document_id in indexed:
             for passage in index.passages_of(piece.document_id):
-                if place_of(passage).holds(piece):
+                if place_of(passage).shows(question):
                     gold.setdefault(passage.id, passage)
     return list(gold.values())
 
@@ -92,6 +92,8 @@ def from_answer(arm: str, case: Case, answer: Answer, seconds: float) -> Predict
         arm=arm,
         question_id=case.question.id,
         answer=answer.answer,
+        kind=answer.kind,
+        yes=answer.yes,
         citations=cited_places(answer.citations, [hit.passage for hit in case.hits]),
         passages=tuple(place_of(hit.passage) for hit in case.hits),
         confidence=rounded(answer.confidence if answer.answer is not None else 1 - answer.confidence),
@@ -122,7 +124,13 @@ def cited_places(citations: Sequence[Citation], passages: Sequence[Passage]) -> 
     """Citations as predictions keep them; `passages` are those that may have been cited."""
     by_id = {passage.id: passage for passage in passages}
     return tuple(
-        CitedPlace(passage=place_of(by_id[citation.passage_id]), quote=citation.quote, verdict=citation.verdict)
+        CitedPlace(
+            passage=place_of(by_id[citation.passage_id]),
+            quote=citation.quote,
+            verdict=citation.verdict,
+            start=citation.start if citation.answer_start is None else citation.answer_start,
+            end=citation.end if citation.answer_end is None else citation.answer_end,
+        )
         for citation in citations
         if citation.passage_id in by_id
     )

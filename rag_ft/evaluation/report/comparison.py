@@ -11,6 +11,7 @@ from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.error_budget import GOOD, Bin, bin_of
 from rag_ft.evaluation.figures import f1_of
 from rag_ft.evaluation.predictions import Prediction
+from rag_ft.evaluation.report.cells import accepted, stated
 from rag_ft.evaluation.report.results import QUESTIONS_FILE, differences, is_own_page, read_results
 from rag_ft.evaluation.runner import PREDICTIONS, read_predictions
 from rag_ft.files import full_disk_as, write_atomic
@@ -63,9 +64,14 @@ def changed_answers(first: str | Path, second: str | Path) -> list[Changed]:
     changed = []
     for arm, name in sorted(replies):
         before, after = replies[arm, name], later_replies.get((arm, later_id.get(name, name)))
-        if after is not None and (before.answer, before.failed) != (after.answer, after.failed):
+        if after is not None and _said(before) != _said(after):
             changed.append(Changed(arm, name, questions.get(name) or later_questions.get(name), before, after))
     return changed
+
+
+def _said(prediction: Prediction) -> tuple[str | None, bool | None, str]:
+    """What makes two replies the same."""
+    return prediction.answer, prediction.yes, prediction.failed
 
 
 def _identity(question: Question) -> tuple[str, tuple[str, ...]]:
@@ -137,7 +143,7 @@ def _row(change: Changed) -> dict[str, Any]:
         "arm": change.arm,
         "id": change.question_id,
         "question": "" if question is None else question.question,
-        "accepted": "" if question is None else " · ".join(question.answers) or "no answer",
+        "accepted": "" if question is None else accepted(question),
         "gain": change.gain,
         "sides": sides,
     }
@@ -149,7 +155,8 @@ def _reply(prediction: Prediction) -> str:
     answer = prediction.answer
     if answer is None:
         return "no answer" if prediction.usable else "no usable reply"
-    return f"“{answer if len(answer) <= _MAX_ANSWER_CHARS_SHOWN else answer[:_MAX_ANSWER_CHARS_SHOWN] + '…'}”"
+    answer = answer if len(answer) <= _MAX_ANSWER_CHARS_SHOWN else answer[:_MAX_ANSWER_CHARS_SHOWN] + "…"
+    return f"“{stated(answer, prediction.yes)}”"
 
 
 def _questions(folder: Path) -> dict[str, Question]:

@@ -11,9 +11,20 @@ from pydantic import ConfigDict, Field
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.advice import break_even, role_of
-from rag_ft.evaluation.error_budget import BINS, GOOD, bin_of
-from rag_ft.evaluation.figures import MEASURES, Contrast, Figure
+from rag_ft.evaluation.error_budget import BINS, GOOD, Bin, bin_of
+from rag_ft.evaluation.figures import MEASURES, Contrast
 from rag_ft.evaluation.predictions import Prediction
+from rag_ft.evaluation.report.cells import (
+    accepted,
+    escaped,
+    markdown_table,
+    number,
+    share,
+    signed,
+    stated,
+    with_interval,
+)
+from rag_ft.evaluation.report.kinds import kind_tables
 from rag_ft.evaluation.report.plots import curve_plot, flow_plot, plots
 from rag_ft.evaluation.report.results import (
     QUESTIONS_FILE,
@@ -22,12 +33,13 @@ from rag_ft.evaluation.report.results import (
     RESULTS,
     SPEED,
     ReportData,
+    Results,
     check_report,
     check_run_folder,
 )
 from rag_ft.evaluation.runner import RunFolder
 from rag_ft.files import full_disk_as, replacing_together
-from rag_ft.metrics.answers import token_f1
+from rag_ft.metrics.kinds import score_of
 from rag_ft.schema import Question
 
 COLUMNS = ("f1", "exact_match", "f1_answerable", "f1_retrieved", "citation_precision")
@@ -49,27 +61,38 @@ def markdown(report: ReportData) -> str:
     """The report as Markdown, without plots."""
     results = report.results
     lines = [f"# {results.title}", "", *_paragraphs(verdict(report)), "## Arms", ""]
-    lines += [*_table(["arm", *_arm_heads()], [[_cell(name), *cells] for name, cells in _arm_rows(report)]), ""]
-    lines += [*(line for note in _notes(report) for line in (note, "")), "## Time, memory and cost", ""]
-    lines += _table(["arm", *_cost_heads(report)], [[_cell(name), *cells] for name, cells in _cost_rows(report)])
+    lines += [
+        *markdown_table(["arm", *_arm_heads()], [[escaped(name), *cells] for name, cells in _arm_rows(report)]),
+        "",
+    ]
+    lines += [line for note in _notes(report) for line in (note, "")]
+    tables = kind_tables(results.arms)
+    lines += ["## By kind of question", ""] if tables else []
+    for table in tables:
+        rows = [[escaped(name), *cells] for name, *cells in table.rows]
+        lines += [f"### {table.title}", "", table.words, "", *markdown_table(["arm", *table.heads], rows), ""]
+    lines += ["## Time, memory and cost", ""]
+    lines += markdown_table(
+        ["arm", *_cost_heads(report)], [[escaped(name), *cells] for name, cells in _cost_rows(report)]
+    )
     lines += ["", COST_NOTE, "", "## Where the questions go", ""]
-    lines += _table(
-        ["", *(_cell(arm.name) for arm in results.arms)],
-        [[name, *(str(arm.budget[name]) for arm in results.arms)] for name in BINS],
+    lines += markdown_table(
+        ["", *(escaped(arm.name) for arm in results.arms)],
+        [[name, *(str(arm.budget.get(name, 0)) for arm in results.arms)] for name in _bins(results)],
     )
     plots_with_tables = [flow_plot(results.flow)] if results.flow is not None else []
     plots_with_tables += [curve_plot(results.learning_curve)] if results.learning_curve is not None else []
     for plot in plots_with_tables:
-        lines += ["", f"## {plot.title}", "", plot.words, "", *_table(plot.heads, plot.rows)]
+        lines += ["", f"## {plot.title}", "", plot.words, "", *markdown_table(plot.heads, plot.rows)]
     lines += ["", "## Differences", ""]
-    lines += _table(
+    lines += markdown_table(
         ["arms", f"difference in {_metric(results.contrasts)}", "Holm's p", "smallest that would show"],
         [
             [
-                f"{_cell(contrast.first)} − {_cell(contrast.second)}",
-                _signed(contrast.difference),
+                f"{escaped(contrast.first)} − {escaped(contrast.second)}",
+                signed(contrast.difference),
                 f"{contrast.p_holm:.3g}",
-                _number(contrast.detectable, ".3f"),
+                number(contrast.detectable, ".3f"),
             ]
             for contrast in results.contrasts
         ],
@@ -77,11 +100,6 @@ def markdown(report: ReportData) -> str:
     lines += ["", "## Beyond these figures", "", *(f"- {rule}" for rule in results.advice.standing), ""]
     lines += ["## How this was made", "", *(f"- {line}" for line in _provenance(report)), ""]
     return "\n".join(lines)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table; cells must be escaped."""
-    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
 
 
 def html(report: ReportData) -> str:
@@ -99,16 +117,22 @@ def html(report: ReportData) -> str:
         cost_rows=_cost_rows(report),
         cost_note=COST_NOTE,
         notes=_notes(report),
+        kinds=kind_tables(results.arms),
         plots=plots(report),
-        bins=BINS,
+        bins=_bins(results),
         contrasts=[
-            (contrast, _signed(contrast.difference), _number(contrast.detectable, ".3f"))
+            (contrast, signed(contrast.difference), number(contrast.detectable, ".3f"))
             for contrast in results.contrasts
         ],
         metric=_metric(results.contrasts),
         side_by_side=_side_by_side(report) if results.recipe.get("show_questions", True) else [],
         provenance=_provenance(report),
     )
+
+
+def _bins(results: Results) -> list[Bin]:
+    """The bins that this run's questions can be in."""
+    return [name for name in BINS if any(name in arm.budget for arm in results.arms)]
 
 
 def _arm_heads() -> list[str]:
@@ -121,8 +145,8 @@ def _arm_rows(report: ReportData) -> list[tuple[str, list[str]]]:
         (
             arm.name,
             [
-                *(_with_interval(arm.figures.get(key)) for key in COLUMNS),
-                _share(arm.abstention_recall),
+                *(with_interval(arm.figures.get(key)) for key in COLUMNS),
+                share(arm.abstention_recall),
                 str(arm.failed),
             ],
         )
@@ -154,7 +178,7 @@ def verdict(report: ReportData) -> list[str]:
         unclear = "" if clear else f" No difference was shown; {primary.would_have_shown}."
         declared = [
             f"Declared before the run: the {MEASURES[primary.metric]} of “{primary.first}” minus that of"
-            f" “{primary.second}” is {_signed(primary.difference)} (p = {primary.p:.2g}).{unclear}"
+            f" “{primary.second}” is {signed(primary.difference)} (p = {primary.p:.2g}).{unclear}"
         ]
     return [advice[results.advice.choice], *declared, *results.advice.reasons]
 
@@ -247,23 +271,19 @@ def _cost_rows(report: ReportData) -> list[tuple[str, list[str]]]:
         speed = report.speed.get(arm.name)
         if speed is None:
             continue
-        cells = [f"{speed.seconds_p50:.2f}", f"{speed.seconds_p95:.2f}", _number(speed.tokens_per_second, ",.0f")]
-        cells.append(_number(speed.memory_bytes, ",.0f", 1e6))
+        cells = [f"{speed.seconds_p50:.2f}", f"{speed.seconds_p95:.2f}", number(speed.tokens_per_second, ",.0f")]
+        cells.append(number(speed.memory_bytes, ",.0f", 1e6))
         if _on_device(report):
-            cells.append(_number(speed.device_memory_bytes, ",.0f", 1e6))
-        cells.append(_number(speed.energy_per_thousand, ",.1f"))
+            cells.append(number(speed.device_memory_bytes, ",.0f", 1e6))
+        cells.append(number(speed.energy_per_thousand, ",.1f"))
         if report.prices is not None:
-            cells.append(_number(speed.cost_per_thousand, ",.2f"))
+            cells.append(number(speed.cost_per_thousand, ",.2f"))
         rows.append((arm.name, cells))
     return rows
 
 
 def _on_device(report: ReportData) -> bool:
     return any(speed.device_memory_bytes is not None for speed in report.speed.values())
-
-
-def _number(value: float | None, form: str, unit: float = 1.0) -> str:
-    return "–" if value is None else format(value / unit, form)
 
 
 def _earned_back(report: ReportData) -> list[str]:
@@ -300,18 +320,18 @@ def _side_by_side(report: ReportData) -> list[dict[str, Any]]:
 
     def order(question: Question) -> tuple[float, float, str]:
         replies = by_question[question.id]
-        scores = [token_f1(reply.answer, question.answers) for reply in replies if not reply.failed] or [0.0]
+        scores = [score_of(reply.answer, question, reply.yes) for reply in replies if not reply.failed] or [0.0]
         return min(scores) - max(scores), min(scores), question.id
 
     chosen = sorted(report.questions, key=order)[:_SHOWN]
     return [
         {
             "question": question.question,
-            "accepted": " · ".join(question.answers) or "no answer",
+            "accepted": accepted(question),
             "replies": [
                 {
                     "arm": reply.arm,
-                    "answer": _cut(reply.failed or (reply.answer if reply.answer is not None else "no answer")),
+                    "answer": _cut(reply.failed or _answer_text(reply)),
                     "declined": reply.answer is None,
                     "parts": _highlighted(reply),
                     "bin": bin_of(reply, question),
@@ -322,6 +342,10 @@ def _side_by_side(report: ReportData) -> list[dict[str, Any]]:
         }
         for question in chosen
     ]
+
+
+def _answer_text(reply: Prediction) -> str:
+    return "no answer" if reply.answer is None else stated(reply.answer, reply.yes)
 
 
 def _highlighted(prediction: Prediction) -> tuple[str, str, str]:
@@ -338,28 +362,8 @@ def _cut(text: str, longest: int = _LONGEST) -> str:
     return text if more <= 0 else f"{text[:longest]}… ({more:,} more characters)"
 
 
-def _with_interval(figure: Figure | None) -> str:
-    if figure is None:
-        return "–"
-    interval = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None and figure.high is not None else ""
-    return f"{figure.mean:.3f}{interval}"
-
-
-def _signed(figure: Figure) -> str:
-    interval = f" [{figure.low:+.3f}, {figure.high:+.3f}]" if figure.low is not None and figure.high is not None else ""
-    return f"{figure.mean:+.3f}{interval}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
-
-
 def _metric(contrasts: Sequence[Contrast]) -> str:
     return MEASURES[contrasts[0].metric if contrasts else "f1"]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _paragraphs(sentences: Sequence[str]) -> list[str]:

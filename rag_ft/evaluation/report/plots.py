@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rag_ft.evaluation.report.results import ReportData
 
-# Okabe and Ito's colours, distinct for every kind of colour vision; hatches distinguish them in print.
+# Okabe and Ito's colours and one of Tol's, distinct for every kind of colour vision; hatches distinguish them in print.
 _COLOURS = (
     "#009E73",
     "#56B4E9",
@@ -25,11 +25,12 @@ _COLOURS = (
     "#D55E00",
     "#CC79A7",
     "#F0E442",
+    "#882255",
     "#999999",
     "#B07D2B",
     "#000000",
 )
-_HATCHES = ("", "", "", "//", "\\\\", "..", "xx", "--", "++", "oo")
+_HATCHES = ("", "", "", "//", "\\\\", "..", "xx", "**", "--", "++", "oo")
 # For lines and marks on white, where yellow is invisible.
 _LINES = ("#0072B2", "#E69F00", "#D55E00", "#CC79A7", "#009E73", "#999999", "#B07D2B", "#000000", "#56B4E9")
 _MARKERS = "osD^vP*Xh<>"
@@ -125,7 +126,7 @@ def _bins(report: ReportData) -> Drawing:
     drawing, axes = _drawing(2.2 + 0.5 * len(arms))
     left = [0.0] * len(arms)
     for name, colour, hatch in zip(BINS, _COLOURS, _HATCHES, strict=True):
-        shares = [arm.budget[name] / sum(arm.budget.values()) for arm in arms]
+        shares = [arm.budget.get(name, 0) / sum(arm.budget.values()) for arm in arms]
         if any(shares):
             axes.barh(
                 range(len(arms)), shares, 0.42, left=left, color=colour, hatch=hatch, edgecolor="white", label=name

@@ -177,11 +177,24 @@ def moved_figures(first: Results, second: Results) -> list[str]:
         means = ({key: figure.mean for key, figure in arm.figures.items()} for arm in (arm_before, arm_after))
         plain = ({key: getattr(arm, key) for key in _PLAIN_FIGURES} for arm in (arm_before, arm_after))
         bins = (dict(arm.budget) for arm in (arm_before, arm_after))
-        for pair in (means, plain, bins):
+        kinds = (_by_kind(arm) for arm in (arm_before, arm_after))
+        for pair in (means, plain, bins, kinds):
             for key, before, after in _paired(*pair):
                 if before != after:
                     lines.append(f"arm {name!r}, {MEASURES.get(key, key)}: {_format(before)} → {_format(after)}")
     return lines
+
+
+def _by_kind(arm: ArmFigures) -> dict[str, float | None]:
+    """An arm's figures on each kind of question, by kind and measure."""
+    figures: dict[str, float | None] = {}
+    for kind, of_kind in arm.kinds.items():
+        figures |= {f"{kind}, {MEASURES[name]}": figure.mean for name, figure in of_kind.figures.items()}
+        figures |= {
+            f"{kind}, {MEASURES[name]}": getattr(of_kind, name)
+            for name in ("surest_half", "risk_area", "calibration_error")
+        }
+    return figures
 
 
 _PLAIN_FIGURES = ("replied", "failed", "abstention_precision", "abstention_recall", "risk_area", "calibration_error")

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from rag_ft.evaluation.arms.base import Case
 from rag_ft.evaluation.figures import Figure, figure_of
 from rag_ft.evaluation.predictions import Prediction
-from rag_ft.metrics.answers import CORRECT_FROM, token_f1
+from rag_ft.metrics.answers import token_f1
+from rag_ft.metrics.kinds import CORRECT_FROM
 from rag_ft.schema import Question
 from rag_ft.text.answer_swap import swap_answer
 
@@ -31,9 +32,11 @@ class Faithfulness(BaseModel):
 def swap_answers(cases: Sequence[Case]) -> dict[str, tuple[Case, str]]:
     """The cases whose answer can be swapped, each with the answer that its passage now gives, by question id.
 
-    Only questions whose answer is in exactly one of their passages: otherwise another passage would still give it.
-    Answers are swapped for those of the other questions, in order, so that equal cases give equal swaps.
+    Only questions whose answer is in exactly one of their passages: otherwise another passage would still give it. And
+    only those that ask for spans: a swapped part answers another question, and a swapped word need not turn yes into
+    no. Answers are swapped for those of the other questions, in order, so that equal cases give equal swaps.
     """
+    cases = [case for case in cases if case.question.kind == "span"]
     answers = [case.question.answers[0] for case in cases if case.question.answers]
     swaps: dict[str, tuple[Case, str]] = {}
     for i, case in enumerate(cases):

@@ -7,10 +7,12 @@ from fakes import HashingEmbedder
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
 from rag_ft.evaluation.evaluate import evaluate_recipe
+from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.recipe import Recipe
 from rag_ft.evaluation.report.comparison import changed_answers, compare_page
 from rag_ft.indexing.index import Index
 from rag_ft.questions.records import read_questions, write_questions
+from rag_ft.schema import Question
 
 HEIGHTS = {"Oslo": "100 metres", "Lima": "107 metres"}
 
@@ -48,6 +50,18 @@ def runs(tmp_path_factory):
             arms = [FunctionArm("mine", function), PassageArm("top")]
             evaluate_recipe(recipe, folder / f"{name}-{shown}", arms=lambda _, __, arms=arms: arms, index=index)
     return folder
+
+
+def test_the_same_words_with_the_other_decision_are_a_change(tmp_path):
+    question = Question(id="q", question="Is it on?", answers=("It is on.",), kind="part", yes=True)
+    for name, yes in (("a", True), ("b", False)):
+        (tmp_path / name).mkdir()
+        write_questions([question], tmp_path / name / "questions.jsonl")
+        reply = Prediction(arm="mine", question_id="q", answer="It is on.", kind="part", yes=yes)
+        (tmp_path / name / "predictions.jsonl").write_text(reply.model_dump_json(exclude_defaults=True) + "\n")
+    (change,) = changed_answers(tmp_path / "a", tmp_path / "b")
+    assert change.line == "mine, question q: “Yes: It is on.” → “No: It is on.” (F1 -1.00)"
+    assert changed_answers(tmp_path / "a", tmp_path / "a") == []
 
 
 def test_answers_that_changed_are_found_with_what_the_change_is_worth(runs):

@@ -26,6 +26,17 @@ def test_swaps_change_the_one_passage_that_holds_the_answer_and_keep_the_type(tm
         assert answer.endswith("metres") == real.endswith("metres")
 
 
+def test_parts_and_yes_or_no_are_left_out_because_a_swap_would_ask_something_else(tmp_path):
+    asked = _asked(tmp_path)
+    for yes in (None, True):
+        parts = [
+            case._replace(question=case.question.model_copy(update={"kind": "part", "yes": yes})) for case in asked
+        ]
+        assert swap_answers(parts) == {}
+        mixed = swap_answers([*parts[:3], *asked[3:]])
+        assert mixed and not {case.question.id for case in asked[:3]} & set(mixed)
+
+
 def test_reading_follows_and_reciting_remembers(tmp_path):
     asked = _asked(tmp_path)
     swaps = swap_answers(asked)

@@ -1,0 +1,75 @@
+"""The tables of a report that show each kind of question apart, with what counts as right for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rag_ft.evaluation.figures import MEASURES, ArmFigures, KindFigures
+from rag_ft.evaluation.report.cells import number, with_interval
+from rag_ft.metrics.kinds import KINDS, WHAT_IS_RIGHT, JudgedKind
+
+
+class KindTable(NamedTuple):
+    """How each arm does on the questions of one kind."""
+
+    title: str
+    words: str
+    """What counts as right, and what the measures are taken over."""
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """The name of an arm, then a cell for each head."""
+
+
+_NAMES: dict[JudgedKind, str] = {"span": "Spans", "part": "Parts of passages", "yes/no": "Yes or no"}
+
+_MEASURES: dict[JudgedKind, tuple[str, ...]] = {
+    "span": ("right", "f1", "f1_answerable", "exact_match_answerable"),
+    "part": ("right", "precision", "recall", "f1_answerable", "cited_part"),
+    "yes/no": ("accuracy", "decided", "cited_part"),
+}
+"""Measures with intervals, by kind."""
+
+_PLAIN: dict[JudgedKind, tuple[str, ...]] = {
+    "span": ("risk_area", "calibration_error"),
+    "part": ("risk_area", "calibration_error"),
+    "yes/no": ("surest_half", "risk_area", "calibration_error"),
+}
+"""Measures without intervals, by kind."""
+
+_MORE: dict[JudgedKind, str] = {
+    "span": "",
+    "part": " Precision is over the answers given; recall and F1 are over all answerable questions, 0 where declined."
+    " “Cites the right part” is the share whose citation overlaps the evidence: a whole passage does that easily, so"
+    " read it beside precision.",
+    "yes/no": " Accuracy is over the decisions made, “decided” is their share of the questions. The surest half is the"
+    " half of the questions answered with the highest confidence. In F1 and exact match over all questions, a right"
+    " decision counts as 1 and a wrong one as 0.",
+}
+
+
+def kind_tables(arms: Sequence[ArmFigures]) -> list[KindTable]:
+    """A table for each kind of question that was asked; none where all questions ask for spans."""
+    tables = []
+    for kind in KINDS:
+        asked = [(arm.name, arm.kinds[kind]) for arm in arms if kind in arm.kinds]
+        if not asked:
+            continue
+        most = max((figures for _, figures in asked), key=lambda figures: figures.questions)
+        answerable = "" if most.answerable == most.questions else f" ({most.answerable:,} answerable)"
+        tables.append(
+            KindTable(
+                title=f"{_NAMES[kind]}: {most.questions:,} questions{answerable}",
+                words=WHAT_IS_RIGHT[kind] + _MORE[kind],
+                heads=tuple(MEASURES[name] for name in (*_MEASURES[kind], *_PLAIN[kind])),
+                rows=tuple((name, *_cells(kind, figures)) for name, figures in asked),
+            )
+        )
+    return tables
+
+
+def _cells(kind: JudgedKind, figures: KindFigures) -> list[str]:
+    return [
+        *(with_interval(figures.figures.get(name)) for name in _MEASURES[kind]),
+        *(number(getattr(figures, name), ".3f") for name in _PLAIN[kind]),
+    ]

@@ -1,0 +1,85 @@
+from little_evaluation import asking, little_arms
+
+from rag_ft.evaluation.arms.baselines import FunctionArm
+from rag_ft.evaluation.evaluate import evaluate_recipe
+from rag_ft.evaluation.report.kinds import kind_tables
+from rag_ft.evaluation.report.results import differences, read_results
+from rag_ft.questions.records import read_questions
+from rag_ft.schema import Question
+
+
+def _mixed(path):
+    """The little world's questions: heights stay spans, years become parts or yes and no by turns."""
+    questions = []
+    for i, question in enumerate(read_questions(path)):
+        if question.id.endswith("-2"):
+            kept = {"id": question.id, "question": question.question, "evidence": question.evidence}
+            yes = (None, True, False)[i % 9 // 3]
+            whole = f"It was built in {question.answers[0]} by a guild of masons."
+            question = Question(**kept, answers=(whole,), kind="part", yes=yes)
+        questions.append(question)
+    return questions
+
+
+def _says_yes(question, passages):
+    """A text that begins with yes, then the second sentence."""
+    return "Yes. " + passages[0].text.split(". ")[1]
+
+
+def _run(prepared, folder, says=_says_yes):
+    index, recipe = prepared
+    recipe = asking(recipe, folder, _mixed(recipe.questions))
+
+    def arms(recipe, index):
+        return [FunctionArm("reads", says), *little_arms(recipe, index)[1:]]
+
+    return evaluate_recipe(recipe, folder / "run", arms=arms, index=index)
+
+
+def test_a_report_shows_the_kinds_apart_and_says_what_is_right_for_each(prepared, tmp_path):
+    report = _run(prepared, tmp_path)
+    kinds = report.results.arms[0].kinds
+    assert {kind: figures.questions for kind, figures in kinds.items()} == {"span": 16, "part": 3, "yes/no": 5}
+    # Its text, which begins with yes, is not a passage's, so that it cites nothing; a whole passage cites itself.
+    assert (kinds["part"].figures["right"].mean, kinds["part"].figures["cited_part"].mean) == (1.0, 0.0)
+    assert report.results.arms[1].kinds["part"].figures["cited_part"].mean == 1.0
+    decided = kinds["yes/no"].figures
+    assert (decided["accuracy"].mean, decided["decided"].mean) == (3 / 5, 1.0)
+    assert "decided" not in report.results.arms[1].figures
+    assert report.results.arms[1].kinds["yes/no"].figures["decided"].mean == 0.0
+    page, text = ((tmp_path / "run" / name).read_text() for name in ("report.html", "report.md"))
+    for table in kind_tables(report.results.arms):
+        assert f"<h3>{table.title}</h3>" in page and f"### {table.title}\n" in text
+        assert table.words in text and [row[0] for row in table.rows] == ["reads", "top", "sentence"]
+    assert "### Spans: 16 questions (8 answerable)" in text and "### Yes or no: 5 questions\n" in text
+    assert "decides by beginning its text with yes or no" in text
+    assert "| wrong yes or no | " in text and "wrong yes or no</th>" in page
+    assert "accepted: Yes: It was built" in page
+    assert read_results(tmp_path / "run") == report.results
+
+
+def test_the_bins_add_up_with_all_kinds_in_them(prepared, tmp_path):
+    for arm in _run(prepared, tmp_path).results.arms:
+        assert sum(arm.budget.values()) == 24 and "wrong yes or no" in arm.budget
+
+
+def test_spans_alone_have_no_tables_of_kinds_and_no_bin_of_decisions(prepared, tmp_path):
+    index, recipe = prepared
+    report = evaluate_recipe(recipe, tmp_path, arms=little_arms, index=index)
+    assert kind_tables(report.results.arms) == []
+    assert "By kind of question" not in (tmp_path / "report.md").read_text() + (tmp_path / "report.html").read_text()
+    assert "wrong yes or no" not in "".join(path.read_text() for path in tmp_path.glob("re*.*"))
+    assert '"kinds"' not in (tmp_path / "results.json").read_text()
+
+
+def test_a_figure_that_moved_on_one_kind_only_is_a_difference(prepared, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+
+    def says_no(question, passages):
+        return "No. " + passages[0].text.split(". ")[1]
+
+    before, after = _run(prepared, tmp_path / "a").results, _run(prepared, tmp_path / "b", says_no).results
+    lines = differences(before, after)
+    assert "arm 'reads', yes/no, accuracy of decisions: 0.6000 → 0.4000" in lines
+    assert not any("arm 'reads', part" in line for line in lines)
