@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_ft.answering.confidence import threshold_record
+from rag_ft.answering.confidence import KindCalibration, threshold_record
 from rag_ft.answering.reader import Reader
 from rag_ft.errors import AdapterError, DatasetError, UsageError, WeightsError
 from rag_ft.extras import require_extra
@@ -24,7 +24,7 @@ from rag_ft.models.weights import DEFAULT, PACKAGED, Weights, resolve_adapter
 from rag_ft.questions.records import read_questions
 from rag_ft.training.card import model_card
 from rag_ft.training.saving import write_record
-from rag_ft.training.scoring import ReaderScore, always_answered
+from rag_ft.training.scoring import AlwaysAnswered, ReaderScore, always_answered
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
@@ -79,10 +79,10 @@ def calibrate_adapter(
     unseen = _unseen(records, trained_documents(record, index.document_fingerprints()))
     tuned = Reader.from_pretrained(reader, adapter=weights.path)
     answered = always_answered(tuned, unseen, index, k, most)
-    score = answered.score(answered.best() if recognise is None else answered.recognising(recognise, margin=margin))
+    score = answered.chosen(recognise, margin=margin)
     if tuned.threshold is not None:
-        now = answered.score(answered.scale.scaled(tuned.scale.unscaled(tuned.threshold)))
-        logger.info("%s", f"now       {now.model_copy(update={'threshold': tuned.threshold}).line()}")
+        before = {"threshold": tuned.threshold, "kinds": dict(tuned.kinds)}
+        logger.info("%s", f"now       {_score_now(tuned, answered).model_copy(update=before).line()}")
     if not answered.scale.plain:
         logger.info(
             "scale     how often such an answer is right, instead of how sure the reader is: calibration error %.2f"
@@ -92,9 +92,9 @@ def calibrate_adapter(
         )
     if not dry_run:
         record["threshold"] = {
-            **threshold_record(score.threshold, tuned.reading, score.platt),
+            **threshold_record(score.threshold, tuned.reading, score.platt, score.kinds),
             "chosen_on": {
-                **score.model_dump(mode="json", exclude={"platt"}),
+                **score.model_dump(mode="json", exclude={"platt", "kinds"}),
                 "k": k,
                 "recognise": recognise,
                 "margin": margin,
@@ -103,6 +103,16 @@ def calibrate_adapter(
         }
         _write(record, weights)
     return score
+
+
+def _score_now(tuned: Reader, answered: AlwaysAnswered) -> ReaderScore:
+    """The figures at the thresholds that the reader has now, on the scales that it has now."""
+    now = {
+        kind: KindCalibration(value=own.value, platt=own.platt)
+        for kind, own in tuned.kinds.items()
+        if kind in answered.kinds
+    }
+    return answered._replace(scale=tuned.scale).score(tuned.threshold or 0.0, now)
 
 
 def _unseen(records: Sequence[Question], trained: Collection[str]) -> list[Question]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.answering.confidence import PlattScale, recorded_scale
+from rag_ft.answering.confidence import KindCalibration, PlattScale, recorded_kinds, recorded_scale
+from rag_ft.metrics.kinds import JudgedKind
 from rag_ft.models.adapter_record import adapter_record, lora_config
 from rag_ft.models.adapter_slots import adapter_folder
 from rag_ft.models.folder import ADAPTER_WEIGHTS
@@ -59,6 +60,8 @@ class AdapterInfo(BaseModel):
     threshold: float | None
     platt: PlattScale
     """Scale from the reader's own confidence to the probability of being right; plain where none was fitted."""
+    kinds: dict[JudgedKind, KindCalibration]
+    """Kinds of answers with a threshold and a scale of their own, instead of `threshold` and `platt`."""
     data_fingerprint: str | None
     index_fingerprint: str | None
     documents: int | None
@@ -101,6 +104,7 @@ def adapter_info(adapter: str | Path) -> AdapterInfo:
         shots=record.get("shots"),
         threshold=(record.get("threshold") or {}).get("value"),
         platt=recorded_scale(record),
+        kinds=recorded_kinds(record),
         data_fingerprint=data.get("fingerprint"),
         index_fingerprint=data.get("index"),
         documents=data.get("train_documents"),

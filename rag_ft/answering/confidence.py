@@ -1,14 +1,21 @@
-"""Confidence as the probability of being right: Platt's scale and the recorded threshold."""
+"""Confidence as the probability of being right: Platt's scale and the recorded threshold, for each kind of answer.
+
+Kinds of answers compete by the reader's own odds, before any scale: only what came of that, the confidence and whether
+the answer is given, depends on the kind.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rag_ft.errors import WeightsError, first_problem
+from rag_ft.metrics.kinds import JudgedKind
 
 
 class PlattScale(BaseModel):
@@ -46,6 +53,33 @@ PLAIN = PlattScale()
 """The scale that changes nothing."""
 
 
+class KindCalibration(BaseModel):
+    """Threshold and scale of the answers of one kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    value: Annotated[float, Field(ge=0, le=1)] | None
+    """Confidence on the scale below which such an answer becomes null; None: it must outscore null."""
+    platt: PlattScale = PLAIN
+
+    def gives(self, confidence: float) -> bool:
+        """Whether an answer of the reader's own, unscaled confidence is given. Raises ValueError without threshold."""
+        if self.value is None:
+            raise ValueError("without a threshold an answer is given by its odds against null, not by its confidence")
+        return self.platt.scaled(confidence) >= self.value
+
+
+NO_KINDS: Mapping[JudgedKind, KindCalibration] = MappingProxyType({})
+"""No kind of answer has a threshold and a scale of its own."""
+
+
+def at_threshold(
+    kinds: Mapping[JudgedKind, KindCalibration], threshold: float | None
+) -> Mapping[JudgedKind, KindCalibration]:
+    """The kinds with their scales, and one threshold for all of them."""
+    return {kind: KindCalibration(value=threshold, platt=own.platt) for kind, own in kinds.items()}
+
+
 def log_odds(probability: float) -> float:
     """Log-odds of a probability; infinite at 0 and 1."""
     if probability <= 0 or probability >= 1:
@@ -65,10 +99,19 @@ CONFIDENCE = "not null, passage and sentence"
 """Definition of a reader's confidence before its scale. Kept with a threshold, which holds for this definition only."""
 
 
-def threshold_record(value: float, reading: str, scale: PlattScale = PLAIN) -> dict[str, Any]:
-    """A threshold as an adapter's record keeps it: for mode `quote`, with the scale of its confidences."""
+def threshold_record(
+    value: float,
+    reading: str,
+    scale: PlattScale = PLAIN,
+    kinds: Mapping[JudgedKind, KindCalibration] = NO_KINDS,
+) -> dict[str, Any]:
+    """A threshold as an adapter's record keeps it: for mode `quote`, with the scale of its confidences.
+
+    `kinds`: kinds of answers with a threshold and a scale of their own; left out of the record where there are none.
+    """
     platt = scale.model_dump()
-    return {"value": value, "mode": "quote", "reading": reading, "confidence": CONFIDENCE, "platt": platt}
+    own = {"kinds": {kind: calibration.model_dump() for kind, calibration in kinds.items()}} if kinds else {}
+    return {"value": value, "mode": "quote", "reading": reading, "confidence": CONFIDENCE, "platt": platt, **own}
 
 
 class TrainedThreshold(NamedTuple):
@@ -76,12 +119,14 @@ class TrainedThreshold(NamedTuple):
 
     value: float | None
     scale: PlattScale
+    kinds: Mapping[JudgedKind, KindCalibration] = NO_KINDS
+    """Kinds of answers with a threshold and a scale of their own; for all others, `value` and `scale` hold."""
 
 
 def trained_threshold(record: dict[str, Any], mode: str, reading: str) -> TrainedThreshold:
-    """The threshold in an adapter's record for this mode and way of reading, and the scale of its confidences.
+    """The thresholds in an adapter's record for this mode and way of reading, and the scales of its confidences.
 
-    None and the plain scale where it was chosen for another. Raises WeightsError where the recorded scale is damaged.
+    None and the plain scale where it was chosen for another. Raises WeightsError where a recorded scale is damaged.
     """
     nothing = TrainedThreshold(None, PLAIN)
     chosen = record.get("threshold")
@@ -94,7 +139,7 @@ def trained_threshold(record: dict[str, Any], mode: str, reading: str) -> Traine
             stacklevel=3,
         )
         return nothing
-    return TrainedThreshold(float(chosen["value"]), recorded_scale(record))
+    return TrainedThreshold(float(chosen["value"]), recorded_scale(record), recorded_kinds(record))
 
 
 def recorded_scale(record: dict[str, Any]) -> PlattScale:
@@ -102,7 +147,22 @@ def recorded_scale(record: dict[str, Any]) -> PlattScale:
     try:
         return PlattScale.model_validate((record.get("threshold") or {}).get("platt", {}))
     except ValidationError as error:
-        raise WeightsError(
-            f"the adapter's record has a damaged scale of confidences ({first_problem(error)}): choose a new threshold"
-            " with rag-ft adapter calibrate, or fetch the adapter again"
-        ) from error
+        raise _damaged(error) from error
+
+
+_KINDS = TypeAdapter(dict[JudgedKind, KindCalibration])
+
+
+def recorded_kinds(record: dict[str, Any]) -> dict[JudgedKind, KindCalibration]:
+    """Kinds of answers with a recorded threshold and scale of their own. Raises WeightsError if one is damaged."""
+    try:
+        return _KINDS.validate_python((record.get("threshold") or {}).get("kinds", {}))
+    except ValidationError as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: ValidationError) -> WeightsError:
+    return WeightsError(
+        f"the adapter's record has a damaged scale of confidences ({first_problem(error)}): choose a new threshold"
+        " with rag-ft adapter calibrate, or fetch the adapter again"
+    )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
-from rag_ft.answering.confidence import PlattScale, trained_threshold
+from rag_ft.answering.confidence import KindCalibration, PlattScale, at_threshold, trained_threshold
 from rag_ft.answering.prompt import PromptBuilder
 from rag_ft.answering.reading import DECODINGS, MODES, READING_WAYS, Decoding, Mode, ReadingWay, check_threshold
 from rag_ft.errors import PromptMismatchError, UsageError
+from rag_ft.metrics.kinds import JudgedKind
 from rag_ft.models.adapter_record import reading_record
 
 if TYPE_CHECKING:
@@ -93,6 +95,8 @@ class AdaptedConfig:
     """Threshold chosen when the adapter was trained or calibrated for this mode and way of reading."""
     scale: PlattScale
     """Turns the reader's own probability of an answer into the probability that the answer is right."""
+    kinds: Mapping[JudgedKind, KindCalibration]
+    """Kinds of answers with a scale of their own, and a threshold: their trained one, or the config's."""
     prompts: PromptBuilder
     parts: bool
     """Whether the adapter was trained to answer with parts of passages, too."""
@@ -117,6 +121,7 @@ def adapt_config(config: ReaderConfig, loaded: LoadedModel, prompts: PromptBuild
         threshold=trained.value if config.threshold is None else config.threshold,
         trained_threshold=trained.value,
         scale=trained.scale,
+        kinds=trained.kinds if config.threshold is None else at_threshold(trained.kinds, config.threshold),
         prompts=prompts,
         parts="part" in record.get("kinds", ()),
     )

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rag_ft.answering import completion
-from rag_ft.answering.confidence import PlattScale, probability_of
+from rag_ft.answering.confidence import NO_KINDS, KindCalibration, PlattScale, probability_of
 from rag_ft.answering.decoding.prompt_rows import PromptRow, best_row
 from rag_ft.answering.reading import Cited, Reading
+from rag_ft.metrics.kinds import JudgedKind, judged_kind
 from rag_ft.schema import Passage
 
 
 def combine(
-    rows: Sequence[PromptRow], passages: Sequence[Passage], threshold: float | None, scale: PlattScale
+    rows: Sequence[PromptRow],
+    passages: Sequence[Passage],
+    threshold: float | None,
+    scale: PlattScale,
+    kinds: Mapping[JudgedKind, KindCalibration] = NO_KINDS,
 ) -> Reading:
     """One reading from the rows of a request and its passages.
 
@@ -22,7 +27,8 @@ def combine(
     that null is not what this row says, nor what it says to the answer's sentence alone (the mean of their log-odds),
     on the adapter's scale: whether the passage answers the question, however unsure the reader is which of several
     similar spans says it best. Shares of all rows' answers together recognise unanswerable questions less well
-    (docs/answers.md). Without a threshold the answer must outscore null.
+    (docs/answers.md). Without a threshold the answer must outscore null. `kinds`: threshold and scale for the best
+    answer's kind, instead of the common ones; which answer is best does not depend on them.
     """
     nothing = _nothing_answered(rows, passages, scale)
     if not rows:
@@ -32,6 +38,9 @@ def combine(
         return replace(nothing, confidence=0.0, abstained=False, complete=False, completion=rows[0].text)
     nulls = [winner.null] if winner.second_look is None else [winner.null, winner.second_look.null]
     not_null = not_null_probability(nulls)
+    own = kinds.get(judged_kind(winner.kind, winner.yes)) if winner.best is not None else None
+    if own is not None:
+        threshold, scale = own.value, own.platt
     confidence = scale.scaled(not_null)
     if winner.best is None:
         return replace(nothing, confidence=1 - confidence)

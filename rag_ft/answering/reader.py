@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import Unpack
 
 from rag_ft.answering import completion
+from rag_ft.answering.confidence import at_threshold
 from rag_ft.answering.config import ReaderConfig, ReaderSettings, adapt_config
 from rag_ft.answering.decoding.batch import BatchRunner
 from rag_ft.answering.decoding.candidates import CandidateFinder
@@ -101,10 +102,12 @@ class Reader:
         self.mode = self.config.mode
         self.max_answer_tokens = self.config.max_answer_tokens
         self.reading = adapted.reading
-        self.threshold = adapted.threshold
+        self._threshold = adapted.threshold
         self.trained_threshold = adapted.trained_threshold
         self.scale = adapted.scale
         """Turns the reader's own probability of an answer into the probability that the answer is right."""
+        self.kinds = adapted.kinds
+        """Kinds of answers that have a threshold and a scale of their own, instead of `threshold` and `scale`."""
         self.prompts = adapted.prompts
         self.passage_cache = member.family.passage_cache
         """What is kept of passages already read, shared by all readers of this base."""
@@ -207,6 +210,19 @@ class Reader:
         return self._member.family.slots.activated(self._member.slot)
 
     @property
+    def threshold(self) -> float | None:
+        """An answer with a lower confidence becomes null; None: it must outscore null. `kinds` may have their own.
+
+        A threshold that is set holds for all kinds.
+        """
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, threshold: float | None) -> None:
+        self._threshold = threshold
+        self.kinds = at_threshold(self.kinds, threshold)
+
+    @property
     def side_threads(self) -> int:
         """Number of threads that read as many or more requests faster than one batch would; 1: none do."""
         return self.batches.side_threads
@@ -287,5 +303,7 @@ class Reader:
         return self.decoder.start(self.prompts.head, [ids], keep=len(tokens) + 1).logits[0]
 
     def _combine(self, request: ReadRequest, rows: Sequence[PromptRow]) -> Reading:
-        threshold = self.threshold if request.threshold is None else request.threshold
-        return combine(rows, request.passages, threshold, self.scale)
+        if request.threshold is None:
+            return combine(rows, request.passages, self.threshold, self.scale, self.kinds)
+        kinds = at_threshold(self.kinds, request.threshold)
+        return combine(rows, request.passages, request.threshold, self.scale, kinds)

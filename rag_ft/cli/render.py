@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rag_ft.adapters.compare import Comparison, Side
     from rag_ft.adapters.info import AdapterInfo
+    from rag_ft.answering.confidence import PlattScale
     from rag_ft.indexing.conservation.record import Conservation
     from rag_ft.indexing.storage.manifest import BuildReport
     from rag_ft.progress import Progress
@@ -198,6 +199,12 @@ def print_document(name: str, conservation: Conservation | None, console: Consol
     console.print(Text(f"{name}: {words}" + (f"; left out on purpose: {left_out}" if left_out else "")))
 
 
+def _scale_in_words(scale: PlattScale) -> str:
+    if scale.plain:
+        return "as the reader computes it"
+    return f"scaled to the share of right answers: {scale.slope:.2f} x log-odds {scale.intercept:+.2f}"
+
+
 def print_adapter(adapter: AdapterInfo, console: Console, *, card: bool) -> None:
     """Print an adapter's figures, the norm of its update per layer as bars, and its card."""
     from rich.markdown import Markdown
@@ -214,10 +221,11 @@ def print_adapter(adapter: AdapterInfo, console: Console, *, card: bool) -> None
         "size": f"{adapter.parameters:,} parameters, {adapter.size_bytes / 1e6:.1f} MB on disk",
         "prompt": (adapter.prompt_fingerprint or "not recorded")[:16],
         "threshold": "none" if adapter.threshold is None else f"{adapter.threshold:.3g}",
-        "confidence": "as the reader computes it"
-        if adapter.platt.plain
-        else f"scaled to the share of right answers: {adapter.platt.slope:.2f} x log-odds"
-        f" {adapter.platt.intercept:+.2f}",
+        "confidence": _scale_in_words(adapter.platt),
+        **{
+            f"  {kind}": f"threshold {own.value:.3g}, {_scale_in_words(own.platt)}"
+            for kind, own in adapter.kinds.items()
+        },
         "data": f"{trained}, examples {(adapter.data_fingerprint or 'unknown')[:12]},"
         f" index {(adapter.index_fingerprint or 'unknown')[:12]}",
         "versions": ", ".join(f"{name} {version}" for name, version in adapter.versions.items()) or "not recorded",

@@ -41,6 +41,7 @@ def model_card(record: Mapping[str, Any], base_name: str) -> str:
         member_settings=_MEMBER_SETTINGS,
         results=record.get("results"),
         threshold=threshold.get("value"),
+        threshold_by_kind={kind: own["value"] for kind, own in threshold.get("kinds", {}).items()},
         chosen_on=threshold.get("chosen_on"),
     )
 

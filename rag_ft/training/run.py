@@ -249,7 +249,9 @@ class _Run:
         record["kept_step"] = step
         record["verdict"] = verdict.model_dump(mode="json")
         if tuned.weighed:
-            record["threshold"] = threshold_record(tuned.threshold, self.config.examples.reading, tuned.platt)
+            record["threshold"] = threshold_record(
+                tuned.threshold, self.config.examples.reading, tuned.platt, tuned.kinds
+            )
         record["results"] = {name: score.model_dump(mode="json") for name, score in self.scores.items()}
         self.save(record, kept)
         if setup.main_process():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+import operator
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from rag_ft.answering.confidence import PLAIN, PlattScale, log_odds
+from rag_ft.answering.confidence import NO_KINDS, PLAIN, KindCalibration, PlattScale, log_odds
 from rag_ft.answering.reader import Reader
-from rag_ft.answering.reading import ReadRequest
+from rag_ft.answering.reading import Reading, ReadRequest
 from rag_ft.errors import DatasetError
-from rag_ft.metrics.answers import calibration_error, token_f1
-from rag_ft.metrics.kinds import is_correct
+from rag_ft.metrics.answers import calibration_error
+from rag_ft.metrics.kinds import KINDS, JudgedKind, is_correct, judged_kind, score_of
 from rag_ft.metrics.thresholds import best_threshold, harmonic_mean, recognising_threshold
 from rag_ft.models.compute import autocasting
 from rag_ft.schema import Question
@@ -34,21 +36,25 @@ class ReaderScore(BaseModel):
     questions: int
     answerable: int
     must_answer_f1: float | None
-    """Token F1 on answerable questions with abstention off."""
+    """Token F1 on answerable questions with abstention off; 1 or 0 by the decision where they ask for yes or no."""
     answerable_f1: float | None
-    """Token F1 on answerable questions at the threshold; null counts as 0."""
+    """The same at the threshold; null counts as 0."""
     null_recognised: float | None
     """Abstention recall: share of unanswerable questions that get null at the threshold."""
     threshold: float
     platt: PlattScale = PLAIN
     """Scale of the confidences that the threshold is compared with."""
+    kinds: Annotated[dict[JudgedKind, KindCalibration], Field(default_factory=dict, exclude_if=operator.not_)]
+    """Kinds of answers with a threshold and a scale of their own, at which they are counted."""
 
     def line(self) -> str:
         """The threshold and its figures for people to read."""
         f1, without = 100 * (self.answerable_f1 or 0.0), 100 * (self.must_answer_f1 or 0.0)
+        own = ", ".join(f"{kind} {calibration.value:.3f}" for kind, calibration in self.kinds.items())
         return (
-            f"threshold {self.threshold:.3f}: on {self.questions} questions, F1 on answerable {f1:.1f} ({without:.1f}"
-            f" with abstention off), abstention recall {self.null_recognised or 0.0:.0%}"
+            f"threshold {self.threshold:.3f}{f' ({own})' if own else ''}: on {self.questions} questions, F1 on"
+            f" answerable {f1:.1f} ({without:.1f} with abstention off), abstention recall"
+            f" {self.null_recognised or 0.0:.0%}"
         )
 
     def figures(self) -> str:
@@ -81,7 +87,7 @@ class AlwaysAnswered(NamedTuple):
     """A reader's answers with abstention off, question by question: thresholds are chosen on them."""
 
     answered: tuple[tuple[float, float], ...]
-    """For each answerable question, the unscaled confidence of the reader and the token F1 of its answer."""
+    """For each answerable question, the unscaled confidence of the reader and the score of its answer."""
     null: tuple[float, ...]
     """For each unanswerable question, the unscaled confidence of the reader."""
     scale: PlattScale = PLAIN
@@ -90,7 +96,43 @@ class AlwaysAnswered(NamedTuple):
     unscaled_error: float = 0.0
     """Expected calibration error of the unscaled confidences."""
     scaled_error: float = 0.0
-    """Expected calibration error of the confidences on the scale."""
+    """Expected calibration error of the confidences, each on the scale of its kind."""
+    kinds: Mapping[JudgedKind, AlwaysAnswered] = MappingProxyType({})
+    """The same answers apart by their kind; empty where all are of one kind. The scale of a kind with too few answers
+    is the common one."""
+
+    def chosen(self, recognise: float | None = None, *, margin: bool = True) -> ReaderScore:
+        """The figures at the thresholds that `best`, or `recognising` for a share, gives for all answers and by kind.
+
+        Raises DatasetError if there are too few unanswerable questions to say.
+        """
+        threshold = self.best() if recognise is None else self.recognising(recognise, margin=margin)
+        return self.score(threshold, self.by_kind(threshold, recognise, margin=margin))
+
+    def by_kind(
+        self, threshold: float, recognise: float | None = None, *, margin: bool = True
+    ) -> dict[JudgedKind, KindCalibration]:
+        """Threshold and scale of each kind with `FEWEST` answers or more; empty where all are of one kind.
+
+        `threshold`: the common one. A kind has it, on its own scale, unless `FEWEST_OF_EACH` of its answers are to
+        answerable questions and as many to unanswerable ones, and some are right.
+        """
+        common = self.scale.unscaled(threshold)
+        calibrations: dict[JudgedKind, KindCalibration] = {}
+        for kind, answers in self.kinds.items():
+            if len(answers.answered) + len(answers.null) >= FEWEST:
+                own = answers._own_threshold(recognise, margin=margin)
+                value = answers.scale.scaled(common if own is None else own)
+                calibrations[kind] = KindCalibration(value=value, platt=answers.scale)
+        return calibrations
+
+    def _own_threshold(self, recognise: float | None, *, margin: bool) -> float | None:
+        """The unscaled threshold that is chosen on these answers alone; None where they are too few to choose one."""
+        if min(len(self.answered), len(self.null)) < FEWEST_OF_EACH:
+            return None
+        if recognise is not None:
+            return recognising_threshold(self.null, recognise, margin=margin)
+        return best_threshold(self.answered, self.null) or None
 
     def best(self) -> float:
         """The threshold with the best balance of F1 on answerable and abstention recall on these questions."""
@@ -109,25 +151,29 @@ class AlwaysAnswered(NamedTuple):
             )
         return self.scale.scaled(threshold)
 
-    def score(self, threshold: float) -> ReaderScore:
-        """The figures at a threshold on the scale."""
+    def score(self, threshold: float, kinds: Mapping[JudgedKind, KindCalibration] = NO_KINDS) -> ReaderScore:
+        """The figures at a threshold on the scale, which holds for kinds of answers without one in `kinds`."""
+        common = KindCalibration(value=threshold, platt=self.scale)
+        apart = [(answers, kinds.get(kind, common)) for kind, answers in self.kinds.items()] or [(self, common)]
         return ReaderScore(
             questions=len(self.answered) + len(self.null),
             answerable=len(self.answered),
             must_answer_f1=_mean([f1 for _, f1 in self.answered]),
             answerable_f1=_mean(
-                [f1 if self.scale.scaled(confidence) >= threshold else 0.0 for confidence, f1 in self.answered]
+                [f1 if own.gives(confidence) else 0.0 for answers, own in apart for confidence, f1 in answers.answered]
             ),
-            null_recognised=_mean([float(self.scale.scaled(confidence) < threshold) for confidence in self.null]),
+            null_recognised=_mean(
+                [float(not own.gives(confidence)) for answers, own in apart for confidence in answers.null]
+            ),
             threshold=threshold,
             platt=self.scale,
+            kinds=dict(kinds),
         )
 
 
 def score_reader(reader: Reader, questions: Sequence[Question], index: Index) -> ReaderScore:
     """The figures of a reader on questions with three retrieved passages, at the threshold that is best on them."""
-    answers = always_answered(reader, questions, index)
-    return answers.score(answers.best())
+    return always_answered(reader, questions, index).chosen()
 
 
 def always_answered(
@@ -139,14 +185,34 @@ def always_answered(
     # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
     with autocasting(reader.loaded.model):
         readings = reader.read_batch(requests)
-    pairs = list(zip(readings, chosen, strict=True))
-    right = [question.answerable and is_correct(reading.answer, question) for reading, question in pairs]
-    unscaled = [reading.not_null for reading in readings]
+    return judged_answers(list(zip(readings, chosen, strict=True)))
+
+
+def judged_answers(pairs: Sequence[tuple[Reading, Question]]) -> AlwaysAnswered:
+    """Readings with abstention off as thresholds are chosen on them, all together and apart by the answers' kind."""
+    answers = _answers(pairs, PLAIN)
+    apart = {
+        kind: [(reading, question) for reading, question in pairs if judged_kind(reading.kind, reading.yes) == kind]
+        for kind in KINDS
+    }
+    several = {kind: members for kind, members in apart.items() if members}
+    if len(several) < 2:
+        return answers
+    kinds = {kind: _answers(members, answers.scale) for kind, members in several.items()}
+    weighted = sum(len(several[kind]) * judged.scaled_error for kind, judged in kinds.items())
+    return answers._replace(kinds=kinds, scaled_error=weighted / len(pairs))
+
+
+def _answers(pairs: Sequence[tuple[Reading, Question]], otherwise: PlattScale) -> AlwaysAnswered:
+    """Readings with abstention off on a scale fitted to them; `otherwise`: the scale where none can be fitted."""
+    right = [question.answerable and is_correct(reading.answer, question, reading.yes) for reading, question in pairs]
+    unscaled = [reading.not_null for reading, _ in pairs]
     scale = fit_platt(unscaled, right)
+    scale = otherwise if scale.plain else scale
     scaled = [scale.scaled(confidence) for confidence in unscaled]
     return AlwaysAnswered(
         answered=tuple(
-            (reading.not_null, token_f1(reading.answer, question.answers))
+            (reading.not_null, score_of(reading.answer, question, reading.yes))
             for reading, question in pairs
             if question.answerable
         ),
@@ -186,6 +252,9 @@ def _mean(values: Sequence[float]) -> float | None:
 
 FEWEST = 20
 """Minimum number of answers to fit a scale on: with 20 it is rough, but better than none."""
+
+FEWEST_OF_EACH = 5
+"""Minimum number of answers to answerable questions, and of those to unanswerable ones, for a kind's own threshold."""
 
 _FLATTEST = 0.01
 """Minimum slope: a scale must neither reverse the order of confidences nor make all of them equal."""

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from data import little_world
@@ -7,6 +8,7 @@ from fakes import HashingEmbedder
 from tiny_adapters import make_adapter
 
 from rag_ft.adapters.calibrate import calibrate_adapter
+from rag_ft.adapters.info import adapter_info
 from rag_ft.answering.confidence import PlattScale
 from rag_ft.answering.reader import Reader
 from rag_ft.errors import DatasetError, UsageError, WeightsError
@@ -59,7 +61,7 @@ def test_the_scale_is_fitted_on_the_readers_own_confidences_however_often(
     """The tiny reader is never right: here half of its answers count as right."""
     questions, index = world
     monkeypatch.setattr(scoring, "FEWEST", len(questions))
-    monkeypatch.setattr(scoring, "is_correct", lambda answer, question: len(answer) % 2 == 0)
+    monkeypatch.setattr(scoring, "is_correct", lambda answer, question, yes: len(answer) % 2 == 0)
     caplog.set_level("INFO", "rag_ft.adapters")
     thresholds = []
     for _ in range(2):
@@ -84,6 +86,35 @@ def test_the_scale_is_fitted_on_the_readers_own_confidences_however_often(
     assert any(line.startswith("scale     how often such an answer is right") for line in caplog.messages)
     # What was chosen before is measured on the scale that it was chosen on.
     assert caplog.messages[-2] == f"now       {score.line()}"
+
+
+def test_thresholds_of_kinds_are_written_and_what_was_chosen_before_is_measured_with_them(
+    adapter, world, tiny_llama_dir, monkeypatch, caplog
+):
+    """The tiny reader gives spans only: here every second answer counts as a part."""
+    questions, index = world
+    monkeypatch.setattr(scoring, "FEWEST", 1)
+    monkeypatch.setattr(scoring, "FEWEST_OF_EACH", 1)
+    judged = scoring.judged_answers
+
+    def with_parts(pairs):
+        kinds = ("span", "part") * len(pairs)
+        return judged(
+            [(replace(reading, kind=kind), question) for kind, (reading, question) in zip(kinds, pairs, strict=False)]
+        )
+
+    monkeypatch.setattr(scoring, "judged_answers", with_parts)
+    monkeypatch.setattr(scoring, "score_of", lambda answer, question, yes: 0.5)
+    caplog.set_level("INFO", "rag_ft.adapters")
+    for _ in range(2):
+        score = calibrate_adapter(adapter, questions, index, reader=str(tiny_llama_dir))
+    assert set(score.kinds) == {"span", "part"}
+    threshold = json.loads((adapter / "rag_ft.json").read_text())["threshold"]
+    assert threshold["kinds"] == {kind: own.model_dump() for kind, own in score.kinds.items()}
+    assert "kinds" not in threshold["chosen_on"]
+    assert Reader.from_pretrained(str(tiny_llama_dir), adapter=adapter).kinds == score.kinds
+    assert f"now       {score.line()}" in caplog.messages
+    assert adapter_info(adapter).kinds == score.kinds
 
 
 @pytest.mark.parametrize("renamed", [0, 1])

@@ -4,7 +4,7 @@ import pytest
 from tiny_reader import PASSAGES
 
 from rag_ft.answering import completion
-from rag_ft.answering.confidence import PLAIN, PlattScale
+from rag_ft.answering.confidence import PLAIN, KindCalibration, PlattScale
 from rag_ft.answering.decoding.prompt_rows import PromptRow
 from rag_ft.answering.outcome import combine, not_null_probability
 from rag_ft.answering.prompt import Prompt
@@ -61,6 +61,42 @@ def test_a_threshold_is_compared_with_the_confidence_alone(threshold, answer):
     reading = combine([row(0, FIFTH, "fox", -30.0)], PASSAGES, threshold, PLAIN)
     assert reading.answer == answer and reading.answer_confidence == pytest.approx(0.8)
     assert reading.confidence == pytest.approx(0.8 if answer else 0.2)
+
+
+OWN = {
+    "span": KindCalibration(value=0.9),
+    "part": KindCalibration(value=0.3, platt=PlattScale(slope=0.5, intercept=-1)),
+    "yes/no": KindCalibration(value=0.7),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "yes", "answer", "confidence"),
+    [
+        ("span", None, None, 0.8),
+        ("part", None, "fox", 2 / (2 + math.e)),  # log-odds ln 4, halved and lowered by one: odds 2 / e
+        ("part", True, "fox", 0.8),
+        ("part", False, "fox", 0.8),
+    ],
+)
+def test_threshold_and_scale_are_those_of_the_best_answers_kind(kind, yes, answer, confidence):
+    rows = [row(0, FIFTH, "fox", kind=kind, yes=yes, leads=("fox",))]
+    reading = combine(rows, PASSAGES, 0.5, PLAIN, OWN)
+    assert reading.answer == answer and reading.answer_confidence == pytest.approx(confidence)
+    assert reading.not_null == pytest.approx(0.8)
+    # A kind without its own has the common ones.
+    few = {name: own for name, own in OWN.items() if name == "span"}
+    assert combine(rows, PASSAGES, 0.5, PLAIN, few).answer == (None if kind == "span" else "fox")
+
+
+def test_the_best_answer_is_chosen_by_raw_odds_however_strict_its_kind_is():
+    """The span has the better odds: its threshold declines it, and the part, whose threshold is low, is not given."""
+    rows = [row(0, FIFTH, "fox", -0.5), row(1, FIFTH, "rank", -0.6, kind="part", leads=("rank",))]
+    reading = combine(rows, PASSAGES, 0.5, PLAIN, OWN)
+    assert (reading.answer, reading.abstained) == (None, True)
+    lenient = {**OWN, "span": KindCalibration(value=0.1, platt=PlattScale(intercept=-5))}
+    assert combine(rows, PASSAGES, 0.5, PLAIN, {**lenient, "span": KindCalibration(value=0.0)}).answer == "fox"
+    assert combine(rows[::-1], PASSAGES, 0.5, PLAIN, lenient).answer is None
 
 
 def test_a_second_look_counts_by_the_mean_of_log_odds_and_its_tokens_are_counted():

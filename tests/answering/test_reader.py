@@ -1,3 +1,4 @@
+import json
 import threading
 import time
 
@@ -62,6 +63,34 @@ def test_confidence_is_on_the_adapters_scale_and_a_threshold_scaled_with_it_decl
         assert plain.answer_confidence == plain.not_null == scaled.not_null
         assert scaled.answer_confidence == pytest.approx(scale.scaled(plain.not_null), abs=1e-12)
         assert scaled.confidence == (1 - scaled.answer_confidence if scaled.abstained else scaled.answer_confidence)
+
+
+def test_a_reader_applies_its_adapters_threshold_of_the_answers_kind_unless_another_is_asked_for(
+    tiny_llama_dir, tmp_path
+):
+    def reader(value, kinds=None, **settings):
+        folder = make_adapter(tmp_path / "adapter", tiny_llama_dir, 1, threshold=value)
+        record = json.loads((folder / "rag_ft.json").read_text())
+        record["threshold"] |= {"kinds": kinds} if kinds else {}
+        (folder / "rag_ft.json").write_text(json.dumps(record))
+        return fresh(tiny_llama_dir, folder, **settings)
+
+    request = ReadRequest(QUESTIONS[0], PASSAGES)
+    steep = {"slope": 0.5, "intercept": -3}
+    own = {"span": {"value": 0.0, "platt": steep}}
+    before = reader(1.0).read_batch([request])[0]
+    assert before.answer is None and before.not_null == before.answer_confidence
+    after = reader(1.0, own).read_batch([request])[0]
+    assert after.answer is not None and after.not_null == pytest.approx(before.not_null)
+    assert after.answer_confidence == pytest.approx(PlattScale(**steep).scaled(after.not_null))
+    assert reader(1.0, {"part": {"value": 0.0}}).read_batch([request])[0] == before
+    # A threshold that is asked for holds for all kinds, on the scale of each.
+    assert reader(1.0, own, threshold=1.0).read_batch([request])[0].answer is None
+    given = reader(1.0, own).read_batch([request._replace(threshold=1.0)])[0]
+    assert given.answer is None and given.answer_confidence == after.answer_confidence
+    changed = reader(1.0, own)
+    changed.threshold = 1.0
+    assert changed.threshold == 1.0 and changed.read_batch([request])[0].answer is None
 
 
 def test_separate_reading_of_one_passage_equals_joint_reading(loaded):

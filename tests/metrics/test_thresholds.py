@@ -1,3 +1,4 @@
+import json
 import math
 import statistics
 
@@ -5,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.answering.confidence import PlattScale, threshold_record, trained_threshold
+from rag_ft.answering.confidence import (
+    KindCalibration,
+    PlattScale,
+    TrainedThreshold,
+    threshold_record,
+    trained_threshold,
+)
 from rag_ft.errors import WeightsError
 from rag_ft.metrics.thresholds import best_threshold, harmonic_mean, recognising_threshold
 
@@ -72,8 +79,8 @@ def test_the_harmonic_mean_of_a_case_worked_by_hand():
 def test_a_threshold_counts_for_the_way_of_answering_that_it_was_chosen_for():
     scale = PlattScale(slope=0.5, intercept=-1)
     record = {"threshold": threshold_record(0.4, "separate", scale)}
-    assert trained_threshold(record, "quote", "separate") == (0.4, scale)
-    nothing = (None, PlattScale())
+    assert trained_threshold(record, "quote", "separate") == TrainedThreshold(0.4, scale)
+    nothing = TrainedThreshold(None, PlattScale())
     assert trained_threshold(record, "quote", "joint") == trained_threshold(record, "schema", "separate") == nothing
     assert trained_threshold({}, "quote", "separate") == nothing
 
@@ -81,7 +88,24 @@ def test_a_threshold_counts_for_the_way_of_answering_that_it_was_chosen_for():
 def test_a_record_from_before_there_were_scales_has_the_plain_one():
     record = {"threshold": threshold_record(0.4, "separate")}
     del record["threshold"]["platt"]
-    assert trained_threshold(record, "quote", "separate") == (0.4, PlattScale())
+    assert trained_threshold(record, "quote", "separate") == TrainedThreshold(0.4, PlattScale())
+
+
+KINDS = {"part": KindCalibration(value=0.3, platt=PlattScale(slope=0.5)), "yes/no": KindCalibration(value=0.6)}
+
+
+def test_kinds_of_answers_with_their_own_threshold_are_recorded_and_read_again():
+    record = json.loads(json.dumps({"threshold": threshold_record(0.4, "separate", kinds=KINDS)}))
+    assert trained_threshold(record, "quote", "separate") == TrainedThreshold(0.4, PlattScale(), KINDS)
+    assert trained_threshold(record, "quote", "joint").kinds == {}
+    assert "kinds" not in threshold_record(0.4, "separate")
+
+
+@pytest.mark.parametrize("damaged", [{"par": {"value": 0.3}}, {"part": {"value": 2}}, {"part": {}}, {"part": 1}, [1]])
+def test_a_damaged_threshold_of_a_kind_is_an_error_that_says_what_to_do(damaged):
+    record = {"threshold": {**threshold_record(0.4, "separate"), "kinds": damaged}}
+    with pytest.raises(WeightsError, match=r"damaged scale of confidences \(.*rag-ft adapter calibrate"):
+        trained_threshold(record, "quote", "separate")
 
 
 @pytest.mark.parametrize("damaged", [{"slope": -1, "intercept": 0}, {"slope": "steep"}, [1, 2], None])

@@ -57,7 +57,13 @@ def test_every_table_is_whole(record):
     ):
         start = lines.index(table[0])
         assert lines[start : start + len(table)] == table
-    assert any("below 0.25 becomes null" in line and "sure to recognise 65%" in line for line in lines)
+    assert any("below 0.25 becomes null. The" in line and "sure to recognise 65%" in line for line in lines)
+
+
+def test_thresholds_of_kinds_are_on_the_card(record):
+    record["threshold"]["kinds"] = {"part": {"value": 0.3}, "yes/no": {"value": 0.6}}
+    wanted = "below 0.25 becomes null: for the kind part, below 0.30, for the kind yes/no, below 0.60. The threshold"
+    assert wanted in model_card(record, "base")
 
 
 def test_an_average_lists_its_members_in_place_of_training_settings(record):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from rag_ft.answering.confidence import CONFIDENCE
+from rag_ft.answering.confidence import CONFIDENCE, PlattScale
 from rag_ft.evaluation.arms.base import Case, from_answer, gold_passages, rounded
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.schema import Hit
@@ -102,6 +102,15 @@ class ClosedBookArm:
         ]
 
 
+def _by_kind(reader: Reader) -> str:
+    """Thresholds and scales of the kinds of answers that have their own."""
+    return ", ".join(f"{kind} {own.value} of {_shown(own.platt)}" for kind, own in reader.kinds.items())
+
+
+def _shown(scale: PlattScale) -> str:
+    return f"{scale.slope:.4g} x log-odds {scale.intercept:+.4g}"
+
+
 def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, JsonValue]:
     loaded = reader.loaded
     chosen: dict[str, JsonValue] = {"threshold chosen on": threshold_from} if threshold_from else {}
@@ -116,7 +125,8 @@ def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, JsonValue
         "reading": reader.reading,
         "threshold": reader.threshold,
         "confidence": CONFIDENCE,
-        "scale of confidence": f"{reader.scale.slope:.4g} x log-odds {reader.scale.intercept:+.4g}",
+        "scale of confidence": _shown(reader.scale),
+        **({"calibrated by kind": _by_kind(reader)} if reader.kinds else {}),
         **chosen,
         "longest answer": reader.max_answer_tokens,
         "compute": loaded.plan.arithmetic,
