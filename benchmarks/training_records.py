@@ -3,7 +3,8 @@
     python benchmarks/training_records.py PATH/TO/data OUTPUT
 
 Writes OUTPUT/documents.jsonl, questions.jsonl (to train on) and chosen.jsonl (a tenth of the documents of each set, to
-choose by). Nothing of SQuAD's four held-out articles and of the FAQ repositories marked `dev` is among them.
+choose by). Nothing of SQuAD's four held-out articles and of the FAQ repositories marked `dev` is among them. The
+questions of those repositories are OUTPUT/faq-dev.jsonl, about the folder OUTPUT/dev/corpus, for evals/asked.toml.
 """
 
 import argparse
@@ -124,6 +125,8 @@ def from_faq(folder, output, split, chooser):
         for record in records[:MOST_OF_A_REPOSITORY] if split == "train" else records:
             by_file.setdefault(record["source_file"], []).append(record)
         target = output / "corpus" / repository.replace("/", "+")
+        # Development questions name documents as an index of their corpus does.
+        prefix = f"faq/{repository}" if split == "train" else target.name
         for source, asked in by_file.items():
             lines = (home / "docs" / source).read_text(encoding="utf-8").split("\n")
             keep = split == "train" and chooser.random() < 0.25
@@ -140,15 +143,15 @@ def from_faq(folder, output, split, chooser):
             document = read.get(source)
             if document is None:
                 continue
-            made = [q for record in asked if (q := faq_question(record, document, repository))]
+            made = [q for record in asked if (q := faq_question(record, document, prefix))]
             if made:
-                document = document.model_copy(update={"id": f"faq/{repository}/{document.id}", "metadata": {}})
+                document = document.model_copy(update={"id": f"{prefix}/{document.id}", "metadata": {}})
                 documents.append(document)
                 questions.extend(made)
     return documents, questions
 
 
-def faq_question(record, document, repository):
+def faq_question(record, document, prefix):
     """The record of an answer that stands in the document word for word, markup apart; None where it does not."""
     words = re.findall(r"\w+", record["answer_text"].lower())
     there = [(found[0].lower(), found.start(), found.end()) for found in re.finditer(r"\w+", document.text)]
@@ -170,7 +173,7 @@ def faq_question(record, document, repository):
     while start and not document.text[start - 1].isspace():
         start -= 1
     quote = document.text[start:end]
-    document_id = f"faq/{repository}/{document.id}"
+    document_id = f"{prefix}/{document.id}"
     return Question(
         id=f"faq-{record['id']}",
         question=record["question"],

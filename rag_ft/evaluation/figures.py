@@ -73,6 +73,8 @@ class KindFigures(_Model):
 
     questions: int
     answerable: int
+    yes: int
+    """Number of questions whose answer is yes: always saying it would be right so often."""
     figures: dict[str, Figure]
     """Means by measure. All kinds: right. Spans: f1, f1_answerable, exact_match_answerable. Parts: f1_answerable;
     precision (over answers given) and recall of words; cited_part. Yes or no: accuracy (over decisions made), decided,
@@ -238,6 +240,7 @@ def _kind_figures(kind: JudgedKind, pairs: Sequence[_Pair], seed: int) -> KindFi
     return KindFigures(
         questions=len(pairs),
         answerable=len(answerable),
+        yes=sum(question.yes is True for _, question in answerable),
         figures={name: figure_of(members, score, seed) for name, (members, score) in by_measure.items() if members},
         risk_area=confidence.area,
         risk=confidence.curve,

@@ -69,6 +69,15 @@ def test_a_call_without_a_recipe_asks_the_arms_of_the_handbooks_recipe():
     assert fair_recipe("qa.jsonl", "index").primary == written.primary
 
 
+def test_what_people_ask_is_asked_of_the_same_arms_and_of_one_that_may_say_yes_in_its_own_words():
+    folder = Path(__file__).resolve().parents[2] / "evals"
+    asked, written = (read_recipe(folder / f"{name}.toml") for name in ("asked", "handbook"))
+    more = [arm for arm in asked.arm if arm not in written.arm]
+    assert {arm.name for arm in written.arm} == {arm.name for arm in asked.arm if arm not in more}
+    assert [(arm.kind, arm.adapter, arm.mode) for arm in more] == [("reader", "none", "schema")]
+    assert (asked.primary, Path(asked.questions).name) == (written.primary, "asked.jsonl")
+
+
 def _recipe(**more):
     arm = [{"name": "top", "kind": "passage"}, {"name": "any", "kind": "passage", "pick": "random"}]
     fields = {"title": "t", "questions": "q", "documents": "d", "primary": {"first": "top", "second": "any"}}

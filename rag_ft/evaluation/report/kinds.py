@@ -43,8 +43,8 @@ _MORE: dict[JudgedKind, str] = {
     " “Cites the right part” is the share whose citation overlaps the evidence: a whole passage does that easily, so"
     " read it beside precision.",
     "yes/no": " Accuracy is over the decisions made, “decided” is their share of the questions. The surest half is the"
-    " half of the questions answered with the highest confidence. In F1 and exact match over all questions, a right"
-    " decision counts as 1 and a wrong one as 0.",
+    " half of the questions answered with the highest confidence; one that is not decided counts as wrong. In F1 and"
+    " exact match over all questions, a right decision counts as 1 and a wrong one as 0.",
 }
 
 
@@ -60,12 +60,19 @@ def kind_tables(arms: Sequence[ArmFigures]) -> list[KindTable]:
         tables.append(
             KindTable(
                 title=f"{_NAMES[kind]}: {most.questions:,} questions{answerable}",
-                words=WHAT_IS_RIGHT[kind] + _MORE[kind],
+                words=WHAT_IS_RIGHT[kind] + _MORE[kind] + (_guessing(most) if kind == "yes/no" else ""),
                 heads=tuple(MEASURES[name] for name in (*_MEASURES[kind], *_PLAIN[kind])),
                 rows=tuple((name, *_cells(kind, figures)) for name, figures in asked),
             )
         )
     return tables
+
+
+def _guessing(figures: KindFigures) -> str:
+    """What an arm would get that reads nothing."""
+    more = max(figures.yes, figures.questions - figures.yes)
+    word = "yes" if more == figures.yes else "no"
+    return f" Always saying {word} would be right for {more:,} of {figures.questions:,}."
 
 
 def _cells(kind: JudgedKind, figures: KindFigures) -> list[str]:

@@ -52,6 +52,7 @@ def test_a_report_shows_the_kinds_apart_and_says_what_is_right_for_each(prepared
         assert f"<h3>{table.title}</h3>" in page and f"### {table.title}\n" in text
         assert table.words in text and [row[0] for row in table.rows] == ["reads", "top", "sentence"]
     assert "### Spans: 16 questions (8 answerable)" in text and "### Yes or no: 5 questions\n" in text
+    assert "Always saying yes would be right for 3 of 5." in text and kinds["yes/no"].yes == 3
     assert "decides by beginning its text with yes or no" in text
     assert "| wrong yes or no | " in text and "wrong yes or no</th>" in page
     assert "accepted: Yes: It was built" in page
