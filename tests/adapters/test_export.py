@@ -10,6 +10,7 @@ from tiny_adapters import REQUESTS, fresh, make_adapter, seen
 from rag_ft.adapters import gguf_file
 from rag_ft.adapters.export import export_adapter, export_gguf, export_peft, vllm_problems
 from rag_ft.adapters.merge import merge_adapter
+from rag_ft.answering.confidence import KindCalibration, PlattScale
 from rag_ft.errors import AdapterError, UsageError, WeightsError
 from rag_ft.models.adapter_record import base_record
 
@@ -51,6 +52,18 @@ def test_a_gguf_still_tells_which_documents_it_was_trained_on_and_not_their_name
         "document_fingerprints": ["0123456789abcdef"]
     }
     assert b"secret-plan" not in exported.path.read_bytes()
+
+
+def test_a_gguf_knows_which_kinds_of_answers_it_gives_and_their_thresholds(adapter, tiny_llama_dir, tmp_path):
+    tuned = shutil.copytree(adapter, tmp_path / "tuned")
+    record = json.loads((tuned / "rag_ft.json").read_text())
+    record["kinds"] = ["part", "span"]
+    record["threshold"]["kinds"] = {"part": {"value": 0.5, "platt": {"slope": 0.5, "intercept": -1.0}}}
+    (tuned / "rag_ft.json").write_text(json.dumps(record))
+    exported = export_gguf(tuned, tmp_path / "r.gguf", base=str(tiny_llama_dir), probes=REQUESTS)
+    copy = fresh(exported.path, None)
+    assert base_record(copy.loaded.weights)["kinds"] == ["part", "span"]
+    assert copy.kinds == {"part": KindCalibration(value=0.5, platt=PlattScale(slope=0.5, intercept=-1.0))}
 
 
 def test_an_adapter_is_merged_on_the_way_and_nothing_but_the_file_is_left(adapter, tiny_llama_dir, tmp_path, caplog):

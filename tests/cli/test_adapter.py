@@ -48,6 +48,19 @@ def test_info_draws_a_bar_for_each_layer_and_prints_json(adapter):
     assert json.loads(run("info", adapter, "--json").stdout)["parameters"] == 1792
 
 
+def test_info_shows_the_threshold_and_the_scale_of_each_kind(adapter):
+    record = json.loads((adapter / "rag_ft.json").read_text())
+    record["threshold"]["kinds"] = {
+        "part": {"value": 0.4, "platt": {"slope": 0.3, "intercept": -0.5}},
+        "yes/no": {"value": 0.6},
+    }
+    (adapter / "rag_ft.json").write_text(json.dumps(record))
+    lines = run("info", adapter).stdout.splitlines()
+    assert "  part     threshold 0.4, scaled to the share of right answers: 0.30 x log-odds -0.50" in lines
+    assert "  yes/no   threshold 0.6, as the reader computes it" in lines
+    assert json.loads(run("info", adapter, "--json").stdout)["kinds"]["part"]["value"] == 0.4
+
+
 def test_merge_prints_the_difference_and_the_result_is_a_base(adapter, tiny_llama_dir, world, tmp_path):
     questions, index = world
     probes = ("--questions", questions, "--index", index)
