@@ -41,7 +41,8 @@ _MORE: dict[JudgedKind, str] = {
     "span": "",
     "part": " Precision is over the answers given; recall and F1 are over all answerable questions, 0 where declined."
     " “Cites the right part” is the share whose citation overlaps the evidence: a whole passage does that easily, so"
-    " read it beside precision.",
+    " read it beside precision. A passage counts as retrieved, or cited rightly, if it holds the evidence or shares at"
+    " least half of the shorter of the two with it.",
     "yes/no": " Accuracy is over the decisions made, “decided” is their share of the questions. The surest half is the"
     " half of the questions answered with the highest confidence; one that is not decided counts as wrong. In F1 and"
     " exact match over all questions, a right decision counts as 1 and a wrong one as 0.",
