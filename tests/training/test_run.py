@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rag_ft.answering.confidence import KindCalibration, PlattScale, recorded_kinds
 from rag_ft.errors import PromptMismatchError, TrainingError, WeightsError
 from rag_ft.models import compute
 from rag_ft.questions.split import Split
@@ -200,6 +201,21 @@ def test_a_model_without_a_chat_template_can_be_tuned(tmp_path, tiny_llama_dir, 
     )
     assert trained.certificate.red == ()
     assert (trained.path / "adapter_model.safetensors").is_file()
+
+
+def test_thresholds_of_kinds_that_the_held_out_questions_gave_are_recorded(
+    tmp_path, tiny_llama_dir, world, monkeypatch
+):
+    from rag_ft.training import run
+
+    index, questions = world
+    kinds = {"part": KindCalibration(value=0.4, platt=PlattScale(slope=0.5))}
+    figures = {"questions": 9, "answerable": 5, "must_answer_f1": 0.5, "answerable_f1": 0.5, "null_recognised": 0.5}
+    score = run.ReaderScore(**figures, threshold=0.3, kinds=kinds)
+    monkeypatch.setattr(run, "score_reader", lambda reader, questions, index: score)
+    train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
+    record = json.loads((tmp_path / "rag_ft.json").read_text())
+    assert recorded_kinds(record) == kinds and record["threshold"]["value"] == 0.3
 
 
 def test_without_unanswerable_questions_held_out_no_threshold_is_written(tmp_path, tiny_llama_dir, world, caplog):

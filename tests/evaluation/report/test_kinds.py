@@ -2,10 +2,11 @@ from little_evaluation import asking, little_arms
 
 from rag_ft.evaluation.arms.baselines import FunctionArm
 from rag_ft.evaluation.evaluate import evaluate_recipe
+from rag_ft.evaluation.predictions import cites_part
 from rag_ft.evaluation.report.kinds import kind_tables
 from rag_ft.evaluation.report.results import differences, read_results
 from rag_ft.questions.records import read_questions
-from rag_ft.schema import Question
+from rag_ft.schema import Answer, Citation, Provenance, Question, Usage
 
 
 def _mixed(path):
@@ -62,6 +63,56 @@ def test_a_report_shows_the_kinds_apart_and_says_what_is_right_for_each(prepared
 def test_the_bins_add_up_with_all_kinds_in_them(prepared, tmp_path):
     for arm in _run(prepared, tmp_path).results.arms:
         assert sum(arm.budget.values()) == 24 and "wrong yes or no" in arm.budget
+
+
+def _tuned_to_decide(question, passages):
+    """The second sentence of the passage as a part that says no, with its place."""
+    (passage, *_), second = passages, passages[0].text.split(". ")[1]
+    start = passage.start + passage.text.index(second)
+    place = {"start": start, "end": start + len(second)}
+    citation = Citation(
+        passage_id=passage.id,
+        document_id=passage.document_id,
+        source="",
+        title="",
+        page=None,
+        quote=second,
+        verdict="supported",
+        answer_start=place["start"],
+        answer_end=place["end"],
+        **place,
+    )
+    cost = dict.fromkeys(
+        ("prompt_tokens", "completion_tokens", "retrieve_seconds", "read_seconds", "verify_seconds"), 1
+    )
+    origin = dict.fromkeys(("index", "embedder", "base_model", "adapter", "prompt", "mode", "reading"), "")
+    return Answer(
+        question=question,
+        answer=second,
+        kind="part",
+        yes=False,
+        citations=(citation,),
+        confidence=0.5,
+        abstained=False,
+        complete=True,
+        completion="",
+        usage=Usage.model_validate(cost),
+        provenance=Provenance.model_validate(origin),
+    )
+
+
+def test_a_readers_decision_and_the_place_of_its_part_count_and_not_its_words(prepared, tmp_path):
+    report = _run(prepared, tmp_path, _tuned_to_decide)
+    reads = report.results.arms[0]
+    decided = reads.kinds["yes/no"].figures
+    assert (decided["accuracy"].mean, decided["cited_part"].mean) == (2 / 5, 1.0)
+    assert reads.budget["wrong yes or no"] == 3
+    assert reads.kinds["part"].figures["cited_part"].mean == 1.0
+    # The evidence of the heights is in the first sentence of the same passage, which is not what is cited.
+    replies = {reply.question_id: reply for reply in report.predictions["reads"]}
+    questions = {question.id: question for question in report.questions}
+    assert not cites_part(replies["Oslo-1"], questions["Oslo-1"])
+    assert "No: It was built in 1900" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_spans_alone_have_no_tables_of_kinds_and_no_bin_of_decisions(prepared, tmp_path):
