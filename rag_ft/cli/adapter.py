@@ -112,8 +112,9 @@ def adapter_calibrate(
     """Recalibrate the abstention threshold on your own questions.
 
     A reader's confidence depends on the documents, the index and k, and a tuned reader is overconfident: a scale is
-    fitted too, so that about 80% of answers with confidence 0.8 are right. No weight changes. Questions about
-    documents that the adapter was trained on are skipped.
+    fitted too, so that about 80% of answers with confidence 0.8 are right. Spans, parts, and yes or no are calibrated
+    apart where there are at least 20 answers of each. No weight changes. Questions about documents that the adapter
+    was trained on are skipped.
     """
     from rag_ft.adapters.calibrate import calibrate_adapter
     from rag_ft.cli.render import stderr, stdout
