@@ -235,6 +235,16 @@ class Provenance(Record):
     """Path of the index when the answer was given."""
 
 
+class Item(Record):
+    """An item of a list, or a row of a table, that answers a question."""
+
+    text: str
+    """The item without its bullet or number."""
+    start: int
+    """Offset of `text` in the text of the document that the answer's citation names."""
+    end: int
+
+
 class Answer(Record):
     """The reply to one question."""
 
@@ -246,6 +256,9 @@ class Answer(Record):
     """What the answer is: some words of a sentence, or a part of a passage."""
     yes: bool | None = None
     """What a part says to a question of yes or no; None where it says neither, and for spans."""
+    items: tuple[Item, ...] = ()
+    """Of a part that is a list or a table: its items, to the end of the list, in the order of the document; the answer
+    may have an introduction before them."""
     citations: tuple[Citation, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1)]
     """Tuned reader in mode `quote`: the probability that the answer is right, estimated on the questions with which the

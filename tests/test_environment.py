@@ -9,6 +9,8 @@ import pytest
 from rag_ft.environment import handbook_path, handbook_questions_path
 from rag_ft.indexing.corpus import read_corpus
 from rag_ft.questions.records import check_evidence, read_questions
+from rag_ft.questions.wording import question_key
+from rag_ft.text.parts import passage_units, units_within
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +39,53 @@ def test_every_quote_stands_at_its_offsets_and_holds_an_answer(pages):
     unanswerable = sum(not question.answerable for question in questions) / len(questions)
     assert 0.17 <= unanswerable <= 0.25
     assert max(Counter(question.question for question in questions).values()) == 1
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return read_questions(handbook_path() / "asked.jsonl")
+
+
+def test_asked_questions_cover_all_pages_and_have_their_evidence(asked, pages):
+    assert len(asked) >= 110
+    assert check_evidence(asked, pages) == []
+    assert {piece.document_id for question in asked for piece in question.evidence} == {page.id for page in pages}
+    assert all(question.evidence for question in asked)
+    assert len({question_key(question.question) for question in asked}) == len(asked)
+    assert sum(not question.answerable for question in asked) >= 15
+
+
+def test_every_accepted_part_of_an_asked_question_is_all_of_a_piece_of_evidence(asked):
+    for question in asked:
+        if question.kind == "part":
+            assert set(question.answers) == {piece.quote for piece in question.evidence}, question.id
+        else:
+            assert all(len(answer.split()) <= 10 for answer in question.answers)
+
+
+def test_an_asked_question_names_a_unit_that_a_reader_can_give(asked, pages):
+    """The evidence covers half of at least one unit, else a run would leave the question out."""
+    texts = {page.id: page.text for page in pages}
+    for question in asked:
+        if question.kind == "part":
+            assert any(
+                units_within(passage_units(texts[piece.document_id]), piece.start, piece.end)
+                for piece in question.evidence
+            ), question.id
+
+
+def test_yes_and_no_are_asked_about_equally_often(asked):
+    polarities = Counter(question.yes for question in asked if question.yes is not None)
+    assert polarities[True] + polarities[False] >= 25
+    assert 0.4 <= polarities[True] / polarities.total() <= 0.6
+    assert all((question.yes is not None) == ("whether" in question.tags) for question in asked)
+
+
+def test_the_data_card_counts_the_asked_questions_by_kind(asked):
+    card = (ROOT / "datasets" / "README.md").read_text()
+    for kind, count in Counter(question.tags[1] for question in asked).items():
+        assert f"| {kind} | {count} |" in card
+    assert f"{len(asked)} records" in card
 
 
 def test_the_data_card_counts_the_pages(pages):

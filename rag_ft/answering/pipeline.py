@@ -11,6 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from typing_extensions import TypedDict  # pydantic, which makes the input's schema, refuses typing's before Python 3.12
 
 from rag_ft.answering.citation import Claim, verify
+from rag_ft.answering.lists import listed_answer
 from rag_ft.answering.placing import place
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import Reading, ReadRequest
@@ -18,7 +19,7 @@ from rag_ft.errors import UsageError
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.retriever import Retriever
 from rag_ft.indexing.sources.memory import langchain_fields
-from rag_ft.schema import Answer, Hit, Passage, Provenance, RetrievedPassage, Usage
+from rag_ft.schema import Answer, Hit, Item, Passage, Provenance, RetrievedPassage, Usage
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -209,14 +210,20 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         citations = verify(reading.answer, claims, passages) if reading.answer is not None else ()
         searched = self.retriever.index if isinstance(self.retriever, Retriever) else None
         index = searched if isinstance(searched, Index) else None
+        answer = reading.answer
+        items: tuple[Item, ...] = ()
+        if index is not None and answer is not None and reading.kind == "part":
+            listed = listed_answer(answer, citations[0], claims[0].passage, index)
+            answer, citations, items = listed.answer, (listed.citation, *citations[1:]), listed.items
         if index is not None:
             citations = tuple(place(citation, index) for citation in citations)
         loaded = reader.loaded
         return Answer(
             question=question,
-            answer=reading.answer,
+            answer=answer,
             kind=reading.kind,
             yes=reading.yes,
+            items=items,
             citations=citations,
             confidence=min(max(reading.confidence, 0.0), 1.0),
             abstained=reading.abstained,

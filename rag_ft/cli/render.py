@@ -92,8 +92,8 @@ def short(path: str | Path) -> str:
 def print_answer(answer: Answer, console: Console) -> None:
     """Print the answer, each citation with its quote, and what it cost."""
     if answer.answer is not None:
-        polarity = {True: "Yes: ", False: "No: ", None: ""}[answer.yes]
-        console.print(Text(polarity + _one_line(answer.answer), style="bold"))
+        for line in _answer_lines(answer, answer.answer):
+            console.print(Text(line, style="bold"))
     elif not answer.complete:
         console.print(Text("no usable answer: the completion was cut off or is not valid JSON", style="red"))
         console.print(Text(f"  {answer.completion[:200]}", style="dim"))
@@ -114,6 +114,20 @@ def print_answer(answer: Answer, console: Console) -> None:
     if unread:
         note += f" · {unread} of {len(answer.passages)} passages did not fit the prompt"
     console.print(Text(note, style="dim"))
+
+
+_MOST_LINES = 20
+"""Lines of a list that are shown; `--json` has all."""
+
+
+def _answer_lines(answer: Answer, text: str) -> list[str]:
+    """The answer in one line; a list in the lines that it has in its document."""
+    polarity = {True: "Yes: ", False: "No: ", None: ""}[answer.yes]
+    if not answer.items:
+        return [polarity + _one_line(text)]
+    lines = [line.rstrip() for line in (polarity + text).split("\n") if line.strip()]
+    hidden = len(lines) - _MOST_LINES
+    return lines if hidden <= 0 else [*lines[:_MOST_LINES], f"… and {hidden} more lines (--json has them)"]
 
 
 def _source(i: int, citation: Citation) -> Text:

@@ -19,11 +19,14 @@ MOST_UNITS = 6
 """Longest part: more is a page to read and not an answer."""
 
 _WORD = re.compile(r"\S+")
-_HEADING = re.compile(r"#{1,6}\s+\S[^\n]*|[^\n]+\n(?:=+|-+)\s*")
+_HEADING = re.compile(r"(?:#{1,6}\s+|#{2,6})\S[^\n]*|[^\n]+\n(?:=+|-+)\s*")
+_QUESTION_END = re.compile(r"[?？][\"'”’»)\]*_` \t]*\Z")
+_LONGEST_END = 8
+"""Characters at the end of a unit that are looked at for a question mark and what closes behind it."""
 
 
 def passage_units(text: str, headings: Collection[str] = ()) -> list[Span]:
-    """Spans of the units of a passage's text in order, without its headings: a heading answers nothing.
+    """Spans of the units of a passage's text in order, without its headings and questions, which answer nothing.
 
     `headings`: texts of the headings that the passage stands under; lines marked as headings are left out anyway.
     """
@@ -33,6 +36,7 @@ def passage_units(text: str, headings: Collection[str] = ()) -> list[Span]:
         for start, end in sentence_spans(text)
         if not _HEADING.fullmatch(text, start, end)
         and text[start:end].strip("#* \t").casefold() not in known
+        and not _QUESTION_END.search(text, max(start, end - _LONGEST_END), end)
         and any(character.isalnum() for character in text[start:end])
     ]
 
@@ -51,14 +55,36 @@ def unit_leads(text: str, units: Sequence[Span]) -> list[str]:
     return leads
 
 
-def unit_runs(units: Sequence[Span]) -> list[tuple[int, int]]:
-    """First and last index of every run of units that a part may be, in reading order."""
-    return [(first, last) for first in range(len(units)) for last in range(first, min(first + MOST_UNITS, len(units)))]
+def unit_runs(text: str, units: Sequence[Span]) -> list[tuple[int, int]]:
+    """First and last index of every run of units that a part may be, in reading order.
+
+    A run ends with a unit that introduces the next one ("Run this:") only where the passage ends there, too.
+    """
+    return [
+        (first, last)
+        for first in range(len(units))
+        for last in range(first, min(first + MOST_UNITS, len(units)))
+        if not _introduces(text, units, last)
+    ]
 
 
-def units_within(units: Sequence[Span], start: int, end: int) -> range:
-    """Indices of the units that lie at least half within `start` and `end`: the first `MOST_UNITS`, or none."""
+def units_within(text: str, units: Sequence[Span], start: int, end: int) -> range:
+    """Indices of the units that lie at least half within `start` and `end`, and of what the last of them introduces:
+    the first `MOST_UNITS`, or none.
+    """
     inside = [
         i for i, unit in enumerate(units) if 2 * (min(unit.end, end) - max(unit.start, start)) >= unit.end - unit.start
     ]
-    return range(inside[0], inside[-1] + 1)[:MOST_UNITS] if inside else range(0)
+    if not inside:
+        return range(0)
+    first, last = inside[0], min(inside[-1], inside[0] + MOST_UNITS - 1)
+    while last - first + 1 < MOST_UNITS and _introduces(text, units, last):
+        last += 1
+    while last > first and _introduces(text, units, last):
+        last -= 1
+    return range(first, last + 1)
+
+
+def _introduces(text: str, units: Sequence[Span], i: int) -> bool:
+    """Whether a unit ends in a colon and another one follows."""
+    return i + 1 < len(units) and text.endswith(":", units[i].start, units[i].end)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rag_ft.cli.render import Terminal, print_answer, print_ocr_hint, short
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.storage.manifest import BuildReport, Failure
-from rag_ft.schema import Answer, Citation, Passage, Provenance, RetrievedPassage, Usage
+from rag_ft.schema import Answer, Citation, Item, Passage, Provenance, RetrievedPassage, Usage
 
 TEXT = "It costs 5 euros\nand 20 cents. [bold]Not markup[/bold]."
 
@@ -72,6 +72,14 @@ def test_the_answer_is_highlighted_inside_its_quote_on_a_terminal():
     assert "“It costs 5 euros and 20 cents. [bold]Not markup[/bold].”" in plain
     assert "page 2, characters 10-" in plain and "supported" in plain
     assert "1 of 1 passages did not fit the prompt" in plain
+
+
+def test_a_list_is_shown_in_lines_up_to_a_limit():
+    text = "Check these:\n\n" + "\n".join(f"- part {number}" for number in range(30))
+    items = tuple(Item(text=f"part {number}", start=number, end=number + 6) for number in range(30))
+    lines = printed(answer(answer=text, kind="part", yes=True, items=items), colour=False).split("\n")
+    assert lines[:3] == ["Yes: Check these:", "- part 0", "- part 1"]
+    assert lines[20] == "… and 11 more lines (--json has them)"
 
 
 def test_no_answer_and_a_broken_completion_are_told_apart():

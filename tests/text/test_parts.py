@@ -62,8 +62,9 @@ def test_leads_begin_their_units_and_tell_unlike_units_apart(text):
 
 
 def test_runs_of_units_are_no_longer_than_a_part_may_be():
-    units = passage_units(" ".join(f"Sentence {number} ends." for number in range(9)))
-    runs = unit_runs(units)
+    text = " ".join(f"Sentence {number} ends." for number in range(9))
+    units = passage_units(text)
+    runs = unit_runs(text, units)
     assert (
         len(units) == 9 and (0, MOST_UNITS - 1) in runs and max(last - first for first, last in runs) == MOST_UNITS - 1
     )
@@ -72,9 +73,35 @@ def test_runs_of_units_are_no_longer_than_a_part_may_be():
 
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
-    [("By default", "extra:", [0, 1]), ("install the extra", "client[http2]", [1, 2]), ("Enabling", "HTTP/2\n", [])],
+    [("By default", "extra:", [0, 1, 2]), ("install the extra", "client[http2]", [1, 2]), ("Enabling", "HTTP/2\n", [])],
 )
 def test_evidence_covers_the_units_that_lie_half_within_it(start, end, expected):
     units = passage_units(GUIDE, ["Enabling HTTP/2"])
     begin = GUIDE.index(start)
-    assert list(units_within(units, begin, GUIDE.index(end, begin) + len(end))) == expected
+    assert list(units_within(GUIDE, units, begin, GUIDE.index(end, begin) + len(end))) == expected
+
+
+def test_questions_and_headings_without_a_blank_are_no_units():
+    assert units_of("####Q13: Must it be open?\n\n- Q7: Is it “free?”\n\n**Why?**\n\nIt is. #1 of two.") == [
+        "It is.",
+        "#1 of two.",
+    ]
+
+
+def test_a_run_does_not_end_before_what_its_last_unit_introduces():
+    units = passage_units(GUIDE, ["Enabling HTTP/2"])
+    assert [last for first, last in unit_runs(GUIDE, units) if first == 1] == [2, 3, 4]
+    alone = "It is simple. Run this:"
+    assert unit_runs(alone, passage_units(alone)) == [(0, 0), (0, 1), (1, 1)]
+
+
+@given(
+    st.lists(st.sampled_from(["It ends.", "It follows:", "Is it?"]), max_size=9), st.integers(0, 90), st.integers(0, 90)
+)
+def test_the_units_of_evidence_are_a_run_unless_introductions_fill_it(sentences, start, end):
+    text = " ".join(sentences)
+    units = passage_units(text)
+    covered = units_within(text, units, min(start, end), max(start, end))
+    if covered:
+        whole = text[units[covered[0]].start : units[covered[-1]].end]
+        assert (covered[0], covered[-1]) in unit_runs(text, units) or whole.count(":") == len(covered) == 1

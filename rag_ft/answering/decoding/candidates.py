@@ -111,7 +111,7 @@ def find_parts(passages: Sequence[Passage], prompts: PromptBuilder) -> PartCandi
         units = passage_units(passage.text, passage.headings)
         leads = unit_leads(passage.text, units)
         ids = prompts.body_ids(leads) if leads else []
-        for first, last in unit_runs(units):
+        for first, last in unit_runs(passage.text, units):
             single = first == last
             named = (leads[first],) if single else (leads[first], leads[last])
             body = ids[first] if single else (*ids[first], *prompts.through, *ids[last])

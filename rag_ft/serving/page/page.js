@@ -209,6 +209,7 @@ function showAnswer(answer, focus) {
     : { true: "Yes: ", false: "No: " }[answer.yes] ?? "";
   if (!abstained) text.append(answer.answer);
   text.classList.toggle("none", abstained);
+  text.classList.toggle("list", answer.items.length > 0);
   const facts = byId("answer-facts");
   facts.replaceChildren();
   if (abstained) {

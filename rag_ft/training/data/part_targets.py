@@ -38,7 +38,7 @@ def part_target(question: Question, passage: Passage) -> PartTarget | None:
     units = passage_units(passage.text, passage.headings)
     for evidence in question.evidence:
         if evidence.document_id == passage.document_id:
-            covered = units_within(units, evidence.start - passage.start, evidence.end - passage.start)
+            covered = units_within(passage.text, units, evidence.start - passage.start, evidence.end - passage.start)
             if covered:
                 leads = unit_leads(passage.text, units)
                 first, last = covered[0], covered[-1]
