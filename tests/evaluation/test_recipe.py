@@ -75,7 +75,7 @@ def test_what_people_ask_is_asked_of_the_same_arms_and_of_one_that_may_say_yes_i
     more = [arm for arm in asked.arm if arm not in written.arm]
     assert {arm.name for arm in written.arm} == {arm.name for arm in asked.arm if arm not in more}
     assert [(arm.kind, arm.adapter, arm.mode) for arm in more] == [("reader", "none", "schema")]
-    assert (asked.primary, Path(asked.questions).name) == (written.primary, "asked.jsonl")
+    assert asked.primary == written.primary and Path(asked.questions).is_file()
 
 
 def _recipe(**more):
