@@ -25,6 +25,9 @@ class AskRequest(BaseModel):
     )
 
     question: Annotated[str, Field(min_length=1)]
+    history: list[Annotated[str, Field(min_length=1)]] = []
+    """Earlier questions of the conversation that the question follows up, oldest first; the last three are searched
+    with it."""
     k: Annotated[int | None, Field(ge=1, strict=True)] = None
     """Number of passages to read."""
     where: dict[str, JsonValue] | None = None
