@@ -131,15 +131,18 @@ def _split(records: Sequence[Question], examples: ExampleConfig) -> tuple[int, i
         split = split_by_document(records, examples.held_out, examples.seed)
     except DatasetError as error:
         return len(records), 0, (), str(error)
-    known = {question_key(record.question) for record in split.train}
-    leaks = tuple(record.id for record in split.held_out if question_key(record.question) in known)
+    known = {_key(record) for record in split.train}
+    leaks = tuple(record.id for record in split.held_out if _key(record) in known)
     return len(split.train), len(split.held_out), leaks, ""
 
 
 def _not_found(records: Sequence[Question], index: Index, k: int) -> tuple[str, ...]:
     """Ids of answerable questions with evidence of which no part is among the first k passages."""
     answerable = [record for record in records if record.answerable]
-    hits_by_record = index.as_retriever(k=k).retrieve_batch([record.question for record in answerable])
+    retriever = index.as_retriever(k=k)
+    hits_by_record = retriever.retrieve_batch(
+        [retriever.query(record.question, record.history) for record in answerable]
+    )
     return tuple(
         record.id
         for record, hits in zip(answerable, hits_by_record, strict=True)
@@ -151,11 +154,16 @@ def _overlap(passage: Passage, piece: Evidence) -> bool:
     return passage.document_id == piece.document_id and passage.start < piece.end and piece.start < passage.end
 
 
+def _key(record: Question) -> str:
+    """A key that is equal for records that ask the same; "And how often?" asks what its history says."""
+    return question_key(" ".join((*record.history, record.question)))
+
+
 def _duplicates(records: Sequence[Question]) -> tuple[str, ...]:
     seen: set[str] = set()
     duplicates = []
     for record in records:
-        key = question_key(record.question)
+        key = _key(record)
         if key in seen:
             duplicates.append(record.id)
         seen.add(key)
