@@ -39,6 +39,17 @@ def test_every_quote_stands_at_its_offsets_and_holds_an_answer(pages):
     assert max(Counter(question.question for question in questions).values()) == 1
 
 
+def test_every_follow_up_has_the_evidence_of_a_question_that_asks_the_same_in_full_words(pages):
+    follow_ups = read_questions(handbook_path() / "follow-ups.jsonl")
+    whole = {question.id: question for question in read_questions(handbook_questions_path())}
+    assert check_evidence(follow_ups, pages) == []
+    for follow_up in follow_ups:
+        asked = whole[follow_up.id.removesuffix("-follow-up")]
+        assert (follow_up.answers, follow_up.evidence) == (asked.answers, asked.evidence)
+        assert follow_up.history and follow_up.question != asked.question
+    assert f"`follow-ups.jsonl`: {len(follow_ups)} questions" in (ROOT / "datasets" / "README.md").read_text()
+
+
 def test_the_data_card_counts_the_pages(pages):
     assert f"| what | {len(pages)} pages " in (ROOT / "datasets" / "README.md").read_text()
 
