@@ -27,10 +27,6 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-OnlyIfSet: Any = Field(exclude_if=lambda value: not value)
-"""Marks a field that is written only where it says something, so that records without it stay as they were."""
-
-
 class Heading(Record):
     """A heading inside a document."""
 
@@ -250,12 +246,12 @@ class Answer(Record):
     """What the answer is: some words of a sentence, or a part of a passage."""
     yes: bool | None = None
     """What a part says to a question of yes or no; None where it says neither, and for spans."""
-    history: Annotated[tuple[str, ...], OnlyIfSet] = ()
+    history: tuple[str, ...] = ()
     """The earlier questions of the conversation that were searched together with the question, oldest first."""
-    history_left_out: Annotated[int, OnlyIfSet] = 0
+    history_left_out: int = 0
     """Number of earlier questions that were given but not searched: only the last three are, as far as the embedder
     reads them together."""
-    searched: Annotated[str | None, OnlyIfSet] = None
+    searched: str | None = None
     """The text that was searched beside the question; None where no earlier question was."""
     citations: tuple[Citation, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1)]
@@ -295,8 +291,9 @@ class Question(Record):
 
     id: Annotated[str, Field(min_length=1)]
     question: Annotated[str, Field(min_length=1)]
-    history: Annotated[tuple[str, ...], OnlyIfSet] = ()
-    """Earlier questions of the conversation that it follows up, oldest first."""
+    history: Annotated[tuple[str, ...], Field(exclude_if=lambda turns: not turns)] = ()
+    """Earlier questions of the conversation that it follows up, oldest first. Written only where there are any, so that
+    the fingerprints of other records stay as they were."""
     answers: tuple[str, ...] = ()
     """Accepted answers; empty if and only if the question is unanswerable."""
     evidence: tuple[Evidence, ...] = ()

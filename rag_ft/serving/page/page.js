@@ -221,7 +221,7 @@ function showAnswer(answer, focus) {
     facts.append(make("span", supported ? "supported by the quote" : "not supported by the cited passage", supported ? "good" : "bad"));
   }
   facts.append(make("span", `${(answer.usage.retrieve_seconds + answer.usage.read_seconds).toFixed(1)} s`));
-  if (answer.history?.length) {
+  if (answer.history.length) {
     const left = answer.history_left_out ? ` (${counted(answer.history_left_out, "earlier question")} not searched)` : "";
     facts.append(make("span", `searched with: ${answer.history.join(" / ")}${left}`, "searched"));
   }
