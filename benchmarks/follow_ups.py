@@ -80,8 +80,8 @@ def doqa_set(path: Path) -> AskedSet:
             name = texts.setdefault(paragraph["context"], f"text-{len(texts)}")
             history: list[str] = []
             for turn in paragraph["qas"]:
-                if history and turn["answers"] and not turn["is_impossible"]:
-                    start, text = turn["answers"][0]["answer_start"], turn["answers"][0]["text"]
+                start, text = turn["answers"][0]["answer_start"], turn["answers"][0]["text"]
+                if history and text.strip() and not turn["is_impossible"]:
                     piece = Evidence(document_id=name, start=start, end=start + len(text), quote=text)
                     questions.append(
                         Question(

@@ -172,18 +172,15 @@ class Retriever(BaseRetriever):
         return part.rankings[0]
 
     def _mix(self, searcher: Searcher, parts: Sequence[_Ranked], mode: RetrievalMode) -> Iterator[Scored]:
-        """Rank the passages found for a follow-up alone or for its joined text by the weighted mean of both scores.
-
-        Each score is divided by the best one for its text, as in a blend.
-        """
+        """Rank the passages found for a follow-up alone or for its joined text by the weighted mean of both scores."""
         rows = _rows(parts)
-        own, joined = (_relative(self._scores(searcher, part, rows, mode)) for part in parts)
+        own, joined = (self._scores(searcher, part, rows, mode) for part in parts)
         return _in_order(rows, self.own_weight * own + (1 - self.own_weight) * joined)
 
     def _scores(
         self, searcher: Searcher, part: _Ranked, rows: NDArray[np.int64], mode: RetrievalMode
     ) -> NDArray[np.float64]:
-        """The mode's score of some rows for one text.
+        """The mode's score of some rows for one text, relative to the best one.
 
         blend: a convex combination, as in Bruch, Gai and Ingber, "An analysis of fusion functions for hybrid
         retrieval", TOIS 2023. Unlike there, a score is only divided by the best one, which needs no lowest
@@ -191,14 +188,14 @@ class Retriever(BaseRetriever):
         """
         if mode == "hybrid":
             fused = {scored.row: scored.score for scored in fuse(part.rankings, len(rows), self.rrf_k)}
-            return np.array([fused.get(int(row), 0.0) for row in rows])
+            return _relative(np.array([fused.get(int(row), 0.0) for row in rows]))
         if part.vector is None:
-            return searcher.score_words(part.text, rows)
-        cosines = searcher.score_vectors(part.vector, rows)
+            return _relative(searcher.score_words(part.text, rows))
+        cosines = _relative(searcher.score_vectors(part.vector, rows))
         if mode == "dense":
             return cosines
-        words = searcher.score_words(part.text, rows)
-        return (1 - self.word_weight) * _relative(cosines) + self.word_weight * _relative(words)
+        words = _relative(searcher.score_words(part.text, rows))
+        return (1 - self.word_weight) * cosines + self.word_weight * words
 
     def _get_relevant_documents(
         self,

@@ -131,8 +131,8 @@ def _split(records: Sequence[Question], examples: ExampleConfig) -> tuple[int, i
         split = split_by_document(records, examples.held_out, examples.seed)
     except DatasetError as error:
         return len(records), 0, (), str(error)
-    known = {_key(record) for record in split.train}
-    leaks = tuple(record.id for record in split.held_out if _key(record) in known)
+    known = {question_key(record.question, record.history) for record in split.train}
+    leaks = tuple(record.id for record in split.held_out if question_key(record.question, record.history) in known)
     return len(split.train), len(split.held_out), leaks, ""
 
 
@@ -154,16 +154,11 @@ def _overlap(passage: Passage, piece: Evidence) -> bool:
     return passage.document_id == piece.document_id and passage.start < piece.end and piece.start < passage.end
 
 
-def _key(record: Question) -> str:
-    """A key that is equal for records that ask the same; "And how often?" asks what its history says."""
-    return question_key(" ".join((*record.history, record.question)))
-
-
 def _duplicates(records: Sequence[Question]) -> tuple[str, ...]:
     seen: set[str] = set()
     duplicates = []
     for record in records:
-        key = _key(record)
+        key = question_key(record.question, record.history)
         if key in seen:
             duplicates.append(record.id)
         seen.add(key)
