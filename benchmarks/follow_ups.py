@@ -80,8 +80,9 @@ def doqa_set(path: Path) -> AskedSet:
             name = texts.setdefault(paragraph["context"], f"text-{len(texts)}")
             history: list[str] = []
             for turn in paragraph["qas"]:
-                start, text = turn["answers"][0]["answer_start"], turn["answers"][0]["text"]
-                if history and text.strip() and not turn["is_impossible"]:
+                answer = next(iter(turn["answers"]), None)
+                if history and answer and answer["text"].strip() and not turn["is_impossible"]:
+                    start, text = answer["answer_start"], answer["text"]
                     piece = Evidence(document_id=name, start=start, end=start + len(text), quote=text)
                     questions.append(
                         Question(

@@ -292,9 +292,10 @@ def _asked(inputs: Sequence[QuestionInput]) -> _Asked:
     for value in inputs:
         given: Any = {"question": value} if isinstance(value, str) else value
         if not isinstance(given, dict) or not isinstance(given.get("question"), str):
+            given_instead = type(value).__name__ if not isinstance(given, dict) else "a dict without a question as text"
             raise UsageError(
                 "the pipeline takes a question, {'question': ...} or {'question': ..., 'history': [...]}, not"
-                f" {type(value).__name__}"
+                f" {given_instead}"
             )
         asked["questions"].append(given["question"])
         asked["histories"].append(given.get("history", ()))

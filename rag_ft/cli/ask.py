@@ -178,7 +178,7 @@ def _answer_lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
         for given, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Exception):
                 failed = True
-                question = given if isinstance(given, str) else given.get("question")
+                question = given if isinstance(given, str) else given.get("question", "")
                 failure = {"question": str(question)[:200], "error": str(answer)}
                 echo_json(json.dumps(failure, ensure_ascii=False))
             else:

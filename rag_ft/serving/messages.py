@@ -21,7 +21,12 @@ class AskRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"question": "What does gradient checkpointing cost?", "k": 3}]},
+        json_schema_extra={
+            "examples": [
+                {"question": "What does gradient checkpointing cost?", "k": 3},
+                {"question": "And how is it turned on?", "history": ["What does gradient checkpointing cost?"]},
+            ]
+        },
     )
 
     question: Annotated[str, Field(min_length=1)]
