@@ -1,12 +1,14 @@
 """How often the right passage is found for a follow-up: searched alone, joined to earlier questions, or both mixed.
 
     python benchmarks/follow_ups.py
-    python benchmarks/follow_ups.py --doqa cooking-dev-v2.1.json --turns 1 2 3
+    python benchmarks/follow_ups.py --doqa cooking-dev.json --turns 1 2 3 5
+    python benchmarks/follow_ups.py --reader
 
 The first asks the handbook's follow-ups (`datasets/handbook/follow-ups.jsonl`), and then its other questions after
 questions about other pages, as somebody does who changes the subject without saying so. The second asks the later
 questions of the dialogues of a file of DoQA (Campos et al., ACL 2020), over all its texts. A passage is right if it
-overlaps the evidence.
+overlaps the evidence. The third asks the packaged reader the handbook's answerable follow-ups, worded in several ways,
+with the same passages and abstention off.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,12 +25,15 @@ from typing import NamedTuple
 
 from retrieval import Remembering
 
+from rag_ft.answering.reader import Reader
+from rag_ft.answering.reading import ReadRequest
 from rag_ft.environment import handbook_path, handbook_questions_path
 from rag_ft.indexing.corpus import read_corpus
 from rag_ft.indexing.embedding import load_embedder
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.retriever import Retriever
+from rag_ft.metrics.answers import exact_match, token_f1
 from rag_ft.questions.records import read_questions
 from rag_ft.schema import Document, Evidence, Hit, Question
 
@@ -116,17 +122,75 @@ def hits_at(index: Index, questions: Sequence[Question], own_weight: float, turn
     return [sum(rank <= depth for rank in ranks) / len(ranks) for depth in DEPTHS]
 
 
+def follow_up(question: Question, whole: Question) -> str:
+    return question.question
+
+
+def without_and(question: Question, whole: Question) -> str:
+    rest = re.sub(r"^(and|but|so)\b[ ,]*", "", question.question, flags=re.IGNORECASE)
+    return rest[:1].upper() + rest[1:]
+
+
+def after_other_words(question: Question, whole: Question) -> str:
+    words = re.findall(r"[^\s,;:?!()\"]+", question.history[-1])
+    new = [word for word in words if word.lower() not in LITTLE and word.lower() not in question.question.lower()]
+    return f"{' '.join(new)}: {question.question}"
+
+
+def after_the_earlier(question: Question, whole: Question) -> str:
+    return f"{question.history[-1]} {question.question}"
+
+
+def in_full_words(question: Question, whole: Question) -> str:
+    return whole.question
+
+
+WORDINGS = [follow_up, without_and, after_other_words, after_the_earlier, in_full_words]
+LITTLE = frozenset(
+    "a an the of to in on at for with by from as is are was were be do does did has have had can could should would"
+    " will i you we they he she it its their this that these those what which who whom whose when where why how many"
+    " much often more most than then there if and or but not no so into over under per each any all some".split()
+)
+
+
+def read_follow_ups(index: Index, asked: AskedSet, in_full: AskedSet) -> None:
+    """Print F1 and exact matches of the packaged reader for each wording."""
+    reader = Reader.from_pretrained(threshold=0.0)
+    retriever = index.as_retriever(k=3)
+    pairs = [pair for pair in zip(asked.questions, in_full.questions, strict=True) if pair[0].answerable]
+    hits = retriever.retrieve_batch([retriever.query(question.question, question.history) for question, _ in pairs])
+    print(f"{len(pairs)} answerable follow-ups\n\n| the reader is asked | F1 | exact |\n|---|---|---|", flush=True)
+    for wording in WORDINGS:
+        requests = [
+            ReadRequest(wording(*pair), tuple(hit.passage for hit in found))
+            for pair, found in zip(pairs, hits, strict=True)
+        ]
+        answers = [
+            reading.answer for i in range(0, len(requests), 8) for reading in reader.read_batch(requests[i : i + 8])
+        ]
+        scores = [token_f1(answer, question.answers) for answer, (question, _) in zip(answers, pairs, strict=True)]
+        exact = sum(exact_match(answer, question.answers) for answer, (question, _) in zip(answers, pairs, strict=True))
+        print(
+            f"| {wording.__name__.replace('_', ' ')} | {100 * sum(scores) / len(scores):.1f} | {exact:.0f} |",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--doqa", type=Path, help="a file of DoQA, instead of the handbook")
     parser.add_argument(
         "--turns", nargs="*", type=int, default=[3], help="how many of the last earlier questions to use"
     )
+    parser.add_argument("--reader", action="store_true", help="ask the packaged reader instead")
     given = parser.parse_args()
     sets = [doqa_set(given.doqa)] if given.doqa else handbook_sets()
     with tempfile.TemporaryDirectory() as folder:
         embedder = Remembering(load_embedder("default"))
         index = Index.build(sets[0].documents, Path(folder) / "index", embedder=embedder, progress=False)
+        if given.reader:
+            read_follow_ups(index, *handbook_sets()[:2])
+            return
         for name, _, questions in sets:
             print(f"\n{name}: {len(questions)} questions, {len(index)} passages\n")
             print("| earlier questions | weight of its own ranking | " + " | ".join(f"hit@{k}" for k in DEPTHS) + " |")
