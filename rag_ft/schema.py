@@ -259,6 +259,13 @@ class Answer(Record):
     items: tuple[Item, ...] = ()
     """Of a part that is a list or a table: its items, to the end of the list, in the order of the document; the answer
     may have an introduction before them."""
+    history: tuple[str, ...] = ()
+    """The earlier questions of the conversation that were searched together with the question, oldest first."""
+    history_left_out: int = 0
+    """Number of earlier questions that were given but not searched: only the last three are, as far as the embedder
+    reads them together."""
+    searched: str | None = None
+    """The text that was searched beside the question; None where no earlier question was."""
     citations: tuple[Citation, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1)]
     """Tuned reader in mode `quote`: the probability that the answer is right, estimated on the questions with which the
@@ -297,6 +304,9 @@ class Question(Record):
 
     id: Annotated[str, Field(min_length=1)]
     question: Annotated[str, Field(min_length=1)]
+    history: Annotated[tuple[str, ...], Field(exclude_if=lambda turns: not turns)] = ()
+    """Earlier questions of the conversation that it follows up, oldest first. Written only where there are any, so that
+    the fingerprints of other records stay as they were."""
     answers: tuple[str, ...] = ()
     """Accepted answers; empty if and only if the question is unanswerable."""
     evidence: tuple[Evidence, ...] = ()
@@ -313,6 +323,8 @@ class Question(Record):
     def _answers_match_answerable(self) -> Question:
         if not self.question.strip():
             raise ValueError(f"question {self.id!r} has blank text")
+        if any(not turn.strip() for turn in self.history):
+            raise ValueError(f"question {self.id!r} has a blank question in its history")
         if any(not answer.strip() for answer in self.answers):
             raise ValueError(f"question {self.id!r} has a blank answer among its accepted ones")
         if self.answerable and not self.answers:

@@ -69,7 +69,7 @@ def test_an_asked_question_names_a_unit_that_a_reader_can_give(asked, pages):
     for question in asked:
         if question.kind == "part":
             assert any(
-                units_within(passage_units(texts[piece.document_id]), piece.start, piece.end)
+                units_within(text := texts[piece.document_id], passage_units(text), piece.start, piece.end)
                 for piece in question.evidence
             ), question.id
 
@@ -86,6 +86,17 @@ def test_the_data_card_counts_the_asked_questions_by_kind(asked):
     for kind, count in Counter(question.tags[1] for question in asked).items():
         assert f"| {kind} | {count} |" in card
     assert f"{len(asked)} records" in card
+
+
+def test_every_follow_up_has_the_evidence_of_a_question_that_asks_the_same_in_full_words(pages):
+    follow_ups = read_questions(handbook_path() / "follow-ups.jsonl")
+    whole = {question.id: question for question in read_questions(handbook_questions_path())}
+    assert check_evidence(follow_ups, pages) == []
+    for follow_up in follow_ups:
+        asked = whole[follow_up.id.removesuffix("-follow-up")]
+        assert (follow_up.answers, follow_up.evidence) == (asked.answers, asked.evidence)
+        assert follow_up.history and follow_up.question != asked.question
+    assert f"`follow-ups.jsonl`: {len(follow_ups)} questions" in (ROOT / "datasets" / "README.md").read_text()
 
 
 def test_the_data_card_counts_the_pages(pages):

@@ -136,7 +136,6 @@ TESTED_ELSEWHERE = {
     "evaluation/report/plots.py": ("evaluation/report/test_pages.py", "drawn into the pages"),
     # Commands with the same few lines around a call, called together.
     "answering/provenance.py": ("cli/test_commands.py", "what `rag-ft why` prints"),
-    "cli/ask.py": ("cli/test_commands.py", "asks an index that another command has built"),
     "cli/index.py": ("cli/test_commands.py", "builds the index that other commands ask"),
     "cli/models.py": ("cli/test_commands.py", "called with the others"),
     "cli/options.py": ("cli/test_commands.py", "options that several commands share"),

@@ -1,4 +1,5 @@
 import datetime
+import json
 import re
 
 import pytest
@@ -29,6 +30,7 @@ def test_any_value_of_front_matter_becomes_json(value, expected):
     [
         ({"question": "  ", "answers": ("a",)}, "blank text"),
         ({"answers": ("a", " ")}, "blank answer"),
+        ({"answers": ("a",), "history": ("Who?", " ")}, "blank question in its history"),
         ({}, "answerable but has no accepted answer"),
         ({"answerable": False, "answers": ("a",)}, "unanswerable but has accepted answers"),
     ],
@@ -49,3 +51,10 @@ def test_records_are_immutable_and_refuse_unknown_fields():
         document.text = "y"
     with pytest.raises(ValidationError, match="extra"):
         Document(id="d", text="x", colour="red")
+
+
+def test_a_question_without_history_is_written_as_before_there_were_any():
+    question = Question(id="q", question="Why?", answers=("a",))
+    assert "history" not in json.loads(question.model_dump_json())
+    followed = question.model_copy(update={"history": ("Who?",)})
+    assert Question.model_validate_json(followed.model_dump_json()) == followed

@@ -117,9 +117,9 @@ def compare_adapters(
     retriever = index.as_retriever(k=k)
     for start in range(0, len(records), _BATCH):
         batch = records[start : start + _BATCH]
-        texts = [record.question for record in batch]
-        hits = retriever.retrieve_batch(texts)
-        answers = [Pipeline(retriever, adapted).read_batch(texts, hits) for adapted in readers]
+        queries = [retriever.query(record.question, record.history) for record in batch]
+        hits = retriever.retrieve_batch(queries)
+        answers = [Pipeline(retriever, adapted).read_batch(queries, hits) for adapted in readers]
         for record, first_answer, second_answer in zip(batch, *answers, strict=True):
             rows.append(
                 ComparedQuestion(

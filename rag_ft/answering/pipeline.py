@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
-from typing_extensions import TypedDict  # pydantic, which makes the input's schema, refuses typing's before Python 3.12
+from typing_extensions import NotRequired, TypedDict  # pydantic refuses typing's before Python 3.12
 
 from rag_ft.answering.citation import Claim, verify
 from rag_ft.answering.lists import listed_answer
@@ -17,6 +17,7 @@ from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import Reading, ReadRequest
 from rag_ft.errors import UsageError
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.query import Query, make_query
 from rag_ft.indexing.retriever import Retriever
 from rag_ft.indexing.sources.memory import langchain_fields
 from rag_ft.schema import Answer, Hit, Item, Passage, Provenance, RetrievedPassage, Usage
@@ -30,6 +31,8 @@ class PipelineInput(TypedDict):
     """A question as a dictionary, for chains that pass one on."""
 
     question: str
+    history: NotRequired[Sequence[str]]
+    """Earlier questions of the conversation, oldest first."""
 
 
 QuestionInput: TypeAlias = str | PipelineInput
@@ -51,7 +54,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
     `retriever`: `Index.as_retriever(...)`, or any langchain retriever, whose documents then count as passages. None
     suffices for `read_batch`, which takes passages that were retrieved already. `ask`, `ask_batch` and `events` are the
     plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest come from langchain-core and take a
-    question or `{"question": ...}`.
+    question, `{"question": ...}` or `{"question": ..., "history": [...]}`.
     """
 
     def __init__(self, retriever: BaseRetriever | None, reader: Reader) -> None:
@@ -59,34 +62,48 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         self.reader = reader
 
     def ask(
-        self, question: str, *, k: int | None = None, adapter: str | None = None, threshold: float | None = None
+        self,
+        question: str,
+        *,
+        history: Sequence[str] = (),
+        k: int | None = None,
+        adapter: str | None = None,
+        threshold: float | None = None,
     ) -> Answer:
         """The answer to one question, by the reader or by another of its adapters in memory (`Reader.adapters`).
 
-        `threshold` replaces the reader's for this question. Raises UsageError, PromptTooLongError and what the
-        index raises.
+        `history`: the user's earlier questions, oldest first, if this one follows them up; `Answer.searched` says what
+        was searched then. `threshold` replaces the reader's for this question. Raises UsageError, PromptTooLongError
+        and what the index raises.
         """
-        return self.ask_batch([question], k=k, adapter=adapter, threshold=threshold)[0]
+        return self.ask_batch([question], histories=[history], k=k, adapter=adapter, threshold=threshold)[0]
 
     def ask_batch(
         self,
         questions: Sequence[str],
         *,
+        histories: Sequence[Sequence[str]] | None = None,
         k: int | None = None,
         adapter: str | None = None,
         threshold: float | None = None,
     ) -> list[Answer]:
         """The answers in the order of the questions, retrieved and read together.
 
-        `Usage` gives each question an equal share of the time.
+        `histories`: one per question, as `ask` takes it. `Usage` gives each question an equal share of the time.
         """
         self._reader(adapter)  # an unknown name is an error before anything is searched
+        if histories is not None and len(histories) != len(questions):
+            raise UsageError(
+                f"there are {len(questions)} questions and {len(histories)} histories: give one for each, [] for none"
+            )
         if not questions:
             return []
         start = time.perf_counter()
-        hits = self._retrieve(questions, k)
+        pairs = zip(questions, histories or [()] * len(questions), strict=True)
+        queries = [self._query(question, history) for question, history in pairs]
+        hits = self._retrieve(queries, k)
         return self.read_batch(
-            questions,
+            queries,
             hits,
             retrieve_seconds=time.perf_counter() - start,
             adapter=adapter,
@@ -95,7 +112,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
 
     def read_batch(
         self,
-        questions: Sequence[str],
+        questions: Sequence[str | Query],
         hits: Sequence[Sequence[Hit]],
         *,
         retrieve_seconds: float = 0.0,
@@ -104,37 +121,42 @@ class Pipeline(Runnable[QuestionInput, Answer]):
     ) -> list[Answer]:
         """The answers from passages that were retrieved already; `retrieve_seconds` for all of them together.
 
-        `thresholds`: one per question; None stands for the reader's.
+        A question that was retrieved with earlier ones is given as its query (`Retriever.query`). `thresholds`: one per
+        question; None stands for the reader's.
         """
         if not questions:
             return []
         start = time.perf_counter()
         reader = self._reader(adapter)
         thresholds = thresholds or [None] * len(questions)
+        queries = [Query(question) if isinstance(question, str) else question for question in questions]
         readings = reader.read_batch(
             [
-                ReadRequest(question, tuple(hit.passage for hit in question_hits), threshold)
-                for question, question_hits, threshold in zip(questions, hits, thresholds, strict=True)
+                ReadRequest(query.text, tuple(hit.passage for hit in question_hits), threshold)
+                for query, question_hits, threshold in zip(queries, hits, thresholds, strict=True)
             ]
         )
         share = 1 / len(questions)
         seconds = (retrieve_seconds * share, (time.perf_counter() - start) * share)
         return [
-            self._answer(reader, question, question_hits, reading, *seconds)
-            for question, question_hits, reading in zip(questions, hits, readings, strict=True)
+            self._answer(reader, query, question_hits, reading, *seconds)
+            for query, question_hits, reading in zip(queries, hits, readings, strict=True)
         ]
 
-    def events(self, question: str, *, k: int | None = None, adapter: str | None = None) -> Iterator[PipelineEvent]:
+    def events(
+        self, question: str, *, history: Sequence[str] = (), k: int | None = None, adapter: str | None = None
+    ) -> Iterator[PipelineEvent]:
         """The passages as soon as they are retrieved, the completion as it comes, then the answer."""
         reader = self._reader(adapter)
         start = time.perf_counter()
-        hits = self._retrieve([question], k)[0]
+        query = self._query(question, history)
+        hits = self._retrieve([query], k)[0]
         retrieved = time.perf_counter()
         yield PipelineEvent(passages=tuple(hits))
         for event in reader.stream(question, [hit.passage for hit in hits]):
             if event.reading is not None:
                 read = time.perf_counter()
-                answer = self._answer(reader, question, hits, event.reading, retrieved - start, read - retrieved)
+                answer = self._answer(reader, query, hits, event.reading, retrieved - start, read - retrieved)
                 yield PipelineEvent(answer=answer)
             elif event.text:
                 yield PipelineEvent(text=event.text)
@@ -142,7 +164,10 @@ class Pipeline(Runnable[QuestionInput, Answer]):
     def invoke(self, input: QuestionInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
         """`ask` as a Runnable; `k` and `adapter` may be given as keywords."""
         return self._call_with_config(
-            lambda question, **options: self.ask(_text(question), **options), input, ensure_config(config), **kwargs
+            lambda question, **options: self.ask_batch(**_asked([question]), **options)[0],
+            input,
+            ensure_config(config),
+            **kwargs,
         )
 
     def batch(
@@ -160,7 +185,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
 
         def together(inputs: list[QuestionInput], **options: Any) -> list[Answer | Exception]:
             try:
-                return list(self.ask_batch([_text(question) for question in inputs], **options))
+                return list(self.ask_batch(**_asked(inputs), **options))
             except Exception:
                 if not return_exceptions:
                     raise
@@ -183,26 +208,31 @@ class Pipeline(Runnable[QuestionInput, Answer]):
 
     def _ask_or_error(self, question: QuestionInput, **options: Any) -> Answer | Exception:
         try:
-            return self.ask(_text(question), **options)
+            return self.ask_batch(**_asked([question]), **options)[0]
         except Exception as error:
             return error
 
-    def _retrieve(self, questions: Sequence[str], k: int | None) -> list[list[Hit]]:
+    def _query(self, question: str, history: Sequence[str]) -> Query:
         if isinstance(self.retriever, Retriever):
-            return self.retriever.retrieve_batch(questions, k)
+            return self.retriever.query(question, history)
+        return make_query(question, history)
+
+    def _retrieve(self, queries: Sequence[Query], k: int | None) -> list[list[Hit]]:
+        if isinstance(self.retriever, Retriever):
+            return self.retriever.retrieve_batch(queries, k)
         if self.retriever is None:
             raise UsageError("this pipeline has no retriever: give one, or use read_batch with passages")
         options: dict[str, Any] = {} if k is None else {"k": k}
         return [
             [_hit(document, rank) for rank, document in enumerate(documents, start=1)]
-            for documents in self.retriever.batch(list(questions), **options)
+            for documents in self.retriever.batch([query.joined or query.text for query in queries], **options)
         ]
 
     def _reader(self, adapter: str | None) -> Reader:
         return self.reader if adapter is None else self.reader.with_adapter(adapter)
 
     def _answer(
-        self, reader: Reader, question: str, hits: Sequence[Hit], reading: Reading, retrieve_s: float, read_s: float
+        self, reader: Reader, query: Query, hits: Sequence[Hit], reading: Reading, retrieve_s: float, read_s: float
     ) -> Answer:
         start = time.perf_counter()
         passages = [hit.passage for hit in hits]
@@ -219,11 +249,14 @@ class Pipeline(Runnable[QuestionInput, Answer]):
             citations = tuple(place(citation, index) for citation in citations)
         loaded = reader.loaded
         return Answer(
-            question=question,
+            question=query.text,
             answer=answer,
             kind=reading.kind,
             yes=reading.yes,
             items=items,
+            history=query.history,
+            history_left_out=query.left_out,
+            searched=query.joined,
             citations=citations,
             confidence=min(max(reading.confidence, 0.0), 1.0),
             abstained=reading.abstained,
@@ -253,12 +286,27 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         )
 
 
-def _text(question: QuestionInput) -> str:
-    if isinstance(question, str):
-        return question
-    if isinstance(question, dict) and isinstance(question.get("question"), str):
-        return question["question"]
-    raise UsageError(f"the pipeline takes a question or {{'question': ...}}, not {type(question).__name__}")
+class _Asked(TypedDict):
+    """Arguments of `ask_batch`."""
+
+    questions: list[str]
+    histories: list[Sequence[str]]
+
+
+def _asked(inputs: Sequence[QuestionInput]) -> _Asked:
+    """The questions of some inputs, with their histories. Raises UsageError."""
+    asked = _Asked(questions=[], histories=[])
+    for value in inputs:
+        given: Any = {"question": value} if isinstance(value, str) else value
+        if not isinstance(given, dict) or not isinstance(given.get("question"), str):
+            given_instead = type(value).__name__ if not isinstance(given, dict) else "a dict without a question as text"
+            raise UsageError(
+                "the pipeline takes a question, {'question': ...} or {'question': ..., 'history': [...]}, not"
+                f" {given_instead}"
+            )
+        asked["questions"].append(given["question"])
+        asked["histories"].append(given.get("history", ()))
+    return asked
 
 
 def _hit(document: Any, rank: int) -> Hit:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _BATCH = 16
 """Questions from stdin that are read together: enough for the model, few enough that lines come soon."""
 
+NEW_SUBJECT = "/new"
+"""Line of a conversation after which questions no longer follow up those before."""
+
 
 def ask(
     index: IndexOption,
@@ -45,6 +48,13 @@ def ask(
         str | None,
         typer.Argument(
             help="If omitted, questions are read from stdin (one per line) or prompted for.", show_default=False
+        ),
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A question asked before, which this one follows up; repeat the option, the oldest first.",
+            show_default=False,
         ),
     ] = None,
     k: GroupedK = 3,
@@ -91,13 +101,18 @@ def ask(
 ) -> int:
     """Answer a question from an index, with citations.
 
+    At the prompt each question follows up those before it; /new begins another subject. A line of stdin is a question,
+    or JSON: {"question": "And how often?", "history": ["an earlier question"]}.
+
     Examples:
     rag-ft ask "How does LoRA start?" --index indexes/handbook
+    rag-ft ask "And how does it end?" --after "How does LoRA start?" --index indexes/handbook
     rag-ft ask --index indexes/handbook < questions.txt > answers.jsonl
     """
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.answering.reader import Reader
     from rag_ft.cli.render import print_answer, stdout
+    from rag_ft.errors import UsageError
 
     chosen = _index(index, embedder, groups, where)
     filters: Any = parse_where(where)
@@ -107,7 +122,7 @@ def ask(
         settings["reading"] = reading.value
     pipeline = Pipeline(retriever, Reader.from_pretrained(reader, adapter=adapter, **settings))
     if question is not None and question != "-":
-        answer = pipeline.ask(question)
+        answer = pipeline.ask(question, history=after or ())
         if as_json:
             echo_json(answer.model_dump_json())
         else:
@@ -115,7 +130,9 @@ def ask(
             _hint(answer, pipeline)
         return 0 if answer.complete else 1
     if sys.stdin.isatty() and question is None:
-        return _converse(pipeline)
+        return _converse(pipeline, after or ())
+    if after:
+        raise UsageError("--after is for one question: on stdin, give each line's own history in JSON")
     return _answer_lines(pipeline, sys.stdin)
 
 
@@ -153,15 +170,16 @@ def _answer_lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
     import json
 
     failed = False
-    batch: list[str] = []
+    batch: list[Any] = []
 
     def flush() -> None:
         nonlocal failed
         answers = pipeline.batch(list(batch), return_exceptions=True)
-        for question, answer in zip(batch, answers, strict=True):
+        for given, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Exception):
                 failed = True
-                failure = {"question": question[:200], "error": str(answer)}
+                question = given if isinstance(given, str) else given.get("question", "")
+                failure = {"question": str(question)[:200], "error": str(answer)}
                 echo_json(json.dumps(failure, ensure_ascii=False))
             else:
                 failed = failed or not answer.complete
@@ -171,7 +189,7 @@ def _answer_lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
 
     for line in lines:
         if line.strip():
-            batch.append(line.strip())
+            batch.append(_asked(line.strip()))
         if len(batch) == _BATCH:
             flush()
     if batch:
@@ -179,15 +197,30 @@ def _answer_lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
     return 1 if failed else 0
 
 
-def _converse(pipeline: Pipeline) -> int:
-    """Answer questions at a prompt until an empty line or the end of input."""
+def _asked(line: str) -> str | dict[str, Any]:
+    """What a line asks: its JSON object, or the line itself as a question."""
+    import json
+
+    if not line.startswith("{"):
+        return line
+    try:
+        return dict(json.loads(line))
+    except (ValueError, RecursionError):
+        return line
+
+
+def _converse(pipeline: Pipeline, after: Iterable[str]) -> int:
+    """Answer questions at a prompt, each as a follow-up of those before, until an empty line or the end of input."""
     from rich.text import Text
 
     from rag_ft.cli.render import print_answer, stdout
     from rag_ft.errors import RagFtError
 
     console = stdout()
-    console.print("Ask about the documents; an empty line quits.", style="dim")
+    console.print(
+        f"Ask about the documents, and ask on; {NEW_SUBJECT} begins another subject, an empty line quits.", style="dim"
+    )
+    history = list(after)
     while True:
         try:
             question = console.input(Text("? ", style="bold")).strip()
@@ -195,10 +228,15 @@ def _converse(pipeline: Pipeline) -> int:
             break
         if not question:
             break
+        if question == NEW_SUBJECT:
+            history.clear()
+            continue
         try:
-            answer = pipeline.ask(question)
-            print_answer(answer, console)
-            _hint(answer, pipeline)
+            answer = pipeline.ask(question, history=history)
         except RagFtError as error:
             console.print(f"error: {error}", style="red")
+            continue
+        history.append(question)
+        print_answer(answer, console)
+        _hint(answer, pipeline)
     return 0

@@ -107,12 +107,16 @@ def print_answer(answer: Answer, console: Console) -> None:
     if not answer.citations and answer.passages:
         sources = list(dict.fromkeys(retrieved.passage.document_id for retrieved in answer.passages))
         console.print(Text(f"  read: {', '.join(sources)}", style="dim"))
+    if answer.history:
+        console.print(Text(f"  searched with: {_one_line(' / '.join(answer.history))}", style="dim"))
     unread = sum(not retrieved.read for retrieved in answer.passages)
     usage = answer.usage
     seconds = usage.retrieve_seconds + usage.read_seconds + usage.verify_seconds
     note = f"  confidence {answer.confidence:.2f} · {usage.prompt_tokens} prompt tokens · {seconds:.1f} s"
     if unread:
         note += f" · {unread} of {len(answer.passages)} passages did not fit the prompt"
+    if answer.history_left_out:
+        note += f" · {answer.history_left_out} earlier questions not searched"
     console.print(Text(note, style="dim"))
 
 

@@ -58,6 +58,8 @@ def why(
     else:
         console = stdout()
         console.print(f"{given.question} → {given.answer}", style="bold")
+        if given.searched is not None:
+            console.print(f"searched with it: {given.searched}", style="dim")
         for link in links:
             mark, style = {True: ("ok", "green"), False: ("differs", "red"), None: ("-", "dim")}[link.ok]
             console.print(f"{mark:<7}", style=style, end=" ")

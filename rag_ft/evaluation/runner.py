@@ -182,7 +182,7 @@ def retrieve_cases(questions: Sequence[Question], retriever: Retriever) -> list[
     """The questions with their passages, retrieved once for all arms. Raises EvaluationError without questions."""
     if not questions:
         raise EvaluationError("there are no questions to ask: check the recipe's questions and split")
-    batch = retriever.retrieve_batch([question.question for question in questions])
+    batch = retriever.retrieve_batch([retriever.query(question.question, question.history) for question in questions])
     return [
         Case(question, tuple(_at_evidence(hit, question, retriever) for hit in hits))
         for question, hits in zip(questions, batch, strict=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from itertools import accumulate
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -17,6 +18,7 @@ from rag_ft.errors import UsageError
 from rag_ft.indexing.embedding import check_question
 from rag_ft.indexing.filters import as_filter
 from rag_ft.indexing.locations import location_of
+from rag_ft.indexing.query import Query, make_query
 from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored, check_k
 from rag_ft.schema import Hit
@@ -34,6 +36,19 @@ DEEPER = 4
 
 WORD_WEIGHT = 0.4
 """Weight of the BM25 score in a blend; results change little between 0.3 and 0.5."""
+
+OWN_WEIGHT = 0.4
+"""Chosen on follow-ups and on changes of the subject: docs/retrieval.md."""
+
+
+class _Ranked(NamedTuple):
+    """One text of a query, with what was found for it."""
+
+    text: str
+    vector: NDArray[np.float32] | None
+    """Its embedding, in modes that use one."""
+    rankings: tuple[Sequence[Scored], ...]
+    """By vectors, by words, or both."""
 
 
 @runtime_checkable
@@ -63,6 +78,8 @@ class Retriever(BaseRetriever):
     """Constant of reciprocal rank fusion; 60 as in the paper."""
     word_weight: Annotated[float, Field(ge=0, le=1)] = WORD_WEIGHT
     """Weight of the BM25 score in a blend."""
+    own_weight: Annotated[float, Field(ge=0, le=1)] = OWN_WEIGHT
+    """Weight of a follow-up's own ranking beside that of its text joined to the earlier questions."""
 
     def __init__(self, **fields: Any) -> None:
         # Before pydantic, which would turn a UsageError into its own.
@@ -72,86 +89,113 @@ class Retriever(BaseRetriever):
             fields["where"] = as_filter(fields["where"])
         super().__init__(**fields)
 
-    def retrieve(self, query: str, k: int | None = None) -> list[Hit]:
+    def query(self, question: str, history: Sequence[str] = ()) -> Query:
+        """A question with the earlier questions of its conversation, oldest first, for `retrieve` and `retrieve_batch`.
+
+        Only the last ones are searched, as far as the embedder reads them together; `Query.left_out` counts the others.
+        Raises UsageError.
+        """
+        if not history or self.mode == "bm25":
+            return make_query(question, history)
+        return make_query(question, history, self.index.searcher().fits)
+
+    def retrieve(self, query: str | Query, k: int | None = None) -> list[Hit]:
         """The best passages for a question. Raises UsageError, PromptTooLongError."""
         return self.retrieve_batch([query], k)[0]
 
-    def retrieve_batch(self, queries: Sequence[str], k: int | None = None) -> list[list[Hit]]:
+    def retrieve_batch(self, queries: Sequence[str | Query], k: int | None = None) -> list[list[Hit]]:
         """Retrieve for many questions, embedded together; one list of hits per question."""
         return self._search(queries, self.k if k is None else k, self.where, self.mode)
 
     def _search(
-        self, queries: Sequence[str], k: int, where: dict[str, JsonValue] | None, mode: RetrievalMode
+        self, queries: Sequence[str | Query], k: int, where: dict[str, JsonValue] | None, mode: RetrievalMode
     ) -> list[list[Hit]]:
         check_k(k)
         _check_mode(mode)
-        for query in queries:
-            check_question(query)
+        asked = [Query(query) if isinstance(query, str) else query for query in queries]
+        for query in asked:
+            check_question(query.text)
         # One searcher for the whole call: documents that are added meanwhile must not renumber the rows.
         searcher = self.index.searcher()
         allowed = searcher.rows_where(where)
-        rankings = self._rank(searcher, list(queries), k, allowed, mode)
+        rankings = self._rank(searcher, asked, k, allowed, mode)
         return [searcher.hits(ranking, allowed) for ranking in rankings]
 
     def _rank(
-        self, searcher: Searcher, queries: list[str], k: int, allowed: NDArray[np.int64] | None, mode: RetrievalMode
+        self,
+        searcher: Searcher,
+        queries: Sequence[Query],
+        k: int,
+        allowed: NDArray[np.int64] | None,
+        mode: RetrievalMode,
     ) -> list[list[Scored]]:
         """The k best rows of different texts for each query; copies of a text are looked for deeper in the rankings."""
-        vectors = None if mode == "bm25" else searcher.encode_query(queries)
-        depth = k if mode in ("bm25", "dense") else max(k, FUSION_DEPTH)
+        texts = [text for query in queries for text in query.texts]
+        ends = list(accumulate(len(query.texts) for query in queries))
+        places = [range(end - len(query.texts), end) for query, end in zip(queries, ends, strict=True)]
+        vectors = None if mode == "bm25" else searcher.encode_query(texts)
+        combined = mode in ("hybrid", "blend") or len(texts) > len(queries)
+        depth = max(k, FUSION_DEPTH) if combined else k
         ranked: list[list[Scored]] = [[] for _ in queries]
         unfinished = list(range(len(queries)))
         while unfinished:
-            asked = [queries[i] for i in unfinished]
+            asked = [place for i in unfinished for place in places[i]]
             sources: list[list[list[Scored]]] = []
             if vectors is not None:
-                sources.append(searcher.rank_vectors(vectors[unfinished], depth, allowed))
+                sources.append(searcher.rank_vectors(vectors[asked], depth, allowed))
             if mode != "dense":
-                sources.append(searcher.rank_words(asked, depth, allowed))
+                sources.append(searcher.rank_words([texts[place] for place in asked], depth, allowed))
+            results = {
+                place: _Ranked(texts[place], None if vectors is None else vectors[place], rankings)
+                for place, rankings in zip(asked, zip(*sources, strict=True), strict=True)
+            }
             lacking: list[int] = []
-            for i, rankings in zip(unfinished, zip(*sources, strict=True), strict=True):
-                vector = None if vectors is None else vectors[i]
-                ranked[i] = searcher.distinct(self._combine(searcher, queries[i], vector, rankings, mode), k)
-                if len(ranked[i]) < k and any(len(ranking) == depth for ranking in rankings):
+            for i in unfinished:
+                parts = [results[place] for place in places[i]]
+                ranked[i] = searcher.distinct(self._combine(searcher, parts, mode), k)
+                full = any(len(ranking) == depth for part in parts for ranking in part.rankings)
+                if len(ranked[i]) < k and full:
                     lacking.append(i)
             unfinished, depth = lacking, depth * DEEPER
         return ranked
 
-    def _combine(
-        self,
-        searcher: Searcher,
-        query: str,
-        vector: NDArray[np.float32] | None,
-        rankings: Sequence[Sequence[Scored]],
-        mode: RetrievalMode,
-    ) -> Iterable[Scored]:
-        """All rows of the rankings of a query, in the mode's order."""
+    def _combine(self, searcher: Searcher, parts: Sequence[_Ranked], mode: RetrievalMode) -> Iterable[Scored]:
+        """All rows of the rankings of a query's texts, in the mode's order."""
+        if len(parts) > 1:
+            return self._mix(searcher, parts, mode)
+        (part,) = parts
         if mode == "hybrid":
-            return fuse(rankings, sum(map(len, rankings)), self.rrf_k)
+            return fuse(part.rankings, sum(map(len, part.rankings)), self.rrf_k)
         if mode == "blend":
-            assert vector is not None
-            return self._blend(searcher, query, vector, rankings)
-        return rankings[0]
+            rows = _rows([part])
+            return _in_order(rows, self._scores(searcher, part, rows, mode))
+        return part.rankings[0]
 
-    def _blend(
-        self,
-        searcher: Searcher,
-        query: str,
-        vector: NDArray[np.float32],
-        rankings: Sequence[Sequence[Scored]],
-    ) -> Iterator[Scored]:
-        """Rank the passages of both rankings by the weighted mean of their scores relative to the best.
+    def _mix(self, searcher: Searcher, parts: Sequence[_Ranked], mode: RetrievalMode) -> Iterator[Scored]:
+        """Rank the passages found for a follow-up alone or for its joined text by the weighted mean of both scores."""
+        rows = _rows(parts)
+        own, joined = (self._scores(searcher, part, rows, mode) for part in parts)
+        return _in_order(rows, self.own_weight * own + (1 - self.own_weight) * joined)
 
-        A convex combination, as in Bruch, Gai and Ingber, "An analysis of fusion functions for hybrid
+    def _scores(
+        self, searcher: Searcher, part: _Ranked, rows: NDArray[np.int64], mode: RetrievalMode
+    ) -> NDArray[np.float64]:
+        """The mode's score of some rows for one text, relative to the best one.
+
+        blend: a convex combination, as in Bruch, Gai and Ingber, "An analysis of fusion functions for hybrid
         retrieval", TOIS 2023. Unlike there, a score is only divided by the best one, which needs no lowest
         score, and the missing score of a passage that one ranking lacks is computed.
         """
-        rows = np.array(sorted({scored.row for ranking in rankings for scored in ranking}), dtype=np.int64)
-        cosines, words = searcher.score_rows(vector, query, rows)
-        scores = (1 - self.word_weight) * _relative(cosines) + self.word_weight * _relative(words)
-        rounded = np.round(scores, SCORE_DECIMALS)
-        order = np.argsort(-rounded, kind="stable")
-        return (Scored(int(rows[i]), float(rounded[i])) for i in order)
+        if mode == "hybrid":
+            fused = {scored.row: scored.score for scored in fuse(part.rankings, len(rows), self.rrf_k)}
+            return _relative(np.array([fused.get(int(row), 0.0) for row in rows]))
+        if part.vector is None:
+            return _relative(searcher.score_words(part.text, rows))
+        cosines = _relative(searcher.score_vectors(part.vector, rows))
+        if mode == "dense":
+            return cosines
+        words = _relative(searcher.score_words(part.text, rows))
+        return (1 - self.word_weight) * cosines + self.word_weight * words
 
     def _get_relevant_documents(
         self,
@@ -176,6 +220,19 @@ class Retriever(BaseRetriever):
 def _check_mode(mode: object) -> None:
     if mode not in get_args(RetrievalMode):
         raise UsageError(f"there is no retrieval mode {mode!r}: use dense, bm25, hybrid or blend")
+
+
+def _rows(parts: Iterable[_Ranked]) -> NDArray[np.int64]:
+    """All rows of some rankings, ascending."""
+    return np.array(
+        sorted({scored.row for part in parts for ranking in part.rankings for scored in ranking}), dtype=np.int64
+    )
+
+
+def _in_order(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> Iterator[Scored]:
+    """Rows by score, best first; equal scores in row order."""
+    rounded = np.round(scores, SCORE_DECIMALS)
+    return (Scored(int(rows[i]), float(rounded[i])) for i in np.argsort(-rounded, kind="stable"))
 
 
 def _relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:

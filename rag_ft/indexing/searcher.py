@@ -66,11 +66,18 @@ class Searcher:
             check_question(query)
         return self._generation.bm25.search(queries, k, allowed)
 
-    def score_rows(
-        self, query_vector: NDArray[np.float32], query: str, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Cosine and BM25 score of some rows for one query."""
-        return self._generation.vectors.scores(query_vector, rows), self._generation.bm25.scores(query, rows)
+    def score_vectors(self, query_vector: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Cosine of some rows with one query."""
+        return self._generation.vectors.scores(query_vector, rows)
+
+    def score_words(self, query: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """BM25 score of some rows for one query."""
+        return self._generation.bm25.scores(query, rows)
+
+    def fits(self, query: str) -> bool:
+        """Whether the index's embedder reads a query whole."""
+        embedder = self._embedder()
+        return embedder.count_tokens(embedder_input(query, self._generation.manifest.rules)) <= embedder.max_tokens
 
     def rows_where(self, where: Where | None) -> NDArray[np.int64] | None:
         """Rows whose documents match a filter, ascending; None for no filter. Raises UsageError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 _LITTLE = frozenset("a an the of in on at to is are was were do does did what which who how when where why".split())
 
@@ -14,9 +14,12 @@ _WORD = re.compile(r"\w+(?:[-'’.,]\w+)*")
 """A word; `RAG-Token` and `3.5` are one word each: to a question about `RAG` the former is an answer."""
 
 
-def question_key(question: str) -> str:
-    """A key that is equal for questions that differ only in word order, case, punctuation and little words."""
-    words = re.findall(r"\w+", question.casefold())
+def question_key(question: str, history: Sequence[str] = ()) -> str:
+    """A key that is equal for questions that differ only in word order, case, punctuation and little words.
+
+    `history`: the questions that it follows up: "And how often?" asks what they say.
+    """
+    words = re.findall(r"\w+", " ".join((*history, question)).casefold())
     return " ".join(sorted(word for word in words if word not in _LITTLE)) or " ".join(words)
 
 

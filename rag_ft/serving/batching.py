@@ -49,6 +49,8 @@ class Ask:
     where: dict[str, JsonValue] | None = None
     audience: Audience | None = None
     """Answer only from what these readers may read; None: from everything."""
+    history: tuple[str, ...] = ()
+    """Earlier questions of the conversation, oldest first."""
 
 
 @dataclass(eq=False)

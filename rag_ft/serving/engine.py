@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rag_ft.answering.pipeline import Pipeline
 from rag_ft.answering.reader import Reader
@@ -25,6 +25,7 @@ from rag_ft.errors import IndexLockedError, IndexStoreError, RagFtError, UsageEr
 from rag_ft.files import disk_full, is_disk_full
 from rag_ft.indexing.access import Audience
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.query import Query
 from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.indexing.storage.folder import unfinished_manifests
 from rag_ft.indexing.storage.store import IndexStore
@@ -65,6 +66,13 @@ class Removed:
     """Readers in memory that were trained on it, and may recite it: names of adapters, or of a base with one merged."""
     index: str
     """Fingerprint of the index without the document."""
+
+
+class _Found(NamedTuple):
+    """What a question was searched with, and its passages."""
+
+    query: Query
+    hits: list[Hit]
 
 
 class Engine:
@@ -131,43 +139,44 @@ class Engine:
         index = self._index
         started = time.perf_counter()
         outcomes: dict[int, Answer | Exception] = {}
-        hits: dict[int, list[Hit]] = {}
+        found: dict[int, _Found] = {}
         for i, result in self._retrieve(index, asks):
             if isinstance(result, Exception):
                 outcomes[i] = result
             else:
-                hits[i] = result
-                on_passages(i, result)
+                found[i] = result
+                on_passages(i, result.hits)
         seconds = (time.perf_counter() - started) / max(1, len(asks))
-        outcomes.update(self._read(index, asks, hits, seconds))
+        outcomes.update(self._read(index, asks, found, seconds))
         if time.monotonic() - self._trimmed > _TRIM_INTERVAL_S:
             _give_memory_back()
             self._trimmed = time.monotonic()
         return [outcomes[i] for i in range(len(asks))]
 
-    def _retrieve(self, index: Index, asks: Sequence[Ask]) -> Iterator[tuple[int, list[Hit] | Exception]]:
+    def _retrieve(self, index: Index, asks: Sequence[Ask]) -> Iterator[tuple[int, _Found | Exception]]:
         """Each question's passages or error, with its position; questions alike in settings are retrieved together."""
         for group in _grouped(asks, lambda ask: (ask.k, json.dumps(ask.where, sort_keys=True), ask.audience)):
             first = asks[group[0]]
 
-            def retrieve(positions: Sequence[int], first: Ask = first) -> list[list[Hit]]:
+            def retrieve(positions: Sequence[int], first: Ask = first) -> list[_Found]:
                 retriever = _view(index, first.audience).as_retriever(k=first.k, where=first.where)
-                return retriever.retrieve_batch([asks[i].question for i in positions])
+                queries = [retriever.query(asks[i].question, asks[i].history) for i in positions]
+                return list(map(_Found, queries, retriever.retrieve_batch(queries)))
 
             yield from _each(group, retrieve)
 
     def _read(
-        self, index: Index, asks: Sequence[Ask], hits: Mapping[int, list[Hit]], retrieve_seconds: float
+        self, index: Index, asks: Sequence[Ask], found: Mapping[int, _Found], retrieve_seconds: float
     ) -> Iterator[tuple[int, Answer | Exception]]:
         """Answer or error for each question that has passages, with its position; one adapter at a time."""
         pipeline = Pipeline(index.as_retriever(), self.reader)
-        for group in _grouped(asks, lambda ask: ask.adapter, among=hits):
+        for group in _grouped(asks, lambda ask: ask.adapter, among=found):
             adapter = asks[group[0]].adapter
 
             def read(positions: Sequence[int], adapter: str | None = adapter) -> Sequence[Answer]:
                 answers = pipeline.read_batch(
-                    [asks[i].question for i in positions],
-                    [hits[i] for i in positions],
+                    [found[i].query for i in positions],
+                    [found[i].hits for i in positions],
                     retrieve_seconds=retrieve_seconds * len(positions),
                     adapter=adapter,
                     thresholds=[asks[i].threshold for i in positions],

@@ -108,10 +108,14 @@ def create_mcp(
     @server.tool()
     def ask(
         question: Annotated[str, Field(min_length=1, max_length=2000, description="One question, in full words")],
+        history: Annotated[
+            list[str] | None,
+            Field(description="The user's earlier questions, oldest first, if this one needs them; else omit"),
+        ] = None,
         adapter: Annotated[str | None, Field(description="Name of a loaded adapter; omit for the default")] = None,
     ) -> QuotedAnswer:
         """Answer a question from the documents, in the words of a document, or null if they do not answer it."""
-        return _quoted(Pipeline(retriever(k), engine.reader).ask(question, adapter=adapter))
+        return _quoted(Pipeline(retriever(k), engine.reader).ask(question, history=history or (), adapter=adapter))
 
     @server.tool()
     def search(

@@ -21,10 +21,18 @@ class AskRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"question": "What does gradient checkpointing cost?", "k": 3}]},
+        json_schema_extra={
+            "examples": [
+                {"question": "What does gradient checkpointing cost?", "k": 3},
+                {"question": "And how is it turned on?", "history": ["What does gradient checkpointing cost?"]},
+            ]
+        },
     )
 
     question: Annotated[str, Field(min_length=1)]
+    history: list[Annotated[str, Field(min_length=1)]] = []
+    """Earlier questions of the conversation that the question follows up, oldest first; the last three are searched
+    with it."""
     k: Annotated[int | None, Field(ge=1, strict=True)] = None
     """Number of passages to read."""
     where: dict[str, JsonValue] | None = None

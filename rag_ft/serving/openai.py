@@ -1,8 +1,8 @@
 """OpenAI's chat completions in terms of questions and answers: what clients send, and what they get.
 
-The last user message is the question, and `model` names an adapter. The reader quotes, so settings of free generation
-(temperature, seed, a token limit) are accepted and change nothing; asking for something that cannot be given (several
-choices, tools, log-probabilities) is an error.
+The last user message is the question, those before it are its history, and `model` names an adapter. The reader quotes,
+so settings of free generation (temperature, seed, a token limit) are accepted and change nothing; asking for something
+that cannot be given (several choices, tools, log-probabilities) is an error.
 """
 
 from __future__ import annotations
@@ -107,12 +107,19 @@ class ChatRequest(BaseModel):
     @property
     def question(self) -> str:
         """The last user message. Raises UsageError."""
-        for message in reversed(self.messages):
-            if message.role == "user":
-                if not message.text.strip():
-                    break
-                return message.text.strip()
-        raise UsageError("there is no question: the last message with the role 'user' is missing or empty")
+        *_, last = ["", *self._user_texts]
+        if not last:
+            raise UsageError("there is no question: the last message with the role 'user' is missing or empty")
+        return last
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """The user messages before the last one, oldest first, without empty ones."""
+        return tuple(text for text in self._user_texts[:-1] if text)
+
+    @property
+    def _user_texts(self) -> list[str]:
+        return [message.text.strip() for message in self.messages if message.role == "user"]
 
     def check(self) -> None:
         """Raise UsageError if the request asks for something that cannot be given."""

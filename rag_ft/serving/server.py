@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from rag_ft.errors import QueueFullError
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.query import checked_history
 from rag_ft.models.weights import NO_ADAPTER
 from rag_ft.schema import Answer, Hit
 from rag_ft.serving import openai
@@ -76,6 +77,7 @@ class Server:
             request.threshold,
             request.where,
             identity.audience,
+            checked_history(request.history),
         )
 
     def check_question(self, question: str, field: str = "question") -> None:

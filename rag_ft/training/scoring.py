@@ -181,7 +181,8 @@ def always_answered(
 ) -> AlwaysAnswered:
     """Ask questions with retrieved passages and abstention off: at most `most`, evenly spread over each kind."""
     chosen = _spread(questions, most)
-    requests = retrieved_requests([question.question for question in chosen], index, k, threshold=0.0)
+    histories = [question.history for question in chosen]
+    requests = retrieved_requests([question.question for question in chosen], index, k, 0.0, histories)
     # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
     with autocasting(reader.loaded.model):
         readings = reader.read_batch(requests)
@@ -224,10 +225,16 @@ def _answers(pairs: Sequence[tuple[Reading, Question]], otherwise: PlattScale) -
 
 
 def retrieved_requests(
-    questions: Sequence[str], index: Index, k: int = 3, threshold: float | None = None
+    questions: Sequence[str],
+    index: Index,
+    k: int = 3,
+    threshold: float | None = None,
+    histories: Sequence[Sequence[str]] | None = None,
 ) -> list[ReadRequest]:
-    """Requests to read questions with the passages that an index retrieves for each."""
-    hits_by_question = index.as_retriever(k=k).retrieve_batch(questions)
+    """Requests to read questions with the passages that an index retrieves for each; `histories`: one per question."""
+    retriever = index.as_retriever(k=k)
+    pairs = zip(questions, histories or [()] * len(questions), strict=True)
+    hits_by_question = retriever.retrieve_batch([retriever.query(*pair) for pair in pairs])
     return [
         ReadRequest(question, tuple(hit.passage for hit in hits), threshold)
         for question, hits in zip(questions, hits_by_question, strict=True)

@@ -89,6 +89,12 @@ def test_no_answer_and_a_broken_completion_are_told_apart():
     assert "the completion was cut off" in broken and '{"answer' in broken
 
 
+def test_what_a_follow_up_was_searched_with_is_printed():
+    followed = printed(answer(history=("Who?", "Why?"), history_left_out=2, searched="x"), colour=False)
+    assert "searched with: Who? / Why?" in followed and "2 earlier questions not searched" in followed
+    assert "searched" not in printed(answer(), colour=False)
+
+
 def test_paths_are_shown_as_seen_from_here(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert short(tmp_path / "a" / "b.md") == "a/b.md"

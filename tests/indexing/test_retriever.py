@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from fakes import HashingEmbedder
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from langchain_core.documents import Document as LangchainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_tests.integration_tests import RetrieversIntegrationTests
@@ -14,6 +16,7 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests
 from rag_ft.errors import UsageError
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.query import Query
 from rag_ft.indexing.retriever import DEFAULT_MODE, Retriever, fuse
 from rag_ft.indexing.storage.vectors import Scored
 from rag_ft.schema import Document
@@ -212,3 +215,61 @@ def test_a_blend_of_one_share_is_that_ranking(index, weight, mode):
 def test_the_default_mode_is_the_one_of_the_documentation():
     page = Path(__file__).resolve().parents[2] / "docs" / "retrieval.md"
     assert f"The default is `{DEFAULT_MODE}`" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_follow_up_is_found_by_the_words_of_the_question_before(index: Index, mode: str) -> None:
+    retriever = index.as_retriever(k=4, mode=mode)
+    followed = retriever.retrieve(retriever.query("and by night?", ["who locks the server room"]))
+    assert followed[0].passage.title == "Servers"
+    assert [hit.rank for hit in followed] == [1, 2, 3, 4]
+    scores = [hit.score for hit in followed]
+    assert scores == sorted(scores, reverse=True) and 0 < scores[0] <= 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_weight_of_its_own_ranking_goes_from_the_joined_text_to_the_follow_up_alone(
+    index: Index, mode: str
+) -> None:
+    query = Query("coffee for 12 guests", ("who locks the server room",))
+    (own, joined) = query.texts
+    for weight, text in ((1.0, own), (0.0, joined)):
+        hits = Retriever(index=index, k=8, mode=mode, own_weight=weight).retrieve(query)
+        plain = index.as_retriever(k=8, mode=mode).retrieve(text)
+        positive = [hit.passage.id for hit in hits if hit.score > 0]
+        # Equal scores may change places: rounding comes after the division by the best score.
+        assert {hit.passage.id for hit in plain[:3]} == set(positive[:3])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(words=st.lists(st.sampled_from("coffee guests server room holiday days the 12 for".split()), min_size=1))
+def test_without_history_a_query_finds_what_its_text_finds(index: Index, mode: str, words: list[str]) -> None:
+    retriever = index.as_retriever(k=5, mode=mode)
+    question = " ".join(words)
+    plain = retriever.retrieve(question)
+    assert retriever.retrieve(retriever.query(question)) == plain
+    assert retriever.retrieve(retriever.query(question, [])) == plain
+    together = retriever.retrieve_batch([question, retriever.query("and?", ["coffee for guests"])])
+    assert together[0] == plain
+
+
+def test_copies_of_a_text_count_once_for_a_follow_up_too(tmp_path: Path) -> None:
+    documents = [Document(id=f"{i}.md", text="Coffee for guests needs two pots.") for i in range(150)]
+    documents += [Document(id="tea.md", text="Tea for guests needs one pot."), Document(id="milk.md", text="Milk.")]
+    copies = Index.build(documents, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
+    retriever = copies.as_retriever(k=3)
+    hits = retriever.retrieve(retriever.query("and two pots?", ["coffee for guests"]))
+    assert len({hit.passage.text for hit in hits}) == 3
+    assert len(hits[0].also_in) == 149
+
+
+def test_earlier_questions_beyond_the_embedders_window_are_left_out_and_counted(tmp_path: Path) -> None:
+    documents = [Document(id="a.md", text="Coffee for guests needs two pots.")]
+    small = Index.build(documents, tmp_path / "i", embedder=HashingEmbedder(max_tokens=96), progress=False)
+    turns = ["tea " * 94, "coffee for guests"]
+    assert small.as_retriever().query("and pots?", turns) == Query("and pots?", ("coffee for guests",), 1)
+    assert small.as_retriever().query("and pots?", [*turns, "tea " * 94]) == Query("and pots?", (), 3)
+    # Words need no embedder and have no window.
+    assert small.as_retriever(mode="bm25").query("and pots?", turns).left_out == 0
+    assert small.as_retriever().retrieve(small.as_retriever().query("and pots?", turns))

@@ -10,6 +10,12 @@ def test_questions_in_other_words_are_near_duplicates():
     assert question_key("How high is the tower?") != question_key("How old is the tower?")
 
 
+def test_a_follow_up_asks_what_the_questions_before_say():
+    asked = "And when was it built?"
+    assert question_key(asked, ["How high is the tower?"]) != question_key(asked, ["How high is the bridge?"])
+    assert question_key(asked, []) == question_key(asked)
+
+
 @pytest.mark.parametrize(
     ("question", "answer", "repeats"),
     [

@@ -124,6 +124,7 @@ def every_route(client: httpx.Client, token: str) -> dict[str, str]:
         note(f"ask {i}", client.post("/v1/ask", json=asked))
         note(f"ask one {i}", client.post("/v1/ask", json={**asked, "k": 1, "threshold": 0}))
         note(f"ask stream {i}", client.post("/v1/ask", json={**asked, "stream": True}))
+        note(f"ask after {i}", client.post("/v1/ask", json={**asked, "history": ["Who sold the tower?"]}))
         note(f"search {i}", client.post("/v1/search", json={"query": question, "k": 20}))
         note(f"chat {i}", client.post("/v1/chat/completions", json=chat))
         note(f"chat stream {i}", client.post("/v1/chat/completions", json={**chat, "stream": True}))

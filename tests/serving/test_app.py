@@ -76,6 +76,18 @@ def test_threshold_filter_and_k_are_each_requests_own(serve):
     assert {hit["passage"]["title"] for hit in lima["passages"]} == {"Lima"}
 
 
+def test_a_follow_up_is_searched_with_the_questions_before(serve, index, tiny_reader):
+    client = serve()
+    before = [f"How wide is house {i}?" for i in range(100)] + [QUESTION]
+    answer = Answer.model_validate_json(asked(client, question="And who built it?", history=before).content)
+    alone = Answer.model_validate_json(asked(client, question="And who built it?").content)
+    expected = Pipeline(index.as_retriever(), tiny_reader).ask("And who built it?", history=before)
+    assert answer.passages[0].passage.title == "Oslo"
+    assert (answer.searched, answer.history, answer.history_left_out) == (expected.searched, tuple(before[-3:]), 98)
+    assert [one.passage.id for one in answer.passages] == [one.passage.id for one in expected.passages]
+    assert alone.searched is None and answer.answer == expected.answer
+
+
 def test_search_gives_the_retrievers_passages(serve, index):
     reply = serve().post("/v1/search", json={"query": QUESTION, "k": 4})
     hits = [hit["passage"]["id"] for hit in reply.json()["hits"]]
@@ -107,6 +119,11 @@ def test_a_stream_tells_the_passages_first_and_the_whole_answer_last(serve):
         (b'{"question": "x", "k": true}', 422, "k"),
         (b'{"question": "x", "threshold": 2}', 422, "threshold"),
         (b'{"question": "x", "treshold": 1}', 422, "treshold"),
+        (b'{"question": "x", "history": "who?"}', 422, "history"),
+        (b'{"question": "x", "history": [7]}', 422, "history"),
+        (b'{"question": "x", "history": [""]}', 422, "history"),
+        (b'{"question": "x", "history": ["who?", " "]}', 422, "history's item 2 is empty"),
+        (b'{"question": "x", "history": null}', 422, "history"),
         (b'{"question": "x", "adapter": "../../etc/passwd"}', 404, "packaged|none"),
         (b'{"question": "x", "where": {"title": {"a": 1}}, "k": 3}', 200, ""),
         (b'{"question": "\\ud800"}', 422, ""),

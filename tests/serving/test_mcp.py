@@ -23,6 +23,8 @@ async def test_ask_and_search_give_answers_with_quotes_and_passages(index, tiny_
         answer = asked.structured_content
         quote = answer["quotes"][0]
         assert answer["answer"] in index.document(quote["document_id"]).text[quote["start"] : quote["end"]]
+        after = {"question": "And who built it?", "history": ["How high is the tower of Oslo?"]}
+        assert not (await client.call_tool("ask", after)).is_error
         hits = (await client.call_tool("search", {"query": "tower of Lima", "k": 2})).structured_content["result"]
         assert hits[0]["title"] == "Lima" and len(hits) == 2
 
@@ -33,6 +35,8 @@ async def test_ask_and_search_give_answers_with_quotes_and_passages(index, tiny_
         ("ask", {}),
         ("ask", {"question": ""}),
         ("ask", {"question": "x" * 3000}),
+        ("ask", {"question": "x", "history": [" "]}),
+        ("ask", {"question": "x", "history": "who?"}),
         ("ask", {"question": "x", "adapter": "no such"}),
         ("search", {"query": "x", "k": 0}),
     ],

@@ -69,6 +69,16 @@ def test_a_stream_adds_up_to_the_same(client, http):
     assert pieces[-1].usage.total_tokens > 0
 
 
+def test_earlier_user_messages_are_what_the_last_one_follows_up(client, http):
+    follow_up = {"role": "user", "content": "And who built it?"}
+    turns = [*MESSAGES, {"role": "assistant", "content": "90 metres."}, {"role": "user", "content": ""}, follow_up]
+    completion = client.chat.completions.create(model="rag-ft", messages=turns)
+    answer = completion.choices[0].message.model_extra["rag_ft"]
+    expected = http.post("/v1/ask", json={"question": "And who built it?", "history": [QUESTION]}).json()
+    assert (answer["question"], answer["history"]) == ("And who built it?", [QUESTION])
+    assert answer["searched"] == expected["searched"] and answer["answer"] == expected["answer"]
+
+
 def test_a_schema_gets_the_part_of_the_answer_that_it_names(client, http):
     completion = client.chat.completions.parse(model="rag-ft", messages=MESSAGES, response_format=Reply)
     expected = plain(http)

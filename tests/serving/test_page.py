@@ -106,8 +106,15 @@ def test_upload_a_pdf_ask_it_and_see_the_quote_in_the_document(serve, real_reade
     wait(driver, lambda d: d.find_elements("css selector", "#document[open] mark"))
     assert find(driver, "#document mark").text == mark and "painted yellow" in find(driver, "#document-text").text
     find(driver, "#document-close").click()
+    assert find(driver, "#subject-text").text == "Follows up: How many tonnes does the harbour crane of Tallinn lift?"
+    ask(driver, "And in which colour was it painted?")
+    assert "searched with: How many tonnes" in find(driver, "#answer-facts").text
+    assert "painted yellow" in find(driver, "#quotes").text
+    find(driver, "#new-subject").click()
+    assert not find(driver, "#subject").is_displayed()
     ask(driver, "What does gradient checkpointing cost?")
-    assert [button.text for button in driver.find_elements("css selector", "#history button")][1].startswith(
+    assert "searched with" not in find(driver, "#answer-facts").text
+    assert [button.text for button in driver.find_elements("css selector", "#history button")][2].startswith(
         "How many tonnes"
     )
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width

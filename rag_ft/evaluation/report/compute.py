@@ -109,7 +109,7 @@ def compute_results(run: FinishedRun, curve_parts: Iterable[tuple[int, Arm]]) ->
         questions=len(judged),
         answerable=sum(question.answerable for question in judged),
         documents=run.questions.documents,
-        near_duplicates=len(judged) - len({question_key(question.question) for question in judged}),
+        near_duplicates=len(judged) - len({question_key(question.question, question.history) for question in judged}),
         foreign=run.questions.foreign,
         left_out=run.questions.records - len(judged),
         detectable=round(run.questions.detectable, 6),

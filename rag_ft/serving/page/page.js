@@ -2,10 +2,12 @@
 
 const byId = (id) => document.getElementById(id);
 const history = [];
+let conversation = []; // questions of the present subject, oldest first: what the next one follows up
 let about = null;
 let documents = [];
 let documentsShown = 0;
 const PAGE = 50;
+const TURNS = 20; // earlier questions sent with a follow-up; the server searches the last few of them
 const SHEETS = 2; // pages shown of a quote that goes over more
 const PAGE_WIDTH = 1400; // of a page's image, in pixels
 const AROUND = 4000; // characters of a document shown on either side of a quote
@@ -220,6 +222,10 @@ function showAnswer(answer, focus) {
     facts.append(make("span", supported ? "supported by the quote" : "not supported by the cited passage", supported ? "good" : "bad"));
   }
   facts.append(make("span", `${(answer.usage.retrieve_seconds + answer.usage.read_seconds).toFixed(1)} s`));
+  if (answer.history.length) {
+    const left = answer.history_left_out ? ` (${counted(answer.history_left_out, "earlier question")} not searched)` : "";
+    facts.append(make("span", `searched with: ${answer.history.join(" / ")}${left}`, "searched"));
+  }
   if (abstained) facts.append(make("span", "Tick “Always answer” to see the best quote, right or wrong.", "hint"));
   const quotes = byId("quotes");
   quotes.replaceChildren();
@@ -257,6 +263,16 @@ function showAnswer(answer, focus) {
   byId("answer").hidden = false;
   quotes.querySelectorAll(".frame").forEach(toQuote); // only now they have a size
   if (focus) byId("answer").focus({ preventScroll: false });
+}
+
+// The next question follows up the conversation; none begins another subject.
+function setConversation(questions) {
+  conversation = questions;
+  const going = questions.length > 0;
+  byId("subject").hidden = !going;
+  byId("subject-text").textContent = going ? `Follows up: ${questions.at(-1)}` : "";
+  byId("question-label").textContent = going ? "Follow-up question" : "Question";
+  byId("question").placeholder = going ? "Ask on, or choose “New subject”" : "Ask a full question";
 }
 
 function showHistory() {
@@ -315,6 +331,7 @@ async function ask(event) {
   try {
     const body = { question, k: Number(byId("k").value) || about.k, adapter: byId("adapter").value, stream: true };
     if (byId("always").checked) body.threshold = 0;
+    if (conversation.length) body.history = conversation.slice(-TURNS);
     const response = await call("v1/ask", {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
     });
@@ -333,6 +350,7 @@ async function ask(event) {
     showAnswer(answer, true);
     history.unshift(answer);
     showHistory();
+    setConversation([...conversation, question]);
   } catch (error) {
     byId("status").textContent = "";
     fail(error.message);
@@ -446,12 +464,18 @@ byId("upload").addEventListener("submit", upload);
 byId("filter").addEventListener("input", () => { documentsShown = PAGE; showDocuments(); });
 byId("more").addEventListener("click", () => { documentsShown += PAGE; showDocuments(); });
 byId("document-close").addEventListener("click", () => byId("document").close());
+byId("new-subject").addEventListener("click", () => {
+  setConversation([]);
+  byId("question").value = "";
+  byId("question").focus();
+});
 byId("report").addEventListener("click", () => openInTab("v1/report"));
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", byId("token").value.trim());
   history.length = 0; // another token may not see what the previous one was answered
   showHistory();
+  setConversation([]);
   byId("answer").hidden = true;
   fail("");
   start().catch((error) => fail(error.message));

@@ -41,14 +41,14 @@ def add_chat(app: FastAPI, server: Server) -> None:
 
     @app.post("/v1/chat/completions", responses=ERROR_REPLIES)
     async def chat(request: Request, body: openai.ChatRequest) -> Any:
-        """OpenAI's chat completions: the documents answer the last user message; `model` names an adapter."""
+        """OpenAI's chat completions: the documents answer the last user message, a follow-up of those before it."""
         body.check()
         question = body.question
         server.check_question(question, "messages")
         if body.model not in (openai.DEFAULT_MODEL, *server.models()):
             raise Problem(404, f"there is no model {body.model[:80]!r}: GET /v1/models lists them", "model")
         audience = identity_of(request).audience
-        ask = Ask(question, server.config.k, server.adapter(body.model), audience=audience)
+        ask = Ask(question, server.config.k, server.adapter(body.model), audience=audience, history=body.history)
         name, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
 
         async def answered() -> tuple[Answer, str]:

@@ -131,15 +131,18 @@ def _split(records: Sequence[Question], examples: ExampleConfig) -> tuple[int, i
         split = split_by_document(records, examples.held_out, examples.seed)
     except DatasetError as error:
         return len(records), 0, (), str(error)
-    known = {question_key(record.question) for record in split.train}
-    leaks = tuple(record.id for record in split.held_out if question_key(record.question) in known)
+    known = {question_key(record.question, record.history) for record in split.train}
+    leaks = tuple(record.id for record in split.held_out if question_key(record.question, record.history) in known)
     return len(split.train), len(split.held_out), leaks, ""
 
 
 def _not_found(records: Sequence[Question], index: Index, k: int) -> tuple[str, ...]:
     """Ids of answerable questions with evidence of which no part is among the first k passages."""
     answerable = [record for record in records if record.answerable]
-    hits_by_record = index.as_retriever(k=k).retrieve_batch([record.question for record in answerable])
+    retriever = index.as_retriever(k=k)
+    hits_by_record = retriever.retrieve_batch(
+        [retriever.query(record.question, record.history) for record in answerable]
+    )
     return tuple(
         record.id
         for record, hits in zip(answerable, hits_by_record, strict=True)
@@ -155,7 +158,7 @@ def _duplicates(records: Sequence[Question]) -> tuple[str, ...]:
     seen: set[str] = set()
     duplicates = []
     for record in records:
-        key = question_key(record.question)
+        key = question_key(record.question, record.history)
         if key in seen:
             duplicates.append(record.id)
         seen.add(key)

@@ -89,7 +89,10 @@ def make_examples(
     chooser = random.Random(config.seed)
     kept = _limited(questions, config.unanswerable_share, chooser)
     by_document = _by_document(index)
-    hits_by_question = index.as_retriever(k=_RETRIEVED).retrieve_batch([question.question for question in kept])
+    retriever = index.as_retriever(k=_RETRIEVED)
+    hits_by_question = retriever.retrieve_batch(
+        [retriever.query(question.question, question.history) for question in kept]
+    )
     examples: list[Example] = []
     dropped: dict[str, str] = {}
     distractors: dict[str, list[Passage]] = {}

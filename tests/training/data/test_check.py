@@ -65,3 +65,14 @@ def test_records_of_one_document_cannot_be_split_and_the_report_says_so(check):
     assert report.wrong and "another document" in report.split_error
     assert (report.train, report.held_out) == (1, 0)
     assert any(line.startswith("STOP        ") for line in report.lines())
+
+
+def test_the_same_follow_up_of_two_questions_is_no_duplicate_and_is_found_by_its_history(check):
+    def follow_up(number, questions):
+        record = questions[number]
+        return record.model_copy(
+            update={"id": f"f{number}", "question": "And the other thing?", "history": (record.question,)}
+        )
+
+    report = check(lambda questions: [*questions, follow_up(0, questions), follow_up(3, questions)])
+    assert report.duplicates == () and not {"f0", "f3"} & {*report.not_found}
