@@ -241,7 +241,7 @@ def test_each_damaged_file_is_told_and_the_others_go_on(tmp_path):
     for name, (_, reason) in expected.items():
         assert any(source.startswith(name) and reason in said for source, said in told), (name, told)
     assert [s for s, _ in told if s.startswith("lines")] == ["lines.jsonl:2", "lines.jsonl:3", "lines.jsonl:4"]
-    assert ("blank.pdf", "has no text layer (scanned pages?): run text recognition (OCR) on it first") in told
+    assert ("blank.pdf", "has no text layer (scanned pages?): build with --ocr to recognise its text") in told
     reasons(contents)
 
 

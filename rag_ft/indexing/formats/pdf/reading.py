@@ -42,7 +42,7 @@ def read_pdf(data: bytes) -> Extracted:
     finally:
         document.close()
     if not extracted.text:
-        raise Unreadable("has no text layer (scanned pages?): run text recognition (OCR) on it first")
+        raise Unreadable("has no text layer (scanned pages?): build with --ocr to recognise its text")
     return extracted
 
 
