@@ -376,9 +376,11 @@ def test_the_sentence_arm_quotes_the_top_passage(world):
 
 def test_a_record_with_history_is_searched_with_it(world):
     index, questions = world
-    follow_up = questions[0].model_copy(update={"question": "And how high is it?", "history": ("Who sold Quito?",)})
+    follow_up = questions[0].model_copy(update={"question": "And it?", "history": ("How high is the tower of Quito?",)})
     (case,) = retrieve_cases([follow_up], index.as_retriever(k=1))
     assert case.hits[0].passage.title == "Quito"
+    (alone,) = retrieve_cases([follow_up.model_copy(update={"history": ()})], index.as_retriever(k=1))
+    assert alone.hits[0].passage.title != "Quito"
 
 
 def test_of_the_places_of_a_text_the_one_with_the_evidence_counts(tmp_path):
