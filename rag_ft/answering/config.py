@@ -41,6 +41,7 @@ class ReaderSettings(TypedDict, total=False):
     temperature: float
     seed: int
     passage_cache_mb: int
+    whole_sentences: bool | None
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class ReaderConfig:
     """Seed for sampling."""
     passage_cache_mb: int = PASSAGE_CACHE_MB
     """Memory for passages already read; 0 keeps none."""
+    whole_sentences: bool | None = None
+    """Whether mode `quote` answers how, why, yes/no and the like with the whole sentences that hold the span, where the
+    reader was not tuned on parts of passages. None: as the adapter's record says; without one, no."""
 
     def __post_init__(self) -> None:
         _check_choice("mode", self.mode, MODES)
@@ -100,6 +104,8 @@ class AdaptedConfig:
     prompts: PromptBuilder
     parts: bool
     """Whether the adapter was trained to answer with parts of passages, too."""
+    whole_sentences: bool
+    """Whether spans become whole sentences where the question asks for them."""
 
 
 def adapt_config(config: ReaderConfig, loaded: LoadedModel, prompts: PromptBuilder | None = None) -> AdaptedConfig:
@@ -116,6 +122,8 @@ def adapt_config(config: ReaderConfig, loaded: LoadedModel, prompts: PromptBuild
         shots = bool(record.get("shots", loaded.adapter is None)) if config.shots is None else config.shots
         prompts = PromptBuilder(loaded.tokenizer, shots=shots)
         _check_prompt(record, prompts, loaded)
+    parts = "part" in record.get("kinds", ())
+    whole = record.get("whole_sentences") is True if config.whole_sentences is None else config.whole_sentences
     return AdaptedConfig(
         reading=reading,
         threshold=trained.value if config.threshold is None else config.threshold,
@@ -123,7 +131,8 @@ def adapt_config(config: ReaderConfig, loaded: LoadedModel, prompts: PromptBuild
         scale=trained.scale,
         kinds=trained.kinds if config.threshold is None else at_threshold(trained.kinds, config.threshold),
         prompts=prompts,
-        parts="part" in record.get("kinds", ()),
+        parts=parts,
+        whole_sentences=whole and not parts and config.mode == "quote",
     )
 
 

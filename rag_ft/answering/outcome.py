@@ -10,6 +10,7 @@ from rag_ft.answering import completion
 from rag_ft.answering.confidence import NO_KINDS, KindCalibration, PlattScale, probability_of
 from rag_ft.answering.decoding.prompt_rows import PromptRow, best_row
 from rag_ft.answering.reading import Cited, Reading
+from rag_ft.answering.whole_sentences import whole_sentences
 from rag_ft.metrics.kinds import JudgedKind, judged_kind
 from rag_ft.schema import Passage
 
@@ -20,6 +21,8 @@ def combine(
     threshold: float | None,
     scale: PlattScale,
     kinds: Mapping[JudgedKind, KindCalibration] = NO_KINDS,
+    *,
+    whole: bool = False,
 ) -> Reading:
     """One reading from the rows of a request and its passages.
 
@@ -28,7 +31,8 @@ def combine(
     on the adapter's scale: whether the passage answers the question, however unsure the reader is which of several
     similar spans says it best. Shares of all rows' answers together recognise unanswerable questions less well
     (docs/answers.md). Without a threshold the answer must outscore null. `kinds`: threshold and scale for the best
-    answer's kind, instead of the common ones; which answer is best does not depend on them.
+    answer's kind, instead of the common ones; which answer is best does not depend on them. `whole`: a span is answered
+    with the sentences that hold it, as a part.
     """
     nothing = _nothing_answered(rows, passages, scale)
     if not rows:
@@ -38,7 +42,9 @@ def combine(
         return replace(nothing, confidence=0.0, abstained=False, complete=False, completion=rows[0].text)
     nulls = [winner.null] if winner.second_look is None else [winner.null, winner.second_look.null]
     not_null = not_null_probability(nulls)
-    own = kinds.get(judged_kind(winner.kind, winner.yes)) if winner.best is not None else None
+    sentences = whole_sentences(winner.cited[0]) if whole and winner.kind == "span" and winner.cited else None
+    kind = winner.kind if sentences is None else "part"
+    own = kinds.get(judged_kind(kind, winner.yes)) if winner.best is not None else None
     if own is not None:
         threshold, scale = own.value, own.platt
     confidence = scale.scaled(not_null)
@@ -52,10 +58,10 @@ def combine(
     numbers = _citation_numbers(winner.cited, passages, nothing.read)
     return replace(
         nothing,
-        answer=winner.best,
-        kind=winner.kind,
+        answer=winner.best if sentences is None else sentences.text,
+        kind=kind,
         yes=winner.yes,
-        cited=winner.cited,
+        cited=winner.cited if sentences is None else (sentences,),
         confidence=confidence,
         answer_confidence=confidence,
         not_null=not_null,

@@ -34,6 +34,7 @@ from rag_ft.errors import UsageError
 from rag_ft.models.adapter_slots import AdapterSlot, AdapterSlots, adapter_folder
 from rag_ft.models.weights import PACKAGED, Weights, chosen_adapter
 from rag_ft.schema import Passage
+from rag_ft.text.asking import asks_for_sentences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +109,7 @@ class Reader:
         """Turns the reader's own probability of an answer into the probability that the answer is right."""
         self.kinds = adapted.kinds
         """Kinds of answers that have a threshold and a scale of their own, instead of `threshold` and `scale`."""
+        self._whole_sentences = adapted.whole_sentences
         self.prompts = adapted.prompts
         self.passage_cache = member.family.passage_cache
         """What is kept of passages already read, shared by all readers of this base."""
@@ -142,8 +144,8 @@ class Reader:
         `adapters`: further adapters on the same base, name → folder, `packaged` or `none`; see `with_adapter`.
 
         `settings` are the fields of `ReaderConfig`, all optional: `mode`, `reading`, `threshold`, `max_prompt_tokens`,
-        `max_answer_tokens`, `shots`, `decoding`, `temperature`, `seed`, `passage_cache_mb`. Raises WeightsError,
-        UsageError, PromptMismatchError.
+        `max_answer_tokens`, `shots`, `decoding`, `temperature`, `seed`, `passage_cache_mb`, `whole_sentences`. Raises
+        WeightsError, UsageError, PromptMismatchError.
         """
         from rag_ft.models.loading import load_model
 
@@ -303,7 +305,8 @@ class Reader:
         return self.decoder.start(self.prompts.head, [ids], keep=len(tokens) + 1).logits[0]
 
     def _combine(self, request: ReadRequest, rows: Sequence[PromptRow]) -> Reading:
-        if request.threshold is None:
-            return combine(rows, request.passages, self.threshold, self.scale, self.kinds)
-        kinds = at_threshold(self.kinds, request.threshold)
-        return combine(rows, request.passages, request.threshold, self.scale, kinds)
+        threshold, kinds = self.threshold, self.kinds
+        if request.threshold is not None:
+            threshold, kinds = request.threshold, at_threshold(self.kinds, request.threshold)
+        whole = self._whole_sentences and asks_for_sentences(request.question)
+        return combine(rows, request.passages, threshold, self.scale, kinds, whole=whole)

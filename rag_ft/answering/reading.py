@@ -33,6 +33,11 @@ class Cited(NamedTuple):
     passage: Passage
     span: Span | None
 
+    @property
+    def text(self) -> str | None:
+        """The words of the passage at the span."""
+        return None if self.span is None else self.passage.text[self.span.start : self.span.end]
+
 
 @dataclass(frozen=True)
 class Reading:

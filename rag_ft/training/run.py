@@ -171,7 +171,14 @@ class _Run:
         loaded = self.checked.loaded
         slots = AdapterSlots(model.eval(), loaded.weights, None)
         tuned = LoadedModel(model, loaded.tokenizer, loaded.weights, loaded.plan, None, shared=slots)
-        return Reader(tuned, mode=mode, reading=self.config.examples.reading, shots=False, passage_cache_mb=0)
+        return Reader(
+            tuned,
+            mode=mode,
+            reading=self.config.examples.reading,
+            shots=False,
+            passage_cache_mb=0,
+            whole_sentences=False,
+        )
 
     def claim_folder(self) -> None:
         """Make the run's folder and write its record.

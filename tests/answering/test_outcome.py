@@ -9,6 +9,7 @@ from rag_ft.answering.decoding.prompt_rows import PromptRow
 from rag_ft.answering.outcome import combine, not_null_probability
 from rag_ft.answering.prompt import Prompt
 from rag_ft.answering.reading import Cited
+from rag_ft.text.spans import Span
 
 HALF, FIFTH = math.log(0.5), math.log(0.2)
 
@@ -87,6 +88,19 @@ def test_threshold_and_scale_are_those_of_the_best_answers_kind(kind, yes, answe
     # A kind without its own has the common ones.
     few = {name: own for name, own in OWN.items() if name == "span"}
     assert combine(rows, PASSAGES, 0.5, PLAIN, few).answer == (None if kind == "span" else "fox")
+
+
+def test_a_span_of_a_question_for_sentences_is_given_and_calibrated_as_a_part():
+    text = PASSAGES[0].text
+    word = next(word for word in text.split() if word.isalpha() and text.count(word) == 1)
+    start = text.index(word)
+    rows = [row(0, FIFTH, word)]
+    rows[0].cited = (Cited(PASSAGES[0], Span(start, start + len(word))),)
+    assert combine(rows, PASSAGES, 0.5, PLAIN, OWN).answer is None
+    reading = combine(rows, PASSAGES, 0.5, PLAIN, OWN, whole=True)
+    assert reading.kind == "part" and word in reading.answer and len(reading.answer) > len(word)
+    assert reading.answer == reading.cited[0].text and reading.yes is None
+    assert reading.completion == combine(rows, PASSAGES, 0.0, PLAIN).completion  # what the reader said stays
 
 
 def test_the_best_answer_is_chosen_by_raw_odds_however_strict_its_kind_is():

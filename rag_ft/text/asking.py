@@ -1,0 +1,45 @@
+"""What kind of answer a question asks for, by its words: English only; any other question is left to the reader."""
+
+from __future__ import annotations
+
+import re
+
+_QUANTITY = (
+    r"many|much|long|old|far|often|tall|high|big|large|small|wide|deep|fast|slow|heavy|few|late|early|soon|frequently"
+    r"|likely|accurate|quickly"
+)
+_ASKED = (
+    rf"(?:why|how\s+come|how(?!\s+(?:{_QUANTITY})\b)"
+    # yes or no
+    r"|(?:is|are|was|were|am|do|does|did|can|could|should|shall|will|would|may|might|must|has|have|had)(?:n[’']?t)?"
+    r"|when\s+(?:should|do|does|can|must|may|is\s+it)|in\s+(?:which|what)\s+(?:cases|situations|circumstances)"
+    r"|what\s+(?:happens|makes|should\s+(?:I|we|you)|(?:do|can|must)\s+(?:I|we|you))|explain|tell\s+me\s+(?:how|why)"
+    # what something is: a name of one or two words, without "the"
+    r"|what(?:[’']s|\s+is|\s+are)\s+(?:an?\s+)?(?!(?:the|its|his|her|their|your|my|this|that)\s)[\w.@$`-]+"
+    r"(?:\s+[\w.@$`-]+)?(?=\s*(?:\?|\Z)))(?![\w’'])"
+)
+_FILLER = r"(?:(?:and|but|so|then|well|ok|okay|hi|hello|please)\b[\s,]*)*"
+_BEGINS = re.compile(rf"\W*{_FILLER}{_ASKED}", re.IGNORECASE)
+_LATER = re.compile(
+    rf"[.,:;!?…]\s+{_FILLER}(?:why|how\s+(?:do|does|can|could|should|to)"
+    r"|(?:is|are|do|does|can|could|should|will|would|may|must)(?:n[’']?t)?\s+(?:I|we|you|it|he|she|they)"
+    r"|(?:do|does|can|should|will)\s+(?:this|that|the|an?))\b",
+    re.IGNORECASE,
+)
+_FOR_A_QUANTITY = re.compile(rf"\bhow\s+(?:{_QUANTITY})\b", re.IGNORECASE)
+_ANYWHERE = re.compile(
+    r"\b(?:differences?|differs?)\b|\b(?:vs|versus)\b"
+    r"|\bwhat\s+(?:do|does)\b.*\b(?:do|mean|good\s+for)\W*\Z|\bwhat(?:[’']s|\s+is|\s+are)\b.*\bgood\s+for\W*\Z"
+    r"|\bwhat(?:[’']s|\s+is)\s+the\s+(?:point|reason|purpose|meaning|effect)\b",
+    re.IGNORECASE,
+)
+
+
+def asks_for_sentences(question: str) -> bool:
+    """Whether some words of a sentence are too little for an answer: how, why, yes or no, what something is or does.
+
+    "How many", "how long" and their like ask for a few words, as do who, where and which.
+    """
+    if _BEGINS.match(question):
+        return True
+    return not _FOR_A_QUANTITY.search(question) and any(pattern.search(question) for pattern in (_LATER, _ANYWHERE))

@@ -1,0 +1,54 @@
+import pytest
+
+from rag_ft.text.asking import asks_for_sentences
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How do I install HTTP/2 support?",
+        "how to rotate the logs",
+        "And how does it fail?",
+        "Why are prompt tokens set to -100?",
+        "My build was refused. Why?",
+        "Is HTTP/2 enabled by default?",
+        "Doesn't it need a key?",
+        "If I cancel, do I lose the file?",
+        "Should I fine-tune or use RAG?",
+        "does a deadline still count?",
+        "When should I merge an adapter?",
+        "What is hedging?",
+        "What's an API",
+        "what does the b in BM25 do?",
+        "What does misattributed mean?",
+        "bfloat16 vs float16?",
+        "What is the difference between rank and alpha?",
+        "What happens to old papers?",
+    ],
+)
+def test_these_ask_for_sentences(question):
+    assert asks_for_sentences(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How many parameters does rank 16 add?",
+        "how long is the timeout",
+        "By how much do the two rules differ?",
+        "How often does it run?",
+        "Who wrote it?",
+        "Which status code does the client get?",
+        "Where is the file kept?",
+        "What is the capital of Portugal?",
+        "What is the default of $SIZE?",
+        "When was the bridge built?",
+        "What F1 does it get?",
+        "Isotopes of which metal decay?",
+        "Candles of what colour?",
+        "",
+        "?",
+    ],
+)
+def test_these_ask_for_a_few_words(question):
+    assert not asks_for_sentences(question)
