@@ -93,6 +93,25 @@ def test_a_reader_applies_its_adapters_threshold_of_the_answers_kind_unless_anot
     assert changed.threshold == 1.0 and changed.read_batch([request])[0].answer is None
 
 
+def test_whole_sentences_are_given_where_the_adapters_record_says_so_and_the_question_asks_for_them(
+    tiny_llama_dir, tmp_path
+):
+    folder = make_adapter(tmp_path / "adapter", tiny_llama_dir, 1, threshold=0.0)
+    record = json.loads((folder / "rag_ft.json").read_text())
+    why = ReadRequest("Why does the fox jump?", PASSAGES)
+    span = fresh(tiny_llama_dir, folder).read_batch([why])[0]
+    (folder / "rag_ft.json").write_text(json.dumps(record | {"whole_sentences": True}))
+    reader = fresh(tiny_llama_dir, folder)
+    sentences = reader.read_batch([why])[0]
+    how_many = reader.read_batch([why._replace(question="How many foxes?")])[0]
+    assert (span.kind, sentences.kind, how_many.kind) == ("span", "part", "span")
+    assert span.answer in sentences.answer and sentences.cited[0].text == sentences.answer
+    assert sentences.not_null == pytest.approx(span.not_null) and sentences.completion == span.completion
+    assert fresh(tiny_llama_dir, folder, whole_sentences=False).read_batch([why])[0] == span
+    (folder / "rag_ft.json").write_text(json.dumps(record))
+    assert fresh(tiny_llama_dir, folder, whole_sentences=True).read_batch([why])[0] == sentences
+
+
 def test_separate_reading_of_one_passage_equals_joint_reading(loaded):
     single = [passage("The quick brown fox jumps over the lazy dog, 3.5 metres, near the river.")]
     joint = tiny_reader(loaded, reading="joint").read(QUESTIONS[0], single)
