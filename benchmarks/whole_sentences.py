@@ -2,7 +2,7 @@
 
     python benchmarks/whole_sentences.py [--questions FILE --index DIR] [--limit N]
 
-Every question is read once and answered twice, with words of a sentence and with whole sentences where the question asks
+Every question is read once and answered twice: with words of a sentence, and with whole sentences where it asks
 for them. Printed for each tag of the questions: how many are answered, how many answers share at least half of their
 words with an accepted answer (token F1 of .5), and how many cite at least half of an accepted piece of evidence.
 Unanswerable questions: how many are declined.

@@ -77,7 +77,7 @@ def calibrate_adapter(
         )
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     unseen = _unseen(records, trained_documents(record, index.document_fingerprints()))
-    tuned = Reader.from_pretrained(reader, adapter=weights.path)
+    tuned = Reader.from_pretrained(reader, adapter=weights.path, whole_sentences=False)
     answered = always_answered(tuned, unseen, index, k, most)
     score = answered.chosen(recognise, margin=margin)
     if tuned.threshold is not None:

@@ -20,7 +20,7 @@ GGUF_TYPES: tuple[GgufType, ...] = ("f16", "q8_0")
 
 _BYTES_PER_VALUE: dict[GgufType, float] = {"f16": 2.0, "q8_0": 34 / 32}  # a block of 32 has a scale of two bytes
 
-_CARRIED = ("prompt_fingerprint", "shots", "kinds", "threshold", "examples", "base_model", "adapter")
+_CARRIED = ("prompt_fingerprint", "shots", "kinds", "whole_sentences", "threshold", "examples", "base_model", "adapter")
 """Keys of a merged model's record that a reader of the GGUF needs."""
 
 

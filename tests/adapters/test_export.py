@@ -57,12 +57,13 @@ def test_a_gguf_still_tells_which_documents_it_was_trained_on_and_not_their_name
 def test_a_gguf_knows_which_kinds_of_answers_it_gives_and_their_thresholds(adapter, tiny_llama_dir, tmp_path):
     tuned = shutil.copytree(adapter, tmp_path / "tuned")
     record = json.loads((tuned / "rag_ft.json").read_text())
-    record["kinds"] = ["part", "span"]
+    record |= {"kinds": ["part", "span"], "whole_sentences": True}
     record["threshold"]["kinds"] = {"part": {"value": 0.5, "platt": {"slope": 0.5, "intercept": -1.0}}}
     (tuned / "rag_ft.json").write_text(json.dumps(record))
     exported = export_gguf(tuned, tmp_path / "r.gguf", base=str(tiny_llama_dir), probes=REQUESTS)
     copy = fresh(exported.path, None)
-    assert base_record(copy.loaded.weights)["kinds"] == ["part", "span"]
+    carried = base_record(copy.loaded.weights)
+    assert carried["kinds"] == ["part", "span"] and carried["whole_sentences"] is True
     assert copy.kinds == {"part": KindCalibration(value=0.5, platt=PlattScale(slope=0.5, intercept=-1.0))}
 
 
