@@ -13,6 +13,7 @@ from rag_ft.answering.reading import Cited, Reading
 from rag_ft.answering.whole_sentences import whole_sentences
 from rag_ft.metrics.kinds import JudgedKind, judged_kind
 from rag_ft.schema import Passage
+from rag_ft.text.asking import asks_for_steps
 
 
 def combine(
@@ -42,7 +43,9 @@ def combine(
         return replace(nothing, confidence=0.0, abstained=False, complete=False, completion=rows[0].text)
     nulls = [winner.null] if winner.second_look is None else [winner.null, winner.second_look.null]
     not_null = not_null_probability(nulls)
-    sentences = whole_sentences(winner.cited[0]) if whole and winner.kind == "span" and winner.cited else None
+    sentences = None
+    if whole and winner.kind == "span" and winner.cited:
+        sentences = whole_sentences(winner.cited[0], steps=asks_for_steps(winner.question))
     kind = winner.kind if sentences is None else "part"
     own = kinds.get(judged_kind(kind, winner.yes)) if winner.best is not None else None
     if own is not None:

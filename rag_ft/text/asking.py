@@ -43,3 +43,13 @@ def asks_for_sentences(question: str) -> bool:
     if _BEGINS.match(question):
         return True
     return not _FOR_A_QUANTITY.search(question) and any(pattern.search(question) for pattern in (_LATER, _ANYWHERE))
+
+
+_STEPS = re.compile(
+    rf"(?:\A|[.,:;!?…]\s)\W*{_FILLER}how\s+(?:do|does|can|could|should|would|to)\b|\bsteps\b", re.IGNORECASE
+)
+
+
+def asks_for_steps(question: str) -> bool:
+    """Whether a question asks what to do, which a list may say step by step."""
+    return _STEPS.search(question) is not None

@@ -64,7 +64,7 @@ def unit_runs(text: str, units: Sequence[Span]) -> list[tuple[int, int]]:
         (first, last)
         for first in range(len(units))
         for last in range(first, min(first + MOST_UNITS, len(units)))
-        if not _introduces(text, units, last)
+        if not introduces(text, units, last)
     ]
 
 
@@ -78,13 +78,21 @@ def units_within(text: str, units: Sequence[Span], start: int, end: int) -> rang
     if not inside:
         return range(0)
     first, last = inside[0], min(inside[-1], inside[0] + MOST_UNITS - 1)
-    while last - first + 1 < MOST_UNITS and _introduces(text, units, last):
+    while last - first + 1 < MOST_UNITS and introduces(text, units, last):
         last += 1
-    while last > first and _introduces(text, units, last):
+    while last > first and introduces(text, units, last):
         last -= 1
     return range(first, last + 1)
 
 
-def _introduces(text: str, units: Sequence[Span], i: int) -> bool:
+_ITEM = re.compile(r"(?:[-*•–‣◦▪●○]|\(?\d{1,3}[.)]|\(?[a-z]\))\s")
+
+
+def is_item(text: str, unit: Span) -> bool:
+    """Whether a unit begins with the mark of a list item."""
+    return _ITEM.match(text, unit.start, unit.end) is not None
+
+
+def introduces(text: str, units: Sequence[Span], i: int) -> bool:
     """Whether a unit ends in a colon and another one follows."""
     return i + 1 < len(units) and text.endswith(":", units[i].start, units[i].end)

@@ -36,6 +36,33 @@ def test_a_span_becomes_the_sentences_that_hold_it_with_what_they_introduce(span
     assert cited is not None and cited.text == sentences
 
 
+STEPS = """\
+Save it so:
+
+- Open the file.
+- Choose a name.
+- Press save.
+
+That is all."""
+
+
+@pytest.mark.parametrize(
+    ("span", "steps", "first", "last"),
+    [
+        ("Save", False, "Save it", "Press save."),
+        ("Open", False, "- Open", "the file."),
+        ("Open", True, "- Open", "Press save."),
+        ("Choose", True, "- Choose", "a name."),
+        ("That", True, "That", "all."),
+    ],
+)
+def test_a_list_is_given_where_it_is_introduced_or_begins(span, steps, first, last):
+    start = STEPS.index(span)
+    cited = whole_sentences(Cited(passage(STEPS), Span(start, start + len(span))), steps=steps)
+    assert cited is not None
+    assert cited.text == STEPS[STEPS.index(first) : STEPS.index(last) + len(last)]
+
+
 @pytest.mark.parametrize("span", ["Deadlines", "exact"])
 def test_headings_and_questions_have_no_sentence(span):
     start = TEXT.index(span)

@@ -1,6 +1,6 @@
 import pytest
 
-from rag_ft.text.asking import asks_for_sentences
+from rag_ft.text.asking import asks_for_sentences, asks_for_steps
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,10 @@ def test_these_ask_for_sentences(question):
 )
 def test_these_ask_for_a_few_words(question):
     assert not asks_for_sentences(question)
+
+
+def test_what_to_do_is_asked_for_by_how():
+    assert all(
+        map(asks_for_steps, ["How do I save?", "and how can I save", "It broke. How should I save?", "which steps?"])
+    )
+    assert not any(map(asks_for_steps, ["How many?", "Why do I save?", "Is it saved?", "Show how it looks."]))
