@@ -121,13 +121,13 @@ def print_answer(answer: Answer, console: Console) -> None:
 
 
 _MOST_LINES = 20
-"""Lines of a list that are shown; `--json` has all."""
+"""Lines of an answer that are shown; `--json` has all."""
 
 
 def _answer_lines(answer: Answer, text: str) -> list[str]:
-    """The answer in one line; a list in the lines that it has in its document."""
+    """Words of a sentence in one line; a part of a passage in the lines that it has in its document."""
     polarity = {True: "Yes: ", False: "No: ", None: ""}[answer.yes]
-    if not answer.items:
+    if answer.kind == "span":
         return [polarity + _one_line(text)]
     lines = [line.rstrip() for line in (polarity + text).split("\n") if line.strip()]
     hidden = len(lines) - _MOST_LINES

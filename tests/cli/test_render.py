@@ -82,6 +82,11 @@ def test_a_list_is_shown_in_lines_up_to_a_limit():
     assert lines[20] == "… and 11 more lines (--json has them)"
 
 
+def test_code_keeps_its_lines():
+    part = printed(answer(answer="Run this:\n\n    make\n    make install", kind="part"), colour=False)
+    assert part.split("\n")[:3] == ["Run this:", "    make", "    make install"]
+
+
 def test_no_answer_and_a_broken_completion_are_told_apart():
     null = printed(answer(answer=None, citations=(), abstained=True), colour=False)
     assert "no answer in the passages" in null and "read: d" in null

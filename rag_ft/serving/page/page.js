@@ -211,7 +211,7 @@ function showAnswer(answer, focus) {
     : { true: "Yes: ", false: "No: " }[answer.yes] ?? "";
   if (!abstained) text.append(answer.answer);
   text.classList.toggle("none", abstained);
-  text.classList.toggle("list", answer.items.length > 0);
+  text.classList.toggle("part", answer.kind === "part");
   const facts = byId("answer-facts");
   facts.replaceChildren();
   if (abstained) {
