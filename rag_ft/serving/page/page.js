@@ -232,7 +232,9 @@ function showAnswer(answer, focus) {
   const citedIds = new Set();
   for (const citation of answer.citations) {
     const cited = answer.passages.find((retrieved) => retrieved.passage.id === citation.passage_id);
-    const passage = cited ? cited.passage : { text: citation.quote, start: citation.start };
+    // A list may go on after its passage: then the quote has all of it.
+    const holds = cited && citation.end <= cited.passage.start + [...cited.passage.text].length;
+    const passage = holds ? cited.passage : { text: citation.quote, start: citation.start };
     citedIds.add(citation.passage_id);
     const figure = make("figure");
     const quote = make("blockquote");
