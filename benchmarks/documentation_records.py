@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from training_records import NO_SUBJECT, NUMBER, faq_question, first_of_each_id
+from training_records import NO_SUBJECT, NUMBER, faq_question, first_of_each_id, write_documents
 
 from rag_ft.indexing.corpus import read_corpus
 from rag_ft.questions.records import write_questions
@@ -374,9 +374,7 @@ def main() -> None:
         ):
             documents.append(document)
             questions += about
-    with (given.output / "documents.jsonl").open("w", encoding="utf-8") as file:
-        for document in documents:
-            file.write(document.model_dump_json(exclude_defaults=True) + "\n")
+    write_documents(documents, given.output / "documents.jsonl")
     write_questions(first_of_each_id(questions), given.output / "questions.jsonl")
     counts = Counter((question.tags[0], question.yes) for question in questions)
     print(len(questions), "questions", sorted(counts.items(), key=str), "about", len(documents), "documents")

@@ -243,6 +243,13 @@ def first_of_each_id(questions):
     return list({question.id: question for question in reversed(questions)}.values())[::-1]
 
 
+def write_documents(documents, path):
+    """Documents as JSON lines, from which an index can be built."""
+    with path.open("w", encoding="utf-8") as file:
+        for document in documents:
+            file.write(document.model_dump_json(exclude_defaults=True) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -274,9 +281,7 @@ def main() -> None:
     usable = [d for d in documents if d.id not in reserved and not d.id.startswith(("fairytale", "amazon", "reddit"))]
     train.extend(yes_no_questions(usable, 3000, chooser))
     given.output.mkdir(parents=True, exist_ok=True)
-    with (given.output / "documents.jsonl").open("w", encoding="utf-8") as file:
-        for document in documents:
-            file.write(document.model_dump_json(exclude_defaults=True) + "\n")
+    write_documents(documents, given.output / "documents.jsonl")
     write_questions(first_of_each_id(train), given.output / "questions.jsonl")
     write_questions(first_of_each_id(chosen), given.output / "chosen.jsonl")
     _, dev = from_faq(given.data, given.output / "dev", "dev", chooser)

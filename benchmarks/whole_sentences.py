@@ -24,7 +24,6 @@ from rag_ft.indexing.index import Index
 from rag_ft.metrics.answers import token_f1
 from rag_ft.questions.records import read_questions
 from rag_ft.schema import Question
-from rag_ft.text.asking import asks_for_sentences
 
 WAYS = ("words", "sentences")
 
@@ -65,7 +64,7 @@ def main() -> None:
             questions[first : first + 8], requests, reader.read_rows(requests), strict=True
         ):
             for way in WAYS:
-                whole = way == "sentences" and asks_for_sentences(question.question)
+                whole = way == "sentences"
                 reading = combine(rows, request.passages, reader.threshold, reader.scale, reader.kinds, whole=whole)
                 for name in (question.tags[-1] if question.tags else "all", "all answerable"):
                     if question.answerable or name != "all answerable":

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_ft.answering.confidence import KindCalibration, threshold_record
+from rag_ft.answering.confidence import threshold_record
 from rag_ft.answering.reader import Reader
 from rag_ft.errors import AdapterError, DatasetError, UsageError, WeightsError
 from rag_ft.extras import require_extra
@@ -107,11 +107,7 @@ def calibrate_adapter(
 
 def _score_now(tuned: Reader, answered: AlwaysAnswered) -> ReaderScore:
     """The figures at the thresholds that the reader has now, on the scales that it has now."""
-    now = {
-        kind: KindCalibration(value=own.value, platt=own.platt)
-        for kind, own in tuned.kinds.items()
-        if kind in answered.kinds
-    }
+    now = {kind: own for kind, own in tuned.kinds.items() if kind in answered.kinds}
     return answered._replace(scale=tuned.scale).score(tuned.threshold or 0.0, now)
 
 

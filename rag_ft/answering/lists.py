@@ -6,19 +6,16 @@ end of the passage, goes on in the document: its other items answer the question
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.index import Index
-from rag_ft.indexing.structure import Part, elements, parts_of
+from rag_ft.indexing.structure import Part, elements, mark_length, parts_of
 from rag_ft.schema import Citation, Document, Item, Passage
 from rag_ft.text.parts import MOST_UNITS
 
 FEWEST_ITEMS = 2
 """A single item is a sentence like any other."""
-
-_MARK = re.compile(r"\s*(?:[-+*•–‣◦▪●○·]|\(?(?:\d{1,3}(?:\.\d{1,3})*|[^\W\d_]|[ivxIVX]{1,6})[.)])[ \t]+(?=\S)")
 
 
 class ListedAnswer(NamedTuple):
@@ -37,6 +34,8 @@ def listed_answer(answer: str, citation: Citation, passage: Passage, index: Inde
     items as a part may have.
     """
     nothing = ListedAnswer(answer, citation, ())
+    if "\n" not in answer:  # items begin on lines of their own: the document need not be looked at
+        return nothing
     start, end = citation.answer_start, citation.answer_end
     try:
         document = index.document(citation.document_id)
@@ -57,7 +56,7 @@ def listed_answer(answer: str, citation: Citation, passage: Passage, index: Inde
     items = tuple(
         Item(text=document.text[element.start : element.end][mark:], start=element.start + mark, end=element.end)
         for element in held
-        for mark in (_mark_length(document.text[element.start : element.end]),)
+        for mark in (mark_length(document.text[element.start : element.end]),)
     )
     return ListedAnswer(document.text[start:end], _reaching(citation, document, end), items)
 
@@ -73,11 +72,6 @@ def _list_at(document: Document, start: int, end: int) -> Part | None:
 def _line_end(text: str, start: int) -> int:
     end = text.find("\n", start)
     return len(text) if end < 0 else end
-
-
-def _mark_length(item: str) -> int:
-    mark = _MARK.match(item)
-    return mark.end() if mark else 0
 
 
 def _reaching(citation: Citation, document: Document, end: int) -> Citation:

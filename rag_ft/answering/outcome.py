@@ -13,7 +13,7 @@ from rag_ft.answering.reading import Cited, Reading
 from rag_ft.answering.whole_sentences import whole_sentences
 from rag_ft.metrics.kinds import JudgedKind, judged_kind
 from rag_ft.schema import Passage
-from rag_ft.text.asking import asks_for_steps
+from rag_ft.text.asking import asks_for_sentences, asks_for_steps
 
 
 def combine(
@@ -32,8 +32,8 @@ def combine(
     on the adapter's scale: whether the passage answers the question, however unsure the reader is which of several
     similar spans says it best. Shares of all rows' answers together recognise unanswerable questions less well
     (docs/answers.md). Without a threshold the answer must outscore null. `kinds`: threshold and scale for the best
-    answer's kind, instead of the common ones; which answer is best does not depend on them. `whole`: a span is answered
-    with the sentences that hold it, as a part.
+    answer's kind, instead of the common ones; which answer is best does not depend on them. `whole`: where
+    the question asks for it, a span is answered with the sentences that hold it, as a part.
     """
     nothing = _nothing_answered(rows, passages, scale)
     if not rows:
@@ -44,7 +44,7 @@ def combine(
     nulls = [winner.null] if winner.second_look is None else [winner.null, winner.second_look.null]
     not_null = not_null_probability(nulls)
     sentences = None
-    if whole and winner.kind == "span" and winner.cited:
+    if whole and winner.kind == "span" and winner.cited and asks_for_sentences(winner.question):
         sentences = whole_sentences(winner.cited[0], steps=asks_for_steps(winner.question))
     kind = winner.kind if sentences is None else "part"
     own = kinds.get(judged_kind(kind, winner.yes)) if winner.best is not None else None

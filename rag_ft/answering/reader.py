@@ -34,7 +34,6 @@ from rag_ft.errors import UsageError
 from rag_ft.models.adapter_slots import AdapterSlot, AdapterSlots, adapter_folder
 from rag_ft.models.weights import PACKAGED, Weights, chosen_adapter
 from rag_ft.schema import Passage
-from rag_ft.text.asking import asks_for_sentences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -308,5 +307,4 @@ class Reader:
         threshold, kinds = self.threshold, self.kinds
         if request.threshold is not None:
             threshold, kinds = request.threshold, at_threshold(self.kinds, request.threshold)
-        whole = self._whole_sentences and asks_for_sentences(request.question)
-        return combine(rows, request.passages, threshold, self.scale, kinds, whole=whole)
+        return combine(rows, request.passages, threshold, self.scale, kinds, whole=self._whole_sentences)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from rag_ft.schema import BlockKind, Document, PassageKind
+from rag_ft.text.parts import ITEM_MARK
 
 
 class Part(NamedTuple):
@@ -44,8 +45,8 @@ def parts_of(document: Document) -> list[Part]:
 
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
 _FENCE_END = re.compile(r"^[ \t]*(?:```+|~~~+)[ \t]*$", re.MULTILINE)
-_ITEM = re.compile(r"[ \t]*(?:[-*•–‣◦▪●○]|\(?\d{1,3}[.)]|\(?[a-z]\))[ \t]+\S")
-_NAMED_ITEM = re.compile(r"[ \t]*(?:[-+*•–‣◦▪●○·]|\(?(?:\d{1,3}(?:\.\d{1,3})*|[^\W\d_]|[ivxIVX]{1,6})[.)])[ \t]+\S")
+_ITEM = re.compile(rf"[ \t]*{ITEM_MARK}[ \t]+\S")
+_NAMED_ITEM = re.compile(r"[ \t]*(?:[-+*•–‣◦▪●○·]|\(?(?:\d{1,3}(?:\.\d{1,3})*|[^\W\d_]|[ivxIVX]{1,6})[.)])[ \t]+(?=\S)")
 """The marks in what a format says is a list: more kinds, since nothing else can be meant."""
 _ROW = re.compile(r"[ \t]*\||[^\n|]*[ \t]\|[ \t]")
 
@@ -147,6 +148,12 @@ def elements(text: str, part: Part) -> list[Element]:
         starts = [start for start in starts if start == part.start or _NAMED_ITEM.match(text, start, part.end)]
     spans = zip(starts, [*starts[1:], part.end], strict=True)
     return [Element(*span) for span in (trimmed(text, *span) for span in spans) if span[0] < span[1]]
+
+
+def mark_length(item: str) -> int:
+    """Length of the bullet or number that an item begins with, and of the blanks after it; 0 for an item without."""
+    mark = _NAMED_ITEM.match(item)
+    return mark.end() if mark else 0
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int]:

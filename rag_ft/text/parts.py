@@ -85,7 +85,10 @@ def units_within(text: str, units: Sequence[Span], start: int, end: int) -> rang
     return range(first, last + 1)
 
 
-_ITEM = re.compile(r"(?:[-*•–‣◦▪●○]|\(?\d{1,3}[.)]|\(?[a-z]\))\s")
+ITEM_MARK = r"(?:[-*•–‣◦▪●○]|\(?\d{1,3}[.)]|\(?[a-z]\))"
+"""Pattern of the marks by which plain text shows list items."""
+
+_ITEM = re.compile(rf"{ITEM_MARK}\s")
 
 
 def is_item(text: str, unit: Span) -> bool:

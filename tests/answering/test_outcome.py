@@ -95,6 +95,7 @@ def test_a_span_of_a_question_for_sentences_is_given_and_calibrated_as_a_part():
     word = next(word for word in text.split() if word.isalpha() and text.count(word) == 1)
     start = text.index(word)
     rows = [row(0, FIFTH, word)]
+    rows[0].question = "Why?"
     rows[0].cited = (Cited(PASSAGES[0], Span(start, start + len(word))),)
     assert combine(rows, PASSAGES, 0.5, PLAIN, OWN).answer is None
     reading = combine(rows, PASSAGES, 0.5, PLAIN, OWN, whole=True)
