@@ -27,6 +27,11 @@ CHROMIUM_FLAGS = (
 ).split()
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a file's bytes by their number: a container holds the time it was made, so two processes would disagree."""
+    return f"{argname}-of-{len(val)}-bytes" if isinstance(val, bytes) and len(val) > 20 else None
+
+
 @pytest.fixture(autouse=True)
 def _own_home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fast tests never touch the user's cache; slow ones share it, so that the default reader is converted once."""
