@@ -63,3 +63,8 @@ def packaged_adapter_path() -> Path:
 def handbook_questions_path() -> Path:
     """File of the handbook's question records."""
     return handbook_path() / "questions.jsonl"
+
+
+def packaged_cross_encoder_path() -> Path:
+    """Folder of the cross-encoder that ships with the program."""
+    return _PACKAGE / "_bundled" / "cross_encoder"

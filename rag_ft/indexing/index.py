@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.ocr.engine import OcrSettings
+    from rag_ft.indexing.reranking import Reranker
     from rag_ft.indexing.retriever import RetrievalMode, Retriever
     from rag_ft.indexing.sources.known import KnownFiles
 
@@ -286,15 +287,17 @@ class Index:
         mode: RetrievalMode | None = None,
         where: Where | None = None,
         access: Iterable[str] | str | None = None,
+        reranker: Reranker | None = None,
     ) -> Retriever:
         """A langchain retriever over this index; `mode` None: the default, chosen by measurement.
 
         `access`: groups; the retriever then reaches only what they may read (`visible_to`). None: everything.
+        `reranker`: what reads the best passages again with the question, such as `CrossEncoder.from_pretrained()`.
         """
         from rag_ft.indexing.retriever import DEFAULT_MODE, Retriever
 
         index = self if access is None else self.visible_to(access)
-        return Retriever(index=index, k=k, mode=mode or DEFAULT_MODE, where=where)
+        return Retriever(index=index, k=k, mode=mode or DEFAULT_MODE, where=where, reranker=reranker)
 
     def searcher(self) -> Searcher:
         """Rankings of row numbers over the present state: what a retriever of your own would start from."""

@@ -19,6 +19,7 @@ from rag_ft.indexing.embedding import check_question
 from rag_ft.indexing.filters import as_filter
 from rag_ft.indexing.locations import location_of
 from rag_ft.indexing.query import Query, make_query
+from rag_ft.indexing.reranking import FIRST_WEIGHT, RERANK_DEPTH, Reranker, rerank
 from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored, check_k
 from rag_ft.schema import Hit
@@ -63,7 +64,7 @@ class Retriever(BaseRetriever):
     """Passages for a question, best first: `retrieve` gives hits, `invoke` and the rest of langchain's API documents.
 
     dense: cosine of embeddings. bm25: shared words; needs no model. hybrid: reciprocal rank fusion of both. blend: the
-    weighted mean of both scores, each divided by the best of its ranking.
+    weighted mean of both scores, each divided by the best of its ranking. A `reranker` then reads the best ones again.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -80,6 +81,12 @@ class Retriever(BaseRetriever):
     """Weight of the BM25 score in a blend."""
     own_weight: Annotated[float, Field(ge=0, le=1)] = OWN_WEIGHT
     """Weight of a follow-up's own ranking beside that of its text joined to the earlier questions."""
+    reranker: Reranker | None = None
+    """What reads the best passages again, with the question, and puts them in order; `CrossEncoder` is one."""
+    rerank_depth: Annotated[int, Field(ge=1)] = RERANK_DEPTH
+    """Passages that the reranker reads; k if that is more."""
+    first_weight: Annotated[float, Field(ge=0)] = FIRST_WEIGHT
+    """What the first score counts beside the reranker's log-odds."""
 
     def __init__(self, **fields: Any) -> None:
         # Before pydantic, which would turn a UsageError into its own.
@@ -118,8 +125,12 @@ class Retriever(BaseRetriever):
         # One searcher for the whole call: documents that are added meanwhile must not renumber the rows.
         searcher = self.index.searcher()
         allowed = searcher.rows_where(where)
-        rankings = self._rank(searcher, asked, k, allowed, mode)
-        return [searcher.hits(ranking, allowed) for ranking in rankings]
+        depth = k if self.reranker is None else max(k, self.rerank_depth)
+        hits = [searcher.hits(ranking, allowed) for ranking in self._rank(searcher, asked, depth, allowed, mode)]
+        if self.reranker is None:
+            return hits
+        reranked = rerank(asked, hits, self.reranker, self.first_weight, self.own_weight)
+        return [query_hits[:k] for query_hits in reranked]
 
     def _rank(
         self,

@@ -26,7 +26,7 @@ from rag_ft.models.folder import (
 )
 from rag_ft.progress import ProgressBar
 
-WeightsKind: TypeAlias = Literal["embedder", "reader", "adapter"]
+WeightsKind: TypeAlias = Literal["embedder", "reader", "adapter", "cross-encoder"]
 
 NO_ADAPTER = "none"
 """Names no adapter where the default would be the packaged one."""
@@ -154,7 +154,12 @@ def resolve_adapter(path: str | Path) -> Weights:
             )
     check_adapter_config(folder / ADAPTER_CONFIG)
     tensor_shapes(folder / ADAPTER_WEIGHTS)
-    return _weights(folder.name, "adapter", folder, str(folder), _card_licence(folder))
+    return weights_in(folder, "adapter")
+
+
+def weights_in(folder: Path, kind: WeightsKind) -> Weights:
+    """A local folder whose files were checked already."""
+    return _weights(folder.name, kind, folder, str(folder), _card_licence(folder))
 
 
 def known_weights() -> list[KnownWeights]:

@@ -1,0 +1,63 @@
+"""The second stage of a search: a model that reads question and passage together puts the best passages in order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+from typing import Protocol, runtime_checkable
+
+from rag_ft.indexing.query import Query
+from rag_ft.indexing.storage.vectors import SCORE_DECIMALS
+from rag_ft.schema import Hit, Passage
+
+RERANK_DEPTH = 10
+"""Passages of the first stage that are read again, unless more are asked for."""
+
+FIRST_WEIGHT = 8.0
+"""Log-odds that the best first score is worth more than a score of zero: docs/retrieval.md has the measurements."""
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """What puts passages in order by reading them with the question; `rag_ft.CrossEncoder` is one."""
+
+    def relevance_batch(self, pairs: Sequence[tuple[str, Passage]]) -> Sequence[float]:
+        """Log-odds that the passage of each pair answers the pair's question."""
+
+
+def rerank(
+    queries: Sequence[Query], hits: Sequence[Sequence[Hit]], reranker: Reranker, first_weight: float, own_weight: float
+) -> list[list[Hit]]:
+    """The hits of each query by the reranker's log-odds plus the weighted first score, ranks counted again.
+
+    A hit's score is the sum as a probability. First scores are divided by the query's best one, as in a blend. A
+    follow-up is read both alone and joined to the earlier questions, and `own_weight` weighs the two. Equal scores keep
+    the first stage's order.
+    """
+    pairs = [
+        (text, hit.passage)
+        for query, query_hits in zip(queries, hits, strict=True)
+        for text in query.texts
+        for hit in query_hits
+    ]
+    log_odds = iter(reranker.relevance_batch(pairs))
+    reranked = []
+    for query, query_hits in zip(queries, hits, strict=True):
+        by_text = [list(islice(log_odds, len(query_hits))) for _ in query.texts]
+        best = max((hit.score for hit in query_hits), default=0.0)
+        scored = []
+        for i, hit in enumerate(query_hits):
+            own, *joined = (of_text[i] for of_text in by_text)
+            read = own_weight * own + (1 - own_weight) * joined[0] if joined else own
+            first = hit.score / best if best > 0 else 0.0
+            scored.append((round(_probability(read - first_weight * (1 - first)), SCORE_DECIMALS + 3), hit))
+        scored.sort(key=lambda pair: -pair[0])
+        reranked.append(
+            [hit.model_copy(update={"score": score, "rank": rank}) for rank, (score, hit) in enumerate(scored, start=1)]
+        )
+    return reranked
+
+
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-max(log_odds, -700.0)))

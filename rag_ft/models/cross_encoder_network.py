@@ -1,0 +1,183 @@
+"""The cross-encoder as a torch module: an encoder with a head for the passage, one for its words, one for yes or no.
+
+What a tuning changed is kept as a product of two narrow matrices per layer, as a LoRA adapter's is: a file of a few
+megabytes beside weights that every installation has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rag_ft.errors import WeightsError, first_line
+from rag_ft.files import replacing_together
+from rag_ft.models.cross_encoder import FILES, base_of
+from rag_ft.models.weights import Weights
+from rag_ft.progress import quiet_transformers
+
+RANK = 64
+"""Width of the narrow matrices in which what the tuning changed is kept."""
+
+MAX_TOKENS = 512
+"""Positions of the encoder, for a question and a passage together."""
+
+_LEAST = -1e4
+_UP, _DOWN = ".up", ".down"
+_HEADS = ("relevance", "evidence", "decision")
+
+
+class ScoredPairs(NamedTuple):
+    """What the network gives for a batch of pairs, with gradients while it is trained."""
+
+    relevance: Tensor
+    """(pairs,)"""
+    evidence: Tensor
+    """(pairs, tokens)"""
+    says: Tensor
+    """(pairs, 3): logits of neither, yes, no."""
+
+
+class PairTokens(NamedTuple):
+    """A batch of pairs as the network takes it, padded to the longest."""
+
+    inputs: dict[str, Tensor]
+    offsets: Tensor
+    """(pairs, tokens, 2): where each token stands in the passage's shown text."""
+    in_passage: Tensor
+    """(pairs, tokens): which tokens belong to the passage."""
+
+
+class CrossEncoderNetwork(nn.Module):
+    """Question and passage in, `ScoredPairs` out."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        size = int(encoder.config.hidden_size)
+        self.encoder = encoder
+        self.relevance = nn.Linear(size, 1)
+        """On the first token's state."""
+        self.evidence = nn.Linear(size, 1)
+        """On each token's state."""
+        self.decision = nn.Linear(2 * size, 3)
+        """On the first token's state and the mean state of the evidence: it reads the evidence, then decides."""
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> ScoredPairs:
+        """Score pairs of token ids, (pairs, tokens), of which type 1 is the passage."""
+        states = self.encoder(
+            input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask
+        ).last_hidden_state
+        evidence = self.evidence(states)[:, :, 0]
+        outside = (token_type_ids * attention_mask) == 0
+        # Detached: the evidence is learned from where the answer stands, not from what it says.
+        weights = evidence.detach().clamp(-20, 20).masked_fill(outside, _LEAST).softmax(-1)
+        read = (weights[:, :, None] * states).sum(1)
+        first = states[:, 0]
+        return ScoredPairs(self.relevance(first)[:, 0], evidence, self.decision(torch.cat([first, read], -1)))
+
+
+def new_network(embedder: Weights) -> tuple[CrossEncoderNetwork, Any]:
+    """The embedder's encoder with new heads, and its tokenizer. The heads are random. Raises WeightsError."""
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            encoder = AutoModel.from_pretrained(
+                str(embedder.path),
+                add_pooling_layer=False,
+                attn_implementation="sdpa",
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(str(embedder.path), local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise WeightsError(f"{embedder.path} cannot be loaded as an encoder ({first_line(error)})") from error
+    return CrossEncoderNetwork(encoder), tokenizer
+
+
+def encode_pairs(tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> PairTokens:
+    """Tokens of questions and shown passages; a pair beyond the encoder's positions loses the passage's end.
+
+    A passage of an index fits: both it and a question have at most half of the positions.
+    """
+    encoded = tokenizer(
+        [question for question, _ in pairs],
+        [text for _, text in pairs],
+        truncation="only_second",
+        max_length=MAX_TOKENS,
+        padding=True,
+        return_offsets_mapping=True,
+        return_tensors="pt",
+    )
+    offsets = encoded.pop("offset_mapping")
+    in_passage = (encoded["token_type_ids"] == 1) & (offsets[:, :, 1] > offsets[:, :, 0])
+    return PairTokens(dict(encoded), offsets, in_passage)
+
+
+def write_cross_encoder(
+    folder: Path, network: nn.Module, embedder: Weights, record: Mapping[str, Any], card: str
+) -> None:
+    """Write what the tuning changed, its record and its card; all files together, or none."""
+    original, _ = new_network(embedder)
+    tensors = narrow_changes(original.state_dict(), network.state_dict())
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing_together([folder / name for name in (*FILES, "README.md")]) as works:
+        works[0].write_text(
+            json.dumps({**record, "base": base_of(embedder), "rank": RANK}, indent=1) + "\n", encoding="utf-8"
+        )
+        save_file(tensors, works[1], metadata={"format": "pt"})
+        works[2].write_text(card, encoding="utf-8")
+
+
+def narrow_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What changed, at 16 bits: of matrices the best product of rank `RANK` (Eckart and Young, 1936), all of the rest.
+
+    The heads are kept whole: they are new.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, value in after.items():
+        if name.startswith(_HEADS):
+            tensors[name] = value.to(torch.float16).contiguous()
+            continue
+        change = value - before[name]
+        if not change.any():
+            continue
+        if change.ndim == 2:
+            up, scale, down = torch.linalg.svd(change, full_matrices=False)
+            root = scale[:RANK].sqrt()
+            tensors[name + _UP] = (up[:, :RANK] * root).to(torch.float16).contiguous()
+            tensors[name + _DOWN] = (root[:, None] * down[:RANK]).to(torch.float16).contiguous()
+        else:
+            tensors[name] = change.to(torch.float16).contiguous()
+    return tensors
+
+
+def add_changes(network: nn.Module, path: Path) -> None:
+    """Add what a tuning changed to the weights that it started from. Raises WeightsError."""
+    try:
+        tensors = load_file(path)
+        parameters = dict(network.named_parameters())
+        with torch.no_grad():
+            for name, value in tensors.items():
+                if name.endswith(_DOWN):
+                    continue
+                if name.endswith(_UP):
+                    matrix = name.removesuffix(_UP)
+                    parameters[matrix].add_(value.float() @ tensors[matrix + _DOWN].float())
+                elif name.startswith(_HEADS):
+                    parameters[name].copy_(value)
+                else:
+                    parameters[name].add_(value.float())
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} does not hold a cross-encoder's weights ({first_line(error)}): restore the file, or train it again"
+        ) from error
