@@ -233,6 +233,8 @@ class Provenance(Record):
     reading: str
     index_path: str = ""
     """Path of the index when the answer was given."""
+    cross_encoder: str | None = None
+    """Fingerprint of the cross-encoder that reranked, and chose whole sentences; None without one."""
 
 
 class Item(Record):

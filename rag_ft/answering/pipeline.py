@@ -54,10 +54,13 @@ class Pipeline(Runnable[QuestionInput, Answer]):
     `retriever`: `Index.as_retriever(...)`, or any langchain retriever, whose documents then count as passages. None
     suffices for `read_batch`, which takes passages that were retrieved already. `ask`, `ask_batch` and `events` are the
     plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest come from langchain-core and take a
-    question, `{"question": ...}` or `{"question": ..., "history": [...]}`.
+    question, `{"question": ...}` or `{"question": ..., "history": [...]}`. A reader that has a cross-encoder reranks
+    with it what a retriever without a reranker finds.
     """
 
     def __init__(self, retriever: BaseRetriever | None, reader: Reader) -> None:
+        if isinstance(retriever, Retriever) and retriever.reranker is None and reader.cross_encoder is not None:
+            retriever = retriever.model_copy(update={"reranker": reader.cross_encoder})
         self.retriever = retriever
         self.reader = reader
 
@@ -282,6 +285,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
                 mode=reader.mode,
                 reading=reader.reading,
                 index_path=str(index.path) if index is not None else "",
+                cross_encoder=reader.cross_encoder.fingerprint if reader.cross_encoder is not None else None,
             ),
         )
 

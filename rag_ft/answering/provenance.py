@@ -63,6 +63,8 @@ def trace(
     links.append(_reader_link(answer, reader))
     adapter = provenance.adapter[:12] if provenance.adapter else "none"
     links.append(Link("adapter", None, adapter))
+    if provenance.cross_encoder is not None:
+        links.append(Link("cross-encoder", None, provenance.cross_encoder[:12]))
     links.append(
         Link("prompt", None, f"{provenance.prompt[:12]}, mode {provenance.mode}, {provenance.reading} reading")
     )

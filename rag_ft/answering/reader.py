@@ -25,6 +25,7 @@ from rag_ft.answering.decoding.candidates import CandidateFinder
 from rag_ft.answering.decoding.generate import TokenDecoder
 from rag_ft.answering.decoding.prompt_rows import PromptRow, PromptRows
 from rag_ft.answering.decoding.quote import QuoteSearch
+from rag_ft.answering.evidence import EvidenceReader
 from rag_ft.answering.forward.decoder import Decoder
 from rag_ft.answering.forward.prefix_cache import PrefixCache
 from rag_ft.answering.outcome import combine
@@ -32,8 +33,10 @@ from rag_ft.answering.prompt import PromptBuilder, reader_budget
 from rag_ft.answering.reading import Reading, ReadRequest, StreamEvent
 from rag_ft.errors import UsageError
 from rag_ft.models.adapter_slots import AdapterSlot, AdapterSlots, adapter_folder
-from rag_ft.models.weights import PACKAGED, Weights, chosen_adapter
+from rag_ft.models.cross_encoder import CrossEncoder
+from rag_ft.models.weights import NO_ADAPTER, PACKAGED, Weights, chosen_adapter
 from rag_ft.schema import Passage
+from rag_ft.text.asking import asks_for_sentences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +54,7 @@ class ReaderFamily:
         self.prompts = prompts
         self.slots: AdapterSlots = loaded.shared
         self.passage_cache = PrefixCache(self.config.passage_cache_mb * 2**20)
+        self.cross_encoder: CrossEncoder | None = None
         self.readers: dict[str, Reader] = {}
         self.lock = threading.Lock()
         """Held to look up or add a reader."""
@@ -81,15 +85,17 @@ class Reader:
         *,
         prompts: PromptBuilder | None = None,
         member: FamilyMember | None = None,
+        cross_encoder: CrossEncoder | None = None,
         **settings: Unpack[ReaderSettings],
     ) -> None:
         """`settings`: the fields of `ReaderConfig`. `prompts`: build prompts with these instead of the adapter's.
 
-        `member`: join the readers of a base in memory, as `with_adapter` does. Raises UsageError, WeightsError,
-        PromptMismatchError.
+        `member`: join the readers of a base in memory, as `with_adapter` does. `cross_encoder`: chooses whole sentences
+        where the reader gives them. Raises UsageError, WeightsError, PromptMismatchError.
         """
         if member is None:
             family = ReaderFamily(loaded, settings, prompts)
+            family.cross_encoder = cross_encoder
             member = FamilyMember(family, family.slots.start, family.slots.get(family.slots.start))
             family.readers[member.name] = self
         self._member = member
@@ -109,6 +115,9 @@ class Reader:
         self.kinds = adapted.kinds
         """Kinds of answers that have a threshold and a scale of their own, instead of `threshold` and `scale`."""
         self._whole_sentences = adapted.whole_sentences
+        self.cross_encoder = member.family.cross_encoder if adapted.whole_sentences else None
+        """Chooses the sentences that answer how, why, yes or no; a `Pipeline` reranks passages with it, too."""
+        self._evidence = EvidenceReader(self.cross_encoder) if self.cross_encoder is not None else None
         self.prompts = adapted.prompts
         self.passage_cache = member.family.passage_cache
         """What is kept of passages already read, shared by all readers of this base."""
@@ -135,12 +144,15 @@ class Reader:
         adapter: str | Path | None = None,
         adapters: Mapping[str, str | Path] | None = None,
         plan: ComputePlan | None = None,
+        cross_encoder: str | Path | None = None,
         **settings: Unpack[ReaderSettings],
     ) -> Reader:
         """A reader by the name of its base model: `default`, a local folder, or a hub id; `adapter` is a LoRA folder.
 
         Without an adapter given the default reader uses the packaged one; `adapter="none"` leaves it untuned.
         `adapters`: further adapters on the same base, name → folder, `packaged` or `none`; see `with_adapter`.
+        `cross_encoder`: the folder of one, `none`, or None for the packaged one where the adapter's record asks for
+        whole sentences.
 
         `settings` are the fields of `ReaderConfig`, all optional: `mode`, `reading`, `threshold`, `max_prompt_tokens`,
         `max_answer_tokens`, `shots`, `decoding`, `temperature`, `seed`, `passage_cache_mb`, `whole_sentences`. Raises
@@ -151,7 +163,8 @@ class Reader:
         chosen = chosen_adapter(name, adapter)
         if chosen is not None and str(chosen) == PACKAGED:
             chosen = adapter_folder(chosen)
-        reader = cls(load_model(name, adapter=chosen, plan=plan), **settings)
+        loaded = load_model(name, adapter=chosen, plan=plan)
+        reader = cls(loaded, cross_encoder=_chosen_cross_encoder(cross_encoder, loaded, settings), **settings)
         for added, folder in (adapters or {}).items():
             reader.add_adapter(added, folder)
         return reader
@@ -241,8 +254,19 @@ class Reader:
         On a CPU a passage that several questions share is read once: many questions about few passages are best asked
         together.
         """
-        rows = self.read_rows(requests)
-        return [self._combine(request, own_rows) for request, own_rows in zip(requests, rows, strict=True)]
+        readings = [self._read_evidence(request) for request in requests]
+        left = [i for i, reading in enumerate(readings) if reading is None]
+        rows = dict(zip(left, self.read_rows([requests[i] for i in left]), strict=True))
+        return [
+            self._combine(request, rows[i]) if reading is None else reading
+            for i, (request, reading) in enumerate(zip(requests, readings, strict=True))
+        ]
+
+    def _read_evidence(self, request: ReadRequest) -> Reading | None:
+        """What the cross-encoder answers with whole sentences; None where the generator is to read."""
+        if self._evidence is None or not request.passages or not asks_for_sentences(request.question):
+            return None
+        return self._evidence.read(request, self.config.threshold if request.threshold is None else request.threshold)
 
     def read_rows(self, requests: Sequence[ReadRequest]) -> list[list[PromptRow]]:
         """The prompts of each request with what came of them, before they are combined: for looking into a reader."""
@@ -257,6 +281,11 @@ class Reader:
         several prompts give the completion in one piece.
         """
         request = ReadRequest(question, tuple(passages))
+        evidence = self._read_evidence(request)
+        if evidence is not None:
+            yield StreamEvent(evidence.completion, None)
+            yield StreamEvent("", evidence)
+            return
         rows = self._rows.of_request(request, self.reading)
         if self.mode != "quote" and len(rows) == 1:
             yield from self._pieces(rows)
@@ -308,3 +337,12 @@ class Reader:
         if request.threshold is not None:
             threshold, kinds = request.threshold, at_threshold(self.kinds, request.threshold)
         return combine(rows, request.passages, threshold, self.scale, kinds, whole=self._whole_sentences)
+
+
+def _chosen_cross_encoder(
+    name: str | Path | None, loaded: LoadedModel, settings: ReaderSettings
+) -> CrossEncoder | None:
+    """The cross-encoder that was named, or the packaged one for a reader that gives whole sentences."""
+    if name is None and not adapt_config(ReaderConfig(**settings), loaded).whole_sentences:
+        return None
+    return None if str(name) == NO_ADAPTER else CrossEncoder.from_pretrained(PACKAGED if name is None else name)

@@ -159,7 +159,9 @@ class Engine:
             first = asks[group[0]]
 
             def retrieve(positions: Sequence[int], first: Ask = first) -> list[_Found]:
-                retriever = _view(index, first.audience).as_retriever(k=first.k, where=first.where)
+                retriever = _view(index, first.audience).as_retriever(
+                    k=first.k, where=first.where, reranker=self.reader.cross_encoder
+                )
                 queries = [retriever.query(asks[i].question, asks[i].history) for i in positions]
                 return list(map(_Found, queries, retriever.retrieve_batch(queries)))
 

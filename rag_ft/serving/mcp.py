@@ -101,7 +101,7 @@ def create_mcp(
 
     def retriever(k: int) -> Retriever:
         engine.refresh()
-        return engine.view(audience).as_retriever(k=k)
+        return engine.view(audience).as_retriever(k=k, reranker=engine.reader.cross_encoder)
 
     retriever(k)  # a wrong k is an error before serving
 

@@ -8,10 +8,11 @@ _QUANTITY = (
     r"many|much|long|old|far|often|tall|high|big|large|small|wide|deep|fast|slow|heavy|few|late|early|soon|frequently"
     r"|likely|accurate|quickly"
 )
+_YES_OR_NO = (
+    r"(?:is|are|was|were|am|do|does|did|can|could|should|shall|will|would|may|might|must|has|have|had)(?:n[’']?t)?"
+)
 _ASKED = (
-    rf"(?:why|how\s+come|how(?!\s+(?:{_QUANTITY})\b)"
-    # yes or no
-    r"|(?:is|are|was|were|am|do|does|did|can|could|should|shall|will|would|may|might|must|has|have|had)(?:n[’']?t)?"
+    rf"(?:why|how\s+come|how(?!\s+(?:{_QUANTITY})\b)|{_YES_OR_NO}"
     r"|when\s+(?:should|do|does|can|must|may|is\s+it)|in\s+(?:which|what)\s+(?:cases|situations|circumstances)"
     r"|what\s+(?:happens|makes|should\s+(?:I|we|you)|(?:do|can|must)\s+(?:I|we|you))|explain|tell\s+me\s+(?:how|why)"
     # what something is: a name of one or two words, without "the"
@@ -53,3 +54,16 @@ _STEPS = re.compile(
 def asks_for_steps(question: str) -> bool:
     """Whether a question asks what to do, which a list may say step by step."""
     return _STEPS.search(question) is not None
+
+
+_OR = re.compile(r",?\s+or\s+(?!not\b|no\b)", re.IGNORECASE)
+_BEGINS_YES_OR_NO = re.compile(rf"\W*{_FILLER}{_YES_OR_NO}(?![\w’'])", re.IGNORECASE)
+_LATER_YES_OR_NO = re.compile(
+    rf"[.,:;!?…]\s+{_FILLER}{_YES_OR_NO}\s+(?:I|we|you|it|he|she|they|this|that|the|an?)\b", re.IGNORECASE
+)
+
+
+def asks_yes_or_no(question: str) -> bool:
+    """Whether a question can be answered with yes or no: it begins with its verb, and offers no choice with "or"."""
+    asked = _BEGINS_YES_OR_NO.match(question) or _LATER_YES_OR_NO.search(question)
+    return asked is not None and not _OR.search(question, asked.end())

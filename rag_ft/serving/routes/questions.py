@@ -39,7 +39,8 @@ def add_questions(app: FastAPI, server: Server) -> None:
         def retrieve() -> SearchReply:
             server.engine.refresh()
             index = server.engine.view(audience)  # hits and fingerprint come from one state
-            hits = index.as_retriever(k=k, where=body.where).retrieve(body.query.strip())
+            retriever = index.as_retriever(k=k, where=body.where, reranker=server.engine.reader.cross_encoder)
+            hits = retriever.retrieve(body.query.strip())
             return SearchReply(hits=hits, index=index.fingerprint)
 
         return await until_disconnected(request, server.run_blocking(retrieve))

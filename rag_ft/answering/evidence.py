@@ -1,0 +1,105 @@
+"""Answers of whole sentences, chosen by the cross-encoder: for how, why, yes or no, and what something is.
+
+The generator is tuned to find the few words that answer a question of fact. Which sentences explain something the
+cross-encoder finds better and faster (docs/answers.md). It takes the first passage,
+which a retriever that reranks has chosen with it, and there the sentences, list items and code with the most evidence.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, Field, ValidationError
+
+from rag_ft.answering import completion
+from rag_ft.answering.confidence import KindCalibration, probability_of
+from rag_ft.answering.reading import Cited, Reading, ReadRequest
+from rag_ft.errors import WeightsError, first_problem
+from rag_ft.models.cross_encoder import RECORD, CrossEncoder, PassageScores
+from rag_ft.schema import Passage
+from rag_ft.text.asking import asks_yes_or_no
+from rag_ft.text.parts import passage_units, unit_leads, unit_runs
+from rag_ft.text.spans import Span
+
+EVIDENCE_BIAS = 0.7
+"""Log-odds added to each unit's evidence: a sentence too many costs less than one that is missing."""
+
+
+class ChosenPart(NamedTuple):
+    """The part of a passage with the most evidence."""
+
+    span: Span
+    leads: tuple[str, ...]
+    """Words that name its first unit, and its last one if it has several."""
+
+
+class Calibration(BaseModel):
+    """What a cross-encoder's record says of its answers."""
+
+    confidence: KindCalibration
+    decided_from: Annotated[float, Field(ge=0.5, le=1)] | None = None
+    """Least probability of yes against no, or of no against yes, with which an answer decides; None: it never does."""
+
+
+class EvidenceReader:
+    """Reads requests with a cross-encoder. Raises WeightsError where its record has no calibration."""
+
+    def __init__(self, cross_encoder: CrossEncoder) -> None:
+        self.cross_encoder = cross_encoder
+        try:
+            self.calibration = Calibration.model_validate(dict(cross_encoder.record))
+        except ValidationError as error:
+            raise WeightsError(
+                f"the calibration in the cross-encoder's {RECORD} is damaged ({first_problem(error)}): train it again"
+            ) from error
+
+    def read(self, request: ReadRequest, threshold: float | None) -> Reading | None:
+        """The part of the first passage that answers; None where it has no sentence to choose, for the generator.
+
+        `threshold`: instead of the recorded one. The confidence is the probability that the part answers the question.
+        """
+        passage = request.passages[0]
+        scores = self.cross_encoder.score(request.question, [passage])[0]
+        part = choose_part(passage, scores)
+        if part is None:
+            return None
+        own = probability_of(scores.relevance)
+        confidence = self.calibration.confidence.platt.scaled(own)
+        least = self.calibration.confidence.value if threshold is None else threshold
+        gives = scores.relevance >= 0 if least is None else confidence >= least
+        yes = decision(scores, self.calibration.decided_from) if asks_yes_or_no(request.question) else None
+        return Reading(
+            answer=passage.text[part.span.start : part.span.end] if gives else None,
+            kind="part" if gives else "span",
+            yes=yes if gives else None,
+            cited=(Cited(passage, part.span),) if gives else (),
+            confidence=confidence if gives else 1 - confidence,
+            answer_confidence=confidence,
+            not_null=own,
+            abstained=not gives,
+            complete=True,
+            completion=completion.render_part(part.leads, (1,), yes) if gives else completion.render(None),
+            read=tuple(position == 0 for position in range(len(request.passages))),
+            prompt_tokens=len(scores.tokens),
+            completion_tokens=0,
+        )
+
+
+def choose_part(passage: Passage, scores: PassageScores) -> ChosenPart | None:
+    """The run of units with the highest sum of evidence; None where the passage has no unit that may answer."""
+    units = passage_units(passage.text, passage.headings)
+    evidence = [scores.evidence_of(unit) + EVIDENCE_BIAS for unit in units]
+    runs = unit_runs(passage.text, units)
+    if not runs:
+        return None
+    first, last = max(runs, key=lambda run: sum(evidence[run[0] : run[1] + 1]))
+    leads = unit_leads(passage.text, units)
+    return ChosenPart(Span(units[first].start, units[last].end), tuple(dict.fromkeys((leads[first], leads[last]))))
+
+
+def decision(scores: PassageScores, decided_from: float | None) -> bool | None:
+    """What a passage says to a question of yes or no; None where it is less clear than `decided_from`."""
+    _, yes, no = scores.says
+    if decided_from is None or yes == no or max(yes, no) < decided_from * (yes + no):
+        return None
+    return yes > no

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rag_ft.answering.evidence import EvidenceReader, choose_part, decision
+from rag_ft.answering.reading import ReadRequest
+from rag_ft.errors import WeightsError
+from rag_ft.models.cross_encoder import PassageScores
+from rag_ft.schema import Passage
+from rag_ft.text.spans import Span
+
+TEXT = """\
+By default there is none. To avoid this, set one:
+
+    call(timeout=5)
+
+It counts from the call."""
+
+
+def passage(text=TEXT):
+    return Passage(id="p", document_id="d", text=text, start=0, end=len(text))
+
+
+def scores(text, evidence, relevance=2.0, says=(0.2, 0.7, 0.1)):
+    """Scores with one token per character, whose evidence is high in the given words and low elsewhere."""
+    start = text.index(evidence)
+    inside = [2.0 if start <= i < start + len(evidence) else -2.0 for i in range(len(text))]
+    tokens = tuple(Span(i, i + 1) for i in range(len(text)))
+    return PassageScores(relevance, np.array(inside, dtype=np.float32), tokens, says)
+
+
+class CrossEncoderThatKnows:
+    """Stands for a cross-encoder: gives the scores that the test says, and records what it reads."""
+
+    def __init__(self, given, record=None):
+        self.given = given
+        self.record = {"confidence": {"value": 0.6}, "decided_from": 0.75} if record is None else record
+        self.read = []
+
+    def score(self, question, passages):
+        self.read.append((question, [read.text for read in passages]))
+        return [self.given for _ in passages]
+
+
+def read(question, given, threshold=None, text=TEXT):
+    request = ReadRequest(question, (passage(text), passage("Tea is at four.")))
+    return EvidenceReader(CrossEncoderThatKnows(given)).read(request, threshold)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "part"),
+    [
+        ("By default there is none.", "By default there is none."),
+        ("It counts from the call.", "It counts from the call."),
+        ("To avoid this, set one:", "To avoid this, set one:\n\n    call(timeout=5)"),
+        ("call(timeout=5)", "call(timeout=5)"),
+    ],
+)
+def test_the_part_is_where_the_evidence_is_with_what_it_introduces(evidence, part):
+    chosen = choose_part(passage(), scores(TEXT, evidence))
+    assert TEXT[chosen.span.start : chosen.span.end] == part
+
+
+def test_the_answer_cites_the_first_passage_alone():
+    reading = read("How do I avoid it?", scores(TEXT, "It counts from the call."))
+    assert (reading.answer, reading.kind, reading.yes) == ("It counts from the call.", "part", None)
+    assert reading.cited[0].passage.text == TEXT and reading.cited[0].text == reading.answer
+    assert reading.read == (True, False)
+    assert reading.completion == '{"answer": ["It counts from the"], "citations": [1]}'
+    assert reading.confidence == pytest.approx(0.88, abs=0.01) and not reading.abstained
+
+
+@pytest.mark.parametrize(
+    ("question", "says", "yes"),
+    [
+        ("Is there a default?", (0.2, 0.7, 0.1), True),
+        ("Is there a default?", (0.2, 0.1, 0.7), False),
+        ("Is there a default?", (0.2, 0.4, 0.4), None),
+        ("Is there a default?", (1.0, 0.0, 0.0), None),
+        ("Why is there a default?", (0.2, 0.7, 0.1), None),
+        ("Is there one or are there two?", (0.2, 0.7, 0.1), None),
+    ],
+)
+def test_a_question_of_yes_or_no_is_decided_where_the_passage_is_clear(question, says, yes):
+    reading = read(question, scores(TEXT, "By default there is none.", says=says))
+    assert reading.yes is yes and reading.answer == "By default there is none."
+
+
+@pytest.mark.parametrize(("decided_from", "yes"), [(None, None), (0.5, True), (0.7, True), (0.8, True), (0.9, None)])
+def test_a_decision_needs_the_recorded_share(decided_from, yes):
+    assert decision(scores(TEXT, "call", says=(0.5, 0.42, 0.08)), decided_from) is yes
+
+
+def test_a_passage_that_hardly_answers_is_declined_and_the_threshold_may_be_given():
+    unsure = scores(TEXT, "It counts from the call.", relevance=0.0)
+    declined = read("Why?", unsure)
+    assert (declined.answer, declined.abstained, declined.cited, declined.yes) == (None, True, (), None)
+    assert declined.confidence == declined.answer_confidence == pytest.approx(0.5)
+    assert declined.completion == '{"answer": null, "citations": []}'
+    assert read("Why?", unsure, threshold=0.4).answer == "It counts from the call."
+    assert read("Why?", scores(TEXT, "none", relevance=9.0), threshold=1.0).answer is None
+
+
+def test_a_passage_without_a_sentence_is_left_to_the_generator():
+    assert read("Why?", scores("Is it so?", "Is"), text="Is it so?") is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{}, {"confidence": {"value": 2}}, {"confidence": "high"}, {"confidence": {"value": 0}, "decided_from": 3}],
+)
+def test_a_record_without_a_calibration_is_refused(record):
+    with pytest.raises(WeightsError, match=r"the calibration in the cross-encoder's cross_encoder.json is damaged"):
+        EvidenceReader(CrossEncoderThatKnows(scores(TEXT, "none"), record))
+
+
+@given(evidence=st.lists(st.floats(-5, 5, width=32), min_size=len(TEXT), max_size=len(TEXT)))
+@settings(max_examples=60)
+def test_a_part_is_whole_units_whatever_the_evidence(evidence):
+    tokens = tuple(Span(i, i + 1) for i in range(len(TEXT)))
+    given_scores = PassageScores(1.0, np.array(evidence, dtype=np.float32), tokens, (1.0, 0.0, 0.0))
+    chosen = choose_part(passage(), given_scores)
+    part = TEXT[chosen.span.start : chosen.span.end]
+    assert part == part.strip() and not part.endswith("set one:")
+    assert part.startswith(chosen.leads[0].split()[0])

@@ -1,0 +1,122 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_cross_encoder import use_tiny_embedder
+
+from rag_ft.errors import WeightsError
+from rag_ft.models.cross_encoder import CrossEncoder, shown_text
+from rag_ft.models.cross_encoder_network import RANK, encode_pairs, narrow_changes, new_network, write_cross_encoder
+from rag_ft.schema import Passage
+from rag_ft.text.spans import Span
+
+
+def passage(text, title=""):
+    return Passage(id=text[:9], document_id="d", text=text, start=0, end=len(text), title=title)
+
+
+@pytest.fixture
+def embedder(tmp_path, monkeypatch):
+    return use_tiny_embedder(tmp_path / "embedder", monkeypatch)
+
+
+@pytest.fixture
+def network(embedder):
+    return new_network(embedder)[0].eval()
+
+
+@pytest.fixture
+def folder(tmp_path, embedder, network):
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.01)
+    write_cross_encoder(tmp_path / "tuned", network, embedder, {"confidence": {"value": 0.5}}, "# Card\n")
+    return tmp_path / "tuned"
+
+
+PASSAGES = [
+    passage("The crane lifts 42 tonnes. It is inspected in May.", "Harbour"),
+    passage("Tea is at four."),
+    passage("Rope is kept in the shed " * 9),
+]
+
+
+def test_what_is_written_scores_as_what_was_trained(folder, network, embedder):
+    loaded = CrossEncoder.from_pretrained(folder)
+    trained = CrossEncoder(network, new_network(embedder)[1], None, {})
+    for ours, theirs in zip(loaded.score("How much?", PASSAGES), trained.score("How much?", PASSAGES), strict=True):
+        assert ours.relevance == pytest.approx(theirs.relevance, abs=0.02)
+        np.testing.assert_allclose(ours.evidence, theirs.evidence, atol=0.02)
+        assert ours.tokens == theirs.tokens
+        assert sum(ours.says) == pytest.approx(1)
+
+
+def test_tokens_stand_where_they_are_in_the_passages_own_text(folder):
+    scores = CrossEncoder.from_pretrained(folder).score("How much?", PASSAGES)
+    for given, score in zip(PASSAGES, scores, strict=True):
+        assert "".join(given.text[start:end] for start, end in score.tokens) == given.text.replace(" ", "")
+        assert len(score.evidence) == len(score.tokens)
+        assert score.evidence_of(Span(0, 3)) == pytest.approx(score.evidence[:3].mean())
+        assert score.evidence_of(Span(len(given.text), len(given.text) + 4)) == -np.inf
+
+
+def test_scores_do_not_depend_on_the_company_of_a_batch(folder):
+    together = CrossEncoder.from_pretrained(folder).score("How much?", PASSAGES)
+    alone = CrossEncoder.from_pretrained(folder)
+    for given, score in zip(PASSAGES, together, strict=True):
+        assert alone.score("How much?", [given])[0].relevance == pytest.approx(score.relevance, abs=1e-4)
+
+
+def test_a_pair_is_read_once(folder, monkeypatch):
+    encoder = CrossEncoder.from_pretrained(folder)
+    first = encoder.score("How much?", PASSAGES)
+    monkeypatch.setattr(encoder, "_read", lambda pairs: pytest.fail("read again"))
+    assert encoder.score("How much?", PASSAGES[::-1]) == first[::-1]
+    assert encoder.relevance_batch([("How much?", PASSAGES[1])]) == [first[1].relevance]
+
+
+def test_equal_passages_of_one_call_are_read_once_and_an_empty_call_gives_nothing(folder):
+    encoder = CrossEncoder.from_pretrained(folder)
+    assert encoder.score("How much?", []) == []
+    one, other = encoder.score("How much?", [PASSAGES[0], PASSAGES[0].model_copy(update={"id": "other"})])
+    assert one is other
+
+
+def test_changes_of_a_low_rank_are_kept_whole():
+    before = {"m": torch.randn(80, 70), "b": torch.zeros(3), "same": torch.ones(2, 2)}
+    change = torch.randn(80, RANK) @ torch.randn(RANK, 70) * 0.01
+    kept = narrow_changes(before, {**before, "m": before["m"] + change, "b": torch.ones(3)})
+    assert set(kept) == {"m.up", "m.down", "b"}
+    torch.testing.assert_close(kept["m.up"].float() @ kept["m.down"].float(), change, atol=2e-3, rtol=0.01)
+
+
+def test_one_tuned_from_other_weights_is_refused(folder):
+    record = json.loads((folder / "cross_encoder.json").read_text())
+    record["base"]["sha256"] = "0" * 64
+    (folder / "cross_encoder.json").write_text(json.dumps(record))
+    with pytest.raises(WeightsError, match=r"was tuned from tiny \(000000000000\).*train it again"):
+        CrossEncoder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("cross_encoder.json", None, "cross_encoder.json is missing"),
+        ("cross_encoder.json", "[]", "is not a record of a cross-encoder"),
+        ("cross_encoder.json", '{"base": {"name": 1, "sha256": 2}}', "has no name and checksum"),
+        ("cross_encoder.safetensors", "cut off", "does not hold a cross-encoder's weights"),
+    ],
+)
+def test_damaged_files_are_refused_in_a_sentence(folder, name, content, reason):
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    with pytest.raises(WeightsError, match=reason):
+        CrossEncoder.from_pretrained(folder)
+
+
+def test_only_the_passage_is_evidence(embedder):
+    tokenizer = new_network(embedder)[1]
+    tokens = encode_pairs(tokenizer, [("ab?", shown_text(PASSAGES[0])), ("abc?", "x y")])
+    assert tokens.in_passage.sum(1).tolist() == [len(shown_text(PASSAGES[0]).replace(" ", "")), 2]
