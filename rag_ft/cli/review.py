@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from rag_ft.cli.options import JsonOption
+from rag_ft.cli.records import OverwriteOption, QuestionsArgument, RecordsOption, check_output, save_questions
 from rag_ft.cli.terminal import echo_json
 from rag_ft.errors import UsageError
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from rag_ft.schema import Document, Question
     from rag_ft.text.spans import Span
 
-QuestionsArgument: TypeAlias = Annotated[
-    Path, typer.Argument(help="Question records: .jsonl, or SQuAD's .json.", show_default=False)
-]
 ReviewerOption: TypeAlias = Annotated[
     str, typer.Option("--by", metavar="NAME", help="Whose verdicts, where several people review.", show_default=False)
 ]
@@ -73,9 +71,9 @@ def review(
 
 def reviewed(
     questions: QuestionsArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
+    output: RecordsOption,
     by: ReviewerOption = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> int:
     """Write the records that a review accepted: as they are, edited, or without an answer."""
     from rag_ft.cli.render import stderr, stdout
@@ -149,30 +147,6 @@ def agreement(
         f" Cohen's kappa {kappa}"
     )
     return 0
-
-
-def check_output(output: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
-    """Refuse a file to write that is one of the inputs, or exists without `overwrite`. Raises UsageError."""
-    if any(path.exists() and output.exists() and output.samefile(path) for path in inputs):
-        raise UsageError(f"{output} would be written over what it is made from: give another path")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} already exists: choose another path, or overwrite it (--overwrite)")
-    if output.is_dir() or not output.parent.is_dir():
-        raise UsageError(f"{output} cannot be written: give the path of a file in a folder that exists")
-
-
-def save_questions(questions: list[Question], output: Path) -> None:
-    """Write records, all or none. Raises DatasetError."""
-    from rag_ft.errors import DatasetError
-    from rag_ft.files import disk_full, is_disk_full
-    from rag_ft.questions.records import write_questions
-
-    try:
-        write_questions(questions, output)
-    except OSError as error:
-        if is_disk_full(error):
-            raise DatasetError(disk_full(output.parent, f"no part of {output.name} was kept")) from error
-        raise DatasetError(f"{output} cannot be written ({error.strerror}): choose another path") from error
 
 
 def _notes(verdicts: Review) -> list[str]:

@@ -19,16 +19,15 @@ SOFTWARE_OPPOSITES = _both_ways(
 """Opposites in documentation of software."""
 
 _GENERAL = _both_ways(
-    "highest lowest, largest smallest, biggest tiniest, longest shortest, oldest youngest, best worst, earliest latest,"
-    " strongest weakest, fastest slowest, richest poorest, older younger, longer shorter, earlier later, better worse,"
-    " northern southern, eastern western, north south, east west, upper lower, inner outer, internal external,"
-    " positive negative, legal illegal, major minor, male female, men women, rich poor, ancient modern,"
-    " begin end, began ended, started stopped, win lose, won lost, increased decreased, rise fall, rose fell,"
-    " accept reject, accepted rejected, support oppose, supported opposed, allow forbid, include exclude,"
-    " opened closed, built destroyed, founded dissolved, created abolished, joined left,"
-    " praised criticized,"
-    " mother father, brother sister, son daughter, husband wife, king queen, most least, advantage disadvantage,"
-    " advantages disadvantages, success failure, succeeded failed, entered left, arrived departed"
+    "highest lowest, largest smallest, longest shortest, oldest youngest, earliest latest, strongest weakest,"
+    " fastest slowest, richest poorest, older younger, longer shorter, earlier later, better worse, northern southern,"
+    " eastern western, north south, east west, inner outer, internal external, positive negative, male female,"
+    " men women, begin end, began ended, started stopped, increased decreased, accept reject, accepted rejected,"
+    " support oppose, supported opposed, opened closed, built destroyed, founded dissolved, created abolished,"
+    " joined left, praised criticized, mother father, brother sister, son daughter, husband wife, king queen,"
+    " advantage disadvantage, advantages disadvantages, success failure, succeeded failed, entered left,"
+    " arrived departed"
 )
 
 OPPOSITES = SOFTWARE_OPPOSITES | _GENERAL
+"""All of them; where a word is in both lists, by the general one."""

@@ -19,10 +19,18 @@ _MONTHS = "January|February|March|April|May|June|July|August|September|October|N
 _DAYS = "Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday"
 _NUMBER = re.compile(r"(?<![\w.,:/$£€–—-])(?:\d{1,3}(?:,\d{3})+|\d+)(?![\w–—/:-]|[.,]\d|\s*(?:%|per ?cent))")
 _YEAR = re.compile(r"1[0-9]\d\d|20[0-2]\d")
+_BOUND = re.compile(
+    r"\b(?:over|under|than|least|most|about|around|nearly|almost|approximately|between|since|by|until|from|to|before"
+    r"|after)\s+\Z",
+    re.IGNORECASE,
+)
+"""What stands before a number that stands for others too: "over 80" is also over 48."""
+_FIXED = re.compile(r" (?:lady|name|names|class|degree|introduced)\b|\W*\Z")
+"""What "first" and "last" belong to so closely that they are not exchanged."""
 _NOT_SWAPPED = frozenset(
     "with without more less same different input output before after old new free paid open closed hard easy most least"
-    " single multiple always never true false left available lower upper modern ancient poor rich possible impossible"
-    " include exclude included excluded allow forbid".split()
+    " single multiple always never true false left available higher lower upper possible impossible included excluded"
+    " allowed forbidden increase decrease local remote".split()
 )
 """Opposites whose exchange in a question mostly changes too little, or reads badly."""
 
@@ -33,7 +41,6 @@ _ASKED = (
     (r"When (?=did|was|were)", "On what day of the week ", rf"\b(?:{_DAYS})\b"),
     (r"When (?=did|was|were)", "Where ", _PLACE),
     (r"Where (?=did|was|were)", "When ", _TIME),
-    (r"How many (?=people|men|women|students|children|workers|soldiers)", "What percentage of ", r"%|per ?cent"),
 )
 """What a question asks, what it asks instead, and the form of what would answer that."""
 
@@ -54,6 +61,8 @@ def number_swaps(question: str, chooser: random.Random) -> Iterator[QuestionSwap
     """The question with each of its numbers changed to another one of its size."""
     for match in _NUMBER.finditer(question):
         value = int(match[0].replace(",", ""))
+        if _BOUND.search(question, 0, match.start()):
+            continue
         if _YEAR.fullmatch(match[0]):
             # Recent years become earlier ones: most texts were written before the years to come.
             other = value + chooser.choice((-11, -8, -7, -6, -4, -3, *((3, 4, 6, 7, 8, 11) if value < 1990 else ())))
@@ -75,6 +84,10 @@ def opposite_swaps(question: str) -> Iterator[QuestionSwap]:
     for match in re.finditer(r"(?<![\w'’-])[a-z]+(?![\w'’-])", question):
         other = OPPOSITES.get(match[0])
         if other is None or match[0] in _NOT_SWAPPED or re.search(r"\bhow\s\Z", question[: match.start()], re.I):
+            continue
+        if match[0] in ("first", "last") and _FIXED.match(question, match.end()):
+            continue
+        if match[0] in ("begin", "began", "started") and question.startswith(" to ", match.end()):
             continue
         yield swapped(question, match.start(), match.end(), other, "opposite", word_forms(other))
 

@@ -23,7 +23,8 @@ _MOST_NAMES = 6_000
 """Names that are compared, the commonest ones."""
 _FEWEST = 2
 """A name that stands in one place only may be no name."""
-_LEAST_IN_MEANING = 0.4
+_LEAST_IN_MEANING, _MOST_IN_MEANING = 0.4, 0.8
+"""Names nearer than that mean nearly the same: Poland and Warsaw, English and British."""
 _LEAST_ALIKE = 0.42
 _MEANING = 0.5
 """Weight of what names mean beside how they are used."""
@@ -78,9 +79,16 @@ class NameBook:
             other = self._names[int(i)]
             if alike[i] < _LEAST_ALIKE or len(fitting) == most:
                 break
-            if meaning[i] < _LEAST_IN_MEANING or words & _words(other) or _abbreviates(name, other):
+            if (
+                not _LEAST_IN_MEANING <= meaning[i] <= _MOST_IN_MEANING
+                or words & _words(other)
+                or _abbreviates(name, other)
+            ):
                 continue
             if (self._after(other, "the") > 0.5) != with_article or other.isupper() != name.isupper():
+                continue
+            # "Muslims have", but "the Brotherhood has"; and what is of something is of another kind than what is not.
+            if other.endswith("s") != name.endswith("s") or (" of " in other) != (" of " in name):
                 continue
             if abs(self._after(other, *_OF_PLACE) - place) <= _MOST_APART:
                 fitting.append(other)

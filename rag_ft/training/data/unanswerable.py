@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_ft.questions.wording import question_key
+from rag_ft.questions.wording import LITTLE_WORDS, question_key
 from rag_ft.schema import Hit, Passage, Question
 from rag_ft.text.names import name_spans
 from rag_ft.text.question_swap import (
@@ -54,7 +54,10 @@ _IN_PASSAGE = 0.6
 """The share that must stand in the same passage."""
 _FEWEST_WORDS = 2
 """Other words that a question must have: a name alone says nothing about what is asked."""
-_REST_OF_QUESTION = frozenset("who whom whose what which when where why how many much did do does done name".split())
+_ASKING = LITTLE_WORDS | frozenset("and or by for with from as it its whom whose many much done name".split())
+"""Words of a question that need not stand beside its answer."""
+_OTHERS_ASKED = re.compile(r"\b(?:in addition to|besides|other than|apart from|aside from|except)\b", re.IGNORECASE)
+"""What is named there is not asked for, so that a change of it leaves the answer right."""
 _WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 _YES_OR_NO = re.compile(
     r"(?:is|are|was|were|do|does|did|can|could|should|will|would|may|must|has|have|had)\b", re.IGNORECASE
@@ -149,6 +152,9 @@ class _Maker:
         if source.yes is not None or _YES_OR_NO.match(source.question):
             self.left_out["records ask for yes or no, which a change only turns round"] += 1
             return []
+        if _OTHERS_ASKED.search(source.question):
+            self.left_out["records ask for others than those that they name"] += 1
+            return []
         chooser = random.Random(f"{self._config.seed} {source.id}")
         missing = list(near_misses(source.question))
         chooser.shuffle(missing)
@@ -215,13 +221,13 @@ class _Support:
         for passage in index.passages():
             total += 1
             counts.update(_stems(passage.text))
-        self._weights = {word: math.log((total + 1) / count) for word, count in counts.items()}
+        self._weights = {word: math.log(1 + total / count) for word, count in counts.items()}
 
     def other_words(self, swap: QuestionSwap, history: Sequence[str]) -> set[str]:
         """The words of a changed question, but for those that ask, are new in it, or stand nowhere in the index."""
         text = " ".join((*history, swap.question))
-        words = _stems(text) - _stems(swap.new) - _stems(" ".join(_REST_OF_QUESTION))
-        return {word for word in words if self._weights.get(word, 0.0) > 0.5}
+        words = _stems(text) - _stems(swap.new) - _stems(" ".join(_ASKING))
+        return words & self._weights.keys()
 
     def answers(self, passage: Passage, swap: QuestionSwap, others: set[str]) -> bool:
         """Whether what is new in a changed question stands in a passage beside enough of its other words."""
