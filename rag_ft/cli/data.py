@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rag_ft.cli import review, unanswerable
+from rag_ft.cli import next_questions, review, unanswerable
 from rag_ft.cli.options import IndexOption, JsonOption
 from rag_ft.cli.settings import checked
 from rag_ft.cli.terminal import echo_json
@@ -80,4 +80,5 @@ def data_fetch(
 data_app.command("review")(review.review)
 data_app.command("reviewed")(review.reviewed)
 data_app.command("agreement")(review.agreement)
+data_app.command("next")(next_questions.next_questions)
 data_app.command("unanswerable")(unanswerable.unanswerable)

@@ -25,8 +25,7 @@ _GENERAL = _both_ways(
     " men women, begin end, began ended, started stopped, increased decreased, accept reject, accepted rejected,"
     " support oppose, supported opposed, opened closed, built destroyed, founded dissolved, created abolished,"
     " joined left, praised criticized, mother father, brother sister, son daughter, husband wife, king queen,"
-    " advantage disadvantage, advantages disadvantages, success failure, succeeded failed, entered left,"
-    " arrived departed"
+    " advantage disadvantage, advantages disadvantages, success failure, entered left"
 )
 
 OPPOSITES = SOFTWARE_OPPOSITES | _GENERAL

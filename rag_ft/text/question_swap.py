@@ -25,6 +25,8 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 """What stands before a number that stands for others too: "over 80" is also over 48."""
+_HOW_OR_NO = re.compile(r"\b(?:how|no)\s\Z", re.IGNORECASE)
+"""Before a word that asks for a measure ("how long"), or says with it something else ("no longer")."""
 _FIXED = re.compile(r" (?:lady|name|names|class|degree|introduced)\b|\W*\Z")
 """What "first" and "last" belong to so closely that they are not exchanged."""
 _NOT_SWAPPED = frozenset(
@@ -83,7 +85,7 @@ def opposite_swaps(question: str) -> Iterator[QuestionSwap]:
     """The question with each word that has an opposite exchanged for it."""
     for match in re.finditer(r"(?<![\w'’-])[a-z]+(?![\w'’-])", question):
         other = OPPOSITES.get(match[0])
-        if other is None or match[0] in _NOT_SWAPPED or re.search(r"\bhow\s\Z", question[: match.start()], re.I):
+        if other is None or match[0] in _NOT_SWAPPED or _HOW_OR_NO.search(question, 0, match.start()):
             continue
         if match[0] in ("first", "last") and _FIXED.match(question, match.end()):
             continue

@@ -51,7 +51,8 @@ def test_a_number_answers_only_as_a_whole():
     [
         ("Which is the highest peak?", ["Which is the lowest peak?"]),
         ("Who is Chopin's sister?", ["Who is Chopin's brother?"]),
-        ("How old is it?", []),
+        ("How strongest is it?", []),
+        ("Which is no longer sold?", []),
         ("Which first lady spoke?", []),
         ("When did he begin to write?", []),
         ("When did the war begin?", ["When did the war end?"]),

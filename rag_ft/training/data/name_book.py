@@ -116,7 +116,9 @@ def _profiles(uses: list[Counter[str]]) -> NDArray[np.float32]:
             if use in columns:
                 profiles[row, columns[use]] = math.log1p(count) * math.log(1 + len(uses) / totals[use])
     lengths = np.linalg.norm(profiles, axis=1, keepdims=True)
-    return profiles / np.where(lengths > 0, lengths, 1)
+    lengths[lengths == 0] = 1
+    profiles /= lengths
+    return profiles
 
 
 def _key(name: str) -> str:
