@@ -141,7 +141,6 @@ TESTED_ELSEWHERE = {
     "cli/options.py": ("cli/test_commands.py", "options that several commands share"),
     "cli/why.py": ("cli/test_commands.py", "explains what `ask` has printed"),
     "cli/data.py": ("cli/test_train.py", "checks the records of a run"),
-    "cli/next_questions.py": ("training/data/test_worth_labelling.py", "what is picked; called in test_commands"),
     "cli/plan.py": ("cli/test_train.py", "plans a run"),
     "cli/records.py": ("cli/test_review.py", "checks what would be overwritten"),
     "cli/review_screen.py": ("cli/test_review.py", "what the keys are pressed at"),
