@@ -54,6 +54,22 @@ def test_what_answers_is_found_by_words_even_where_vectors_miss_it(made):
     assert made([source], *noise, "The museum shows the youngest of them, an engine.", k=1).records == ()
 
 
+def test_two_sentences_that_hold_a_part_of_the_question_are_enough_to_leave_it_out(made):
+    source = record("a", "Which is the oldest engine with brass valves from the shipyard of Lisbon?", "Boston")
+    known = "Brass is heavy. Valves leak. The shipyard is closed. Lisbon is far."
+    assert made([source], known).records[0].tags == ("opposite",)
+    assert made([source], known, "The youngest of all. It is an engine with brass in it.").records == ()
+    far = "The youngest of all. Nothing else. Not here either. It is an engine with brass in it."
+    assert len(made([source], known, far).records) == 1
+
+
+def test_a_near_miss_is_left_out_where_its_form_stands_beside_the_words(made):
+    source = record("a", "When did the Holland Tunnel below the river open?", "1927")
+    asked = {made([source], seed=seed).records[0].question.split(" did")[0] for seed in range(4)}
+    assert asked == {"On what day of the week"}  # where it is, the text says: under the river of Boston
+    assert made([source], "The Holland Tunnel below the river opened on a Monday.").records == ()
+
+
 def test_yes_or_no_others_asked_and_nothing_to_exchange_are_counted(made):
     found = made(
         [
