@@ -8,6 +8,7 @@ sources that it answers, and answers right. `--sheet` writes both questions with
 """
 
 import argparse
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -67,6 +68,7 @@ def main() -> None:
             row = (reply.answer is None, original.answer is not None, right)
             for name in (record.tags[0], "all"):
                 figures[name].append(row)
+        print(f"{first + len(records)} of {len(made.records)} asked", file=sys.stderr, flush=True)
     for name, rows in figures.items():
         declined, answered, right = (sum(column) / len(rows) for column in zip(*rows, strict=True))
         both = [row for row in rows if row[1]]

@@ -246,8 +246,9 @@ class _Support:
         return False
 
     def _share(self, words: set[str], others: set[str]) -> float:
-        total = sum(self._weights[word] for word in others)
-        return sum(self._weights[word] for word in others & words) / total
+        # fsum does not depend on the order of a set, which differs from process to process.
+        total = math.fsum(self._weights[word] for word in others)
+        return math.fsum(self._weights[word] for word in others & words) / total
 
 
 def _stems(text: str) -> set[str]:
