@@ -27,6 +27,7 @@ from training_records import NO_SUBJECT, NUMBER, faq_question, first_of_each_id,
 from rag_ft.indexing.corpus import read_corpus
 from rag_ft.questions.records import write_questions
 from rag_ft.schema import Document, Evidence, Question
+from rag_ft.text.opposites import SOFTWARE_OPPOSITES
 from rag_ft.text.sentences import sentence_spans
 
 MOST_FAQ_RECORDS = 120
@@ -203,19 +204,6 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Asked]], ...] = tu
         ),
     )
 )
-OPPOSITES = {
-    word: other
-    for pair in (
-        "enabled disabled, always never, before after, required optional, faster slower, higher lower, more less,"
-        " first last, public private, local remote, minimum maximum, larger smaller, possible impossible, safe unsafe,"
-        " allowed forbidden, same different, automatically manually, synchronous asynchronous, included excluded,"
-        " supported unsupported, available unavailable, increases reduces, increase decrease, free paid, open closed,"
-        " mutable immutable, valid invalid, single multiple, stable unstable, old new, latest oldest, with without,"
-        " true false, top bottom, static dynamic, recommended discouraged, client server, input output, start end,"
-        " easy hard, small large"
-    ).split(",")
-    for word, other in [pair.split(), pair.split()[::-1]]
-}
 
 
 class Stated(NamedTuple):
@@ -264,10 +252,10 @@ def _asked(
 
 def _opposite(question: str, rest: str, chooser: random.Random) -> tuple[str, bool]:
     """The question with an opposite or another number in it, to which the sentence says no; unchanged without any."""
-    words = [word for word in rest.split() if word.lower() in OPPOSITES and f" {word}" in question]
+    words = [word for word in rest.split() if word.lower() in SOFTWARE_OPPOSITES and f" {word}" in question]
     if words:
         word = chooser.choice(words)
-        return question.replace(f" {word}", f" {OPPOSITES[word.lower()]}", 1), False
+        return question.replace(f" {word}", f" {SOFTWARE_OPPOSITES[word.lower()]}", 1), False
     if number := NUMBER.search(question):
         other = max(1, int(number[0]) + chooser.choice([-2, -1, 1, 2, 3, 5]))
         return question[: number.start()] + str(other) + question[number.end() :], other == int(number[0])

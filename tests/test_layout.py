@@ -142,6 +142,8 @@ TESTED_ELSEWHERE = {
     "cli/why.py": ("cli/test_commands.py", "explains what `ask` has printed"),
     "cli/data.py": ("cli/test_train.py", "checks the records of a run"),
     "cli/plan.py": ("cli/test_train.py", "plans a run"),
+    "cli/records.py": ("cli/test_review.py", "checks what would be overwritten"),
+    "cli/review_screen.py": ("cli/test_review.py", "what the keys are pressed at"),
     "cli/settings.py": ("cli/test_train.py", "turns options into settings of a run"),
     "cli/mcp.py": ("serving/test_access.py", "the groups that an assistant reads for"),
     "cli/token.py": ("serving/http/test_tokens.py", "writes the file of tokens"),

@@ -58,3 +58,13 @@ def test_a_question_without_history_is_written_as_before_there_were_any():
     assert "history" not in json.loads(question.model_dump_json())
     followed = question.model_copy(update={"history": ("Who?",)})
     assert Question.model_validate_json(followed.model_dump_json()) == followed
+
+
+def test_a_record_of_a_person_is_written_without_an_origin():
+    """Its fingerprint is that from before records had one."""
+    written = Question(id="a", question="Q?", answers=("x",))
+    assert "origin" not in written.model_dump() and "made_from" not in written.model_dump()
+    made = written.model_copy(update={"origin": "made", "made_from": "b"})
+    assert Question.model_validate_json(made.model_dump_json()) == made
+    with pytest.raises(ValidationError):
+        Question(id="a", question="Q?", answers=("x",), origin="guessed")

@@ -1,4 +1,4 @@
-"""`rag-ft data`: question records, checked before a run or taken from a hub data set."""
+"""`rag-ft data`: question records, checked before a run, looked through, or taken from a hub data set."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rag_ft.cli import next_questions, review, unanswerable
 from rag_ft.cli.options import IndexOption, JsonOption
 from rag_ft.cli.settings import checked
 from rag_ft.cli.terminal import echo_json
@@ -15,7 +16,9 @@ from rag_ft.errors import DatasetError
 _MOST_SHOWN = 100
 """Wrong records to name; a file with more of them probably has another format."""
 
-data_app = typer.Typer(help="Check question records, or fetch them from a hub data set.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Check question records, look through them, or fetch them from a hub data set.", no_args_is_help=True
+)
 
 
 @data_app.command("check")
@@ -72,3 +75,10 @@ def data_fetch(
     stdout().print(f"{fetched.document_count:,} documents: {fetched.documents}")
     stdout().print(f"{fetched.question_count:,} question records: {fetched.questions}")
     return 0
+
+
+data_app.command("review")(review.review)
+data_app.command("reviewed")(review.reviewed)
+data_app.command("agreement")(review.agreement)
+data_app.command("next")(next_questions.next_questions)
+data_app.command("unanswerable")(unanswerable.unanswerable)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rag_ft.errors import DatasetError, first_line, first_problem
+from rag_ft.files import write_atomic
 from rag_ft.questions.squad import PARAGRAPH_GAP, SquadQuestion, parse_squad
 from rag_ft.schema import Document, Evidence, Question
 
@@ -58,9 +59,9 @@ def checked_records(records: Iterable[Question | DatasetError], source: str) -> 
 
 
 def write_questions(questions: Iterable[Question], path: str | Path) -> None:
-    """Write records as JSONL, one per line, without fields that have their default."""
+    """Write records as JSONL, one per line, without fields that have their default; the whole file or nothing of it."""
     lines = [question.model_dump_json(exclude_defaults=True) + "\n" for question in questions]
-    Path(path).write_text("".join(lines), encoding="utf-8")
+    write_atomic(Path(path), "".join(lines))
 
 
 def moved_evidence(question: Question, piece: Evidence, text: str) -> str:

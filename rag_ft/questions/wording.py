@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-_LITTLE = frozenset("a an the of in on at to is are was were do does did what which who how when where why".split())
+LITTLE_WORDS = frozenset(
+    "a an the of in on at to is are was were do does did what which who how when where why".split()
+)
+"""Words that make no difference between questions."""
 
 _ASKS_FOR_SOMETHING = re.compile(r"\b(?:who|whom|whose|what|which|when|where|why|how)\b", re.IGNORECASE)
 _OFFERS_A_CHOICE = re.compile(r"\b(?:or|between)\b", re.IGNORECASE)
@@ -20,7 +23,7 @@ def question_key(question: str, history: Sequence[str] = ()) -> str:
     `history`: the questions that it follows up: "And how often?" asks what they say.
     """
     words = re.findall(r"\w+", " ".join((*history, question)).casefold())
-    return " ".join(sorted(word for word in words if word not in _LITTLE)) or " ".join(words)
+    return " ".join(sorted(word for word in words if word not in LITTLE_WORDS)) or " ".join(words)
 
 
 def repeats_question(question: str) -> Callable[[str], bool]:
@@ -32,5 +35,5 @@ def repeats_question(question: str) -> Callable[[str], bool]:
     """
     if _OFFERS_A_CHOICE.search(question) or not _ASKS_FOR_SOMETHING.search(question):
         return lambda answer: False
-    known = _LITTLE.union(_WORD.findall(question.casefold()))
+    known = LITTLE_WORDS.union(_WORD.findall(question.casefold()))
     return lambda answer: all(word.casefold() in known for word in _WORD.findall(answer))
