@@ -299,6 +299,10 @@ class Evidence(Record):
         return self
 
 
+Origin: TypeAlias = Literal["human", "made", "feedback"]
+"""Who wrote a question record: a person, a program, or people by what they said of an answer."""
+
+
 class Question(Record):
     """A question record, for training, evaluation or both."""
 
@@ -318,6 +322,10 @@ class Question(Record):
     yes: bool | None = None
     """What the part says, where the question asks for yes or no."""
     tags: tuple[str, ...] = ()
+    origin: Annotated[Origin, Field(exclude_if=lambda origin: origin == "human")] = "human"
+    """Written only where it is not a person, so that the fingerprints of other records stay as they were."""
+    made_from: Annotated[str, Field(exclude_if=lambda source: not source)] = ""
+    """Id of the record that this one was made from; written only where there is one."""
 
     @model_validator(mode="after")
     def _answers_match_answerable(self) -> Question:
