@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rag_ft.cli.feedback import feedback
 from rag_ft.cli.options import IndexOption, JsonOption
 from rag_ft.cli.settings import checked
 from rag_ft.cli.terminal import echo_json
@@ -72,3 +73,6 @@ def data_fetch(
     stdout().print(f"{fetched.document_count:,} documents: {fetched.documents}")
     stdout().print(f"{fetched.question_count:,} question records: {fetched.questions}")
     return 0
+
+
+data_app.command("feedback")(feedback)
