@@ -2,6 +2,7 @@
 
 RagFtError
   x UsageError               the call itself was wrong (command line: exit code 2)
+    - EvidenceMovedError     a document does not have the quoted words at their offsets
     - MissingExtraError      the call needs a part of the package that is not installed
   x WeightsError             model weights missing, altered, unreadable or unsupported
   x CorpusError              a source of documents has nothing usable
@@ -43,6 +44,10 @@ class RagFtError(Exception):
 
 class UsageError(RagFtError, ValueError):
     """The call was wrong: a bad argument value or combination (command line: exit code 2)."""
+
+
+class EvidenceMovedError(UsageError):
+    """A document does not have the quoted words at their offsets: it has changed since."""
 
 
 class MissingExtraError(UsageError):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rag_ft.cli import next_questions, review, unanswerable
+from rag_ft.cli.feedback import feedback
 from rag_ft.cli.options import IndexOption, JsonOption
 from rag_ft.cli.settings import checked
 from rag_ft.cli.terminal import echo_json
@@ -82,3 +83,4 @@ data_app.command("reviewed")(review.reviewed)
 data_app.command("agreement")(review.agreement)
 data_app.command("next")(next_questions.next_questions)
 data_app.command("unanswerable")(unanswerable.unanswerable)
+data_app.command("feedback")(feedback)

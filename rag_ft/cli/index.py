@@ -142,6 +142,8 @@ def index_remove(
         f"{len(report.documents)} documents with {report.passages} passages {verb},"
         f" {report.remaining_documents} documents {'would remain' if dry_run else 'remain'}"
     )
+    if report.feedback:
+        console.print(f"{report.feedback:,} feedback records about them {verb}")
     for name, source in files.items():
         console.print(
             f"{name}: its file is still at {source}, and building from there would index it again", style="yellow"

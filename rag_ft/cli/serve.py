@@ -49,7 +49,7 @@ TokensOption: TypeAlias = Annotated[
     ),
 ]
 ReadOnlyOption: TypeAlias = Annotated[
-    bool, typer.Option("--read-only", help="Refuse uploads and deletions.", rich_help_panel=_ACCESS)
+    bool, typer.Option("--read-only", help="Refuse uploads, deletions and feedback.", rich_help_panel=_ACCESS)
 ]
 KeepUploadsOption: TypeAlias = Annotated[
     bool, typer.Option("--keep-originals", help="Keep uploaded files, to show their pages and give them out.")

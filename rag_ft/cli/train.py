@@ -23,6 +23,7 @@ from rag_ft.errors import UsageError
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
+    from rag_ft.schema import Question
     from rag_ft.training.curve import TrainedCurve
     from rag_ft.training.data.collator import Row
     from rag_ft.training.prepare import RunConfig
@@ -83,6 +84,9 @@ SeedOption: TypeAlias = Annotated[int, _option(_TRAINING, help="Seed for split, 
 TrackerOption: TypeAlias = Annotated[
     str, _option(_OUTPUT, "--report-to", help="Experiment tracker: tensorboard, wandb, mlflow or trackio.")
 ]
+FeedbackOption: TypeAlias = Annotated[
+    bool, _option(_DATA, "--feedback", help="Also train on the feedback kept beside the index.")
+]
 ReadingOption: TypeAlias = Annotated[
     ReadingChoice,
     _option(
@@ -130,6 +134,7 @@ def train(
     index: IndexOption,
     output: OutputOption = Path("adapters/reader"),
     reader: ReaderOption = "default",
+    feedback: FeedbackOption = False,
     reading: ReadingOption = ReadingChoice.separate,
     negatives: NegativesOption = 1.0,
     gold_probability: GoldOption = None,
@@ -197,16 +202,31 @@ def train(
         report_to=report_to,
     )
     loaded = Index.load(index)
+    records = _with_feedback(questions, loaded) if feedback else questions
     if check or show_masks:
         run = RunConfig(reader, start, settings["examples"], settings["lora"], settings["training"])
-        return _preview(questions, loaded, output, run, show_masks)
+        return _preview(records, loaded, output, run, show_masks)
     settings.update(reader=reader, start_from=start_from, compare=compare)
-    trained = _train(questions, loaded, output, curve, settings)
+    trained = _train(records, loaded, output, curve, settings)
     _print_next_step(trained.path, index)
     return 0
 
 
-def _preview(questions: Path, index: Index, output: Path, run: RunConfig, masks: int) -> int:
+def _with_feedback(questions: Path, index: Index) -> list[Question]:
+    """The records of a file, and those that follow from the feedback beside the index; what gave none is told."""
+    from rag_ft.cli.render import stderr
+    from rag_ft.questions.records import read_questions
+
+    made = index.feedback_questions()
+    for line in made.lines():
+        stderr().print(f"feedback: {line}")
+    records = {
+        record.id: record for record in (*made.records, *read_questions(questions))
+    }  # an exported one comes once
+    return list(records.values())
+
+
+def _preview(questions: Path | list[Question], index: Index, output: Path, run: RunConfig, masks: int) -> int:
     """Print plan, certificate and the first examples; exit status 1 where the run would not start."""
     from rag_ft.cli.render import stdout
     from rag_ft.training.prepare import preflight
@@ -224,7 +244,7 @@ def _preview(questions: Path, index: Index, output: Path, run: RunConfig, masks:
 
 
 def _train(
-    questions: Path, index: Index, output: Path, halvings: int, settings: dict[str, Any]
+    questions: Path | list[Question], index: Index, output: Path, halvings: int, settings: dict[str, Any]
 ) -> TrainedAdapter | TrainedCurve:
     """Train one adapter, or one for each size of a curve, with a status line on stderr."""
     from rag_ft.cli.render import TrainingLine, stderr, stdout

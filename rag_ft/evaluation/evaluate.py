@@ -21,7 +21,7 @@ from rag_ft.evaluation.studies.development import ChosenThreshold, choose_thresh
 from rag_ft.extras import require_extra
 from rag_ft.models.weights import DEFAULT, PACKAGED
 from rag_ft.progress import OnProgress
-from rag_ft.questions.records import read_questions
+from rag_ft.questions.records import origin_counts, origin_words, read_questions
 
 if TYPE_CHECKING:
     from rag_ft.evaluation.arms.base import Arm
@@ -166,6 +166,8 @@ def evaluate_recipe(
         f"{len(questions.judged):,} of {questions.records:,} questions about {questions.documents:,} documents;"
         f" differences under {questions.detectable:.2f} F1 will not show",
     )
+    if origins := origin_counts(questions.judged):
+        logger.info("%s", f"origins of the questions: {origin_words(origins)}")
     run = _ask(recipe, index, questions, list(arms(recipe, index)), folder.path, on_progress)
     report = Report(
         results=compute_results(run, curve_parts),

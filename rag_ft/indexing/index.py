@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from typing_extensions import Unpack
+
 from rag_ft.errors import IndexMismatchError, UsageError, WeightsError
 from rag_ft.indexing.access import Audience, audience
 from rag_ft.indexing.building.changes import (
@@ -23,6 +25,7 @@ from rag_ft.indexing.building.sentinels import check_sentinels
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
 from rag_ft.indexing.embedding import load_embedder, load_named_embedder
+from rag_ft.indexing.feedback import FeedbackAction, FeedbackDetails, add_feedback, feedback_questions
 from rag_ft.indexing.filters import Where, as_filter
 from rag_ft.indexing.places import Places
 from rag_ft.indexing.searcher import Searcher
@@ -33,7 +36,8 @@ from rag_ft.indexing.storage.store import IndexStore, VerifyLevel, open_generati
 from rag_ft.indexing.storage.vectors import IndexKindChoice, check_kind
 from rag_ft.indexing.visible import VisibleParts
 from rag_ft.progress import ProgressBar
-from rag_ft.schema import Document, Hit, Passage
+from rag_ft.questions.feedback import Feedback, FeedbackRecords
+from rag_ft.schema import Document, Evidence, Hit, Passage
 
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
@@ -407,6 +411,32 @@ class Index:
         if target.path.exists() and self.path.exists() and target.path.samefile(self.path):
             return
         copy_index(self._generation, self.path, target, lock_timeout_s=lock_timeout_s)
+
+    # Feedback
+
+    def add_feedback(
+        self,
+        question: str,
+        verdict: FeedbackAction,
+        evidence: Evidence,
+        **details: Unpack[FeedbackDetails],
+    ) -> Feedback | None:
+        """Keep what somebody says of an answer, beside the index (`rag_ft.indexing.feedback`); a second vote of the
+        same person on the same answer replaces the first. Raises UsageError, IndexStoreError.
+        """
+        self._check_whole()
+        return add_feedback(self, question, verdict, evidence, **details)
+
+    def feedback_questions(self) -> FeedbackRecords:
+        """The question records that follow from the feedback, of origin `feedback`, and what gave none."""
+        return feedback_questions(self)
+
+    def newest(self) -> Index:
+        """The state on disk now: this object, unless another process has changed the index."""
+        self._check_whole()
+        if self._store.read_manifest().generation == self.manifest.generation:
+            return self
+        return Index(self._store, open_generation(self._store, verify="none"), self._embedder)
 
     # Trusting
 

@@ -17,7 +17,14 @@ from rag_ft.errors import RagFtError
 from rag_ft.indexing.building.sentinels import check_sentinels
 from rag_ft.indexing.places import PlacesError
 from rag_ft.indexing.storage.bm25 import Bm25Index
-from rag_ft.indexing.storage.folder import LOCK, PASSAGES, foreign_in_index, own_in_index, unfinished_manifests
+from rag_ft.indexing.storage.folder import (
+    FEEDBACK_LOCK,
+    LOCK,
+    PASSAGES,
+    foreign_in_index,
+    own_in_index,
+    unfinished_manifests,
+)
 from rag_ft.indexing.storage.generation import Generation, passage_texts, text_keys
 from rag_ft.indexing.storage.journal import passage_key
 from rag_ft.indexing.storage.manifest import Check, VerifyReport, index_fingerprint
@@ -65,6 +72,7 @@ def verify_index(path: Path, embedder: Callable[[], Embedder], absent: str | Non
     ):
         note(name, *check(generation))
     note("originals", *_check_originals(store, generation))
+    note("feedback", *_check_feedback(store, generation))
     try:
         check_sentinels(generation, embedder(), store.path)
         note("embedder", True, f"{generation.manifest.embedder.name} gives the same vectors for sentinel passages")
@@ -181,11 +189,22 @@ def _check_originals(store: IndexStore, generation: Generation) -> _Result:
     return _Result(True, f"{len(kept):,} documents have their original, unchanged" if kept else "none are kept")
 
 
+def _check_feedback(store: IndexStore, generation: Generation) -> _Result:
+    try:
+        entries = store.feedback.read()
+    except RagFtError as error:
+        return _Result(False, str(error))
+    for entry in entries:
+        for name in sorted(entry.documents - generation.position_of.keys()):
+            return _Result(False, f"a record names the document {name!r}, which is not there: {_CLEAR}")
+    return _Result(True, f"{len(entries):,} records, all about documents that are there" if entries else "none is kept")
+
+
 def _check_leftovers(store: IndexStore, generation: Generation) -> _Result:
     known = {generation.folder / name for name in generation.manifest.files}
     known |= {store.originals.folder / row.original for row in generation.table if row.original}
     leftovers = [path for path in own_in_index(store.path) if path not in known]
-    leftovers += unfinished_manifests(store.path)
+    leftovers += [*unfinished_manifests(store.path), *store.feedback.unfinished()]
     if leftovers:
         return _Result(False, f"{leftovers[0]} was left by a build that was killed: {_CLEAR}")
     foreign = foreign_in_index(store.path)
@@ -329,7 +348,7 @@ def _vectors_absent(load_embedder: Callable[[], Embedder], generation: Generatio
 
 
 def _all_files(store: IndexStore) -> Iterator[Path]:
-    return (path for path in sorted(store.path.rglob("*")) if path.is_file() and path.name != LOCK)
+    return (path for path in sorted(store.path.rglob("*")) if path.is_file() and path.name not in (LOCK, FEEDBACK_LOCK))
 
 
 def _holds(path: Path, needle: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rag_ft.errors import DatasetError, first_line, first_problem
 from rag_ft.files import write_atomic
 from rag_ft.questions.squad import PARAGRAPH_GAP, SquadQuestion, parse_squad
-from rag_ft.schema import Document, Evidence, Question
+from rag_ft.schema import Document, Evidence, Origin, Question
 
 
 def read_questions(path: str | Path) -> list[Question]:
@@ -62,6 +62,20 @@ def write_questions(questions: Iterable[Question], path: str | Path) -> None:
     """Write records as JSONL, one per line, without fields that have their default; the whole file or nothing of it."""
     lines = [question.model_dump_json(exclude_defaults=True) + "\n" for question in questions]
     write_atomic(Path(path), "".join(lines))
+
+
+_ORIGINS: dict[Origin, str] = {"human": "by people", "made": "made by a program", "feedback": "from feedback"}
+
+
+def origin_counts(questions: Iterable[Question]) -> dict[str, int]:
+    """Number of records of each origin; empty where people wrote all of them, which needs no saying."""
+    counts = Counter(question.origin for question in questions)
+    return {origin: counts[origin] for origin in _ORIGINS if counts[origin]} if set(counts) - {"human"} else {}
+
+
+def origin_words(counts: Mapping[str, int]) -> str:
+    """The counts for people to read: "120 by people, 30 from feedback"."""
+    return ", ".join(f"{counts[origin]:,} {words}" for origin, words in _ORIGINS.items() if counts.get(origin))
 
 
 def moved_evidence(question: Question, piece: Evidence, text: str) -> str:

@@ -27,6 +27,7 @@ from rag_ft.serving.http.security import UPLOAD_PATH, Guard, error_body
 from rag_ft.serving.messages import Problem, problem_of
 from rag_ft.serving.routes.chat import add_chat
 from rag_ft.serving.routes.documents import add_documents
+from rag_ft.serving.routes.feedback import add_feedback_route
 from rag_ft.serving.routes.originals import add_originals
 from rag_ft.serving.routes.page import add_page
 from rag_ft.serving.routes.questions import add_questions
@@ -75,6 +76,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
         # Requests have been waited for already. A change that is still writing leaves the old index intact if it is
         # killed.
         server.changes.shutdown(cancel_futures=True, seconds=_GRACE_S)
+        server.feedback.shutdown(seconds=_GRACE_S)  # each takes milliseconds
         server.pages.shutdown(cancel_futures=True, seconds=_GRACE_S)
         server.searches.shutdown(cancel_futures=True, seconds=_GRACE_S)
 
@@ -89,6 +91,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     app.state.server = server
     _add_errors(app)
     add_questions(app, server)
+    add_feedback_route(app, server)
     add_chat(app, server)
     add_documents(app, server)
     add_status(app, server)

@@ -23,7 +23,7 @@ class ServeConfig(BaseModel):
     tokens: Path | None = None
     """File of personal tokens (`serving.http.tokens`), instead of a shared one: each sees what its groups may read."""
     allow_changes: bool = True
-    """Whether documents may be uploaded and deleted."""
+    """Whether documents may be uploaded and deleted, and feedback given."""
     watch: Path | None = None
     """Folder that the index is kept equal to while it is served; documents then cannot be uploaded or deleted."""
     poll: bool = False

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from rag_ft.errors import ClosingError, DeadlineError, IndexStoreError, QueueFullError, RagFtError, WeightsError
 from rag_ft.files import is_disk_full
-from rag_ft.schema import Hit
-from rag_ft.serving.http.openapi import ERRORS
+from rag_ft.indexing.feedback import FeedbackAction
+from rag_ft.schema import AnswerKind, Evidence, Hit
+from rag_ft.serving.http.openapi import ERRORS, FEEDBACK
 from rag_ft.serving.http.security import error_body
 
 logger = logging.getLogger(__name__)
@@ -119,6 +120,40 @@ class RemovalReply(BaseModel):
     index: str
     trained_adapters: tuple[str, ...]
     """Adapters that were trained on the document and may still recite it."""
+
+
+class FeedbackRequest(BaseModel):
+    """What somebody says of an answer."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [FEEDBACK]})
+
+    question: Annotated[str, Field(min_length=1)]
+    history: list[Annotated[str, Field(min_length=1)]] = []
+    """The earlier questions that the answer gives as its `history`."""
+    verdict: FeedbackAction
+    """`right`, `wrong`, `better` (with the place of the better words), `no_answer` (it should have been null), or
+    `withdraw`, which erases what was said before."""
+    evidence: Evidence
+    """Where the answer stands: its citation's document, `answer_start`, `answer_end`, and the words there. Where it was
+    null: the first passage."""
+    answered: bool = True
+    """False where the answer was null."""
+    better: Evidence | None = None
+    """The place of the better words; they become whole sentences if they are long or cross a sentence's end."""
+    kind: AnswerKind = "span"
+    """The answer's `kind`."""
+    yes: bool | None = None
+    """The answer's `yes`."""
+
+
+class FeedbackReply(BaseModel):
+    """What is kept now of what this token says of the answer."""
+
+    id: str | None
+    """Null where it was withdrawn."""
+    verdict: FeedbackAction
+    answer: str | None
+    """The words that now count as the right answer; null where none do."""
 
 
 class Problem(Exception):

@@ -40,6 +40,8 @@ class Server:
         )
         # One after another: a parser may take a gigabyte, and the index has one writer.
         self.changes = EndingThreadExecutor("rag-ft-changes")
+        # Not among the changes: who gives feedback does not wait for an upload.
+        self.feedback = EndingThreadExecutor("rag-ft-feedback")
         self.pages = EndingThreadExecutor("rag-ft-pages")
         self.searches = EndingThreadExecutor("rag-ft-search")
 

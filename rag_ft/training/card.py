@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_ft.questions.records import origin_words
+
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
@@ -34,6 +36,7 @@ def model_card(record: Mapping[str, Any], base_name: str) -> str:
         data_note=record["data_note"],
         data=record["data"],
         certificate=record["certificate"],
+        origins=origin_words(record["certificate"].get("origins", {})),
         settings={**record["lora"], **({} if averaged else record["training"])},
         verdict=record["verdict"],
         losses=_losses(record["history"]),

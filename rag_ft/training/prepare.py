@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from rag_ft.extras import require_extra
 from rag_ft.files import is_disk_full, is_plain_file, is_real_folder
 from rag_ft.models.adapter_record import ADAPTER_RECORD, adapter_record, check_base
 from rag_ft.models.loading import LoadedModel
-from rag_ft.questions.records import read_questions
+from rag_ft.questions.records import origin_counts, read_questions
 from rag_ft.questions.split import Split, documents_of, split_by_document
 from rag_ft.schema import Question
 from rag_ft.training.data.certificate import Certificate, certify
@@ -99,6 +100,13 @@ def prepare(
     rows = pack(encoded, training.row_tokens, training.seed, shared=shared)
     held_out_rows = pack(encode(held_out.examples, prompts, budget), training.row_tokens, training.seed, shared=shared)
     certificate = certify(train, held_out, encoded, rows, prompts)
+    if origin_counts([*split.train, *split.held_out]):
+        certificate = certificate.model_copy(
+            update={
+                "origins": dict(Counter(record.origin for record in split.train)),
+                "held_out_origins": dict(Counter(record.origin for record in split.held_out)),
+            }
+        )
     return Prepared(certificate, train, held_out, measured, encoded, rows, held_out_rows, prompts, shared)
 
 

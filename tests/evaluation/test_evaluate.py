@@ -11,6 +11,7 @@ from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm
 from rag_ft.evaluation.evaluate import evaluate, evaluate_recipe
 from rag_ft.evaluation.recipe import Recipe
 from rag_ft.evaluation.report.results import read_results
+from rag_ft.questions.records import read_questions, write_questions
 
 
 def test_an_evaluation_ends_with_results_a_report_and_a_line_for_every_reply(prepared, tmp_path, caplog):
@@ -301,3 +302,21 @@ def test_the_handbook_is_evaluated_with_the_packaged_adapter_in_one_call(tmp_pat
     assert set(report.results.development) == {*FAIR_ARMS[:2], *FAIR_ARMS[3:6]}
     page = report.save(tmp_path / "saved")
     assert page.is_file() and (tmp_path / "saved" / "predictions.jsonl").is_file()
+
+
+def test_questions_that_people_did_not_write_are_never_mixed_in_unsaid(prepared, tmp_path, caplog):
+    index, recipe = prepared
+    caplog.set_level("INFO", "rag_ft.evaluation")
+    records = read_questions(recipe.questions)
+    given = [records[0].model_copy(update={"origin": "feedback"}), *records[1:]]
+    write_questions(given, tmp_path / "mixed.jsonl")
+    mixed = recipe.model_copy(update={"questions": str(tmp_path / "mixed.jsonl")})
+    report = evaluate_recipe(mixed, tmp_path / "run", arms=little_arms, index=index)
+    assert report.results.origins == {"human": 23, "feedback": 1}
+    assert "origins of the questions: 23 by people, 1 from feedback" in caplog.messages
+    said = "People did not write all of the questions that are judged: 23 by people, 1 from feedback."
+    for name in ("report.md", "report.html"):
+        assert said in (tmp_path / "run" / name).read_text()
+    assert (
+        "origins" not in evaluate_recipe(recipe, tmp_path / "own", arms=little_arms, index=index).results.model_dump()
+    )

@@ -57,6 +57,7 @@ def test_a_sound_index_passes_every_check(index):
         "words",
         "fingerprint",
         "originals",
+        "feedback",
         "embedder",
         "leftovers",
     ]

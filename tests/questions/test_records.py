@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag_ft.errors import DatasetError
-from rag_ft.questions.records import check_evidence, read_questions, write_questions
+from rag_ft.questions.records import check_evidence, origin_counts, origin_words, read_questions, write_questions
 from rag_ft.questions.squad import PARAGRAPH_GAP
 from rag_ft.schema import Document, Evidence, Question
 
@@ -137,3 +137,20 @@ def test_a_file_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "mixed.jsonl").write_bytes(lines)
     with pytest.raises(DatasetError, match="it is not UTF-8: byte 0xE9 in line 2"):
         read_questions(tmp_path / "mixed.jsonl")
+
+
+def test_origins_are_counted_unless_people_wrote_everything():
+    def record(name, origin):
+        return Question(id=name, question="Q?", answerable=False, origin=origin)
+
+    human = [record("a", "human"), record("b", "human")]
+    assert origin_counts(human) == {}
+    counts = origin_counts([record("c", "feedback"), *human])
+    assert counts == {"human": 2, "feedback": 1}
+    assert origin_words(counts) == "2 by people, 1 from feedback"
+
+
+def test_the_origin_is_written_only_where_it_is_not_a_person():
+    human = Question(id="a", question="Q?", answerable=False)
+    assert "origin" not in human.model_dump_json()
+    assert '"origin":"feedback"' in human.model_copy(update={"origin": "feedback"}).model_dump_json()

@@ -135,6 +135,13 @@ def every_route(client: httpx.Client, token: str) -> dict[str, str]:
         note(f"document {name}", client.get(f"/v1/documents/{name}"))
         for route in ("pages", "originals", "links"):
             note(f"{route} {name}", client.get(f"/v1/{route}/{name}"))
+        place = {"document_id": name.partition("?")[0], "start": 4, "end": 9, "quote": "tower"}
+        for verdict in ("right", "withdraw"):
+            said = {"question": "Which?", "verdict": verdict, "evidence": place}
+            note(f"feedback {verdict} {name}", client.post("/v1/feedback", json=said))
+        hidden = {"document_id": "Oslo.txt", "start": 4, "end": 9, "quote": "tower"}
+        said = {"question": "Which?", "verdict": "better", "evidence": hidden, "better": place}
+        note(f"feedback better {name}", client.post("/v1/feedback", json=said))
     for path in ("/v1/documents", "/v1/documents?offset=4", "/v1/documents?limit=1", "/v1/about", "/v1/models"):
         note(path, client.get(path))
     for path in ("/v1/models/rag-ft", "/openapi.json", "/metrics", "/v1/report", "/report/x", "/healthz", "/readyz"):

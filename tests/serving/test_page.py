@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from rag_ft.answering.reader import Reader
+from rag_ft.indexing.feedback import read_feedback
 from rag_ft.indexing.index import Index
 
 pytestmark = [
@@ -208,3 +209,45 @@ def test_an_adapter_is_chosen_other_passages_are_shown_and_the_report_is_opened(
     wait(driver, lambda d: len(d.window_handles) == 2)
     driver.switch_to.window(driver.window_handles[1])
     wait(driver, lambda d: d.title == "Measured")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_feedback_is_given_with_the_keyboard_and_better_words_are_marked(serve, real_reader, browser, index, width):
+    client: httpx.Client = serve(real_reader)
+    driver = browser(width, 900, str(client.base_url), False)
+    wait(driver, lambda d: "38 documents" in find(d, "#about").text)
+    ask(driver, "What does gradient checkpointing cost?")
+
+    def press(label: str) -> None:
+        buttons = driver.find_elements("css selector", "#feedback button")
+        next(button for button in buttons if button.text == label).send_keys("\n")
+
+    def status(words: str) -> None:
+        wait(driver, lambda d: words in find(d, "#feedback [role=status]").text)
+
+    press("Right")
+    status("Noted: right.")
+    assert [button.text for button in driver.find_elements("css selector", "#feedback [aria-pressed=true]")] == [
+        "Right"
+    ]
+    press("Right")
+    status("Taken back.")
+    assert read_feedback(index) == []
+    press("Mark better words")
+    marked = find(driver, ".marking mark").text
+    press("start ▶")
+    assert find(driver, ".marking mark").text == marked.partition(" ")[2]
+    press("◀ start")
+    press("end ▶")
+    assert find(driver, ".marking mark").text.startswith(marked)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    better = find(driver, ".marking mark").text
+    press("Send these words")
+    status(f"Noted as the better answer: “{better}”")
+    (entry,) = read_feedback(index)
+    assert (entry.verdict, entry.better.quote) == ("better", better)
+    read_only: httpx.Client = serve(real_reader, allow_changes=False)
+    driver.get(str(read_only.base_url))
+    wait(driver, lambda d: "38 documents" in find(d, "#about").text)
+    ask(driver, "What does gradient checkpointing cost?")
+    assert not find(driver, "#feedback").is_displayed()

@@ -85,3 +85,9 @@ def test_another_template_is_filled_the_same_way(tmp_path):
     card = render_card(template, ModelCardData(license="mit"), title="Merged", share=0.5)
     assert card == "---\nlicense: mit\n---\n\n# Merged\n\n50.0% –\n"
     assert card_body(card) == "# Merged\n\n50.0% –\n" and card_body("no front matter") == "no front matter"
+
+
+def test_where_the_records_come_from_is_said_if_people_did_not_write_all(record):
+    assert "records to train on" not in model_card(record, "base")
+    record["certificate"]["origins"] = {"human": 1000, "feedback": 200}
+    assert "The records to train on: 1,000 by people, 200 from feedback." in model_card(record, "base")

@@ -23,6 +23,7 @@ from rag_ft.evaluation.studies.run import run_faithfulness, run_learning_curve, 
 from rag_ft.metrics.retrieval import CUTOFFS, retrieval_metrics
 from rag_ft.metrics.statistics import detectable_before
 from rag_ft.progress import OnProgress
+from rag_ft.questions.records import origin_counts
 from rag_ft.questions.wording import question_key
 from rag_ft.schema import Question
 
@@ -111,6 +112,7 @@ def compute_results(run: FinishedRun, curve_parts: Iterable[tuple[int, Arm]]) ->
         documents=run.questions.documents,
         near_duplicates=len(judged) - len({question_key(question.question, question.history) for question in judged}),
         foreign=run.questions.foreign,
+        origins=origin_counts(judged),
         left_out=run.questions.records - len(judged),
         detectable=round(run.questions.detectable, 6),
         primary=_primary(recipe, pairs),

@@ -40,6 +40,7 @@ from rag_ft.evaluation.report.results import (
 from rag_ft.evaluation.runner import RunFolder
 from rag_ft.files import full_disk_as, replacing_together
 from rag_ft.metrics.kinds import score_of
+from rag_ft.questions.records import origin_words
 from rag_ft.schema import Question
 
 COLUMNS = ("f1", "exact_match", "f1_answerable", "f1_retrieved", "citation_precision")
@@ -180,7 +181,10 @@ def verdict(report: ReportData) -> list[str]:
             f"Declared before the run: the {MEASURES[primary.metric]} of “{primary.first}” minus that of"
             f" “{primary.second}” is {signed(primary.difference)} (p = {primary.p:.2g}).{unclear}"
         ]
-    return [advice[results.advice.choice], *declared, *results.advice.reasons]
+    origins = []
+    if results.origins:
+        origins = [f"People did not write all of the questions that are judged: {origin_words(results.origins)}."]
+    return [advice[results.advice.choice], *origins, *declared, *results.advice.reasons]
 
 
 def _notes(report: ReportData) -> list[str]:

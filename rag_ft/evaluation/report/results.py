@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.advice import Advice
@@ -62,6 +62,8 @@ class Results(BaseModel):
     """Number of questions that repeat another one, apart from word order and function words."""
     foreign: int = 0
     """Number of questions about documents that the index does not have."""
+    origins: Annotated[dict[str, int], Field(exclude_if=lambda counts: not counts)] = {}
+    """Number of questions of each origin; empty where people wrote all of them."""
     left_out: int
     """Number of questions in the file that were not asked, because of document, split, sample or limit."""
     detectable: float

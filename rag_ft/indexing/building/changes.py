@@ -5,12 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag_ft.errors import CorpusError, IndexCorruptError, IndexMismatchError, IndexMissingError, UsageError
+from rag_ft.errors import (
+    CorpusError,
+    IndexCorruptError,
+    IndexMismatchError,
+    IndexMissingError,
+    IndexStoreError,
+    UsageError,
+)
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.building.rows import CopiedDocument
 from rag_ft.indexing.building.sentinels import check_sentinels
@@ -26,6 +33,7 @@ from rag_ft.indexing.storage.manifest import BuildReport, EmbedderEntry, Failure
 from rag_ft.indexing.storage.store import IndexStore, open_generation
 from rag_ft.indexing.storage.vectors import IndexKindChoice
 from rag_ft.progress import OnProgress
+from rag_ft.questions.feedback import Feedback
 
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
@@ -118,12 +126,13 @@ def remove_from_index(
         # A build that was killed may have left texts of these very documents.
         store.sweep(base.manifest.generation, journal=True)
         removed = select_documents(base, store.path, ids, where)
+        report = removal_report(base, removed, dry_run=False)
         manifest = base.manifest
         writer = GenerationWriter(store, manifest, embedder=None, chunking=manifest.chunking, entry=manifest.embedder)
         with _abandoned_on_error(writer):
             rest = [CopiedDocument(base, position) for position in range(len(base.table)) if position not in removed]
             store.commit(writer.write(rest, manifest.kind_choice))
-    return removal_report(base, removed, dry_run=False)
+    return report
 
 
 def select_documents(
@@ -149,12 +158,17 @@ def removal_report(generation: Generation, removed: set[int], *, dry_run: bool) 
     """Report what a removal of these documents does."""
     rows = [generation.table[position] for position in sorted(removed)]
     passages = sum(row.passages for row in rows)
+    feedback: list[Feedback] = []
+    with suppress(IndexStoreError):  # a damaged file is reported by what erases its records
+        feedback = IndexStore(generation.folder.parent.parent).feedback.read()
+    names = {row.id for row in rows}
     return RemovalReport(
         dry_run=dry_run,
         documents=tuple(row.id for row in rows),
         passages=passages,
         remaining_documents=len(generation.table) - len(rows),
         remaining_passages=len(generation) - passages,
+        feedback=sum(not names.isdisjoint(entry.documents) for entry in feedback),
     )
 
 

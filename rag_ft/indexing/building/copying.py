@@ -25,6 +25,7 @@ def copy_index(generation: Generation, index_path: Path, target: IndexStore, *, 
         if _is_copy(generation, target):
             # A save that was killed may have left what it replaced.
             target.sweep(target.committed_generation(), journal=True)
+            _copy_feedback(generation, index_path, target, lock_timeout_s)
             return
         needed = sum(entry.size for entry in manifest.files.values())
         require_space(target.path, needed, error=IndexStoreError, kept=_KEPT)
@@ -37,6 +38,7 @@ def copy_index(generation: Generation, index_path: Path, target: IndexStore, *, 
         except BaseException:
             target.abandon(folder)
             raise
+        _copy_feedback(generation, index_path, target, lock_timeout_s)
 
 
 def _copy_originals(generation: Generation, source: Originals, target: Originals) -> None:
@@ -44,6 +46,17 @@ def _copy_originals(generation: Generation, source: Originals, target: Originals
     for sha256 in sorted({row.original for row in generation.table} - {""}):
         if (path := source.path(sha256)) is not None:
             target.keep(Original(sha256, path))
+
+
+def _copy_feedback(generation: Generation, index_path: Path, target: IndexStore, lock_timeout_s: float) -> None:
+    """Add the feedback on the documents of a state to what the target has; of the same vote, the copied one stays."""
+    documents = set(generation.position_of)
+    copied = [entry for entry in IndexStore(index_path).feedback.read() if entry.documents <= documents]
+    names = {entry.id for entry in copied}
+    if copied:
+        target.feedback.change(
+            lambda present: [*(entry for entry in present if entry.id not in names), *copied], lock_timeout_s
+        )
 
 
 def _is_copy(generation: Generation, target: IndexStore) -> bool:

@@ -32,6 +32,8 @@ LOCK = ".lock"
 GENERATIONS = "generations"
 JOURNAL = ".journal"
 ORIGINALS = "originals"
+FEEDBACK = "feedback.jsonl"
+FEEDBACK_LOCK = ".feedback.lock"
 
 VECTORS = "vectors.faiss"
 RAW_VECTORS = "vectors.npy"
@@ -188,7 +190,7 @@ def check_may_write(folder: Path) -> None:
     for name in (GENERATIONS, JOURNAL, ORIGINALS):
         if os.path.lexists(folder / name) and not is_real_folder(folder / name):
             raise UsageError(f"{folder / name} is a link or a file where rag_ft keeps a folder: {_MOVE}")
-    for name in (MANIFEST, MARK, LOCK):
+    for name in (MANIFEST, MARK, LOCK, FEEDBACK, FEEDBACK_LOCK):
         path = folder / name
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             raise UsageError(f"{path} is a link or a folder where rag_ft keeps a file: {_MOVE}")

@@ -212,6 +212,8 @@ class RemovalReport(Record):
     """Passages removed with them."""
     remaining_documents: int
     remaining_passages: int
+    feedback: int = 0
+    """Feedback records removed with them."""
 
 
 class Check(Record):

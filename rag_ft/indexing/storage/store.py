@@ -3,6 +3,7 @@
     path/manifest.json          the only commit point, replaced atomically
     path/generations/<id>/      the files that the manifest lists; never changed once committed
     path/originals/             files that documents were read from, if they are kept
+    path/feedback.jsonl         what people said of answers (`storage.feedback`)
     path/.journal/              vectors of a running build; kept if it is killed
     path/.lock                  held by the one writer
     path/.rag-ft-index          marks the folder as rag_ft's
@@ -34,9 +35,11 @@ from rag_ft.errors import (
     IndexLockedError,
     IndexMissingError,
     IndexStoreError,
+    UsageError,
     first_problem,
 )
 from rag_ft.files import fsync, is_real_folder, sync_tree, write_atomic
+from rag_ft.indexing.storage.feedback import FeedbackFile
 from rag_ft.indexing.storage.folder import (
     FORMAT,
     GENERATIONS,
@@ -68,6 +71,8 @@ VerifyLevel: TypeAlias = Literal["quick", "full", "none"]
 _RETRIES = 20
 """Attempts to open a generation while writers replace it."""
 
+_FEEDBACK_WAIT_S = 10.0
+
 _KEPT = "the former index is untouched, and what was embedded so far is kept"
 
 
@@ -80,6 +85,7 @@ class IndexStore:
         self.generations = path / GENERATIONS
         self.journal = path / JOURNAL
         self.originals = Originals(path)
+        self.feedback = FeedbackFile(path)
 
     def read_manifest(self) -> Manifest:
         """The manifest, with its checksum compared. Raises the matching kind of IndexStoreError."""
@@ -178,9 +184,10 @@ class IndexStore:
             ) from error
 
     def sweep(self, keep: str | None, *, journal: bool) -> None:
-        """Delete generations other than `keep`, originals that `keep` does not name, temporary files and, if asked,
-        the journal: only files of ours.
+        """Delete generations other than `keep`, originals and feedback of documents that `keep` does not have,
+        temporary files and, if asked, the journal: only files of ours.
         """
+        self._prune_feedback(keep)  # first: who finds a former generation knows that a sweep did not end
         if is_real_folder(self.generations):
             for folder in self.generations.iterdir():
                 if folder.name != keep:
@@ -196,6 +203,15 @@ class IndexStore:
             logger.warning("rag_ft did not write %s%s and leaves it alone: keep such files elsewhere", foreign[0], more)
         if self.path.exists():
             fsync(self.path)
+
+    def _prune_feedback(self, generation: str | None) -> None:
+        """Erase the feedback on documents that a generation does not have; where it cannot be read, none."""
+        if generation is None:
+            return
+        try:
+            self.feedback.prune({row.id for row in read_table(self.generations / generation / TABLE)}, _FEEDBACK_WAIT_S)
+        except (IndexStoreError, UsageError) as error:
+            logger.warning("feedback on removed documents could not be erased: %s", error)
 
     def _needed_originals(self, generation: str | None) -> Container[str]:
         """Checksums of the originals that a generation names; if it cannot be read, all that are there."""

@@ -76,6 +76,18 @@ ANSWER: dict[str, Any] = {
 }
 """A complete answer; a test validates it."""
 
+FEEDBACK: dict[str, Any] = {
+    "question": ANSWER["question"],
+    "verdict": "right",
+    "evidence": {
+        "document_id": "kbit-preparation.md",
+        "start": ANSWER["citations"][0]["answer_start"],
+        "end": ANSWER["citations"][0]["answer_end"],
+        "quote": ANSWER["answer"],
+    },
+}
+"""What somebody says of that answer."""
+
 _MODEL = {"id": "rag-ft", "object": "model", "created": 0, "owned_by": "rag_ft"}
 
 REPLIES: dict[tuple[str, str], tuple[str, Any]] = {
@@ -117,6 +129,10 @@ REPLIES: dict[tuple[str, str], tuple[str, Any]] = {
         "200",
         {"removed": "crane.txt", "index": _FINGERPRINT, "trained_adapters": []},
     ),
+    ("post", "/v1/feedback"): (
+        "200",
+        {"id": "5f0c6a1e9b7d4c2f", "verdict": "right", "answer": ANSWER["answer"]},
+    ),
     ("get", "/v1/models"): ("200", {"object": "list", "data": [_MODEL]}),
     ("get", "/v1/models/{name}"): ("200", _MODEL),
     ("post", "/v1/chat/completions"): (
@@ -151,7 +167,7 @@ ERRORS: dict[int, str] = {
     403: "Not allowed: a page of another site, another Host, a missing right, or a change on a read-only server",
     404: "No such adapter or document",
     408: "The body did not arrive in time",
-    409: "A document with this name already exists",
+    409: "A document with this name already exists, or the document has changed since the answer",
     413: "The body, the file or the question is too large",
     415: "The body is not JSON",
     422: "The request is invalid",
@@ -169,6 +185,7 @@ _STATUSES: dict[tuple[str, str], tuple[int, ...]] = {
     ("post", "/v1/ask"): _WITH_BODY,
     ("post", "/v1/chat/completions"): _WITH_BODY,
     ("post", "/v1/search"): (408, 415, 422, 429, 503),
+    ("post", "/v1/feedback"): (404, 408, 409, 415, 422, 429, 503, 507),
     ("get", "/v1/documents"): (422,),
     ("post", "/v1/documents"): (408, 409, 422, 429, 503, 507),
     ("get", "/v1/documents/{document_id}"): (404, 422),

@@ -20,6 +20,7 @@ from rag_ft.serving.http.tokens import EVERYONE, Identity, Right, TokenFile
 RIGHTS: dict[tuple[str, str], Right | None] = {
     ("GET", "/"): None,
     ("GET", "/page.js"): None,
+    ("GET", "/feedback.js"): None,
     ("GET", "/page.css"): None,
     ("GET", "/icon.svg"): None,
     ("GET", "/healthz"): None,
@@ -29,6 +30,7 @@ RIGHTS: dict[tuple[str, str], Right | None] = {
     ("GET", "/v1/about"): Right.READ,
     ("POST", "/v1/ask"): Right.READ,
     ("POST", "/v1/search"): Right.READ,
+    ("POST", "/v1/feedback"): Right.READ,
     ("POST", "/v1/chat/completions"): Right.READ,
     ("GET", "/v1/models"): Right.READ,
     ("GET", "/v1/models/{name:path}"): Right.READ,

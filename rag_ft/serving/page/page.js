@@ -1,5 +1,7 @@
 // Asks the server and shows its replies. Text from a document or the model goes only into text nodes.
 
+import { feedbackOn } from "./feedback.js";
+
 const byId = (id) => document.getElementById(id);
 const history = [];
 let conversation = []; // questions of the present subject, oldest first: what the next one follows up
@@ -262,6 +264,10 @@ function showAnswer(answer, focus) {
     item.append(facts);
     list.append(item);
   }
+  const feedback = byId("feedback");
+  const tools = { make, json, marked, sourceOf };
+  feedback.replaceChildren(...(about.feedback && answer.complete ? feedbackOn(answer, tools) : []));
+  feedback.hidden = feedback.childElementCount === 0;
   byId("answer").hidden = false;
   quotes.querySelectorAll(".frame").forEach(toQuote); // only now they have a size
   if (focus) byId("answer").focus({ preventScroll: false });

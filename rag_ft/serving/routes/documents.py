@@ -76,7 +76,7 @@ def _add_reading(app: FastAPI, server: Server) -> None:
         try:
             document = index.document(document_id)
         except UsageError as error:
-            raise _no_document(document_id) from error
+            raise no_document(document_id) from error
         return DocumentText(
             id=document.id,
             title=document.title,
@@ -142,7 +142,7 @@ def _add_changes(app: FastAPI, server: Server) -> None:
                 if document_id in set(server.engine.view(audience).documents()):
                     raise
                 # An earlier change or another process has erased it; or it is hidden from this audience.
-                raise _no_document(document_id) from None
+                raise no_document(document_id) from None
 
         removed = await in_turn(erase)
         return RemovalReply(removed=document_id, index=removed.index, trained_adapters=removed.trained)
@@ -178,5 +178,6 @@ def _take(
     )
 
 
-def _no_document(document_id: str) -> Problem:
+def no_document(document_id: str) -> Problem:
+    """The reply where a document does not exist, or is hidden from who asks."""
     return Problem(404, f"there is no document {document_id[:80]!r}")

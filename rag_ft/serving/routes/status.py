@@ -52,6 +52,7 @@ def add_status(app: FastAPI, server: Server) -> None:
             "documents": index.manifest.counts.documents,
             "passages": len(index),
             "changes": server.config.takes_changes and identity.right >= Right.WRITE,
+            "feedback": server.config.allow_changes,
             "k": server.config.k,
             "max_k": server.config.max_k,
             "max_question_chars": server.config.max_question_chars,

@@ -6,12 +6,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from rag_ft.answering import completion
 from rag_ft.answering.prompt import PromptBuilder
 from rag_ft.errors import AnswerParseError
+from rag_ft.questions.records import origin_words
 from rag_ft.questions.wording import question_key
 from rag_ft.training.data.collator import IGNORE_INDEX, Encoded, Row, branches_of
 from rag_ft.training.data.examples import ExampleSet
@@ -61,6 +63,10 @@ class Certificate(BaseModel):
     """Reason → question records without an example."""
     dropped_first: dict[str, str] = {}
     """Reason → id of the first record without an example."""
+    origins: Annotated[dict[str, int], Field(exclude_if=lambda counts: not counts)] = {}
+    """Number of training records of each origin; empty where people wrote all records."""
+    held_out_origins: Annotated[dict[str, int], Field(exclude_if=lambda counts: not counts)] = {}
+    """Number of held-out records of each origin; empty where people wrote all records."""
     near_duplicates: int
     """Held-out questions that are training questions too, apart from word order and stop words."""
     red: tuple[str, ...]
@@ -74,6 +80,14 @@ class Certificate(BaseModel):
         return [
             f"examples        {self.examples:,} from {self.questions:,} questions about {self.documents:,} documents;"
             f" held out: {self.held_out_questions:,} questions about {self.held_out_documents:,} other documents",
+            *(
+                [
+                    f"origins         to train on: {origin_words(self.origins)};"
+                    f" held out: {origin_words(self.held_out_origins)}"
+                ]
+                if self.origins
+                else []
+            ),
             f"null targets    {self.null_share:.0%} of the examples",
             f"labels          {self.labelled_min} to {self.labelled_max} tokens per example, median"
             f" {self.labelled_median:g}{masked}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from rag_ft.errors import DatasetError
-from rag_ft.questions.records import check_evidence, read_questions
+from rag_ft.questions.records import check_evidence, origin_counts, origin_words, read_questions
 from rag_ft.questions.split import split_by_document
 from rag_ft.questions.wording import question_key
 from rag_ft.schema import Evidence, Passage, Question
@@ -47,6 +47,8 @@ class DataReport(BaseModel):
     leaks: tuple[str, ...]
     """Ids of held-out questions that are training questions too."""
     split_error: str = ""
+    origins: dict[str, int] = {}
+    """Number of records of each origin; empty where people wrote all of them."""
 
     @property
     def wrong(self) -> bool:
@@ -59,6 +61,7 @@ class DataReport(BaseModel):
         lines = [
             f"questions   {self.questions:,} about {self.documents:,} documents;"
             f" {unanswerable:,} unanswerable ({unanswerable / self.questions:.0%})",
+            *([f"origins     {origin_words(self.origins)}"] if self.origins else []),
             f"answers     median {self.answer_words_median:g} words, longest {self.answer_words_max}",
             f"split       {self.train:,} to train on, {self.held_out:,} held out, by document",
         ]
@@ -109,6 +112,7 @@ def check_questions(
     train, held_out, leaks, split_error = _split(records, examples)
     return DataReport(
         questions=len(records),
+        origins=origin_counts(records),
         answerable=sum(record.answerable for record in records),
         documents=len(cited),
         answer_words_median=float(median(lengths)) if lengths else 0.0,

@@ -34,6 +34,11 @@ def undocumented(described: dict, reply: httpx.Response) -> str | None:
     return None
 
 
+def feedback(**changed: object) -> dict:
+    place = {"document_id": "Riga.txt", "start": 21, "end": 31, "quote": "199 metres", **changed}
+    return {"question": QUESTION, "verdict": "right", "evidence": place}
+
+
 REQUESTS = [
     ("post", "/v1/ask", {"json": {"question": QUESTION}}, 200),
     ("post", "/v1/ask", {"json": {"question": QUESTION, "stream": True}}, 200),
@@ -60,6 +65,11 @@ REQUESTS = [
     ("get", "/v1/documents/Riga.txt", {}, 200),
     ("get", "/v1/documents/Riga.txt", {"params": {"start": -1}}, 422),
     ("get", "/v1/documents/none", {}, 404),
+    ("post", "/v1/feedback", {"json": feedback()}, 200),
+    ("post", "/v1/feedback", {"json": feedback(document_id="none")}, 404),
+    ("post", "/v1/feedback", {"json": feedback(start=0)}, 409),
+    ("post", "/v1/feedback", {"content": b"{}"}, 415),
+    ("post", "/v1/feedback", {"json": {}}, 422),
     ("get", "/v1/pages/none", {}, 404),
     ("get", "/v1/pages/none", {"params": {"page": 0}}, 422),
     ("get", "/v1/originals/none", {}, 404),

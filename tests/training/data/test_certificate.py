@@ -63,3 +63,12 @@ def test_only_null_targets_are_a_red_line(tiny, world):
     _, held_out, *_ = _ready(tiny, world)
     certificate = certify(none, held_out, encoded, pack(encoded, 500, 0), prompts)
     assert any("every target is null" in line for line in certificate.red)
+
+
+def test_origins_are_a_line_where_people_did_not_write_all_records(tiny, world):
+    certificate = certify(*_ready(tiny, world))
+    assert not any(line.startswith("origins") for line in certificate.lines())
+    assert "origins" not in certificate.model_dump_json()
+    mixed = certificate.model_copy(update={"origins": {"human": 8, "feedback": 2}, "held_out_origins": {"human": 3}})
+    line = "origins         to train on: 8 by people, 2 from feedback; held out: 3 by people"
+    assert line in mixed.lines()

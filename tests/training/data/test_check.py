@@ -76,3 +76,10 @@ def test_the_same_follow_up_of_two_questions_is_no_duplicate_and_is_found_by_its
 
     report = check(lambda questions: [*questions, follow_up(0, questions), follow_up(3, questions)])
     assert report.duplicates == () and not {"f0", "f3"} & {*report.not_found}
+
+
+def test_records_that_people_did_not_write_are_counted_by_origin(check):
+    assert not any(line.startswith("origins") for line in check().lines())
+    report = check(lambda questions: [questions[0].model_copy(update={"origin": "feedback"}), *questions[1:]])
+    assert report.origins == {"human": report.questions - 1, "feedback": 1}
+    assert f"origins     {report.questions - 1} by people, 1 from feedback" in report.lines()

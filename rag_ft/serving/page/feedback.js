@@ -1,0 +1,185 @@
+// What a reader says of an answer: right, wrong, no answer, or better words marked in a passage.
+// Offsets sent to the server count Unicode code points; JavaScript's strings count UTF-16 units.
+
+const WORD = /[\p{L}\p{M}\p{N}]+(?:[-'’.,][\p{L}\p{M}\p{N}]+)*|[^\s\p{L}\p{M}\p{N}]/gu;
+const SETTLED_MS = 700; // after a selection has not changed for so long, it is the mark
+const points = (text, units) => [...text.slice(0, units)].length;
+
+// Where the answer stands; of a declined question, the passage that came first. null: nowhere.
+function evidenceOf(answer) {
+  const citation = answer.citations[0];
+  if (citation && citation.answer_start !== null) {
+    const quote = [...citation.quote].slice(citation.answer_start - citation.start, citation.answer_end - citation.start);
+    return { document_id: citation.document_id, start: citation.answer_start, end: citation.answer_end, quote: quote.join("") };
+  }
+  if (citation) return { document_id: citation.document_id, start: citation.start, end: citation.end, quote: citation.quote };
+  const passage = answer.passages[0]?.passage;
+  return passage ? { document_id: passage.document_id, start: passage.start, end: passage.end, quote: passage.text } : null;
+}
+
+// The buttons below an answer. What was chosen stays with the answer for as long as the tab has it.
+export function feedbackOn(answer, { make, json, marked, sourceOf }) {
+  const evidence = evidenceOf(answer);
+  if (!evidence) return [];
+  const answered = answer.answer !== null;
+  const found = answered && answer.citations[0] && answer.citations[0].answer_start !== null;
+  const verdicts = [
+    ...(found || !answered ? [["right", "Right"]] : []),
+    ["wrong", "Wrong"],
+    ...(answered ? [["no_answer", "Should give no answer"]] : []),
+    ["better", answered ? "Mark better words" : "Mark the answer"],
+  ];
+  const status = make("p", "", "quiet");
+  status.setAttribute("role", "status");
+  const marking = make("div", undefined, "marking");
+  marking.hidden = true;
+  const choices = make("div", undefined, "choices");
+  choices.append(make("span", answered ? "Is this answer right?" : "Is it right to give no answer?", "quiet"));
+  const buttons = verdicts.map(([verdict, label]) => {
+    const button = make("button", label, "choice");
+    button.type = "button";
+    button.addEventListener("click", () => choose(verdict));
+    choices.append(button);
+    return [verdict, button];
+  });
+
+  function show() {
+    for (const [verdict, button] of buttons) {
+      button.setAttribute("aria-pressed", String(answer.opinion === verdict));
+      if (verdict === "better") button.setAttribute("aria-expanded", String(!marking.hidden));
+    }
+  }
+
+  function close() {
+    marking.hidden = true;
+    marking.replaceChildren();
+    show();
+  }
+
+  function choose(verdict) {
+    if (verdict === answer.opinion) return send("withdraw");
+    if (verdict === "better") return marking.hidden ? mark() : close();
+    return send(verdict);
+  }
+
+  async function send(verdict, better) {
+    const body = { question: answer.question, history: answer.history, verdict, evidence, answered, kind: answer.kind, yes: answer.yes };
+    if (better) body.better = better;
+    try {
+      const reply = await json("v1/feedback", {
+        method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
+      });
+      answer.opinion = verdict === "withdraw" ? null : verdict;
+      const said = {
+        right: "Noted: right.", wrong: "Noted: wrong.", no_answer: "Noted: there should be no answer.",
+        better: `Noted as the better answer: “${reply.answer}”`, withdraw: "Taken back.",
+      };
+      status.textContent = answer.opinion ? `${said[verdict]} Press the button again to take it back.` : said[verdict];
+      close();
+    } catch (error) {
+      status.textContent = error.message;
+    }
+  }
+
+  // Words are marked by selecting them, or with buttons that move the start and the end by a word.
+  function mark() {
+    const passages = answer.passages.map((retrieved) => retrieved.passage);
+    let at = Math.max(0, passages.findIndex((passage) => passage.document_id === evidence.document_id
+      && passage.start <= evidence.start && evidence.start < passage.start + [...passage.text].length));
+    let words = [];
+    let first = 0;
+    let last = 0;
+    const select = make("select");
+    select.setAttribute("aria-label", "Passage that has the better words");
+    passages.forEach((passage, i) => {
+      const option = make("option", `${i + 1}: ${sourceOf(passage)}`);
+      option.value = String(i);
+      option.selected = i === at;
+      select.append(option);
+    });
+    const text = make("blockquote");
+    text.tabIndex = 0;
+    text.setAttribute("aria-label", "Passage: select the better words");
+    const chosen = make("p", "", "quiet");
+    chosen.setAttribute("aria-live", "polite");
+    const bar = make("div", undefined, "choices");
+
+    const place = () => {
+      const passage = passages[at];
+      const [start, end] = [words[first].index, words[last].index + words[last][0].length];
+      return { passage, start: points(passage.text, start), end: points(passage.text, end), quote: passage.text.slice(start, end) };
+    };
+    const preview = () => { chosen.textContent = `Marked: “${place().quote}”`; };
+    const draw = () => {
+      const { passage, start, end } = place();
+      text.replaceChildren(marked(passage.text, [{ start, end, tag: "mark" }]));
+      preview();
+      const [box, marker] = [text.getBoundingClientRect(), text.querySelector("mark").getBoundingClientRect()];
+      if (marker.top < box.top || marker.bottom > box.bottom) text.scrollTop += marker.top - box.top - 40;
+    };
+    const open = () => {
+      const passage = passages[at];
+      words = [...passage.text.matchAll(WORD)];
+      const known = found && passage.document_id === evidence.document_id && evidence.start >= passage.start;
+      const within = (word, start, end) => {
+        const here = passage.start + points(passage.text, word.index);
+        return here >= start && here < end;
+      };
+      first = known ? words.findIndex((word) => within(word, evidence.start, evidence.end)) : 0;
+      last = known ? words.findLastIndex((word) => within(word, evidence.start, evidence.end)) : 0;
+      if (first < 0 || last < 0) first = last = 0;
+      draw();
+    };
+    const move = (name, label, step) => {
+      const button = make("button", label, "choice");
+      button.type = "button";
+      button.setAttribute("aria-label", name);
+      button.addEventListener("click", () => { step(); draw(); });
+      bar.append(button);
+    };
+    move("Start one word earlier", "◀ start", () => { first = Math.max(0, first - 1); });
+    move("Start one word later", "start ▶", () => { first = Math.min(words.length - 1, first + 1); last = Math.max(first, last); });
+    move("End one word earlier", "◀ end", () => { last = Math.max(0, last - 1); first = Math.min(first, last); });
+    move("End one word later", "end ▶", () => { last = Math.min(words.length - 1, last + 1); });
+    const use = make("button", "Send these words");
+    use.type = "button";
+    use.addEventListener("click", () => {
+      const { passage, start, end, quote } = place();
+      send("better", { document_id: passage.document_id, start: passage.start + start, end: passage.start + end, quote });
+    });
+    const cancel = make("button", "Cancel", "plain");
+    cancel.type = "button";
+    cancel.addEventListener("click", () => { close(); buttons.at(-1)[1].focus(); });
+    bar.append(use, cancel);
+    select.addEventListener("change", () => { at = Number(select.value); open(); });
+
+    let settled = 0;
+    const selected = () => {
+      if (!text.isConnected) return document.removeEventListener("selectionchange", selected);
+      const selection = document.getSelection();
+      if (!selection.rangeCount || selection.isCollapsed || !text.contains(selection.anchorNode) || !text.contains(selection.focusNode)) return;
+      const range = selection.getRangeAt(0);
+      const before = document.createRange();
+      before.selectNodeContents(text);
+      before.setEnd(range.startContainer, range.startOffset);
+      const start = before.toString().length;
+      const end = start + range.toString().length;
+      const touched = words.flatMap((word, i) => (word.index < end && word.index + word[0].length > start ? [i] : []));
+      if (!touched.length) return;
+      [first, last] = [touched[0], touched.at(-1)];
+      preview();
+      clearTimeout(settled);
+      settled = setTimeout(draw, SETTLED_MS);
+    };
+    document.addEventListener("selectionchange", selected);
+    marking.replaceChildren(...(passages.length > 1 ? [select] : []), text, chosen, bar);
+    marking.hidden = false;
+    status.textContent = "Select the better words, or move the start and the end with the buttons.";
+    open();
+    show();
+    text.focus({ preventScroll: true });
+  }
+
+  show();
+  return [choices, marking, status];
+}
