@@ -108,7 +108,8 @@ class Reader:
         """Turns the reader's own probability of an answer into the probability that the answer is right."""
         self.kinds = adapted.kinds
         """Kinds of answers that have a threshold and a scale of their own, instead of `threshold` and `scale`."""
-        self._whole_sentences = adapted.whole_sentences
+        self.whole_sentences = adapted.whole_sentences
+        """Whether spans become whole sentences where the question asks for them."""
         self.prompts = adapted.prompts
         self.passage_cache = member.family.passage_cache
         """What is kept of passages already read, shared by all readers of this base."""
@@ -307,4 +308,4 @@ class Reader:
         threshold, kinds = self.threshold, self.kinds
         if request.threshold is not None:
             threshold, kinds = request.threshold, at_threshold(self.kinds, request.threshold)
-        return combine(rows, request.passages, threshold, self.scale, kinds, whole=self._whole_sentences)
+        return combine(rows, request.passages, threshold, self.scale, kinds, whole=self.whole_sentences)
