@@ -66,7 +66,7 @@ _DETERMINER = r"(?:other|many|(?:all\s+|some\s+)?(?:of\s+)?(?:the|its|his|her|th
 _SEVERAL = re.compile(
     # which learning rates should I try, to which two countries; not which rates file is read, what makes it run
     rf"\b(?:what|which)\s+(?:{_NUMBER}\s+{_BEFORE_THINGS}{_THINGS}"
-    rf"|{_BEFORE_THINGS}{_THINGS}(?:\s+of\s+[\w'’-]+)?\s+{_PLURAL_VERB}\b|(?:[\w'’-]+\s+)?{_THINGS}\W*\Z"
+    rf"|{_BEFORE_THINGS}{_THINGS}(?:\s+of\s+(?:an?\s+|the\s+)?[\w'’-]+)?\s+{_PLURAL_VERB}\b|(?:[\w'’-]+\s+)?{_THINGS}\W*\Z"
     r"|(?:kinds|types|sorts)\s+of\b|ones\b)"
     # what are the signs of, who were the members of; not what they are called, or made of
     rf"|\b(?:what|which|who)\s+(?:are|were)\s+(?:{_DETERMINER}\s+(?:{_NUMBER}\s+)?|{_NUMBER}\s+){_BEFORE_THINGS}{_THINGS}"

@@ -69,6 +69,7 @@ def test_what_to_do_is_asked_for_by_how():
         "who were the children of the founder",
         "Into which two parts does DoRA split a weight matrix?",
         "From which countries did they come?",
+        "Which parts of a model are usually left unquantised?",
         "49th parallel is the boundary line between which two nations",
         "What kinds of energy are stored?",
         "What formats of tables can be read?",
