@@ -220,7 +220,7 @@ def _notes(report: ReportData) -> list[str]:
         notes.append(
             "As rag-ft ask does with the packaged adapter, these answer how, why, yes/no and the like with the whole"
             f" sentences around the words that the reader chose, and give lists to their end: {', '.join(whole)}. The"
-            " other readers give the words alone."
+            " answers of other readers are the words that these chose."
         )
     for name, study in results.faithfulness.items():
         notes.append(

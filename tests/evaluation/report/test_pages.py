@@ -122,7 +122,7 @@ def test_arms_that_give_whole_sentences_are_named(prepared, tmp_path):
     settings["reads"]["whole sentences"] = True
     whole = report.model_copy(update={"results": report.results.model_copy(update={"settings": settings})})
     for page in (markdown(whole), html(whole)):
-        assert "give lists to their end: “reads”. The other readers give the words alone." in page
+        assert "give lists to their end: “reads”. The answers of other readers are the words that these chose." in page
 
 
 @pytest.mark.parametrize("answerable", [True, False])
