@@ -238,7 +238,7 @@ class Provenance(Record):
 
 
 class Item(Record):
-    """An item of a list, or a row of a table, that answers a question."""
+    """An item of a list, a row of a table, or one of the things that a sentence lists, that answers a question."""
 
     text: str
     """The item without its bullet or number."""
@@ -260,7 +260,8 @@ class Answer(Record):
     """What a part says to a question of yes or no; None where it says neither, and for spans."""
     items: tuple[Item, ...] = ()
     """Of a part that is a list or a table: its items, to the end of the list, in the order of the document; the answer
-    may have an introduction before them."""
+    may have an introduction before them. Of a span, where the question asks for several things: the things that it
+    lists, each once."""
     history: tuple[str, ...] = ()
     """The earlier questions of the conversation that were searched together with the question, oldest first."""
     history_left_out: int = 0

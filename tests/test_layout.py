@@ -131,7 +131,6 @@ TESTED_ELSEWHERE = {
     "evaluation/arms/base.py": ("evaluation/test_runner.py", "called by the runner"),
     "evaluation/arms/baselines.py": ("evaluation/test_runner.py", "called by the runner"),
     "evaluation/arms/build.py": ("evaluation/test_recipe.py", "arms as a recipe describes them"),
-    "evaluation/arms/readers.py": ("evaluation/test_evaluate.py", "called by the runner"),
     "evaluation/predictions.py": ("evaluation/test_runner.py", "the file that a run resumes from"),
     "evaluation/report/plots.py": ("evaluation/report/test_pages.py", "drawn into the pages"),
     # Commands with the same few lines around a call, called together.

@@ -1,7 +1,8 @@
 """Answers that are lists: the items of the list or table that an answer is, to the end of that list.
 
 A reader names a part of one passage, and of at most `MOST_UNITS` units. A list that is longer, or that is cut by the
-end of the passage, goes on in the document: its other items answer the question as well as those that were read.
+end of the passage, goes on in the document: its other items answer the question as well as those that were read. A span
+lists things in a sentence: "plants, animals and tools".
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from rag_ft.errors import UsageError
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.structure import Part, elements, mark_length, parts_of
 from rag_ft.schema import Citation, Document, Item, Passage
+from rag_ft.text.enumerations import enumerated
 from rag_ft.text.parts import MOST_UNITS
 
 FEWEST_ITEMS = 2
@@ -59,6 +61,17 @@ def listed_answer(answer: str, citation: Citation, passage: Passage, index: Inde
         for mark in (mark_length(document.text[element.start : element.end]),)
     )
     return ListedAnswer(document.text[start:end], _reaching(citation, document, end), items)
+
+
+def enumerated_items(answer: str, citation: Citation, passage: Passage) -> tuple[Item, ...]:
+    """The things that an answer lists in its sentence; empty where they are fewer than two, or not in the passage."""
+    start, end = citation.answer_start, citation.answer_end
+    if start is None or end is None or passage.text[start - passage.start : end - passage.start] != answer:
+        return ()
+    return tuple(
+        Item(text=answer[item.start : item.end], start=start + item.start, end=start + item.end)
+        for item in enumerated(answer)
+    )
 
 
 def _list_at(document: Document, start: int, end: int) -> Part | None:

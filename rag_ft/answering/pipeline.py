@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from typing_extensions import NotRequired, TypedDict  # pydantic refuses typing's before Python 3.12
 
 from rag_ft.answering.citation import Claim, verify
-from rag_ft.answering.lists import listed_answer
+from rag_ft.answering.lists import enumerated_items, listed_answer
 from rag_ft.answering.placing import place
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import Reading, ReadRequest
@@ -21,6 +21,7 @@ from rag_ft.indexing.query import Query, make_query
 from rag_ft.indexing.retriever import Retriever
 from rag_ft.indexing.sources.memory import langchain_fields
 from rag_ft.schema import Answer, Hit, Item, Passage, Provenance, RetrievedPassage, Usage
+from rag_ft.text.asking import asks_for_several
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -248,6 +249,8 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         if index is not None and answer is not None and reading.kind == "part":
             listed = listed_answer(answer, citations[0], claims[0].passage, index)
             answer, citations, items = listed.answer, (listed.citation, *citations[1:]), listed.items
+        elif answer is not None and claims and reading.kind == "span" and asks_for_several(query.text):
+            items = enumerated_items(answer, citations[0], claims[0].passage)
         if index is not None:
             citations = tuple(place(citation, index) for citation in citations)
         loaded = reader.loaded

@@ -114,7 +114,8 @@ class Reader:
         """Turns the reader's own probability of an answer into the probability that the answer is right."""
         self.kinds = adapted.kinds
         """Kinds of answers that have a threshold and a scale of their own, instead of `threshold` and `scale`."""
-        self._whole_sentences = adapted.whole_sentences
+        self.whole_sentences = adapted.whole_sentences
+        """Whether spans become whole sentences where the question asks for them."""
         self.cross_encoder = member.family.cross_encoder if adapted.whole_sentences else None
         """Chooses the sentences that answer how, why, yes or no; a `Pipeline` reranks passages with it, too."""
         self._evidence = EvidenceReader(self.cross_encoder) if self.cross_encoder is not None else None
@@ -336,7 +337,7 @@ class Reader:
         threshold, kinds = self.threshold, self.kinds
         if request.threshold is not None:
             threshold, kinds = request.threshold, at_threshold(self.kinds, request.threshold)
-        return combine(rows, request.passages, threshold, self.scale, kinds, whole=self._whole_sentences)
+        return combine(rows, request.passages, threshold, self.scale, kinds, whole=self.whole_sentences)
 
 
 def _chosen_cross_encoder(

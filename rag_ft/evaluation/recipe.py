@@ -58,6 +58,17 @@ class ReaderChoice(_Arm):
     """Number of passages; None: the recipe's."""
     gold: bool = False
     """Whether the gold passage comes first, as with perfect retrieval."""
+    whole_sentences: bool = False
+    """Whether how, why, yes/no and the like are answered with whole sentences, and lists to their end, as `rag-ft ask`
+    answers them with the packaged adapter. False: with the words that the reader chose, to judge the reader alone."""
+
+    @model_validator(mode="after")
+    def _sentences_are_quoted(self) -> ReaderChoice:
+        if self.whole_sentences and self.mode != "quote":
+            raise ValueError(
+                f"whole_sentences is true, but mode is {self.mode!r}: only mode 'quote' gives sentences of a passage"
+            )
+        return self
 
 
 class SentenceChoice(_Arm):

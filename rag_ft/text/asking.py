@@ -67,3 +67,33 @@ def asks_yes_or_no(question: str) -> bool:
     """Whether a question can be answered with yes or no: it begins with its verb, and offers no choice with "or"."""
     asked = _BEGINS_YES_OR_NO.match(question) or _LATER_YES_OR_NO.search(question)
     return asked is not None and not _OR.search(question, asked.end())
+
+
+_NUMBER = r"(?:two|three|four|five|six|seven|eight|nine|ten|twelve|[2-9]|1\d)"
+_PLURAL_VERB = r"(?:are|were|do|did|have|had|can|could|should|shall|must|may|might|will|would|need|exist)"
+_THINGS = (
+    r"(?:(?!\w*(?:ss|us|is)\b|(?:series|species|news|means|does|was|has|this|always|whose|sometimes)\b)[\w-]{2,}s"
+    r"|people|men|women|children|criteria|phenomena)(?![\w'’])"
+)
+_BEFORE_THINGS = rf"(?:(?!(?:of|is|was|has|does|that|{_PLURAL_VERB[3:-1]})\b)[\w'’-]+\s+){{0,3}}?"
+_DETERMINER = r"(?:other|many|(?:all\s+|some\s+)?(?:of\s+)?(?:the|its|his|her|their|our|your|my|these|those)|all|some)"
+_SEVERAL = re.compile(
+    # which learning rates should I try, to which two countries; not which rates file is read, what makes it run
+    rf"\b(?:what|which)\s+(?:{_NUMBER}\s+{_BEFORE_THINGS}{_THINGS}"
+    rf"|{_BEFORE_THINGS}{_THINGS}(?:\s+of\s+(?:an?\s+|the\s+)?[\w'’-]+)?\s+{_PLURAL_VERB}\b|(?:[\w'’-]+\s+)?{_THINGS}\W*\Z"
+    r"|(?:kinds|types|sorts)\s+of\b|ones\b)"
+    # what are the signs of, who were the members of; not what they are called, or made of
+    rf"|\b(?:what|which|who)\s+(?:are|were)\s+(?:{_DETERMINER}\s+(?:{_NUMBER}\s+)?|{_NUMBER}\s+){_BEFORE_THINGS}{_THINGS}"
+    r"(?!.*\b(?:called|named|known|of|as|from|into|by|for|in|on|at|with|to|about|than|like)\W*\Z)"
+    rf"|(?:\A|[.?!:]\s+)\W*{_FILLER}(?:name|list|identify|enumerate)\s+"
+    rf"(?:all\b|some\b|{_NUMBER}\b|(?:the\s+)?{_BEFORE_THINGS}{_THINGS})",
+    re.IGNORECASE,
+)
+
+
+def asks_for_several(question: str) -> bool:
+    """Whether a question asks for several things by its plural words: which adapters, what are the signs, name three.
+
+    "Who wrote it?" may have several answers, and asks for one by its words.
+    """
+    return _SEVERAL.search(question) is not None

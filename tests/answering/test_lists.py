@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_ft.answering.citation import Claim, verify
-from rag_ft.answering.lists import listed_answer
+from rag_ft.answering.lists import enumerated_items, listed_answer
 from rag_ft.errors import UsageError
 from rag_ft.schema import Block, Document, Passage
 from rag_ft.text.spans import Span
@@ -109,3 +109,26 @@ def test_items_and_answer_are_text_of_the_document(lines, data):
         assert text[cited.answer_start : cited.answer_end] == got.answer or got.items == ()
     assert all(text[item.start : item.end] == item.text and item.text.strip() for item in got.items)
     assert [item.start for item in got.items] == sorted(item.start for item in got.items)
+
+
+SALT = "Before it ended, the court held a monopoly on salt, iron and (from 1271) tin."
+
+
+def things(words, text=SALT, start=40):
+    """The items of an answer that stands in a passage at `start` of its document."""
+    passage = Passage(id="p", document_id="d", text=text, start=start, end=start + len(text))
+    at = text.find(words)
+    (citation,) = verify(words, [Claim(passage, Span(at, at + len(words)) if at >= 0 else None)], [passage])
+    return [(item.text, item.start, item.end) for item in enumerated_items(words, citation, passage)]
+
+
+def test_the_things_that_a_sentence_lists_are_items_at_their_offsets_in_the_document():
+    got = things("salt, iron and (from 1271) tin")
+    assert [text for text, _, _ in got] == ["salt", "iron", "(from 1271) tin"]
+    document = " " * 40 + SALT
+    assert all(document[start:end] == text for text, start, end in got)
+
+
+@pytest.mark.parametrize("words", ["salt", "tin, iron", "SALT, IRON"])
+def test_one_thing_and_words_that_the_passage_lacks_are_no_items(words):
+    assert things(words) == []

@@ -8,9 +8,11 @@ from langchain_core.runnables import RunnableLambda
 from tiny_reader import tiny_reader
 
 from rag_ft.answering.pipeline import Pipeline, _hit
+from rag_ft.answering.reading import Cited, Reading
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.indexing.index import Index
-from rag_ft.schema import Answer, Document
+from rag_ft.schema import Answer, Document, Hit, Passage
+from rag_ft.text.spans import Span
 
 DOCUMENTS = [
     Document(
@@ -55,6 +57,22 @@ def test_an_answer_says_where_it_stands_and_what_it_was_made_from(pipeline, inde
     assert (made.index, made.prompt) == (index.fingerprint, reader.prompts.fingerprint)
     assert answer.usage.prompt_tokens > 0 and answer.usage.read_seconds > 0
     assert Answer.model_validate_json(answer.model_dump_json()) == answer
+
+
+def test_the_things_that_an_answer_lists_are_items_only_where_the_question_asks_for_several(reader, monkeypatch):
+    text = "The court sold salt, iron and tin."
+    passage = Passage(id="p", document_id="court", text=text, start=100, end=100 + len(text))
+    span = Span(text.index("salt"), text.index("."))
+    read = Reading(
+        text[span.start : span.end], "span", None, (Cited(passage, span),), 0.9, 0.9, 0.9, False, True, "",
+        read=(True,), prompt_tokens=9, completion_tokens=9,
+    )  # fmt: skip
+    monkeypatch.setattr(reader, "read_batch", lambda requests: [read for _ in requests])
+    questions = ["Which goods did the court sell?", "What did the court sell?"]
+    several, one = Pipeline(None, reader).read_batch(questions, [[Hit(passage=passage, score=1.0, rank=1)]] * 2)
+    assert [item.text for item in several.items] == ["salt", "iron", "tin"] and one.items == ()
+    assert [item.start - 100 for item in several.items] == [text.index(item.text) for item in several.items]
+    assert (several.answer, several.kind, several.citations) == (one.answer, "span", one.citations)
 
 
 def test_it_is_a_runnable(pipeline):

@@ -50,6 +50,10 @@ def test_paths_count_from_the_recipes_folder(tmp_path):
             ('kind = "passage"\npick = "random"', 'kind = "reader"\nthreshold = "development"'),
             r"no \[development\] tab",
         ),
+        (
+            ('kind = "passage"\npick = "random"', 'kind = "reader"\nmode = "schema"\nwhole_sentences = true'),
+            r"arm\.1\.reader: .*whole_sentences is true, but mode is 'schema'",
+        ),
         (('"any" }', '"any" }\n[development]\nshare = 2.0'), r"recipe\.toml: development\.share: "),
     ],
 )
@@ -69,12 +73,19 @@ def test_a_call_without_a_recipe_asks_the_arms_of_the_handbooks_recipe():
     assert fair_recipe("qa.jsonl", "index").primary == written.primary
 
 
-def test_what_people_ask_is_asked_of_the_same_arms_and_of_one_that_may_say_yes_in_its_own_words():
+def test_what_people_ask_is_asked_of_the_same_arms_and_of_some_that_say_more_than_a_reader_chose():
     folder = Path(__file__).resolve().parents[2] / "evals"
     asked, written = (read_recipe(folder / f"{name}.toml") for name in ("asked", "handbook"))
     more = [arm for arm in asked.arm if arm not in written.arm]
     assert {arm.name for arm in written.arm} == {arm.name for arm in asked.arm if arm not in more}
-    assert [(arm.kind, arm.adapter, arm.mode) for arm in more] == [("reader", "none", "schema")]
+    in_own_words, *whole = more
+    assert (in_own_words.kind, in_own_words.adapter, in_own_words.mode) == ("reader", "none", "schema")
+    # Each differs from one of the others by whole sentences alone.
+    plain = {arm.name: arm for arm in written.arm}
+    assert len(whole) == 3 and {arm.kind for arm in whole} == {"reader"}
+    for arm in whole:
+        name = arm.name.removesuffix(", whole sentences")
+        assert arm == plain[name].model_copy(update={"name": arm.name, "whole_sentences": True})
     assert asked.primary == written.primary and Path(asked.questions).is_file()
 
 

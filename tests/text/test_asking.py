@@ -1,6 +1,6 @@
 import pytest
 
-from rag_ft.text.asking import asks_for_sentences, asks_for_steps
+from rag_ft.text.asking import asks_for_sentences, asks_for_several, asks_for_steps
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,53 @@ def test_what_to_do_is_asked_for_by_how():
         map(asks_for_steps, ["How do I save?", "and how can I save", "It broke. How should I save?", "which steps?"])
     )
     assert not any(map(asks_for_steps, ["How many?", "Why do I save?", "Is it saved?", "Show how it looks."]))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "which learning rates should I try?",
+        "What are the signs of overfitting?",
+        "who were the children of the founder",
+        "Into which two parts does DoRA split a weight matrix?",
+        "From which countries did they come?",
+        "Which parts of a model are usually left unquantised?",
+        "49th parallel is the boundary line between which two nations",
+        "What kinds of energy are stored?",
+        "What formats of tables can be read?",
+        "target_modules: which ones should I list",
+        "Through what methods?",
+        "Name three adapters.",
+        "please list the supported formats",
+        "What are some other ways?",
+    ],
+)
+def test_plural_words_ask_for_several_things(question):
+    assert asks_for_several(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which adapter should I take?",
+        "Who wrote the songs?",
+        "What makes a model run on?",
+        "What happens to the weights?",
+        "Which transformers option keeps markers?",
+        "What share of sentences was backed?",
+        "What does it cost?",
+        "What is the status of the runs?",
+        "What are the agents known as?",
+        "What were the structures made of?",
+        "Which class was it?",
+        "What process is used?",
+        "In what series was it?",
+        "What compass did they use?",
+        "How are the rates chosen?",
+        "Is the list sorted?",
+        "Why name the layers?",
+        "",
+    ],
+)
+def test_other_words_ask_for_one_thing(question):
+    assert not asks_for_several(question)

@@ -106,9 +106,15 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
                 shots=choice.shots,
                 # An arm's seconds and memory must not depend on the passages of earlier questions.
                 passage_cache_mb=0,
-                whole_sentences=False,
+                whole_sentences=choice.whole_sentences,
             )
-            return ReaderArm(choice.name, reader, choice.k or recipe.k, index if choice.gold else None)
+            return ReaderArm(
+                choice.name,
+                reader,
+                choice.k or recipe.k,
+                index if choice.gold else None,
+                index if choice.whole_sentences else None,
+            )
 
 
 def _threshold(choice: ReaderChoice | ClosedBookChoice) -> float | None:

@@ -28,6 +28,8 @@ class ReaderArm:
     k: int
     perfect: Index | None = None
     """The index whose gold passage is put first, as perfect retrieval would; None: passages as retrieved."""
+    lists: Index | None = None
+    """The index in whose documents lists are followed to their end; None: an answer ends with its passage."""
     threshold_from: str = ""
     """What the evaluation chose the reader's threshold on; empty where it did not choose one."""
 
@@ -48,7 +50,8 @@ class ReaderArm:
         questions = [case.question.question for case in cases]
         hits = [self._hits(case) for case in cases]
         start = time.perf_counter()
-        answers = Pipeline(None, self.reader).read_batch(questions, hits)
+        retriever = None if self.lists is None else self.lists.as_retriever(k=self.k)
+        answers = Pipeline(retriever, self.reader).read_batch(questions, hits)
         share = (time.perf_counter() - start) / max(len(cases), 1)
         return [
             from_answer(self.name, case._replace(hits=tuple(passages)), answer, share)
@@ -128,6 +131,7 @@ def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, JsonValue
         "scale of confidence": _shown(reader.scale),
         **({"calibrated by kind": _by_kind(reader)} if reader.kinds else {}),
         **chosen,
+        **({"whole sentences": True} if reader.whole_sentences else {}),
         "longest answer": reader.max_answer_tokens,
         "compute": loaded.plan.arithmetic,
         "threads": loaded.plan.threads,

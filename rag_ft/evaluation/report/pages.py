@@ -219,6 +219,13 @@ def _notes(report: ReportData) -> list[str]:
             f" {basis.questions:,} other questions ({basis.unanswerable:,} unanswerable) about {basis.documents:,}"
             f" documents that are not judged here: {thresholds}."
         )
+    whole = [f"“{name}”" for name, settings in results.settings.items() if settings.get("whole sentences")]
+    if whole:
+        notes.append(
+            "As rag-ft ask does with the packaged adapter, these answer how, why, yes/no and the like with the whole"
+            f" sentences around the words that the reader chose, and give lists to their end: {', '.join(whole)}. The"
+            " answers of other readers are the words that these chose."
+        )
     for name, study in results.faithfulness.items():
         notes.append(
             f"“{name}” with the answer swapped in the gold passage: of {study.followed.questions:,} answers,"

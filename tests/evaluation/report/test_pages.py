@@ -114,6 +114,17 @@ def test_what_tuning_taught_is_drawn_with_a_table_beside_it(prepared, tmp_path):
     assert read_results(tmp_path) == report.results
 
 
+def test_arms_that_give_whole_sentences_are_named(prepared, tmp_path):
+    index, recipe = prepared
+    report = evaluate_recipe(recipe, tmp_path, arms=little_arms, index=index)
+    assert "whole sentences" not in markdown(report)
+    settings = {name: dict(known) for name, known in report.results.settings.items()}
+    settings["reads"]["whole sentences"] = True
+    whole = report.model_copy(update={"results": report.results.model_copy(update={"settings": settings})})
+    for page in (markdown(whole), html(whole)):
+        assert "give lists to their end: “reads”. The answers of other readers are the words that these chose." in page
+
+
 @pytest.mark.parametrize("answerable", [True, False])
 def test_questions_of_one_kind_only_have_a_report_with_what_there_is(prepared, tmp_path, answerable):
     index, recipe = prepared
