@@ -61,6 +61,9 @@ class ReaderChoice(_Arm):
     whole_sentences: bool = False
     """Whether how, why, yes/no and the like are answered with whole sentences, and lists to their end, as `rag-ft ask`
     answers them with the packaged adapter. False: with the words that the reader chose, to judge the reader alone."""
+    cross_encoder: Literal["none", "packaged"] = "none"
+    """Whether the packaged cross-encoder chooses the whole sentences, as in `rag-ft ask`, or they are those around the
+    words that the reader chose."""
 
     @model_validator(mode="after")
     def _sentences_are_quoted(self) -> ReaderChoice:
@@ -68,6 +71,8 @@ class ReaderChoice(_Arm):
             raise ValueError(
                 f"whole_sentences is true, but mode is {self.mode!r}: only mode 'quote' gives sentences of a passage"
             )
+        if self.cross_encoder != "none" and not self.whole_sentences:
+            raise ValueError("cross_encoder chooses whole sentences: set whole_sentences = true, too")
         return self
 
 
@@ -227,6 +232,8 @@ class Recipe(_Model):
     """Number of questions to ask, drawn at random by `seed`; None: all."""
     k: Annotated[int, Field(ge=1, le=100)] = 3
     retrieval: Literal["dense", "bm25", "hybrid", "blend"] = "blend"
+    rerank: bool = False
+    """Whether the packaged cross-encoder reads the best passages again and puts them in order, as in `rag-ft ask`."""
     faithfulness: bool = False
     """Whether to ask the reading arms again with the answer swapped in the gold passage."""
     robustness: Annotated[int, Field(ge=0)] = 0

@@ -26,6 +26,7 @@ from rag_ft.evaluation.recipe import (
     SentenceChoice,
 )
 from rag_ft.extras import require_extra
+from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.folder import ADAPTER_WEIGHTS
 from rag_ft.models.weights import PACKAGED
 
@@ -107,6 +108,7 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
                 # An arm's seconds and memory must not depend on the passages of earlier questions.
                 passage_cache_mb=0,
                 whole_sentences=choice.whole_sentences,
+                cross_encoder=CrossEncoder.from_pretrained() if choice.cross_encoder != "none" else None,
             )
             return ReaderArm(
                 choice.name,

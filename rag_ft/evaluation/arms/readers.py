@@ -132,6 +132,7 @@ def _reader_settings(reader: Reader, threshold_from: str) -> dict[str, JsonValue
         **({"calibrated by kind": _by_kind(reader)} if reader.kinds else {}),
         **chosen,
         **({"whole sentences": True} if reader.whole_sentences else {}),
+        **({"cross-encoder": reader.cross_encoder.fingerprint} if reader.cross_encoder is not None else {}),
         "longest answer": reader.max_answer_tokens,
         "compute": loaded.plan.arithmetic,
         "threads": loaded.plan.threads,
