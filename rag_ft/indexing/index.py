@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.ocr.engine import OcrSettings
-    from rag_ft.indexing.reranking import Reranker
     from rag_ft.indexing.retriever import RetrievalMode, Retriever
     from rag_ft.indexing.sources.known import KnownFiles
 
@@ -291,17 +290,16 @@ class Index:
         mode: RetrievalMode | None = None,
         where: Where | None = None,
         access: Iterable[str] | str | None = None,
-        reranker: Reranker | None = None,
+        **fields: Any,
     ) -> Retriever:
         """A langchain retriever over this index; `mode` None: the default, chosen by measurement.
 
-        `access`: groups; the retriever then reaches only what they may read (`visible_to`). None: everything.
-        `reranker`: what reads the best passages again with the question, such as `CrossEncoder.from_pretrained()`.
+        `access`: groups that the retriever reads for (`visible_to`); None: everything. `fields`: others of `Retriever`.
         """
         from rag_ft.indexing.retriever import DEFAULT_MODE, Retriever
 
         index = self if access is None else self.visible_to(access)
-        return Retriever(index=index, k=k, mode=mode or DEFAULT_MODE, where=where, reranker=reranker)
+        return Retriever(index=index, k=k, mode=mode or DEFAULT_MODE, where=where, **fields)
 
     def searcher(self) -> Searcher:
         """Rankings of row numbers over the present state: what a retriever of your own would start from."""

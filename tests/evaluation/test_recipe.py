@@ -82,7 +82,11 @@ def test_what_people_ask_is_asked_of_the_same_arms_and_of_some_that_say_more_tha
     assert (in_own_words.kind, in_own_words.adapter, in_own_words.mode) == ("reader", "none", "schema")
     # Each differs from one of the others by whole sentences alone.
     plain = {arm.name: arm for arm in written.arm}
-    assert len(whole) == 3 and {arm.kind for arm in whole} == {"reader"}
+    assert len(whole) == 4 and {arm.kind for arm in whole} == {"reader"}
+    (by_cross_encoder,) = [arm for arm in whole if arm.cross_encoder == "packaged"]
+    whole.remove(by_cross_encoder)
+    (same,) = [arm for arm in whole if arm.name == "tuned, with passages, whole sentences"]
+    assert same == by_cross_encoder.model_copy(update={"name": same.name, "cross_encoder": "none"})
     for arm in whole:
         name = arm.name.removesuffix(", whole sentences")
         assert arm == plain[name].model_copy(update={"name": arm.name, "whole_sentences": True})

@@ -273,3 +273,28 @@ def test_earlier_questions_beyond_the_embedders_window_are_left_out_and_counted(
     # Words need no embedder and have no window.
     assert small.as_retriever(mode="bm25").query("and pots?", turns).left_out == 0
     assert small.as_retriever().retrieve(small.as_retriever().query("and pots?", turns))
+
+
+class RerankerThatPrefersLongTexts:
+    def relevance_batch(self, pairs):
+        self.read = [(question, passage.text) for question, passage in pairs]
+        return [float(len(passage.text)) for _, passage in pairs]
+
+
+def test_a_reranker_orders_the_best_passages_and_k_are_kept(index: Index) -> None:
+    reranker = RerankerThatPrefersLongTexts()
+    first = index.as_retriever(k=5).retrieve(QUERIES[0])
+    hits = Retriever(index=index, k=2, reranker=reranker, rerank_depth=5, first_weight=0.0).retrieve(QUERIES[0])
+    longest = sorted((hit.passage.text for hit in first), key=len, reverse=True)
+    assert [hit.passage.text for hit in hits] == longest[:2] and [hit.rank for hit in hits] == [1, 2]
+    assert reranker.read == [(QUERIES[0], hit.passage.text) for hit in first]
+
+
+def test_only_chosen_questions_are_reranked(index: Index) -> None:
+    reranker = RerankerThatPrefersLongTexts()
+    plain = index.as_retriever(k=3).retrieve_batch(QUERIES[:2])
+    chosen = index.as_retriever(k=3, reranker=reranker, reranks=QUERIES[1].__eq__).retrieve_batch(QUERIES[:2])
+    assert chosen[0] == plain[0]
+    assert {question for question, _ in reranker.read} == {QUERIES[1]} and len(reranker.read) > 3
+    none = index.as_retriever(k=3, reranker=reranker, reranks=lambda question: False).retrieve_batch(QUERIES[:2])
+    assert none == plain
