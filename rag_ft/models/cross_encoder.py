@@ -84,7 +84,7 @@ class CrossEncoder:
 
     @classmethod
     def from_pretrained(cls, name: str | Path = PACKAGED) -> CrossEncoder:
-        """The packaged cross-encoder, or one from a folder that `train_cross_encoder` wrote. Raises WeightsError."""
+        """The packaged cross-encoder, or one from a folder that `write_cross_encoder` wrote. Raises WeightsError."""
         folder = packaged_cross_encoder_path() if str(name) == PACKAGED else Path(name)
         record = read_record(folder)
         embedder = resolve_embedder()
@@ -92,7 +92,7 @@ class CrossEncoder:
         if base["sha256"] != here["sha256"]:
             raise WeightsError(
                 f"{folder} was tuned from {base['name']} ({base['sha256'][:12]}), and the packaged embedder is"
-                f" {here['sha256'][:12]}: train it again with this version of rag_ft"
+                f" {here['sha256'][:12]}: use the packaged one, or one tuned from this embedder"
             )
         from rag_ft.models.cross_encoder_network import add_changes, new_network
 
@@ -177,7 +177,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The record of a cross-encoder's folder. Raises WeightsError where the folder is not one."""
     missing = next((name for name in FILES if not (folder / name).is_file()), None)
     if missing is not None:
-        raise WeightsError(f"{folder} is not a cross-encoder ({missing} is missing): train one with rag-ft train")
+        raise WeightsError(
+            f"{folder} is not a cross-encoder ({missing} is missing): give a folder that has it, or use the packaged one"
+        )
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         base = record["base"]
@@ -185,6 +187,6 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise TypeError("its base has no name and checksum")
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"{folder / RECORD} is not a record of a cross-encoder ({first_line(error)}): train it again"
+            f"{folder / RECORD} is not a record of a cross-encoder ({first_line(error)}): restore the file, or use the packaged one"
         ) from error
     return dict(record)
