@@ -168,7 +168,7 @@ def main() -> None:
         optimizer.step()
         step += 1
         if step % 20 == 0:
-            print(f"step {step}, {share:.0%} of the time, loss {float(loss):.3f}", flush=True)
+            print(f"step {step}, {share:.0%} of the time, loss {loss.item():.3f}", flush=True)
     print(f"{step} steps; loss on held-out documents {held_out_loss():.3f}")
     record = {"training": {"steps": step, "seed": given.seed}, "confidence": {"value": 0.0}, "decided_from": None}
     write_cross_encoder(given.output, network, embedder, record, "# A cross-encoder\n")

@@ -50,7 +50,8 @@ class EvidenceReader:
             self.calibration = Calibration.model_validate(dict(cross_encoder.record))
         except ValidationError as error:
             raise WeightsError(
-                f"the calibration in the cross-encoder's {RECORD} is damaged ({first_problem(error)}): restore the file, or use the packaged one"
+                f"the calibration in the cross-encoder's {RECORD} is damaged ({first_problem(error)}): restore the file,"
+                " or use the packaged one"
             ) from error
 
     def read(self, request: ReadRequest, threshold: float | None) -> Reading | None:
@@ -59,7 +60,7 @@ class EvidenceReader:
         `threshold`: instead of the recorded one. The confidence is the probability that the part answers the question.
         """
         passage = request.passages[0]
-        scores = self.cross_encoder.score(request.question, [passage])[0]
+        scores = self.cross_encoder.score(request.question, request.passages)[0]
         part = choose_part(passage, scores)
         if part is None:
             return None
@@ -79,7 +80,7 @@ class EvidenceReader:
             abstained=not gives,
             complete=True,
             completion=completion.render_part(part.leads, (1,), yes) if gives else completion.render(None),
-            read=tuple(position == 0 for position in range(len(request.passages))),
+            read=(True,) * len(request.passages),
             prompt_tokens=len(scores.tokens),
             completion_tokens=0,
         )

@@ -178,7 +178,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     missing = next((name for name in FILES if not (folder / name).is_file()), None)
     if missing is not None:
         raise WeightsError(
-            f"{folder} is not a cross-encoder ({missing} is missing): give a folder that has it, or use the packaged one"
+            f"{folder} is not a cross-encoder ({missing} is missing): give a folder that has it, or use the"
+            " packaged one"
         )
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -187,6 +188,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise TypeError("its base has no name and checksum")
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"{folder / RECORD} is not a record of a cross-encoder ({first_line(error)}): restore the file, or use the packaged one"
+            f"{folder / RECORD} is not a record of a cross-encoder ({first_line(error)}): restore the file, or use"
+            " the packaged one"
         ) from error
     return dict(record)

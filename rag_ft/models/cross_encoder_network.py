@@ -179,5 +179,6 @@ def add_changes(network: nn.Module, path: Path) -> None:
                     parameters[name].add_(value.float())
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
         raise WeightsError(
-            f"{path} does not hold a cross-encoder's weights ({first_line(error)}): restore the file, or use the packaged one"
+            f"{path} does not hold a cross-encoder's weights ({first_line(error)}): restore the file, or use the"
+            " packaged one"
         ) from error

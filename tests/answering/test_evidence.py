@@ -66,7 +66,7 @@ def test_the_answer_cites_the_first_passage_alone():
     reading = read("How do I avoid it?", scores(TEXT, "It counts from the call."))
     assert (reading.answer, reading.kind, reading.yes) == ("It counts from the call.", "part", None)
     assert reading.cited[0].passage.text == TEXT and reading.cited[0].text == reading.answer
-    assert reading.read == (True, False)
+    assert reading.read == (True, True)
     assert reading.completion == '{"answer": ["It counts from the"], "citations": [1]}'
     assert reading.confidence == pytest.approx(0.88, abs=0.01) and not reading.abstained
 
