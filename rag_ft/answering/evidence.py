@@ -50,8 +50,8 @@ class EvidenceReader:
             self.calibration = Calibration.model_validate(dict(cross_encoder.record))
         except ValidationError as error:
             raise WeightsError(
-                f"the calibration in the cross-encoder's {RECORD} is damaged ({first_problem(error)}): restore the file,"
-                " or use the packaged one"
+                f"the calibration in the cross-encoder's {RECORD} is damaged ({first_problem(error)}): restore the"
+                " file, or use the packaged one"
             ) from error
 
     def read(self, request: ReadRequest, threshold: float | None) -> Reading | None:
