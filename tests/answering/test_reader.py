@@ -1,7 +1,9 @@
 import json
 import threading
 import time
+from typing import ClassVar
 
+import numpy as np
 import pytest
 from tiny_adapters import fresh, make_adapter
 from tiny_reader import PASSAGES, QUESTIONS, passage, tiny_reader
@@ -11,6 +13,8 @@ from rag_ft.answering.confidence import PlattScale
 from rag_ft.answering.config import adapt_config
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import PromptTooLongError, UsageError
+from rag_ft.models.cross_encoder import PassageScores
+from rag_ft.text.spans import Span
 
 
 @pytest.mark.parametrize("mode", ["quote", "schema"])
@@ -99,17 +103,45 @@ def test_whole_sentences_are_given_where_the_adapters_record_says_so_and_the_que
     folder = make_adapter(tmp_path / "adapter", tiny_llama_dir, 1, threshold=0.0)
     record = json.loads((folder / "rag_ft.json").read_text())
     why = ReadRequest("Why does the fox jump?", PASSAGES)
-    span = fresh(tiny_llama_dir, folder).read_batch([why])[0]
+    span = fresh(tiny_llama_dir, folder, cross_encoder="none").read_batch([why])[0]
     (folder / "rag_ft.json").write_text(json.dumps(record | {"whole_sentences": True}))
-    reader = fresh(tiny_llama_dir, folder)
+    reader = fresh(tiny_llama_dir, folder, cross_encoder="none")
     sentences = reader.read_batch([why])[0]
     how_many = reader.read_batch([why._replace(question="How many foxes?")])[0]
     assert (span.kind, sentences.kind, how_many.kind) == ("span", "part", "span")
     assert span.answer in sentences.answer and sentences.cited[0].text == sentences.answer
     assert sentences.not_null == pytest.approx(span.not_null) and sentences.completion == span.completion
-    assert fresh(tiny_llama_dir, folder, whole_sentences=False).read_batch([why])[0] == span
+    assert fresh(tiny_llama_dir, folder, cross_encoder="none", whole_sentences=False).read_batch([why])[0] == span
     (folder / "rag_ft.json").write_text(json.dumps(record))
-    assert fresh(tiny_llama_dir, folder, whole_sentences=True).read_batch([why])[0] == sentences
+    assert fresh(tiny_llama_dir, folder, cross_encoder="none", whole_sentences=True).read_batch([why])[0] == sentences
+
+
+class CrossEncoderThatLikesTheFirstWord:
+    """Stands for a cross-encoder: the first word of each passage is the evidence."""
+
+    record: ClassVar = {"confidence": {"value": 0.5}}
+    fingerprint = "c"
+
+    def score(self, question, passages):
+        return [
+            PassageScores(1.0, np.array([3.0, -3.0], dtype=np.float32), (Span(0, 3), Span(3, 9)), (1.0, 0.0, 0.0))
+            for _ in passages
+        ]
+
+
+def test_a_cross_encoder_chooses_sentences_and_leaves_other_questions_to_the_generator(loaded):
+    reader = tiny_reader(loaded, whole_sentences=True, cross_encoder=CrossEncoderThatLikesTheFirstWord())
+    why = ReadRequest("Why does the fox jump?", PASSAGES)
+    how_many = ReadRequest("How many foxes?", PASSAGES)
+    alone = tiny_reader(loaded, whole_sentences=True).read_batch([how_many])[0]
+    other, first, none = reader.read_batch([how_many, why, why._replace(passages=())])
+    assert other.answer == alone.answer and other.not_null == pytest.approx(alone.not_null, abs=1e-4)
+    assert first.kind == "part" and PASSAGES[0].text.startswith(first.answer) and first.cited[0].passage is PASSAGES[0]
+    assert none.answer is None
+    *pieces, last = reader.stream(why.question, PASSAGES)
+    assert last.reading == first and "".join(piece.text for piece in pieces) == first.completion
+    assert reader.read_batch([why._replace(threshold=0.9)])[0].answer is None
+    assert tiny_reader(loaded, cross_encoder=CrossEncoderThatLikesTheFirstWord()).cross_encoder is None
 
 
 def test_separate_reading_of_one_passage_equals_joint_reading(loaded):
