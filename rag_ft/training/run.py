@@ -284,6 +284,8 @@ class _Run:
             "prompt_fingerprint": ready.prompts.fingerprint,
             "shots": False,
             "kinds": sorted({"part" if example.leads else "span" for example in ready.train.examples}),
+            # Tuned on the words of a sentence, it leaves how and why to the cross-encoder, as the packaged one does.
+            "whole_sentences": not any(example.leads for example in ready.train.examples),
             "licence": self.licence,
             "data_note": self.data_note,
             "base_model": {

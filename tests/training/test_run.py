@@ -128,6 +128,7 @@ def test_a_base_in_16_bits_stays_in_16_bits_from_training_to_answers(
 
 def test_the_adapter_names_what_it_was_made_from(adapter, tiny_llama_dir, world):
     record = json.loads((adapter / "rag_ft.json").read_text())
+    assert record["kinds"] == ["span"] and record["whole_sentences"] is True
     assert record["base_model"]["bits"] == 32 and len(record["base_model"]["identity"]) == 64
     assert record["data"]["index"] == world[0].fingerprint
     assert record["certificate"]["red"] == [] and record["verdict"]["outcome"]
