@@ -28,6 +28,7 @@ from rag_ft.answering.reading import Reading, ReadRequest
 from rag_ft.environment import handbook_path
 from rag_ft.indexing.index import Index
 from rag_ft.metrics.answers import token_f1
+from rag_ft.metrics.kinds import overlaps_evidence
 from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.questions.records import read_questions
 from rag_ft.schema import Hit, Question
@@ -53,9 +54,8 @@ def cites(reading: Reading, question: Question) -> bool:
 def holds_evidence(hits: Sequence[Hit], question: Question) -> bool:
     """Whether a passage overlaps a piece of the question's evidence."""
     return any(
-        hit.passage.document_id == piece.document_id and hit.passage.start < piece.end and piece.start < hit.passage.end
+        overlaps_evidence(hit.passage.document_id, hit.passage.start, hit.passage.end, question.evidence)
         for hit in hits
-        for piece in question.evidence
     )
 
 

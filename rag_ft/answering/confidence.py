@@ -6,7 +6,6 @@ the answer is given, depends on the kind.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rag_ft.errors import WeightsError, first_problem
 from rag_ft.metrics.kinds import JudgedKind
+from rag_ft.metrics.odds import log_odds, probability_of
 
 
 class PlattScale(BaseModel):
@@ -78,21 +78,6 @@ def at_threshold(
 ) -> Mapping[JudgedKind, KindCalibration]:
     """The kinds with their scales, and one threshold for all of them."""
     return {kind: KindCalibration(value=threshold, platt=own.platt) for kind, own in kinds.items()}
-
-
-def log_odds(probability: float) -> float:
-    """Log-odds of a probability; infinite at 0 and 1."""
-    if probability <= 0 or probability >= 1:
-        return math.inf if probability >= 1 else -math.inf
-    return math.log(probability) - math.log1p(-probability)
-
-
-def probability_of(log_odds: float) -> float:
-    """The logistic function, for any log-odds."""
-    if log_odds >= 0:
-        return 1 / (1 + math.exp(-log_odds))
-    odds = math.exp(log_odds)
-    return odds / (1 + odds)
 
 
 CONFIDENCE = "not null, passage and sentence"

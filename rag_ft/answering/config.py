@@ -122,8 +122,6 @@ def adapt_config(config: ReaderConfig, loaded: LoadedModel, prompts: PromptBuild
         shots = bool(record.get("shots", loaded.adapter is None)) if config.shots is None else config.shots
         prompts = PromptBuilder(loaded.tokenizer, shots=shots)
         _check_prompt(record, prompts, loaded)
-    parts = "part" in record.get("kinds", ())
-    whole = record.get("whole_sentences") is True if config.whole_sentences is None else config.whole_sentences
     return AdaptedConfig(
         reading=reading,
         threshold=trained.value if config.threshold is None else config.threshold,
@@ -131,9 +129,19 @@ def adapt_config(config: ReaderConfig, loaded: LoadedModel, prompts: PromptBuild
         scale=trained.scale,
         kinds=trained.kinds if config.threshold is None else at_threshold(trained.kinds, config.threshold),
         prompts=prompts,
-        parts=parts,
-        whole_sentences=whole and not parts and config.mode == "quote",
+        parts=_knows_parts(record),
+        whole_sentences=gives_sentences(config, record),
     )
+
+
+def gives_sentences(config: ReaderConfig, record: Mapping[str, Any]) -> bool:
+    """Whether a reader under an adapter with this record makes whole sentences of spans."""
+    whole = record.get("whole_sentences") is True if config.whole_sentences is None else config.whole_sentences
+    return whole and not _knows_parts(record) and config.mode == "quote"
+
+
+def _knows_parts(record: Mapping[str, Any]) -> bool:
+    return "part" in record.get("kinds", ())
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

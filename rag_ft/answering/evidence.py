@@ -1,8 +1,8 @@
 """Answers of whole sentences, chosen by the cross-encoder: for how, why, yes or no, and what something is.
 
 The generator is tuned to find the few words that answer a question of fact. Which sentences explain something the
-cross-encoder finds better and faster (docs/answers.md). It takes the first passage,
-which a retriever that reranks has chosen with it, and there the sentences, list items and code with the most evidence.
+cross-encoder finds better and faster (docs/answers.md). It takes the first passage, which a retriever that reranks has
+chosen with it, and there the sentences, list items and code with the most evidence.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, Field, ValidationError
 
 from rag_ft.answering import completion
-from rag_ft.answering.confidence import KindCalibration, probability_of
+from rag_ft.answering.confidence import KindCalibration
 from rag_ft.answering.reading import Cited, Reading, ReadRequest
 from rag_ft.errors import WeightsError, first_problem
+from rag_ft.metrics.odds import probability_of
 from rag_ft.models.cross_encoder import RECORD, CrossEncoder, PassageScores
 from rag_ft.schema import Passage
 from rag_ft.text.asking import asks_yes_or_no
@@ -53,11 +54,13 @@ class EvidenceReader:
                 f"the calibration in the cross-encoder's {RECORD} is damaged ({first_problem(error)}): restore the"
                 " file, or use the packaged one"
             ) from error
+        self.threshold = self.calibration.confidence.value
+        """An answer with a lower confidence becomes null; None: it must outscore null."""
 
     def read(self, request: ReadRequest, threshold: float | None) -> Reading | None:
         """The part of the first passage that answers; None where it has no sentence to choose, for the generator.
 
-        `threshold`: instead of the recorded one. The confidence is the probability that the part answers the question.
+        `threshold`: for this request, instead of its own. The confidence is the probability that the part answers.
         """
         passage = request.passages[0]
         scores = self.cross_encoder.score(request.question, request.passages)[0]
@@ -66,7 +69,7 @@ class EvidenceReader:
             return None
         own = probability_of(scores.relevance)
         confidence = self.calibration.confidence.platt.scaled(own)
-        least = self.calibration.confidence.value if threshold is None else threshold
+        least = self.threshold if threshold is None else threshold
         gives = scores.relevance >= 0 if least is None else confidence >= least
         yes = decision(scores, self.calibration.decided_from) if asks_yes_or_no(request.question) else None
         return Reading(

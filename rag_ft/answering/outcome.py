@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rag_ft.answering import completion
-from rag_ft.answering.confidence import NO_KINDS, KindCalibration, PlattScale, probability_of
+from rag_ft.answering.confidence import NO_KINDS, KindCalibration, PlattScale
 from rag_ft.answering.decoding.prompt_rows import PromptRow, best_row
 from rag_ft.answering.reading import Cited, Reading
 from rag_ft.answering.whole_sentences import whole_sentences
 from rag_ft.metrics.kinds import JudgedKind, judged_kind
+from rag_ft.metrics.odds import probability_of
 from rag_ft.schema import Passage
 from rag_ft.text.asking import asks_for_sentences, asks_for_steps
 

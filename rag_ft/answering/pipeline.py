@@ -21,7 +21,7 @@ from rag_ft.indexing.query import Query, make_query
 from rag_ft.indexing.retriever import Retriever
 from rag_ft.indexing.sources.memory import langchain_fields
 from rag_ft.schema import Answer, Hit, Item, Passage, Provenance, RetrievedPassage, Usage
-from rag_ft.text.asking import asks_for_sentences, asks_for_several
+from rag_ft.text.asking import asks_for_several
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -55,13 +55,13 @@ class Pipeline(Runnable[QuestionInput, Answer]):
     `retriever`: `Index.as_retriever(...)`, or any langchain retriever, whose documents then count as passages. None
     suffices for `read_batch`, which takes passages that were retrieved already. `ask`, `ask_batch` and `events` are the
     plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest come from langchain-core and take a
-    question, `{"question": ...}` or `{"question": ..., "history": [...]}`. If the reader has a
-    cross-encoder, and the retriever no reranker, it reranks the passages of questions that ask for sentences.
+    question, `{"question": ...}` or `{"question": ..., "history": [...]}`. If the reader has a cross-encoder, and the
+    retriever no reranker, it reranks the passages of questions that ask for sentences.
     """
 
     def __init__(self, retriever: BaseRetriever | None, reader: Reader) -> None:
         if isinstance(retriever, Retriever) and retriever.reranker is None and reader.cross_encoder is not None:
-            retriever = retriever.model_copy(update={"reranker": reader.cross_encoder, "reranks": asks_for_sentences})
+            retriever = retriever.model_copy(update=dict(reader.reranking))
         self.retriever = retriever
         self.reader = reader
 

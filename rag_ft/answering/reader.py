@@ -9,17 +9,17 @@ compete, and the sentence of the best answer is read once more on its own). `out
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from typing_extensions import Unpack
 
 from rag_ft.answering import completion
 from rag_ft.answering.confidence import at_threshold
-from rag_ft.answering.config import ReaderConfig, ReaderSettings, adapt_config
+from rag_ft.answering.config import ReaderConfig, ReaderSettings, adapt_config, gives_sentences
 from rag_ft.answering.decoding.batch import BatchRunner
 from rag_ft.answering.decoding.candidates import CandidateFinder
 from rag_ft.answering.decoding.generate import TokenDecoder
@@ -32,10 +32,12 @@ from rag_ft.answering.outcome import combine
 from rag_ft.answering.prompt import PromptBuilder, reader_budget
 from rag_ft.answering.reading import Reading, ReadRequest, StreamEvent
 from rag_ft.errors import UsageError
+from rag_ft.metrics.kinds import judged_kind
+from rag_ft.models.adapter_record import reading_record
 from rag_ft.models.adapter_slots import AdapterSlot, AdapterSlots, adapter_folder
 from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED, Weights, chosen_adapter
-from rag_ft.schema import Passage
+from rag_ft.schema import AnswerKind, Passage
 from rag_ft.text.asking import asks_for_sentences
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ if TYPE_CHECKING:
 
     from rag_ft.models.compute import ComputePlan
     from rag_ft.models.loading import LoadedModel
+
+
+class RerankingFields(TypedDict, total=False):
+    """Fields of a `Retriever`."""
+
+    reranker: CrossEncoder
+    reranks: Callable[[str], bool]
 
 
 class ReaderFamily:
@@ -119,6 +128,8 @@ class Reader:
         self.cross_encoder = member.family.cross_encoder if adapted.whole_sentences else None
         """Chooses the sentences that answer how, why, yes or no; a `Pipeline` reranks passages with it, too."""
         self._evidence = EvidenceReader(self.cross_encoder) if self.cross_encoder is not None else None
+        if self._evidence is not None and self.config.threshold is not None:
+            self._evidence.threshold = self.config.threshold
         self.prompts = adapted.prompts
         self.passage_cache = member.family.passage_cache
         """What is kept of passages already read, shared by all readers of this base."""
@@ -236,6 +247,25 @@ class Reader:
     def threshold(self, threshold: float | None) -> None:
         self._threshold = threshold
         self.kinds = at_threshold(self.kinds, threshold)
+        if self._evidence is not None:
+            self._evidence.threshold = threshold
+
+    def threshold_of(self, kind: AnswerKind, yes: bool | None) -> float | None:
+        """The threshold of an answer of a kind: the cross-encoder's, the kind's own, or the common one."""
+        if self._evidence is not None and kind == "part":
+            return self._evidence.threshold
+        own = self.kinds.get(judged_kind(kind, yes))
+        return own.value if own is not None else self.threshold
+
+    @property
+    def reranking(self) -> RerankingFields:
+        """Fields of a `Retriever` that reranks for this reader; empty without a cross-encoder.
+
+        Questions of facts keep the first search's order, for which the reader's threshold was chosen.
+        """
+        if self.cross_encoder is None:
+            return {}
+        return {"reranker": self.cross_encoder, "reranks": asks_for_sentences}
 
     @property
     def side_threads(self) -> int:
@@ -267,7 +297,7 @@ class Reader:
         """What the cross-encoder answers with whole sentences; None where the generator is to read."""
         if self._evidence is None or not request.passages or not asks_for_sentences(request.question):
             return None
-        return self._evidence.read(request, self.config.threshold if request.threshold is None else request.threshold)
+        return self._evidence.read(request, request.threshold)
 
     def read_rows(self, requests: Sequence[ReadRequest]) -> list[list[PromptRow]]:
         """The prompts of each request with what came of them, before they are combined: for looking into a reader."""
@@ -344,6 +374,6 @@ def _chosen_cross_encoder(
     name: str | Path | None, loaded: LoadedModel, settings: ReaderSettings
 ) -> CrossEncoder | None:
     """The cross-encoder that was named, or the packaged one for a reader that gives whole sentences."""
-    if name is None and not adapt_config(ReaderConfig(**settings), loaded).whole_sentences:
+    if name is None and not gives_sentences(ReaderConfig(**settings), reading_record(loaded.weights, loaded.adapter)):
         return None
     return None if str(name) == NO_ADAPTER else CrossEncoder.from_pretrained(PACKAGED if name is None else name)

@@ -19,7 +19,6 @@ from rag_ft.evaluation.runner import RunFolder, read_memory, retrieve_cases, run
 from rag_ft.evaluation.selection import choose_questions, development_questions
 from rag_ft.evaluation.studies.development import ChosenThreshold, choose_thresholds
 from rag_ft.extras import require_extra
-from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.weights import DEFAULT, PACKAGED
 from rag_ft.progress import OnProgress
 from rag_ft.questions.records import origin_counts, origin_words, read_questions
@@ -207,8 +206,7 @@ def _ask(
 ) -> FinishedRun:
     """Retrieve once for all arms, choose thresholds, and ask every arm every question."""
     deepest = max([recipe.k, *(getattr(choice, "k", None) or 0 for choice in recipe.arm)])
-    reranker = CrossEncoder.from_pretrained() if recipe.rerank else None
-    retriever = index.as_retriever(k=deepest, mode=recipe.retrieval, reranker=reranker)
+    retriever = recipe.retriever(index, deepest)
     cases = retrieve_cases(questions.judged, retriever)
     thresholds: dict[str, ChosenThreshold] = {}
     if recipe.choosing:

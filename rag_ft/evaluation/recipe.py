@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rag_ft.errors import EvaluationError, UsageError, first_problem
+from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.index import Index
+    from rag_ft.indexing.retriever import Retriever
 
 WORTH = 0.01
 """Default of the F1 that a doubling of the records must bring to be worth its labelling."""
@@ -287,6 +292,11 @@ class Recipe(_Model):
     def choosing(self) -> list[str]:
         """Names of the arms whose threshold is chosen on development questions."""
         return [arm.name for arm in self.arm if getattr(arm, "threshold", None) == "development"]
+
+    def retriever(self, index: Index, k: int) -> Retriever:
+        """The search that all arms share. Raises WeightsError where it reranks and the cross-encoder is damaged."""
+        reranker = CrossEncoder.from_pretrained() if self.rerank else None
+        return index.as_retriever(k=k, mode=self.retrieval, reranker=reranker)
 
     def limited(self, count: int) -> Recipe:
         """A copy that asks at most `count` questions, and chooses thresholds on at most `count`."""

@@ -114,14 +114,7 @@ def add_feedback(
         newest = index.newest()
         return [*others, _checked(entry, newest if access is None else newest.visible_to(access))]
 
-    after: list[Feedback] = []
-
-    def change(entries: list[Feedback]) -> list[Feedback]:
-        after[:] = replaced(entries)
-        return after
-
-    file.change(change, lock_timeout_s)
-    return after[-1]
+    return file.change(replaced, lock_timeout_s)[-1]
 
 
 def read_feedback(index: Index) -> list[Feedback]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS
+from rag_ft.metrics.odds import probability_of
 from rag_ft.schema import Hit, Passage
 
 RERANK_DEPTH = 10
@@ -20,7 +20,7 @@ FIRST_WEIGHT = 8.0
 
 @runtime_checkable
 class Reranker(Protocol):
-    """What puts passages in order by reading them with the question; `rag_ft.CrossEncoder` is one."""
+    """What puts passages in order by reading them with the question; `rag_ft.models.CrossEncoder` is one."""
 
     def relevance_batch(self, pairs: Sequence[tuple[str, Passage]]) -> Sequence[float]:
         """Log-odds that the passage of each pair answers the pair's question."""
@@ -51,13 +51,9 @@ def rerank(
             own, *joined = (of_text[i] for of_text in by_text)
             read = own_weight * own + (1 - own_weight) * joined[0] if joined else own
             first = hit.score / best if best > 0 else 0.0
-            scored.append((round(_probability(read - first_weight * (1 - first)), SCORE_DECIMALS + 3), hit))
+            scored.append((round(probability_of(read - first_weight * (1 - first)), SCORE_DECIMALS + 3), hit))
         scored.sort(key=lambda pair: -pair[0])
         reranked.append(
             [hit.model_copy(update={"score": score, "rank": rank}) for rank, (score, hit) in enumerate(scored, start=1)]
         )
     return reranked
-
-
-def _probability(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-max(log_odds, -700.0)))

@@ -35,7 +35,6 @@ from rag_ft.serving.batching import Ask
 from rag_ft.serving.http.rights import label_upload, name_upload, uploaded_id
 from rag_ft.serving.http.tokens import EVERYONE, Identity
 from rag_ft.serving.threads import in_ending_thread
-from rag_ft.text.asking import asks_for_sentences
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +160,7 @@ class Engine:
 
             def retrieve(positions: Sequence[int], first: Ask = first) -> list[_Found]:
                 retriever = _view(index, first.audience).as_retriever(
-                    k=first.k, where=first.where, reranker=self.reader.cross_encoder, reranks=asks_for_sentences
+                    k=first.k, where=first.where, **self.reader.reranking
                 )
                 queries = [retriever.query(asks[i].question, asks[i].history) for i in positions]
                 return list(map(_Found, queries, retriever.retrieve_batch(queries)))

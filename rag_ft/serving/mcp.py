@@ -21,7 +21,6 @@ from rag_ft.indexing.watching.watcher import check_watchable
 from rag_ft.schema import Answer
 from rag_ft.serving.engine import Engine
 from rag_ft.serving.watching import FolderWatch
-from rag_ft.text.asking import asks_for_sentences
 
 MAX_K = 20
 
@@ -102,7 +101,7 @@ def create_mcp(
 
     def retriever(k: int) -> Retriever:
         engine.refresh()
-        return engine.view(audience).as_retriever(k=k, reranker=engine.reader.cross_encoder, reranks=asks_for_sentences)
+        return engine.view(audience).as_retriever(k=k, **engine.reader.reranking)
 
     retriever(k)  # a wrong k is an error before serving
 

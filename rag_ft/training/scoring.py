@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_ft.answering.confidence import NO_KINDS, PLAIN, KindCalibration, PlattScale, log_odds
+from rag_ft.answering.confidence import NO_KINDS, PLAIN, KindCalibration, PlattScale
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import Reading, ReadRequest
 from rag_ft.errors import DatasetError
 from rag_ft.metrics.answers import calibration_error
 from rag_ft.metrics.kinds import KINDS, JudgedKind, is_correct, judged_kind, score_of
+from rag_ft.metrics.odds import log_odds
 from rag_ft.metrics.thresholds import best_threshold, harmonic_mean, recognising_threshold
 from rag_ft.models.compute import autocasting
 from rag_ft.schema import Question

@@ -6,8 +6,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rag_ft.answering.confidence import PlattScale, probability_of
+from rag_ft.answering.confidence import PlattScale
 from rag_ft.metrics.answers import calibration_error
+from rag_ft.metrics.odds import probability_of
 from rag_ft.training.scoring import FEWEST, fit_platt
 
 scales = st.builds(PlattScale, slope=st.floats(0.05, 5), intercept=st.floats(-5, 5))

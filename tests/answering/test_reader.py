@@ -144,6 +144,24 @@ def test_a_cross_encoder_chooses_sentences_and_leaves_other_questions_to_the_gen
     assert tiny_reader(loaded, cross_encoder=CrossEncoderThatLikesTheFirstWord()).cross_encoder is None
 
 
+def test_a_cross_encoder_has_a_threshold_of_its_own_until_one_is_set(loaded):
+    given = {"whole_sentences": True, "cross_encoder": CrossEncoderThatLikesTheFirstWord()}
+    reader = tiny_reader(loaded, threshold=None, **given)
+    assert reader.threshold_of("part", None) == 0.5 and reader.threshold_of("span", None) is reader.threshold is None
+    assert tiny_reader(loaded, threshold=0.9, **given).threshold_of("part", None) == 0.9
+    why = ReadRequest("Why does the fox jump?", PASSAGES)
+    assert reader.read_batch([why])[0].answer is not None
+    reader.threshold = 0.9
+    assert reader.read_batch([why])[0].answer is None and reader.threshold_of("part", None) == 0.9
+
+
+def test_a_reader_says_what_reranks_for_it(loaded):
+    assert tiny_reader(loaded).reranking == {}
+    reranking = tiny_reader(loaded, whole_sentences=True, cross_encoder=CrossEncoderThatLikesTheFirstWord()).reranking
+    assert isinstance(reranking["reranker"], CrossEncoderThatLikesTheFirstWord)
+    assert reranking["reranks"]("Why?") and not reranking["reranks"]("Who?")
+
+
 def test_separate_reading_of_one_passage_equals_joint_reading(loaded):
     single = [passage("The quick brown fox jumps over the lazy dog, 3.5 metres, near the river.")]
     joint = tiny_reader(loaded, reading="joint").read(QUESTIONS[0], single)

@@ -61,7 +61,7 @@ def run_robustness(
     sample = random.Random(recipe.seed).sample(answerable, min(recipe.robustness, len(answerable)))
     if tuned is None or not sample:
         return []
-    deep_cases = retrieve_cases(sample, index.as_retriever(k=max(COUNTS) + 3, mode=recipe.retrieval))
+    deep_cases = retrieve_cases(sample, recipe.retriever(index, max(COUNTS) + 3))
     return robustness(tuned, deep_cases, index, output / "robustness", seed=recipe.seed, on_progress=on_progress)
 
 

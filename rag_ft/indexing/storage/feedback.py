@@ -57,11 +57,16 @@ class FeedbackFile:
                 ) from error
         return entries
 
-    def change(self, change: Callable[[list[Feedback]], list[Feedback]], timeout_s: float) -> None:
-        """Replace the records by what `change` makes of them, in turn with other writers. Raises IndexStoreError."""
+    def change(self, change: Callable[[list[Feedback]], list[Feedback]], timeout_s: float) -> list[Feedback]:
+        """Replace the records by what `change` makes of them, in turn with other writers, and return those.
+
+        Raises IndexStoreError.
+        """
         with self._writing(timeout_s):
             before = self.read()
-            self._write(before, change(list(before)))
+            after = change(list(before))
+            self._write(before, after)
+            return after
 
     def prune(self, documents: Collection[str], timeout_s: float) -> None:
         """Erase the records that name other documents, and what killed writers left. Raises IndexStoreError, OSError.

@@ -14,7 +14,6 @@ from rag_ft.serving.http.rights import identity_of
 from rag_ft.serving.messages import ERROR_REPLIES, AskRequest, SearchReply, SearchRequest
 from rag_ft.serving.routes.streams import EventStream, answer_events, client_of, start_task, until_disconnected
 from rag_ft.serving.server import Server
-from rag_ft.text.asking import asks_for_sentences
 
 
 def add_questions(app: FastAPI, server: Server) -> None:
@@ -40,9 +39,7 @@ def add_questions(app: FastAPI, server: Server) -> None:
         def retrieve() -> SearchReply:
             server.engine.refresh()
             index = server.engine.view(audience)  # hits and fingerprint come from one state
-            retriever = index.as_retriever(
-                k=k, where=body.where, reranker=server.engine.reader.cross_encoder, reranks=asks_for_sentences
-            )
+            retriever = index.as_retriever(k=k, where=body.where, **server.engine.reader.reranking)
             hits = retriever.retrieve(body.query.strip())
             return SearchReply(hits=hits, index=index.fingerprint)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from rag_ft.answering.confidence import log_odds
 from rag_ft.metrics.answers import token_f1
-from rag_ft.metrics.kinds import judged_kind, overlaps_evidence
+from rag_ft.metrics.kinds import overlaps_evidence
+from rag_ft.metrics.odds import log_odds
 from rag_ft.questions.split import documents_of
 from rag_ft.schema import Answer, Evidence, Passage, Question
 
@@ -142,8 +142,7 @@ def _evidence(document_id: str, start: int, quote: str) -> Evidence:
 
 
 def _reply(answer: Answer, reader: Reader) -> Reply:
-    own = reader.kinds.get(judged_kind(answer.kind, answer.yes))
-    threshold = own.value if own is not None else reader.threshold
+    threshold = reader.threshold_of(answer.kind, answer.yes)
     threshold = _NO_THRESHOLD if threshold is None else threshold
     confidence = answer.confidence if answer.answer is not None else 1 - answer.confidence
     return Reply(answer.answer if confidence >= threshold else None, confidence, threshold)

@@ -77,11 +77,12 @@ class Adapters:
 
     adapters = ("sure", "shy")
     adapter = "sure"
-    kinds = {}
-    threshold = 0.6
 
     def with_adapter(self, name):
         return self
+
+    def threshold_of(self, kind, yes):
+        return 0.6
 
 
 class Recording:
