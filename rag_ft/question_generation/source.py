@@ -1,0 +1,49 @@
+"""What writes questions: a request for one question about a passage, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from rag_ft.schema import AnswerKind, Passage
+from rag_ft.text.spans import Span
+
+AskedFor = Literal["fact", "how", "why", "whether", "what", "list"]
+"""What a question asks for: some words; how to do something; a reason; yes or no; what something is; several things."""
+
+ASKED_FOR: tuple[AskedFor, ...] = ("fact", "how", "why", "whether", "what", "list")
+
+
+class WriteRequest(NamedTuple):
+    """One question to write."""
+
+    passage: Passage
+    asked_for: AskedFor
+    seed: int
+    """Decides the question among those that the passage gives: equal requests give equal questions."""
+
+
+class WrittenQuestion(NamedTuple):
+    """A question and its answer, which stands in the passage word for word."""
+
+    question: str
+    span: Span
+    """The answer's place in the passage's text."""
+    kind: AnswerKind
+    yes: bool | None
+    """What the part says, where the question asks for yes or no."""
+    logprob: float
+    """Mean log-probability of a token of the question under what wrote it; 0 where it is not known."""
+
+
+class QuestionSource(Protocol):
+    """Writes questions: the packaged generator, or a chat model."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with everything that decides which questions are written."""
+        ...
+
+    def write(self, requests: Sequence[WriteRequest]) -> list[WrittenQuestion | str]:
+        """The question of each request, or why there is none, in a few equal words for equal reasons."""
+        ...
