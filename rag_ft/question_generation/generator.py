@@ -43,6 +43,9 @@ class SamplingConfig(NamedTuple):
     temperature: float = 0.7
     top_p: float = 0.9
     """Tokens are drawn from the likeliest ones that have this probability together (Holtzman et al., 2020)."""
+    least_logprob: float = -1.0
+    """Smallest mean log-probability of a token, at temperature 1 and without the constraint on how a question begins: a
+    question that its passage does not lead to is mostly not answered there."""
 
 
 class QuestionGenerator:
@@ -78,7 +81,7 @@ class QuestionGenerator:
     @cached_property
     def fingerprint(self) -> str:
         """Changes with the weights and the way of drawing."""
-        return f"{self._adapter.fingerprint}-{self._sampling.temperature:g}-{self._sampling.top_p:g}"
+        return "-".join([self._adapter.fingerprint, *(f"{value:g}" for value in self._sampling)])
 
     def write(self, requests: Sequence[WriteRequest]) -> list[WrittenQuestion | str]:
         """The question of each request, or why there is none."""
@@ -89,12 +92,15 @@ class QuestionGenerator:
         asked: list[tuple[int, str, float]] = []
         for i, generated in zip(fitting, drawn, strict=True):
             question = self._reader.loaded.tokenizer.decode(generated.tokens, skip_special_tokens=True).strip()
+            logprob = sum(generated.logprobs) / max(len(generated.logprobs), 1)
             if not generated.finished:
                 written[i] = "the question has no end"
             elif not question.endswith("?"):
                 written[i] = "it is no question"
+            elif logprob < self._sampling.least_logprob:
+                written[i] = "the passage does not lead to it"
             else:
-                asked.append((i, question, sum(generated.logprobs) / len(generated.logprobs)))
+                asked.append((i, question, logprob))
         rows = self._reader.read_rows([ReadRequest(question, (requests[i].passage,), 0.0) for i, question, _ in asked])
         for (i, question, logprob), own_rows in zip(asked, rows, strict=True):
             written[i] = _answered(question, own_rows[0], logprob)

@@ -36,9 +36,9 @@ def generator(folder, tiny_llama_dir):
 def write_as(generator, monkeypatch):
     """Stand in for the drawing by questions that the random model would never write."""
 
-    def install(*questions, finished=True):
+    def install(*questions, finished=True, logprob=-0.5):
         encode = generator._reader.loaded.tokenizer.encode
-        drawn = [Generated(encode(f" {text}", add_special_tokens=False), [-0.5], finished) for text in questions]
+        drawn = [Generated(encode(f" {text}", add_special_tokens=False), [logprob], finished) for text in questions]
         monkeypatch.setattr(generator, "_draw", lambda requests, contexts: drawn)
         return generator.write(REQUESTS[: len(questions)])
 
@@ -80,6 +80,11 @@ def test_how_and_why_are_answered_by_whole_sentences(write_as):
 def test_what_has_no_end_and_what_is_no_question_is_said(write_as):
     assert write_as("What does the fox", finished=False) == ["the question has no end"]
     assert write_as("The fox jumps.") == ["it is no question"]
+
+
+def test_a_question_that_the_passage_hardly_leads_to_is_not_asked(write_as):
+    assert write_as("What does the fox do?", logprob=-1.01) == ["the passage does not lead to it"]
+    assert isinstance(write_as("What does the fox do?", logprob=-0.99)[0], WrittenQuestion)
 
 
 def test_a_passage_that_does_not_fit_is_said_and_the_others_are_written(generator):
