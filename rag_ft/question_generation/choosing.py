@@ -96,7 +96,7 @@ class Chooser:
                 seen.add(text)
                 by_document.setdefault(passage.document_id, []).append(_Askable(passage, gives))
         self.documents = tuple(by_document)
-        self.passage_count = sum(len(askable) for askable in by_document.values())
+        self.passages = [askable.passage for queue in by_document.values() for askable in queue]
         order = sorted(by_document)
         random.Random(f"{seed} documents").shuffle(order)
         self._turns: deque[deque[_Askable]] = deque()

@@ -22,6 +22,7 @@ HOLDS_ITS_ANSWER = "holds its answer"
 ASKS_OF_NOTHING = "says nothing of what it is about"
 OTHER_WORDS_THAN_ITS_PASSAGE = "has no word of its passage"
 NOT_ONE_LINE = "not one line of text"
+_MOST_CHARACTERS = 400
 
 
 def problem_of(question: str, answer: str, kind: AnswerKind, passage: Passage) -> str | None:
@@ -36,7 +37,7 @@ def form_problem(question: str) -> str | None:
     words = question_words(question)
     if len(words) < FEWEST_WORDS:
         return TOO_SHORT
-    if len(words) > MOST_WORDS:
+    if len(words) > MOST_WORDS or len(question) > _MOST_CHARACTERS:
         return TOO_LONG
     if not asks(question):
         return NOT_A_QUESTION
