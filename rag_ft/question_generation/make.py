@@ -51,6 +51,8 @@ NOT_IN_PASSAGE = "answer not in the passage"
 
 _MOST_FRUITLESS = 10
 """Batches in a row of which nothing is kept, after which a run ends: a source that repeats itself keeps doing so."""
+_LONGEST_STORED = 1000
+"""Characters of a rejected question that are kept; one that long was rejected for it."""
 _FEW_NOT_ENGLISH = 0.1
 """Share of the passages in other languages below which nothing is said of them."""
 
@@ -227,12 +229,13 @@ class _Run:
             seed=request.seed,
         )
         if isinstance(written, str):
-            return outcome.model_copy(update={"reason": written or "no question"})
+            return outcome.model_copy(update={"reason": _storable(written) or "no question"})
         question = written.question.strip()
+        stored = _storable(question)
         start, end = written.span
         quote = passage.text[start:end] if 0 <= start < end <= len(passage.text) else ""
         if not quote.strip():
-            return outcome.model_copy(update={"question": question, "reason": NOT_IN_PASSAGE})
+            return outcome.model_copy(update={"question": stored, "reason": NOT_IN_PASSAGE})
         evidence = Evidence(
             document_id=passage.document_id, start=passage.start + start, end=passage.start + end, quote=quote
         )
@@ -241,7 +244,7 @@ class _Run:
             reason = NEAR_DUPLICATE
         return outcome.model_copy(
             update={
-                "question": question,
+                "question": stored,
                 "evidence": evidence,
                 "kind": written.kind,
                 "yes": written.yes if written.kind == "part" else None,
@@ -249,6 +252,11 @@ class _Run:
                 "reason": reason or "",
             }
         )
+
+
+def _storable(text: str) -> str:
+    """A text as a file can hold it: halves of characters become question marks, and its length is bounded."""
+    return text[:_LONGEST_STORED].encode("utf-8", "replace").decode("utf-8")
 
 
 def _record(outcome: Outcome) -> Question:
