@@ -59,10 +59,13 @@ class MadeQuestions(NamedTuple):
         kept = sum(record.answerable for record in self.records)
         reasons = self.rejected_by_reason
         most = next(iter(reasons), "")
-        failed = f", and most of the others failed with {most!r} ({reasons[most]:,} of {len(self.rejected):,})"
-        return f"{len(self.records):,} of {self.wanted:,} records were made, {kept:,} of them with an answer: {why}" + (
-            failed if most else ""
-        )
+        sentence = f"{len(self.records):,} of {self.wanted:,} records were made"
+        if kept < len(self.records):
+            sentence += f", {kept:,} of them with an answer"
+        sentence += f": {why}"
+        if most:
+            sentence += f", and most of the others failed with {most!r} ({reasons[most]:,} of {len(self.rejected):,})"
+        return sentence
 
     def rejected_lines(self) -> Iterator[str]:
         """Each rejected question as JSON: question, passage, reason, and what the pipeline answered."""
