@@ -10,6 +10,7 @@ from .answering.reader import Reader as Reader
 from .evaluation.evaluate import evaluate as evaluate
 from .indexing.index import Index as Index
 from .indexing.retriever import Retriever as Retriever
+from .question_generation.make import make_questions as make_questions
 from .schema import Answer as Answer
 from .schema import Citation as Citation
 from .schema import Document as Document

@@ -1,4 +1,4 @@
-"""`rag-ft data`: question records, checked before a run, looked through, or taken from a hub data set."""
+"""`rag-ft data`: question records, made, checked before a run, looked through, or taken from a hub data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rag_ft.cli import next_questions, review, unanswerable
+from rag_ft.cli import make_questions, next_questions, review, unanswerable
 from rag_ft.cli.feedback import feedback
 from rag_ft.cli.options import IndexOption, JsonOption
 from rag_ft.cli.settings import checked
@@ -18,7 +18,8 @@ _MOST_SHOWN = 100
 """Wrong records to name; a file with more of them probably has another format."""
 
 data_app = typer.Typer(
-    help="Check question records, look through them, or fetch them from a hub data set.", no_args_is_help=True
+    help="Make question records, check them, look through them, or fetch them from a hub data set.",
+    no_args_is_help=True,
 )
 
 
@@ -78,6 +79,7 @@ def data_fetch(
     return 0
 
 
+data_app.command("make")(make_questions.make)
 data_app.command("review")(review.review)
 data_app.command("reviewed")(review.reviewed)
 data_app.command("agreement")(review.agreement)

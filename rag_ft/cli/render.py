@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -359,6 +360,24 @@ class EvaluationLine(_LiveLine):
             self._status.update(Text(shown(line)))
         elif progress.done == progress.total:
             self._console.print(f"{progress.stage}: {progress.total} questions")
+
+
+class MakingLine(_LiveLine):
+    """Questions kept and time left; without a terminal, a line per minute and stage."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, "loading")
+        self._printed = 0.0
+
+    def update(self, progress: Progress) -> None:
+        """Show how many questions are kept."""
+        left = "" if progress.seconds_left is None else f"  {_minutes(progress.seconds_left)} left"
+        line = f"{progress.stage}: {progress.done} of {progress.total}{left}"
+        if self._status is not None:
+            self._status.update(Text(shown(line)))
+        elif progress.done == progress.total or time.monotonic() - self._printed > 60:
+            self._printed = time.monotonic()
+            self._console.print(line)
 
 
 _SPEEDS = (("examples_per_second", "examples/s", 1), ("tokens_per_second", "tokens/s", 0))

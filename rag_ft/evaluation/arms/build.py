@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from rag_ft.errors import EvaluationError, first_line
+from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms.base import Arm
 from rag_ft.evaluation.arms.baselines import FunctionArm, PassageArm, SentenceArm
 from rag_ft.evaluation.arms.readers import ClosedBookArm, ReaderArm
@@ -26,6 +24,7 @@ from rag_ft.evaluation.recipe import (
     SentenceChoice,
 )
 from rag_ft.extras import require_extra
+from rag_ft.models.chat import imported_function, server_chat_model
 from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.folder import ADAPTER_WEIGHTS
 from rag_ft.models.weights import PACKAGED
@@ -141,34 +140,24 @@ def _loaded(reader: str, adapter: str, known: dict[str, LoadedModel]) -> LoadedM
 def check_chat(choice: ChatChoice) -> None:
     """Raise MissingExtraError where an arm speaks to a server, and what it needs for that is not installed."""
     if not choice.factory:
-        require_extra("chat", f"the arm {choice.name!r}, which speaks to a server,")
+        require_extra("chat", _speaks_to_a_server(choice))
 
 
 def _chat_model(choice: ChatChoice) -> Any:
     if choice.factory:
         return _function(choice.name, choice.factory)()
-    check_chat(choice)
-    from langchain_openai import ChatOpenAI
-
-    return ChatOpenAI(
-        model=choice.model,
-        base_url=choice.url,
-        api_key=os.environ.get(choice.key_variable) or "none",
-        temperature=0,
-        timeout=choice.timeout_s,
-        max_retries=0,  # the arm has its own
+    return server_chat_model(
+        choice.model,
+        choice.url,
+        key_variable=choice.key_variable,
+        timeout_s=choice.timeout_s,
+        work=_speaks_to_a_server(choice),
     )
 
 
+def _speaks_to_a_server(choice: ChatChoice) -> str:
+    return f"the arm {choice.name!r}, which speaks to a server,"
+
+
 def _function(arm: str, path: str) -> Callable[..., Any]:
-    module, _, name = path.partition(":")
-    try:
-        function = getattr(import_module(module), name)
-    except Exception as error:  # importing a user's module may raise anything
-        reason = first_line(error)
-        raise EvaluationError(
-            f"the arm {arm!r}: {path} cannot be imported ({reason}): check module and name"
-        ) from error
-    if not callable(function):
-        raise EvaluationError(f"the arm {arm!r}: {path} is not a function: name one as module:function")
-    return function  # type: ignore[no-any-return]
+    return imported_function(path, f"the arm {arm!r}", EvaluationError)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,13 @@ from rag_ft.answering.prompt import SYSTEM, passage_block
 from rag_ft.errors import AnswerParseError, WeightsError, first_line
 from rag_ft.evaluation.arms.base import Case, cited_places, cut, depth, failure, place_of
 from rag_ft.evaluation.predictions import Prediction
+from rag_ft.models.chat import chat_model_name, invoke_together, reply_text
 from rag_ft.text.spans import Span
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
 
-_FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _LONGEST_SPAN = 30
 """Longest extractive answer in tokens, as in SQuAD's own baselines."""
 
@@ -50,25 +49,13 @@ class ChatArm:
     @property
     def settings(self) -> Mapping[str, JsonValue]:
         """The model's class and name; never its key."""
-        name = next((str(getattr(self.model, key)) for key in ("model_name", "model") if hasattr(self.model, key)), "")
-        return {"kind": "chat", "class": type(self.model).__name__, "model": name, "k": self.k, **self.more_settings}
+        name, model_class = chat_model_name(self.model), type(self.model).__name__
+        return {"kind": "chat", "class": model_class, "model": name, "k": self.k, **self.more_settings}
 
     def reply(self, cases: Sequence[Case]) -> list[Prediction]:
         """Replies to the batch, `at_once` calls at a time; seconds are those of the call, pauses included."""
-        from langchain_core.runnables import RunnableLambda
-
-        patient = self.model.with_retry(stop_after_attempt=self.attempts, wait_exponential_jitter=True)
-
-        def call(messages: list[tuple[str, str]]) -> tuple[BaseMessage | Exception, float]:
-            start = time.perf_counter()
-            try:
-                return patient.invoke(messages), time.perf_counter() - start
-            except Exception as error:  # a server may fail in any way
-                return error, time.perf_counter() - start
-
-        replies = RunnableLambda(call).batch(
-            [self._messages(case) for case in cases], config={"max_concurrency": self.at_once}
-        )
+        conversations = [self._messages(case) for case in cases]
+        replies = invoke_together(self.model, conversations, attempts=self.attempts, at_once=self.at_once)
         return [self._prediction(case, *reply) for case, reply in zip(cases, replies, strict=True)]
 
     def _messages(self, case: Case) -> list[tuple[str, str]]:
@@ -79,12 +66,10 @@ class ChatArm:
         (case,) = cut([case], self.k)
         if isinstance(reply, BaseException):
             return failure(self.name, case, f"{type(reply).__name__}: {reply}", seconds)
-        text = reply.content if isinstance(reply.content, str) else str(reply.content)
-        fenced = _FENCE.match(text)
         usage: Any = getattr(reply, "usage_metadata", None) or {}
         passages = [hit.passage for hit in case.hits]
         try:
-            parsed = completion.parse(fenced[1] if fenced else text, len(passages))
+            parsed = completion.parse(reply_text(reply), len(passages))
         except AnswerParseError:
             parsed = None
         answer = None if parsed is None else parsed.answer

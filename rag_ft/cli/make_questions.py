@@ -1,0 +1,125 @@
+"""`rag-ft data make`: question records made from the passages of an index."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_ft.cli.options import IndexOption
+from rag_ft.cli.records import OverwriteOption
+from rag_ft.cli.terminal import printed_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rag_ft.indexing.index import Index
+    from rag_ft.question_generation.made import MadeQuestions
+    from rag_ft.question_generation.source import QuestionSource
+
+_DOCUMENTS_SHOWN = 3
+_CHAT_PANEL = "Chat model"
+
+
+def make(
+    output: Annotated[Path, typer.Argument(help="JSONL file to write.", show_default=False)],
+    index: IndexOption,
+    count: Annotated[int, typer.Option("--count", "-n", help="Records to make.")] = 300,
+    unanswerable: Annotated[float, typer.Option(help="Share of the records that have no answer.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Seed for passages and questions.")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Chat model instead of the packaged generator: a name at --url, or module:function that returns one.",
+            show_default=False,
+            rich_help_panel=_CHAT_PANEL,
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of an OpenAI-compatible server, ending in /v1.",
+            show_default=False,
+            rich_help_panel=_CHAT_PANEL,
+        ),
+    ] = None,
+    key_variable: Annotated[
+        str,
+        typer.Option(help="Environment variable that holds the server's key.", rich_help_panel=_CHAT_PANEL),
+    ] = "OPENAI_API_KEY",
+    overwrite: OverwriteOption = False,
+) -> int:
+    """Make question records from the passages of an index.
+
+    A small generator writes each question with its answer, which are words of the passage. A question is kept where it
+    stands on its own, is not asked twice, and where search and reader come back with the same words. The others are in
+    NAME.rejected.jsonl, with the reason. A run that is interrupted resumes when the command is repeated.
+
+    Example:
+    rag-ft data make --index indexes/docs -n 300 made.jsonl
+    """
+    from rag_ft.cli.render import MakingLine, stderr, stdout
+    from rag_ft.errors import UsageError
+    from rag_ft.indexing.index import Index
+    from rag_ft.question_generation.make import make_questions
+
+    if url and not model:
+        raise UsageError("--url names a server but not its model: give --model NAME")
+    loaded = Index.load(index)
+    with printed_lines("rag_ft.question_generation", stderr().print):
+        source = None if model is None else _chat_source(model, url, key_variable, loaded, count, unanswerable)
+        with MakingLine(stderr()) as live:
+            made = make_questions(
+                loaded,
+                count,
+                output,
+                source=source,
+                unanswerable=unanswerable,
+                seed=seed,
+                overwrite=overwrite,
+                on_progress=live.update,
+            )
+    print_made(made, index, stdout())
+    return 0
+
+
+def _chat_source(
+    model: str, url: str | None, key_variable: str, index: Index, count: int, unanswerable: float
+) -> QuestionSource:
+    """The chat model as a source, after what it will be asked has been told."""
+    from rag_ft.cli.render import stderr
+    from rag_ft.models.chat import chosen_chat_model
+    from rag_ft.question_generation.chat_source import ChatSource, estimate_calls
+    from rag_ft.question_generation.choosing import what_it_gives
+
+    source = ChatSource(chosen_chat_model(model, url, key_variable))
+    passages = [passage for passage in index.passages() if what_it_gives(passage)]
+    stderr().print(f"{model}: {estimate_calls(passages, count - round(count * unanswerable)).line()}")
+    return source
+
+
+def print_made(made: MadeQuestions, index: Path, console: Console) -> None:
+    """Print what was kept and rejected, the documents that are not retrieved, and what to do next."""
+    console.print(f"kept      {len(made.records):,} records of {len(made.kept_by_document):,} documents")
+    _print_counts(made.kept_by_kind, len(made.records), console)
+    if made.rejected:
+        console.print(f"rejected  {len(made.rejected):,} of {made.asked:,} questions")
+        _print_counts(made.rejected_by_reason, made.asked, console)
+    missed = made.rejected_by_document()
+    if missed:
+        console.print("not retrieved most often, so look at these documents")
+        for name, count in [*missed.items()][:_DOCUMENTS_SHOWN]:
+            console.print(f"  {count:>5,}        {name}")
+    output, folder = shlex.quote(str(made.output)), shlex.quote(str(index))
+    console.print(f"records   {made.output}")
+    console.print(f"rejected  {made.rejected_output}")
+    console.print(f"next      rag-ft data review {output} --index {folder}")
+    console.print(f"          rag-ft train {output} --index {folder} --start-from packaged")
+
+
+def _print_counts(counts: Mapping[str, int], total: int, console: Console) -> None:
+    for name, count in counts.items():
+        console.print(f"  {count:>5,}  {count / total:>4.0%}  {name}")
