@@ -18,6 +18,7 @@ from rag_ft.answering.prompt import PromptBuilder, reader_budget
 from rag_ft.indexing.chunking import Chunker, ChunkingConfig
 from rag_ft.indexing.corpus import document_fingerprint
 from rag_ft.indexing.embedding import load_embedder
+from rag_ft.models.weights import weights_identity
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import documents_of, split_by_document
 from rag_ft.schema import FINGERPRINT, Document, Passage
@@ -91,7 +92,11 @@ def main() -> None:
         "writes_questions": True,
         "licence": options.licence,
         "data_note": options.data_note,
-        "base_model": {"name": loaded.weights.name, "bits": config.bits},
+        "base_model": {
+            "name": loaded.weights.name,
+            "identity": weights_identity(loaded.weights),
+            "bits": config.bits,
+        },
         "started_from": None if start is None else {"name": start.weights.name},
         "data": {
             "train_questions": len(train),
