@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from rag_ft.errors import UsageError
-from rag_ft.schema import AnswerKind, Passage
+from rag_ft.schema import AnswerKind, Hit, Passage
 from rag_ft.text.spans import Span
 
 Mode: TypeAlias = Literal["quote", "schema", "free"]
@@ -25,6 +26,14 @@ class ReadRequest(NamedTuple):
     passages: tuple[Passage, ...]
     threshold: float | None = None
     """Replaces the reader's threshold for this question."""
+    margin: float | None = None
+    """Log-odds by which a reranker put the first passage before the next one (`Hit.margin`); None: not known."""
+
+    @classmethod
+    def of_hits(cls, question: str, hits: Sequence[Hit], threshold: float | None = None) -> ReadRequest:
+        """A question with what was retrieved for it."""
+        margin = hits[0].margin if hits else None
+        return cls(question, tuple(hit.passage for hit in hits), threshold, margin)
 
 
 class Cited(NamedTuple):
