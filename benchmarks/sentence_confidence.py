@@ -9,11 +9,12 @@ records whose evidence stands in the index where they say. --judge: other questi
 Each question is searched, reranked and answered as `rag-ft ask` does, with abstention off. An answer is right if its
 part shares a character with a piece of evidence. Each answerable question is asked a second time with all passages
 taken out of the search that hold a piece of its evidence: what is answered then is wrong. Such an answer counts
-`--taken-out-weight` (0.25) in all figures and in the fit, a record without an answer counts 1.
+`--taken-out-weight` (0.25) in the fit, AUC and log-loss; any other counts 1, also one to an unanswerable record.
 
 Printed: the area under the ROC curve (AUC) and the log-loss of the relevance alone, of all three signs, and of the
 record as it is. A question is judged by what was fitted without its index, or, of a single index, without its half of
-the documents. Then what each confidence as a threshold buys, and what to put into `cross_encoder.json`.
+the documents. Then what each threshold buys, and what to put into `cross_encoder.json`, with the threshold that
+`rag-ft train` would choose.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,12 +40,14 @@ from rag_ft.indexing.query import Query
 from rag_ft.indexing.reranking import FIRST_WEIGHT, RERANK_DEPTH, rerank
 from rag_ft.indexing.retriever import OWN_WEIGHT
 from rag_ft.metrics.kinds import overlaps_evidence
+from rag_ft.metrics.thresholds import best_threshold
 from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.weights import PACKAGED
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import split_by_document
-from rag_ft.schema import Hit, Question
+from rag_ft.schema import Hit, Passage, Question
 from rag_ft.text.asking import asks_for_sentences
+from rag_ft.text.spans import Span
 
 READ = 3
 """Passages that the reader is given."""
@@ -51,21 +56,25 @@ SPARE = 10
 PENALTY = 0.5
 """Of the sum of squared weights, so that they stay finite where everything right is surer than everything wrong."""
 THRESHOLDS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
-SIGNS = {"relevance": (0,), "relevance, evidence": (0, 1), "relevance, margin": (0, 2), "all three": (0, 1, 2)}
+ALL, AS_RECORDED = "all three, fitted", "the record as it is"
+SIGNS = {
+    "relevance, fitted": (0,),
+    "relevance and evidence, fitted": (0, 1),
+    "relevance and margin, fitted": (0, 2),
+    ALL: (0, 1, 2),
+}
 
 
 class Answered(NamedTuple):
     """What came of one question."""
 
-    question: Question
     group: str
     """What is held out together."""
+    answerable: bool
     taken_out: bool
     """Whether the passages with its evidence were taken out."""
     signs: PartSigns
     right: bool
-    hits: Sequence[Hit]
-    """The passages that it was answered from."""
 
 
 class Sample(NamedTuple):
@@ -106,48 +115,59 @@ def questions_by_index(path: Path, folder: Path) -> Iterator[tuple[str, Index, l
         print(f"{left_out} of {left_out + fitting} questions left out: their evidence is not where the records say")
 
 
-def groups_of(name: str, questions: Sequence[Question], single: bool) -> dict[str, str]:
-    """What is held out together, by question id: an index, or half of the documents of the only one."""
-    if not single:
-        return {question.id: name for question in questions}
+def halves(questions: Sequence[Question]) -> dict[str, str]:
+    """Which half of the documents a question is about, by its id."""
     held_out = {question.id for question in split_by_document(questions, 0.5, 0).held_out}
     return {question.id: "second half" if question.id in held_out else "first half" for question in questions}
 
 
-def answer_all(path: Path, folder: Path, cross_encoder: CrossEncoder) -> list[Answered]:
-    """All questions answered, as they are and with the evidence taken out."""
+def holds_evidence(passage: Passage, question: Question, part: Span | None = None) -> bool:
+    """Whether a passage, or a part of it, shares a character with a piece of the question's evidence."""
+    inside = part or Span(0, len(passage.text))
+    start, end = passage.start + inside.start, passage.start + inside.end
+    return overlaps_evidence(passage.document_id, start, end, question.evidence)
+
+
+def answer(question: Question, found: Sequence[Hit], cross_encoder: CrossEncoder) -> tuple[PartSigns, bool] | None:
+    """The signs of a question's answer from what a first search found, and whether it is right; None: no sentence."""
+    if not found:
+        return None
+    (hits,) = rerank([Query(question.question)], [found[:RERANK_DEPTH]], cross_encoder, FIRST_WEIGHT, OWN_WEIGHT)
+    passages = [hit.passage for hit in hits[:READ]]
+    scores, *others = cross_encoder.score(question.question, passages)
+    part = choose_part(passages[0], scores)
+    if part is None:
+        return None
+    return part_signs(part, scores, others, hits[0].margin), holds_evidence(passages[0], question, part.span)
+
+
+def answer_all(path: Path, folder: Path, cross_encoder: CrossEncoder, *, halve: bool = False) -> list[Answered]:
+    """All questions answered, as they are and with the evidence taken out; `halve`: group those of a single index."""
     answered: list[Answered] = []
     for name, index, questions in questions_by_index(path, folder):
-        groups = groups_of(name, questions, (folder / "manifest.json").is_file())
+        groups = halves(questions) if halve and (folder / "manifest.json").is_file() else {}
+        begun = time.monotonic()
         found = index.as_retriever(k=RERANK_DEPTH + SPARE).retrieve_batch([one.question for one in questions])
-        for question, first in zip(questions, found, strict=True):
-            for taken_out in (False, True) if question.answerable else (False,):
-                kept = [
-                    hit
-                    for hit in first
-                    if not taken_out
-                    or not overlaps_evidence(
-                        hit.passage.document_id, hit.passage.start, hit.passage.end, question.evidence
-                    )
-                ][:RERANK_DEPTH]
-                if not kept:
-                    continue
-                (hits,) = rerank([Query(question.question)], [kept], cross_encoder, FIRST_WEIGHT, OWN_WEIGHT)
-                passages = [hit.passage for hit in hits[:READ]]
-                scores, *others = cross_encoder.score(question.question, passages)
-                part = choose_part(passages[0], scores)
-                if part is None:
-                    continue
-                right = overlaps_evidence(
-                    passages[0].document_id,
-                    passages[0].start + part.span.start,
-                    passages[0].start + part.span.end,
-                    question.evidence,
-                )
-                signs = part_signs(part, scores, others, hits[0].margin)
-                answered.append(Answered(question, groups[question.id], taken_out, signs, right, hits[:READ]))
-        print(f"{name}: {len(questions)} questions", flush=True)
+        for question, hits in zip(questions, found, strict=True):
+            group = groups.get(question.id, name)
+            if answer_as_is := answer(question, hits, cross_encoder):
+                answered.append(Answered(group, question.answerable, False, *answer_as_is))
+            others = [hit for hit in hits if not holds_evidence(hit.passage, question)]
+            if question.answerable and (without := answer(question, others, cross_encoder)):
+                answered.append(Answered(group, True, True, *without))
+        print(f"{name}: {len(questions)} questions, {time.monotonic() - begun:.0f} s", flush=True)
     return answered
+
+
+def held_out_confidences(answered: Sequence[Answered], sample: Sample, used: Sequence[int]) -> NDArray[np.float64]:
+    """The confidence of each answer, by what was fitted on the other groups."""
+    confidence = np.zeros(len(answered))
+    groups = np.array([one.group for one in answered])
+    for group in np.unique(groups):
+        inside = groups == group
+        weights = fit(Sample(*(column[~inside] for column in sample)), used)
+        confidence[inside] = confidences(weights, Sample(*(column[inside] for column in sample)))
+    return confidence
 
 
 def sample_of(answered: Sequence[Answered], taken_out_weight: float) -> Sample:
@@ -199,30 +219,38 @@ def log_loss(confidence: NDArray[np.float64], sample: Sample) -> float:
     return float(np.average(-np.log(np.where(sample.right, certain, 1 - certain)), weights=sample.weights))
 
 
-def print_quality(name: str, confidence: NDArray[np.float64], sample: Sample, as_is: NDArray[np.bool_]) -> None:
-    """One row: AUC of all answers, AUC without those whose evidence was taken out, log-loss."""
-    apart = Sample(sample.signs[as_is], sample.right[as_is], sample.weights[as_is])
-    figures = area(confidence, sample), area(confidence[as_is], apart), log_loss(confidence, sample)
-    print(f"| {name} | " + " | ".join(f"{figure:.3f}" for figure in figures) + " |")
+def print_quality(scales: Mapping[str, NDArray[np.float64]], answered: Sequence[Answered], sample: Sample) -> None:
+    """A row for each scale's confidences: AUC, AUC without answers whose evidence was taken out, log-loss."""
+    as_is = np.array([not one.taken_out for one in answered])
+    apart = Sample(*(column[as_is] for column in sample))
+    print(f"\n{as_is.sum()} questions, {(~as_is).sum()} again without their evidence; {sample.right.sum()} right\n")
+    print("| confidence from | AUC | AUC with the evidence there | log-loss |\n|---|---|---|---|")
+    for name, confidence in scales.items():
+        figures = area(confidence, sample), area(confidence[as_is], apart), log_loss(confidence, sample)
+        print(f"| {name} | " + " | ".join(f"{figure:.3f}" for figure in figures) + " |")
 
 
-def print_thresholds(confidence: NDArray[np.float64], answered: Sequence[Answered], also: Sequence[float]) -> None:
-    """What is answered at each threshold, and what becomes of the questions without an answer."""
-    kinds = {
-        "answerable": [not one.taken_out and one.question.answerable for one in answered],
-        "unanswerable": [not one.taken_out and not one.question.answerable for one in answered],
-        "evidence taken out": [one.taken_out for one in answered],
-    }
+def print_thresholds(rows: Mapping[str, NDArray[np.bool_]], answered: Sequence[Answered]) -> None:
+    """How many questions of each kind are answered, for each row that says which are."""
     right = np.array([one.right for one in answered])
-    totals = {name: sum(members) for name, members in kinds.items()}
-    print("\n| threshold | " + " | ".join(f"answered of {count} {name}" for name, count in totals.items()), end="")
-    print(" | right | share right, of the answers to answerable questions |\n|---|---|---|---|---|---|")
-    for threshold in sorted({*THRESHOLDS, *also}):
-        given = confidence >= threshold
-        counts = [int((given & np.array(members)).sum()) for members in kinds.values()]
-        count = int((given & right).sum())
-        share = f"{count / counts[0]:.0%}" if counts[0] else "-"
-        print(f"| {threshold:.3g} | " + " | ".join(map(str, counts)) + f" | {count} | {share} |")
+    kinds = {
+        "answerable": np.array([one.answerable and not one.taken_out for one in answered]),
+        "unanswerable": np.array([not one.answerable for one in answered]),
+        "evidence taken out": np.array([one.taken_out for one in answered]),
+    }
+    heads = [f"answered of {members.sum()} {name}" for name, members in kinds.items()]
+    print("\n| threshold | " + " | ".join(heads) + " | right |\n|---|---|---|---|---|")
+    for name, given in rows.items():
+        print(f"| {name} | " + " | ".join(str((given & members).sum()) for members in (*kinds.values(), right)) + " |")
+
+
+def rows_of(
+    scale: NDArray[np.float64], also: Mapping[str, float], recorded: NDArray[np.float64], value: float | None
+) -> dict[str, NDArray[np.bool_]]:
+    """Which questions are answered: by the record, then by a fitted scale at several thresholds."""
+    thresholds = sorted({**{str(threshold): threshold for threshold in THRESHOLDS}, **also}.items(), key=itemgetter(1))
+    rows = {f"{AS_RECORDED}, {value or 0.0}": recorded >= (value or 0.0)}
+    return rows | {name: scale >= threshold for name, threshold in thresholds}
 
 
 def main() -> None:
@@ -235,40 +263,32 @@ def main() -> None:
     given = parser.parse_args()
     cross_encoder = CrossEncoder.from_pretrained(given.cross_encoder or PACKAGED)
     recorded = EvidenceReader(cross_encoder).calibration.confidence
-    answered = answer_all(given.questions, given.index, cross_encoder)
+    answered = answer_all(given.questions, given.index, cross_encoder, halve=True)
     sample = sample_of(answered, given.taken_out_weight)
-    groups = np.array([one.group for one in answered])
-    as_is = np.array([not one.taken_out for one in answered])
-    print(f"\n{as_is.sum()} questions, {(~as_is).sum()} again without their evidence; {sample.right.sum()} right")
-    print("\n| confidence from | AUC | AUC with the evidence there | log-loss |\n|---|---|---|---|")
-    print_quality("the record as it is", confidences(recorded, sample), sample, as_is)
+    scales = {AS_RECORDED: confidences(recorded, sample)}
     for name, used in SIGNS.items():
-        confidence = np.zeros(len(answered))
-        for group in np.unique(groups):
-            inside = groups == group
-            others = fit(Sample(*(column[~inside] for column in sample)), used)
-            confidence[inside] = confidences(others, Sample(*(column[inside] for column in sample)))
-        print_quality(f"{name}, fitted without the question's group", confidence, sample, as_is)
-    # The threshold under which as many answerable questions are answered as with the record's.
-    answerable = np.array([not one.taken_out and one.question.answerable for one in answered])
-    count = int((confidences(recorded, sample)[answerable] >= (recorded.value or 0.0)).sum())
-    ranked = np.sort(confidence[answerable])[::-1]
-    same = float(ranked[count - 1]) if count else 1.0
-    print_thresholds(confidence, answered, (same,))
-    weights = fit(sample, SIGNS["all three"])
+        scales[name] = held_out_confidences(answered, sample, used)
+    print_quality(scales, answered, sample)
+    # The rule by which the thresholds of readers are chosen, on what each question gets from the others' fit.
+    pairs = list(zip(map(float, scales[ALL]), answered, strict=True))
+    value = best_threshold(
+        [(confidence, float(one.right)) for confidence, one in pairs if one.answerable and not one.taken_out],
+        [confidence for confidence, one in pairs if not one.answerable or one.taken_out],
+    )
+    also = {f"{value:.3f} (chosen)": value}
+    print_thresholds(rows_of(scales[ALL], also, scales[AS_RECORDED], recorded.value), answered)
     for questions, index in given.judge:
+        print(f"\n{questions.name}, with what was fitted above")
         judged = answer_all(questions, index, cross_encoder)
         other = sample_of(judged, given.taken_out_weight)
-        there = np.array([not one.taken_out for one in judged])
-        print(f"\n{questions.name}: {there.sum()} questions, {(~there).sum()} again; {other.right.sum()} right")
-        print("\n| confidence from | AUC | AUC with the evidence there | log-loss |\n|---|---|---|---|")
-        print_quality("the record as it is", confidences(recorded, other), other, there)
-        for name, used in SIGNS.items():
-            print_quality(f"{name}, fitted above", confidences(fit(sample, used), other), other, there)
-        print_thresholds(confidences(weights, other), judged, (same,))
+        scales = {name: confidences(fit(sample, used), other) for name, used in SIGNS.items()}
+        scales = {AS_RECORDED: confidences(recorded, other), **scales}
+        print_quality(scales, judged, other)
+        print_thresholds(rows_of(scales[ALL], also, scales[AS_RECORDED], recorded.value), judged)
+    weights = fit(sample, SIGNS[ALL])
     numbers = {name: round(value, 3) for name, value in weights.model_dump().items()}
-    record = {"value": round(same, 3), "weights": numbers}
-    print(f"\nFor cross_encoder.json; value answers {count} of {answerable.sum()}, as the record as it is does:")
+    record = {"value": round(value, 3), "weights": numbers}
+    print("\nFor cross_encoder.json, with the chosen threshold; the table says what another one buys:")
     print(f'"confidence": {json.dumps(record)}')
 
 
