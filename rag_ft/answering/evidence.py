@@ -113,11 +113,11 @@ def part_signs(
     """What says whether a part of the first passage, with these scores, is an answer; `others`: of the other passages.
 
     `margin`: that of the reranking, which knows the first search's scores, too. Where it is None, by the relevance
-    alone: over the best of the other passages, or 0 where there are none.
+    alone: over the best of the other passages, or over null, whose log-odds are 0, where there are none. Like a
+    reranking's, it is never negative.
     """
     if margin is None:
-        best = max((other.relevance for other in others), default=scores.relevance)
-        margin = scores.relevance - best
+        margin = max(scores.relevance - max((other.relevance for other in others), default=0.0), 0.0)
     return PartSigns(scores.relevance, part.evidence, margin)
 
 

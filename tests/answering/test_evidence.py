@@ -129,7 +129,7 @@ WEIGHED = {"confidence": {"value": 0.5, "weights": {"relevance": 0.5, "evidence"
 
 @pytest.mark.parametrize(
     ("passages", "margin", "counted"),
-    [(2, 3.0, 3.0), (1, 3.0, 3.0), (2, None, 1.0), (1, None, 0.0), (2, 0.0, 0.0)],
+    [(2, 3.0, 3.0), (1, 3.0, 3.0), (2, None, 1.0), (1, None, 2.0), (2, 0.0, 0.0)],
     ids=["reranked", "one kept of those reranked", "not reranked", "alone", "as good as the next"],
 )
 def test_the_margin_is_the_rerankings_or_that_of_the_relevance(passages, margin, counted):
@@ -141,10 +141,12 @@ def test_the_margin_is_the_rerankings_or_that_of_the_relevance(passages, margin,
     assert reading.not_null == pytest.approx(probability_of(2.0))
 
 
-def test_a_passage_that_is_less_relevant_than_another_has_a_negative_margin():
-    first, other = scores(TEXT, "none", relevance=1.0), scores(TEXT, "none", relevance=4.0)
-    part = choose_part(passage(), first)
-    assert part_signs(part, first, [other, first], None) == (1.0, part.evidence, -3.0)
+def test_a_passage_that_is_less_relevant_than_another_or_than_null_has_no_margin():
+    below, above = scores(TEXT, "none", relevance=-1.0), scores(TEXT, "none", relevance=4.0)
+    part = choose_part(passage(), below)
+    assert part_signs(part, below, [above, below], None) == (-1.0, part.evidence, 0.0)
+    assert part_signs(part, below, [], None) == (-1.0, part.evidence, 0.0)
+    assert part_signs(part, above, [below, below], None).margin == 5.0
 
 
 def test_the_evidence_of_a_part_is_that_of_its_best_unit():
