@@ -1,15 +1,18 @@
 """Fit the confidence of whole-sentence answers, and say how well it tells right answers from wrong ones.
 
-    python benchmarks/sentence_confidence.py QUESTIONS.jsonl INDEX [--cross-encoder DIR] [--judge QUESTIONS INDEX]...
+    python benchmarks/sentence_confidence.py QUESTIONS INDEX [--cross-encoder DIR] [--and QUESTIONS INDEX]...
+        [--judge QUESTIONS INDEX]...
 
-INDEX: an index, or a folder of indexes whose names end the beginnings of document ids in the records: of
-`faq/owner/name/guide.md`, `guide.md` in `owner+name`. Only questions that ask for sentences count, and of these only
-records whose evidence stands in the index where they say. --judge: other questions that nothing is fitted on.
+QUESTIONS: records of ours, or SQuAD's JSON. INDEX: an index, or a folder of indexes whose names end the beginnings of
+document ids in the records: of `faq/owner/name/guide.md`, `guide.md` in `owner+name`. Only questions that ask for
+sentences count, and of these only records whose evidence stands in the index where they say. --and: more to fit on,
+such as unanswerable questions. --judge: other questions that nothing is fitted on. --most: so many of each file.
 
-Each question is searched, reranked and answered as `rag-ft ask` does, with abstention off. An answer is right if its
-part shares a character with a piece of evidence. Each answerable question is asked a second time with all passages
-taken out of the search that hold a piece of its evidence: what is answered then is wrong. Such an answer counts
-`--taken-out-weight` (0.25) in the fit, AUC and log-loss; any other counts 1, also one to an unanswerable record.
+Each question is searched, reranked and answered as `rag-ft ask` does, with abstention off. An answer is right if the
+question has one and the part shares a character with a piece of its evidence. Each answerable question is asked a
+second time with all passages taken out of the search that hold a piece of its evidence: what is answered then is wrong.
+Such an answer counts `--taken-out-weight` (0.25) in the fit, AUC and log-loss; any other counts 1, also one to an
+unanswerable record.
 
 Printed: the area under the ROC curve (AUC) and the log-loss of the relevance alone, of all three signs, and of the
 record as it is. A question is judged by what was fitted without its index, or, of a single index, without its half of
@@ -22,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
@@ -86,9 +90,11 @@ class Sample(NamedTuple):
     weights: NDArray[np.float64]
 
 
-def questions_by_index(path: Path, folder: Path) -> Iterator[tuple[str, Index, list[Question]]]:
+def questions_by_index(path: Path, folder: Path, most: int | None) -> Iterator[tuple[str, Index, list[Question]]]:
     """Each index with its questions, whose document ids are made those of the index; prints what does not fit."""
     questions = [question for question in read_questions(path) if asks_for_sentences(question.question)]
+    if most is not None:
+        questions = random.Random(0).sample(questions, min(most, len(questions)))
     single = (folder / "manifest.json").is_file()
     left_out, fitting = 0, 0
     for child in [folder] if single else sorted(folder.iterdir()):
@@ -115,10 +121,10 @@ def questions_by_index(path: Path, folder: Path) -> Iterator[tuple[str, Index, l
         print(f"{left_out} of {left_out + fitting} questions left out: their evidence is not where the records say")
 
 
-def halves(questions: Sequence[Question]) -> dict[str, str]:
-    """Which half of the documents a question is about, by its id."""
+def halves(name: str, questions: Sequence[Question]) -> dict[str, str]:
+    """Which half of an index's documents a question is about, by its id."""
     held_out = {question.id for question in split_by_document(questions, 0.5, 0).held_out}
-    return {question.id: "second half" if question.id in held_out else "first half" for question in questions}
+    return {question.id: f"{name}, {'second' if question.id in held_out else 'first'} half" for question in questions}
 
 
 def holds_evidence(passage: Passage, question: Question, part: Span | None = None) -> bool:
@@ -138,14 +144,18 @@ def answer(question: Question, found: Sequence[Hit], cross_encoder: CrossEncoder
     part = choose_part(passages[0], scores)
     if part is None:
         return None
-    return part_signs(part, scores, others, hits[0].margin), holds_evidence(passages[0], question, part.span)
+    # An unanswerable record may have evidence all the same: that of a plausible answer.
+    right = question.answerable and holds_evidence(passages[0], question, part.span)
+    return part_signs(part, scores, others, hits[0].margin), right
 
 
-def answer_all(path: Path, folder: Path, cross_encoder: CrossEncoder, *, halve: bool = False) -> list[Answered]:
+def answer_all(
+    path: Path, folder: Path, cross_encoder: CrossEncoder, most: int | None, *, halve: bool = False
+) -> list[Answered]:
     """All questions answered, as they are and with the evidence taken out; `halve`: group those of a single index."""
     answered: list[Answered] = []
-    for name, index, questions in questions_by_index(path, folder):
-        groups = halves(questions) if halve and (folder / "manifest.json").is_file() else {}
+    for name, index, questions in questions_by_index(path, folder, most):
+        groups = halves(name, questions) if halve and (folder / "manifest.json").is_file() else {}
         begun = time.monotonic()
         found = index.as_retriever(k=RERANK_DEPTH + SPARE).retrieve_batch([one.question for one in questions])
         for question, hits in zip(questions, found, strict=True):
@@ -258,12 +268,18 @@ def main() -> None:
     parser.add_argument("questions", type=Path)
     parser.add_argument("index", type=Path)
     parser.add_argument("--cross-encoder", type=Path, help="the folder of one; the packaged one if none is given")
+    parser.add_argument(
+        "--and", type=Path, nargs=2, action="append", default=[], dest="more", metavar=("QUESTIONS", "INDEX")
+    )
+    parser.add_argument("--most", type=int)
     parser.add_argument("--judge", type=Path, nargs=2, action="append", default=[], metavar=("QUESTIONS", "INDEX"))
     parser.add_argument("--taken-out-weight", type=float, default=0.25)
     given = parser.parse_args()
     cross_encoder = CrossEncoder.from_pretrained(given.cross_encoder or PACKAGED)
     recorded = EvidenceReader(cross_encoder).calibration.confidence
-    answered = answer_all(given.questions, given.index, cross_encoder, halve=True)
+    answered: list[Answered] = []
+    for questions, index in ((given.questions, given.index), *given.more):
+        answered += answer_all(questions, index, cross_encoder, given.most, halve=True)
     sample = sample_of(answered, given.taken_out_weight)
     scales = {AS_RECORDED: confidences(recorded, sample)}
     for name, used in SIGNS.items():
@@ -279,7 +295,7 @@ def main() -> None:
     print_thresholds(rows_of(scales[ALL], also, scales[AS_RECORDED], recorded.value), answered)
     for questions, index in given.judge:
         print(f"\n{questions.name}, with what was fitted above")
-        judged = answer_all(questions, index, cross_encoder)
+        judged = answer_all(questions, index, cross_encoder, given.most)
         other = sample_of(judged, given.taken_out_weight)
         scales = {name: confidences(fit(sample, used), other) for name, used in SIGNS.items()}
         scales = {AS_RECORDED: confidences(recorded, other), **scales}

@@ -60,8 +60,8 @@ class Reading:
     confidence: float
     """Confidence in the outcome: `answer_confidence`, or 1 minus it where the reader abstained."""
     answer_confidence: float
-    """Probability that the best answer, given or not, is right: `not_null` on the adapter's scale. The threshold is
-    compared with this; 0 where there is no answer."""
+    """Probability that the best answer, given or not, is right: `not_null` on the adapter's scale, or what the
+    cross-encoder's record makes of several signs. The threshold is compared with this; 0 where there is no answer."""
     not_null: float
     """Probability that the reader does not say null to the passage of the best answer, nor to the answer's sentence
     alone; 0 where there is no answer. A tuned reader is surer of that than it is right."""
