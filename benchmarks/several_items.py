@@ -114,10 +114,7 @@ def main() -> None:
         hits = index.as_retriever(k=given.k).retrieve_batch([question for question, _ in several])
     quote.search_spans = search_all
     reader = Reader.from_pretrained()
-    requests = [
-        ReadRequest(question, tuple(hit.passage for hit in found))
-        for (question, _), found in zip(several, hits, strict=True)
-    ]
+    requests = [ReadRequest.of_hits(question, found) for (question, _), found in zip(several, hits, strict=True)]
     asked = []
     for first in range(0, len(requests), 8):
         rows = reader.read_rows(requests[first : first + 8])

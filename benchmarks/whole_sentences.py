@@ -80,7 +80,7 @@ def main() -> None:
     counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {way: Counter() for way in WAYS})
     for first in range(0, len(questions), 8):
         requests = [
-            ReadRequest(question.question, tuple(hit.passage for hit in question_hits[:3]))
+            ReadRequest.of_hits(question.question, question_hits[:3])
             for question, question_hits in zip(questions[first : first + 8], hits[first : first + 8], strict=True)
         ]
         for i, (question, request) in enumerate(zip(questions[first : first + 8], requests, strict=True), start=first):
@@ -89,7 +89,7 @@ def main() -> None:
             taken = {"generator": time.perf_counter() - begun}
             by_evidence = None
             if asks_for_sentences(question.question):
-                best = ReadRequest(question.question, tuple(hit.passage for hit in reranked[i][:3]))
+                best = ReadRequest.of_hits(question.question, reranked[i][:3])
                 begun = time.perf_counter()
                 evidence_reader.cross_encoder.score(question.question, [hit.passage for hit in reranked[i]])
                 by_evidence = evidence_reader.read(best, None)

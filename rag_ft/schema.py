@@ -125,6 +125,9 @@ class Hit(Record):
     """Rank; 1 is the best."""
     also_in: tuple[str, ...] = ()
     """Ids of the other passages with the same text that the asker may read; they take no place among the k."""
+    margin: float | None = None
+    """Log-odds by which a reranker put it before the next passage, be that among the k or not; None: it was not
+    reranked, or none came after it."""
 
 
 AnswerKind: TypeAlias = Literal["span", "part"]

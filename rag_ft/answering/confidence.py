@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from rag_ft.errors import WeightsError, first_problem
 from rag_ft.metrics.kinds import JudgedKind
@@ -52,6 +52,9 @@ class PlattScale(BaseModel):
 PLAIN = PlattScale()
 """The scale that changes nothing."""
 
+_MOST_LOG_ODDS = 30.0
+"""Log-odds beyond which a sign counts as certain."""
+
 
 class KindCalibration(BaseModel):
     """Threshold and scale of the answers of one kind."""
@@ -71,6 +74,65 @@ class KindCalibration(BaseModel):
 
 NO_KINDS: Mapping[JudgedKind, KindCalibration] = MappingProxyType({})
 """No kind of answer has a threshold and a scale of its own."""
+
+
+class PartSigns(NamedTuple):
+    """What says whether a part that a cross-encoder chose is an answer."""
+
+    relevance: float
+    """Log-odds that the part's passage answers the question."""
+    evidence: float
+    """Log-odds of the words of the part's best unit that they belong to an answer."""
+    margin: float
+    """Log-odds by which the part's passage comes before the next one."""
+
+
+class PartWeights(BaseModel):
+    """A logistic curve over several signs. None has a negative weight: no sign for an answer lowers its confidence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    relevance: Annotated[float, Field(ge=0)]
+    evidence: Annotated[float, Field(ge=0)] = 0.0
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    intercept: float = 0.0
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> PartWeights:
+        if not self.relevance + self.evidence + self.margin:
+            raise ValueError("all weights are 0, so that every answer would have the same confidence")
+        return self
+
+    def confidence(self, signs: PartSigns) -> float:
+        """The probability that an answer with these signs is right."""
+        # Bounded, since the evidence of words that the model did not see is minus infinity.
+        relevance, evidence, margin = (min(max(sign, -_MOST_LOG_ODDS), _MOST_LOG_ODDS) for sign in signs)
+        return probability_of(
+            self.relevance * relevance + self.evidence * evidence + self.margin * margin + self.intercept
+        )
+
+
+class PartCalibration(BaseModel):
+    """Threshold and scale of the parts that a cross-encoder chooses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    value: Annotated[float, Field(ge=0, le=1)] | None
+    """Confidence below which such an answer becomes null; None: its passage's relevance must outscore null."""
+    platt: PlattScale | None = None
+    """Scale of the relevance alone, as in records made before there were weights."""
+    weights: PartWeights | None = None
+
+    @model_validator(mode="after")
+    def _check_scales(self) -> PartCalibration:
+        if self.platt is not None and self.weights is not None:
+            raise ValueError("it has both platt and weights, which say different things: leave one out")
+        return self
+
+    def confidence(self, signs: PartSigns) -> float:
+        """The probability that a part with these signs is right."""
+        platt = self.platt or PLAIN
+        return (self.weights or PartWeights(relevance=platt.slope, intercept=platt.intercept)).confidence(signs)
 
 
 def at_threshold(

@@ -7,12 +7,13 @@ chosen with it, and there the sentences, list items and code with the most evide
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
 from rag_ft.answering import completion
-from rag_ft.answering.confidence import KindCalibration
+from rag_ft.answering.confidence import PartCalibration, PartSigns
 from rag_ft.answering.reading import Cited, Reading, ReadRequest
 from rag_ft.errors import WeightsError, first_problem
 from rag_ft.metrics.odds import probability_of
@@ -32,12 +33,14 @@ class ChosenPart(NamedTuple):
     span: Span
     leads: tuple[str, ...]
     """Words that name its first unit, and its last one if it has several."""
+    evidence: float
+    """The highest evidence of one of its units."""
 
 
 class Calibration(BaseModel):
     """What a cross-encoder's record says of its answers."""
 
-    confidence: KindCalibration
+    confidence: PartCalibration
     decided_from: Annotated[float, Field(ge=0.5, le=1)] | None = None
     """Least probability of yes against no, or of no against yes, with which an answer decides; None: it never does."""
 
@@ -63,12 +66,11 @@ class EvidenceReader:
         `threshold`: for this request, instead of its own. The confidence is the probability that the part answers.
         """
         passage = request.passages[0]
-        scores = self.cross_encoder.score(request.question, request.passages)[0]
+        scores, *others = self.cross_encoder.score(request.question, request.passages)
         part = choose_part(passage, scores)
         if part is None:
             return None
-        own = probability_of(scores.relevance)
-        confidence = self.calibration.confidence.platt.scaled(own)
+        confidence = self.calibration.confidence.confidence(part_signs(part, scores, others, request.margin))
         least = self.threshold if threshold is None else threshold
         gives = scores.relevance >= 0 if least is None else confidence >= least
         yes = decision(scores, self.calibration.decided_from) if asks_yes_or_no(request.question) else None
@@ -79,7 +81,7 @@ class EvidenceReader:
             cited=(Cited(passage, part.span),) if gives else (),
             confidence=confidence if gives else 1 - confidence,
             answer_confidence=confidence,
-            not_null=own,
+            not_null=probability_of(scores.relevance),
             abstained=not gives,
             complete=True,
             completion=completion.render_part(part.leads, (1,), yes) if gives else completion.render(None),
@@ -98,7 +100,25 @@ def choose_part(passage: Passage, scores: PassageScores) -> ChosenPart | None:
         return None
     first, last = max(runs, key=lambda run: sum(evidence[run[0] : run[1] + 1]))
     leads = unit_leads(passage.text, units)
-    return ChosenPart(Span(units[first].start, units[last].end), tuple(dict.fromkeys((leads[first], leads[last]))))
+    return ChosenPart(
+        Span(units[first].start, units[last].end),
+        tuple(dict.fromkeys((leads[first], leads[last]))),
+        max(evidence[first : last + 1]) - EVIDENCE_BIAS,
+    )
+
+
+def part_signs(
+    part: ChosenPart, scores: PassageScores, others: Sequence[PassageScores], margin: float | None
+) -> PartSigns:
+    """What says whether a part of the first passage, with these scores, is an answer; `others`: of the other passages.
+
+    `margin`: that of the reranking, which knows the first search's scores, too. Where it is None, by the relevance
+    alone: over the best of the other passages, or over null, whose log-odds are 0, where there are none. Like a
+    reranking's, it is never negative.
+    """
+    if margin is None:
+        margin = max(scores.relevance - max((other.relevance for other in others), default=0.0), 0.0)
+    return PartSigns(scores.relevance, part.evidence, margin)
 
 
 def decision(scores: PassageScores, decided_from: float | None) -> bool | None:

@@ -136,7 +136,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         queries = [Query(question) if isinstance(question, str) else question for question in questions]
         readings = reader.read_batch(
             [
-                ReadRequest(query.text, tuple(hit.passage for hit in question_hits), threshold)
+                ReadRequest.of_hits(query.text, question_hits, threshold)
                 for query, question_hits, threshold in zip(queries, hits, thresholds, strict=True)
             ]
         )
@@ -157,7 +157,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         hits = self._retrieve([query], k)[0]
         retrieved = time.perf_counter()
         yield PipelineEvent(passages=tuple(hits))
-        for event in reader.stream(question, [hit.passage for hit in hits]):
+        for event in reader.stream_request(ReadRequest.of_hits(question, hits)):
             if event.reading is not None:
                 read = time.perf_counter()
                 answer = self._answer(reader, query, hits, event.reading, retrieved - start, read - retrieved)

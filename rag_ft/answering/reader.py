@@ -311,7 +311,10 @@ class Reader:
         Only a single prompt that is decoded token by token has pieces to show; the span search and the reading of
         several prompts give the completion in one piece.
         """
-        request = ReadRequest(question, tuple(passages))
+        return self.stream_request(ReadRequest(question, tuple(passages)))
+
+    def stream_request(self, request: ReadRequest) -> Iterator[StreamEvent]:
+        """The completion of a request piece by piece, then the reading, as `stream` gives them."""
         evidence = self._read_evidence(request)
         if evidence is not None:
             yield StreamEvent(evidence.completion, None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from rag_ft.errors import UsageError
-from rag_ft.schema import AnswerKind, Passage
+from rag_ft.schema import AnswerKind, Hit, Passage
 from rag_ft.text.spans import Span
 
 Mode: TypeAlias = Literal["quote", "schema", "free"]
@@ -25,6 +26,14 @@ class ReadRequest(NamedTuple):
     passages: tuple[Passage, ...]
     threshold: float | None = None
     """Replaces the reader's threshold for this question."""
+    margin: float | None = None
+    """Log-odds by which a reranker put the first passage before the next one (`Hit.margin`); None: not known."""
+
+    @classmethod
+    def of_hits(cls, question: str, hits: Sequence[Hit], threshold: float | None = None) -> ReadRequest:
+        """A question with what was retrieved for it."""
+        margin = hits[0].margin if hits else None
+        return cls(question, tuple(hit.passage for hit in hits), threshold, margin)
 
 
 class Cited(NamedTuple):
@@ -51,8 +60,8 @@ class Reading:
     confidence: float
     """Confidence in the outcome: `answer_confidence`, or 1 minus it where the reader abstained."""
     answer_confidence: float
-    """Probability that the best answer, given or not, is right: `not_null` on the adapter's scale. The threshold is
-    compared with this; 0 where there is no answer."""
+    """Probability that the best answer, given or not, is right: `not_null` on the adapter's scale, or what the
+    cross-encoder's record makes of several signs. The threshold is compared with this; 0 where there is no answer."""
     not_null: float
     """Probability that the reader does not say null to the passage of the best answer, nor to the answer's sentence
     alone; 0 where there is no answer. A tuned reader is surer of that than it is right."""

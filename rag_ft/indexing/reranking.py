@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
-from typing import Protocol, runtime_checkable
+from itertools import islice, pairwise, zip_longest
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS
@@ -16,6 +16,18 @@ RERANK_DEPTH = 10
 
 FIRST_WEIGHT = 8.0
 """Log-odds that the best first score is worth more than a score of zero: docs/retrieval.md has the measurements."""
+
+
+class _Scored(NamedTuple):
+    """A hit with the sum that puts it in order."""
+
+    log_odds: float
+    hit: Hit
+
+    @property
+    def score(self) -> float:
+        """The sum as a probability."""
+        return round(probability_of(self.log_odds), SCORE_DECIMALS + 3)
 
 
 @runtime_checkable
@@ -31,9 +43,9 @@ def rerank(
 ) -> list[list[Hit]]:
     """The hits of each query by the reranker's log-odds plus the weighted first score, ranks counted again.
 
-    A hit's score is the sum as a probability. First scores are divided by the query's best one, as in a blend. A
-    follow-up is read both alone and joined to the earlier questions, and `own_weight` weighs the two. Equal scores keep
-    the first stage's order.
+    A hit's score is the sum as a probability, its margin the difference to the next one's sum. First scores are divided
+    by the query's best one, as in a blend. A follow-up is read both alone and joined to the earlier questions, and
+    `own_weight` weighs the two. Equal scores keep the first stage's order.
     """
     pairs = [
         (text, hit.passage)
@@ -51,9 +63,13 @@ def rerank(
             own, *joined = (of_text[i] for of_text in by_text)
             read = own_weight * own + (1 - own_weight) * joined[0] if joined else own
             first = hit.score / best if best > 0 else 0.0
-            scored.append((round(probability_of(read - first_weight * (1 - first)), SCORE_DECIMALS + 3), hit))
-        scored.sort(key=lambda pair: -pair[0])
+            scored.append(_Scored(read - first_weight * (1 - first), hit))
+        scored.sort(key=lambda hit: -hit.score)
+        margins = [round(max(hit.log_odds - after.log_odds, 0.0), SCORE_DECIMALS) for hit, after in pairwise(scored)]
         reranked.append(
-            [hit.model_copy(update={"score": score, "rank": rank}) for rank, (score, hit) in enumerate(scored, start=1)]
+            [
+                scored_hit.hit.model_copy(update={"score": scored_hit.score, "rank": rank, "margin": margin})
+                for rank, (scored_hit, margin) in enumerate(zip_longest(scored, margins), start=1)
+            ]
         )
     return reranked

@@ -237,7 +237,7 @@ def retrieved_requests(
     pairs = zip(questions, histories or [()] * len(questions), strict=True)
     hits_by_question = retriever.retrieve_batch([retriever.query(*pair) for pair in pairs])
     return [
-        ReadRequest(question, tuple(hit.passage for hit in hits), threshold)
+        ReadRequest.of_hits(question, hits, threshold)
         for question, hits in zip(questions, hits_by_question, strict=True)
     ]
 

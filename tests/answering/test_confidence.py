@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rag_ft.answering.confidence import PlattScale
+from rag_ft.answering.confidence import PartCalibration, PartSigns, PartWeights, PlattScale
+from rag_ft.errors import first_problem
 from rag_ft.metrics.answers import calibration_error
 from rag_ft.metrics.odds import probability_of
 from rag_ft.training.scoring import FEWEST, fit_platt
@@ -80,3 +81,48 @@ def test_certain_confidences_are_fitted_too():
 def test_no_scale_turns_the_order_round(wrong):
     with pytest.raises(ValidationError):
         PlattScale.model_validate(wrong)
+
+
+weights = st.floats(0, 5)
+signs = st.builds(PartSigns, *[st.floats(-40, 40) | st.just(-math.inf)] * 3)
+
+
+@given(weights, weights, weights, st.floats(-5, 5), signs, st.sampled_from(PartSigns._fields), st.floats(0, 50))
+def test_no_sign_for_an_answer_lowers_its_confidence(relevance, evidence, margin, intercept, given_signs, name, more):
+    assume(relevance + evidence + margin)
+    scale = PartWeights(relevance=relevance, evidence=evidence, margin=margin, intercept=intercept)
+    raised = given_signs._replace(**{name: getattr(given_signs, name) + more})
+    assert 0 <= scale.confidence(given_signs) <= scale.confidence(raised) <= 1
+
+
+def test_each_sign_counts_with_its_weight():
+    scale = PartWeights(relevance=0.5, evidence=0.25, margin=2.0, intercept=-3.0)
+    assert scale.confidence(PartSigns(2.0, 4.0, 0.5)) == pytest.approx(0.5)
+    assert scale.confidence(PartSigns(2.0, 4.0, 1.5)) == pytest.approx(probability_of(2.0))
+
+
+@given(st.floats(0.01, 5), st.floats(-5, 5), signs)
+def test_a_record_with_platts_scale_says_what_it_said(slope, intercept, given_signs):
+    assume(abs(given_signs.relevance) < 20)
+    platt = PlattScale(slope=slope, intercept=intercept)
+    recorded = PartCalibration.model_validate({"value": 0.2, "platt": platt.model_dump()})
+    assert recorded.confidence(given_signs) == pytest.approx(platt.scaled(probability_of(given_signs.relevance)))
+    assert PartCalibration(value=0.2).confidence(given_signs) == probability_of(given_signs.relevance)
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        ({"weights": {"relevance": 1}, "platt": {"slope": 1}}, "leave one out"),
+        ({"weights": {"relevance": -0.1}}, "weights.relevance: Input should be greater than or equal to 0"),
+        ({"weights": {"relevance": 1, "margin": -2}}, "weights.margin"),
+        ({"weights": {"relevance": 0, "evidence": 0, "margin": 0}}, "weights: all weights are 0"),
+        ({"weights": {"relevance": 1, "length": 2}}, "weights.length: Extra inputs"),
+        ({"weights": {"relevance": 1, "intercept": math.nan}}, "weights.intercept: Input should be a finite number"),
+        ({"weights": [1, 2, 3]}, "weights: Input should be a valid dictionary"),
+    ],
+)
+def test_damaged_weights_are_refused(record, problem):
+    with pytest.raises(ValidationError) as refused:
+        PartCalibration.model_validate({"value": 0.2, **record})
+    assert problem in first_problem(refused.value)

@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_ft.answering.evidence import EvidenceReader, choose_part, decision
+from rag_ft.answering.evidence import EvidenceReader, choose_part, decision, part_signs
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import WeightsError
+from rag_ft.metrics.odds import probability_of
 from rag_ft.models.cross_encoder import PassageScores
 from rag_ft.schema import Passage
 from rag_ft.text.spans import Span
@@ -39,8 +40,10 @@ class CrossEncoderThatKnows:
         self.read = []
 
     def score(self, question, passages):
+        """The given scores; passages after the first are half as relevant."""
         self.read.append((question, [read.text for read in passages]))
-        return [self.given for _ in passages]
+        later = self.given._replace(relevance=self.given.relevance / 2)
+        return [self.given, *[later for _ in passages[1:]]]
 
 
 def read(question, given, threshold=None, text=TEXT):
@@ -108,11 +111,65 @@ def test_a_passage_without_a_sentence_is_left_to_the_generator():
 
 @pytest.mark.parametrize(
     "record",
-    [{}, {"confidence": {"value": 2}}, {"confidence": "high"}, {"confidence": {"value": 0}, "decided_from": 3}],
+    [
+        {},
+        {"confidence": {"value": 2}},
+        {"confidence": "high"},
+        {"confidence": {"value": 0}, "decided_from": 3},
+        {"confidence": {"value": 0, "weights": {"relevance": -1}}},
+    ],
 )
 def test_a_record_without_a_calibration_is_refused(record):
     with pytest.raises(WeightsError, match=r"the calibration in the cross-encoder's cross_encoder.json is damaged"):
         EvidenceReader(CrossEncoderThatKnows(scores(TEXT, "none"), record))
+
+
+WEIGHED = {"confidence": {"value": 0.5, "weights": {"relevance": 0.5, "evidence": 0.25, "margin": 1, "intercept": -2}}}
+
+
+@pytest.mark.parametrize(
+    ("passages", "margin", "counted"),
+    [(2, 3.0, 3.0), (1, 3.0, 3.0), (2, None, 1.0), (1, None, 2.0), (2, 0.0, 0.0)],
+    ids=["reranked", "one kept of those reranked", "not reranked", "alone", "as good as the next"],
+)
+def test_the_margin_is_the_rerankings_or_that_of_the_relevance(passages, margin, counted):
+    request = ReadRequest("Why?", (passage(), passage("Tea is at four."))[:passages], threshold=0.0, margin=margin)
+    given_scores = scores(TEXT, "It counts from the call.", relevance=2.0)
+    reading = EvidenceReader(CrossEncoderThatKnows(given_scores, WEIGHED)).read(request, None)
+    # Relevance 2, evidence 2: .5 * 2 + .25 * 2 - 2.
+    assert reading.answer_confidence == pytest.approx(probability_of(-0.5 + counted))
+    assert reading.not_null == pytest.approx(probability_of(2.0))
+
+
+def test_a_passage_that_is_less_relevant_than_another_or_than_null_has_no_margin():
+    below, above = scores(TEXT, "none", relevance=-1.0), scores(TEXT, "none", relevance=4.0)
+    part = choose_part(passage(), below)
+    assert part_signs(part, below, [above, below], None) == (-1.0, part.evidence, 0.0)
+    assert part_signs(part, below, [], None) == (-1.0, part.evidence, 0.0)
+    assert part_signs(part, above, [below, below], None).margin == 5.0
+
+
+def test_the_evidence_of_a_part_is_that_of_its_best_unit():
+    chosen = choose_part(passage(), scores(TEXT, "To avoid this, set one:"))
+    assert TEXT[chosen.span.start : chosen.span.end].endswith("call(timeout=5)")  # which has none, and belongs to it
+    assert chosen.evidence == pytest.approx(2.0)
+
+
+def test_words_that_the_model_did_not_see_give_no_confidence():
+    unseen = scores(TEXT, "none")._replace(evidence=np.zeros(0, dtype=np.float32), tokens=())
+    request = ReadRequest("Why?", (passage(),))
+    reading = EvidenceReader(CrossEncoderThatKnows(unseen, WEIGHED)).read(request, None)
+    assert reading.abstained and 0 <= reading.answer_confidence < 0.01
+
+
+def test_the_threshold_is_on_the_scale_of_the_weights():
+    request = ReadRequest("Why?", (passage(),), margin=0.6)
+    reader = EvidenceReader(CrossEncoderThatKnows(scores(TEXT, "By default there is none."), WEIGHED))
+    sure = reader.read(request, None)
+    assert sure.answer is not None and sure.answer_confidence == pytest.approx(probability_of(0.1))
+    assert reader.read(request._replace(margin=0.4), None).answer is None
+    assert reader.read(request, 0.53).answer is None and reader.read(request, 0.0).answer is not None
+    assert reader.read(request._replace(margin=1e6), 1.0).answer is None
 
 
 @given(evidence=st.lists(st.floats(-5, 5, width=32), min_size=len(TEXT), max_size=len(TEXT)))

@@ -1,6 +1,8 @@
 import asyncio
 from types import SimpleNamespace
+from typing import ClassVar
 
+import numpy as np
 import pytest
 from fakes import HashingEmbedder
 from langchain_core.documents import Document as LangchainDocument
@@ -12,6 +14,8 @@ from rag_ft.answering.pipeline import Pipeline, _hit
 from rag_ft.answering.reading import Cited, Reading
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.indexing.index import Index
+from rag_ft.metrics.odds import probability_of
+from rag_ft.models.cross_encoder import PassageScores
 from rag_ft.schema import Answer, Document, Hit, Passage
 from rag_ft.text.spans import Span
 
@@ -106,6 +110,43 @@ def test_events_end_with_the_answer(pipeline):
     assert [hit.rank for hit in first.passages] == [1, 2]
     assert same(last.answer, pipeline.ask(QUESTIONS[0]))
     assert "".join(piece.text for piece in pieces) == last.answer.completion
+
+
+class CrossEncoderThatLikesFoxes:
+    """Stands for a cross-encoder: a passage about a fox has log-odds of 2, any other of -1."""
+
+    record: ClassVar = {"confidence": {"value": 0.5, "weights": {"relevance": 0.1, "margin": 0.5, "intercept": -1.0}}}
+    fingerprint = "c"
+
+    def score(self, question, passages):
+        return [
+            PassageScores(relevance, np.array([3.0], dtype=np.float32), (Span(0, len(passage.text)),), (1.0, 0.0, 0.0))
+            for passage, relevance in zip(
+                passages, self.relevance_batch([(question, passage) for passage in passages]), strict=True
+            )
+        ]
+
+    def relevance_batch(self, pairs):
+        return [2.0 if "fox" in passage.text else -1.0 for _, passage in pairs]
+
+
+def test_the_margin_of_a_reranking_counts_in_the_confidence_however_it_is_asked(index, loaded):
+    reader = tiny_reader(loaded, whole_sentences=True, cross_encoder=CrossEncoderThatLikesFoxes())
+    question = "Why does the fox jump?"
+    pipeline = Pipeline(index.as_retriever(k=2), reader)
+    hits = pipeline.retriever.retrieve(question)
+    assert hits[0].margin > 3.0 and hits[1].margin is None  # 3 by reading, the rest by the first search
+    expected = pytest.approx(probability_of(0.1 * 2.0 + 0.5 * hits[0].margin - 1.0))
+    answers = [
+        pipeline.ask(question),
+        pipeline.ask(question, k=1),
+        *pipeline.ask_batch([question, QUESTIONS[1]])[:1],
+        *pipeline.read_batch([question], [hits]),
+        [*pipeline.events(question)][-1].answer,
+    ]
+    assert [answer.confidence for answer in answers] == [expected] * 5
+    by_hand = reader.read(question, [hit.passage for hit in hits])
+    assert by_hand.answer_confidence == pytest.approx(probability_of(0.1 * 2.0 + 0.5 * 3.0 - 1.0))
 
 
 BEFORE = "How many parameters does rank sixteen add to the layer?"

@@ -39,6 +39,25 @@ def test_log_odds_and_first_scores_are_added():
     assert mixed[0].score == pytest.approx(0.88, abs=0.01)  # log-odds 2, and the best first score takes nothing away
 
 
+def test_a_margin_is_what_separates_a_hit_from_the_next():
+    reranker = RerankerThatCountsLetters()
+    by_reading, mixed = (rerank([Query("for a")], [HITS], reranker, weight, 0.4)[0] for weight in (0.0, 4.0))
+    assert [given.margin for given in by_reading] == [1.0, 2.0, None]
+    # Sums: aa 2, aaab 3 - 4 / 2, b 0.
+    assert [given.margin for given in mixed] == [1.0, 1.0, None]
+    assert all(given.margin is None for given in HITS)
+
+
+def test_a_margin_is_exact_where_scores_round_to_one_and_never_negative():
+    class Sure(RerankerThatCountsLetters):
+        def relevance_batch(self, pairs):
+            return [{"b": 31.0, "aa": 33.0, "aaab": 25.0}[passage.text] for _, passage in pairs]
+
+    hits = rerank([Query("a")], [HITS], Sure(), 0.0, 0.4)[0]
+    assert [given.score for given in hits] == [1.0, 1.0, 1.0] and order(hits) == ["b", "aa", "aaab"]
+    assert [given.margin for given in hits] == [0.0, 8.0, None]
+
+
 def test_all_questions_are_read_in_one_call_and_equal_ones_keep_their_order():
     reranker = RerankerThatCountsLetters()
     hits = rerank([Query("for z"), Query("for b"), Query("x")], [HITS[:2], HITS, []], reranker, 0.0, 0.4)

@@ -288,6 +288,8 @@ def test_a_reranker_orders_the_best_passages_and_k_are_kept(index: Index) -> Non
     longest = sorted((hit.passage.text for hit in first), key=len, reverse=True)
     assert [hit.passage.text for hit in hits] == longest[:2] and [hit.rank for hit in hits] == [1, 2]
     assert reranker.read == [(QUERIES[0], hit.passage.text) for hit in first]
+    assert [hit.margin for hit in hits] == [len(longest[i]) - len(longest[i + 1]) for i in (0, 1)]
+    assert all(hit.margin is None for hit in first)
 
 
 def test_only_chosen_questions_are_reranked(index: Index) -> None:
