@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MOST_QUESTION_TOKENS = 48
 
+_ROWS_TOGETHER = 32
+"""Drafts that are drawn together: each holds its passage's keys and values, about 12 MB."""
+
 _TAKES_SENTENCES: frozenset[AskedFor] = frozenset({"how", "why", "whether", "what"})
 """Questions that some words of a sentence do not answer."""
 
@@ -41,9 +44,19 @@ class SamplingConfig(NamedTuple):
     temperature: float = 0.7
     top_p: float = 0.9
     """Tokens are drawn from the likeliest ones that have this probability together (Holtzman et al., 2020)."""
-    least_logprob: float = -1.0
+    drafts: int = 4
+    """Questions drawn for each request: the likeliest one is asked."""
+    least_logprob: float = -0.6
     """Smallest mean log-probability of a token, at temperature 1 and without the constraint on how a question begins: a
     question that its passage does not lead to is mostly not answered there."""
+
+
+class _Draft(NamedTuple):
+    """A question that was drawn."""
+
+    text: str
+    logprob: float
+    """Mean log-probability of its tokens."""
 
 
 class QuestionGenerator:
@@ -76,26 +89,39 @@ class QuestionGenerator:
 
     def write(self, requests: Sequence[WriteRequest]) -> list[WrittenQuestion | str]:
         """The question of each request, or why there is none."""
-        contexts: list[tuple[int, ...] | None] = [self._context(request) for request in requests]
-        fitting = [i for i, context in enumerate(contexts) if context is not None]
-        written: list[WrittenQuestion | str] = ["the passage is too long for the generator"] * len(requests)
-        drawn = self._draw([requests[i] for i in fitting], [context for context in contexts if context is not None])
-        asked: list[tuple[int, str, float]] = []
-        for i, generated in zip(fitting, drawn, strict=True):
-            question = self._reader.loaded.tokenizer.decode(generated.tokens, skip_special_tokens=True).strip()
-            logprob = sum(generated.logprobs) / max(len(generated.logprobs), 1)
-            if not generated.finished:
-                written[i] = "the question has no end"
-            elif not question.endswith("?"):
-                written[i] = "it is no question"
-            elif logprob < self._sampling.least_logprob:
-                written[i] = "the passage does not lead to it"
-            else:
-                asked.append((i, question, logprob))
-        rows = self._reader.read_rows([ReadRequest(question, (requests[i].passage,), 0.0) for i, question, _ in asked])
-        for (i, question, logprob), own_rows in zip(asked, rows, strict=True):
-            written[i] = _answered(question, own_rows[0], logprob)
-        return written
+        contexts = [self._context(request) for request in requests]
+        best = self._best_drafts(requests, contexts)
+        asked = [(i, draft) for i, draft in enumerate(best) if isinstance(draft, _Draft)]
+        rows = self._reader.read_rows([ReadRequest(draft.text, (requests[i].passage,), 0.0) for i, draft in asked])
+        answered = {i: _answered(draft, own_rows[0]) for (i, draft), own_rows in zip(asked, rows, strict=True)}
+        return [answered[i] if isinstance(draft, _Draft) else draft for i, draft in enumerate(best)]
+
+    def _best_drafts(
+        self, requests: Sequence[WriteRequest], contexts: Sequence[tuple[int, ...] | None]
+    ) -> list[_Draft | str]:
+        """The likeliest draft of each request, or why there is none."""
+        best: list[_Draft | str] = []
+        together = max(_ROWS_TOGETHER // self._sampling.drafts, 1)
+        for start in range(0, len(requests), together):
+            chosen = list(zip(requests, contexts, strict=True))[start : start + together]
+            drawn = iter(self._draw([pair for pair in chosen if pair[1] is not None]))
+            for _, context in chosen:
+                drafts = [next(drawn) for _ in range(0 if context is None else self._sampling.drafts)]
+                best.append(self._best(drafts) if drafts else "the passage is too long for the generator")
+        return best
+
+    def _best(self, drafts: Sequence[Generated]) -> _Draft | str:
+        decode = self._reader.loaded.tokenizer.decode
+        whole = [
+            _Draft(decode(drawn.tokens, skip_special_tokens=True).strip(), sum(drawn.logprobs) / len(drawn.logprobs))
+            for drawn in drafts
+            if drawn.finished and drawn.logprobs
+        ]
+        questions = [draft for draft in whole if draft.text.endswith("?")]
+        if not questions:
+            return "it is no question" if whole else "the question has no end"
+        likeliest = max(questions, key=lambda draft: draft.logprob)
+        return likeliest if likeliest.logprob >= self._sampling.least_logprob else "the passage does not lead to it"
 
     def _context(self, request: WriteRequest) -> tuple[int, ...] | None:
         try:
@@ -103,14 +129,19 @@ class QuestionGenerator:
         except PromptTooLongError:
             return None
 
-    def _draw(self, requests: Sequence[WriteRequest], contexts: Sequence[tuple[int, ...]]) -> list[Generated]:
-        """The tokens of each request's question."""
+    def _draw(self, requests: Sequence[tuple[WriteRequest, tuple[int, ...] | None]]) -> list[Generated]:
+        """The tokens of each request's drafts, those of one request together."""
         if not requests:
             return []
-        prompts = self._reader.prompts
+        prompts, drafts = self._reader.prompts, self._sampling.drafts
+        contexts = [context or () for _, context in requests for _ in range(drafts)]
         rows = [[*context, *prompts.question_opening] for context in contexts]
         session = self._reader.decoder.start(prompts.head, rows, 1, [len(context) for context in contexts])
-        choosers = [_Chooser(self._openings[request.asked_for], request.seed, self._sampling) for request in requests]
+        choosers = [
+            _Chooser(self._openings[request.asked_for], request.seed * drafts + draft, self._sampling)
+            for request, _ in requests
+            for draft in range(drafts)
+        ]
         steps = generate(
             session,
             session.logits[:, -1],
@@ -179,12 +210,12 @@ class _Chooser:
         return token
 
 
-def _answered(question: str, row: PromptRow, logprob: float) -> WrittenQuestion | str:
+def _answered(draft: _Draft, row: PromptRow) -> WrittenQuestion | str:
     """The question with the answer that the search found, or why there is none."""
     if row.best is None or not row.cited or row.cited[0].span is None:
         return "the passage has no answer that could be quoted"
     kind, yes, span = row.kind, row.yes, row.cited[0].span
-    wanted = asked_for(question)
+    wanted = asked_for(draft.text)
     if wanted == "whether" and yes is None:
         return "its answer says neither yes nor no"
     if wanted != "whether":
@@ -194,4 +225,4 @@ def _answered(question: str, row: PromptRow, logprob: float) -> WrittenQuestion 
         text = row.cited[0].passage.text
         around = [unit for unit in sentence_spans(text) if unit[0] < span.end and span.start < unit[1]]
         span, kind = type(span)(around[0][0], around[-1][1]), "part"
-    return WrittenQuestion(question, span, kind, yes, logprob)
+    return WrittenQuestion(draft.text, span, kind, yes, draft.logprob)

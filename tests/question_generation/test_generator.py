@@ -6,7 +6,7 @@ from tiny_reader import passage
 
 from rag_ft.answering.decoding.generate import Generated
 from rag_ft.errors import UsageError
-from rag_ft.question_generation.generator import QuestionGenerator
+from rag_ft.question_generation.generator import QuestionGenerator, SamplingConfig
 from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
 from rag_ft.text.openings import ASKED_FOR, OPENINGS
 
@@ -38,26 +38,43 @@ def write_as(generator, monkeypatch):
     def install(*questions, finished=True, logprob=-0.5):
         encode = generator._reader.loaded.tokenizer.encode
         drawn = [Generated(encode(f" {text}", add_special_tokens=False), [logprob], finished) for text in questions]
-        monkeypatch.setattr(generator, "_draw", lambda requests, contexts: drawn)
+        monkeypatch.setattr(generator, "_sampling", SamplingConfig(drafts=1))
+        monkeypatch.setattr(generator, "_draw", lambda requests: drawn)
         return generator.write(REQUESTS[: len(questions)])
 
     return install
 
 
-def test_every_question_begins_as_its_kind_does(generator):
-    contexts = [generator._context(request) for request in REQUESTS]
+def draw(generator, requests):
+    """The drafts of each request, as texts."""
+    drafts = generator._sampling.drafts
+    drawn = generator._draw([(request, generator._context(request)) for request in requests])
     decode = generator._reader.loaded.tokenizer.decode
-    for request, drawn in zip(REQUESTS, generator._draw(REQUESTS, contexts), strict=True):
-        text = decode(drawn.tokens, skip_special_tokens=True).strip()
-        assert text.startswith(OPENINGS[request.asked_for]), (request.asked_for, text)
+    texts = [decode(each.tokens, skip_special_tokens=True).strip() for each in drawn]
+    return [texts[start : start + drafts] for start in range(0, len(texts), drafts)]
+
+
+def test_every_draft_begins_as_its_kind_does(generator):
+    for request, drafts in zip(REQUESTS, draw(generator, REQUESTS), strict=True):
+        for text in drafts:
+            assert text.startswith(OPENINGS[request.asked_for]), (request.asked_for, text)
 
 
 def test_equal_requests_give_equal_questions_whatever_stands_beside_them(generator):
-    contexts = [generator._context(request) for request in REQUESTS]
-    together = generator._draw(REQUESTS, contexts)
-    alone = [generator._draw([request], [context])[0] for request, context in zip(REQUESTS, contexts, strict=True)]
-    assert [drawn.tokens for drawn in together] == [drawn.tokens for drawn in alone]
-    assert len({tuple(drawn.tokens) for drawn in together}) > len(REQUESTS) // 2  # seeds and kinds tell
+    together = draw(generator, REQUESTS)
+    assert together == [draw(generator, [request])[0] for request in REQUESTS]
+    assert len({text for drafts in together for text in drafts}) > 2 * len(REQUESTS)  # seeds, kinds and drafts tell
+
+
+def test_the_likeliest_draft_that_is_a_question_is_asked(generator):
+    def drawn(text, logprob, finished=True):
+        tokens = generator._reader.loaded.tokenizer.encode(f" {text}", add_special_tokens=False)
+        return Generated(tokens, [logprob], finished)
+
+    best = generator._best(
+        [drawn("Who?", -0.5), drawn("The fox.", -0.1), drawn("Why?", -0.2, finished=False), drawn("What?", -0.3)]
+    )
+    assert best == ("What?", -0.3)
 
 
 def test_the_answer_stands_in_the_passage_at_its_span(write_as):
@@ -82,8 +99,8 @@ def test_what_has_no_end_and_what_is_no_question_is_said(write_as):
 
 
 def test_a_question_that_the_passage_hardly_leads_to_is_not_asked(write_as):
-    assert write_as("What does the fox do?", logprob=-1.01) == ["the passage does not lead to it"]
-    assert isinstance(write_as("What does the fox do?", logprob=-0.99)[0], WrittenQuestion)
+    assert write_as("What does the fox do?", logprob=-0.61) == ["the passage does not lead to it"]
+    assert isinstance(write_as("What does the fox do?", logprob=-0.59)[0], WrittenQuestion)
 
 
 def test_a_passage_that_does_not_fit_is_said_and_the_others_are_written(generator):
