@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from rag_ft.errors import DatasetError, UsageError
-from rag_ft.files import full_disk_as, write_atomic
+from rag_ft.files import full_disk_as, is_disk_full, write_atomic
 from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.question_generation.choosing import Chooser, checked_shares
 from rag_ft.question_generation.duplicates import AskedBefore
@@ -320,6 +320,8 @@ def _write(made: MadeQuestions) -> None:
         if made.records:
             write_questions(made.records, made.output)
     except OSError as error:
+        if is_disk_full(error):
+            raise
         raise DatasetError(f"{made.output} cannot be written ({error.strerror}): choose another path") from error
 
 
@@ -345,6 +347,8 @@ def _make_folder(work: WorkFolder) -> None:
         work.check()
         work.path.mkdir(exist_ok=True)
     except OSError as error:
+        if is_disk_full(error):
+            raise
         raise DatasetError(f"{work.path} cannot be made ({error.strerror}): choose another output") from error
 
 

@@ -5,6 +5,8 @@ Each reason is a few equal words, so that they can be counted; `None` where noth
 
 from __future__ import annotations
 
+import re
+
 from rag_ft.metrics.answers import normalise
 from rag_ft.questions.wording import repeats_question
 from rag_ft.schema import AnswerKind, Passage
@@ -23,6 +25,8 @@ ASKS_OF_NOTHING = "says nothing of what it is about"
 OTHER_WORDS_THAN_ITS_PASSAGE = "has no word of its passage"
 NOT_ONE_LINE = "not one line of text"
 _MOST_CHARACTERS = 400
+_PARTS = re.compile(r"[-'._]")
+"""A compound of the question may be two words in the passage."""
 
 
 def problem_of(question: str, answer: str, kind: AnswerKind, passage: Passage) -> str | None:
@@ -62,9 +66,6 @@ def _answer_problem(question: str, answer: str, kind: AnswerKind) -> str | None:
 
 def _topic_problem(question: str, passage: Passage) -> str | None:
     text = " ".join((passage.text, passage.title, *passage.headings))
-    known = {stemmed(word) for word in question_words(text)}
-    asked = {stemmed(word) for word in content_words(question)}
-    # A compound of the question may be two words in the passage.
-    parts = {stemmed(part) for word in asked for part in word.replace("'", "-").replace(".", "-").split("-")}
-    known |= {stemmed(part) for word in question_words(text) for part in word.replace(".", "-").split("-")}
-    return None if known & (asked | parts) else OTHER_WORDS_THAN_ITS_PASSAGE
+    asked = {stemmed(part) for word in content_words(question) for part in (word, *_PARTS.split(word))}
+    known = {stemmed(part) for word in question_words(text) for part in (word, *_PARTS.split(word))}
+    return None if known & asked else OTHER_WORDS_THAN_ITS_PASSAGE

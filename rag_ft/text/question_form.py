@@ -32,6 +32,8 @@ _LITTLE = _ASKS | frozenset(
 _MAY_STAND_TWICE = frozenset("that had is in on".split())
 _MOST_REPEATS = 3
 
+_AFTER_ITS_SUBJECT = re.compile(r"[,:]\s*(?:and\s+)?(?:who|whose|what|which|when|where|why|how)\b", re.IGNORECASE)
+""" "NF4: what is it good for", "packing or shared context, what's the difference"."""
 _WORD = re.compile(r"\w+(?:[-'’.]\w+)*")
 
 
@@ -49,6 +51,8 @@ def asks(question: str) -> bool:
         return False
     starts = [word.partition("'")[0] for word in words]  # what's
     if words[0] in _ASKS or words[0] in _REQUESTS or starts[0] in _QUESTION_WORDS:
+        return True
+    if _AFTER_ITS_SUBJECT.search(question):
         return True
     if words[0] in _BEFORE and _QUESTION_WORDS.intersection(starts[1:3]):
         return True

@@ -10,6 +10,7 @@ from rag_ft.text.question_form import asks, content_words, repeats_itself
         "What's the difference between LoRA and DoRA?",
         "Does Lima have a bridge?",
         "In which year was Oslo founded?",
+        "packing or shared context, what's the difference",
         "Name three bridges of Lima",
         "The tower of Oslo is how high?",
     ],
