@@ -68,3 +68,8 @@ def handbook_questions_path() -> Path:
 def packaged_cross_encoder_path() -> Path:
     """Folder of the cross-encoder that ships with the program."""
     return _PACKAGE / "_bundled" / "cross_encoder"
+
+
+def packaged_generator_path() -> Path:
+    """Folder of the question generator's adapter that ships with the program."""
+    return _PACKAGE / "_bundled" / "question_generator"

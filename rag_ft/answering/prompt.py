@@ -107,6 +107,10 @@ class PromptBuilder:
         self._template = (before, after)
         self.head: tuple[int, ...] = self._encode_template(before)
         self._tail = self._encode_template(after)
+        self.question_opening: tuple[int, ...] = self._encode_text("\nQuestion:")
+        """What stands before a question: after it, a question generator writes one."""
+        self.question_end: int = self._tail[0]
+        """The token after a question."""
         self._encode_block = lru_cache(maxsize=4096)(self._encode_text)
         head, null, opening = (self._encode_text(part) for part in (completion.HEAD, completion.NULL, completion.OPEN))
         shared = next((i for i, (a, b) in enumerate(zip(null, opening, strict=False)) if a != b), 0)

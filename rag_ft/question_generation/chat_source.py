@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from rag_ft.errors import DatasetError, first_line
 from rag_ft.models.chat import chat_model_name, invoke_together, reply_text
 from rag_ft.question_generation.choosing import MOST_ATTEMPTS
-from rag_ft.question_generation.source import AskedFor, WriteRequest, WrittenQuestion
+from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
 from rag_ft.schema import AnswerKind, Passage
+from rag_ft.text.openings import AskedFor
 from rag_ft.text.parts import MOST_UNITS, passage_units
 from rag_ft.text.sentences import sentence_spans
 from rag_ft.text.spans import Span, candidate_spans

@@ -13,9 +13,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from rag_ft.errors import UsageError
-from rag_ft.question_generation.source import ASKED_FOR, AskedFor, WriteRequest
+from rag_ft.question_generation.source import WriteRequest
 from rag_ft.schema import Passage
 from rag_ft.text.askable import defines, gives_reasons, gives_steps, is_sentence, lists_things, settles
+from rag_ft.text.openings import ASKED_FOR, AskedFor
 from rag_ft.text.parts import passage_units
 
 SHARES: Mapping[AskedFor, float] = MappingProxyType(

@@ -32,10 +32,11 @@ from rag_ft.question_generation.round_trip import (
     round_trip_problem,
 )
 from rag_ft.question_generation.self_contained import problem_of
-from rag_ft.question_generation.source import AskedFor, QuestionSource, WriteRequest, WrittenQuestion
+from rag_ft.question_generation.source import QuestionSource, WriteRequest, WrittenQuestion
 from rag_ft.questions.records import write_questions
 from rag_ft.schema import Evidence, Question
 from rag_ft.text.english import seems_english
+from rag_ft.text.openings import AskedFor
 from rag_ft.training.data.unanswerable import MadeUnanswerable, UnanswerableConfig, make_unanswerable
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ def make_questions(
     notes = _notes_before(index, chooser, packaged=source is None)
     for note in notes:
         logger.info("%s", note)
-    source = source if source is not None else _packaged_source()
-    pipeline = pipeline if pipeline is not None else _default_pipeline(index)
+    source, pipeline = _defaults(index, source, pipeline)
     settings: dict[str, JsonValue] = {
         "source": source.fingerprint,
         "index": index.fingerprint,
@@ -375,16 +375,14 @@ def _notes_before(index: Index, chooser: Chooser, *, packaged: bool) -> list[str
     return notes
 
 
-def _packaged_source() -> QuestionSource:
-    from importlib import import_module
-
-    generator = import_module("rag_ft.question_generation.generator")
-    source: QuestionSource = generator.QuestionGenerator.packaged()
-    return source
-
-
-def _default_pipeline(index: Index) -> Answers:
+def _defaults(index: Index, source: QuestionSource | None, pipeline: Answers | None) -> tuple[QuestionSource, Answers]:
+    """What was given, or the packaged generator and the default reader, which share the base model's weights."""
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.answering.reader import Reader
+    from rag_ft.question_generation.generator import QuestionGenerator
 
-    return Pipeline(index.as_retriever(), Reader.from_pretrained())
+    reader = None
+    if pipeline is None:
+        reader = Reader.from_pretrained()
+        pipeline = Pipeline(index.as_retriever(), reader)
+    return source or QuestionGenerator.from_pretrained(reader=reader), pipeline

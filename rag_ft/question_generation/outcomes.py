@@ -20,8 +20,8 @@ from pydantic import Field, JsonValue, ValidationError
 
 from rag_ft.errors import DatasetError, UsageError
 from rag_ft.files import append_whole, clear_partial, is_plain_file, is_real_folder, write_atomic
-from rag_ft.question_generation.source import AskedFor
 from rag_ft.schema import AnswerKind, Evidence, Record
+from rag_ft.text.openings import AskedFor
 
 if TYPE_CHECKING:
     from rag_ft.question_generation.source import WriteRequest

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from rag_ft.schema import AnswerKind, Passage
+from rag_ft.text.openings import AskedFor
 from rag_ft.text.spans import Span
-
-AskedFor = Literal["fact", "how", "why", "whether", "what", "list"]
-"""What a question asks for: some words; how to do something; a reason; yes or no; what something is; several things."""
-
-ASKED_FOR: tuple[AskedFor, ...] = ("fact", "how", "why", "whether", "what", "list")
 
 
 class WriteRequest(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -175,11 +175,12 @@ def generate(
     stop_ids: frozenset[int],
     temperature: float = 0.0,
     random: torch.Generator | None = None,
+    choose: Callable[[int, Tensor], int] | None = None,
 ) -> Generator[GeneratedTokens, None, list[Generated]]:
     """Continue every row of a session until its grammar is satisfied, a stop token comes, or it has `max_tokens`.
 
-    `first_logits` (B, V): after each row's last token. Greedy at temperature 0, else sampled with `random`.
-    Yields tokens as they come and returns all rows.
+    `first_logits` (B, V): after each row's last token. Greedy at temperature 0, else sampled with `random`; or as
+    `choose` does, which gets the row's number and its logits (V,). Yields tokens as they come and returns all rows.
     """
     rows = [Generated([], [], False) for _ in matchers]
     active = set(range(len(rows)))
@@ -189,7 +190,7 @@ def generate(
         for row in sorted(active):
             matcher = matchers[row]
             scores = logits[row]
-            token = _choose(scores, matcher, temperature, random)
+            token = _choose(scores, matcher, temperature, random) if choose is None else choose(row, scores)
             if token in stop_ids:
                 rows[row] = rows[row]._replace(finished=matcher is None or matcher.done)
                 active.discard(row)

@@ -7,7 +7,7 @@ will meet. A passage that holds an accepted answer, in upper or lower case, is n
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -98,14 +98,14 @@ def make_examples(
     distractors: dict[str, list[Passage]] = {}
     for question, hits in zip(kept, hits_by_question, strict=True):
         ranked = [hit.passage for hit in hits if hit.passage.document_id not in apart]
-        gold = _gold(question, by_document)
+        gold = gold_passage(question, by_document)
         gold_id = None if gold is None else gold.id
         negatives = [passage for passage in ranked if not _holds(passage, question) and passage.id != gold_id]
         reason = _why_left_out(question, gold, by_document)
         if reason:
             dropped[question.id] = reason
             continue
-        target = _target(question, gold) if gold is not None and question.answerable else None
+        target = taught_answer(question, gold) if gold is not None and question.answerable else None
         times = 1 if question.answerable else config.unanswerable_repeats
         if config.reading == "separate":
             made = [*_separate(question, gold, target, negatives, config, chooser)]
@@ -129,7 +129,7 @@ def left_out(questions: Iterable[Question], index: Index) -> dict[str, str]:
     """Record id → reason, for the answerable questions that give no example with this index."""
     by_document = _by_document(index)
     reasons = {
-        question.id: _why_left_out(question, _gold(question, by_document), by_document) for question in questions
+        question.id: _why_left_out(question, gold_passage(question, by_document), by_document) for question in questions
     }
     return {record: reason for record, reason in reasons.items() if reason}
 
@@ -152,7 +152,7 @@ def _limited(questions: Sequence[Question], share: float | None, chooser: random
     return [question for i, question in enumerate(questions) if question.answerable or i in chosen]
 
 
-def _gold(question: Question, by_document: dict[str, list[Passage]]) -> Passage | None:
+def gold_passage(question: Question, by_document: Mapping[str, list[Passage]]) -> Passage | None:
     """The first passage that holds a whole piece of evidence, or an answer if the evidence is longer than a passage."""
     if question.kind == "part":
         return part_passage(question, by_document)
@@ -181,10 +181,12 @@ def _why_left_out(question: Question, gold: Passage | None, by_document: dict[st
         return "the index lacks the document of its evidence"
     if gold is None:
         return "no passage of the index holds its evidence whole"
-    return "" if _target(question, gold) is not None else "no accepted answer stands in its evidence, word for word"
+    return (
+        "" if taught_answer(question, gold) is not None else "no accepted answer stands in its evidence, word for word"
+    )
 
 
-def _target(question: Question, gold: Passage) -> str | None:
+def taught_answer(question: Question, gold: Passage) -> str | None:
     """The answer to teach: the first accepted one that stands in the gold passage word for word, or a part of it."""
     if question.kind == "part":
         part = part_target(question, gold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from rag_ft.schema import Passage, Question
@@ -17,7 +18,7 @@ class PartTarget(NamedTuple):
     """Words that name its first unit, and its last if that is another one."""
 
 
-def part_passage(question: Question, by_document: dict[str, list[Passage]]) -> Passage | None:
+def part_passage(question: Question, by_document: Mapping[str, list[Passage]]) -> Passage | None:
     """The passage that holds most of the first piece of evidence that any passage holds; of equal ones the first.
 
     A part may run over the end of a passage: then the reader learns as much of it as it will see.

@@ -1,0 +1,113 @@
+import json
+
+import pytest
+from tiny_adapters import make_adapter
+from tiny_reader import passage
+
+from rag_ft.answering.decoding.generate import Generated
+from rag_ft.answering.reader import Reader
+from rag_ft.errors import UsageError
+from rag_ft.question_generation.generator import QuestionGenerator
+from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
+from rag_ft.text.openings import ASKED_FOR, OPENINGS
+
+PASSAGES = (
+    passage("The quick brown fox jumps over the lazy dog. It was 3.5 metres, near the river.", "a"),
+    passage("Rank sixteen adds parameters to the layer. The lazy dog sleeps twice.", "b"),
+)
+REQUESTS = [WriteRequest(held, kind, seed) for held in PASSAGES for kind in ASKED_FOR for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_llama_dir):
+    """A random adapter whose record says that it writes questions."""
+    made = make_adapter(tmp_path_factory.mktemp("generator"), tiny_llama_dir, seed=3)
+    record = json.loads((made / "rag_ft.json").read_text())
+    (made / "rag_ft.json").write_text(json.dumps({**record, "writes_questions": True, "kinds": ["part", "span"]}))
+    return made
+
+
+@pytest.fixture
+def generator(folder, tiny_llama_dir):
+    return QuestionGenerator.from_pretrained(folder, base=str(tiny_llama_dir))
+
+
+@pytest.fixture
+def write_as(generator, monkeypatch):
+    """Stand in for the drawing by questions that the random model would never write."""
+
+    def install(*questions, finished=True, logprob=-0.5):
+        encode = generator._reader.loaded.tokenizer.encode
+        drawn = [Generated(encode(f" {text}", add_special_tokens=False), [logprob], finished) for text in questions]
+        monkeypatch.setattr(generator, "_draw", lambda requests, contexts: drawn)
+        return generator.write(REQUESTS[: len(questions)])
+
+    return install
+
+
+def test_every_question_begins_as_its_kind_does(generator):
+    contexts = [generator._context(request) for request in REQUESTS]
+    decode = generator._reader.loaded.tokenizer.decode
+    for request, drawn in zip(REQUESTS, generator._draw(REQUESTS, contexts), strict=True):
+        text = decode(drawn.tokens, skip_special_tokens=True).strip()
+        assert text.startswith(OPENINGS[request.asked_for]), (request.asked_for, text)
+
+
+def test_equal_requests_give_equal_questions_whatever_stands_beside_them(generator):
+    contexts = [generator._context(request) for request in REQUESTS]
+    together = generator._draw(REQUESTS, contexts)
+    alone = [generator._draw([request], [context])[0] for request, context in zip(REQUESTS, contexts, strict=True)]
+    assert [drawn.tokens for drawn in together] == [drawn.tokens for drawn in alone]
+    assert len({tuple(drawn.tokens) for drawn in together}) > len(REQUESTS) // 2  # seeds and kinds tell
+
+
+def test_the_answer_stands_in_the_passage_at_its_span(write_as):
+    written = write_as("What does the fox do?", "How many metres was it?", "How does the fox jump?")
+    for request, question in zip(REQUESTS, written, strict=False):
+        if isinstance(question, WrittenQuestion):
+            assert 0 <= question.span.start < question.span.end <= len(request.passage.text)
+            assert question.logprob == pytest.approx(-0.5, abs=0.5)
+    assert any(isinstance(question, WrittenQuestion) for question in written)
+
+
+def test_how_and_why_are_answered_by_whole_sentences(write_as):
+    (written,) = write_as("Why does the fox jump?")
+    assert isinstance(written, WrittenQuestion) and written.kind == "part"
+    text = REQUESTS[0].passage.text
+    assert text[written.span.start : written.span.end].endswith((".", "river."))
+
+
+def test_what_has_no_end_and_what_is_no_question_is_said(write_as):
+    assert write_as("What does the fox", finished=False) == ["the question has no end"]
+    assert write_as("The fox jumps.") == ["it is no question"]
+
+
+def test_a_question_that_the_passage_hardly_leads_to_is_not_asked(write_as):
+    assert write_as("What does the fox do?", logprob=-1.01) == ["the passage does not lead to it"]
+    assert isinstance(write_as("What does the fox do?", logprob=-0.99)[0], WrittenQuestion)
+
+
+def test_a_passage_that_does_not_fit_is_said_and_the_others_are_written(generator):
+    long = passage("fox " * 4000, "long")
+    first, second = generator.write([WriteRequest(long, "fact", 0), REQUESTS[0]])
+    assert first == "the passage is too long for the generator" and second != first
+
+
+def test_an_adapter_that_answers_only_is_refused(tmp_path, tiny_llama_dir):
+    answering = make_adapter(tmp_path / "answering", tiny_llama_dir, seed=4)
+    with pytest.raises(UsageError, match="was not trained to write questions: give a question generator's adapter"):
+        QuestionGenerator.from_pretrained(answering, base=str(tiny_llama_dir))
+
+
+def test_it_shares_the_weights_of_a_reader(folder, tiny_llama_dir):
+    reader = Reader.from_pretrained(str(tiny_llama_dir), adapter="none")
+    sharing = QuestionGenerator.from_pretrained(folder, reader=reader)
+    shared, own = (each.loaded.model.get_input_embeddings().weight for each in (sharing._reader, reader))
+    assert shared.data_ptr() == own.data_ptr() and reader.adapter == "none"
+
+
+def test_other_weights_have_another_fingerprint(generator, tmp_path, tiny_llama_dir):
+    made = make_adapter(tmp_path / "other", tiny_llama_dir, seed=9)
+    record = json.loads((made / "rag_ft.json").read_text())
+    (made / "rag_ft.json").write_text(json.dumps({**record, "writes_questions": True}))
+    assert QuestionGenerator.from_pretrained(made, base=str(tiny_llama_dir)).fingerprint != generator.fingerprint
