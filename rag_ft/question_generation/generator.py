@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from rag_ft.answering.decoding.prompt_rows import PromptRow
 
-_SLOT = "question-generator"
-
 MOST_QUESTION_TOKENS = 48
 
 _TAKES_SENTENCES: frozenset[AskedFor] = frozenset({"how", "why", "whether", "what"})
@@ -62,21 +60,14 @@ class QuestionGenerator:
         self._adapter = adapter
 
     @classmethod
-    def from_pretrained(
-        cls, adapter: str | Path | None = None, *, reader: Reader | None = None, base: str = DEFAULT
-    ) -> QuestionGenerator:
-        """The packaged generator, or that of an adapter's folder.
+    def from_pretrained(cls, adapter: str | Path | None = None, *, base: str = DEFAULT) -> QuestionGenerator:
+        """The packaged generator, or that of an adapter's folder, on its own copy of the base model's weights.
 
-        `reader`: a reader of the same base, whose weights in memory it then shares. Raises WeightsError, UsageError.
+        The packaged one was trained on NF4 values, so it cannot share those of the default reader. Raises WeightsError,
+        UsageError.
         """
         folder = packaged_generator_path() if adapter is None else Path(adapter)
-        if reader is None:
-            reader = Reader.from_pretrained(
-                base, adapter=NO_ADAPTER, cross_encoder=NO_ADAPTER, adapters={_SLOT: folder}
-            )
-        else:
-            reader.add_adapter(_SLOT, folder)
-        return cls(reader.with_adapter(_SLOT))
+        return cls(Reader.from_pretrained(base, adapter=folder, cross_encoder=NO_ADAPTER))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -376,13 +376,12 @@ def _notes_before(index: Index, chooser: Chooser, *, packaged: bool) -> list[str
 
 
 def _defaults(index: Index, source: QuestionSource | None, pipeline: Answers | None) -> tuple[QuestionSource, Answers]:
-    """What was given, or the packaged generator and the default reader, which share the base model's weights."""
+    """What was given, or the packaged generator and the default reader."""
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.answering.reader import Reader
     from rag_ft.question_generation.generator import QuestionGenerator
 
-    reader = None
-    if pipeline is None:
-        reader = Reader.from_pretrained()
-        pipeline = Pipeline(index.as_retriever(), reader)
-    return source or QuestionGenerator.from_pretrained(reader=reader), pipeline
+    return (
+        source if source is not None else QuestionGenerator.from_pretrained(),
+        pipeline if pipeline is not None else Pipeline(index.as_retriever(), Reader.from_pretrained()),
+    )

@@ -5,7 +5,6 @@ from tiny_adapters import make_adapter
 from tiny_reader import passage
 
 from rag_ft.answering.decoding.generate import Generated
-from rag_ft.answering.reader import Reader
 from rag_ft.errors import UsageError
 from rag_ft.question_generation.generator import QuestionGenerator
 from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
@@ -97,13 +96,6 @@ def test_an_adapter_that_answers_only_is_refused(tmp_path, tiny_llama_dir):
     answering = make_adapter(tmp_path / "answering", tiny_llama_dir, seed=4)
     with pytest.raises(UsageError, match="was not trained to write questions: give a question generator's adapter"):
         QuestionGenerator.from_pretrained(answering, base=str(tiny_llama_dir))
-
-
-def test_it_shares_the_weights_of_a_reader(folder, tiny_llama_dir):
-    reader = Reader.from_pretrained(str(tiny_llama_dir), adapter="none")
-    sharing = QuestionGenerator.from_pretrained(folder, reader=reader)
-    shared, own = (each.loaded.model.get_input_embeddings().weight for each in (sharing._reader, reader))
-    assert shared.data_ptr() == own.data_ptr() and reader.adapter == "none"
 
 
 def test_other_weights_have_another_fingerprint(generator, tmp_path, tiny_llama_dir):
