@@ -35,6 +35,7 @@ from rag_ft.question_generation.self_contained import problem_of
 from rag_ft.question_generation.source import QuestionSource, WriteRequest, WrittenQuestion
 from rag_ft.questions.records import write_questions
 from rag_ft.schema import Evidence, Question
+from rag_ft.text import openings
 from rag_ft.text.english import seems_english
 from rag_ft.text.openings import AskedFor
 from rag_ft.training.data.unanswerable import MadeUnanswerable, UnanswerableConfig, make_unanswerable
@@ -260,7 +261,10 @@ def _storable(text: str) -> str:
 
 
 def _record(outcome: Outcome) -> Question:
-    """The record of a question that was kept. Its id follows from what it says, so that two runs can be joined."""
+    """The record of a question that was kept, tagged with what it turned out to ask for.
+
+    Its id follows from what it says, so that two runs can be joined.
+    """
     evidence = outcome.evidence
     assert evidence is not None
     name = json.dumps([outcome.question, evidence.document_id, evidence.start, evidence.end])
@@ -271,7 +275,7 @@ def _record(outcome: Outcome) -> Question:
         evidence=(evidence,),
         kind=outcome.kind,
         yes=outcome.yes,
-        tags=(outcome.asked_for,),
+        tags=(openings.asked_for(outcome.question),),
         origin="made",
     )
 
