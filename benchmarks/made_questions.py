@@ -18,13 +18,12 @@ import random
 import statistics
 from pathlib import Path
 
-from rag_ft.question_generation.make import make_questions
-
 from rag_ft.answering.reader import Reader
 from rag_ft.indexing.index import Index
 from rag_ft.metrics.answers import token_f1
 from rag_ft.metrics.statistics import compare
 from rag_ft.metrics.thresholds import recognising_threshold
+from rag_ft.question_generation.make import make_questions
 from rag_ft.questions.records import read_questions, write_questions
 from rag_ft.questions.split import Split
 from rag_ft.questions.squad import parse_squad

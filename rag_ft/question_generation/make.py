@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from rag_ft.errors import DatasetError, UsageError
-from rag_ft.files import full_disk_as, write_atomic
+from rag_ft.files import full_disk_as, is_disk_full, write_atomic
 from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.question_generation.choosing import Chooser, checked_shares
 from rag_ft.question_generation.duplicates import AskedBefore
@@ -35,6 +35,7 @@ from rag_ft.question_generation.self_contained import problem_of
 from rag_ft.question_generation.source import QuestionSource, WriteRequest, WrittenQuestion
 from rag_ft.questions.records import write_questions
 from rag_ft.schema import Evidence, Question
+from rag_ft.text import openings
 from rag_ft.text.english import seems_english
 from rag_ft.text.openings import AskedFor
 from rag_ft.training.data.unanswerable import MadeUnanswerable, UnanswerableConfig, make_unanswerable
@@ -260,7 +261,10 @@ def _storable(text: str) -> str:
 
 
 def _record(outcome: Outcome) -> Question:
-    """The record of a question that was kept. Its id follows from what it says, so that two runs can be joined."""
+    """The record of a question that was kept, tagged with what it turned out to ask for.
+
+    Its id follows from what it says, so that two runs can be joined.
+    """
     evidence = outcome.evidence
     assert evidence is not None
     name = json.dumps([outcome.question, evidence.document_id, evidence.start, evidence.end])
@@ -271,7 +275,7 @@ def _record(outcome: Outcome) -> Question:
         evidence=(evidence,),
         kind=outcome.kind,
         yes=outcome.yes,
-        tags=(outcome.asked_for,),
+        tags=(openings.asked_for(outcome.question),),
         origin="made",
     )
 
@@ -320,6 +324,8 @@ def _write(made: MadeQuestions) -> None:
         if made.records:
             write_questions(made.records, made.output)
     except OSError as error:
+        if is_disk_full(error):
+            raise
         raise DatasetError(f"{made.output} cannot be written ({error.strerror}): choose another path") from error
 
 
@@ -345,6 +351,8 @@ def _make_folder(work: WorkFolder) -> None:
         work.check()
         work.path.mkdir(exist_ok=True)
     except OSError as error:
+        if is_disk_full(error):
+            raise
         raise DatasetError(f"{work.path} cannot be made ({error.strerror}): choose another output") from error
 
 

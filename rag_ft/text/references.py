@@ -42,6 +42,8 @@ _DOCUMENT = re.compile(
     rf"|\bthe\s+{_ONE_TEXT}{_NAMED}{_NOT_A_COMPOUND}"
     r"|\b(?:mentioned|described|listed|shown|given|stated|discussed|named|defined|quoted|cited)\s+"
     r"(?:above|below|here|earlier|previously|before)\b"
+    r"|\bthe\s+(?:[\w-]+\s+){0,3}(?:page|section|chapter|article|paragraph|passage|text|document)\s+"
+    r"(?:says?|explains?|describes?|discuss(?:es)?|mentions?|covers?|states?|tells?|recommends?|talks?)\b"
     rf"|\baccording\s+to\s+the\s+(?:{_TEXT}|{_WHO_WROTE})\b{_NAMED}",
     re.IGNORECASE,
 )
@@ -73,7 +75,7 @@ _EMPTY_IT = re.compile(
 )
 """ "It" that means nothing: it is raining, is it safe to."""
 
-_THINGS = re.compile(r"\b(?:it|its|they|them|their|theirs)\b(?!['’]?\w)|\bit['’]s\b", re.IGNORECASE)
+_THINGS = re.compile(r"\b(?:it|its|they|them|their|theirs|ones)\b(?!['’]?\w)|\bit['’]s\b", re.IGNORECASE)
 _PEOPLE = re.compile(r"\b(?:he|him|his|himself|she|her|hers|herself)\b", re.IGNORECASE)
 
 _FUNCTION = (
@@ -114,9 +116,14 @@ _TRUE_THAT = re.compile(
     r"\b(?:is|was)\s+(?:it\s+)?that\s+(?:the|an?|it)\b|\b(?:of|for|with|by|about|from)\s+that\s+(?:the|an?)\b",
     re.IGNORECASE,
 )
+_THE_SAME = re.compile(r"\bthe\s+same(?:\s+[\w-]+)?\W*\Z", re.IGNORECASE)
+"""As what? "Is it scored in the same way?" """
+_COMPARED = re.compile(r"\b(?:and|or|all|both|each|every|two|always|as)\b|\w{3,}s\b", re.IGNORECASE)
 _OTHER_OF_TWO = re.compile(rf"\bthe\s+(?:former|latter)(?=\W*\Z|\s+(?:called|{_SAYS})\b)", re.IGNORECASE)
 _AND = re.compile(rf"\b(?!{_FUNCTION}\b)[\w-]+ and (?!{_FUNCTION}\b)[\w-]+")
 _IS_FUNCTION = re.compile(_FUNCTION, re.IGNORECASE)
+_DESCRIBED = re.compile(r"(?:\b(?:the|these|those|which|what)\s+)?[\w-]+\s+\Z", re.IGNORECASE)
+"""What describes "ones", and does not name them: "the unanswerable ones"."""
 _CHOICE = re.compile(r"\b(?:and|or)\b", re.IGNORECASE)
 _THERE = re.compile(r"(?<!\bare\s)(?<!\bis\s)(?<!\bwere\s)(?<!\bwas\s)(?<!\bbe\s)\bthere\W*\Z", re.IGNORECASE)
 _WORD = re.compile(r"[\w-]+")
@@ -140,7 +147,10 @@ def unexplained_word(question: str) -> str:
     empty = [match.span() for match in _EMPTY_IT.finditer(text)]
     for match in _THINGS.finditer(text):
         within = any(start <= match.start() < end for start, end in empty)
-        if not within and not _names_a_thing(text[: match.start()], match[0].lower() in ("its", "their")):
+        word, before = match[0].lower(), text[: match.start()]
+        if word == "ones":
+            before = _DESCRIBED.sub("", before)
+        if not within and not _names_a_thing(before, word in ("its", "their")):
             return match[0]
     for match in _PEOPLE.finditer(text):
         before = text[: match.start()]
@@ -177,5 +187,7 @@ def _demonstrative(text: str) -> str:
         return that[0]
     if (other := _OTHER_OF_TWO.search(text)) and not _CHOICE.search(text, 0, other.start()):
         return other[0]
+    if (same := _THE_SAME.search(text)) and not _COMPARED.search(text, 0, same.start()):
+        return same[0].rstrip(" ?.!")
     there = _THERE.search(text)
     return there[0].strip(" ?.!") if there else ""

@@ -18,14 +18,22 @@ def chat():
     return FakeListChatModel(responses=[json.dumps({"question": None})])
 
 
+def scripted(monkeypatch, kind):
+    """Put a scripted source and a pipeline of this kind in the place of the packaged generator and reader."""
+
+    def defaults(index, source, pipeline):
+        return source or ScriptedSource(), pipeline or kind(index)
+
+    monkeypatch.setattr(maker, "_defaults", defaults)
+
+
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     build(tmp_path / "index")
     embedder = HashingEmbedder()
     for module in (embedding, index):
         monkeypatch.setattr(module, "load_named_embedder", lambda name: embedder)
-    monkeypatch.setattr(maker, "_packaged_source", ScriptedSource)
-    monkeypatch.setattr(maker, "_default_pipeline", ScriptedPipeline)
+    scripted(monkeypatch, ScriptedPipeline)
     monkeypatch.setitem(sys.modules, "my_chat", sys.modules[__name__])
 
     def run(*options, output="made.jsonl"):
@@ -53,7 +61,7 @@ def test_documents_that_are_not_retrieved_are_named(make, monkeypatch, tmp_path)
             city = "Oslo" if "Lima" in question else "Lima"
             return super()._answer(question) if "Lima" not in question else super()._answer(f"How long is {city}?")
 
-    monkeypatch.setattr(maker, "_default_pipeline", Misses)
+    scripted(monkeypatch, Misses)
     done = make("-n", 20)
     lines = done.stdout.splitlines()
     i = lines.index("not retrieved most often, so look at these documents")

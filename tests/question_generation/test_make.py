@@ -174,7 +174,7 @@ def test_other_languages_are_told_once_where_the_packaged_generator_writes(tmp_p
     german = "Der Turm von Oslo ist hundert Meter hoch, weil ihn eine Gilde so gebaut hat. Er wird nachts geschlossen."
     docs = [*documents(("Lima",)), Document(id="de.txt", text=german)]
     index = build(tmp_path / "index", docs)
-    monkeypatch.setattr(maker, "_packaged_source", ScriptedSource)
+    monkeypatch.setattr(maker, "_defaults", lambda index, source, pipeline: (source or ScriptedSource(), pipeline))
     notes = make(index, tmp_path / "q.jsonl", count=4, source=None).notes
     assert len([note for note in notes if "1 of 7 passages seem not to be in English" in note]) == 1
     assert not any("English" in note for note in make(index, tmp_path / "r.jsonl", count=4).notes)

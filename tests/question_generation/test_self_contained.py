@@ -16,6 +16,7 @@ TEXT = passage("The tower of Oslo is 107 metres high. It must be closed at night
         ("How high is it?", self_contained.UNEXPLAINED),
         ("The height of the tower", self_contained.NOT_A_QUESTION),
         ("What is the the tower?", self_contained.REPEATS_ITSELF),
+        ("Does the tower of Oslo must be closed?", self_contained.READS_BADLY),
         ("How high?", self_contained.TOO_SHORT),
         ("How high is the tower " + "of Oslo, Lima " * 20, self_contained.TOO_LONG),
         ("How " + "x" * 500 + " is it?", self_contained.TOO_LONG),
@@ -42,6 +43,8 @@ def test_a_question_stands_on_its_own_or_has_a_reason(question, reason):
         ),
         ("How high is the tower of Oslo?", "The tower of Oslo is 107 metres high.", "part", None),
         ("Who won the election in France?", "107 metres", "span", self_contained.OTHER_WORDS_THAN_ITS_PASSAGE),
+        ("How is the tower not open at night?", "The tower is not open at night.", "part", "holds its answer"),
+        ("Is the tower open at night?", "The tower is open at night.", "part", None),
         ("How high are towers?", "107 metres", "span", None),
     ],
 )

@@ -12,6 +12,7 @@ What does the table show?
 What is the main idea of the paragraph?
 What is shown in the figure?
 What did the narrator see?
+What does the low-rank adaptation page explain?
 What was described above?""".splitlines()
 
 LEAVE_A_WORD_UNEXPLAINED = """What is it used for?
@@ -36,7 +37,9 @@ What happens when it fails?
 How many of them are there?
 Why do such models fail?
 Does it support PDF?
-Can they be merged?""".splitlines()
+Can they be merged?
+How many of the unanswerable ones are recognised?
+Is null scored in the same way?""".splitlines()
 
 STAND_ALONE = """How does a reranker decide if it helps?
 What happens when it rains?
@@ -63,7 +66,8 @@ How does the document store keep versions?
 What is the difference between a table and a list?
 Which option of rag-ft.toml is used and why does it matter?
 What did the former Midlothian County Buildings face?
-EOS and BOS, are they the same?""".splitlines()
+EOS and BOS, are they the same?
+Are dense and sparse search the same thing?""".splitlines()
 
 
 @pytest.mark.parametrize("question", POINT_TO_THEIR_TEXT)
