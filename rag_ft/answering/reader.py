@@ -189,12 +189,16 @@ class Reader:
         chosen = chosen_adapter(name, adapter)
         if chosen is not None and str(chosen) == PACKAGED:
             chosen = adapter_folder(chosen)
+        config = ReaderConfig(**settings)
+        scorer = _named_cross_encoder(cross_encoder, config)  # first: an error should not wait for the base model
         loaded = load_model(name, adapter=chosen, plan=plan)
-        tuned = _tuned_cross_encoder(cross_encoder, loaded, ReaderConfig(**settings))
-        default = (
-            _default_cross_encoder(loaded, ReaderConfig(**settings)) if cross_encoder is None and not tuned else None
-        )
-        reader = cls(loaded, cross_encoder=tuned or default, sentences_only=tuned is None, **settings)
+        by_default = False
+        if cross_encoder is None:
+            scorer = _cross_encoder_beside(loaded.adapter, config)
+            by_default = scorer is None
+        if by_default and gives_sentences(config, reading_record(loaded.weights, loaded.adapter)):
+            scorer = CrossEncoder.from_pretrained()
+        reader = cls(loaded, cross_encoder=scorer, sentences_only=by_default, **settings)
         for added, folder in (adapters or {}).items():
             reader.add_adapter(added, folder)
         return reader

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.environment import packaged_cross_encoder_path
-from rag_ft.errors import WeightsError
-from rag_ft.models.cross_encoder_files import add_changes, base_of, read_changes, read_record
+from rag_ft.models.cross_encoder_files import add_changes, check_base, read_changes, read_record
 from rag_ft.models.weights import PACKAGED, Weights, resolve_embedder, weights_in
 from rag_ft.text.spans import Span
 
@@ -84,12 +83,7 @@ class CrossEncoder:
         folder = packaged_cross_encoder_path() if str(name) == PACKAGED else Path(name)
         record = read_record(folder)
         embedder = resolve_embedder()
-        base, here = record["base"], base_of(embedder)
-        if base["sha256"] != here["sha256"]:
-            raise WeightsError(
-                f"{folder} was tuned from {base['name']} ({base['sha256'][:12]}), and the packaged embedder is"
-                f" {here['sha256'][:12]}: use the packaged one, or one tuned from this embedder"
-            )
+        check_base(folder, record, embedder)
         from rag_ft.models.cross_encoder_network import new_network
 
         network, tokenizer = new_network(embedder)

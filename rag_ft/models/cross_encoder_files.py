@@ -35,6 +35,16 @@ def base_of(embedder: Weights) -> dict[str, str]:
     return {"name": embedder.name, "sha256": sha256_of(embedder.path / "model.safetensors")}
 
 
+def check_base(folder: Path, record: Mapping[str, Any], embedder: Weights) -> None:
+    """Raise WeightsError where the cross-encoder in a folder was tuned from another embedder."""
+    base, here = record["base"], base_of(embedder)
+    if base["sha256"] != here["sha256"]:
+        raise WeightsError(
+            f"{folder} was tuned from {base['name']} ({base['sha256'][:12]}), and the packaged embedder is"
+            f" {here['sha256'][:12]}: use the packaged one, or one tuned from this embedder"
+        )
+
+
 def is_cross_encoder(folder: Path) -> bool:
     """Whether a folder holds the record of a cross-encoder, which is written last."""
     return (folder / CROSS_ENCODER_RECORD).is_file()
@@ -109,7 +119,7 @@ def read_changes(folder: Path) -> dict[str, Tensor]:
 
     path = folder / CROSS_ENCODER_WEIGHTS
     try:
-        return load_file(path)
+        return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
 
