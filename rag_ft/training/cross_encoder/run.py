@@ -83,6 +83,15 @@ class StartCrossEncoder(NamedTuple):
     record: dict[str, Any]
     changes: dict[str, Tensor]
 
+    def identity(self) -> dict[str, str]:
+        """What the record of a cross-encoder that was tuned from it says of it."""
+        name = PACKAGED if self.weights.path == packaged_cross_encoder_path() else self.weights.name
+        return {
+            "name": name,
+            "fingerprint": self.weights.fingerprint,
+            "licence": str(self.record.get("licence", "other")),
+        }
+
 
 @dataclass(frozen=True)
 class PreparedPairs:
@@ -162,20 +171,25 @@ def train_cross_encoder(
     on them as far as they suffice. Logs and reports as `train_reader` does, and resumes like it. Raises DatasetError,
     TrainingError, UsageError, WeightsError.
     """
-    require_extra("train", "training")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("a cross-encoder is trained by one process: start the command without a launcher")
     output, config = Path(output), config or CrossEncoderConfig()
-    check_cross_encoder_folder(output)
-    start = None if start_from is None else read_start_cross_encoder(start_from)
+    start = check_cross_encoder_run(output, start_from)
     prepared = prepare_pairs(questions, index, config, split=split)
     run = _Run(output, index, config, start, prepared, licence, data_note, resolve_embedder())
     return run.train(on_progress)
 
 
-def read_start_cross_encoder(name: str | Path) -> StartCrossEncoder:
-    """Read the cross-encoder to start from: a folder, or `packaged`. Raises WeightsError."""
-    folder = packaged_cross_encoder_path() if str(name) == PACKAGED else Path(name)
+def check_cross_encoder_run(output: Path, start_from: str | Path | None) -> StartCrossEncoder | None:
+    """Check all that can be checked before the records are read; the cross-encoder to start from.
+
+    Raises UsageError, WeightsError.
+    """
+    require_extra("train", "training")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("a cross-encoder is trained by one process: start the command without a launcher")
+    check_cross_encoder_folder(output)
+    if start_from is None:
+        return None
+    folder = packaged_cross_encoder_path() if str(start_from) == PACKAGED else Path(start_from)
     record = read_record(folder)
     check_base(folder, record, resolve_embedder())
     return StartCrossEncoder(weights_in(folder, "cross-encoder"), record, read_changes(folder))
@@ -319,12 +333,11 @@ class _Run:
         before = documents_trained_on(start.record) if start is not None else frozenset()
         rates = self.config.rates(tuned_before=start is not None)
         every = max(1, len(trained.history) // 200)
+        own = {"licence": self.licence, "data_note": self.data_note}
         return {
-            "licence": self.licence,
-            "data_note": self.data_note,
-            "started_from": None
-            if start is None
-            else {"name": start.weights.name, "fingerprint": start.weights.fingerprint},
+            # Weights that were kept as they were have their own licence.
+            **(own if kept or start is None else {name: start.record.get(name, own[name]) for name in own}),
+            "started_from": None if start is None else start.identity(),
             "data": {
                 "fingerprint": self.prepared.records,
                 "index": self.index.fingerprint,
