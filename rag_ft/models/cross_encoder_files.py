@@ -1,7 +1,7 @@
 """A cross-encoder on disk: its record, and what a tuning changed in the encoder that every installation has.
 
-The changes are kept as a product of two narrow matrices per layer, as a LoRA adapter's are: a file of a few megabytes.
-No network here: `cross_encoder_network.py` makes one, and `cross_encoder.py` puts the two together.
+The changes are kept at 16 bits, whole (21 MB) or as a product of two narrow matrices per layer, as a LoRA adapter's
+are (5 MB, as the packaged one). No network here: `cross_encoder_network.py` makes one, and `cross_encoder.py` puts the two together.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 CROSS_ENCODER_FILES = (CROSS_ENCODER_RECORD, CROSS_ENCODER_WEIGHTS, "README.md")
 """The record first: a folder with it has the others, too."""
-
-RANK = 64
-"""Width of the narrow matrices in which what the tuning changed is kept."""
 
 _UP, _DOWN = ".up", ".down"
 _HEADS = ("relevance", "evidence", "decision")
@@ -75,22 +72,23 @@ def read_record(folder: Path) -> dict[str, Any]:
 def write_cross_encoder(
     folder: Path, changes: Mapping[str, Tensor], embedder: Weights, record: Mapping[str, Any], card: str
 ) -> None:
-    """Write what a tuning changed (`narrow_changes`), its record and its card; all files together, or none."""
+    """Write what a tuning changed (`changes_between`), its record and its card; all files together, or none."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     with replacing_together([folder / name for name in CROSS_ENCODER_FILES]) as works:
-        works[0].write_text(
-            json.dumps({**record, "base": base_of(embedder), "rank": RANK}, indent=1) + "\n", encoding="utf-8"
-        )
+        works[0].write_text(json.dumps({**record, "base": base_of(embedder)}, indent=1) + "\n", encoding="utf-8")
         save_file(dict(changes), works[1], metadata={"format": "pt"})
         works[2].write_text(card, encoding="utf-8")
 
 
-def narrow_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What changed, at 16 bits: of matrices the best product of rank `RANK` (Eckart and Young, 1936), all of the rest.
+def changes_between(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], rank: int | None = None
+) -> dict[str, Tensor]:
+    """What changed, at 16 bits; the heads themselves, which are new.
 
-    The heads are kept whole: they are new.
+    `rank`: of matrices only the best product of this rank (Eckart and Young, 1936). That suits a tuning of thousands of
+    steps. Of a short one that continues another, rank 64 loses half.
     """
     import torch
 
@@ -102,11 +100,11 @@ def narrow_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) ->
         change = value - before[name]
         if not change.any():
             continue
-        if change.ndim == 2:
+        if change.ndim == 2 and rank is not None:
             up, scale, down = torch.linalg.svd(change, full_matrices=False)
-            root = scale[:RANK].sqrt()
-            tensors[name + _UP] = (up[:, :RANK] * root).to(torch.float16).contiguous()
-            tensors[name + _DOWN] = (root[:, None] * down[:RANK]).to(torch.float16).contiguous()
+            root = scale[:rank].sqrt()
+            tensors[name + _UP] = (up[:, :rank] * root).to(torch.float16).contiguous()
+            tensors[name + _DOWN] = (root[:, None] * down[:rank]).to(torch.float16).contiguous()
         else:
             tensors[name] = change.to(torch.float16).contiguous()
     return tensors

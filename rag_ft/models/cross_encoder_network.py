@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rag_ft.errors import WeightsError, first_line
-from rag_ft.models.cross_encoder_files import narrow_changes
+from rag_ft.models.cross_encoder_files import changes_between
 from rag_ft.models.weights import Weights
 from rag_ft.progress import quiet_transformers
 
@@ -109,6 +109,6 @@ def encode_pairs(tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> PairTokens
     return PairTokens(dict(encoded), offsets, in_passage)
 
 
-def changes_since(embedder: Weights, network: CrossEncoderNetwork) -> dict[str, Tensor]:
+def changes_since(embedder: Weights, network: CrossEncoderNetwork, rank: int | None = None) -> dict[str, Tensor]:
     """What a network changed of the embedder's encoder, and its heads, as `write_cross_encoder` keeps it."""
-    return narrow_changes(new_network(embedder)[0].state_dict(), network.state_dict())
+    return changes_between(new_network(embedder)[0].state_dict(), network.state_dict(), rank)

@@ -5,9 +5,8 @@ import torch
 
 from rag_ft.errors import WeightsError
 from rag_ft.models.cross_encoder_files import (
-    RANK,
+    changes_between,
     is_cross_encoder,
-    narrow_changes,
     read_changes,
     read_record,
     write_cross_encoder,
@@ -23,10 +22,21 @@ def embedder(tmp_path):
     return Weights("tiny", "embedder", folder, "made in the test", "MIT", "f", 1)
 
 
-def test_changes_of_a_low_rank_are_kept_whole():
+def test_changes_are_kept_whole_unless_a_rank_is_given():
     before = {"m": torch.randn(80, 70), "b": torch.zeros(3), "same": torch.ones(2, 2)}
-    change = torch.randn(80, RANK) @ torch.randn(RANK, 70) * 0.01
-    kept = narrow_changes(before, {**before, "m": before["m"] + change, "b": torch.ones(3)})
+    change = torch.randn(80, 70) * 0.01
+    after = {**before, "m": before["m"] + change, "b": torch.ones(3), "relevance.bias": torch.ones(1)}
+    kept = changes_between(before, after)
+    assert set(kept) == {"m", "b", "relevance.bias"}
+    torch.testing.assert_close(kept["m"].float(), change, atol=1e-4, rtol=1e-3)
+    narrow = changes_between(before, after, rank=3)
+    assert (narrow["m.up"].shape, narrow["m.down"].shape) == ((80, 3), (3, 70)) and "m" not in narrow
+
+
+def test_changes_of_a_low_rank_are_kept_by_narrow_matrices():
+    before = {"m": torch.randn(80, 70), "b": torch.zeros(3), "same": torch.ones(2, 2)}
+    change = torch.randn(80, 64) @ torch.randn(64, 70) * 0.01
+    kept = changes_between(before, {**before, "m": before["m"] + change, "b": torch.ones(3)}, rank=64)
     assert set(kept) == {"m.up", "m.down", "b"}
     torch.testing.assert_close(kept["m.up"].float() @ kept["m.down"].float(), change, atol=2e-3, rtol=0.01)
 
@@ -37,7 +47,7 @@ def test_what_is_written_is_read_again_and_names_its_base(tmp_path, embedder):
     write_cross_encoder(folder, {"relevance.bias": torch.ones(1)}, embedder, {"licence": "mit"}, "# Card\n")
     assert is_cross_encoder(folder) and read_changes(folder)["relevance.bias"].tolist() == [1]
     record = read_record(folder)
-    assert (record["licence"], record["base"]["name"], record["rank"]) == ("mit", "tiny", RANK)
+    assert (record["licence"], record["base"]["name"]) == ("mit", "tiny")
     assert (folder / "README.md").read_text() == "# Card\n"
 
 

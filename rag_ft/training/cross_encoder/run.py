@@ -282,7 +282,7 @@ class _Run:
         changes: dict[str, Tensor] = {} if self.start is None else self.start.changes
         if trained.best is not None:
             trainer.load(trained.best)
-            rounded = changes_since(self.embedder, network)
+            rounded = changes_since(self.embedder, network, self.config.rank)
             tuned, tokenizer = new_network(self.embedder)
             add_changes(tuned, rounded, self.output)
             after = outcomes_of(CrossEncoder(tuned.eval(), tokenizer, None, {}), ranked)
