@@ -1,7 +1,7 @@
 """A cross-encoder on disk: its record, and what a tuning changed in the encoder that every installation has.
 
 The changes are kept at 16 bits, whole (21 MB) or as a product of two narrow matrices per layer, as a LoRA adapter's
-are (5 MB, as the packaged one). No network here: `cross_encoder_network.py` makes one, and `cross_encoder.py` puts the two together.
+are (5 MB, as the packaged one). `cross_encoder_network.py` makes the network, `cross_encoder.py` puts both together.
 """
 
 from __future__ import annotations

@@ -27,12 +27,12 @@ def network(embedder):
     return new_network(embedder)[0].eval()
 
 
-@pytest.fixture
-def folder(tmp_path, embedder, network):
+@pytest.fixture(params=[None, 64])
+def folder(request, tmp_path, embedder, network):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.01)
-    changes = changes_since(embedder, network)
+    changes = changes_since(embedder, network, request.param)
     write_cross_encoder(tmp_path / "tuned", changes, embedder, {"confidence": {"value": 0.5}}, "# Card\n")
     return tmp_path / "tuned"
 
