@@ -140,6 +140,11 @@ def gives_sentences(config: ReaderConfig, record: Mapping[str, Any]) -> bool:
     return whole and not _knows_parts(record) and config.mode == "quote"
 
 
+def takes_cross_encoder(config: ReaderConfig) -> bool:
+    """Whether a cross-encoder may choose whole sentences for a reader with this config."""
+    return config.mode == "quote" and config.whole_sentences is not False
+
+
 def _knows_parts(record: Mapping[str, Any]) -> bool:
     return "part" in record.get("kinds", ())
 

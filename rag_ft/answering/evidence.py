@@ -17,7 +17,8 @@ from rag_ft.answering.confidence import PartCalibration, PartSigns
 from rag_ft.answering.reading import Cited, Reading, ReadRequest
 from rag_ft.errors import WeightsError, first_problem
 from rag_ft.metrics.odds import probability_of
-from rag_ft.models.cross_encoder import RECORD, CrossEncoder, PassageScores
+from rag_ft.models.cross_encoder import CrossEncoder, PassageScores
+from rag_ft.models.folder import CROSS_ENCODER_RECORD
 from rag_ft.schema import Passage
 from rag_ft.text.asking import asks_yes_or_no
 from rag_ft.text.parts import passage_units, unit_leads, unit_runs
@@ -54,8 +55,8 @@ class EvidenceReader:
             self.calibration = Calibration.model_validate(dict(cross_encoder.record))
         except ValidationError as error:
             raise WeightsError(
-                f"the calibration in the cross-encoder's {RECORD} is damaged ({first_problem(error)}): restore the"
-                " file, or use the packaged one"
+                f"the calibration in the cross-encoder's {CROSS_ENCODER_RECORD} is damaged ({first_problem(error)}):"
+                " restore the file, or use the packaged one"
             ) from error
         self.threshold = self.calibration.confidence.value
         """An answer with a lower confidence becomes null; None: it must outscore null."""

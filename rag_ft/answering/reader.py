@@ -19,7 +19,13 @@ from typing_extensions import Unpack
 
 from rag_ft.answering import completion
 from rag_ft.answering.confidence import at_threshold
-from rag_ft.answering.config import ReaderConfig, ReaderSettings, adapt_config, gives_sentences
+from rag_ft.answering.config import (
+    ReaderConfig,
+    ReaderSettings,
+    adapt_config,
+    gives_sentences,
+    takes_cross_encoder,
+)
 from rag_ft.answering.decoding.batch import BatchRunner
 from rag_ft.answering.decoding.candidates import CandidateFinder
 from rag_ft.answering.decoding.generate import TokenDecoder
@@ -36,6 +42,8 @@ from rag_ft.metrics.kinds import judged_kind
 from rag_ft.models.adapter_record import reading_record
 from rag_ft.models.adapter_slots import AdapterSlot, AdapterSlots, adapter_folder
 from rag_ft.models.cross_encoder import CrossEncoder
+from rag_ft.models.cross_encoder_files import is_cross_encoder
+from rag_ft.models.folder import CROSS_ENCODER_FOLDER
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED, Weights, chosen_adapter
 from rag_ft.schema import AnswerKind, Passage
 from rag_ft.text.asking import asks_for_sentences
@@ -64,6 +72,8 @@ class ReaderFamily:
         self.slots: AdapterSlots = loaded.shared
         self.passage_cache = PrefixCache(self.config.passage_cache_mb * 2**20)
         self.cross_encoder: CrossEncoder | None = None
+        self.sentences_only = False
+        """Whether the cross-encoder serves only readers that give whole sentences: it was not chosen for this one."""
         self.readers: dict[str, Reader] = {}
         self.lock = threading.Lock()
         """Held to look up or add a reader."""
@@ -95,16 +105,18 @@ class Reader:
         prompts: PromptBuilder | None = None,
         member: FamilyMember | None = None,
         cross_encoder: CrossEncoder | None = None,
+        sentences_only: bool = False,
         **settings: Unpack[ReaderSettings],
     ) -> None:
         """`settings`: the fields of `ReaderConfig`. `prompts`: build prompts with these instead of the adapter's.
 
-        `member`: join the readers of a base in memory, as `with_adapter` does. `cross_encoder`: chooses whole sentences
-        where the reader gives them. Raises UsageError, WeightsError, PromptMismatchError.
+        `member`: join the readers of a base in memory, as `with_adapter` does. `cross_encoder`: chooses the sentences
+        that answer how, why, yes or no; with `sentences_only`, not for an adapter that was tuned to do so itself.
+        Raises UsageError, WeightsError, PromptMismatchError.
         """
         if member is None:
             family = ReaderFamily(loaded, settings, prompts)
-            family.cross_encoder = cross_encoder
+            family.cross_encoder, family.sentences_only = cross_encoder, sentences_only
             member = FamilyMember(family, family.slots.start, family.slots.get(family.slots.start))
             family.readers[member.name] = self
         self._member = member
@@ -125,7 +137,8 @@ class Reader:
         """Kinds of answers that have a threshold and a scale of their own, instead of `threshold` and `scale`."""
         self.whole_sentences = adapted.whole_sentences
         """Whether spans become whole sentences where the question asks for them."""
-        self.cross_encoder = member.family.cross_encoder if adapted.whole_sentences else None
+        takes = adapted.whole_sentences if member.family.sentences_only else takes_cross_encoder(self.config)
+        self.cross_encoder = member.family.cross_encoder if takes else None
         """Chooses the sentences that answer how, why, yes or no; a `Pipeline` reranks passages with it, too."""
         self._evidence = EvidenceReader(self.cross_encoder) if self.cross_encoder is not None else None
         if self._evidence is not None and self.config.threshold is not None:
@@ -163,8 +176,9 @@ class Reader:
 
         Without an adapter given the default reader uses the packaged one; `adapter="none"` leaves it untuned.
         `adapters`: further adapters on the same base, name → folder, `packaged` or `none`; see `with_adapter`.
-        `cross_encoder`: the folder of one, `none`, or None for the packaged one where the adapter's record asks for
-        whole sentences.
+        `cross_encoder`: the folder of one, `packaged` or `none`. None takes the one in the adapter's folder, which was
+        tuned beside it, else the packaged one where the adapter's record asks for whole sentences. All of the
+        `adapters` share it.
 
         `settings` are the fields of `ReaderConfig`, all optional: `mode`, `reading`, `threshold`, `max_prompt_tokens`,
         `max_answer_tokens`, `shots`, `decoding`, `temperature`, `seed`, `passage_cache_mb`, `whole_sentences`. Raises
@@ -175,8 +189,16 @@ class Reader:
         chosen = chosen_adapter(name, adapter)
         if chosen is not None and str(chosen) == PACKAGED:
             chosen = adapter_folder(chosen)
+        config = ReaderConfig(**settings)
+        scorer = _named_cross_encoder(cross_encoder, config)  # first: an error should not wait for the base model
         loaded = load_model(name, adapter=chosen, plan=plan)
-        reader = cls(loaded, cross_encoder=_chosen_cross_encoder(cross_encoder, loaded, settings), **settings)
+        by_default = False
+        if cross_encoder is None:
+            scorer = _cross_encoder_beside(loaded.adapter, config)
+            by_default = scorer is None
+        if by_default and gives_sentences(config, reading_record(loaded.weights, loaded.adapter)):
+            scorer = CrossEncoder.from_pretrained()
+        reader = cls(loaded, cross_encoder=scorer, sentences_only=by_default, **settings)
         for added, folder in (adapters or {}).items():
             reader.add_adapter(added, folder)
         return reader
@@ -373,10 +395,25 @@ class Reader:
         return combine(rows, request.passages, threshold, self.scale, kinds, whole=self.whole_sentences)
 
 
-def _chosen_cross_encoder(
-    name: str | Path | None, loaded: LoadedModel, settings: ReaderSettings
-) -> CrossEncoder | None:
-    """The cross-encoder that was named, or the packaged one for a reader that gives whole sentences."""
-    if name is None and not gives_sentences(ReaderConfig(**settings), reading_record(loaded.weights, loaded.adapter)):
+def _named_cross_encoder(name: str | Path | None, config: ReaderConfig) -> CrossEncoder | None:
+    """The cross-encoder with a name; None for no name and for `none`.
+
+    Raises UsageError where a reader with this config cannot use it, WeightsError.
+    """
+    if name is None or str(name) == NO_ADAPTER:
         return None
-    return None if str(name) == NO_ADAPTER else CrossEncoder.from_pretrained(PACKAGED if name is None else name)
+    if not takes_cross_encoder(config):
+        setting = f"mode {config.mode!r}" if config.mode != "quote" else "whole_sentences=False"
+        raise UsageError(
+            f"a cross-encoder chooses sentences to quote, and a reader with {setting} gives none: leave out the"
+            " cross-encoder or that setting"
+        )
+    return CrossEncoder.from_pretrained(name)
+
+
+def _cross_encoder_beside(adapter: Weights | None, config: ReaderConfig) -> CrossEncoder | None:
+    """The cross-encoder that was tuned beside an adapter; None where there is none, or it cannot be used."""
+    folder = adapter.path / CROSS_ENCODER_FOLDER if adapter is not None else None
+    if folder is None or not is_cross_encoder(folder) or not takes_cross_encoder(config):
+        return None
+    return CrossEncoder.from_pretrained(folder)

@@ -11,6 +11,7 @@ import typer
 from rag_ft.cli.options import (
     PASSAGES_PANEL,
     READER_PANEL,
+    CrossEncoderOption,
     GroupedAdapter,
     GroupedIndexEmbedder,
     GroupedK,
@@ -79,6 +80,7 @@ def ask(
     embedder: GroupedIndexEmbedder = None,
     reader: GroupedReader = "default",
     adapter: GroupedAdapter = None,
+    cross_encoder: CrossEncoderOption = None,
     mode: Annotated[
         ModeChoice,
         typer.Option(
@@ -120,7 +122,8 @@ def ask(
     settings: ReaderSettings = {"mode": mode.value, "threshold": threshold}
     if reading is not None:
         settings["reading"] = reading.value
-    pipeline = Pipeline(retriever, Reader.from_pretrained(reader, adapter=adapter, **settings))
+    answering = Reader.from_pretrained(reader, adapter=adapter, cross_encoder=cross_encoder, **settings)
+    pipeline = Pipeline(retriever, answering)
     if question is not None and question != "-":
         answer = pipeline.ask(question, history=after or ())
         if as_json:

@@ -11,6 +11,7 @@ import typer
 from rag_ft.cli.options import (
     PASSAGES_PANEL,
     TOKEN_VARIABLE,
+    CrossEncoderOption,
     GroupedAdapter,
     GroupedIndexEmbedder,
     GroupedK,
@@ -53,6 +54,7 @@ def mcp(
     reader: GroupedReader = "default",
     adapter: GroupedAdapter = None,
     with_adapter: MoreAdaptersOption = None,
+    cross_encoder: CrossEncoderOption = None,
     threshold: ThresholdOption = None,
 ) -> int:
     """Serve an index to an assistant as MCP tools (ask, search) over standard input and output.
@@ -79,7 +81,13 @@ def mcp(
     if watch is not None:
         build_if_missing(watch, index, embedder)
     loaded, answering = load_index_and_reader(
-        index, embedder=embedder, reader=reader, adapter=adapter, adapters=adapters, threshold=threshold
+        index,
+        embedder=embedder,
+        reader=reader,
+        adapter=adapter,
+        adapters=adapters,
+        cross_encoder=cross_encoder,
+        threshold=threshold,
     )
     create_mcp(loaded, answering, k=k, audience=audience, watch=watch, poll=poll).run("stdio")
     return 0

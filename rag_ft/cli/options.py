@@ -114,6 +114,17 @@ GroupedWhere: TypeAlias = Annotated[list[str] | None, _where(PASSAGES_PANEL)]
 GroupedIndexEmbedder: TypeAlias = Annotated[str | None, _index_embedder(PASSAGES_PANEL)]
 GroupedReader: TypeAlias = Annotated[str, _reader(READER_PANEL)]
 GroupedAdapter: TypeAlias = Annotated[Path | None, _adapter(READER_PANEL)]
+CrossEncoderOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--cross-encoder",
+        metavar="FOLDER|packaged|none",
+        help="Model that reranks and chooses the sentences that answer how, why, yes or no. Default: the one trained"
+        " beside the adapter, else the packaged one for an adapter that was not tuned on parts.",
+        show_default=False,
+        rich_help_panel=READER_PANEL,
+    ),
+]
 ThresholdOption: TypeAlias = Annotated[
     float | None,
     typer.Option(

@@ -334,11 +334,12 @@ class TrainingLine(_LiveLine):
         if "loss" in record:
             self._recent = [*self._recent[-19:], record["loss"]]
         speeds = [f"{record[name]:,.{digits}f} {unit}" for name, unit, digits in _SPEEDS if name in record]
-        loss = sum(self._recent) / max(len(self._recent), 1)
-        line = f"step {progress.done} of {progress.total}  loss {loss:.3f}"
+        line = f"step {progress.done} of {progress.total}"
+        if self._recent:
+            line += f"  loss {sum(self._recent) / len(self._recent):.3f}"
         if self._held_out is not None:
             line += f"  held-out loss {self._held_out:.3f}"
-        line += "".join(f"  {speed}" for speed in speeds) + f"  {_minutes(left)} left"
+        line += "".join(f"  {speed}" for speed in speeds) + (f"  {_minutes(left)} left" if speeds else "")
         if self._status is not None:
             self._status.update(Text(shown(line)))
         elif "eval_loss" in record or record["seconds"] - self._printed > 30:

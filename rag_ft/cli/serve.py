@@ -11,6 +11,7 @@ import typer
 
 from rag_ft.cli.options import (
     TOKEN_VARIABLE,
+    CrossEncoderOption,
     GroupedAdapter,
     GroupedIndexEmbedder,
     GroupedK,
@@ -81,6 +82,7 @@ def serve(
     reader: GroupedReader = "default",
     adapter: GroupedAdapter = None,
     with_adapter: MoreAdaptersOption = None,
+    cross_encoder: CrossEncoderOption = None,
     threshold: ThresholdOption = None,
     tokens: TokensOption = None,
     read_only: ReadOnlyOption = False,
@@ -144,6 +146,7 @@ def serve(
             reader=reader,
             adapter=adapter,
             adapters=adapters,
+            cross_encoder=cross_encoder,
             threshold=threshold,
             passage_cache_mb=passage_cache_mb,
         )
@@ -189,4 +192,6 @@ def _print_notes(index: Index, reader: Reader, config: ServeConfig) -> Any:
         )
     notes.print(f"reader: {reader.loaded.weights.name} on {reader.loaded.plan.line}", style="dim")
     notes.print(f"adapters: {', '.join((*reader.adapters, 'none'))}", style="dim")
+    if reader.cross_encoder is not None and reader.cross_encoder.weights is not None:
+        notes.print(f"cross-encoder: {reader.cross_encoder.weights.path}", style="dim")
     return notes

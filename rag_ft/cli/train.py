@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
@@ -24,6 +24,7 @@ from rag_ft.errors import UsageError
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
     from rag_ft.schema import Question
+    from rag_ft.training.cross_encoder.config import CrossEncoderConfig
     from rag_ft.training.curve import TrainedCurve
     from rag_ft.training.data.collator import Row
     from rag_ft.training.prepare import RunConfig
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 
 _DATA, _TRAINING, _CHECKING, _OUTPUT = "Data", "Training", "Checking", "Output"
 """Panels of options in the help."""
+
+
+class TuneChoice(str, Enum):
+    """Which of the two models that answer is tuned."""
+
+    reader = "reader"
+    cross_encoder = "cross-encoder"
+    both = "both"
 
 
 class BitsChoice(str, Enum):
@@ -45,6 +54,25 @@ def _option(panel: str, *names: str, **settings: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, **settings)
 
 
+TuneOption: TypeAlias = Annotated[
+    TuneChoice,
+    typer.Option(
+        metavar="MODEL",
+        help="reader (finds the few words that answer), cross-encoder (reranks passages, and chooses the sentences that"
+        " answer how, why, yes or no: minutes), or both.",
+    ),
+]
+StartCrossEncoderOption: TypeAlias = Annotated[
+    str | None,
+    _option(
+        _TRAINING,
+        "--cross-encoder",
+        metavar="FOLDER|packaged|none",
+        help="With --tune cross-encoder or both: start from this cross-encoder; none: from the embedder, which needs"
+        " thousands of questions. Default: packaged.",
+        show_default=False,
+    ),
+]
 DropoutOption: TypeAlias = Annotated[
     float, _option(ADAPTER_PANEL, help="Dropout on the adapter's inputs: try .05, .10, .15 against overfitting.")
 ]
@@ -111,7 +139,9 @@ UnanswerableOption: TypeAlias = Annotated[
     float | None, _option(_DATA, help="Maximum share of unanswerable questions. Default: keep all.", show_default=False)
 ]
 HeldOutOption: TypeAlias = Annotated[float, _option(_DATA, help="Share of the documents to hold out.")]
-OutputOption: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Folder for the adapter.")]
+OutputOption: TypeAlias = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the adapter; a cross-encoder goes into cross_encoder/ in it.")
+]
 CheckOption: TypeAlias = Annotated[bool, _option(_CHECKING, "--check", help="Print plan and certificate, then stop.")]
 MasksOption: TypeAlias = Annotated[
     int, _option(_CHECKING, "--show-masks", metavar="N", min=0, help="Print N examples token by token, then stop.")
@@ -133,6 +163,7 @@ def train(
     questions: Annotated[Path, typer.Argument(help="Question records: .jsonl, or SQuAD's .json.", show_default=False)],
     index: IndexOption,
     output: OutputOption = Path("adapters/reader"),
+    tune: TuneOption = TuneChoice.reader,
     reader: ReaderOption = "default",
     feedback: FeedbackOption = False,
     reading: ReadingOption = ReadingChoice.separate,
@@ -147,6 +178,7 @@ def train(
     rslora: RsloraOption = False,
     dora: DoraOption = False,
     start_from: StartOption = None,
+    cross_encoder: StartCrossEncoderOption = None,
     bits: BitsOption = None,
     keep_packed: PackedOption = False,
     epochs: EpochsOption = 3.0,
@@ -160,12 +192,13 @@ def train(
     compare: CompareOption = True,
     curve: CurveOption = 0,
 ) -> int:
-    """Tune the reader on questions about your documents: plan, certificate, training, verdict, adapter.
+    """Tune the models that answer on questions about your documents: plan, certificate, training, verdict, adapter.
 
     Examples:
     rag-ft train questions.jsonl --index indexes/handbook --check
     rag-ft train questions.jsonl --index indexes/handbook -o adapters/handbook
     rag-ft train questions.jsonl --index indexes/handbook -o adapters/handbook --curve 3
+    rag-ft train questions.jsonl --index indexes/handbook -o adapters/handbook --tune cross-encoder
     """
     from rag_ft.extras import require_extra
     from rag_ft.indexing.index import Index
@@ -175,6 +208,7 @@ def train(
     from rag_ft.training.steps.config import TrainConfig
 
     require_extra("train", "training")
+    _check_tuned(tune, start_from, cross_encoder, curve, show_masks)
     settings: dict[str, Any] = {
         "lora": adapter_config(rank, alpha, target_modules, dropout=dropout, rslora=rslora, dora=dora)
     }
@@ -201,15 +235,81 @@ def train(
         seed=seed,
         report_to=report_to,
     )
+    scorer = _CrossEncoderRun.of(tune, cross_encoder, output, epochs, held_out, seed)
     loaded = Index.load(index)
     records = _with_feedback(questions, loaded) if feedback else questions
     if check or show_masks:
         run = RunConfig(reader, start, settings["examples"], settings["lora"], settings["training"])
-        return _preview(records, loaded, output, run, show_masks)
-    settings.update(reader=reader, start_from=start_from, compare=compare)
-    trained = _train(records, loaded, output, curve, settings)
-    _print_next_step(trained.path, index)
+        status = 0 if tune is TuneChoice.cross_encoder else _preview(records, loaded, output, run, show_masks)
+        if scorer is not None:
+            scorer.preview(records, loaded)
+        return status
+    if tune is not TuneChoice.cross_encoder:
+        settings.update(reader=reader, start_from=start_from, compare=compare)
+        _train(records, loaded, output, curve, settings)
+    if scorer is not None:
+        scorer.train(records, loaded)
+    _print_next_step(tune, output, index)
     return 0
+
+
+def _check_tuned(tune: TuneChoice, start_from: str | None, cross_encoder: str | None, curve: int, masks: int) -> None:
+    """Raise UsageError for an option of a model that is not tuned."""
+    if tune is TuneChoice.reader and cross_encoder is not None:
+        raise UsageError("--cross-encoder says what to tune further: give it with --tune cross-encoder or --tune both")
+    if tune is TuneChoice.cross_encoder:
+        given = [("--start-from", start_from is not None), ("--curve", curve), ("--show-masks", masks)]
+        for option in (option for option, is_given in given if is_given):
+            raise UsageError(f"{option} is for the reader, which --tune cross-encoder leaves as it is: leave it out")
+
+
+class _CrossEncoderRun(NamedTuple):
+    """What a cross-encoder is tuned from, how, and where it is written."""
+
+    output: Path
+    start_from: str | None
+    config: CrossEncoderConfig
+
+    @classmethod
+    def of(
+        cls, tune: TuneChoice, start: str | None, output: Path, epochs: float, held_out: float, seed: int
+    ) -> _CrossEncoderRun | None:
+        """The run that options ask for, checked before anything is trained; None for none."""
+        from rag_ft.models.folder import CROSS_ENCODER_FOLDER
+        from rag_ft.models.weights import NO_ADAPTER, PACKAGED
+
+        if tune is TuneChoice.reader:
+            return None
+        from rag_ft.training.cross_encoder.config import CrossEncoderConfig
+        from rag_ft.training.cross_encoder.run import check_cross_encoder_run
+
+        config = checked(CrossEncoderConfig, epochs=epochs, held_out=held_out, seed=seed)
+        run = cls(output / CROSS_ENCODER_FOLDER, None if start == NO_ADAPTER else start or PACKAGED, config)
+        check_cross_encoder_run(run.output, run.start_from)
+        return run
+
+    def preview(self, questions: Path | list[Question], index: Index) -> None:
+        """Print what would be trained on."""
+        from rag_ft.cli.render import stdout
+        from rag_ft.training.cross_encoder.run import prepare_pairs
+
+        with printed_lines("rag_ft.training", stdout().print):
+            prepare_pairs(questions, index, self.config)
+
+    def train(self, questions: Path | list[Question], index: Index) -> None:
+        """Train with a status line on stderr."""
+        from rag_ft.cli.render import TrainingLine, stderr, stdout
+        from rag_ft.training.cross_encoder.run import train_cross_encoder
+
+        with TrainingLine(stderr()) as live, printed_lines("rag_ft.training", stdout().print):
+            train_cross_encoder(
+                questions,
+                index,
+                self.output,
+                start_from=self.start_from,
+                config=self.config,
+                on_progress=live.update,
+            )
 
 
 def _with_feedback(questions: Path, index: Index) -> list[Question]:
@@ -258,13 +358,18 @@ def _train(
         return train_reader(questions, index, output, **settings)
 
 
-def _print_next_step(adapter: Path, index: Path) -> None:
+def _print_next_step(tune: TuneChoice, output: Path, index: Path) -> None:
     from rag_ft.cli.render import stdout
+    from rag_ft.models.folder import CROSS_ENCODER_FOLDER
 
     console = stdout()
     console.print()
-    console.print(f"adapter: {adapter}")
-    console.print(f"ask with it: rag-ft ask QUESTION --index {index} --adapter {adapter}", style="dim")
+    if tune is TuneChoice.cross_encoder:
+        name, option, path = "cross-encoder", "--cross-encoder", output / CROSS_ENCODER_FOLDER
+    else:
+        name, option, path = "adapter", "--adapter", output
+    console.print(f"{name}: {path}")
+    console.print(f"ask with it: rag-ft ask QUESTION --index {index} {option} {path}", style="dim")
 
 
 def _print_mask(row: Row, position: int, tokenizer: Any, console: Any) -> None:

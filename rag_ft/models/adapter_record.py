@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_ft.errors import WeightsError
-from rag_ft.models.folder import ADAPTER_CONFIG
+from rag_ft.models.folder import ADAPTER_CONFIG, CROSS_ENCODER_RECORD
 from rag_ft.models.gguf import TUNING_NAME
 from rag_ft.models.weights import Weights, weights_identity
 from rag_ft.schema import FINGERPRINT
@@ -84,12 +84,13 @@ def check_base(record: dict[str, Any], weights: Weights, tuned: Weights) -> None
 
 
 def adapters_trained_on(folder: Path, document_fingerprints: Collection[str]) -> tuple[Path, ...]:
-    """Adapters and merged models at or below a folder whose records name one of these documents.
+    """Adapters, merged models and cross-encoders at or below a folder whose records name one of these documents.
 
     Records that cannot be read are ignored.
     """
     adapters = []
-    for path in sorted((*folder.rglob(ADAPTER_RECORD), *folder.rglob(TUNING_NAME))):
+    records = (ADAPTER_RECORD, TUNING_NAME, CROSS_ENCODER_RECORD)
+    for path in sorted(path for name in records for path in folder.rglob(name)):
         try:
             record = _read(path, "")
         except (WeightsError, OSError):

@@ -4,12 +4,12 @@ The packaged embedder's encoder (all-MiniLM-L6-v2, 22 million parameters) with t
 (Nogueira and Cho, "Passage Re-ranking with BERT", 2019). An embedder reads each passage before anybody asks; this model
 reads it with the question, so it is better and can only be afforded for the few passages that a search has found.
 
-`cross_encoder_network.py` holds the network and its file.
+`cross_encoder_network.py` holds the network, `cross_encoder_files.py` its files. The network is imported where one is
+made, because torch is slow to import and a reader's settings do not need it.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_ft.checksums import sha256_of
 from rag_ft.environment import packaged_cross_encoder_path
-from rag_ft.errors import WeightsError, first_line
+from rag_ft.models.cross_encoder_files import add_changes, check_base, read_changes, read_record
 from rag_ft.models.weights import PACKAGED, Weights, resolve_embedder, weights_in
 from rag_ft.text.spans import Span
 
 if TYPE_CHECKING:
     from rag_ft.models.cross_encoder_network import CrossEncoderNetwork
     from rag_ft.schema import Passage
-
-RECORD = "cross_encoder.json"
-WEIGHTS = "cross_encoder.safetensors"
-FILES = (RECORD, WEIGHTS)
 
 TOKENS_PER_BATCH = 4096
 """Padded tokens per forward pass."""
@@ -88,16 +83,11 @@ class CrossEncoder:
         folder = packaged_cross_encoder_path() if str(name) == PACKAGED else Path(name)
         record = read_record(folder)
         embedder = resolve_embedder()
-        base, here = record["base"], base_of(embedder)
-        if base["sha256"] != here["sha256"]:
-            raise WeightsError(
-                f"{folder} was tuned from {base['name']} ({base['sha256'][:12]}), and the packaged embedder is"
-                f" {here['sha256'][:12]}: use the packaged one, or one tuned from this embedder"
-            )
-        from rag_ft.models.cross_encoder_network import add_changes, new_network
+        check_base(folder, record, embedder)
+        from rag_ft.models.cross_encoder_network import new_network
 
         network, tokenizer = new_network(embedder)
-        add_changes(network, folder / WEIGHTS)
+        add_changes(network, read_changes(folder), folder)
         network.eval()
         return cls(network, tokenizer, weights_in(folder, "cross-encoder"), record)
 
@@ -166,29 +156,3 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
         else:
             batches.append([i])
     return batches
-
-
-def base_of(embedder: Weights) -> dict[str, str]:
-    """What a record says of the weights that a cross-encoder was tuned from."""
-    return {"name": embedder.name, "sha256": sha256_of(embedder.path / "model.safetensors")}
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a cross-encoder's folder. Raises WeightsError where the folder is not one."""
-    missing = next((name for name in FILES if not (folder / name).is_file()), None)
-    if missing is not None:
-        raise WeightsError(
-            f"{folder} is not a cross-encoder ({missing} is missing): give a folder that has it, or use the"
-            " packaged one"
-        )
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        base = record["base"]
-        if not all(isinstance(base[key], str) for key in ("name", "sha256")):
-            raise TypeError("its base has no name and checksum")
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"{folder / RECORD} is not a record of a cross-encoder ({first_line(error)}): restore the file, or use"
-            " the packaged one"
-        ) from error
-    return dict(record)

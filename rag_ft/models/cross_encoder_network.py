@@ -1,36 +1,22 @@
-"""The cross-encoder as a torch module: an encoder with a head for the passage, one for its words, one for yes or no.
-
-What a tuning changed is kept as a product of two narrow matrices per layer, as a LoRA adapter's is: a file of a few
-megabytes beside weights that every installation has.
-"""
+"""The cross-encoder as a torch module: an encoder with a head for the passage, one for its words, one for yes or no."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rag_ft.errors import WeightsError, first_line
-from rag_ft.files import replacing_together
-from rag_ft.models.cross_encoder import FILES, base_of
+from rag_ft.models.cross_encoder_files import changes_between
 from rag_ft.models.weights import Weights
 from rag_ft.progress import quiet_transformers
-
-RANK = 64
-"""Width of the narrow matrices in which what the tuning changed is kept."""
 
 MAX_TOKENS = 512
 """Positions of the encoder, for a question and a passage together."""
 
 _LEAST = -1e4
-_UP, _DOWN = ".up", ".down"
-_HEADS = ("relevance", "evidence", "decision")
 
 
 class ScoredPairs(NamedTuple):
@@ -123,62 +109,6 @@ def encode_pairs(tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> PairTokens
     return PairTokens(dict(encoded), offsets, in_passage)
 
 
-def write_cross_encoder(
-    folder: Path, network: nn.Module, embedder: Weights, record: Mapping[str, Any], card: str
-) -> None:
-    """Write what the tuning changed, its record and its card; all files together, or none."""
-    original, _ = new_network(embedder)
-    tensors = narrow_changes(original.state_dict(), network.state_dict())
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing_together([folder / name for name in (*FILES, "README.md")]) as works:
-        works[0].write_text(
-            json.dumps({**record, "base": base_of(embedder), "rank": RANK}, indent=1) + "\n", encoding="utf-8"
-        )
-        save_file(tensors, works[1], metadata={"format": "pt"})
-        works[2].write_text(card, encoding="utf-8")
-
-
-def narrow_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What changed, at 16 bits: of matrices the best product of rank `RANK` (Eckart and Young, 1936), all of the rest.
-
-    The heads are kept whole: they are new.
-    """
-    tensors: dict[str, Tensor] = {}
-    for name, value in after.items():
-        if name.startswith(_HEADS):
-            tensors[name] = value.to(torch.float16).contiguous()
-            continue
-        change = value - before[name]
-        if not change.any():
-            continue
-        if change.ndim == 2:
-            up, scale, down = torch.linalg.svd(change, full_matrices=False)
-            root = scale[:RANK].sqrt()
-            tensors[name + _UP] = (up[:, :RANK] * root).to(torch.float16).contiguous()
-            tensors[name + _DOWN] = (root[:, None] * down[:RANK]).to(torch.float16).contiguous()
-        else:
-            tensors[name] = change.to(torch.float16).contiguous()
-    return tensors
-
-
-def add_changes(network: nn.Module, path: Path) -> None:
-    """Add what a tuning changed to the weights that it started from. Raises WeightsError."""
-    try:
-        tensors = load_file(path)
-        parameters = dict(network.named_parameters())
-        with torch.no_grad():
-            for name, value in tensors.items():
-                if name.endswith(_DOWN):
-                    continue
-                if name.endswith(_UP):
-                    matrix = name.removesuffix(_UP)
-                    parameters[matrix].add_(value.float() @ tensors[matrix + _DOWN].float())
-                elif name.startswith(_HEADS):
-                    parameters[name].copy_(value)
-                else:
-                    parameters[name].add_(value.float())
-    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        raise WeightsError(
-            f"{path} does not hold a cross-encoder's weights ({first_line(error)}): restore the file, or use the"
-            " packaged one"
-        ) from error
+def changes_since(embedder: Weights, network: CrossEncoderNetwork, rank: int | None = None) -> dict[str, Tensor]:
+    """What a network changed of the embedder's encoder, and its heads, as `write_cross_encoder` keeps it."""
+    return changes_between(new_network(embedder)[0].state_dict(), network.state_dict(), rank)

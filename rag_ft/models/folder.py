@@ -18,6 +18,11 @@ from rag_ft.errors import WeightsError
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
+CROSS_ENCODER_RECORD = "cross_encoder.json"
+CROSS_ENCODER_WEIGHTS = "cross_encoder.safetensors"
+CROSS_ENCODER_FOLDER = "cross_encoder"
+"""Folder inside an adapter's with the cross-encoder that was tuned beside it."""
+
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
 """File endings of weights in formats that can run code when they are read, or that are not supported."""
 

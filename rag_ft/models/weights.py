@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from rag_ft.checksums import sha256_of
-from rag_ft.environment import packaged_adapter_path
+from rag_ft.environment import packaged_adapter_path, packaged_cross_encoder_path
 from rag_ft.errors import WeightsError, first_line
 from rag_ft.models import defaults, gguf
 from rag_ft.models.folder import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
+    CROSS_ENCODER_FOLDER,
+    CROSS_ENCODER_RECORD,
+    CROSS_ENCODER_WEIGHTS,
     PICKLES,
     check_adapter_config,
     check_embedder_folder,
@@ -32,7 +35,7 @@ NO_ADAPTER = "none"
 """Names no adapter where the default would be the packaged one."""
 
 PACKAGED = "packaged"
-"""Names the packaged adapter."""
+"""Names the packaged adapter, or the packaged cross-encoder."""
 
 DEFAULT = "default"
 """Names the embedder and the reader that are used when none is given."""
@@ -68,7 +71,7 @@ class KnownWeights:
     licence: str
     size_bytes: int
     sha256: str
-    """Checksum of the file that is verified: the embedder's safetensors, the reader's GGUF."""
+    """Checksum of one file: the reader's GGUF, of all others the safetensors."""
     path: Path | None
     """None where they have not been fetched yet."""
 
@@ -185,6 +188,10 @@ def known_weights() -> list[KnownWeights]:
             path=reader if reader.is_dir() else None,
         ),
     ]
+    adapter = packaged_adapter()
+    if adapter is not None:
+        known.append(_packaged("adapter", adapter, ADAPTER_WEIGHTS))
+    known.append(_packaged("cross-encoder", packaged_cross_encoder_path(), CROSS_ENCODER_WEIGHTS))
     home = gguf.weights_home()
     for folder in sorted(home.iterdir()) if home.is_dir() else []:
         record = gguf.read_record(folder) if folder != reader else None
@@ -201,6 +208,18 @@ def known_weights() -> list[KnownWeights]:
                 )
             )
     return known
+
+
+def _packaged(kind: WeightsKind, folder: Path, file: str) -> KnownWeights:
+    return KnownWeights(
+        name=PACKAGED,
+        kind=kind,
+        source="package rag-ft",
+        licence=_card_licence(folder),
+        size_bytes=_size(folder),
+        sha256=sha256_of(folder / file),
+        path=folder,
+    )
 
 
 def _converted_reader(gguf_file: Path, progress: bool) -> Weights:
@@ -311,7 +330,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 def _weights(name: str, kind: WeightsKind, folder: Path, source: str, licence: str) -> Weights:
     digest = hashlib.sha256()
-    for path in _deciding_files(folder):
+    for path in _deciding_files(folder, kind):
         digest.update(f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n".encode())
     return Weights(name, kind, folder, source, licence, digest.hexdigest(), _size(folder))
 
@@ -319,9 +338,17 @@ def _weights(name: str, kind: WeightsKind, folder: Path, source: str, licence: s
 _NOT_DECIDING = frozenset({gguf.RECORD_NAME, gguf.TUNING_NAME, "data_config.json", "train_script.py"})
 
 
-def _deciding_files(folder: Path) -> Iterable[Path]:
-    """Weights, configuration, tokenizer and chat template: not cards, pictures or our own records."""
+def _deciding_files(folder: Path, kind: WeightsKind) -> Iterable[Path]:
+    """Weights, configuration, tokenizer and chat template: not cards, pictures or our own records.
+
+    Of a cross-encoder, its two files: the record has its calibration. An adapter does not change by the one beside it.
+    """
+    if kind == "cross-encoder":
+        yield from (folder / CROSS_ENCODER_RECORD, folder / CROSS_ENCODER_WEIGHTS)
+        return
     for path in sorted(folder.rglob("*")):
+        if kind == "adapter" and path.relative_to(folder).parts[0] == CROSS_ENCODER_FOLDER:
+            continue
         if path.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model") and path.name not in _NOT_DECIDING:
             yield path
 

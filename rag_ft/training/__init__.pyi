@@ -1,3 +1,6 @@
+from .cross_encoder.config import CrossEncoderConfig as CrossEncoderConfig
+from .cross_encoder.run import TrainedCrossEncoder as TrainedCrossEncoder
+from .cross_encoder.run import train_cross_encoder as train_cross_encoder
 from .curve import TrainedCurve as TrainedCurve
 from .curve import train_curve as train_curve
 from .data.examples import ExampleConfig as ExampleConfig

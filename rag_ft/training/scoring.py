@@ -181,7 +181,7 @@ def always_answered(
     reader: Reader, questions: Sequence[Question], index: Index, k: int = 3, most: int = MAX_HELD_OUT
 ) -> AlwaysAnswered:
     """Ask questions with retrieved passages and abstention off: at most `most`, evenly spread over each kind."""
-    chosen = _spread(questions, most)
+    chosen = spread_questions(questions, most)
     histories = [question.history for question in chosen]
     requests = retrieved_requests([question.question for question in chosen], index, k, 0.0, histories)
     # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
@@ -242,7 +242,7 @@ def retrieved_requests(
     ]
 
 
-def _spread(questions: Sequence[Question], most: int) -> list[Question]:
+def spread_questions(questions: Sequence[Question], most: int) -> list[Question]:
     """At most `most` questions in their order, evenly spread over the answerable and over the unanswerable ones."""
     kinds = [[i for i, question in enumerate(questions) if question.answerable is kind] for kind in (True, False)]
     share = min(1.0, most / max(1, len(questions)))

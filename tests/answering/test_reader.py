@@ -11,9 +11,10 @@ from tiny_reader import PASSAGES, QUESTIONS, passage, tiny_reader
 from rag_ft.answering import completion
 from rag_ft.answering.confidence import PlattScale
 from rag_ft.answering.config import adapt_config
+from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import PromptTooLongError, UsageError
-from rag_ft.models.cross_encoder import PassageScores
+from rag_ft.models.cross_encoder import CrossEncoder, PassageScores
 from rag_ft.text.spans import Span
 
 
@@ -141,7 +142,58 @@ def test_a_cross_encoder_chooses_sentences_and_leaves_other_questions_to_the_gen
     *pieces, last = reader.stream(why.question, PASSAGES)
     assert last.reading == first and "".join(piece.text for piece in pieces) == first.completion
     assert reader.read_batch([why._replace(threshold=0.9)])[0].answer is None
-    assert tiny_reader(loaded, cross_encoder=CrossEncoderThatLikesTheFirstWord()).cross_encoder is None
+    likes = CrossEncoderThatLikesTheFirstWord()
+    assert tiny_reader(loaded, cross_encoder=likes).cross_encoder is likes
+    assert tiny_reader(loaded, cross_encoder=likes, sentences_only=True).cross_encoder is None
+    assert tiny_reader(loaded, cross_encoder=likes, whole_sentences=False).cross_encoder is None
+    assert tiny_reader(loaded, cross_encoder=likes, mode="schema").cross_encoder is None
+
+
+class NamedCrossEncoder(CrossEncoderThatLikesTheFirstWord):
+    """Stands for a cross-encoder from a folder, whose name it keeps."""
+
+    def __init__(self, name):
+        self.name = str(name)
+
+
+@pytest.fixture
+def named_cross_encoders(monkeypatch):
+    """Cross-encoders are taken from any folder, without weights."""
+    monkeypatch.setattr(CrossEncoder, "from_pretrained", lambda name="packaged": NamedCrossEncoder(name))
+
+
+def test_the_cross_encoder_beside_an_adapter_is_used_with_it(tmp_path, tiny_llama_dir, named_cross_encoders):
+    folder = make_adapter(tmp_path / "adapter", tiny_llama_dir, 1, threshold=0.0)
+    before = fresh(tiny_llama_dir, folder)
+    beside = folder / "cross_encoder"
+    beside.mkdir()
+    assert before.cross_encoder is None and fresh(tiny_llama_dir, folder).cross_encoder is None  # none was finished
+    (beside / "cross_encoder.json").write_text("{}")
+    assert fresh(tiny_llama_dir, folder).cross_encoder.name == str(beside)
+    assert fresh(tiny_llama_dir, folder).loaded.adapter.fingerprint == before.loaded.adapter.fingerprint
+    assert fresh(tiny_llama_dir, folder, cross_encoder="packaged").cross_encoder.name == "packaged"
+    assert fresh(tiny_llama_dir, folder, cross_encoder="none").cross_encoder is None
+    assert fresh(tiny_llama_dir, folder, whole_sentences=False).cross_encoder is None
+
+
+def test_an_adapter_that_was_tuned_on_parts_takes_only_a_cross_encoder_that_was_chosen(
+    tmp_path, tiny_llama_dir, named_cross_encoders
+):
+    folder = make_adapter(tmp_path / "adapter", tiny_llama_dir, 1, threshold=0.0)
+    record = json.loads((folder / "rag_ft.json").read_text())
+    (folder / "rag_ft.json").write_text(json.dumps(record | {"whole_sentences": True}))
+    assert fresh(tiny_llama_dir, folder).cross_encoder.name == "packaged"
+    (folder / "rag_ft.json").write_text(json.dumps(record | {"kinds": ["part", "span"]}))
+    assert fresh(tiny_llama_dir, folder).cross_encoder is None
+    assert fresh(tiny_llama_dir, folder, cross_encoder=tmp_path / "other").cross_encoder.name == str(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"), [({"mode": "schema"}, "mode 'schema'"), ({"whole_sentences": False}, "whole_sentences=Fal")]
+)
+def test_a_cross_encoder_that_would_not_be_used_is_refused(tiny_llama_dir, named_cross_encoders, settings, reason):
+    with pytest.raises(UsageError, match=f"a cross-encoder chooses sentences to quote, and a reader with {reason}"):
+        Reader.from_pretrained(str(tiny_llama_dir), cross_encoder="packaged", **settings)
 
 
 def test_a_cross_encoder_has_a_threshold_of_its_own_until_one_is_set(loaded):

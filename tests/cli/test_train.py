@@ -117,6 +117,44 @@ def test_a_curve_leaves_an_adapter_for_every_size(files, index, tiny_llama_dir, 
 
 
 @pytest.mark.slow
+def test_a_cross_encoder_is_tuned_alone_and_ask_takes_it(files, index, tiny_llama_dir, tmp_path):
+    from rag_ft.models.weights import weights_in
+
+    train = ("train", files / "qa.jsonl", "--index", index, "-o", tmp_path, "--tune", "cross-encoder", "--epochs", 1)
+    checked = invoke(*train, "--check")
+    assert checked.exit_code == 0 and "questions       " in checked.output and not list(tmp_path.iterdir())
+    done = invoke(*train)
+    assert done.exit_code == 0, done.output
+    made = tmp_path / "cross_encoder"
+    assert f"cross-encoder: {made}" in done.output and f"--cross-encoder {made}" in " ".join(done.output.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["cross_encoder"]
+    ask = ("ask", "Why is the tower of Lima high?", "--index", index, "--reader", tiny_llama_dir, "--json")
+    asked = invoke(*ask, "--cross-encoder", made)
+    assert asked.exit_code == 0, asked.output
+    fingerprint = weights_in(made, "cross-encoder").fingerprint
+    assert json.loads(asked.output)["provenance"]["cross_encoder"] == fingerprint
+    assert json.loads(invoke(*ask, "--cross-encoder", "none").output)["provenance"]["cross_encoder"] is None
+    refused = invoke(*ask, "--cross-encoder", tmp_path)
+    assert "is not a cross-encoder (cross_encoder.json is missing)" in str(refused.exception)
+
+
+@pytest.mark.slow
+def test_both_are_tuned_and_used_together(files, index, tiny_llama_dir, tmp_path):
+    done = invoke(
+        *("train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", tmp_path, "--epochs", 1),
+        *("--rank", 4, "--no-compare", "--tune", "both"),
+    )
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "adapter_model.safetensors").is_file()
+    assert (tmp_path / "cross_encoder" / "cross_encoder.json").is_file() and f"adapter: {tmp_path}" in done.output
+    asked = invoke(
+        *("ask", "Why is the tower of Lima high?", "--index", index, "--reader", tiny_llama_dir, "--adapter", tmp_path),
+        "--json",
+    )
+    assert json.loads(asked.output)["provenance"]["cross_encoder"]
+
+
+@pytest.mark.slow
 def test_an_adapter_on_another_base_is_refused(adapter):
     from rag_ft.errors import WeightsError
     from rag_ft.models.loading import load_model
@@ -156,6 +194,10 @@ def test_data_check_reports_what_would_spoil_a_run(files, index):
         (("--reading", "joint", "--gold-probability", 2), "--gold-probability is 2"),
         (("--gold-probability", 0.5), "give it with --reading joint"),
         (("--alpha", "inf"), "--alpha is inf"),
+        (("--cross-encoder", "none"), "give it with --tune cross-encoder or --tune both"),
+        (("--tune", "cross-encoder", "--start-from", "packaged"), "--start-from is for the reader"),
+        (("--tune", "cross-encoder", "--curve", 2), "--curve is for the reader"),
+        (("--tune", "cross-encoder", "--show-masks", 2), "--show-masks is for the reader"),
     ],
 )
 def test_settings_out_of_range_are_usage_errors_that_name_the_option(tmp_path, arguments, words):

@@ -7,7 +7,8 @@ from tiny_cross_encoder import use_tiny_embedder
 
 from rag_ft.errors import WeightsError
 from rag_ft.models.cross_encoder import CrossEncoder
-from rag_ft.models.cross_encoder_network import new_network, write_cross_encoder
+from rag_ft.models.cross_encoder_files import write_cross_encoder
+from rag_ft.models.cross_encoder_network import changes_since, new_network
 from rag_ft.schema import Passage
 from rag_ft.text.spans import Span
 
@@ -26,12 +27,13 @@ def network(embedder):
     return new_network(embedder)[0].eval()
 
 
-@pytest.fixture
-def folder(tmp_path, embedder, network):
+@pytest.fixture(params=[None, 64])
+def folder(request, tmp_path, embedder, network):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.01)
-    write_cross_encoder(tmp_path / "tuned", network, embedder, {"confidence": {"value": 0.5}}, "# Card\n")
+    changes = changes_since(embedder, network, request.param)
+    write_cross_encoder(tmp_path / "tuned", changes, embedder, {"confidence": {"value": 0.5}}, "# Card\n")
     return tmp_path / "tuned"
 
 

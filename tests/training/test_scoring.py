@@ -7,7 +7,7 @@ from rag_ft.answering.reading import Reading
 from rag_ft.errors import DatasetError
 from rag_ft.metrics.thresholds import best_threshold
 from rag_ft.schema import Question
-from rag_ft.training.scoring import FEWEST, FEWEST_OF_EACH, AlwaysAnswered, _spread, fit_platt, judged_answers
+from rag_ft.training.scoring import FEWEST, FEWEST_OF_EACH, AlwaysAnswered, fit_platt, judged_answers, spread_questions
 
 SHARES = st.floats(0, 1)
 
@@ -18,7 +18,7 @@ def test_of_many_questions_some_of_each_kind_are_asked(most):
     questions = [
         Question(id=f"q{i}", question="Q?", answers=("a",) if i % 2 else (), answerable=bool(i % 2)) for i in range(24)
     ]
-    asked = _spread(questions, most)
+    asked = spread_questions(questions, most)
     assert [question.id for question in questions if question in asked] == [question.id for question in asked]
     assert len(asked) == (24 if most >= 24 else max(2, 2 * (most // 2)))
     assert sum(question.answerable for question in asked) * 2 == len(asked)

@@ -1,0 +1,87 @@
+"""The folder of a cross-encoder, and inside it that of the run that makes it.
+
+    cross_encoder.json, cross_encoder.safetensors, README.md   the cross-encoder, written together at the end
+    training/run.json       the run's data and settings
+    training/metrics.jsonl  one line per measurement
+    training/checkpoint.pt  everything that an interrupted run resumes from; removed at the end
+
+Files with other names belong to somebody else and are never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rag_ft.errors import TrainingError, UsageError
+from rag_ft.files import is_disk_full, is_plain_file, is_real_folder, write_atomic
+from rag_ft.models.cross_encoder_files import CROSS_ENCODER_FILES
+from rag_ft.models.folder import CROSS_ENCODER_RECORD
+from rag_ft.training.folder import METRICS_FILE, RUN_FOLDER, RUN_RECORD
+from rag_ft.training.saving import read_object
+
+CHECKPOINT = "checkpoint.pt"
+
+_RUN_FILES = (RUN_RECORD, METRICS_FILE, CHECKPOINT)
+_IDENTITY = frozenset({"records", "index", "base", "start", "settings"})
+"""Keys that make a file the record of such a run."""
+
+
+def check_cross_encoder_folder(output: Path) -> None:
+    """Raise UsageError if a run would replace a file that no run wrote."""
+    existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise UsageError(f"{existing} is a file: give a folder for the cross-encoder (--output)")
+    foreign = _foreign(output)
+    if foreign is not None:
+        raise UsageError(
+            f"{foreign} is not from a training of a cross-encoder, which would overwrite it: give another folder"
+            " (--output)"
+        )
+
+
+def claim_run(output: Path, identity: Mapping[str, Any]) -> Path:
+    """Make the folder of a run and write its record; the folder.
+
+    Raises TrainingError where it holds an unfinished run of other settings, UsageError where it cannot be made.
+    """
+    check_cross_encoder_folder(output)
+    work = output / RUN_FOLDER
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise UsageError(f"{output} cannot be a folder ({error.strerror}): give another folder (--output)") from error
+    if (work / CHECKPOINT).is_file():
+        before = read_object(work / RUN_RECORD)
+        changed = sorted(name for name in identity if before.get(name) != identity[name])
+        if changed:
+            raise TrainingError(
+                f"{work} holds the checkpoint of a run with other {', '.join(changed)}: remove the folder to start from"
+                " the beginning, or give the former settings to resume"
+            )
+    else:
+        (work / METRICS_FILE).unlink(missing_ok=True)  # left by a finished run
+    write_atomic(work / RUN_RECORD, json.dumps(identity, indent=1) + "\n")
+    return work
+
+
+def _foreign(output: Path) -> Path | None:
+    """The first file that a run would replace and that no run wrote, if there is one."""
+    work = output / RUN_FOLDER
+    if os.path.lexists(work) and not is_real_folder(work):
+        return work
+    ours = read_object(work / RUN_RECORD).keys() >= _IDENTITY
+    for name in _RUN_FILES:
+        if os.path.lexists(work / name) and not (ours and is_plain_file(work / name)):
+            return work / name
+    # A kill while the files are replaced leaves none with the record's name; the run beside them tells whose they are.
+    ours = ours or "base" in read_object(output / CROSS_ENCODER_RECORD)
+    for name in CROSS_ENCODER_FILES:
+        if os.path.lexists(output / name) and not (ours and is_plain_file(output / name)):
+            return output / name
+    return None

@@ -1,0 +1,55 @@
+"""What a cross-encoder learns from an example: the passage that answers, the words that do, and yes or no."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from rag_ft.models.cross_encoder import shown_text
+from rag_ft.models.cross_encoder_network import CrossEncoderNetwork, PairTokens, encode_pairs
+from rag_ft.text.spans import Span
+from rag_ft.training.cross_encoder.examples import PairExample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EVIDENCE_WEIGHT = 2.0
+DECIDED_WEIGHT, UNDECIDED_WEIGHT = 1.5, 0.3
+"""Few records say yes or no, and most say neither."""
+
+
+def losses(network: CrossEncoderNetwork, tokenizer: Any, examples: Sequence[PairExample]) -> Tensor:
+    """The loss of each example, (examples,): the sum of three.
+
+    The cross-entropy of choosing the passage that answers among all and none (whose log-odds are 0); the mean binary
+    cross-entropy of the words of that passage belonging to the evidence; the cross-entropy of neither, yes and no.
+    """
+    pairs = [(example.question, shown_text(passage)) for example in examples for passage in example.passages]
+    tokens = encode_pairs(tokenizer, pairs)
+    scored = network(**tokens.inputs)
+    each: list[Tensor] = []
+    first = 0
+    for example in examples:
+        last = first + len(example.passages)
+        choices = torch.cat([scored.relevance[first:last], scored.relevance.new_zeros(1)])
+        target = len(example.passages) if example.evidence is None else 0
+        loss = cross_entropy(choices[None], torch.tensor([target]))
+        if example.evidence is not None:
+            inside = tokens.in_passage[first]
+            labels = evidence_labels(tokens, first, example.evidence)[inside]
+            loss = loss + EVIDENCE_WEIGHT * binary_cross_entropy_with_logits(scored.evidence[first][inside], labels)
+            says = 0 if example.yes is None else 1 if example.yes else 2
+            weight = DECIDED_WEIGHT if says else UNDECIDED_WEIGHT
+            loss = loss + weight * cross_entropy(scored.says[first][None], torch.tensor([says]))
+        each.append(loss)
+        first = last
+    return torch.stack(each)
+
+
+def evidence_labels(tokens: PairTokens, pair: int, evidence: Span) -> Tensor:
+    """1 for the tokens of a pair's passage that share a character with the evidence, 0 for all others, (tokens,)."""
+    starts, ends = tokens.offsets[pair, :, 0], tokens.offsets[pair, :, 1]
+    return (tokens.in_passage[pair] & (starts < evidence.end) & (evidence.start < ends)).float()

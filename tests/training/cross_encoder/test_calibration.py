@@ -1,0 +1,81 @@
+import pytest
+
+from rag_ft.answering.evidence import Calibration
+from rag_ft.schema import Evidence, Question
+from rag_ft.training.cross_encoder.calibration import calibrate, decides_from
+from rag_ft.training.cross_encoder.scoring import Outcome
+
+BEFORE = {"confidence": {"value": 0.3, "platt": {"slope": 0.5, "intercept": -1.0}}, "decided_from": 0.9, "licence": "x"}
+
+
+def outcome(own, right, asked="Why?", answerable=True, yes=None, yes_share=0.5):
+    evidence = (Evidence(document_id="d", start=0, end=1, quote="x"),)
+    question = Question(
+        id="q",
+        question=asked,
+        answers=("x",) if answerable else (),
+        evidence=evidence,
+        kind="part",
+        yes=yes,
+        answerable=answerable,
+    )
+    return Outcome(question, 1, float(right), float(right), own, yes_share)
+
+
+SURE_AND_HALF_RIGHT = [outcome(own, right) for own in (0.9, 0.95) for right in (True, False) * 8]
+NULLS = [outcome(0.2, False, answerable=False) for _ in range(8)]
+
+
+def test_a_confidence_becomes_how_often_it_is_right():
+    chosen = calibrate(SURE_AND_HALF_RIGHT, None)
+    confidence = chosen.calibration.confidence
+    assert confidence.platt.scaled(0.92) == pytest.approx(0.5, abs=0.05)
+    assert confidence.value is None and chosen.calibration.decided_from is None
+    assert chosen.chosen_on == {"questions": 32, "right": 16, "unanswerable": 0, "yes_or_no": 0}
+    assert chosen.note.startswith("32 held-out questions ask for sentences, 16 of them quoted from the right place:")
+    assert chosen.note.endswith("; no threshold")
+
+
+def test_a_threshold_parts_the_answers_from_what_has_none():
+    outcomes = [outcome(0.9, True) for _ in range(20)] + [outcome(0.8, False) for _ in range(6)] + NULLS
+    confidence = calibrate(outcomes, None).calibration.confidence
+    assert confidence.platt.scaled(0.2) < confidence.value < confidence.platt.scaled(0.9)
+
+
+def test_without_unanswerable_questions_the_threshold_stays_a_probability_of_being_right():
+    chosen = calibrate(SURE_AND_HALF_RIGHT, BEFORE)
+    assert chosen.calibration.confidence.value == 0.3 and chosen.calibration.confidence.platt.slope != 0.5
+    assert chosen.calibration.decided_from == 0.9 and "threshold as it was" in chosen.note
+
+
+@pytest.mark.parametrize(
+    "outcomes", [SURE_AND_HALF_RIGHT[:12], [outcome(0.9, True)] * 40, [outcome(0.9, True, "Who?")] * 40]
+)
+def test_too_few_questions_change_nothing(outcomes):
+    chosen = calibrate(outcomes, BEFORE)
+    assert chosen.calibration == Calibration.model_validate(BEFORE)
+    assert "scale and threshold stay as they were" in chosen.note
+    assert calibrate(outcomes, None).calibration.confidence.value is None
+
+
+def decisions(right, wrong, share):
+    said = [outcome(0.5, True, yes=True, yes_share=share)] * right
+    return said + [outcome(0.5, True, yes=False, yes_share=share)] * wrong
+
+
+@pytest.mark.parametrize(
+    ("said", "least"),
+    [
+        (decisions(20, 0, 0.9), 0.5),
+        (decisions(17, 3, 0.9), 0.5),
+        (decisions(16, 4, 0.9), None),
+        (decisions(19, 0, 0.9), None),  # too few to say
+        (decisions(20, 0, 0.82) + decisions(2, 8, 0.6), 0.65),
+    ],
+)
+def test_yes_or_no_is_decided_from_where_enough_decisions_are_right(said, least):
+    assert decides_from(said) == least
+
+
+def test_a_question_of_facts_is_not_calibrated_on():
+    assert calibrate([*SURE_AND_HALF_RIGHT, outcome(0.9, False, "Who?")], None) == calibrate(SURE_AND_HALF_RIGHT, None)
