@@ -6,9 +6,9 @@ import pytest
 from commands import run_main
 from data import little_world, write_little_world
 
-from rag_ft.cli.review import edited_record, find_words
+from rag_ft.cli.review import find_words
 from rag_ft.questions.records import check_evidence, read_questions
-from rag_ft.questions.review import Review, verdict_path
+from rag_ft.questions.review import Review, edited_record, verdict_path
 from rag_ft.text.spans import Span
 
 
