@@ -15,6 +15,7 @@ export function wordMarker({ changed, selected = () => {} }) {
   let first = 0;
   let last = 0;
   let settled = 0;
+  let begun = false; // whether words are marked and drawn
 
   // The mark, with offsets in the document; null: nothing is marked.
   function place() {
@@ -41,6 +42,7 @@ export function wordMarker({ changed, selected = () => {} }) {
 
   function look(where) {
     area = where;
+    begun = where !== null;
     words = where ? [...where.text.matchAll(WORD)] : [];
   }
 
@@ -68,9 +70,10 @@ export function wordMarker({ changed, selected = () => {} }) {
   });
 
   function onSelection() {
+    if (!areas.some(({ element }) => element.isConnected)) return document.removeEventListener("selectionchange", onSelection);
     const selection = document.getSelection();
     if (!selection.rangeCount || selection.isCollapsed) return;
-    const where = areas.find(({ element }) => element.isConnected && element.contains(selection.anchorNode) && element.contains(selection.focusNode));
+    const where = areas.find(({ element }) => element.contains(selection.anchorNode) && element.contains(selection.focusNode));
     if (!where) return;
     const range = selection.getRangeAt(0);
     const before = document.createRange();
@@ -81,12 +84,14 @@ export function wordMarker({ changed, selected = () => {} }) {
     const all = [...where.text.matchAll(WORD)];
     const touched = all.flatMap((word, i) => (word.index < end && word.index + word[0].length > start ? [i] : []));
     if (!touched.length) return;
-    const begins = area === null;
     [area, words, first, last] = [where, all, touched[0], touched.at(-1)];
-    if (begins) selected();
     changed(place());
     clearTimeout(settled);
-    settled = setTimeout(draw, SETTLED_MS);
+    settled = setTimeout(() => {
+      if (!begun) selected();
+      begun = true;
+      draw();
+    }, SETTLED_MS);
   }
 
   return {

@@ -15,12 +15,13 @@ let state = null; // the server's last reply
 let zoom = 1;
 let busy = false;
 let editing = false;
+let opened = null; // the mark with which editing began; null where words were selected
 let areas = []; // where each piece of the passages is shown: {element, text, start, documentId, evidence}
 const given = []; // verdicts of this tab, latest last
 
 const marker = wordMarker({
   changed: (mark) => { byId("marked").textContent = mark ? `Answer: “${mark.quote}”` : "Select the words that answer."; },
-  selected: () => edit(false),
+  selected: () => { if (!editing) edit(false); },
 });
 
 // The same keys as in the terminal, where it has them.
@@ -59,6 +60,7 @@ function start(action) {
 
 function showActions() {
   for (const action of actions) action.button.disabled = !possible(action);
+  byId("actions").classList.toggle("editing", editing);
   byId("keep").disabled = busy;
 }
 
@@ -115,7 +117,7 @@ async function more() {
   await ask(async () => {
     const reply = await read({ id: record.question.id, zoom: wider });
     const wasEditing = editing;
-    show({ ...reply, record: reply.record }, "More text is shown.", false);
+    show(reply, "More text is shown.", false);
     zoom = wider;
     if (!wasEditing) return;
     edit(false, false, mark && { ...mark, documentId: mark.area.documentId });
@@ -135,7 +137,8 @@ function show(reply, status, focus = true) {
   stopEditing();
   const { counts, record } = reply;
   const judged = counts.accepted + counts.edited + counts.no_answer + counts.rejected;
-  byId("about").textContent = reply.file;
+  byId("about").textContent = about.name ? `${reply.file} · you review as ${about.name}` : reply.file;
+  byId("name-box").querySelector("summary").textContent = `Reviewer: ${reply.name || "no name"}`;
   byId("progress").max = Math.max(1, counts.records);
   byId("progress").value = judged;
   byId("progress-text").textContent = reply.progress;
@@ -219,6 +222,7 @@ function showEvidence() {
 // Edit the record. `place`: what to mark; by default the evidence, unless words are selected already.
 function edit(fresh, wording = false, place = null) {
   const { question } = state.record;
+  const chosen = marker.place() !== null; // words were selected before
   editing = true;
   byId("edit").hidden = false;
   byId("words").value = question.question;
@@ -230,18 +234,24 @@ function edit(fresh, wording = false, place = null) {
   if (place) {
     const area = areas.find((area) => area.documentId === place.documentId && inside(area, place.start));
     if (area) marker.open(area, place.start, Math.min(place.end, area.end));
-  } else if (fresh) {
+  } else if (fresh && !marker.place()) {
     const [area, start, end] = areas.flatMap((area) =>
       area.evidence.filter(([start]) => inside(area, start)).map(([start, end]) => [area, start, end]))[0] || [];
     if (area && question.answerable) marker.open(area, start, Math.min(end, area.end));
     else byId("marked").textContent = areas.length ? "Select the words that answer." : "";
   }
-  state.opened = marker.place();
-  if (!fresh && !place) state.opened = null; // words were selected
+  if (!place) opened = chosen ? null : marker.place();
   byId("status").textContent = "Select the words that answer, or move the marks with the buttons.";
   showActions();
   if (wording) byId("words").focus();
-  else if (fresh && areas.length) areas.find(({ element }) => element.querySelector("mark"))?.element.focus();
+  else toMark();
+}
+
+// Scroll to the mark, above what is shown at the bottom, and let the keyboard scroll its passage.
+function toMark() {
+  const mark = byId("passages").querySelector("mark");
+  mark?.closest("blockquote").focus({ preventScroll: true });
+  mark?.scrollIntoView({ block: "start" });
 }
 
 function stopEditing() {
@@ -271,7 +281,6 @@ function keep() {
   }
   if (words !== question.question) changes.question = words;
   const mark = marker.place();
-  const opened = state.opened;
   if (mark && !(opened && opened.start === mark.start && opened.end === mark.end && opened.area.documentId === mark.area.documentId)) {
     changes.evidence = { document_id: mark.area.documentId, start: mark.start, end: mark.end, quote: mark.quote };
   }
@@ -284,8 +293,7 @@ function keep() {
 async function begin() {
   about = await json("v1/about");
   byId("token-form").hidden = true;
-  byId("name-form").hidden = Boolean(about.name);
-  byId("who").textContent = about.name ? `You review as ${about.name}.` : "";
+  byId("name-box").hidden = Boolean(about.name);
   byId("name").value = name();
   given.length = 0;
   show(await read(), "", false);
@@ -308,6 +316,7 @@ byId("name-form").addEventListener("submit", (event) => {
     try {
       const reply = await read();
       given.length = 0;
+      byId("name-box").open = false;
       show(reply, reply.name ? `You review as ${reply.name}.` : "You review without a name.");
     } catch (error) {
       localStorage.setItem(NAME, before);
@@ -327,7 +336,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
   if (event.key === "Escape" && editing) return cancel();
   if (!byId("keys").checked || event.target.closest("textarea, select, input:not([type=checkbox])")) return;
-  if (editing && event.key === "Enter" && !event.target.closest("button")) {
+  if (editing && event.key === "Enter" && !event.target.closest("a, button")) {
     event.preventDefault();
     return keep();
   }
