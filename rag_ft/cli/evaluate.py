@@ -72,9 +72,7 @@ def eval_run(
     chosen = _recipe(recipe, questions, documents, feedback, only_feedback)
     console = stdout()
     with EvaluationLine(stderr()) as live, printed_lines("rag_ft.evaluation", console.print):
-        report = evaluate(
-            _recipe(recipe, questions, documents, feedback, only_feedback), folder, limit=limit, on_progress=live.update
-        )
+        report = evaluate(chosen, folder, limit=limit, on_progress=live.update)
     for line in verdict(report):
         console.print(line)
     console.print(f"report: {folder / 'report.html'}")
@@ -132,7 +130,7 @@ def eval_reproduce(
     chosen = _recipe(recipe, questions, documents, feedback, only_feedback)
     with tempfile.TemporaryDirectory() as scratch, EvaluationLine(stderr()) as live:
         again = evaluate(
-            _recipe(recipe, questions, documents, feedback, only_feedback),
+            chosen,
             output or Path(scratch),
             limit=limit,
             on_progress=live.update,

@@ -150,11 +150,8 @@ class Review:
 
     @property
     def last(self) -> Verdict | None:
-        """The verdict that `undo` takes back: this session's latest that counts, or else that of the file."""
-        latest = self._latest()
-        here = [verdict for verdict in self._given_here if latest.get(verdict.id) == verdict]
-        holding = here or [verdict for verdict in self._written if self._holds(verdict)]
-        return holding[-1] if holding else None
+        """The latest verdict of the file that counts, whoever gave it; None where there is none."""
+        return next((verdict for verdict in reversed(self._written) if self._holds(verdict)), None)
 
     def verdict(self, record_id: str) -> Verdict | None:
         """The verdict that counts for a record; None where there is none."""
@@ -183,10 +180,16 @@ class Review:
     def undo(self, record_id: str | None = None) -> Question | None:
         """Take a verdict back, durably, and return its record; None where there is none.
 
-        `record_id`: the record whose verdict to take back. None: that of `last`.
+        `record_id`: the record whose verdict to take back. None: the latest that this session gave and that counts,
+        or else `last`.
         """
         self.refresh()
-        last = self.last if record_id is None else self.verdict(record_id)
+        latest = self._latest()
+        if record_id is None:
+            here = [verdict for verdict in self._given_here if latest.get(verdict.id) == verdict]
+            last = here[-1] if here else self.last
+        else:
+            last = latest.get(record_id)
         if last is None:
             return None
         self._append(Verdict(id=last.id, record=last.record, verdict="undo"))

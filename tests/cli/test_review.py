@@ -61,6 +61,13 @@ def test_an_edit_without_words_takes_whole_sentences(world):
     assert edited.kind == "part" and edited.answers[0].endswith("by a guild of masons.")
 
 
+def test_the_wording_is_edited(world):
+    press(world, "w\nHow tall is it?\nw\n\nq")
+    assert verdicts(world) == ["edit"]
+    edited = Review(verdict_path(world / "qa.jsonl"), read_questions(world / "qa.jsonl")).kept()[0]
+    assert edited.question == "How tall is it?" and edited.answers == ("100 metres",)
+
+
 @pytest.mark.parametrize("keys", ["e\n\nq", "e", "e1", "e\n9\n\n", "e2\nbishop\n"])
 def test_an_edit_that_is_not_finished_changes_nothing(world, keys):
     press(world, keys)

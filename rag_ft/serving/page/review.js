@@ -131,7 +131,6 @@ function listed(element, texts) {
 }
 
 function show(reply, status, focus = true) {
-  const before = state?.record?.question.id;
   state = reply;
   zoom = 1;
   stopEditing();
@@ -156,8 +155,11 @@ function show(reply, status, focus = true) {
     showRecord(record);
   }
   showActions();
-  if (focus) byId(record ? "title" : "done-title").focus();
-  else if (record && record.question.id !== before) byId("title").focus();
+  if (focus) {
+    byId(record ? "title" : "done-title").focus({ preventScroll: true });
+    // On a narrow screen the passage would begin below it.
+    byId(record ? "record" : "done").scrollIntoView({ block: matchMedia("(max-width: 52rem)").matches ? "start" : "nearest" });
+  }
 }
 
 function showRecord({ question, verdict, problems, excerpts }) {
