@@ -258,6 +258,11 @@ class Problem(Exception):
         self.headers = headers
 
 
+def no_document(document_id: str) -> Problem:
+    """The reply where a document does not exist, or is hidden from who asks."""
+    return Problem(404, f"there is no document {document_id[:80]!r}")
+
+
 def problem_of(error: Exception) -> Problem:
     """An error of the library as the client sees it: the one place that chooses statuses."""
     if isinstance(error, Problem):

@@ -29,6 +29,7 @@ from rag_ft.serving.messages import (
     ReviewPiece,
     ReviewReply,
     ReviewRequest,
+    no_document,
 )
 
 logger = logging.getLogger(__name__)
@@ -169,6 +170,8 @@ def _edited(question: Question, request: ReviewRequest, view: Index) -> Question
         edited = reworded_record(edited, request.question)
     if request.evidence is not None:
         place = request.evidence
+        if place.document_id not in frozenset(view.documents()):
+            raise no_document(place.document_id)
         try:
             check_place(place, view)
         except EvidenceMovedError as error:

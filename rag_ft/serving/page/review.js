@@ -92,9 +92,14 @@ const send = (fields) => json("v1/review", {
 async function judge(verdict, changes = {}) {
   const { record } = state;
   await ask(async () => {
-    const reply = await send({ id: record.question.id, record: record.record, before: record.verdict, verdict, ...changes });
-    if (reply.last) given.push(reply.last);
-    show(reply, `${LABELS[verdict]}.`);
+    try {
+      const reply = await send({ id: record.question.id, record: record.record, before: record.verdict, verdict, ...changes });
+      if (reply.last) given.push(reply.last);
+      show(reply, `${LABELS[verdict]}.`);
+    } catch (error) {
+      if (error.status === 409) show(await read(), ""); // judged or changed meanwhile: what is to do now
+      throw error;
+    }
   });
 }
 

@@ -34,7 +34,7 @@ export async function call(path, options = {}) {
     try {
       message = (await response.json()).error.message;
     } catch { /* not our JSON: show the status */ }
-    throw new Error(message);
+    throw Object.assign(new Error(message), { status: response.status });
   }
   return response;
 }

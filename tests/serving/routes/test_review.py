@@ -149,7 +149,11 @@ def test_more_text_is_shown_on_request(serve, records, tmp_path):
         ({"verdict": "edit", "question": " "}, 422, "the question is empty"),
         ({"verdict": "edit", "question": "x" * 2001}, 413, "2,001 characters"),
         ({"verdict": "edit", "evidence": {**place("100 metres"), "start": 0}}, 409, "has changed since"),
-        ({"verdict": "edit", "evidence": {**place("100 metres"), "document_id": "no"}}, 422, "no"),
+        (
+            {"verdict": "edit", "evidence": {**place("100 metres"), "document_id": "no"}},
+            404,
+            "there is no document 'no'",
+        ),
         ({"verdict": "good"}, 422, "verdict"),
         ({"who": "me"}, 422, "who"),
     ],
@@ -258,7 +262,7 @@ def people(serve, tmp_path):
 
 
 def test_who_may_not_read_a_document_does_not_see_its_records(people):
-    client, tokens, get, records = people
+    client, tokens, get, _ = people
     assert get("cleo").status_code == 403 and client.get("/v1/review").status_code == 401
     anna = shown(get("anna"))
     assert (anna["record"]["question"]["id"], anna["counts"]["records"]) == ("oslo", 1)
@@ -269,7 +273,7 @@ def test_who_may_not_read_a_document_does_not_see_its_records(people):
     evidence = {"document_id": "pay.txt", "start": 13, "end": 17, "quote": "4242"}
     moved = judge_as(client, tokens["anna"], anna, "edit", evidence=evidence)
     absent = judge_as(client, tokens["anna"], anna, "edit", evidence={**evidence, "document_id": "xxx.txt"})
-    assert moved.status_code == absent.status_code == 422
+    assert moved.status_code == absent.status_code == 404
     assert moved.text.replace("pay.txt", "xxx.txt") == absent.text
 
 
