@@ -74,9 +74,7 @@ def test_each_verdict_has_a_key(client, records, browser, width, dark):
     press(driver, "a")
     showing(driver, "When was the tower of Oslo built?")
     press(driver, "r")
-    wait(
-        driver, lambda d: "2 of 6 records judged: 1 accepted (50%)" in find(d, "#progress-text").text
-    )
+    wait(driver, lambda d: "2 of 6 records judged: 1 accepted (50%)" in find(d, "#progress-text").text)
     press(driver, "u")
     showing(driver, "When was")
     press(driver, "n")
