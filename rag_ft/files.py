@@ -111,12 +111,21 @@ def replacing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
             work.unlink(missing_ok=True)
 
 
-def append_whole(path: Path, content: str) -> None:
-    """Append lines to a file, durably; if the disk is full, the file is unchanged. Raises OSError."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+def append_whole(path: Path, content: str, *, new_line: bool = False) -> None:
+    """Append lines to a file, durably; if the disk is full, the file is unchanged. Raises OSError.
+
+    `new_line`: end the last line first where a killed writer left it unfinished. Several writers take turns, except on
+    Windows and on file systems without locks.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags, 0o644)
     try:
+        _take_turns(handle)  # until the file is closed: another's line must not be cut off with ours
         before = os.fstat(handle).st_size
+        if new_line and before:
+            os.lseek(handle, before - 1, os.SEEK_SET)
+            if os.read(handle, 1) != b"\n":
+                content = "\n" + content
         remaining = memoryview(content.encode("utf-8"))
         try:
             while remaining:
@@ -128,6 +137,15 @@ def append_whole(path: Path, content: str) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _take_turns(handle: int) -> None:
+    """Wait until no other writer holds the file."""
+    if sys.platform != "win32":
+        import fcntl
+
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 @contextlib.contextmanager

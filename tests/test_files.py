@@ -1,8 +1,11 @@
+import contextlib
 import errno
 import os
 import re
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -310,6 +313,41 @@ def test_lines_that_do_not_fit_leave_the_file_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(AdapterError, match=r"the disk of .* is full"), full_disk_as(AdapterError, tmp_path):
         append_whole(path, "two is longer\n")
     assert path.read_text() == "one\n"
+
+
+def test_a_line_that_was_left_unfinished_is_ended_first(tmp_path):
+    path = tmp_path / "lines"
+    path.write_text("one\ntw")
+    append_whole(path, "three\n", new_line=True)
+    append_whole(path, "four\n", new_line=True)
+    assert path.read_text() == "one\ntw\nthree\nfour\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such locks there")
+def test_a_failed_writer_cuts_off_no_line_of_another(tmp_path, monkeypatch):
+    path = tmp_path / "lines"
+    write, begun = os.write, threading.Event()
+
+    def failing(handle, data):
+        if bytes(data).startswith(b"bad"):
+            begun.set()
+            time.sleep(0.3)  # another writer comes
+            write(handle, b"ba")
+            raise OSError(28, "No space left on device")
+        return write(handle, data)
+
+    monkeypatch.setattr(os, "write", failing)
+
+    def fail():
+        with contextlib.suppress(OSError):
+            append_whole(path, "bad\n")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    assert begun.wait(10)
+    append_whole(path, "good\n")
+    thread.join()
+    assert path.read_text() == "good\n"
 
 
 def test_lines_are_not_added_through_a_link(tmp_path):

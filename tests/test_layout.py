@@ -142,6 +142,7 @@ TESTED_ELSEWHERE = {
     "cli/data.py": ("cli/test_train.py", "checks the records of a run"),
     "cli/plan.py": ("cli/test_train.py", "plans a run"),
     "cli/records.py": ("cli/test_review.py", "checks what would be overwritten"),
+    "serving/review.py": ("serving/routes/test_review.py", "what the routes show and keep"),
     "cli/review_screen.py": ("cli/test_review.py", "what the keys are pressed at"),
     "cli/settings.py": ("cli/test_train.py", "turns options into settings of a run"),
     "cli/mcp.py": ("serving/test_access.py", "the groups that an assistant reads for"),

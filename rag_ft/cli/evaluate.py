@@ -20,6 +20,15 @@ LimitOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Ask at 
 QuestionsOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="Question records to use instead of the recipe's.")
 ]
+FeedbackOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="INDEX", help="Also ask the questions of the feedback kept beside this index.", show_default=False
+    ),
+]
+OnlyFeedbackOption: TypeAlias = Annotated[
+    bool, typer.Option("--only-feedback", help="Ask those of --feedback instead of the recipe's questions.")
+]
 DocumentsOption: TypeAlias = Annotated[Path | None, typer.Option(help="Documents to use instead of the recipe's.")]
 
 
@@ -48,6 +57,8 @@ def eval_run(
     ] = None,
     limit: LimitOption = None,
     questions: QuestionsOption = None,
+    feedback: FeedbackOption = None,
+    only_feedback: OnlyFeedbackOption = False,
     documents: DocumentsOption = None,
 ) -> int:
     """Ask every arm every question and write the report. Run it again to resume."""
@@ -58,9 +69,10 @@ def eval_run(
 
     require_extra("eval", "an evaluation")
     folder = output or Path(str(recipe.with_suffix("")) + ("" if limit is None else f"-{limit}"))
+    chosen = _recipe(recipe, questions, documents, feedback, only_feedback)
     console = stdout()
     with EvaluationLine(stderr()) as live, printed_lines("rag_ft.evaluation", console.print):
-        report = evaluate(_recipe(recipe, questions, documents), folder, limit=limit, on_progress=live.update)
+        report = evaluate(chosen, folder, limit=limit, on_progress=live.update)
     for line in verdict(report):
         console.print(line)
     console.print(f"report: {folder / 'report.html'}")
@@ -100,6 +112,8 @@ def eval_reproduce(
     ] = None,
     limit: LimitOption = None,
     questions: QuestionsOption = None,
+    feedback: FeedbackOption = None,
+    only_feedback: OnlyFeedbackOption = False,
     documents: DocumentsOption = None,
 ) -> int:
     """Run a recipe again and report which inputs and figures changed; exit status 1 if a figure did."""
@@ -113,9 +127,13 @@ def eval_reproduce(
     before = read_results(report)
     if output is not None and (output / PREDICTIONS).exists():
         raise UsageError(f"{output} already holds a run, and resuming it would repeat nothing: give a new folder")
+    chosen = _recipe(recipe, questions, documents, feedback, only_feedback)
     with tempfile.TemporaryDirectory() as scratch, EvaluationLine(stderr()) as live:
         again = evaluate(
-            _recipe(recipe, questions, documents), output or Path(scratch), limit=limit, on_progress=live.update
+            chosen,
+            output or Path(scratch),
+            limit=limit,
+            on_progress=live.update,
         )
     moved = moved_figures(before, again.results)
     for line in [*made_differently(before, again.results), *(moved or ["every figure is the same"])]:
@@ -123,10 +141,18 @@ def eval_reproduce(
     return 1 if moved else 0
 
 
-def _recipe(path: Path, questions: Path | None, documents: Path | None) -> Recipe:
+def _recipe(
+    path: Path, questions: Path | None, documents: Path | None, feedback: Path | None, only_feedback: bool
+) -> Recipe:
+    """The recipe of a file with what the options replace in it. Raises EvaluationError, UsageError."""
     from rag_ft.evaluation.recipe import read_recipe
 
-    replaced = {"questions": questions, "documents": documents}
-    return read_recipe(path).model_copy(
-        update={name: str(source.resolve()) for name, source in replaced.items() if source is not None}
-    )
+    recipe = read_recipe(path)
+    if only_feedback:
+        if questions is not None:
+            raise UsageError("--only-feedback asks no other questions: drop it, or --questions")
+        if feedback is None and not recipe.feedback:
+            raise UsageError("--only-feedback needs the index that has the feedback: give it with --feedback INDEX")
+    replaced = {"questions": questions, "documents": documents, "feedback": feedback}
+    update = {name: str(source.resolve()) for name, source in replaced.items() if source is not None}
+    return recipe.model_copy(update={**update, **({"questions": ""} if only_feedback else {})})

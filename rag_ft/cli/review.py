@@ -19,7 +19,7 @@ from rag_ft.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rag_ft.cli.review_screen import Excerpt, FindDocument
+    from rag_ft.questions.excerpts import Excerpt, FindDocument
     from rag_ft.questions.review import Review
     from rag_ft.schema import Document, Question
     from rag_ft.text.spans import Span
@@ -28,7 +28,7 @@ ReviewerOption: TypeAlias = Annotated[
     str, typer.Option("--by", metavar="NAME", help="Whose verdicts, where several people review.", show_default=False)
 ]
 
-_KEYS = "a accept  e edit  n no answer  r reject  s skip  u undo  m more text  q quit"
+_KEYS = "a accept  e edit  w wording  n no answer  r reject  s skip  u undo  m more text  q quit"
 _VERDICTS = {"a": "accept", "n": "no answer", "r": "reject", "s": "skip"}
 _MOST_ZOOM = 16
 
@@ -230,6 +230,7 @@ class Session:
         """Ask for a verdict on each record until none is left, or the reviewer quits."""
         next_up: Question | None = None
         while True:
+            self._verdicts.refresh()  # the page may have been used meanwhile
             queue = self._verdicts.pending()
             question = next_up or (queue[0] if queue else None)
             if question is None:
@@ -240,7 +241,8 @@ class Session:
 
     def _judge(self, question: Question) -> tuple[Question | None, bool]:
         """Ask about one record: the record to show next, if it is not the next in the file, and whether to go on."""
-        from rag_ft.cli.review_screen import problems, show_record
+        from rag_ft.cli.review_screen import show_record
+        from rag_ft.questions.excerpts import problems
 
         zoom = 1
         counts = self._verdicts.counts()
@@ -266,19 +268,23 @@ class Session:
                     self._verdicts.give(question, "edit", edited)
                     return None, True
                 self._console.print(f"not edited; {_KEYS}", style="dim")
-            elif key in ("a", "n") and (wrong := problems(question, self._find)):
+            elif key in ("a", "w", "n") and (wrong := problems(question, self._find)):
                 self._console.print(f"{wrong[0]}: edit, reject or skip this record", style="yellow")
+            elif key == "w":
+                reworded = self._reword(question)
+                if reworded is not None:
+                    self._verdicts.give(question, "edit", reworded)
+                    return None, True
+                self._console.print(f"not edited; {_KEYS}", style="dim")
             elif key in _VERDICTS:
                 return self._give(question, _VERDICTS[key])
             elif key.strip():
                 self._console.print(f"there is no key {key!r}: {_KEYS}", style="yellow")
 
     def _give(self, question: Question, verdict: str) -> tuple[Question | None, bool]:
-        """Keep a verdict of one key; "no answer" to a record that has none accepts it."""
-        if verdict == "no answer" and not question.answerable:
-            verdict = "accept"
+        """Keep a verdict of one key."""
         skipped = verdict == "skip" and self._is_skipped(question)
-        self._verdicts.give(question, verdict)  # type: ignore[arg-type]  # a value of _VERDICTS
+        verdict = self._verdicts.give(question, verdict)  # type: ignore[arg-type]  # a value of _VERDICTS
         self._console.print(f"{question.id}: {verdict}", style="green")
         # Once only skipped records are left, each is asked about once more.
         return None, not (skipped and all(self._is_skipped(other) for other in self._verdicts.pending()))
@@ -287,9 +293,22 @@ class Session:
         given = self._verdicts.verdict(question.id)
         return given is not None and given.verdict == "skip"
 
+    def _reword(self, question: Question) -> Question | None:
+        """Have the reviewer write the question in other words; None if they leave it."""
+        from rag_ft.questions.review import reworded_record
+
+        self._console.print("the question in better words (empty leaves it as it is):", style="dim")
+        words = self._keys.line()
+        if not words or words == question.question:
+            return None
+        self._console.print(f"{question.id}: edited, question: {words}", style="green")
+        return reworded_record(question, words)
+
     def _edit(self, question: Question, zoom: int) -> Question | None:
         """Have the reviewer choose evidence and answer; None if they leave it."""
-        from rag_ft.cli.review_screen import excerpts, sentences_shown, show_sentences
+        from rag_ft.cli.review_screen import show_sentences
+        from rag_ft.questions.excerpts import excerpts, sentences_shown
+        from rag_ft.questions.review import edited_record
 
         shown = excerpts(question, self._find, zoom)
         if not shown:
@@ -359,16 +378,6 @@ def find_words(text: str, within: Span, words: str) -> list[Span]:
     pattern = r"\s+".join(re.escape(word) for word in words.split())
     whole = re.compile(rf"(?<!\w){pattern}(?!\w)" if re.match(r"\w.*\w\Z|\w\Z", words) else pattern, re.IGNORECASE)
     return [Span(*match.span()) for match in whole.finditer(text, *within)]
-
-
-def edited_record(question: Question, document: Document, span: Span, *, whole: bool, yes: bool | None) -> Question:
-    """The record with other evidence and answer: whole sentences are a part, words of them a span."""
-    from rag_ft.schema import Evidence
-
-    quote = document.text[span.start : span.end]
-    evidence = Evidence(document_id=document.id, start=span.start, end=span.end, quote=quote)
-    changes = {"answers": (quote,), "evidence": (evidence,), "answerable": True}
-    return question.model_copy(update={**changes, "kind": "part" if whole else "span", "yes": yes if whole else None})
 
 
 def _remembered(find: FindDocument) -> FindDocument:

@@ -41,6 +41,10 @@ HostOption: TypeAlias = Annotated[
 ReportOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="Evaluation report (HTML) that the page links to.", show_default=False)
 ]
+ReviewOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Question records that people look through at /review.", show_default=False),
+]
 TokensOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -75,6 +79,7 @@ def serve(
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
     report: ReportOption = None,
+    review: ReviewOption = None,
     watch: WatchOption = None,
     poll: PollOption = False,
     k: GroupedK = 3,
@@ -132,6 +137,7 @@ def serve(
         deadline_seconds=deadline,
         max_upload_bytes=int(max_upload_mb * MEGABYTE),
         report=report,
+        review=review,
         watch=watch,
         poll=poll,
     )
@@ -162,6 +168,7 @@ def _config(**settings: Any) -> ServeConfig:
     from pydantic import ValidationError
 
     from rag_ft.errors import UsageError, first_problem
+    from rag_ft.questions.records import read_questions
     from rag_ft.serving.config import ServeConfig
     from rag_ft.serving.http.tokens import TokenFile
 
@@ -173,6 +180,8 @@ def _config(**settings: Any) -> ServeConfig:
         TokenFile(config.tokens)
     if config.report is not None and not config.report.is_file():
         raise UsageError(f"there is no report at {config.report}: give the report.html of an evaluation")
+    if config.review is not None:
+        read_questions(config.review)
     return config
 
 

@@ -16,12 +16,12 @@ from rag_ft.evaluation.report.pages import Report
 from rag_ft.evaluation.report.results import check_run_folder
 from rag_ft.evaluation.resources import measure_speed
 from rag_ft.evaluation.runner import RunFolder, read_memory, retrieve_cases, run_arms
-from rag_ft.evaluation.selection import choose_questions, development_questions
+from rag_ft.evaluation.selection import choose_questions, development_questions, read_records
 from rag_ft.evaluation.studies.development import ChosenThreshold, choose_thresholds
 from rag_ft.extras import require_extra
 from rag_ft.models.weights import DEFAULT, PACKAGED
 from rag_ft.progress import OnProgress
-from rag_ft.questions.records import origin_counts, origin_words, read_questions
+from rag_ft.questions.records import origin_counts, origin_words
 
 if TYPE_CHECKING:
     from rag_ft.evaluation.arms.base import Arm
@@ -46,6 +46,7 @@ def evaluate(
     *,
     adapter: str | Path | AdapterFolder | None = None,
     reader: str = DEFAULT,
+    feedback: bool = False,
     output: str | Path | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -70,6 +71,7 @@ def evaluate(
     *,
     adapter: str | Path | AdapterFolder | None = None,
     reader: str = DEFAULT,
+    feedback: bool = False,
     output: str | Path | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -90,6 +92,7 @@ def evaluate(
     `adapter`: the tuned reader; default: the packaged one. Questions about documents that it was trained on are left
     out.
     `reader`: the adapter's base model.
+    `feedback`: also ask the questions of the feedback kept beside the index; the report shows each origin apart.
     `output`: folder for the results, where a later call resumes. Without it they are in a temporary folder that lasts
     as long as the report; `report.save` copies them.
     `limit`: ask at most N questions.
@@ -111,10 +114,11 @@ def evaluate(
             or adapter is not None
             or seed
             or reader != DEFAULT
+            or feedback
         ):
             raise UsageError(
-                "a recipe has its own documents, adapter, reader and seed: give only an output folder, or call"
-                " evaluate_recipe"
+                "a recipe has its own documents, adapter, reader, feedback and seed: give only an output folder, or"
+                " call evaluate_recipe"
             )
         return evaluate_recipe(questions, folder, limit=limit, on_progress=on_progress)
     if index is None:
@@ -122,6 +126,8 @@ def evaluate(
     index = index if isinstance(index, Index) else Index.load(index)
     folder_of_adapter = PACKAGED if adapter is None else adapter if isinstance(adapter, str | Path) else adapter.path
     recipe = fair_recipe(questions, index.path, folder_of_adapter, seed=seed)
+    if feedback:
+        recipe = recipe.model_copy(update={"feedback": str(index.path.resolve())})
     return evaluate_recipe(
         recipe,
         output,
@@ -183,7 +189,7 @@ def evaluate_recipe(
 
 def _choose_questions(recipe: Recipe, index: Index, limit: int | None) -> RunQuestions:
     """The recipe's questions, checked against the index. Raises EvaluationError."""
-    records = read_questions(recipe.questions)
+    records = read_records(recipe)
     trained_on = training_documents(recipe, index)
     judged = choose_questions(recipe, records, trained_on)
     if limit is not None and limit < len(judged):

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from statistics import mean
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,7 +18,7 @@ from rag_ft.evaluation.predictions import Prediction, cites_gold, cites_part, fo
 from rag_ft.metrics import statistics
 from rag_ft.metrics.answers import abstention, accuracy_at, calibration_error, risk_coverage, word_overlap
 from rag_ft.metrics.kinds import KINDS, JudgedKind, exact_score_of, is_correct, kind_of, score_of
-from rag_ft.schema import Question
+from rag_ft.schema import Origin, Question
 
 CONTRAST_METRICS = ("f1", "exact_match")
 """Metrics that two arms can be compared on: over all questions, null counted as an answer."""
@@ -87,6 +87,15 @@ class KindFigures(_Model):
     calibration_error: float | None
 
 
+class OriginFigures(_Model):
+    """How an arm does on the questions that have one origin."""
+
+    questions: int
+    answerable: int
+    figures: dict[str, Figure]
+    """Means by measure: f1, exact_match, f1_answerable, right."""
+
+
 class ArmFigures(_Model):
     """Every figure of one arm; None, or absent from `figures`, where there is nothing to compute it from."""
 
@@ -110,6 +119,8 @@ class ArmFigures(_Model):
     budget: dict[Bin, int]
     kinds: Annotated[dict[JudgedKind, KindFigures], Field(default_factory=dict, exclude_if=operator.not_)]
     """The arm's figures on each kind of question; empty where all questions ask for spans."""
+    origins: Annotated[dict[Origin, OriginFigures], Field(default_factory=dict, exclude_if=operator.not_)]
+    """The arm's figures on the questions of each origin; empty where people wrote all of them."""
 
 
 class Contrast(_Model):
@@ -185,6 +196,7 @@ def arm_figures(
         completion_tokens=mean(prediction.completion_tokens for prediction in replied) if replied else 0.0,
         budget=budget(predictions, questions, closed_book),
         kinds=figures_by_kind(pairs, seed),
+        origins=figures_by_origin(pairs, seed),
     )
 
 
@@ -246,6 +258,26 @@ def _kind_figures(kind: JudgedKind, pairs: Sequence[_Pair], seed: int) -> KindFi
         risk=confidence.curve,
         surest_half=confidence.surest_half,
         calibration_error=confidence.error,
+    )
+
+
+def figures_by_origin(pairs: Sequence[_Pair], seed: int) -> dict[Origin, OriginFigures]:
+    """The figures on the questions of each origin; empty where people wrote all of them."""
+    by_origin = {origin: [pair for pair in pairs if pair[1].origin == origin] for origin in get_args(Origin)}
+    if len(by_origin["human"]) == len(pairs):
+        return {}
+    return {origin: _origin_figures(members, seed) for origin, members in by_origin.items() if members}
+
+
+def _origin_figures(pairs: Sequence[_Pair], seed: int) -> OriginFigures:
+    means = _means(pairs, seed)
+    return OriginFigures(
+        questions=len(pairs),
+        answerable=sum(question.answerable for _, question in pairs),
+        figures={
+            **{name: means[name] for name in ("f1", "exact_match", "f1_answerable") if name in means},
+            "right": figure_of(pairs, _right, seed),
+        },
     )
 
 

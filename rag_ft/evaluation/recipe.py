@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -225,7 +226,10 @@ class Recipe(_Model):
     """Everything that an evaluation is made from; in a file, paths are relative to the recipe's folder."""
 
     title: str
-    questions: str
+    questions: str = ""
+    """File of question records; empty where only feedback is asked."""
+    feedback: Annotated[str, Field(exclude_if=operator.not_)] = ""
+    """Folder of an index: the question records of the feedback kept beside it are asked too."""
     documents: str
     """Folder or file that the index is built from."""
     split: Literal["all", "held out"] = "all"
@@ -251,6 +255,12 @@ class Recipe(_Model):
     learning_curve: LearningCurveChoice | None = None
     prices: Prices | None = None
     arm: Annotated[tuple[ArmChoice, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> Recipe:
+        if not self.questions and not self.feedback:
+            raise ValueError("give questions, a file of records, or feedback, the folder of an index that has some")
+        return self
 
     @model_validator(mode="after")
     def _names_fit(self) -> Recipe:
@@ -317,8 +327,8 @@ def read_recipe(path: str | Path) -> Recipe:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path} is not valid TOML ({error}): correct the recipe") from error
-    for key in ("questions", "documents"):
-        if isinstance(content.get(key), str):
+    for key in ("questions", "documents", "feedback"):
+        if isinstance(content.get(key), str) and content[key]:
             content[key] = str((path.parent / content[key]).resolve())
     for table in content.get("arm", ()) if isinstance(content.get("arm"), list) else ():
         _resolve_adapter(table, "adapter", path.parent)

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Sequence
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.recipe import Recipe
+from rag_ft.questions.records import read_questions
 from rag_ft.schema import Question
+
+logger = logging.getLogger(__name__)
+
+
+def read_records(recipe: Recipe) -> list[Question]:
+    """The recipe's question records, then those of the feedback that it names; what gave no record is logged.
+
+    A record of the feedback that was exported to the file comes once. Raises DatasetError, EvaluationError, and what
+    loading an index raises.
+    """
+    records = {record.id: record for record in (read_questions(recipe.questions) if recipe.questions else ())}
+    if recipe.feedback:
+        from rag_ft.indexing.index import Index
+
+        made = Index.load(recipe.feedback).feedback_questions()
+        for line in made.lines():
+            logger.info("feedback: %s", line)
+        if not made.records and not records:
+            raise EvaluationError(
+                f"the feedback beside {recipe.feedback} gives no question record: gather feedback first, or give"
+                " questions"
+            )
+        for record in made.records:
+            records.setdefault(record.id, record)
+    return list(records.values())
 
 
 def choose_questions(recipe: Recipe, records: Sequence[Question], trained_on: frozenset[str]) -> list[Question]:

@@ -12,10 +12,9 @@ from rag_ft.indexing.access import Audience
 from rag_ft.indexing.embedding import check_question
 from rag_ft.indexing.query import checked_history
 from rag_ft.indexing.storage.feedback import FeedbackFile
+from rag_ft.questions.excerpts import marked_answer
 from rag_ft.questions.feedback import Feedback, FeedbackRecords, FeedbackVerdict, feedback_id, feedback_records
 from rag_ft.schema import AnswerKind, Document, Evidence
-from rag_ft.text.sentences import sentence_spans, sentences_around
-from rag_ft.text.spans import MAX_ANSWER_CHARS
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
@@ -187,13 +186,7 @@ def _with_better(entry: Feedback, index: Index) -> Feedback:
     """An entry whose better words are cut as answers are: without white space around, or whole sentences."""
     assert entry.better is not None
     check_place(entry.better, index)
-    text, piece = index.document(entry.better.document_id).text, entry.better
-    start = piece.start + len(piece.quote) - len(piece.quote.lstrip())
-    end = start + len(piece.quote.strip())
-    kind: AnswerKind = "span"
-    around = sentences_around(text, start, end)
-    within_one = len(sentence_spans(text[around.start : around.end])) == 1
-    if not within_one or end - start > MAX_ANSWER_CHARS:
-        kind, (start, end) = "part", around
-    better = piece.model_copy(update={"start": start, "end": end, "quote": text[start:end]})
-    return entry.model_copy(update={"better": better, "kind": kind})
+    text = index.document(entry.better.document_id).text
+    (start, end), whole = marked_answer(text, entry.better.start, entry.better.end)
+    better = entry.better.model_copy(update={"start": start, "end": end, "quote": text[start:end]})
+    return entry.model_copy(update={"better": better, "kind": "part" if whole else "span"})

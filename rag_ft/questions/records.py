@@ -64,18 +64,19 @@ def write_questions(questions: Iterable[Question], path: str | Path) -> None:
     write_atomic(Path(path), "".join(lines))
 
 
-_ORIGINS: dict[Origin, str] = {"human": "by people", "made": "made by a program", "feedback": "from feedback"}
+ORIGINS: dict[Origin, str] = {"human": "by people", "made": "made by a program", "feedback": "from feedback"}
+"""Origins of records in words, after a number."""
 
 
 def origin_counts(questions: Iterable[Question]) -> dict[str, int]:
     """Number of records of each origin; empty where people wrote all of them, which needs no saying."""
     counts = Counter(question.origin for question in questions)
-    return {origin: counts[origin] for origin in _ORIGINS if counts[origin]} if set(counts) - {"human"} else {}
+    return {origin: counts[origin] for origin in ORIGINS if counts[origin]} if set(counts) - {"human"} else {}
 
 
 def origin_words(counts: Mapping[str, int]) -> str:
     """The counts for people to read: "120 by people, 30 from feedback"."""
-    return ", ".join(f"{counts[origin]:,} {words}" for origin, words in _ORIGINS.items() if counts.get(origin))
+    return ", ".join(f"{counts[origin]:,} {words}" for origin, words in ORIGINS.items() if counts.get(origin))
 
 
 def moved_evidence(question: Question, piece: Evidence, text: str) -> str:

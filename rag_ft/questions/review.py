@@ -1,13 +1,15 @@
 """Verdicts of a person on question records: a file beside theirs, which gains a line with every verdict.
 
 The file of the records is never changed. The last verdict on a record counts, and a line "undo" takes it back. A
-verdict holds for the record as it was: one that has changed since is to be judged again.
+verdict holds for the record as it was: one that has changed since is to be judged again. Several sessions, at the
+terminal and on the page, may append to one file; each takes in the others' lines with `refresh`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,12 +21,16 @@ from pydantic import Field, ValidationError, model_validator
 from rag_ft.errors import DatasetError, UsageError, first_problem
 from rag_ft.files import append_whole, disk_full, is_disk_full
 from rag_ft.metrics.agreement import cohens_kappa
-from rag_ft.schema import FINGERPRINT, Question, Record
+from rag_ft.questions.excerpts import marked_answer
+from rag_ft.schema import FINGERPRINT, Document, Evidence, Question, Record
+from rag_ft.text.sentences import sentences_around
+from rag_ft.text.spans import Span
 
 Judgement: TypeAlias = Literal["accept", "edit", "no answer", "reject", "skip"]
 """`no answer`: the question stays, as an unanswerable one. `skip`: to be judged later."""
 
-_REVIEWER = re.compile(r"\w[\w.-]{0,39}")
+_REVIEWER = re.compile(r"\w[\w.@-]{0,63}")
+"""Holds every name of a personal token (`serving.http.tokens`)."""
 
 
 class Verdict(Record):
@@ -56,7 +62,7 @@ def verdict_path(questions: Path, reviewer: str = "") -> Path:
     Raises UsageError for a name that cannot be part of a file's name.
     """
     if reviewer and not _REVIEWER.fullmatch(reviewer):
-        raise UsageError(f"the reviewer's name is {reviewer!r}: use letters, digits, '.', '_' and '-'")
+        raise UsageError(f"the reviewer's name is {reviewer!r}: use up to 64 letters, digits, '.', '_', '-' and '@'")
     return questions.with_name(f"{questions.stem}.review{f'-{reviewer}' if reviewer else ''}.jsonl")
 
 
@@ -104,16 +110,48 @@ class Review:
         self.path = Path(path)
         self.questions = tuple(questions)
         self._fingerprints = {question.id: record_fingerprint(question) for question in self.questions}
-        self._given: list[Verdict] = []
-        self.unfinished_lines = 0
-        """Lines that a killed process left unfinished; they count as not written."""
-        self.changed: tuple[str, ...] = ()
-        """Ids of the records that were judged before they changed."""
-        for verdict in self._read():
-            self._apply(verdict)
-        stale = {verdict.id for verdict in self._given if not self._holds(verdict)}
-        self._given = [verdict for verdict in self._given if self._holds(verdict)]
-        self.changed = tuple(question.id for question in self.questions if question.id in stale - self._latest().keys())
+        self._lines = GrowingLines(self.path)
+        self._written: list[Verdict] = []
+        """Verdicts of the file that were not taken back, also on records that have changed since."""
+        self._given_here: list[Verdict] = []
+        """Verdicts of this session."""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what other sessions have written to the file since the last look. Raises DatasetError."""
+        try:
+            replaced, lines = self._lines.read()
+        except OSError as error:
+            raise DatasetError(
+                f"the verdicts {self.path} cannot be read ({error.strerror}): name another file"
+            ) from error
+        if replaced:
+            self._written = []
+        for line_number, line in lines:
+            try:
+                self._apply(Verdict.model_validate_json(line))
+            except ValidationError as error:
+                self._lines.forget()  # the next look begins at the first line
+                raise DatasetError(
+                    f"{self.path}, line {line_number} is not a verdict ({first_problem(error)}): correct the line, or"
+                    " name another file"
+                ) from error
+
+    @property
+    def unfinished_lines(self) -> int:
+        """Number of lines that a killed process left unfinished; they count as not written."""
+        return self._lines.unfinished
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Ids of the records that were judged before they changed, and not since."""
+        stale = {verdict.id for verdict in self._written if not self._holds(verdict)} - self._latest().keys()
+        return tuple(question.id for question in self.questions if question.id in stale)
+
+    @property
+    def last(self) -> Verdict | None:
+        """The latest verdict of the file that counts, whoever gave it; None where there is none."""
+        return next((verdict for verdict in reversed(self._written) if self._holds(verdict)), None)
 
     def verdict(self, record_id: str) -> Verdict | None:
         """The verdict that counts for a record; None where there is none."""
@@ -125,19 +163,40 @@ class Review:
         unseen = [question for question in self.questions if question.id not in latest]
         return unseen or [question for question in self.questions if latest[question.id].verdict == "skip"]
 
-    def give(self, question: Question, verdict: Judgement, edited: Question | None = None) -> None:
-        """Keep a verdict, durably. `edited`: the record as an edit leaves it. Raises DatasetError, UsageError."""
+    def give(self, question: Question, verdict: Judgement, edited: Question | None = None) -> Judgement:
+        """Keep a verdict, durably, and return it: "no answer" to a record that has none accepts it.
+
+        `edited`: the record as an edit leaves it. Raises DatasetError, UsageError.
+        """
         if question.id not in self._fingerprints:
             raise UsageError(f"there is no record {question.id!r} in this review: give one of its questions")
-        record = self._fingerprints[question.id]
-        self._append(Verdict(id=question.id, record=record, verdict=verdict, question=edited))
+        if verdict == "no answer" and not question.answerable:
+            verdict = "accept"
+        given = Verdict(id=question.id, record=self._fingerprints[question.id], verdict=verdict, question=edited)
+        self._append(given)
+        self._given_here.append(given)
+        return verdict
 
-    def undo(self) -> Question | None:
-        """Take the latest verdict back, durably, and return its record; None where none is left."""
-        if not self._given:
+    def undo(self, record_id: str | None = None) -> Question | None:
+        """Take a verdict back, durably, and return its record; None where there is none.
+
+        `record_id`: the record whose verdict to take back. None: the latest that this session gave and that counts,
+        or else `last`.
+        """
+        self.refresh()
+        latest = self._latest()
+        if record_id is None:
+            here = [verdict for verdict in self._given_here if latest.get(verdict.id) == verdict]
+            last = here[-1] if here else self.last
+        else:
+            last = latest.get(record_id)
+        if last is None:
             return None
-        last = self._given[-1]
         self._append(Verdict(id=last.id, record=last.record, verdict="undo"))
+        if last in self._given_here:
+            self._given_here.reverse()
+            self._given_here.remove(last)
+            self._given_here.reverse()
         return next(question for question in self.questions if question.id == last.id)
 
     def kept(self) -> list[Question]:
@@ -161,53 +220,23 @@ class Review:
         )
 
     def _latest(self) -> dict[str, Verdict]:
-        return {verdict.id: verdict for verdict in self._given}
+        return {verdict.id: verdict for verdict in self._written if self._holds(verdict)}
 
     def _holds(self, verdict: Verdict) -> bool:
         return self._fingerprints.get(verdict.id) == verdict.record
 
     def _apply(self, verdict: Verdict) -> None:
         if verdict.verdict != "undo":
-            self._given.append(verdict)
+            self._written.append(verdict)
             return
-        for i in reversed(range(len(self._given))):
-            if self._given[i].id == verdict.id:
-                del self._given[i]
+        for i in reversed(range(len(self._written))):
+            if (self._written[i].id, self._written[i].record) == (verdict.id, verdict.record):
+                del self._written[i]
                 return
 
-    def _read(self) -> list[Verdict]:
-        try:
-            content = self.path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise DatasetError(
-                f"the verdicts {self.path} cannot be read ({error.strerror}): name another file"
-            ) from error
-        verdicts: list[Verdict] = []
-        for line_number, line in enumerate(content.split("\n"), start=1):
-            if not line.strip():
-                continue
-            try:
-                json.loads(line)
-            except ValueError:
-                self.unfinished_lines += 1
-                continue
-            try:
-                verdicts.append(Verdict.model_validate_json(line))
-            except ValidationError as error:
-                raise DatasetError(
-                    f"{self.path}, line {line_number} is not a verdict ({first_problem(error)}): correct the line, or"
-                    " name another file"
-                ) from error
-        return verdicts
-
     def _append(self, verdict: Verdict) -> None:
-        line = verdict.model_dump_json(exclude_defaults=True) + "\n"
         try:
-            if self._ends_within_a_line():
-                line = "\n" + line
-            append_whole(self.path, line)
+            append_whole(self.path, verdict.model_dump_json(exclude_defaults=True) + "\n", new_line=True)
         except OSError as error:
             if is_disk_full(error):
                 raise DatasetError(disk_full(self.path.parent, "the verdicts before this one are kept")) from error
@@ -215,16 +244,89 @@ class Review:
                 f"the verdict cannot be written to {self.path} ({error.strerror}): make it writable, or name another"
                 " file"
             ) from error
-        self._apply(verdict)
+        self.refresh()
 
-    def _ends_within_a_line(self) -> bool:
+
+class GrowingLines:
+    """The JSON lines of a file to which processes append, each read once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin at the first line again."""
+        self._file: tuple[int, int] | None = None
+        self._position = 0
+        self._line_ends = 0
+        self._broken = 0
+        self._broken_end = False
+
+    @property
+    def unfinished(self) -> int:
+        """Number of lines that are not whole, read so far."""
+        return self._broken + self._broken_end
+
+    def read(self) -> tuple[bool, list[tuple[int, bytes]]]:
+        """Whether these are all lines of another file than before, and the new lines with their numbers.
+
+        The last line may still be being written: it counts once it is whole. Raises OSError.
+        """
         try:
-            with self.path.open("rb") as file:
-                size = file.seek(0, 2)
-                file.seek(max(0, size - 1))
-                return size > 0 and file.read(1) != b"\n"
+            with self._path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                replaced = (status.st_dev, status.st_ino) != self._file or status.st_size < self._position
+                if replaced:
+                    self.forget()
+                    self._file = status.st_dev, status.st_ino
+                file.seek(self._position)
+                content = file.read()
         except FileNotFoundError:
-            return False
+            replaced = self._file is not None
+            self.forget()
+            return replaced, []
+        *lines, rest = content.split(b"\n")
+        first = self._line_ends + 1
+        self._line_ends += len(lines)
+        self._position += len(content) - len(rest)
+        self._broken_end = bool(rest.strip()) and not _is_json(rest)
+        if rest.strip() and not self._broken_end:
+            lines.append(rest)
+            self._position += len(rest)
+        written = [(number, line) for number, line in enumerate(lines, start=first) if line.strip()]
+        whole = [(number, line) for number, line in written if _is_json(line)]
+        self._broken += len(written) - len(whole)
+        return replaced, whole
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def edited_record(question: Question, document: Document, span: Span, *, whole: bool, yes: bool | None) -> Question:
+    """The record with other evidence and answer: whole sentences are a part, words of them a span."""
+    quote = document.text[span.start : span.end]
+    evidence = Evidence(document_id=document.id, start=span.start, end=span.end, quote=quote)
+    changes = {"answers": (quote,), "evidence": (evidence,), "answerable": True}
+    return question.model_copy(update={**changes, "kind": "part" if whole else "span", "yes": yes if whole else None})
+
+
+def marked_record(question: Question, document: Document, start: int, end: int, *, yes: bool | None) -> Question:
+    """The record with the words that a person marked; they become whole sentences if they are long or cross an end."""
+    span, whole = marked_answer(document.text, start, end)
+    whole = whole or span == Span(*sentences_around(document.text, *span))
+    return edited_record(question, document, span, whole=whole, yes=yes)
+
+
+def reworded_record(question: Question, words: str) -> Question:
+    """The record with its question in other words. Raises UsageError where there are none."""
+    if not words.strip():
+        raise UsageError("the question is empty: write its words, or reject the record")
+    return question.model_copy(update={"question": words.strip()})
 
 
 def without_answer(question: Question) -> Question:

@@ -31,6 +31,7 @@ from rag_ft.serving.routes.feedback import add_feedback_route
 from rag_ft.serving.routes.originals import add_originals
 from rag_ft.serving.routes.page import add_page
 from rag_ft.serving.routes.questions import add_questions
+from rag_ft.serving.routes.review import add_review
 from rag_ft.serving.routes.status import add_status
 from rag_ft.serving.server import Server
 from rag_ft.serving.watching import FolderWatch
@@ -44,7 +45,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
 
     `app.state.server` holds the queue and the index in use. Raises UsageError where an adapter has the name that stands
     for the one that the server starts with, or where `index` is only a part (`Index.visible_to`). Raises also
-    CorpusError where `config.watch` cannot be watched.
+    CorpusError where `config.watch` cannot be watched, and DatasetError where `config.review` cannot be read.
     """
     config = config or ServeConfig()
     if openai.DEFAULT_MODEL in reader.adapters and reader.adapter != openai.DEFAULT_MODEL:
@@ -77,6 +78,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
         # killed.
         server.changes.shutdown(cancel_futures=True, seconds=_GRACE_S)
         server.feedback.shutdown(seconds=_GRACE_S)  # each takes milliseconds
+        server.reviews.shutdown(seconds=_GRACE_S)
         server.pages.shutdown(cancel_futures=True, seconds=_GRACE_S)
         server.searches.shutdown(cancel_futures=True, seconds=_GRACE_S)
 
@@ -92,6 +94,7 @@ def create_app(index: Index, reader: Reader, config: ServeConfig | None = None) 
     _add_errors(app)
     add_questions(app, server)
     add_feedback_route(app, server)
+    add_review(app, server)
     add_chat(app, server)
     add_documents(app, server)
     add_status(app, server)

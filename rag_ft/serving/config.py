@@ -57,6 +57,15 @@ class ServeConfig(BaseModel):
     report: Path | None = None
     """Evaluation report (HTML) that the page links to."""
 
+    review: Path | None = None
+    """Question records that people look through at `/review`; the verdicts are kept beside the file."""
+
+    @model_validator(mode="after")
+    def _a_review_is_a_change(self) -> ServeConfig:
+        if self.review is not None and not self.allow_changes:
+            raise ValueError("a read-only server takes no verdicts on records: drop --read-only, or --review")
+        return self
+
     @model_validator(mode="after")
     def _k_within_its_own_limit(self) -> ServeConfig:
         if self.k > self.max_k:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from rag_ft.errors import ClosingError, DeadlineError, IndexStoreError, QueueFullError, RagFtError, WeightsError
 from rag_ft.files import is_disk_full
 from rag_ft.indexing.feedback import FeedbackAction
-from rag_ft.schema import AnswerKind, Evidence, Hit
-from rag_ft.serving.http.openapi import ERRORS, FEEDBACK
+from rag_ft.questions.review import Judgement
+from rag_ft.schema import AnswerKind, Evidence, Hit, Question
+from rag_ft.serving.http.openapi import ERRORS, FEEDBACK, VERDICT
 from rag_ft.serving.http.security import error_body
 
 logger = logging.getLogger(__name__)
@@ -156,6 +157,95 @@ class FeedbackReply(BaseModel):
     """The words that now count as the right answer; null where none do."""
 
 
+class ReviewRequest(BaseModel):
+    """A verdict on a question record, or `undo`, which takes back the one that counts."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [VERDICT]})
+
+    by: str = ""
+    """Who reviews, on a server without personal tokens; with them it is the token's name."""
+    id: str
+    """The record's id."""
+    record: str
+    """The record's fingerprint, from the reply that showed it."""
+    before: Judgement | None = None
+    """The verdict that it had in that reply: 409 if somebody has given another since."""
+    verdict: Judgement | Literal["undo"]
+    """`accept`, `edit` (with `question`, `evidence`, `yes`: at least one), `no answer`, `reject`, `skip`, `undo`."""
+    question: str | None = None
+    """The question in better words."""
+    evidence: Evidence | None = None
+    """Where the answer stands; it becomes whole sentences if it is long or crosses a sentence's end."""
+    yes: bool | None = None
+    """What whole sentences say to a question of yes or no; null: as it was."""
+
+    @model_validator(mode="after")
+    def _an_edit_changes_something(self) -> ReviewRequest:
+        changes = any(value is not None for value in (self.question, self.evidence, self.yes))
+        if changes != (self.verdict == "edit"):
+            raise ValueError("'edit' takes question, evidence or yes, and no other verdict does")
+        return self
+
+
+class ReviewPiece(BaseModel):
+    """A piece of a document's text."""
+
+    start: int
+    """Offset in the document's text."""
+    text: str
+
+
+class ReviewExcerpt(BaseModel):
+    """What is shown of a document that a record has evidence in."""
+
+    document_id: str
+    heading: str
+    """Document and headings."""
+    length: int
+    """Characters of the whole document."""
+    pieces: list[ReviewPiece]
+    evidence: list[list[int]]
+    """Start and end of each piece of evidence in the document's text."""
+
+
+class ReviewedRecord(BaseModel):
+    """A record to judge."""
+
+    question: Question
+    record: str
+    """Fingerprint of the record."""
+    verdict: Judgement | None
+    """The verdict that it has."""
+    problems: list[str]
+    """Evidence that is not where the record says: it cannot be accepted as it is."""
+    excerpts: list[ReviewExcerpt]
+
+
+class ReviewLast(BaseModel):
+    """The verdict that can be taken back next."""
+
+    id: str
+    record: str
+    """Fingerprint of its record."""
+    verdict: Judgement
+
+
+class ReviewReply(BaseModel):
+    """How far a review is, and the record to judge now."""
+
+    name: str
+    """Who reviews; empty without a name."""
+    file: str
+    """Name of the file of records."""
+    counts: dict[str, int]
+    progress: str
+    """The counts in words."""
+    notes: list[str]
+    last: ReviewLast | None
+    record: ReviewedRecord | None
+    """Null once every record is judged."""
+
+
 class Problem(Exception):
     """A request that cannot be served, with the reply that its client gets."""
 
@@ -166,6 +256,11 @@ class Problem(Exception):
         self.status = status
         self.body = {"error": error_body(status, message, param)}
         self.headers = headers
+
+
+def no_document(document_id: str) -> Problem:
+    """The reply where a document does not exist, or is hidden from who asks."""
+    return Problem(404, f"there is no document {document_id[:80]!r}")
 
 
 def problem_of(error: Exception) -> Problem:
@@ -181,7 +276,7 @@ def problem_of(error: Exception) -> Problem:
         return Problem(503, message, headers={"retry-after": "5"})
     if isinstance(error, OSError | IndexStoreError) and is_disk_full(error):
         logger.error("%s", error)
-        return Problem(507, _DISK_FULL)
+        return Problem(507, DISK_FULL)
     if isinstance(error, IndexStoreError):
         return Problem(503, message)
     if isinstance(error, WeightsError):
@@ -192,7 +287,7 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, "the server failed on this request: see its log")
 
 
-_DISK_FULL = "the server's disk is full, and nothing was changed: free space there, then send the request again"
+DISK_FULL = "the server's disk is full, and nothing was changed: free space there, then send the request again"
 
 
 class ErrorDetail(BaseModel):

@@ -42,6 +42,8 @@ class Server:
         self.changes = EndingThreadExecutor("rag-ft-changes")
         # Not among the changes: who gives feedback does not wait for an upload.
         self.feedback = EndingThreadExecutor("rag-ft-feedback")
+        # One after another, too: each verdict is a line of a file.
+        self.reviews = EndingThreadExecutor("rag-ft-review")
         self.pages = EndingThreadExecutor("rag-ft-pages")
         self.searches = EndingThreadExecutor("rag-ft-search")
 

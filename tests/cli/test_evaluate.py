@@ -4,6 +4,9 @@ import pytest
 from commands import invoke
 from data import write_little_world
 
+from rag_ft.cli.evaluate import _recipe
+from rag_ft.errors import UsageError
+
 RECIPE = """title = "Little"
 questions = "qa.jsonl"
 documents = "docs"
@@ -56,3 +59,25 @@ def test_a_recipe_with_a_typo_is_one_sentence(tmp_path):
     done = invoke("eval", tmp_path / "odd.toml")
     assert isinstance(done.exception, EvaluationError)
     assert "odd.toml: title: Field required" in str(done.exception) and "\n" not in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--only-feedback",), "give it with --feedback INDEX"),
+        (("--only-feedback", "--feedback", "x", "--questions", "y"), "drop it, or --questions"),
+    ],
+)
+def test_feedback_alone_needs_an_index_and_no_questions(tmp_path, options, message):
+    (tmp_path / "little.toml").write_text(RECIPE)
+    done = invoke("eval", tmp_path / "little.toml", *options)
+    assert isinstance(done.exception, UsageError) and message in str(done.exception)
+    assert list(tmp_path.iterdir()) == [tmp_path / "little.toml"]
+
+
+def test_options_replace_what_the_recipe_asks(tmp_path):
+    (tmp_path / "little.toml").write_text(RECIPE)
+    path = tmp_path / "little.toml"
+    both = _recipe(path, None, None, tmp_path / "index", False)
+    assert both.questions.endswith("qa.jsonl") and both.feedback == str(tmp_path / "index")
+    assert _recipe(path, None, None, tmp_path / "index", True).questions == ""

@@ -6,9 +6,9 @@ import pytest
 from commands import run_main
 from data import little_world, write_little_world
 
-from rag_ft.cli.review import edited_record, find_words
+from rag_ft.cli.review import find_words
 from rag_ft.questions.records import check_evidence, read_questions
-from rag_ft.questions.review import Review, verdict_path
+from rag_ft.questions.review import Review, edited_record, verdict_path
 from rag_ft.text.spans import Span
 
 
@@ -59,6 +59,13 @@ def test_an_edit_without_words_takes_whole_sentences(world):
     press(world, "e1-2\n\n")
     edited = Review(verdict_path(world / "qa.jsonl"), read_questions(world / "qa.jsonl")).kept()[0]
     assert edited.kind == "part" and edited.answers[0].endswith("by a guild of masons.")
+
+
+def test_the_wording_is_edited(world):
+    press(world, "w\nHow tall is it?\nw\n\nq")
+    assert verdicts(world) == ["edit"]
+    edited = Review(verdict_path(world / "qa.jsonl"), read_questions(world / "qa.jsonl")).kept()[0]
+    assert edited.question == "How tall is it?" and edited.answers == ("100 metres",)
 
 
 @pytest.mark.parametrize("keys", ["e\n\nq", "e", "e1", "e\n9\n\n", "e2\nbishop\n"])

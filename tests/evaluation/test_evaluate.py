@@ -320,3 +320,52 @@ def test_questions_that_people_did_not_write_are_never_mixed_in_unsaid(prepared,
     assert (
         "origins" not in evaluate_recipe(recipe, tmp_path / "own", arms=little_arms, index=index).results.model_dump()
     )
+
+
+def test_feedback_beside_an_index_is_asked_with_the_questions_or_instead_of_them(prepared, tmp_path, caplog):
+    from fakes import HashingEmbedder
+
+    from rag_ft.indexing.index import Index
+    from rag_ft.schema import Evidence
+
+    index, recipe = prepared
+    caplog.set_level("INFO", "rag_ft.evaluation")
+    asked_of = Index.build(little_world()[0], tmp_path / "used", embedder=HashingEmbedder(), progress=False)
+    for quote, question in (
+        ("100 metres", "What height has the tower of Oslo?"),
+        ("1900", "Since when does it stand?"),
+    ):
+        start = asked_of.document("Oslo.txt").text.index(quote)
+        place = Evidence(document_id="Oslo.txt", start=start, end=start + len(quote), quote=quote)
+        asked_of.add_feedback(question, "right", place)
+    asked_of.add_feedback("Who likes it?", "wrong", place)
+    exported = asked_of.feedback_questions().records[0]
+    write_questions([*read_questions(recipe.questions), exported], tmp_path / "qa.jsonl")
+    both = recipe.model_copy(update={"questions": str(tmp_path / "qa.jsonl"), "feedback": str(asked_of.path)})
+    report = evaluate_recipe(both, tmp_path / "both", arms=little_arms, index=index)
+    assert report.results.origins == {"human": 24, "feedback": 2}  # the exported one comes once
+    assert "feedback: 2 question records: 2 with an answer, 0 without" in caplog.messages
+    assert any("1 kept apart" in message for message in caplog.messages)
+    assert report.results.recipe["feedback"] == "used"
+    reads = report.results.arms[0].origins
+    assert {origin: figures.questions for origin, figures in reads.items()} == {"human": 24, "feedback": 2}
+    assert reads["human"].figures["right"].mean > reads["feedback"].figures["right"].mean
+    for name in ("report.md", "report.html"):
+        page = (tmp_path / "both" / name).read_text()
+        assert "By origin of the questions" in page and "2 questions from feedback (2 answerable)" in page
+    assert read_results(tmp_path / "both") == report.results
+    only = both.model_copy(update={"questions": ""})
+    alone = evaluate_recipe(only, tmp_path / "only", arms=little_arms, index=index)
+    assert alone.results.origins == {"feedback": 2} and alone.results.questions == 2
+
+
+def test_an_index_without_feedback_and_no_questions_is_an_error(prepared, tmp_path):
+    index, recipe = prepared
+    empty = recipe.model_copy(update={"questions": "", "feedback": str(index.path)})
+    with pytest.raises(EvaluationError, match="gives no question record"):
+        evaluate_recipe(empty, tmp_path / "run", arms=little_arms, index=index)
+
+
+def test_feedback_is_not_given_beside_a_recipe(tmp_path):
+    with pytest.raises(UsageError, match="a recipe has its own"):
+        evaluate("recipe.toml", tmp_path, feedback=True)

@@ -139,3 +139,12 @@ def test_a_function_that_cannot_be_imported_is_reported():
     recipe = _recipe(arm=arm, primary={"first": "top", "second": "top"})
     with pytest.raises(EvaluationError, match=r"no_such_module:ask cannot be imported"):
         build_arms(recipe, None)
+
+
+def test_a_recipe_asks_questions_feedback_or_both(tmp_path):
+    path = _write(tmp_path, GOOD.replace('questions = "qa.jsonl"', 'feedback = "indexes/docs"'))
+    recipe = read_recipe(path)
+    assert (recipe.questions, recipe.feedback) == ("", str(tmp_path / "indexes" / "docs"))
+    assert "feedback" not in read_recipe(_write(tmp_path, GOOD)).model_dump()
+    with pytest.raises(EvaluationError, match="give questions, a file of records, or feedback"):
+        read_recipe(_write(tmp_path, GOOD.replace('questions = "qa.jsonl"', "")))

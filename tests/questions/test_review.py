@@ -1,3 +1,4 @@
+import concurrent.futures
 import json
 import os
 
@@ -5,8 +6,18 @@ import pytest
 from data import little_world
 
 from rag_ft.errors import DatasetError, UsageError
-from rag_ft.questions.review import Review, Verdict, agreement, record_fingerprint, verdict_path, without_answer
-from rag_ft.schema import Question
+from rag_ft.questions.records import check_evidence
+from rag_ft.questions.review import (
+    Review,
+    Verdict,
+    agreement,
+    marked_record,
+    record_fingerprint,
+    reworded_record,
+    verdict_path,
+    without_answer,
+)
+from rag_ft.schema import Document, Question
 
 QUESTIONS = little_world(2)[1]
 FIRST, SECOND, THIRD = QUESTIONS[:3]
@@ -91,6 +102,103 @@ def test_two_sessions_on_one_file_lose_nothing(path):
     assert Review(path, QUESTIONS).counts()[:5] == (6, 2, 0, 0, 1)
 
 
+def test_sessions_on_one_file_take_in_each_others_verdicts(path):
+    terminal, page = Review(path, QUESTIONS), Review(path, QUESTIONS)
+    terminal.give(FIRST, "accept")
+    page.refresh()
+    assert page.pending() == list(QUESTIONS[1:])
+    page.give(SECOND, "reject")
+    terminal.undo(SECOND.id)  # given by the other
+    assert page.verdict(SECOND.id) is not None
+    page.refresh()
+    assert page.verdict(SECOND.id) is None and page.undo() == FIRST
+
+
+def test_undo_takes_back_what_this_session_gave_before_what_others_did(path):
+    terminal, page = Review(path, QUESTIONS), Review(path, QUESTIONS)
+    terminal.give(FIRST, "accept")
+    page.give(SECOND, "reject")
+    assert terminal.undo() == FIRST  # not the last of the file
+    terminal.give(THIRD, "accept")
+    terminal.give(FIRST, "accept")
+    page.give(FIRST, "reject")  # which counts now
+    assert terminal.undo() == THIRD and page.last.id == FIRST.id and page.undo() == FIRST
+
+
+def test_eight_people_at_once_lose_no_verdict(path):
+    questions = little_world(8)[1]
+
+    def judge(question):
+        Review(path, questions).give(question, "accept")
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(judge, questions))
+    assert Review(path, questions).counts().accepted == len(questions)
+
+
+def test_a_line_that_is_being_written_counts_once_it_is_whole(path):
+    review = Review(path, QUESTIONS)
+    review.give(FIRST, "accept")
+    line = Verdict(id=SECOND.id, record=record_fingerprint(SECOND), verdict="reject").model_dump_json() + "\n"
+    for part, judged in ((line[:30], 1), (line[30:-1], 2), ("\n", 2)):
+        with path.open("a") as file:
+            file.write(part)
+        review.refresh()
+        assert review.counts().judged == judged and review.unfinished_lines == (part == line[:30])
+
+
+def test_verdicts_that_are_moved_away_no_longer_count(path):
+    review = Review(path, QUESTIONS)
+    review.give(FIRST, "accept")
+    path.rename(path.with_suffix(".old"))
+    review.refresh()
+    assert review.counts().judged == 0
+    review.give(SECOND, "accept")
+    assert review.verdict(FIRST.id) is None and Review(path, QUESTIONS).counts().judged == 1
+
+
+def test_a_wrong_line_of_another_is_named_at_each_look_until_it_is_corrected(path):
+    review = Review(path, QUESTIONS)
+    review.give(FIRST, "accept")
+    good = path.read_text()
+    path.write_text(good + "{}\n")
+    for _ in range(2):
+        with pytest.raises(DatasetError, match="line 2 is not a verdict"):
+            review.refresh()
+    path.write_text(good)
+    review.refresh()
+    assert review.counts().judged == 1
+
+
+def test_no_answer_to_an_unanswerable_record_accepts_it(path):
+    review = Review(path, [without_answer(FIRST)])
+    assert review.give(review.questions[0], "no answer") == "accept"
+
+
+TEXT = "The tower of Oslo is 100 metres high. It was built in 1900 by a guild of masons."
+OSLO = Document(id="Oslo.txt", text=TEXT)
+
+
+@pytest.mark.parametrize(
+    ("marked", "kind", "answer"),
+    [
+        (" 100 metres ", "span", "100 metres"),
+        (TEXT[:37], "part", TEXT[:37]),
+        ("high. It", "part", TEXT),
+    ],
+)
+def test_marked_words_are_the_answer_and_whole_sentences_a_part(marked, kind, answer):
+    start = TEXT.index(marked)
+    record = marked_record(FIRST, OSLO, start, start + len(marked), yes=None)
+    assert (record.kind, record.answers) == (kind, (answer,)) and check_evidence([record], [OSLO]) == []
+
+
+def test_a_question_is_reworded_and_not_emptied():
+    assert reworded_record(FIRST, " How tall is it? ").question == "How tall is it?"
+    with pytest.raises(UsageError, match="the question is empty"):
+        reworded_record(FIRST, " ")
+
+
 @pytest.mark.parametrize("line", ['{"id": "x"}', "[]", '{"id":"a","record":"b","verdict":"edit"}'])
 def test_a_line_that_is_no_verdict_is_named(path, line):
     path.write_text(f"\n{line}\n")
@@ -112,7 +220,7 @@ def test_a_verdict_file_that_cannot_be_read_or_written_is_one_sentence(path, tmp
 
 def test_the_name_of_a_reviewer_stays_within_the_folder(tmp_path):
     assert verdict_path(tmp_path / "qa.jsonl", "ann").name == "qa.review-ann.jsonl"
-    for name in ("../x", "a/b", ".", "a" * 60):
+    for name in ("../x", "a/b", ".", "a" * 65):
         with pytest.raises(UsageError, match="reviewer's name"):
             verdict_path(tmp_path / "qa.jsonl", name)
 

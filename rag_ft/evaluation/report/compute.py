@@ -191,8 +191,9 @@ def _retrieval(cases: Sequence[Case]) -> dict[str, float]:
 def _portable(recipe: Recipe) -> dict[str, JsonValue]:
     """The recipe without paths of the machine that ran it."""
     content = recipe.model_dump(mode="json")
-    for key in ("questions", "documents"):
-        content[key] = Path(content[key]).name
+    for key in ("questions", "documents", "feedback"):
+        if content.get(key):
+            content[key] = Path(content[key]).name
     curve = content["learning_curve"] or {"adapter": []}
     adapters = [(table, "adapter") for table in (*content["arm"], *curve["adapter"])]
     for table, key in [(content, "split_adapter"), (curve, "folder"), *adapters]:

@@ -1,4 +1,4 @@
-"""The tables of a report that show each kind of question apart, with what counts as right for it."""
+"""The tables of a report that show each kind and each origin of questions apart."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import NamedTuple
 from rag_ft.evaluation.figures import MEASURES, ArmFigures, KindFigures
 from rag_ft.evaluation.report.cells import number, with_interval
 from rag_ft.metrics.kinds import KINDS, WHAT_IS_RIGHT, JudgedKind
+from rag_ft.questions.records import ORIGINS
+from rag_ft.schema import Origin
 
 
 class KindTable(NamedTuple):
-    """How each arm does on the questions of one kind."""
+    """How each arm does on the questions of one kind or origin."""
 
     title: str
     words: str
@@ -49,6 +51,14 @@ _MORE: dict[JudgedKind, str] = {
 }
 
 
+_ABOUT_ORIGINS: dict[Origin, str] = {
+    "human": "Written by people who looked at the documents.",
+    "made": "Written by a program: they may be easier or harder than what people ask.",
+    "feedback": "What people asked, with the answer that they called right: one that the reader did not find is missing"
+    " unless somebody marked it, so that these questions favour the reader that was asked.",
+}
+
+
 def kind_tables(arms: Sequence[ArmFigures]) -> list[KindTable]:
     """A table for each kind of question that was asked; none where all questions ask for spans."""
     tables = []
@@ -64,6 +74,31 @@ def kind_tables(arms: Sequence[ArmFigures]) -> list[KindTable]:
                 words=WHAT_IS_RIGHT[kind] + _MORE[kind] + (_guessing(most) if kind == "yes/no" else ""),
                 heads=tuple(MEASURES[name] for name in (*_MEASURES[kind], *_PLAIN[kind])),
                 rows=tuple((name, *_cells(kind, figures)) for name, figures in asked),
+            )
+        )
+    return tables
+
+
+_BY_ORIGIN = ("right", "f1", "exact_match", "f1_answerable")
+
+
+def origin_tables(arms: Sequence[ArmFigures]) -> list[KindTable]:
+    """A table for each origin of the questions that were asked; none where people wrote all of them."""
+    tables = []
+    for origin, words in ORIGINS.items():
+        asked = [(arm.name, arm.origins[origin]) for arm in arms if origin in arm.origins]
+        if not asked:
+            continue
+        most = max((figures for _, figures in asked), key=lambda figures: figures.questions)
+        tables.append(
+            KindTable(
+                title=f"{most.questions:,} questions {words} ({most.answerable:,} answerable)",
+                words=_ABOUT_ORIGINS[origin],
+                heads=tuple(MEASURES[name] for name in _BY_ORIGIN),
+                rows=tuple(
+                    (name, *(with_interval(figures.figures.get(measure)) for measure in _BY_ORIGIN))
+                    for name, figures in asked
+                ),
             )
         )
     return tables

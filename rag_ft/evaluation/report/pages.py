@@ -24,7 +24,7 @@ from rag_ft.evaluation.report.cells import (
     stated,
     with_interval,
 )
-from rag_ft.evaluation.report.kinds import kind_tables
+from rag_ft.evaluation.report.kinds import KindTable, kind_tables, origin_tables
 from rag_ft.evaluation.report.plots import curve_plot, flow_plot, plots
 from rag_ft.evaluation.report.results import (
     QUESTIONS_FILE,
@@ -58,6 +58,15 @@ _LONGEST = 160
 """Number of characters of an answer that a table shows; the rest are counted."""
 
 
+def _apart(results: Results) -> list[tuple[str, list[KindTable]]]:
+    """The tables of parts of the questions, with the heading above them."""
+    tables = [
+        ("By kind of question", kind_tables(results.arms)),
+        ("By origin of the questions", origin_tables(results.arms)),
+    ]
+    return [(heading, shown) for heading, shown in tables if shown]
+
+
 def markdown(report: ReportData) -> str:
     """The report as Markdown, without plots."""
     results = report.results
@@ -67,11 +76,11 @@ def markdown(report: ReportData) -> str:
         "",
     ]
     lines += [line for note in _notes(report) for line in (note, "")]
-    tables = kind_tables(results.arms)
-    lines += ["## By kind of question", ""] if tables else []
-    for table in tables:
-        rows = [[escaped(name), *cells] for name, *cells in table.rows]
-        lines += [f"### {table.title}", "", table.words, "", *markdown_table(["arm", *table.heads], rows), ""]
+    for heading, tables in _apart(results):
+        lines += [f"## {heading}", ""]
+        for table in tables:
+            rows = [[escaped(name), *cells] for name, *cells in table.rows]
+            lines += [f"### {table.title}", "", table.words, "", *markdown_table(["arm", *table.heads], rows), ""]
     lines += ["## Time, memory and cost", ""]
     lines += markdown_table(
         ["arm", *_cost_heads(report)], [[escaped(name), *cells] for name, cells in _cost_rows(report)]
@@ -118,7 +127,7 @@ def html(report: ReportData) -> str:
         cost_rows=_cost_rows(report),
         cost_note=COST_NOTE,
         notes=_notes(report),
-        kinds=kind_tables(results.arms),
+        apart=_apart(results),
         plots=plots(report),
         bins=_bins(results),
         contrasts=[

@@ -88,6 +88,45 @@ FEEDBACK: dict[str, Any] = {
 }
 """What somebody says of that answer."""
 
+_RECORD_PRINT = "9f2c1b7e04d35a68"
+VERDICT: dict[str, Any] = {"by": "ann", "id": "q-17", "record": _RECORD_PRINT, "verdict": "accept"}
+"""A verdict on a question record."""
+
+_COUNTS = {"records": 40, "accepted": 11, "edited": 1, "no_answer": 0, "rejected": 4, "skipped": 0}
+_REVIEW: dict[str, Any] = {
+    "name": "ann",
+    "file": "qa.jsonl",
+    "counts": _COUNTS,
+    "progress": "16 of 40 records judged: 12 accepted (75%), 1 of these edited, 4 rejected (25%)",
+    "notes": [],
+    "last": {"id": "q-16", "record": "51ee1a873345015c", "verdict": "accept"},
+    "record": {
+        "question": {
+            "id": "q-17",
+            "question": ANSWER["question"],
+            "answers": [ANSWER["answer"]],
+            "evidence": [FEEDBACK["evidence"]],
+            "answerable": True,
+            "kind": "span",
+            "yes": None,
+            "tags": [],
+            "origin": "made",
+        },
+        "record": _RECORD_PRINT,
+        "verdict": None,
+        "problems": [],
+        "excerpts": [
+            {
+                "document_id": "kbit-preparation.md",
+                "heading": "kbit-preparation.md › K-bit preparation › Why gradient checkpointing is part of it",
+                "length": 4210,
+                "pieces": [{"start": _START, "text": _TEXT}],
+                "evidence": [[FEEDBACK["evidence"]["start"], FEEDBACK["evidence"]["end"]]],
+            }
+        ],
+    },
+}
+
 _MODEL = {"id": "rag-ft", "object": "model", "created": 0, "owned_by": "rag_ft"}
 
 REPLIES: dict[tuple[str, str], tuple[str, Any]] = {
@@ -133,6 +172,8 @@ REPLIES: dict[tuple[str, str], tuple[str, Any]] = {
         "200",
         {"id": "5f0c6a1e9b7d4c2f", "verdict": "right", "answer": ANSWER["answer"]},
     ),
+    ("get", "/v1/review"): ("200", _REVIEW),
+    ("post", "/v1/review"): ("200", _REVIEW),
     ("get", "/v1/models"): ("200", {"object": "list", "data": [_MODEL]}),
     ("get", "/v1/models/{name}"): ("200", _MODEL),
     ("post", "/v1/chat/completions"): (
@@ -165,9 +206,9 @@ ERRORS: dict[int, str] = {
     400: "Malformed: an invalid Host, Origin or Content-Length header, or a body that is not JSON",
     401: "Missing or invalid token",
     403: "Not allowed: a page of another site, another Host, a missing right, or a change on a read-only server",
-    404: "No such adapter or document",
+    404: "No such adapter, document or record",
     408: "The body did not arrive in time",
-    409: "A document with this name already exists, or the document has changed since the answer",
+    409: "A document with this name exists already, or a document, record or verdict has changed since it was shown",
     413: "The body, the file or the question is too large",
     415: "The body is not JSON",
     422: "The request is invalid",
@@ -186,6 +227,8 @@ _STATUSES: dict[tuple[str, str], tuple[int, ...]] = {
     ("post", "/v1/chat/completions"): _WITH_BODY,
     ("post", "/v1/search"): (408, 415, 422, 429, 503),
     ("post", "/v1/feedback"): (404, 408, 409, 415, 422, 429, 503, 507),
+    ("get", "/v1/review"): (404, 422, 429, 503),
+    ("post", "/v1/review"): (404, 408, 409, 415, 422, 429, 503, 507),
     ("get", "/v1/documents"): (422,),
     ("post", "/v1/documents"): (408, 409, 422, 429, 503, 507),
     ("get", "/v1/documents/{document_id}"): (404, 422),

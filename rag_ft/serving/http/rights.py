@@ -19,8 +19,12 @@ from rag_ft.serving.http.tokens import EVERYONE, Identity, Right, TokenFile
 
 RIGHTS: dict[tuple[str, str], Right | None] = {
     ("GET", "/"): None,
+    ("GET", "/review"): None,
     ("GET", "/page.js"): None,
     ("GET", "/feedback.js"): None,
+    ("GET", "/marking.js"): None,
+    ("GET", "/review.js"): None,
+    ("GET", "/shared.js"): None,
     ("GET", "/page.css"): None,
     ("GET", "/icon.svg"): None,
     ("GET", "/healthz"): None,
@@ -31,6 +35,8 @@ RIGHTS: dict[tuple[str, str], Right | None] = {
     ("POST", "/v1/ask"): Right.READ,
     ("POST", "/v1/search"): Right.READ,
     ("POST", "/v1/feedback"): Right.READ,
+    ("GET", "/v1/review"): Right.WRITE,
+    ("POST", "/v1/review"): Right.WRITE,
     ("POST", "/v1/chat/completions"): Right.READ,
     ("GET", "/v1/models"): Right.READ,
     ("GET", "/v1/models/{name:path}"): Right.READ,

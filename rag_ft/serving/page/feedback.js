@@ -1,9 +1,7 @@
 // What a reader says of an answer: right, wrong, no answer, or better words marked in a passage.
-// Offsets sent to the server count Unicode code points; JavaScript's strings count UTF-16 units.
 
-const WORD = /[\p{L}\p{M}\p{N}]+(?:[-'’.,][\p{L}\p{M}\p{N}]+)*|[^\s\p{L}\p{M}\p{N}]/gu;
-const SETTLED_MS = 700; // after a selection has not changed for so long, it is the mark
-const points = (text, units) => [...text.slice(0, units)].length;
+import { wordMarker } from "./marking.js";
+import { json, make } from "./shared.js";
 
 // Where the answer stands; of a declined question, the passage that came first. null: nowhere.
 function evidenceOf(answer) {
@@ -18,7 +16,7 @@ function evidenceOf(answer) {
 }
 
 // The buttons below an answer. What was chosen stays with the answer for as long as the tab has it.
-export function feedbackOn(answer, { make, json, marked, sourceOf }) {
+export function feedbackOn(answer, sourceOf) {
   const evidence = evidenceOf(answer);
   if (!evidence) return [];
   const answered = answer.answer !== null;
@@ -33,6 +31,7 @@ export function feedbackOn(answer, { make, json, marked, sourceOf }) {
   status.setAttribute("role", "status");
   const marking = make("div", undefined, "marking");
   marking.hidden = true;
+  let marker = null;
   const choices = make("div", undefined, "choices");
   choices.append(make("span", answered ? "Is this answer right?" : "Is it right to give no answer?", "quiet"));
   const buttons = verdicts.map(([verdict, label]) => {
@@ -51,6 +50,7 @@ export function feedbackOn(answer, { make, json, marked, sourceOf }) {
   }
 
   function close() {
+    marker?.end();
     marking.hidden = true;
     marking.replaceChildren();
     show();
@@ -86,9 +86,6 @@ export function feedbackOn(answer, { make, json, marked, sourceOf }) {
     const passages = answer.passages.map((retrieved) => retrieved.passage);
     let at = Math.max(0, passages.findIndex((passage) => passage.document_id === evidence.document_id
       && passage.start <= evidence.start && evidence.start < passage.start + [...passage.text].length));
-    let words = [];
-    let first = 0;
-    let last = 0;
     const select = make("select");
     select.setAttribute("aria-label", "Passage that has the better words");
     passages.forEach((passage, i) => {
@@ -104,48 +101,20 @@ export function feedbackOn(answer, { make, json, marked, sourceOf }) {
     chosen.setAttribute("aria-live", "polite");
     const bar = make("div", undefined, "choices");
 
-    const place = () => {
-      const passage = passages[at];
-      const [start, end] = [words[first].index, words[last].index + words[last][0].length];
-      return { passage, start: points(passage.text, start), end: points(passage.text, end), quote: passage.text.slice(start, end) };
-    };
-    const preview = () => { chosen.textContent = `Marked: “${place().quote}”`; };
-    const draw = () => {
-      const { passage, start, end } = place();
-      text.replaceChildren(marked(passage.text, [{ start, end, tag: "mark" }]));
-      preview();
-      const [box, marker] = [text.getBoundingClientRect(), text.querySelector("mark").getBoundingClientRect()];
-      if (marker.top < box.top || marker.bottom > box.bottom) text.scrollTop += marker.top - box.top - 40;
-    };
+    marker = wordMarker({ changed: (mark) => { chosen.textContent = mark ? `Marked: “${mark.quote}”` : ""; } });
     const open = () => {
       const passage = passages[at];
-      words = [...passage.text.matchAll(WORD)];
+      const area = { element: text, text: passage.text, start: passage.start };
       const known = found && passage.document_id === evidence.document_id && evidence.start >= passage.start;
-      const within = (word, start, end) => {
-        const here = passage.start + points(passage.text, word.index);
-        return here >= start && here < end;
-      };
-      first = known ? words.findIndex((word) => within(word, evidence.start, evidence.end)) : 0;
-      last = known ? words.findLastIndex((word) => within(word, evidence.start, evidence.end)) : 0;
-      if (first < 0 || last < 0) first = last = 0;
-      draw();
+      marker.begin([area]);
+      marker.open(area, known ? evidence.start : passage.start, known ? evidence.end : passage.start);
     };
-    const move = (name, label, step) => {
-      const button = make("button", label, "choice");
-      button.type = "button";
-      button.setAttribute("aria-label", name);
-      button.addEventListener("click", () => { step(); draw(); });
-      bar.append(button);
-    };
-    move("Start one word earlier", "◀ start", () => { first = Math.max(0, first - 1); });
-    move("Start one word later", "start ▶", () => { first = Math.min(words.length - 1, first + 1); last = Math.max(first, last); });
-    move("End one word earlier", "◀ end", () => { last = Math.max(0, last - 1); first = Math.min(first, last); });
-    move("End one word later", "end ▶", () => { last = Math.min(words.length - 1, last + 1); });
+    bar.append(...marker.buttons);
     const use = make("button", "Send these words");
     use.type = "button";
     use.addEventListener("click", () => {
-      const { passage, start, end, quote } = place();
-      send("better", { document_id: passage.document_id, start: passage.start + start, end: passage.start + end, quote });
+      const { start, end, quote } = marker.place();
+      send("better", { document_id: passages[at].document_id, start, end, quote });
     });
     const cancel = make("button", "Cancel", "plain");
     cancel.type = "button";
@@ -153,25 +122,6 @@ export function feedbackOn(answer, { make, json, marked, sourceOf }) {
     bar.append(use, cancel);
     select.addEventListener("change", () => { at = Number(select.value); open(); });
 
-    let settled = 0;
-    const selected = () => {
-      if (!text.isConnected) return document.removeEventListener("selectionchange", selected);
-      const selection = document.getSelection();
-      if (!selection.rangeCount || selection.isCollapsed || !text.contains(selection.anchorNode) || !text.contains(selection.focusNode)) return;
-      const range = selection.getRangeAt(0);
-      const before = document.createRange();
-      before.selectNodeContents(text);
-      before.setEnd(range.startContainer, range.startOffset);
-      const start = before.toString().length;
-      const end = start + range.toString().length;
-      const touched = words.flatMap((word, i) => (word.index < end && word.index + word[0].length > start ? [i] : []));
-      if (!touched.length) return;
-      [first, last] = [touched[0], touched.at(-1)];
-      preview();
-      clearTimeout(settled);
-      settled = setTimeout(draw, SETTLED_MS);
-    };
-    document.addEventListener("selectionchange", selected);
     marking.replaceChildren(...(passages.length > 1 ? [select] : []), text, chosen, bar);
     marking.hidden = false;
     status.textContent = "Select the better words, or move the start and the end with the buttons.";

@@ -1,8 +1,8 @@
 // Asks the server and shows its replies. Text from a document or the model goes only into text nodes.
 
 import { feedbackOn } from "./feedback.js";
+import { byId, call, counted, fail, json, make, marked } from "./shared.js";
 
-const byId = (id) => document.getElementById(id);
 const history = [];
 let conversation = []; // questions of the present subject, oldest first: what the next one follows up
 let about = null;
@@ -13,73 +13,6 @@ const TURNS = 20; // earlier questions sent with a follow-up; the server searche
 const SHEETS = 2; // pages shown of a quote that goes over more
 const PAGE_WIDTH = 1400; // of a page's image, in pixels
 const AROUND = 4000; // characters of a document shown on either side of a quote
-
-function make(tag, text, className) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (className) element.className = className;
-  return element;
-}
-
-function fail(message) {
-  byId("failure").textContent = message;
-  byId("failure").hidden = !message;
-  if (message) byId("failure").scrollIntoView({ block: "nearest" });
-}
-
-async function call(path, options = {}) {
-  const token = sessionStorage.getItem("token");
-  const headers = { ...(options.headers || {}), ...(token ? { authorization: `Bearer ${token}` } : {}) };
-  let response;
-  try {
-    response = await fetch(path, { ...options, headers });
-  } catch {
-    throw new Error("The server cannot be reached.");
-  }
-  if (response.status === 401) {
-    byId("token-form").hidden = false;
-    byId("token").focus();
-  }
-  if (!response.ok) {
-    let message = `The server replied ${response.status}.`;
-    try {
-      message = (await response.json()).error.message;
-    } catch { /* not our JSON: show the status */ }
-    throw new Error(message);
-  }
-  return response;
-}
-
-const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-
-const json = async (path, options) => (await call(path, options)).json();
-
-// Offsets count Unicode code points; JavaScript's strings count UTF-16 units.
-function units(text, points) {
-  let at = 0;
-  for (let left = points; left > 0 && at < text.length; left--) at += text.codePointAt(at) > 0xffff ? 2 : 1;
-  return at;
-}
-
-// The text with marks: spans are {start, end, tag, className} in code points; later spans lie inside earlier ones.
-function marked(text, spans) {
-  const fragment = document.createDocumentFragment();
-  const marks = spans.map((span) => ({ ...span, start: units(text, span.start), end: units(text, span.end) }));
-  const cuts = [...new Set([0, text.length, ...marks.flatMap((mark) => [mark.start, mark.end])])].sort((a, b) => a - b);
-  for (let i = 0; i + 1 < cuts.length; i++) {
-    const piece = text.slice(cuts[i], cuts[i + 1]);
-    let node = document.createTextNode(piece);
-    for (const mark of [...marks].reverse()) {
-      if (mark.start <= cuts[i] && cuts[i + 1] <= mark.end && mark.start < mark.end) {
-        const element = make(mark.tag, undefined, mark.className);
-        element.append(node);
-        node = element;
-      }
-    }
-    fragment.append(node);
-  }
-  return fragment;
-}
 
 function spansOf(citation, offset, length) {
   const within = (value) => Math.min(Math.max(value - offset, 0), length);
@@ -265,8 +198,7 @@ function showAnswer(answer, focus) {
     list.append(item);
   }
   const feedback = byId("feedback");
-  const tools = { make, json, marked, sourceOf };
-  feedback.replaceChildren(...(about.feedback && answer.complete ? feedbackOn(answer, tools) : []));
+  feedback.replaceChildren(...(about.feedback && answer.complete ? feedbackOn(answer, sourceOf) : []));
   feedback.hidden = feedback.childElementCount === 0;
   byId("answer").hidden = false;
   quotes.querySelectorAll(".frame").forEach(toQuote); // only now they have a size
@@ -444,6 +376,7 @@ async function start() {
   byId("token-form").hidden = true;
   byId("about").textContent = `${counted(about.documents, "document")}, ${counted(about.passages, "passage")} · ${about.model} on ${about.device}`;
   byId("report").hidden = !about.report;
+  byId("review").hidden = !about.review;
   byId("upload").hidden = !about.changes;
   byId("k").max = about.max_k;
   byId("question").maxLength = about.max_question_chars;

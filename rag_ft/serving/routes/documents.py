@@ -23,6 +23,7 @@ from rag_ft.serving.messages import (
     Problem,
     RemovalReply,
     UploadReply,
+    no_document,
 )
 from rag_ft.serving.routes.originals import has_pages
 from rag_ft.serving.routes.streams import until_disconnected
@@ -176,8 +177,3 @@ def _take(
         characters=len(read.document.text),
         index=added.index,
     )
-
-
-def no_document(document_id: str) -> Problem:
-    """The reply where a document does not exist, or is hidden from who asks."""
-    return Problem(404, f"there is no document {document_id[:80]!r}")

@@ -12,8 +12,7 @@ from rag_ft.indexing.index import Index
 from rag_ft.questions.feedback import Feedback
 from rag_ft.serving.http.rights import identity_of
 from rag_ft.serving.http.tokens import Identity
-from rag_ft.serving.messages import ERROR_REPLIES, FeedbackReply, FeedbackRequest, Problem
-from rag_ft.serving.routes.documents import no_document
+from rag_ft.serving.messages import ERROR_REPLIES, FeedbackReply, FeedbackRequest, Problem, no_document
 from rag_ft.serving.server import Server
 
 _MOST_TURNS = 20

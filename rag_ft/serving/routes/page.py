@@ -16,8 +16,12 @@ from rag_ft.serving.messages import Problem
 
 _PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
+    "/review": ("review.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/feedback.js": ("feedback.js", "text/javascript; charset=utf-8"),
+    "/marking.js": ("marking.js", "text/javascript; charset=utf-8"),
+    "/review.js": ("review.js", "text/javascript; charset=utf-8"),
+    "/shared.js": ("shared.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

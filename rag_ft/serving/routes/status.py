@@ -53,6 +53,7 @@ def add_status(app: FastAPI, server: Server) -> None:
             "passages": len(index),
             "changes": server.config.takes_changes and identity.right >= Right.WRITE,
             "feedback": server.config.allow_changes,
+            "review": server.config.review is not None and identity.right >= Right.WRITE,
             "k": server.config.k,
             "max_k": server.config.max_k,
             "max_question_chars": server.config.max_question_chars,

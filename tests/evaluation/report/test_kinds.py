@@ -3,7 +3,7 @@ from little_evaluation import asking, little_arms
 from rag_ft.evaluation.arms.baselines import FunctionArm
 from rag_ft.evaluation.evaluate import evaluate_recipe
 from rag_ft.evaluation.predictions import cites_part
-from rag_ft.evaluation.report.kinds import kind_tables
+from rag_ft.evaluation.report.kinds import kind_tables, origin_tables
 from rag_ft.evaluation.report.results import differences, read_results
 from rag_ft.questions.records import read_questions
 from rag_ft.schema import Answer, Citation, Provenance, Question, Usage
@@ -135,3 +135,18 @@ def test_a_figure_that_moved_on_one_kind_only_is_a_difference(prepared, tmp_path
     lines = differences(before, after)
     assert "arm 'reads', yes/no, accuracy of decisions: 0.6000 → 0.4000" in lines
     assert not any("arm 'reads', part" in line for line in lines)
+
+
+def test_origins_are_shown_apart_only_where_people_did_not_write_all(prepared, tmp_path):
+    index, recipe = prepared
+    records = read_questions(recipe.questions)
+    mixed = [records[0].model_copy(update={"origin": "made"}), *records[1:]]
+    report = evaluate_recipe(asking(recipe, tmp_path, mixed), tmp_path / "run", arms=little_arms, index=index)
+    tables = origin_tables(report.results.arms)
+    assert [table.title for table in tables] == [
+        "23 questions by people (15 answerable)",
+        "1 questions made by a program (1 answerable)",
+    ]
+    assert tables[0].heads[0] == "right" and [row[0] for row in tables[1].rows] == ["reads", "top", "sentence"]
+    own = evaluate_recipe(recipe, tmp_path / "own", arms=little_arms, index=index)
+    assert origin_tables(own.results.arms) == []

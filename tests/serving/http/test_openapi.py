@@ -6,6 +6,9 @@ import shutil
 import httpx
 import pytest
 
+from rag_ft.questions.records import write_questions
+from rag_ft.questions.review import record_fingerprint
+from rag_ft.schema import Question
 from rag_ft.serving.http.openapi import ERRORS
 
 TOKEN = "a-token-of-enough-letters"
@@ -39,6 +42,9 @@ def feedback(**changed: object) -> dict:
     return {"question": QUESTION, "verdict": "right", "evidence": place}
 
 
+RECORD = Question(id="q", question="How long is it?", answerable=False)
+VERDICT = {"id": "q", "record": record_fingerprint(RECORD), "verdict": "accept"}
+
 REQUESTS = [
     ("post", "/v1/ask", {"json": {"question": QUESTION}}, 200),
     ("post", "/v1/ask", {"json": {"question": QUESTION, "stream": True}}, 200),
@@ -70,6 +76,13 @@ REQUESTS = [
     ("post", "/v1/feedback", {"json": feedback(start=0)}, 409),
     ("post", "/v1/feedback", {"content": b"{}"}, 415),
     ("post", "/v1/feedback", {"json": {}}, 422),
+    ("get", "/v1/review", {}, 200),
+    ("get", "/v1/review", {"params": {"zoom": 99}}, 422),
+    ("get", "/v1/review", {"params": {"id": "none"}}, 404),
+    ("post", "/v1/review", {"json": VERDICT}, 200),
+    ("post", "/v1/review", {"json": VERDICT}, 409),
+    ("post", "/v1/review", {"json": {}}, 422),
+    ("post", "/v1/review", {"content": b"{}"}, 415),
     ("get", "/v1/pages/none", {}, 404),
     ("get", "/v1/pages/none", {"params": {"page": 0}}, 422),
     ("get", "/v1/originals/none", {}, 404),
@@ -82,8 +95,9 @@ REQUESTS = [
 ]
 
 
-def test_every_reply_is_one_that_the_description_tells_of(serve, index):
-    client = serve(max_upload_bytes=100_000)
+def test_every_reply_is_one_that_the_description_tells_of(serve, index, tmp_path):
+    write_questions([RECORD], tmp_path / "qa.jsonl")
+    client = serve(max_upload_bytes=100_000, review=tmp_path / "qa.jsonl")
     described = client.get("/openapi.json").json()
     replies = []
     for method, path, content, status in REQUESTS:
