@@ -23,7 +23,6 @@ def outcome(own, right, asked="Why?", answerable=True, yes=None, yes_share=0.5):
 
 
 SURE_AND_HALF_RIGHT = [outcome(own, right) for own in (0.9, 0.95) for right in (True, False) * 8]
-NULLS = [outcome(0.2, False, answerable=False) for _ in range(8)]
 
 
 def test_a_confidence_becomes_how_often_it_is_right():
@@ -36,10 +35,10 @@ def test_a_confidence_becomes_how_often_it_is_right():
     assert chosen.note.endswith("; no threshold")
 
 
-def test_a_threshold_parts_the_answers_from_what_has_none():
-    outcomes = [outcome(0.9, True) for _ in range(20)] + [outcome(0.8, False) for _ in range(6)] + NULLS
-    confidence = calibrate(outcomes, None).calibration.confidence
-    assert confidence.platt.scaled(0.2) < confidence.value < confidence.platt.scaled(0.9)
+def test_a_threshold_parts_the_answers_from_what_has_none_on_the_scale():
+    null = [outcome(0.97, False, answerable=False) for _ in range(8)]
+    confidence = calibrate([outcome(0.99, True) for _ in range(20)] + null, None).calibration.confidence
+    assert confidence.platt.scaled(0.97) < confidence.value < confidence.platt.scaled(0.99) < 0.98
 
 
 def test_without_unanswerable_questions_the_threshold_stays_a_probability_of_being_right():
