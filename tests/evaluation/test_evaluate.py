@@ -280,7 +280,7 @@ def test_a_recipe_is_run_as_it_is_written(prepared, tmp_path, monkeypatch):
 def test_what_a_call_cannot_mean_is_refused(prepared, tmp_path):
     index, recipe = prepared
     for given in ({"adapter": "adapters/mine"}, {"seed": 1}, {"reader": "some/base"}):
-        with pytest.raises(UsageError, match="a recipe has its own documents, adapter, reader and seed"):
+        with pytest.raises(UsageError, match="a recipe has its own documents, adapter, reader, feedback and seed"):
             evaluate(recipe, tmp_path, **given)
     with pytest.raises(UsageError, match="a recipe has its own documents"):
         evaluate("mine.toml", index)
