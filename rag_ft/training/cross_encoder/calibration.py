@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rag_ft.answering.confidence import KindCalibration
+from rag_ft.answering.confidence import PartCalibration
 from rag_ft.answering.evidence import Calibration
 from rag_ft.metrics.thresholds import best_threshold
 from rag_ft.training.cross_encoder.scoring import Outcome
@@ -16,7 +16,7 @@ DECIDES_RIGHT = 0.85
 
 _SHARES = tuple(i / 20 for i in range(10, 20))
 
-UNCALIBRATED = Calibration(confidence=KindCalibration(value=None))
+UNCALIBRATED = Calibration(confidence=PartCalibration(value=None))
 """Without held-out questions enough: an answer must outscore null, and yes or no is never decided."""
 
 
@@ -56,7 +56,7 @@ def calibrate(outcomes: Sequence[Outcome], before: Mapping[str, Any] | None) -> 
         if own:
             value = scale.scaled(own)
             note = f"threshold {value:.2f}, weighed with {len(null)} unanswerable ones"
-    calibration = Calibration(confidence=KindCalibration(value=value, platt=scale), decided_from=decided_from)
+    calibration = Calibration(confidence=PartCalibration(value=value, platt=scale), decided_from=decided_from)
     return ChosenCalibration(calibration, counts, f"{on}: scale {scale.slope:.2f}, {scale.intercept:+.2f}; {note}")
 
 
