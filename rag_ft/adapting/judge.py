@@ -72,9 +72,9 @@ def judge_readers(
         primary=Primary(first=TUNED, second=BEFORE),
         development=Development(documents=tuple(sorted(documents_of(sides.choose))), questions=max(1, plan.choose)),
         arm=(
+            reads(TUNED, str(adapter.resolve())),
             reads(BEFORE, start),
             reads(BEFORE_HERE, start, threshold="development"),
-            reads(TUNED, str(adapter.resolve())),
             reads(PROMPTED, NO_ADAPTER, shots=True, threshold="development"),
         ),
     )

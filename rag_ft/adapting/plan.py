@@ -84,6 +84,10 @@ class AdaptPlan(BaseModel):
     epoch_tokens: int
     train_seconds: float
     judge_seconds: float
+    tokens_per_second: float
+    """Tokens that this machine trains on in a second."""
+    question_seconds: float
+    """Seconds per question that a tuned reader answers."""
     memory_bytes: int
     """Estimated peak of a training step: weights, adapter with its optimiser, activations."""
     minutes: float
@@ -108,7 +112,8 @@ class AdaptPlan(BaseModel):
             f" about {seconds_in_words(self.train_seconds)}",
             f"choose checkpoint and threshold on {self.choose:,} others, judge on {self.judge:,} more, about"
             f" {self.judged_documents:,} documents: about {seconds_in_words(self.judge_seconds)}",
-            f"memory about {self.memory_bytes / 1e9:.1f} GB",
+            f"measured here: {self.tokens_per_second:,.0f} tokens trained per second, {self.question_seconds:.1f} s per"
+            f" question; memory about {self.memory_bytes / 1e6:,.0f} MB",
         ]
         if self.left_out:
             lines.append(
@@ -231,6 +236,8 @@ def fit(
         epoch_tokens=round(tokens * train / max(records, 1)),
         train_seconds=round(training * _MARGIN, 1),
         judge_seconds=round(judging * _MARGIN, 1),
+        tokens_per_second=round(speed.tokens, 1),
+        question_seconds=round(speed.question_seconds, 3),
         memory_bytes=memory,
         minutes=minutes,
         over=training + judging > left + 1,

@@ -240,7 +240,13 @@ class Adaptation:
 
         judged = folder.stage(
             "judge",
-            {"trained": trained, "plan": plan.model_dump(mode="json"), "records": prepared.records["sha256"]},
+            {
+                "weights": trained["weights"],
+                "threshold": trained["threshold"],
+                "judge": plan.judge,
+                "records": prepared.records["sha256"],
+                "seed": self.seed,
+            },
             judge,
             stands=lambda result: folder.holds(f"{EVALUATION}/{RESULTS}", result["sha256"]),
             renew=lambda: remove_evaluation(folder),
@@ -298,7 +304,8 @@ class Adaptation:
         trained = folder.stage(
             "train",
             {
-                "plan": plan.model_dump(mode="json"),
+                "train": plan.train,
+                "epochs": plan.epochs,
                 "index": prepared.index.fingerprint,
                 "records": prepared.records["sha256"],
                 "seed": self.seed,

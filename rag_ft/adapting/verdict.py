@@ -202,8 +202,8 @@ def _how_sure(findings: Findings, before: str) -> list[str]:
     here = between(results, TUNED, BEFORE_HERE)
     if here is not None:
         sentences.append(
-            f"Against {before} with a threshold chosen on your documents, too, the difference is {_signed(here)}: what"
-            " is left is not the threshold's doing."
+            f"A threshold chosen on your documents takes {before} to F1 {_f1(figures.get(BEFORE_HERE))}. The difference"
+            f" to that is {_signed(here)}: what tuning does beyond a better threshold."
         )
     prompted = between(results, TUNED, PROMPTED)
     if prompted is not None:
@@ -226,12 +226,11 @@ def _how_sure(findings: Findings, before: str) -> list[str]:
 def _lever(findings: Findings) -> list[str]:
     if not findings.wrong:
         return []
-    share = findings.not_retrieved / findings.wrong
-    words = (
-        f"{findings.not_retrieved:,} of the {findings.wrong:,} questions that go wrong before tuning had no passage"
-        " with their evidence to read"
-    )
-    if share >= _LEVER:
+    wrong, missed = f"{findings.wrong:,} questions that go wrong before tuning", findings.not_retrieved
+    if not missed:
+        return [f"All {wrong} had their evidence among the passages: what is wrong is the reader's, not retrieval's."]
+    words = f"{missed:,} of the {wrong} had no passage with their evidence to read"
+    if missed / findings.wrong >= _LEVER:
         return [f"{words}: retrieval, and not tuning, is what to work on. No reader can answer from other passages."]
     return [f"{words}; the others are the reader's, which tuning can help."]
 
@@ -262,7 +261,7 @@ def _next_steps(advised: Advised, output: Path, outcome: Outcome) -> list[str]:
     if advised.unasked:
         steps.append(f"No record is about {', '.join(advised.unasked)}: write some, as people would ask.")
     if outcome == "not worth it":
-        steps.append("Or leave it: the packaged reader costs nothing more, and newer records can be judged any time.")
+        steps.append("Or leave it as it is: the same command judges again when there are more records or documents.")
     return steps
 
 
