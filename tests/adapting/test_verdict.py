@@ -1,21 +1,10 @@
 from pathlib import Path
 
 import pytest
-from readers_of_records import half, other_half, right, wrong
+from readers_of_records import OUT, decided, half, other_half, right, wrong
 
-from rag_ft.adapting.judge import BEFORE, BEFORE_HERE, PROMPTED, TUNED, by_origin
-from rag_ft.adapting.next_steps import where_questions_go_wrong
-from rag_ft.adapting.verdict import Advised, Findings, ask_command, decide, undecided
-
-OUT = Path("adapted")
-NOTHING = Advised((), (), OUT / "label.jsonl", ())
-
-
-def decided(compared, advised=NOTHING, start="packaged", not_retrieved=None):
-    lost, missed = where_questions_go_wrong(compared.replies[BEFORE], compared.questions)
-    origins = by_origin(compared.replies, compared.questions, 0)
-    missed = missed if not_retrieved is None else not_retrieved
-    return decide(Findings(compared.results, origins, lost, missed), advised, OUT, start, "default")
+from rag_ft.adapting.judge import BEFORE, BEFORE_HERE, PROMPTED, TUNED
+from rag_ft.adapting.verdict import Advised, ask_command, undecided
 
 
 def test_a_better_reader_is_chosen(compare):
