@@ -2,10 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 from data import bigger_world
 from fakes import HashingEmbedder
@@ -14,26 +14,35 @@ from tiny_adapters import make_adapter
 from rag_ft.adapting import plan
 from rag_ft.adapting.adapt import adapt
 from rag_ft.adapting.plan import Speed
+from rag_ft.errors import DatasetError, UsageError
 from rag_ft.questions.records import write_questions
 
 
 class ScriptedMaker:
-    """Stands for `make_questions`: keeps scripted records, and writes what was thrown away as that does."""
+    """Stands for `make_questions`: keeps scripted records, and leaves the files that it leaves."""
 
     def __init__(self, records, rejected=()):
-        self.records, self.rejected, self.calls = list(records), list(rejected), 0
+        self.records, self.rejected, self.calls, self.stops = list(records), list(rejected), 0, 0
+        """`stops`: how many of the next calls are stopped half-way."""
 
     def __call__(self, index, count, output, *, source=None, pipeline=None, unanswerable=0.2, seed=0, on_progress=None):
-        class Made(NamedTuple):
-            kept: tuple
-            rejected: tuple
-
+        work = output.with_name(f"{output.name}.partial")
+        rejected = output.with_name("made.rejected.jsonl")
+        if not work.exists() and (output.exists() or rejected.exists()):
+            raise UsageError(f"{output} or {rejected} already exists")
         self.calls += 1
-        kept = tuple(record.model_copy(update={"origin": "made"}) for record in self.records[:count])
-        write_questions(kept, output)
-        lines = [json.dumps(row) + "\n" for row in self.rejected]
-        output.with_name("made.rejected.jsonl").write_text("".join(lines))
-        return Made(kept, tuple(self.rejected))
+        work.mkdir(exist_ok=True)
+        (work / "run.json").write_text(json.dumps([count, seed]))
+        if self.stops:
+            self.stops -= 1
+            raise KeyboardInterrupt
+        rejected.write_text("".join(json.dumps(row) + "\n" for row in self.rejected))
+        kept = [record.model_copy(update={"origin": "made"}) for record in self.records[:count]]
+        if kept:
+            write_questions(kept, output)
+        shutil.rmtree(work)
+        if not kept:
+            raise DatasetError("no question was kept")
 
 
 def fixed_speed(*_given):

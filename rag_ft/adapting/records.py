@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import JsonValue
 
@@ -32,17 +32,12 @@ _REJECTED = "made.rejected.jsonl"
 _NOT_RETRIEVED = "not retrieved"
 
 
-class MadeRecords(Protocol):
-    """What a maker of questions gives back."""
+MakeQuestions: TypeAlias = Callable[..., object]
+"""`make_questions(index, count, output, *, source=None, pipeline=None, unanswerable=0.2, seed=0, on_progress=None)`.
 
-    @property
-    def kept(self) -> Sequence[Question]:
-        """The records, of origin `made`."""
-        ...
-
-
-MakeQuestions: TypeAlias = Callable[..., MadeRecords]
-"""`make_questions(index, count, output, *, source=None, pipeline=None, unanswerable=0.2, seed=0, on_progress=None)`."""
+It writes `output`, and what it threw away beside it (`NAME.rejected.jsonl`); while it is not done, there is
+`OUTPUT.partial`, from which it resumes.
+"""
 
 
 def collect_records(
@@ -66,12 +61,16 @@ def collect_records(
     if make:
 
         def make_records() -> dict[str, JsonValue]:
-            make_questions = maker or _packaged_maker()
-            kept = make_questions(
-                index, make, folder.file(MADE), source=source, seed=seed, on_progress=on_progress
-            ).kept
+            output = folder.file(MADE)
+            begun = is_real_folder(output.with_name(f"{MADE}.partial"))
+            if begun or not is_plain_file(output):  # else only what is known of the stage was not yet written
+                if not begun:
+                    folder.file(_REJECTED).unlink(missing_ok=True)  # of a call that kept nothing
+                make_questions = maker or _packaged_maker()
+                make_questions(index, make, output, source=source, seed=seed, on_progress=on_progress)
             rejected = Counter(reason for reason, _ in _rejections(folder))
-            return {"sha256": _made_digest(folder), "kept": len(kept), "wanted": make, "rejected": dict(rejected)}
+            kept = len(read_questions(output))
+            return {"sha256": _made_digest(folder), "kept": kept, "wanted": make, "rejected": dict(rejected)}
 
         made = folder.stage(
             "made",
@@ -87,7 +86,7 @@ def collect_records(
         )
 
     def join_records() -> dict[str, JsonValue]:
-        records = _joined(given, read_questions(folder.file(MADE)) if made.get("kept") else [], questions)
+        records = _joined(given, read_questions(folder.file(MADE)) if make else [])
         _refuse_wrong(records, index, questions or folder.file(MADE))
         text = "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records)
         path = folder.file(QUESTIONS)
@@ -143,18 +142,10 @@ def _packaged_maker() -> MakeQuestions:
     return maker
 
 
-def _joined(given: Sequence[Question], made: Iterable[Question], source: Path | None) -> list[Question]:
-    """The given records, then the made ones with other ids. Raises DatasetError where there are none."""
-    records = {record.id: record for record in (*made, *given)}
-    if not records:
-        raise DatasetError(
-            "no question record could be made from these documents: they may hold too few sentences, or another"
-            " language than English; write some and give them with --questions"
-            if source is None
-            else f"{source} holds no question: give a .jsonl of question records"
-        )
-    order = dict.fromkeys([*(record.id for record in given), *records])
-    return [records[name] for name in order]
+def _joined(given: Sequence[Question], made: Iterable[Question]) -> list[Question]:
+    """The given records, then the made ones with other ids."""
+    known = {record.id for record in given}
+    return [*given, *(record for record in made if record.id not in known)]
 
 
 def _digest(records: Iterable[Question]) -> str:

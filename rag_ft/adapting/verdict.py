@@ -190,8 +190,8 @@ def _how_sure(findings: Findings, before: str) -> list[str]:
         sentences.append("All questions are about one document, so there is no interval to tell chance from effect.")
     elif difference.low > 0:
         sentences.append(
-            "The brackets are a 95% interval, which holds the true difference in 95 of 100 such evaluations; all of it is"
-            " above zero."
+            "The brackets are a 95% interval, which holds the true difference in 95 of 100 such evaluations; all of"
+            " it is above zero."
         )
     elif difference.high is not None and difference.high < 0:
         sentences.append("The brackets are a 95% interval, and all of it is below zero.")

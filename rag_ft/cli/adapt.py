@@ -67,7 +67,12 @@ def adapt(
         "start_from": start_from,
         "embedder": embedder,
     }
-    with StageLine(stderr()) as live, printed_lines("rag_ft.adapting", stdout().print):
+    console = stdout()
+    with (
+        StageLine(stderr()) as live,
+        printed_lines("rag_ft.adapting", console.print),
+        printed_lines("rag_ft.question_generation", lambda line: console.print(f"{'':<13} {line}")),
+    ):
         options["on_progress"] = live.update
         if dry_run:
             plan_adaptation(documents, output, **options)

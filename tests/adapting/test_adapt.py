@@ -255,12 +255,6 @@ def test_records_that_do_not_fit_the_documents_are_named(world, tiny_llama_dir, 
     assert not (tmp_path / "out" / "questions.jsonl").exists()
 
 
-def test_documents_that_give_no_question_are_told(world, tiny_llama_dir, untrained, tmp_path):
-    _, documents, _, start = world
-    with pytest.raises(DatasetError, match="no question record could be made from these documents"):
-        adapt_tiny(documents, tmp_path / "out", tiny_llama_dir, start, make_questions=ScriptedMaker([]))
-
-
 def test_records_that_somebody_corrected_are_not_replaced(finished, world, tiny_llama_dir, untrained, tmp_path):
     _, documents, questions, start = world
     shutil.copytree(finished.output, tmp_path / "out")

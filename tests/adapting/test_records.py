@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from adaptations import ScriptedMaker
 from data import bigger_world
@@ -5,7 +7,7 @@ from fakes import HashingEmbedder
 
 from rag_ft.adapting.records import collect_records, record_lines
 from rag_ft.adapting.stages import opened
-from rag_ft.errors import UsageError
+from rag_ft.errors import DatasetError, UsageError
 from rag_ft.indexing.index import Index
 from rag_ft.questions.records import read_questions, write_questions
 
@@ -61,3 +63,33 @@ def test_the_file_of_records_itself_may_be_corrected_and_given(tmp_path, index):
     file = tmp_path / "out" / "questions.jsonl"
     write_questions(questions[:20], file)
     assert collected(tmp_path, index, file)["questions"] == 20
+
+
+def test_documents_that_give_no_question_are_told_each_time(tmp_path, index):
+    maker = ScriptedMaker([], [{"reason": "declined", "passage_id": "a"}])
+    for calls in (1, 2):
+        with pytest.raises(DatasetError, match="no question was kept"):
+            collected(tmp_path, index, make=60, maker=maker)
+        assert maker.calls == calls and not (tmp_path / "out" / "made.jsonl").exists()
+
+
+def test_making_that_was_stopped_resumes_or_begins_again_with_other_settings(tmp_path, index):
+    _, questions = bigger_world()
+    maker = ScriptedMaker(questions)
+    for make, left in ((60, [60, 0]), (50, [50, 0])):
+        maker.stops = 1
+        with pytest.raises(KeyboardInterrupt):
+            collected(tmp_path, index, make=make, maker=maker)
+        work = tmp_path / "out" / "made.jsonl.partial"
+        assert json.loads((work / "run.json").read_text()) == left and not (tmp_path / "out" / "made.jsonl").exists()
+    assert collected(tmp_path, index, make=50, maker=maker)["made"]["kept"] == 50 and not work.exists()
+
+
+def test_what_was_made_just_before_a_kill_is_not_made_again(tmp_path, index, monkeypatch):
+    _, questions = bigger_world()
+    maker = ScriptedMaker(questions)
+    with monkeypatch.context() as patched:
+        patched.setattr("rag_ft.adapting.records._made_digest", lambda *_: 1 / 0)  # after making, before it is known
+        with pytest.raises(ZeroDivisionError):
+            collected(tmp_path, index, make=60, maker=maker)
+    assert collected(tmp_path, index, make=60, maker=maker)["made"]["kept"] == 60 and maker.calls == 1
