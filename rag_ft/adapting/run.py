@@ -170,6 +170,13 @@ class Adaptation:
             )
         sides = take_sides(questions, index, self.seed) if count > 2 else None
         too_few = why_too_few(questions, sides, count)
+        if sides is not None and not too_few:
+            split = training_split(sides, training)
+            if not all(any(record.answerable for record in side) for side in split):
+                too_few = (
+                    "Nearly all answers are whole sentences, which the cross-encoder chooses: the reader has nothing to"
+                    " learn from them. Add records whose answers are words of a sentence, about several documents."
+                )
         inputs: dict[str, JsonValue] = {
             "index": index.fingerprint,
             "records": records["sha256"],

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from adaptations import ScriptedMaker, adapt_tiny, fixed_speed, results_of, tiny_world
 from data import bigger_world
+from fakes import HashingEmbedder
 
 from rag_ft.adapting import plan, run
 from rag_ft.adapting.adapt import plan_adaptation
@@ -197,8 +198,6 @@ def test_made_records_are_told_as_such_and_given_to_people(world, tiny_llama_dir
 
 
 def test_a_dry_run_stops_after_the_plan(world, tiny_llama_dir, untrained, monkeypatch, tmp_path):
-    from fakes import HashingEmbedder
-
     monkeypatch.undo()
     monkeypatch.setattr(plan, "measure_speed", fixed_speed)
     _, documents, questions, start = world
@@ -245,6 +244,29 @@ def test_with_too_few_records_nothing_is_trained_and_the_page_says_what_is_neede
     assert verdict.outcome == "cannot be told" and not verdict.worth_it and verdict.adapter is None
     assert "About 67 records are needed." in verdict.sentences[0] and "Nothing was trained." in verdict.sentences
     assert verdict.headline in verdict.page.read_text()
+
+
+def test_whole_sentences_are_judged_and_not_trained_on(world, tiny_llama_dir, untrained, monkeypatch, tmp_path):
+    """The adapter to start from was tuned on words, and leaves sentences to the cross-encoder."""
+    _, documents, questions, start = world
+    records = read_questions(questions)
+    parts = [record.model_copy(update={"kind": "part"}) if record.answerable else record for record in records]
+    write_questions(parts, tmp_path / "parts.jsonl")
+    verdict = adapt_tiny(documents, tmp_path / "none", tiny_llama_dir, start, questions=tmp_path / "parts.jsonl")
+    assert verdict.outcome == "cannot be told" and "the reader has nothing to learn" in verdict.sentences[0]
+    monkeypatch.undo()
+    monkeypatch.setattr(plan, "measure_speed", fixed_speed)
+    write_questions([*parts[:40], *records[40:]], tmp_path / "some.jsonl")
+    planned = plan_adaptation(
+        documents,
+        tmp_path / "some",
+        questions=tmp_path / "some.jsonl",
+        reader=str(tiny_llama_dir),
+        start_from=start,
+        embedder=HashingEmbedder(),
+    )
+    assert planned.parts > 0 and planned.train + planned.parts + planned.choose + planned.judge == 80
+    assert any("are judged and not trained on" in line for line in planned.lines())
 
 
 def test_records_that_do_not_fit_the_documents_are_named(world, tiny_llama_dir, untrained, tmp_path):

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from readers_of_records import OUT, decided, half, other_half, right, wrong
+from readers_of_records import OUT, decided, half, right, wrong
 
 from rag_ft.adapting.judge import BEFORE, BEFORE_HERE, PROMPTED, TUNED
 from rag_ft.adapting.verdict import Advised, ask_command, undecided
@@ -16,10 +16,17 @@ def test_a_better_reader_is_chosen(compare):
     assert any("prompting the untuned base model" in sentence for sentence in verdict.sentences)
 
 
+def nearly_half(record):
+    """A little worse than `half`: wrong on three more records, right on two more."""
+    odd = sum(record.id.encode()) % 2
+    changed = record.id.startswith("Tower00" if odd else "Tower01") and record.id[-1] in ("012345" if odd else "0123")
+    return (wrong(record) if odd else right(record)) if changed else half(record)
+
+
 @pytest.mark.parametrize(
     ("tuned", "before", "headline"),
     [
-        (half, other_half, "Tuning was not shown to be worth it: the packaged reader stays."),
+        (half, nearly_half, "Tuning was not shown to be worth it: the packaged reader stays."),
         (right, right, "Tuning was not shown to be worth it: the packaged reader stays."),
         (wrong, right, "Tuning made the answers worse: the packaged reader stays."),
     ],
@@ -28,7 +35,7 @@ def test_without_an_interval_above_zero_the_reader_before_stays(compare, tuned, 
     verdict = decided(compare({TUNED: tuned, BEFORE: before}))
     assert verdict.headline == headline and verdict.outcome == "not worth it" and not verdict.worth_it
     assert verdict.chosen == "packaged" and verdict.command == "rag-ft ask QUESTION --index adapted/index"
-    assert verdict.interval[0] <= 0
+    assert verdict.interval[0] <= 0 <= verdict.difference or verdict.interval[1] < 0
 
 
 def test_another_reader_to_start_from_stays_under_its_own_name(compare):
