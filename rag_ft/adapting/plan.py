@@ -107,9 +107,10 @@ class AdaptPlan(BaseModel):
         """The plan for people to read."""
         if self.too_few:
             return [f"nothing is trained, because tuning could not be judged. {self.too_few}"]
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs:g} epochs"
         lines = [
-            f"train on {self.train:,} records, {self.epochs:g} times over ({self.epoch_tokens:,} tokens each time):"
-            f" about {seconds_in_words(self.train_seconds)}",
+            f"train on {self.train:,} records, {epochs} of {self.epoch_tokens:,} tokens: about"
+            f" {seconds_in_words(self.train_seconds)}",
             f"choose checkpoint and threshold on {self.choose:,} others, judge on {self.judge:,} more, about"
             f" {self.judged_documents:,} documents: about {seconds_in_words(self.judge_seconds)}",
             f"measured here: {self.tokens_per_second:,.0f} tokens trained per second, {self.question_seconds:.1f} s per"
