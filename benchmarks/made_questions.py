@@ -122,7 +122,7 @@ def main() -> None:
             else:
                 source = Index.load(output / "tuned-on")
                 made = make_questions(source, given.records, output / "made.jsonl", unanswerable=UNANSWERABLE)
-                records = list(made.kept)
+                records = list(made.records)
             write_questions(records, output / f"{name}-records.jsonl")
             tuned = train_reader(
                 records,

@@ -5,6 +5,7 @@ from . import indexing as indexing
 from . import models as models
 from . import questions as questions
 from . import training as training
+from .adapting.adapt import adapt as adapt
 from .answering.pipeline import Pipeline as Pipeline
 from .answering.reader import Reader as Reader
 from .evaluation.evaluate import evaluate as evaluate

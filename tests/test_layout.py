@@ -160,6 +160,9 @@ TESTED_ELSEWHERE = {
     "serving/routes/questions.py": ("serving/test_app.py", "asked over HTTP"),
     "serving/routes/status.py": ("serving/test_app.py", "asked over HTTP"),
     "serving/routes/streams.py": ("serving/test_app.py", "asked over HTTP"),
+    # Stages of an adaptation, run one after the other.
+    "adapting/judge.py": ("adapting/test_adapt.py", "the comparison in a whole adaptation"),
+    "adapting/run.py": ("adapting/test_adapt.py", "whole adaptations"),
     # Definitions without behaviour.
     "answering/reading.py": ("answering/test_outcome.py", "records that a reader gives"),
     "errors.py": ("test_public_names.py", "the tree of errors"),

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 import rag_ft
+from rag_ft.cli.adapt import adapt
 from rag_ft.cli.adapter import adapter_app
 from rag_ft.cli.ask import ask
 from rag_ft.cli.data import data_app
@@ -46,6 +47,7 @@ app.command(rich_help_panel="Ask")(ask)
 app.command(rich_help_panel="Ask")(why)
 app.command(rich_help_panel="Ask")(models)
 app.add_typer(data_app, name="data", rich_help_panel="Train")
+app.command(rich_help_panel="Train")(adapt)
 app.command(rich_help_panel="Train")(plan)
 app.command(rich_help_panel="Train")(train)
 app.add_typer(adapter_app, name="adapter", rich_help_panel="Train")

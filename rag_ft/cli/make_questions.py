@@ -61,7 +61,7 @@ def make(
     Example:
     rag-ft data make --index indexes/docs -n 300 made.jsonl
     """
-    from rag_ft.cli.render import MakingLine, stderr, stdout
+    from rag_ft.cli.render import StageLine, stderr, stdout
     from rag_ft.errors import UsageError
     from rag_ft.indexing.index import Index
     from rag_ft.question_generation.make import make_questions
@@ -71,7 +71,7 @@ def make(
     loaded = Index.load(index)
     with printed_lines("rag_ft.question_generation", stderr().print):
         source = None if model is None else _chat_source(model, url, key_variable, loaded, count, unanswerable)
-        with MakingLine(stderr()) as live:
+        with StageLine(stderr()) as live:
             made = make_questions(
                 loaded,
                 count,

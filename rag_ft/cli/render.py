@@ -363,22 +363,25 @@ class EvaluationLine(_LiveLine):
             self._console.print(f"{progress.stage}: {progress.total} questions")
 
 
-class MakingLine(_LiveLine):
-    """Questions kept and time left; without a terminal, a line per minute and stage."""
+class StageLine(_LiveLine):
+    """How far a stage of a long job is; without a terminal, a line when a part of it begins, and every 30 s."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(console, "loading")
+        super().__init__(console, "starting")
+        self._part = ""
         self._printed = 0.0
 
     def update(self, progress: Progress) -> None:
-        """Show how many questions are kept."""
-        left = "" if progress.seconds_left is None else f"  {_minutes(progress.seconds_left)} left"
-        line = f"{progress.stage}: {progress.done} of {progress.total}{left}"
+        """Show how far it is."""
+        total = "" if progress.total is None else f" of {progress.total:,}"
+        line = f"{progress.stage}: {progress.done:,}{total}"
+        if progress.seconds_left:
+            line += f", {_minutes(progress.seconds_left)} left"
         if self._status is not None:
             self._status.update(Text(shown(line)))
-        elif progress.done == progress.total or time.monotonic() - self._printed > 60:
-            self._printed = time.monotonic()
-            self._console.print(line)
+        elif progress.stage != self._part or time.monotonic() - self._printed > 30:
+            self._part, self._printed = progress.stage, time.monotonic()
+            self._console.print(line, style="dim")
 
 
 _SPEEDS = (("examples_per_second", "examples/s", 1), ("tokens_per_second", "tokens/s", 0))

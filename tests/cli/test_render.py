@@ -128,3 +128,15 @@ def test_pages_that_are_images_are_named_with_the_command_that_reads_them(report
 def test_nothing_is_said_of_recognition_where_every_page_has_text(capsys):
     print_ocr_hint(BuildReport(failures=(Failure("/docs/a.pdf", "is damaged"),)), Terminal())
     assert capsys.readouterr().out == ""
+
+
+def test_a_job_of_several_stages_prints_a_line_when_a_part_begins():
+    from rag_ft.cli.render import StageLine, Terminal
+    from rag_ft.progress import Progress
+
+    text = io.StringIO()
+    with StageLine(Terminal(file=text)) as line:
+        for done in range(3):
+            line.update(Progress("training", done, 1000, 200.0))
+        line.update(Progress("after tuning", 16))
+    assert text.getvalue().splitlines() == ["training: 0 of 1,000, 3 min left", "after tuning: 16"]

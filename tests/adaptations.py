@@ -1,0 +1,91 @@
+"""Adaptations of a small world with a tiny model, and what they give as bytes."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from data import bigger_world
+from fakes import HashingEmbedder
+from tiny_adapters import make_adapter
+
+from rag_ft.adapting import plan
+from rag_ft.adapting.adapt import adapt
+from rag_ft.adapting.plan import Speed
+from rag_ft.errors import DatasetError, UsageError
+from rag_ft.questions.records import write_questions
+
+
+class ScriptedMaker:
+    """Stands for `make_questions`: keeps scripted records, and leaves the files that it leaves."""
+
+    def __init__(self, records, rejected=()):
+        self.records, self.rejected, self.calls, self.stops = list(records), list(rejected), 0, 0
+        """`stops`: how many of the next calls are stopped half-way."""
+
+    def __call__(self, index, count, output, *, source=None, pipeline=None, unanswerable=0.2, seed=0, on_progress=None):
+        work = output.with_name(f"{output.name}.partial")
+        rejected = output.with_name("made.rejected.jsonl")
+        if not work.exists() and (output.exists() or rejected.exists()):
+            raise UsageError(f"{output} or {rejected} already exists")
+        self.calls += 1
+        work.mkdir(exist_ok=True)
+        (work / "run.json").write_text(json.dumps([count, seed]))
+        if self.stops:
+            self.stops -= 1
+            raise KeyboardInterrupt
+        rejected.write_text("".join(json.dumps(row) + "\n" for row in self.rejected))
+        kept = [record.model_copy(update={"origin": "made"}) for record in self.records[:count]]
+        if kept:
+            write_questions(kept, output)
+        shutil.rmtree(work)
+        if not kept:
+            raise DatasetError("no question was kept")
+
+
+def fixed_speed(*_given):
+    """Stands for the probe, whose figures differ from run to run."""
+    return Speed(5000.0, 0.05)
+
+
+def tiny_world(folder, llama):
+    """Documents, a file of their records, and the adapter to start from."""
+    documents, questions = bigger_world()
+    write_questions(questions, folder / "qa.jsonl")
+    start = folder / "start"
+    if not start.exists():
+        make_adapter(start, llama, 1)
+    return documents, folder / "qa.jsonl", start
+
+
+def adapt_tiny(documents, output, llama, start, **options):
+    """Adapt the tiny model, with a hashing embedder."""
+    return adapt(
+        documents, output, reader=str(llama), start_from=start, embedder=HashingEmbedder(), minutes=1, **options
+    )
+
+
+RESULTS = ("questions.jsonl", "held-out.jsonl", "adapter/adapter_model.safetensors", "verdict.json")
+
+
+def results_of(output):
+    """The content of the files that are results, by name."""
+    return {name: (Path(output) / name).read_bytes() for name in RESULTS}
+
+
+if __name__ == "__main__":  # a process that kills itself: FOLDER LLAMA STAGE-OR-PART COUNT
+    folder, llama, part, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    plan.measure_speed = fixed_speed
+    seen = 0
+
+    def kill(progress):
+        """End without any clean-up, at the n-th sign of a part."""
+        global seen
+        seen += progress.stage == part
+        if seen == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    documents, questions, start = tiny_world(folder, llama)
+    adapt_tiny(documents, folder / "killed", llama, start, questions=questions, on_progress=kill)
