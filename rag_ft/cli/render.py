@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _VERDICTS = {"supported": "green", "misattributed": "yellow", "unfounded": "red"}
 
 
+_LINE_SECONDS = 30
+"""Seconds between two lines of a stage where there is no terminal."""
+
+
 class Terminal(Console):
     """A console for lines: square brackets and `:smile:` stay text, and characters that control a terminal are escaped,
     because names of documents can hold all of them.
@@ -364,7 +368,7 @@ class EvaluationLine(_LiveLine):
 
 
 class StageLine(_LiveLine):
-    """How far a stage of a long job is; without a terminal, a line when a part of it begins, and every 30 s."""
+    """How far a stage of a long job is; without a terminal, a line when a part of it begins or ends, and every 30 s."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console, "starting")
@@ -379,7 +383,11 @@ class StageLine(_LiveLine):
             line += f", {_minutes(progress.seconds_left)} left"
         if self._status is not None:
             self._status.update(Text(shown(line)))
-        elif progress.stage != self._part or time.monotonic() - self._printed > 30:
+        elif (
+            progress.stage != self._part
+            or progress.done == progress.total
+            or time.monotonic() - self._printed > _LINE_SECONDS
+        ):
             self._part, self._printed = progress.stage, time.monotonic()
             self._console.print(line, style="dim")
 
