@@ -1,7 +1,8 @@
 """MAKE: question records from the passages of an index. `make_questions` writes, filters, asks back, and saves.
 
-`choosing.py` says which passage is asked for what, a `QuestionSource` writes, `self_contained.py` and `duplicates.py`
-filter, `round_trip.py` asks the whole pipeline, `outcomes.py` keeps what came of it, so that a killed run resumes.
+`choosing.py` says which passage is asked for what, a `QuestionSource` writes, `self_contained.py`, `fitting.py` and
+`duplicates.py` filter, `round_trip.py` asks the whole pipeline, `outcomes.py` keeps what came of it, so that a killed
+run resumes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rag_ft.files import full_disk_as, is_disk_full, write_atomic
 from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.question_generation.choosing import Chooser, checked_shares
 from rag_ft.question_generation.duplicates import AskedBefore
+from rag_ft.question_generation.fitting import fit_problem
 from rag_ft.question_generation.made import MadeQuestions
 from rag_ft.question_generation.outcomes import LOCK, Outcome, WorkFolder
 from rag_ft.question_generation.round_trip import (
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RULES = 1
+RULES = 2
 """Raised when other questions are chosen or kept: an unfinished run of earlier rules does not resume."""
 
 NEAR_DUPLICATE = "near-duplicate"
@@ -240,7 +242,7 @@ class _Run:
         evidence = Evidence(
             document_id=passage.document_id, start=passage.start + start, end=passage.start + end, quote=quote
         )
-        reason = problem_of(question, quote, written.kind, passage)
+        reason = problem_of(question, quote, written.kind, passage) or fit_problem(question, quote, written.yes)
         if reason is None and not self._before.add(question, evidence):
             reason = NEAR_DUPLICATE
         return outcome.model_copy(

@@ -72,6 +72,14 @@ def settles(text: str) -> bool:
     return _WHETHER.search(text) is not None
 
 
+_NO = re.compile(r"\b(?:not|cannot|never|no|none|neither|nor|without|hardly|rarely|seldom)\b|n['’]t\b", re.IGNORECASE)
+
+
+def negates(text: str) -> bool:
+    """Whether it has a word of denial."""
+    return _NO.search(text) is not None
+
+
 def defines(text: str) -> bool:
     """Whether it says what something is."""
     return _WHAT.search(text) is not None

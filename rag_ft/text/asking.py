@@ -56,6 +56,14 @@ def asks_for_steps(question: str) -> bool:
     return _STEPS.search(question) is not None
 
 
+_ONE_S_OWN_STEPS = re.compile(r"how\s+(?:(?:do|can|should|could|would)\s+(?:i|we|you|one)\b|to\b)", re.IGNORECASE)
+
+
+def asks_what_to_do(question: str) -> bool:
+    """Whether a question begins by asking how the person who asks it does something."""
+    return _ONE_S_OWN_STEPS.match(question.strip()) is not None
+
+
 _OR = re.compile(r",?\s+or\s+(?!not\b|no\b)", re.IGNORECASE)
 _BEGINS_YES_OR_NO = re.compile(rf"\W*{_FILLER}{_YES_OR_NO}(?![\w’'])", re.IGNORECASE)
 _LATER_YES_OR_NO = re.compile(

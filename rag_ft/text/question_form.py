@@ -43,6 +43,12 @@ _TWO_VERBS = re.compile(
     r"|unless|once)\b)[\w'’,.`-]+\s+)*?(?:must|can|could|should|would|might|is|are|was|were)\s",
     re.IGNORECASE,
 )
+_TWO_BE = re.compile(
+    r"(?:why\s+|how\s+)?(?:is|are|was|were)\s+(?:(?!(?:that|which|who|whose|what|where|when|if|how|why|because|so|and|or"
+    r"|than|as|while|until|unless|once|it|there)\b)[\w'’.`-]+\s+)+?(?:has|have|had|is|are|was|were|must|can|could|should"
+    r"|would|takes?|gives?|needs?|ranks?)\s",
+    re.IGNORECASE,
+)
 _NO_PLURAL = re.compile(
     r"\bhow\s+many\s+(?:percentage|percent|money|information|time)\b(?!\s+points?\b)", re.IGNORECASE
 )
@@ -92,8 +98,9 @@ def repeats_itself(question: str) -> bool:
 
 
 def reads_badly(question: str) -> bool:
-    """Whether a question has one verb too many ("Does it must be"), or counts what has no plural."""
-    return _TWO_VERBS.match(question) is not None or _NO_PLURAL.search(question) is not None
+    """Whether it has one verb too many ("Does it must be", "Is a weight takes"), or counts what has no plural."""
+    two_verbs = _TWO_VERBS.match(question) is not None or _TWO_BE.match(question) is not None
+    return two_verbs or _NO_PLURAL.search(question) is not None
 
 
 def content_words(question: str) -> list[str]:

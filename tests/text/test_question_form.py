@@ -60,6 +60,11 @@ def test_content_words_are_those_that_say_what_is_asked_about():
     [
         ("Does the same metric must be used for building?", True),
         ("How many percentage of the questions are answered?", True),
+        ("Is a weight takes 4 bytes in float32?", True),
+        ("Is the question has an answer in the collection?", True),
+        ("Why is the reader has two heads?", True),
+        ("Is the reader that has two heads slower?", False),
+        ("Is it true that a weight takes 4 bytes?", False),
         ("Does the reader that is tuned win more often?", False),
         ("Does a merge change what must be kept?", False),
         ("By how many percentage points did it rise?", False),
