@@ -21,13 +21,14 @@ PACKAGE = ROOT / "rag_ft"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 MAY_NEED = {
-    "evaluation/": {"eval", "chat"},
+    "evaluation/": {"eval"},
     "indexing/formats/": {"formats"},
     "indexing/conservation/readers/": {"formats"},
     "indexing/formats/scans.py": {"formats", "ocr"},
     "indexing/ocr/": {"ocr"},
     "indexing/watching/": {"watch"},
     "metrics/": {"eval"},
+    "models/chat.py": {"chat"},
     "models/loading.py": {"nf4"},
     "questions/hub.py": {"train"},
     "serving/": {"serve"},

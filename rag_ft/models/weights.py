@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from rag_ft.checksums import sha256_of
-from rag_ft.environment import packaged_adapter_path, packaged_cross_encoder_path
+from rag_ft.environment import packaged_adapter_path, packaged_cross_encoder_path, packaged_generator_path
 from rag_ft.errors import WeightsError, first_line
 from rag_ft.models import defaults, gguf
 from rag_ft.models.folder import (
@@ -29,7 +29,7 @@ from rag_ft.models.folder import (
 )
 from rag_ft.progress import ProgressBar
 
-WeightsKind: TypeAlias = Literal["embedder", "reader", "adapter", "cross-encoder"]
+WeightsKind: TypeAlias = Literal["embedder", "reader", "adapter", "question generator", "cross-encoder"]
 
 NO_ADAPTER = "none"
 """Names no adapter where the default would be the packaged one."""
@@ -191,6 +191,7 @@ def known_weights() -> list[KnownWeights]:
     adapter = packaged_adapter()
     if adapter is not None:
         known.append(_packaged("adapter", adapter, ADAPTER_WEIGHTS))
+    known.append(_packaged("question generator", packaged_generator_path(), ADAPTER_WEIGHTS))
     known.append(_packaged("cross-encoder", packaged_cross_encoder_path(), CROSS_ENCODER_WEIGHTS))
     home = gguf.weights_home()
     for folder in sorted(home.iterdir()) if home.is_dir() else []:

@@ -156,7 +156,7 @@ def test_a_home_that_cannot_be_written_is_one_sentence(monkeypatch, tmp_path):
 
 def test_known_weights_fetch_nothing(monkeypatch):
     monkeypatch.setattr("rag_ft.models.defaults.subprocess.run", None)
-    embedder, reader, adapter, cross_encoder = known_weights()
+    embedder, reader, adapter, _, cross_encoder = known_weights()
     assert embedder.path is not None and reader.path is None
     assert reader.sha256 == READER_GGUF_SHA256
     assert (adapter.name, adapter.kind, cross_encoder.name) == ("packaged", "adapter", "packaged")

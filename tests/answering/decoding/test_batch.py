@@ -11,7 +11,7 @@ def test_a_batch_reads_as_one_by_one(loaded, mode, reading):
     subject = tiny_reader(loaded, mode=mode, reading=reading)
     requests = [ReadRequest(q, PASSAGES[: 1 + i % 3]) for i, q in enumerate(QUESTIONS)]
     for result, request in zip(subject.read_batch(requests), requests, strict=True):
-        alone = subject.read(*request)
+        alone = subject.read(request.question, request.passages, request.threshold)
         assert (result.answer, result.completion, result.read) == (alone.answer, alone.completion, alone.read)
         assert result.confidence == pytest.approx(alone.confidence, abs=1e-3)
 
@@ -30,7 +30,7 @@ def test_requests_read_side_by_side_read_as_one_by_one(loaded, monkeypatch, read
     assert shared_out == [(2, 2)]
     alone = tiny_reader(loaded, reading=reading)
     for result, request in zip(together, requests, strict=True):
-        expected = alone.read(*request)
+        expected = alone.read(request.question, request.passages, request.threshold)
         assert (result.answer, result.completion, result.read) == (expected.answer, expected.completion, expected.read)
         assert result.confidence == pytest.approx(expected.confidence, abs=1e-4)
     assert shared_out == [(2, 2)]  # a single request is not shared out

@@ -41,7 +41,10 @@ def test_an_answer_never_only_says_the_question_again(loaded, decoding, reading)
 def test_the_search_is_never_less_likely_than_greedy_decoding_under_the_quote_grammar(loaded, question):
     request = ReadRequest(question, PASSAGES)
     search, greedy = tiny_reader(loaded, reading="joint"), tiny_reader(loaded, reading="joint", decoding="greedy")
-    result, reference = search.read(*request), greedy.read(*request)
+    result, reference = (
+        search.read(request.question, request.passages, request.threshold),
+        greedy.read(request.question, request.passages, request.threshold),
+    )
     assert reference.answer in spans_of(PASSAGES)
     exact = [exact_logprob(search, request, candidate.answer) for candidate in (result, reference)]
     assert exact[0] >= exact[1] - 1e-4
@@ -89,7 +92,10 @@ def test_with_the_real_reader_the_search_is_never_less_likely_than_greedy_decodi
     search, greedy = (Reader(real, reading="joint", threshold=0.0, decoding=way) for way in ("search", "greedy"))
     for question in ("Which rank and alpha did the QLoRA paper use?", "What is the default in PEFT?", "Why?"):
         request = ReadRequest(question, tuple(passages))
-        result, reference = search.read(*request), greedy.read(*request)
+        result, reference = (
+            search.read(request.question, request.passages, request.threshold),
+            greedy.read(request.question, request.passages, request.threshold),
+        )
         exact = [exact_logprob(search, request, candidate.answer) for candidate in (result, reference)]
         assert exact[0] >= exact[1] - 1e-3
         (cited,) = result.cited
