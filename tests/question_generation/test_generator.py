@@ -120,3 +120,23 @@ def test_other_weights_have_another_fingerprint(generator, tmp_path, tiny_llama_
     record = json.loads((made / "rag_ft.json").read_text())
     (made / "rag_ft.json").write_text(json.dumps({**record, "writes_questions": True}))
     assert QuestionGenerator.from_pretrained(made, base=str(tiny_llama_dir)).fingerprint != generator.fingerprint
+
+
+GATE = passage(
+    "The harbour gate is painted green every spring. To open the gate, turn the key twice and wait for the lamp.",
+    "gate",
+    "Harbour gate",
+)
+
+
+@pytest.mark.slow
+def test_the_packaged_generator_asks_what_a_passage_answers():
+    requests = [WriteRequest(GATE, kind, seed) for kind in ("fact", "how") for seed in range(3)]
+    generator = QuestionGenerator.from_pretrained()
+    generator._sampling = SamplingConfig(least_logprob=-3)  # two sentences lead to little
+    written = generator.write(requests)
+    questions = [question for question in written if isinstance(question, WrittenQuestion)]
+    assert questions and all(isinstance(question, WrittenQuestion | str) for question in written)
+    for question in questions:
+        assert "gate" in question.question or "key" in question.question or "lamp" in question.question
+        assert GATE.text[question.span.start : question.span.end].strip()
