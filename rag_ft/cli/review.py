@@ -59,7 +59,7 @@ def review(
     verdicts = Review(verdict_path(questions, by), read_questions(questions))
     find = _documents(index, documents)
     console = stdout()
-    for note in _notes(verdicts):
+    for note in verdicts.notes(f"in {verdicts.path}"):
         console.print(note, style="yellow")
     Session(verdicts, find, Keys() if sys.stdin.isatty() else Lines(), console).run()
     console.print(verdicts.counts().line())
@@ -87,7 +87,7 @@ def reviewed(
         raise UsageError(f"there are no verdicts at {path}: give them with 'rag-ft data review {questions}'")
     check_output(output, overwrite, (questions, path))
     verdicts = Review(path, records)
-    for note in _notes(verdicts):
+    for note in verdicts.notes(f"in {verdicts.path}"):
         stderr().print(note, style="yellow")
     kept = verdicts.kept()
     if not kept:
@@ -119,7 +119,7 @@ def agreement(
             raise UsageError(f"there are no verdicts at {path}: give a file that 'rag-ft data review' wrote")
     sides = [reviews.Review(path, records) for path in (first, second)]
     for side in sides:
-        for note in _notes(side):
+        for note in side.notes(f"in {side.path}"):
             stderr().print(f"{side.path}: {note}", style="yellow")
     found = reviews.agreement(*sides)
     if as_json:
@@ -147,15 +147,6 @@ def agreement(
         f" Cohen's kappa {kappa}"
     )
     return 0
-
-
-def _notes(verdicts: Review) -> list[str]:
-    notes = []
-    if verdicts.changed:
-        notes.append(f"{len(verdicts.changed):,} records changed after they were judged: they are to be judged again")
-    if verdicts.unfinished_lines:
-        notes.append(f"{verdicts.unfinished_lines:,} unfinished lines in {verdicts.path} do not count")
-    return notes
 
 
 def _documents(index: Path | None, documents: Path | None) -> FindDocument:

@@ -22,7 +22,8 @@ from rag_ft.models.adapter_record import adapter_record
 from rag_ft.models.weights import DEFAULT, NO_ADAPTER
 from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
 from rag_ft.text.openings import OPENINGS, AskedFor, asked_for
-from rag_ft.text.sentences import sentence_spans
+from rag_ft.text.sentences import sentences_around
+from rag_ft.text.spans import Span
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -226,7 +227,5 @@ def _answered(draft: _Draft, row: PromptRow) -> WrittenQuestion | str:
         yes = None
     if wanted in _TAKES_SENTENCES and kind == "span":
         # Some words answer no how or why: the sentences that hold them do.
-        text = row.cited[0].passage.text
-        around = [unit for unit in sentence_spans(text) if unit[0] < span.end and span.start < unit[1]]
-        span, kind = type(span)(around[0][0], around[-1][1]), "part"
+        span, kind = Span(*sentences_around(row.cited[0].passage.text, *span)), "part"
     return WrittenQuestion(draft.text, span, kind, yes, draft.logprob)

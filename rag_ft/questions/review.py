@@ -148,6 +148,15 @@ class Review:
         stale = {verdict.id for verdict in self._written if not self._holds(verdict)} - self._latest().keys()
         return tuple(question.id for question in self.questions if question.id in stale)
 
+    def notes(self, place: str) -> list[str]:
+        """What a reviewer should know of the verdicts; `place`: where they are, such as "in review.jsonl"."""
+        notes = []
+        if self.changed:
+            notes.append(f"{len(self.changed):,} records changed after they were judged: they are to be judged again")
+        if self.unfinished_lines:
+            notes.append(f"{self.unfinished_lines:,} unfinished lines {place} do not count")
+        return notes
+
     @property
     def last(self) -> Verdict | None:
         """The latest verdict of the file that counts, whoever gave it; None where there is none."""

@@ -157,7 +157,7 @@ class ReviewDesk:
             file=self.path.name,
             counts=counts._asdict(),
             progress=counts.line(),
-            notes=_notes(review),
+            notes=review.notes("of the verdicts"),
             last=None if last is None else ReviewLast(id=last.id, record=last.record, verdict=last.verdict),
             record=None if question is None else _shown(question, review, _finder(view), zoom),
         )
@@ -217,15 +217,6 @@ def _shown(question: Question, review: Review, find: FindDocument, zoom: int) ->
         problems=problems(question, find),
         excerpts=shown,
     )
-
-
-def _notes(review: Review) -> list[str]:
-    notes = []
-    if review.changed:
-        notes.append(f"{len(review.changed):,} records changed after they were judged: they are to be judged again")
-    if review.unfinished_lines:
-        notes.append(f"{review.unfinished_lines:,} unfinished lines of the verdicts do not count")
-    return notes
 
 
 def reviewer_of(identity: Identity, given: str) -> str:
