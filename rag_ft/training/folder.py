@@ -25,6 +25,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from rag_ft.errors import UsageError
 from rag_ft.files import foreign_file, is_plain_file, is_real_folder, remove_tree, write_atomic
 from rag_ft.models.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from rag_ft.training.saving import KEPT_STEP, TOKENIZER_FILES, read_object, step_of
@@ -53,6 +54,13 @@ _CHECKPOINT_FILES = re.compile(
 )
 _IDENTITY = frozenset({"examples", "prompt", "base", "lora", "training"})
 """Keys that make a file a run's record."""
+
+
+def check_no_file_above(output: Path, what: str) -> None:
+    """Raise UsageError where a folder for `what` cannot be made, because it or a folder above it is a file."""
+    existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise UsageError(f"{existing} is a file: give a folder for the {what} (--output)")
 
 
 def is_run(folder: Path) -> bool:

@@ -23,7 +23,7 @@ from rag_ft.schema import Question
 from rag_ft.training.data.certificate import Certificate, certify
 from rag_ft.training.data.collator import Encoded, Row, encode, pack
 from rag_ft.training.data.examples import ExampleConfig, ExampleSet, make_examples
-from rag_ft.training.folder import END, RUN_FOLDER, RUN_RECORD, foreign_in_run, is_run
+from rag_ft.training.folder import END, RUN_FOLDER, RUN_RECORD, check_no_file_above, foreign_in_run, is_run
 from rag_ft.training.lora import AdapterConfig, LoraPlan, model_plan
 from rag_ft.training.saving import ADAPTER_FILES, is_record
 from rag_ft.training.start import StartAdapter
@@ -168,9 +168,7 @@ def check_output_folder(output: Path) -> None:
 
     Raises TrainingError if the folder holds a run's record that is damaged.
     """
-    existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
-    if not existing.is_dir():
-        raise UsageError(f"{existing} is a file: give a folder for the adapter (--output)")
+    check_no_file_above(output, "adapter")
     foreign = _foreign(output)
     if foreign is not None:
         raise UsageError(

@@ -20,7 +20,7 @@ from rag_ft.errors import TrainingError, UsageError
 from rag_ft.files import is_disk_full, is_plain_file, is_real_folder, write_atomic
 from rag_ft.models.cross_encoder_files import CROSS_ENCODER_FILES
 from rag_ft.models.folder import CROSS_ENCODER_RECORD
-from rag_ft.training.folder import METRICS_FILE, RUN_FOLDER, RUN_RECORD
+from rag_ft.training.folder import METRICS_FILE, RUN_FOLDER, RUN_RECORD, check_no_file_above
 from rag_ft.training.saving import read_object
 
 CHECKPOINT = "checkpoint.pt"
@@ -32,9 +32,7 @@ _IDENTITY = frozenset({"records", "index", "base", "start", "settings"})
 
 def check_cross_encoder_folder(output: Path) -> None:
     """Raise UsageError if a run would replace a file that no run wrote."""
-    existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
-    if not existing.is_dir():
-        raise UsageError(f"{existing} is a file: give a folder for the cross-encoder (--output)")
+    check_no_file_above(output, "cross-encoder")
     foreign = _foreign(output)
     if foreign is not None:
         raise UsageError(
