@@ -1,10 +1,11 @@
 """Train a question generator, as the packaged one was.
 
-    python benchmarks/train_question_generator.py QUESTIONS.jsonl DOCUMENTS.jsonl -o OUT [--epochs 1] [--rate 5e-4]
+    python benchmarks/train_question_generator.py QUESTIONS.jsonl DOCUMENTS.jsonl -o OUT [--rate 5e-4] [--start DIR]
 
 QUESTIONS: records with evidence in DOCUMENTS, which are documents as `corpus.read_corpus` gives them. The run starts
-from the packaged reader, so that the answer is as good as the reader's, and learns the question before it as well.
-Documents of 4% of the records are held out. Killed and called again, it goes on from its newest checkpoint.
+from the packaged reader, so that the answer is as good as the reader's, and learns the question before it as well; or
+from a generator. Documents of 4% of the records are held out. Killed and called again, it goes on from its newest
+checkpoint.
 """
 
 from __future__ import annotations
@@ -48,13 +49,15 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=5e-4)
-    parser.add_argument("--rank", type=int, default=0, help="0: start from the packaged reader; else a new adapter.")
+    parser.add_argument("--rank", type=int, default=0, help="0: start from --start; else a new adapter.")
+    parser.add_argument("--start", default="packaged", help="Adapter to start from; default: the packaged reader.")
+    parser.add_argument("--bits", type=int, choices=(4, 32), default=32, help="How the base is held, as its reader's.")
     parser.add_argument("--licence", default="other")
     parser.add_argument("--data-note", default="The question records and documents of whoever trained it.")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    config = TrainConfig(epochs=options.epochs, learning_rate=options.rate, evaluations=6)
+    config = TrainConfig(epochs=options.epochs, learning_rate=options.rate, evaluations=6, bits=options.bits)
     split = split_by_document(read_questions(options.questions), HELD_OUT, 0)
     passages = passages_of(options.documents, documents_of([*split.train, *split.held_out]))
     train, held_out = (question_examples(side, passages) for side in (split.train, split.held_out))
@@ -66,7 +69,7 @@ def main() -> None:
     tokens = sum(len(row.input_ids) for row in rows)
     print(f"{len(train):,} questions in {len(rows):,} rows, {tokens:,} tokens; {len(held_out)} held out", flush=True)
 
-    start = read_start("packaged") if options.rank == 0 else None
+    start = read_start(options.start) if options.rank == 0 else None
     lora = start.with_dropout(None) if start is not None else AdapterConfig(rank=options.rank)
     model = setup.adapt(loaded, lora, config, start=None if start is None else start.weights)
     work = options.output / "run"

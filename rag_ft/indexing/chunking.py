@@ -25,9 +25,12 @@ _UNBROKEN = re.compile(r"[^\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\u4e00-\u9ff
 _CHARACTERS_PER_TOKEN = 4
 
 
-CHUNKING_RULES = 4
+CHUNKING_RULES = 5
 """2: sentences of tables and key-value lines. 3: blocks stay whole; texts and words are normalised. 4: pages of a PDF
-are read by where their characters stand; raised characters, code and empty definitions of DOCX and HTML."""
+are read by where their characters stand; raised characters, code and empty definitions of DOCX and HTML. 5: the
+headings above a passage are searched by words with it."""
+
+_HEADING_RULES = 5
 
 
 class ChunkingConfig(BaseModel):
@@ -68,8 +71,19 @@ def embedder_input(text: str, rules: int = CHUNKING_RULES) -> str:
 
 
 def passage_text(passage: Passage, rules: int = CHUNKING_RULES) -> str:
-    """The text of a passage that is embedded and searched by words: the document's title, then the passage."""
+    """The text of a passage that is embedded: the document's title, then the passage."""
     return embedder_input(f"{passage.title}\n{passage.text}" if passage.title else passage.text, rules)
+
+
+def passage_words(passage: Passage, rules: int = CHUNKING_RULES) -> str:
+    """The text of a passage that is searched by words: the headings above it, then what is embedded.
+
+    Headings name what the sentences below them do not repeat. Embedded, they helped no more: docs/retrieval.md.
+    """
+    text = passage_text(passage, rules)
+    if rules < _HEADING_RULES or not passage.headings:
+        return text
+    return embedder_input("\n".join(passage.headings), rules) + "\n" + text
 
 
 class Chunker:

@@ -25,7 +25,7 @@ from rag_ft.indexing.storage.folder import (
     own_in_index,
     unfinished_manifests,
 )
-from rag_ft.indexing.storage.generation import Generation, passage_texts, text_keys
+from rag_ft.indexing.storage.generation import Generation, passage_texts, text_keys, words_of_passages
 from rag_ft.indexing.storage.journal import passage_key
 from rag_ft.indexing.storage.manifest import Check, VerifyReport, index_fingerprint
 from rag_ft.indexing.storage.store import IndexStore, open_generation
@@ -154,7 +154,8 @@ def _check_vectors(generation: Generation) -> _Result:
 
 
 def _check_words(generation: Generation) -> _Result:
-    rebuilt = Bm25Index.build(_texts(generation), generation.manifest.rules)
+    rules = generation.manifest.rules
+    rebuilt = Bm25Index.build(words_of_passages(generation.folder / PASSAGES, generation.table, rules), rules)
     if not generation.bm25.equals(rebuilt):
         return _Result(False, "the BM25 postings are not those of the passages")
     return _Result(True, "the BM25 postings are those of the passages, word for word")

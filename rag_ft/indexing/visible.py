@@ -150,7 +150,7 @@ class VisibleParts:
 
     def counts(self) -> WordCounts:
         """Word counts of all passages, computed once."""
-        from rag_ft.indexing.chunking import passage_text
+        from rag_ft.indexing.chunking import passage_words
 
         with self._counting:
             if self._counts is None:
@@ -158,7 +158,7 @@ class VisibleParts:
                 rules = self.whole.manifest.rules
                 self._counts = WordCounts(
                     (
-                        passage_text(passage, rules)
+                        passage_words(passage, rules)
                         for position in positions
                         for passage in self.whole.passages_of(position)
                     ),

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 MOST_QUESTION_TOKENS = 48
 
+_BESIDE = "question generator"
+"""Name of the packaged generator among a reader's adapters."""
+
 _MOST_CHOICES = 64
 """Likeliest tokens that one is drawn from."""
 
@@ -77,14 +80,24 @@ class QuestionGenerator:
         self._adapter = adapter
 
     @classmethod
-    def from_pretrained(cls, adapter: str | Path | None = None, *, base: str = DEFAULT) -> QuestionGenerator:
+    def from_pretrained(
+        cls, adapter: str | Path | None = None, *, base: str = DEFAULT, sampling: SamplingConfig | None = None
+    ) -> QuestionGenerator:
         """The packaged generator, or that of an adapter's folder, on its own copy of the base model's weights.
 
-        The packaged one was trained on NF4 values, so it cannot share those of the default reader. Raises WeightsError,
-        UsageError.
+        Raises WeightsError, UsageError.
         """
         folder = packaged_generator_path() if adapter is None else Path(adapter)
-        return cls(Reader.from_pretrained(base, adapter=folder, cross_encoder=NO_ADAPTER))
+        return cls(Reader.from_pretrained(base, adapter=folder, cross_encoder=NO_ADAPTER), sampling)
+
+    @classmethod
+    def beside(cls, reader: Reader) -> QuestionGenerator:
+        """The packaged generator on a reader's base model, which is then in memory once.
+
+        Raises WeightsError where the reader holds another base, or holds it in another way.
+        """
+        reader.add_adapter(_BESIDE, packaged_generator_path())
+        return cls(reader.with_adapter(_BESIDE))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_ft.indexing.chunking import Chunker, ChunkingConfig, passage_text
+from rag_ft.indexing.chunking import CHUNKING_RULES, Chunker, ChunkingConfig, passage_text, passage_words
 from rag_ft.schema import Block, Document, Heading
 
 WORDS = re.compile(r"\w+|[^\w\s]")
@@ -131,6 +131,17 @@ def test_a_passages_kind_is_that_of_most_of_its_characters():
     (passage,) = cut(text, max_tokens=40, headings=(Heading(start=0, level=1, text=text[:28]),))
     assert passage.kind == "heading"
     assert cut("Plain words.")[0].kind == "prose"
+
+
+def test_a_passage_is_searched_by_the_words_of_the_headings_above_it():
+    text = "Crane\n\nIt has a hook.\n\nLift\n\nTurn the key."
+    headings = (Heading(start=0, level=1, text="Crane"), Heading(start=23, level=2, text="Li\u00adft"))
+    passage = cut(text, title="Manual", headings=headings)[-1]
+    assert passage.headings == ("Crane", "Li\u00adft")
+    assert passage_text(passage) == f"Manual\n{passage.text}"
+    assert passage_words(passage) == f"Crane\nLift\nManual\n{passage.text}"
+    assert passage_words(passage, CHUNKING_RULES - 1) == passage_text(passage)
+    assert passage_words(cut("Turn the key.")[0]) == "Turn the key."
 
 
 def test_tokens_are_counted_in_what_is_embedded():

@@ -30,7 +30,14 @@ from rag_ft.indexing.storage.folder import (
     TEXT_KEYS,
     VECTORS,
 )
-from rag_ft.indexing.storage.generation import LinesWriter, TableRow, json_line, passage_texts, text_keys
+from rag_ft.indexing.storage.generation import (
+    LinesWriter,
+    TableRow,
+    json_line,
+    passage_texts,
+    text_keys,
+    words_of_passages,
+)
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import Counts, EmbedderEntry, Manifest, index_fingerprint
 from rag_ft.indexing.storage.reading import save_array
@@ -109,7 +116,8 @@ class GenerationWriter:
         if stored_vectors(index) is None:
             save_array(self.folder / RAW_VECTORS, vectors)
         del index
-        Bm25Index.build(self._texts(table), self._rules).save(self.folder / BM25)
+        words = words_of_passages(self.folder / PASSAGES, table, self._rules)
+        Bm25Index.build(words, self._rules).save(self.folder / BM25)
         write_sentinels(self.folder, self._texts(table), vectors)
         return Manifest(
             generation=self.folder.name,
@@ -190,7 +198,7 @@ class GenerationWriter:
         return vectors, keys
 
     def _texts(self, table: Sequence[TableRow]) -> Iterator[str]:
-        """The passages as they are embedded and searched by words, in order."""
+        """The passages as they are embedded, in order."""
         return passage_texts(self.folder / PASSAGES, table, self._rules)
 
     def _recall_queries(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

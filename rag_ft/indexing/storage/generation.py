@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from rag_ft.errors import IndexCorruptError
-from rag_ft.indexing.chunking import passage_text
+from rag_ft.indexing.chunking import passage_text, passage_words
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.places import Places
 from rag_ft.indexing.storage.bm25 import Bm25Index
@@ -171,12 +171,15 @@ def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
 
 
 def passage_texts(path: Path, table: Sequence[TableRow], rules: int) -> Iterator[str]:
-    """The passages of a passage file as they are embedded and searched by words, in order.
-
-    `rules`: those of the manifest.
-    """
+    """The passages of a passage file as they are embedded, in order. `rules`: those of the manifest."""
     for passage in _bare_passages(path, table):
         yield passage_text(passage, rules)
+
+
+def words_of_passages(path: Path, table: Sequence[TableRow], rules: int) -> Iterator[str]:
+    """The passages of a passage file as they are searched by words, in order. `rules`: those of the manifest."""
+    for passage in _bare_passages(path, table):
+        yield passage_words(passage, rules)
 
 
 def text_keys(path: Path, table: Sequence[TableRow]) -> NDArray[np.uint64]:
