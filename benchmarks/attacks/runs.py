@@ -158,6 +158,8 @@ class Target:
     tear: bool = True
     after: Callable[[Path], str] = lambda folder: ""
     """What is wrong when the call was made again, beside what the folder holds."""
+    results: Callable[[Path], dict[str, Any]] | None = None
+    """What must be equal in the end; None: all that is in the folder."""
     state: dict[str, Any] = field(default_factory=dict)
 
 
@@ -223,8 +225,11 @@ class Attack:
             raise SystemExit(f"{target.name}: the undisturbed run failed\n{text[-3000:]}")
         self.seconds = time.monotonic() - begin
         self.events = log.read_text().splitlines()
-        self.wanted = tree(self.whole, target.left_out)
+        self.wanted = self._results(self.whole)
         print(f"{target.name}: {len(self.events)} changes on disk, {self.seconds:.1f} s undisturbed", flush=True)
+
+    def _results(self, folder: Path) -> dict[str, Any]:
+        return tree(folder, self.target.left_out) if self.target.results is None else self.target.results(folder)
 
     def _folder(self, name: str) -> Path:
         folder = self.scratch / f"{self.target.name}-{name}"
@@ -243,7 +248,7 @@ class Attack:
             tally.failed(f"{what}: the next call ended with {status}: {text.strip()[-300:]}")
             return
         try:
-            wrong = differs(self.wanted, tree(folder, self.target.left_out)) or self.target.after(folder)
+            wrong = differs(self.wanted, self._results(folder)) or self.target.after(folder)
         except ValueError as error:
             wrong = f"a file cannot be read: {error}"
         tally.failed(f"{what}: {wrong}") if wrong else tally.held()
