@@ -22,7 +22,7 @@ from pydantic import JsonValue
 from rag_ft.errors import DatasetError, UsageError
 from rag_ft.files import full_disk_as, is_disk_full, write_atomic
 from rag_ft.progress import OnProgress, Progress, notify
-from rag_ft.question_generation.choosing import Chooser, checked_shares
+from rag_ft.question_generation.choosing import Chooser, answerable_of, checked_shares
 from rag_ft.question_generation.duplicates import AskedBefore
 from rag_ft.question_generation.fitting import fit_problem
 from rag_ft.question_generation.made import MadeQuestions
@@ -109,7 +109,7 @@ def make_questions(
         try:
             with FileLock(work.path / LOCK, timeout=0):
                 known = work.claim(settings)
-                run = _Run(chooser, source, pipeline, work, count - round(count * unanswerable), on_progress)
+                run = _Run(chooser, source, pipeline, work, answerable_of(count, unanswerable), on_progress)
                 run.make(known)
                 made = _finished(run, index, count, seed, notes, output, on_progress)
                 _write(made)
