@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rag_ft.cli.options import IndexOption
-from rag_ft.cli.records import OverwriteOption
 from rag_ft.cli.terminal import printed_lines
 
 if TYPE_CHECKING:
@@ -70,13 +69,17 @@ def make(
         ),
     ] = None,
     currency: Annotated[str, typer.Option(help="Currency of the prices.", rich_help_panel=_CHAT_PANEL)] = "USD",
-    overwrite: OverwriteOption = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the file if it exists, and start over where a run was not finished."),
+    ] = False,
 ) -> int:
     """Make question records from the passages of an index.
 
     A small generator writes each question with its answer, which are words of the passage. A question is kept where it
     stands on its own, is not asked twice, and where search and reader come back with the same words. The others are in
-    NAME.rejected.jsonl, with the reason. A run that is interrupted resumes when the command is repeated.
+    NAME.rejected.jsonl, with the reason. A run that is interrupted resumes when the command is repeated
+    without --overwrite.
 
     Example:
     rag-ft data make --index indexes/docs -n 300 made.jsonl

@@ -129,7 +129,7 @@ class ChatSource:
             name = chat_model_name(self.model) or type(self.model).__name__
             raise DatasetError(
                 f"the chat model {name} gave no reply ({type(errors[0]).__name__}: {first_line(errors[0])}): check it,"
-                " then run the same command again, which resumes"
+                " then run the same command again (without --overwrite), which resumes"
             )
         return [
             NO_REPLY if isinstance(reply, Exception) else read_reply(reply_text(reply), request)

@@ -82,8 +82,9 @@ def make_questions(
     what is asked for (`choosing.SHARES`). `unanswerable`: share of the records that have no answer, made from the
     others by an exchange of words. Fewer records are made where the passages give no more; the result says why.
 
-    A run that was killed resumes when it is called again with equal arguments, and ends with the same files. Raises
-    UsageError, DatasetError, and what the source and the pipeline raise.
+    A run that was killed resumes when it is called again with equal arguments, and ends with the same files.
+    `overwrite` replaces the files of an earlier run, and starts over where one was not finished: to resume such a run,
+    call without it. Raises UsageError, DatasetError, and what the source and the pipeline raise.
     """
     output = Path(output)
     shares = checked_shares(asked_for)
@@ -108,7 +109,7 @@ def make_questions(
         _make_folder(work)
         try:
             with FileLock(work.path / LOCK, timeout=0):
-                known = work.claim(settings)
+                known = work.claim(settings, start_over=overwrite)
                 run = _Run(chooser, source, pipeline, work, answerable_of(count, unanswerable), on_progress)
                 run.make(known)
                 made = _finished(run, index, count, seed, notes, output, on_progress)
@@ -185,7 +186,10 @@ class _Run:
     def _as_before(self, requests: Sequence[WriteRequest], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         same = len(requests) == len(outcomes) and all(map(Outcome.answers, outcomes, requests))
         if not same:
-            raise DatasetError(f"{self._work.path} holds requests that this run does not make: remove it to start over")
+            raise DatasetError(
+                f"{self._work.path} holds requests that this run does not make: start over (--overwrite, or remove the"
+                " folder)"
+            )
         for outcome in outcomes:
             if outcome.evidence is not None and outcome.reason in ("", *ROUND_TRIP_REASONS):
                 self._before.add(outcome.question, outcome.evidence)
