@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from rag_ft.errors import DatasetError, UsageError
-from rag_ft.files import full_disk_as, is_disk_full, write_atomic
+from rag_ft.files import full_disk_as, is_disk_full, locked, write_atomic
 from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.question_generation.choosing import Chooser, answerable_of, checked_shares
 from rag_ft.question_generation.duplicates import AskedBefore
@@ -107,16 +106,14 @@ def make_questions(
     }
     with full_disk_as(DatasetError, output.parent, "what was made so far is kept"):
         _make_folder(work)
-        try:
-            with FileLock(work.path / LOCK, timeout=0):
-                known = work.claim(settings, start_over=overwrite)
-                run = _Run(chooser, source, pipeline, work, answerable_of(count, unanswerable), on_progress)
-                run.make(known)
-                made = _finished(run, index, count, seed, notes, output, on_progress)
-                _write(made)
-                work.clear()
-        except Timeout as error:
-            raise UsageError(f"another process is making {output}: wait for it, or give another output") from error
+        busy = UsageError(f"another process is making {output}: wait for it, or give another output")
+        with locked(work.path / LOCK, busy):
+            known = work.claim(settings, start_over=overwrite)
+            run = _Run(chooser, source, pipeline, work, answerable_of(count, unanswerable), on_progress)
+            run.make(known)
+            made = _finished(run, index, count, seed, notes, output, on_progress)
+            _write(made)
+            work.clear()
         work.remove()
     if not made.records:
         raise DatasetError(
