@@ -34,6 +34,22 @@ _FULL_WORDS = re.compile(
 )
 
 
+@contextlib.contextmanager
+def locked(path: Path, busy: Exception, timeout_s: float = 0) -> Iterator[None]:
+    """Hold a lock file, which no other thread or process then holds. Raises `busy` if one keeps it, OSError."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=timeout_s)
+    except Timeout as error:
+        raise busy from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def fsync(path: Path) -> None:
     """Flush a file, or a folder's list of names, to disk. Raises OSError."""
     if os.name == "nt" and path.is_dir():  # Windows has no handle for a folder

@@ -23,6 +23,7 @@ from rag_ft.files import (
     full_disk_as,
     is_disk_full,
     is_real_folder,
+    locked,
     partials,
     remove_tree,
     replacing,
@@ -384,3 +385,36 @@ def test_on_a_disk_that_is_really_full_everything_is_as_before(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["lines", "out"]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_lock_is_held_by_one_and_free_again_after_an_error(tmp_path):
+    path = tmp_path / "lock"
+    with pytest.raises(ValueError, match="inside"), locked(path, UsageError("busy")):
+        with pytest.raises(UsageError, match="busy"), locked(path, UsageError("busy")):
+            pytest.fail("held twice")
+        raise ValueError("inside")
+    with locked(path, UsageError("busy")):
+        pass
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    path, held, order = tmp_path / "lock", threading.Event(), []
+
+    def hold():
+        with locked(path, UsageError("busy")):
+            held.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(60)
+    with locked(path, UsageError("busy"), timeout_s=60):
+        order.append("second")
+    other.join()
+    assert order == ["first", "second"]
+
+
+def test_a_lock_that_cannot_be_made_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(OSError), locked(tmp_path, UsageError("busy")):
+        pytest.fail("a folder was locked")

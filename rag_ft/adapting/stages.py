@@ -23,12 +23,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from rag_ft.checksums import sha256_of
 from rag_ft.errors import TrainingError, UsageError, first_problem
-from rag_ft.files import clear_partial, disk_full, is_disk_full, is_plain_file, partials, write_atomic
+from rag_ft.files import clear_partial, disk_full, is_disk_full, is_plain_file, locked, partials, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -165,18 +164,12 @@ def opened(path: Path) -> Iterator[Folder]:
     try:
         _check(path)
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UsageError(f"another process works in {path}: wait until it ends, or give another folder") from error
-        try:
+        busy = UsageError(f"another process works in {path}: wait until it ends, or give another folder")
+        with locked(path / LOCK, busy):
             clear_partial(path / STATE)
             folder = Folder(path, _read(path))
             folder._save()
             yield folder
-        finally:
-            lock.release()
     except OSError as error:
         if is_disk_full(error):
             raise TrainingError(disk_full(path, "the stages that are done are kept")) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,18 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rag_ft.cli.options import IndexOption
-from rag_ft.cli.records import OverwriteOption
 from rag_ft.cli.terminal import printed_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rag_ft.indexing.index import Index
+    from rag_ft.models.chat import TokenPrice
     from rag_ft.question_generation.made import MadeQuestions
-    from rag_ft.question_generation.source import QuestionSource
 
 _DOCUMENTS_SHOWN = 3
 _CHAT_PANEL = "Chat model"
+_NO_PRICE = "for the price, give the model's prices per million tokens: --prompt-million and --completion-million"
 
 
 def make(
@@ -50,13 +50,36 @@ def make(
         str,
         typer.Option(help="Environment variable that holds the server's key.", rich_help_panel=_CHAT_PANEL),
     ] = "OPENAI_API_KEY",
-    overwrite: OverwriteOption = False,
+    prompt_million: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PRICE",
+            help="Price per million prompt tokens: what the calls cost is then printed first.",
+            show_default=False,
+            rich_help_panel=_CHAT_PANEL,
+        ),
+    ] = None,
+    completion_million: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PRICE",
+            help="Price per million completion tokens.",
+            show_default=False,
+            rich_help_panel=_CHAT_PANEL,
+        ),
+    ] = None,
+    currency: Annotated[str, typer.Option(help="Currency of the prices.", rich_help_panel=_CHAT_PANEL)] = "USD",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the file if it exists, and start over where a run was not finished."),
+    ] = False,
 ) -> int:
     """Make question records from the passages of an index.
 
     A small generator writes each question with its answer, which are words of the passage. A question is kept where it
     stands on its own, is not asked twice, and where search and reader come back with the same words. The others are in
-    NAME.rejected.jsonl, with the reason. A run that is interrupted resumes when the command is repeated.
+    NAME.rejected.jsonl, with the reason. A run that is interrupted resumes when the command is repeated
+    without --overwrite.
 
     Example:
     rag-ft data make --index indexes/docs -n 300 made.jsonl
@@ -64,13 +87,24 @@ def make(
     from rag_ft.cli.render import StageLine, stderr, stdout
     from rag_ft.errors import UsageError
     from rag_ft.indexing.index import Index
+    from rag_ft.models.chat import chosen_chat_model
+    from rag_ft.question_generation.chat_source import ChatSource, estimate_calls
     from rag_ft.question_generation.make import make_questions
 
     if url and not model:
         raise UsageError("--url names a server but not its model: give --model NAME")
+    price = _price(prompt_million, completion_million)
+    if price and not model:
+        raise UsageError("--prompt-million and --completion-million are prices of a chat model: give --model NAME")
     loaded = Index.load(index)
     with printed_lines("rag_ft.question_generation", stderr().print):
-        source = None if model is None else _chat_source(model, url, key_variable, loaded, count, unanswerable)
+        source = None
+        if model is not None:
+            source = ChatSource(chosen_chat_model(model, url, key_variable))
+            estimate = estimate_calls(loaded.passages(), count, unanswerable)
+            stderr().print(f"{model}: {estimate.line(price, currency)}")
+            if price is None:
+                stderr().print(_NO_PRICE)
         with StageLine(stderr()) as live:
             made = make_questions(
                 loaded,
@@ -86,19 +120,21 @@ def make(
     return 0
 
 
-def _chat_source(
-    model: str, url: str | None, key_variable: str, index: Index, count: int, unanswerable: float
-) -> QuestionSource:
-    """The chat model as a source, after what it will be asked has been told."""
-    from rag_ft.cli.render import stderr
-    from rag_ft.models.chat import chosen_chat_model
-    from rag_ft.question_generation.chat_source import ChatSource, estimate_calls
-    from rag_ft.question_generation.choosing import what_it_gives
+def _price(prompt_million: float | None, completion_million: float | None) -> TokenPrice | None:
+    """The prices given, None without any. Raises UsageError where one is missing or is not a price."""
+    from rag_ft.errors import UsageError
+    from rag_ft.models.chat import TokenPrice
 
-    source = ChatSource(chosen_chat_model(model, url, key_variable))
-    passages = [passage for passage in index.passages() if what_it_gives(passage)]
-    stderr().print(f"{model}: {estimate_calls(passages, count - round(count * unanswerable)).line()}")
-    return source
+    if prompt_million is None and completion_million is None:
+        return None
+    prices = {"prompt_million": prompt_million, "completion_million": completion_million}
+    for name, price in prices.items():
+        option = f"--{name.replace('_', '-')}"
+        if price is None:
+            raise UsageError(f"{option} is missing beside the other price: give both, 0 where tokens cost nothing")
+        if not 0 <= price < math.inf:
+            raise UsageError(f"{option} is {price} but must be 0 or more")
+    return TokenPrice.model_validate(prices)
 
 
 def print_made(made: MadeQuestions, index: Path, console: Console) -> None:

@@ -138,14 +138,7 @@ def agreement(
         both = pair.first.verdict == pair.second.verdict
         verdicts = "edited differently" if both else f"{pair.first.verdict} / {pair.second.verdict}"
         stdout().print(f"{pair.question.id}: {verdicts}: {pair.question.question}")
-    if not found.judged:
-        stdout().print("no record has been judged by both")
-        return 0
-    kappa = "not defined, both gave one verdict to all" if found.kappa is None else f"{found.kappa:.2f}"
-    stdout().print(
-        f"{found.judged:,} records judged by both, {found.same:,} the same ({found.same / found.judged:.0%});"
-        f" Cohen's kappa {kappa}"
-    )
+    stdout().print(found.line())
     return 0
 
 

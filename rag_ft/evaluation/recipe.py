@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rag_ft.errors import EvaluationError, UsageError, first_problem
+from rag_ft.models.chat import CURRENCY, TokenPrice
 from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED
 
@@ -198,7 +199,7 @@ class LearningCurveChoice(_Model):
         return self
 
 
-class Price(_Model):
+class Price(TokenPrice):
     """Prices and power of the machine or service that an arm answers with."""
 
     watts: Annotated[float, Field(ge=0)] | None = None
@@ -206,16 +207,12 @@ class Price(_Model):
 
     hour: Annotated[float, Field(ge=0)] = 0.0
     """Price per hour of the machine that answers."""
-    prompt_million: Annotated[float, Field(ge=0)] = 0.0
-    """Price per million prompt tokens, for a model that is paid by the token."""
-    completion_million: Annotated[float, Field(ge=0)] = 0.0
-    """Price per million completion tokens."""
 
 
 class Prices(_Model):
     """Prices by arm, and of the training, to tell when it has paid for itself."""
 
-    currency: str = "USD"
+    currency: str = CURRENCY
     training: Annotated[float, Field(ge=0)] | None = None
     """Cost of the adapter: machine, labelling, time."""
     arms: dict[str, Price] = {}

@@ -142,5 +142,4 @@ def _cost_per_thousand(predictions: Sequence[Prediction], seconds: float, price:
     replied = [prediction for prediction in predictions if not prediction.failed]
     prompt = sum(prediction.prompt_tokens for prediction in replied) / len(replied)
     completion = sum(prediction.completion_tokens for prediction in replied) / len(replied)
-    by_token = (prompt * price.prompt_million + completion * price.completion_million) / 1e6
-    return round(1000 * (seconds * price.hour / 3600 + by_token), 6)
+    return round(1000 * (seconds * price.hour / 3600 + price.of_tokens(prompt, completion)), 6)

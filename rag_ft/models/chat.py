@@ -1,4 +1,7 @@
-"""Chat models behind langchain-core's interface: one at an OpenAI-compatible server, or whatever a function returns."""
+"""Chat models behind langchain-core's interface: one at an OpenAI-compatible server, or whatever a function returns.
+
+`TokenPrice` says what one costs that is paid by the token.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import re
 import time
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from rag_ft.errors import RagFtError, UsageError, first_line
 from rag_ft.extras import require_extra
@@ -20,8 +25,25 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 FACTORY = re.compile(r"[\w.]+:\w+")
 """`module:name` of a function."""
 TIMEOUT_S = 60.0
+CURRENCY = "USD"
+"""Currency of prices, if none is given."""
 
 _FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+
+
+class TokenPrice(BaseModel):
+    """Prices of a model that is paid by the token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt_million: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Price per million prompt tokens."""
+    completion_million: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Price per million completion tokens."""
+
+    def of_tokens(self, prompt: float, completion: float) -> float:
+        """Price of these numbers of tokens."""
+        return (prompt * self.prompt_million + completion * self.completion_million) / 1e6
 
 
 def server_chat_model(

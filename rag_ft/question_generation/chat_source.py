@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag_ft.errors import DatasetError, first_line
-from rag_ft.models.chat import chat_model_name, invoke_together, reply_text
-from rag_ft.question_generation.choosing import MOST_ATTEMPTS
+from rag_ft.models.chat import CURRENCY, TokenPrice, chat_model_name, invoke_together, reply_text
+from rag_ft.question_generation.choosing import MOST_ATTEMPTS, Chooser, answerable_of, checked_shares
 from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
 from rag_ft.schema import AnswerKind, Passage
 from rag_ft.text.openings import AskedFor
@@ -70,21 +70,36 @@ class CallEstimate(NamedTuple):
     completion_tokens: int
     """Of one call, about."""
 
-    def line(self) -> str:
-        """The estimate for a person to read."""
-        likely = min(2 * self.fewest_calls, self.most_calls)
-        return (
-            f"about {likely:,} calls if half of the questions are kept (at least {self.fewest_calls:,}, at most"
-            f" {self.most_calls:,}): some {likely * self.prompt_tokens:,} tokens in,"
-            f" {likely * self.completion_tokens:,} out"
+    @property
+    def likely_calls(self) -> int:
+        """If half of the questions are kept."""
+        return min(2 * self.fewest_calls, self.most_calls)
+
+    def cost(self, calls: int, price: TokenPrice) -> float:
+        """Price of this number of calls."""
+        return price.of_tokens(calls * self.prompt_tokens, calls * self.completion_tokens)
+
+    def line(self, price: TokenPrice | None = None, currency: str = CURRENCY) -> str:
+        """The estimate for a person to read, in money too where there is a price."""
+        calls = (
+            f"about {self.likely_calls:,} calls if half of the questions are kept (at least {self.fewest_calls:,}, at"
+            f" most {self.most_calls:,}): some {self.likely_calls * self.prompt_tokens:,} prompt tokens and"
+            f" {self.likely_calls * self.completion_tokens:,} completion tokens"
         )
+        if price is None:
+            return calls
+        likely, fewest, most = (
+            _money(self.cost(calls, price)) for calls in (self.likely_calls, self.fewest_calls, self.most_calls)
+        )
+        return f"{calls}, which cost about {likely} {currency} (at least {fewest}, at most {most})"
 
 
-def estimate_calls(passages: Sequence[Passage], wanted: int) -> CallEstimate:
-    """What making `wanted` answerable questions from these passages will ask of a chat model."""
-    each = sum(_tokens(_messages(WriteRequest(passage, "fact", 0))) for passage in passages) / max(len(passages), 1)
-    most = MOST_ATTEMPTS * len(passages)
-    return CallEstimate(min(wanted, most), most, round(each), _REPLY_TOKENS)
+def estimate_calls(passages: Iterable[Passage], count: int, unanswerable: float = 0.2) -> CallEstimate:
+    """What making `count` records from an index's passages will ask of a chat model; arguments as `make_questions`'."""
+    asked_of = Chooser(passages, 0, checked_shares(None)).passages
+    each = sum(_tokens(_messages(WriteRequest(passage, "fact", 0))) for passage in asked_of) / max(len(asked_of), 1)
+    most = MOST_ATTEMPTS * len(asked_of)
+    return CallEstimate(min(answerable_of(count, unanswerable), most), most, round(each), _REPLY_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,7 @@ class ChatSource:
             name = chat_model_name(self.model) or type(self.model).__name__
             raise DatasetError(
                 f"the chat model {name} gave no reply ({type(errors[0]).__name__}: {first_line(errors[0])}): check it,"
-                " then run the same command again, which resumes"
+                " then run the same command again (without --overwrite), which resumes"
             )
         return [
             NO_REPLY if isinstance(reply, Exception) else read_reply(reply_text(reply), request)
@@ -188,6 +203,11 @@ def _messages(request: WriteRequest) -> list[tuple[str, str]]:
     shown = json.dumps({"under": above, "passage": passage.text}, ensure_ascii=False)
     asked = f"{_ASKED[request.asked_for]} If you can, ask about: {json.dumps(near, ensure_ascii=False)}"
     return [("system", _SYSTEM), ("user", f"{shown}\n\n{asked}")]
+
+
+def _money(amount: float) -> str:
+    """An amount with two decimals, or four where it is small: 0.0031."""
+    return f"{amount:,.2f}" if amount >= 0.1 or amount == 0 else f"{amount:.4f}"
 
 
 def _tokens(messages: Iterable[tuple[str, str]]) -> float:

@@ -54,6 +54,11 @@ def what_it_gives(passage: Passage) -> frozenset[AskedFor]:
     return frozenset(asked_for for asked_for in ASKED_FOR if given[asked_for])
 
 
+def answerable_of(count: int, unanswerable: float) -> int:
+    """Number of records with an answer among `count`, of which a share has none."""
+    return count - round(count * unanswerable)
+
+
 def checked_shares(shares: Mapping[AskedFor, float] | None) -> dict[AskedFor, float]:
     """The shares of what is asked for, adding up to 1. Raises UsageError."""
     shares = SHARES if shares is None else shares

@@ -16,13 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from rag_ft.errors import DatasetError, UsageError
-from rag_ft.files import full_disk_as, is_disk_full, write_atomic
+from rag_ft.files import full_disk_as, is_disk_full, locked, write_atomic
 from rag_ft.progress import OnProgress, Progress, notify
-from rag_ft.question_generation.choosing import Chooser, checked_shares
+from rag_ft.question_generation.choosing import Chooser, answerable_of, checked_shares
 from rag_ft.question_generation.duplicates import AskedBefore
 from rag_ft.question_generation.fitting import fit_problem
 from rag_ft.question_generation.made import MadeQuestions
@@ -82,8 +81,9 @@ def make_questions(
     what is asked for (`choosing.SHARES`). `unanswerable`: share of the records that have no answer, made from the
     others by an exchange of words. Fewer records are made where the passages give no more; the result says why.
 
-    A run that was killed resumes when it is called again with equal arguments, and ends with the same files. Raises
-    UsageError, DatasetError, and what the source and the pipeline raise.
+    A run that was killed resumes when it is called again with equal arguments, and ends with the same files.
+    `overwrite` replaces the files of an earlier run, and starts over where one was not finished: to resume such a run,
+    call without it. Raises UsageError, DatasetError, and what the source and the pipeline raise.
     """
     output = Path(output)
     shares = checked_shares(asked_for)
@@ -106,16 +106,14 @@ def make_questions(
     }
     with full_disk_as(DatasetError, output.parent, "what was made so far is kept"):
         _make_folder(work)
-        try:
-            with FileLock(work.path / LOCK, timeout=0):
-                known = work.claim(settings)
-                run = _Run(chooser, source, pipeline, work, count - round(count * unanswerable), on_progress)
-                run.make(known)
-                made = _finished(run, index, count, seed, notes, output, on_progress)
-                _write(made)
-                work.clear()
-        except Timeout as error:
-            raise UsageError(f"another process is making {output}: wait for it, or give another output") from error
+        busy = UsageError(f"another process is making {output}: wait for it, or give another output")
+        with locked(work.path / LOCK, busy):
+            known = work.claim(settings, start_over=overwrite)
+            run = _Run(chooser, source, pipeline, work, answerable_of(count, unanswerable), on_progress)
+            run.make(known)
+            made = _finished(run, index, count, seed, notes, output, on_progress)
+            _write(made)
+            work.clear()
         work.remove()
     if not made.records:
         raise DatasetError(
@@ -185,7 +183,10 @@ class _Run:
     def _as_before(self, requests: Sequence[WriteRequest], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         same = len(requests) == len(outcomes) and all(map(Outcome.answers, outcomes, requests))
         if not same:
-            raise DatasetError(f"{self._work.path} holds requests that this run does not make: remove it to start over")
+            raise DatasetError(
+                f"{self._work.path} holds requests that this run does not make: start over (--overwrite, or remove the"
+                " folder)"
+            )
         for outcome in outcomes:
             if outcome.evidence is not None and outcome.reason in ("", *ROUND_TRIP_REASONS):
                 self._before.add(outcome.question, outcome.evidence)

@@ -9,6 +9,7 @@ Batches are written whole, and one that a kill cut short is made again. The fold
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,8 @@ from rag_ft.text.openings import AskedFor
 
 if TYPE_CHECKING:
     from rag_ft.question_generation.source import WriteRequest
+
+logger = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 REQUESTS = "requests.jsonl"
@@ -69,13 +72,16 @@ class WorkFolder:
         """Whether a run was begun and not finished."""
         return (self.path / RUN_FILE).exists()
 
-    def claim(self, settings: Mapping[str, JsonValue]) -> list[list[Outcome]]:
+    def claim(self, settings: Mapping[str, JsonValue], *, start_over: bool = False) -> list[list[Outcome]]:
         """The whole batches of the run with these settings so far, none if it begins now.
 
-        The folder exists. Raises DatasetError where it holds another run, OSError.
+        The folder exists. `start_over`: remove an unfinished run first, of whatever settings. Raises DatasetError where
+        the folder holds another run, OSError.
         """
         for name in (RUN_FILE, REQUESTS):
             clear_partial(self.path / name)
+        if start_over:
+            self._discard(settings)
         run = self.path / RUN_FILE
         if not run.exists():
             if (self.path / REQUESTS).exists():
@@ -87,8 +93,8 @@ class WorkFolder:
             if before.get(name) != settings.get(name):
                 changed = f"{name} was {before.get(name)!r} and is now {settings.get(name)!r}"
                 raise DatasetError(
-                    f"{self.path} holds an unfinished run with other settings ({changed}): repeat its command to finish"
-                    " it, remove it to start over, or give another output"
+                    f"{self.path} holds an unfinished run with other settings ({changed}): finish it with its own"
+                    " settings, start over (--overwrite, or remove the folder), or give another output"
                 )
         return self._whole_batches()
 
@@ -115,6 +121,17 @@ class WorkFolder:
         for path, is_ours in entries:
             if os.path.lexists(path) and not is_ours(path):
                 raise UsageError(f"{path} is in the way of the unfinished work that is kept there: move it away")
+
+    def _discard(self, settings: Mapping[str, JsonValue]) -> None:
+        """Remove an unfinished run. Raises DatasetError where its file of settings is none."""
+        if not self.exists:
+            return
+        if self._read_settings().keys().isdisjoint(settings):
+            raise DatasetError(f"{self.path / RUN_FILE} does not say what run it is from: move {self.path} away")
+        requests = self.path / REQUESTS
+        lost = requests.read_bytes().count(b"\n") if requests.exists() else 0
+        self.clear()
+        logger.info("starting over: the %d requests of an unfinished run were removed", lost)
 
     def _read_settings(self) -> Mapping[str, JsonValue]:
         path = self.path / RUN_FILE

@@ -7,6 +7,7 @@ terminal and on the page, may append to one file; each takes in the others' line
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -64,6 +65,17 @@ def verdict_path(questions: Path, reviewer: str = "") -> Path:
     if reviewer and not _REVIEWER.fullmatch(reviewer):
         raise UsageError(f"the reviewer's name is {reviewer!r}: use up to 64 letters, digits, '.', '_', '-' and '@'")
     return questions.with_name(f"{questions.stem}.review{f'-{reviewer}' if reviewer else ''}.jsonl")
+
+
+def verdict_files(questions: Path) -> dict[str, Path]:
+    """The files of verdicts on a file of records, by the reviewer's name; empty for the one without a name."""
+    start = f"{questions.stem}.review"
+    files = {}
+    for path in sorted(questions.parent.glob(f"{glob.escape(start)}*.jsonl")):
+        name = path.name.removeprefix(start).removesuffix(".jsonl")
+        if not name or (name[0] == "-" and _REVIEWER.fullmatch(name[1:])):
+            files[name[1:]] = path
+    return files
 
 
 class ReviewCounts(NamedTuple):
@@ -145,7 +157,7 @@ class Review:
     @property
     def changed(self) -> tuple[str, ...]:
         """Ids of the records that were judged before they changed, and not since."""
-        stale = {verdict.id for verdict in self._written if not self._holds(verdict)} - self._latest().keys()
+        stale = {verdict.id for verdict in self._written if not self._holds(verdict)} - self.verdicts().keys()
         return tuple(question.id for question in self.questions if question.id in stale)
 
     def notes(self, place: str) -> list[str]:
@@ -164,11 +176,15 @@ class Review:
 
     def verdict(self, record_id: str) -> Verdict | None:
         """The verdict that counts for a record; None where there is none."""
-        return self._latest().get(record_id)
+        return self.verdicts().get(record_id)
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """The verdict that counts for each record that has one, by the record's id."""
+        return {verdict.id: verdict for verdict in self._written if self._holds(verdict)}
 
     def pending(self) -> list[Question]:
         """The records still to be judged, in the file's order; once there are no others, those that were skipped."""
-        latest = self._latest()
+        latest = self.verdicts()
         unseen = [question for question in self.questions if question.id not in latest]
         return unseen or [question for question in self.questions if latest[question.id].verdict == "skip"]
 
@@ -193,7 +209,7 @@ class Review:
         or else `last`.
         """
         self.refresh()
-        latest = self._latest()
+        latest = self.verdicts()
         if record_id is None:
             here = [verdict for verdict in self._given_here if latest.get(verdict.id) == verdict]
             last = here[-1] if here else self.last
@@ -210,7 +226,7 @@ class Review:
 
     def kept(self) -> list[Question]:
         """The accepted records in the file's order: as they are, edited, or without their answers."""
-        latest = self._latest()
+        latest = self.verdicts()
         kept: list[Question] = []
         for question in self.questions:
             verdict = latest.get(question.id)
@@ -223,13 +239,10 @@ class Review:
 
     def counts(self) -> ReviewCounts:
         """How many records have which verdict."""
-        counted = Counter(verdict.verdict for verdict in self._latest().values())
+        counted = Counter(verdict.verdict for verdict in self.verdicts().values())
         return ReviewCounts(
             len(self.questions), *(counted[name] for name in ("accept", "edit", "no answer", "reject", "skip"))
         )
-
-    def _latest(self) -> dict[str, Verdict]:
-        return {verdict.id: verdict for verdict in self._written if self._holds(verdict)}
 
     def _holds(self, verdict: Verdict) -> bool:
         return self._fingerprints.get(verdict.id) == verdict.record
@@ -363,14 +376,25 @@ class Agreement(NamedTuple):
     disagreements: tuple[Disagreement, ...]
     """Records with different verdicts, and those that both edited to different records."""
 
+    def line(self) -> str:
+        """The figures for people to read."""
+        if not self.judged:
+            return "no record has been judged by both"
+        kappa = "not defined, both gave one verdict to all" if self.kappa is None else f"{self.kappa:.2f}"
+        return (
+            f"{self.judged:,} records judged by both, {self.same:,} the same ({self.same / self.judged:.0%});"
+            f" Cohen's kappa {kappa}"
+        )
+
 
 def agreement(first: Review, second: Review) -> Agreement:
     """Compare two people's verdicts on the records that both judged; a skipped record is not judged."""
+    ours, others = first.verdicts(), second.verdicts()
     pairs = [
         (question, mine, theirs)
         for question in first.questions
-        if (mine := first.verdict(question.id)) is not None
-        and (theirs := second.verdict(question.id)) is not None
+        if (mine := ours.get(question.id)) is not None
+        and (theirs := others.get(question.id)) is not None
         and "skip" not in (mine.verdict, theirs.verdict)
     ]
     return Agreement(

@@ -230,6 +230,21 @@ class ReviewLast(BaseModel):
     verdict: Judgement
 
 
+class ReviewAgreement(BaseModel):
+    """How far another reviewer's verdicts agree with one's own."""
+
+    name: str
+    """The other reviewer; empty without a name."""
+    judged: int
+    """Records that both judged, of those that one may see."""
+    same: int
+    """Those that both gave the same verdict."""
+    kappa: float | None
+    """Cohen's kappa, the agreement beyond chance; null where it is not defined."""
+    line: str
+    """The figures in words."""
+
+
 class ReviewReply(BaseModel):
     """How far a review is, and the record to judge now."""
 
@@ -241,6 +256,8 @@ class ReviewReply(BaseModel):
     progress: str
     """The counts in words."""
     notes: list[str]
+    agreement: list[ReviewAgreement]
+    """With each of the others who judged records that this reviewer judged."""
     last: ReviewLast | None
     record: ReviewedRecord | None
     """Null once every record is judged."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from pathlib import Path
 from typing import TypeAlias
@@ -14,15 +13,18 @@ from rag_ft.questions.excerpts import FindDocument, evidence_spans, excerpts, he
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.review import (
     Review,
+    agreement,
     marked_record,
     record_fingerprint,
     reworded_record,
+    verdict_files,
     verdict_path,
 )
 from rag_ft.schema import Document, Question
 from rag_ft.serving.http.tokens import Identity
 from rag_ft.serving.messages import (
     Problem,
+    ReviewAgreement,
     ReviewedRecord,
     ReviewExcerpt,
     ReviewLast,
@@ -36,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 MOST_REVIEWERS = 200
 """Verdict files that the server makes beside one file of records, where anyone may choose a name."""
+MOST_COMPARED = 10
+"""Other reviewers whose verdicts are compared with one's own: those who gave one last."""
 
 _Signature: TypeAlias = tuple[int, int]
 
@@ -48,7 +52,10 @@ class ReviewDesk:
         self.path = path
         self._read_as = self._signature()
         self._records = tuple(read_questions(path))
-        self._reviews: dict[str, tuple[object, Review]] = {}
+        self._reviews: dict[tuple[str, str, bool], Review] = {}
+        """By name, the view's fingerprint, and whether that is all of the index; the one used last is last."""
+        self._unreadable: set[str] = set()
+        """What was wrong with others' verdicts, each logged once."""
 
     def reply(self, name: str, view: Index, *, whole: bool, zoom: int = 1, record_id: str | None = None) -> ReviewReply:
         """The record with this id, or else the next to judge, and how far the review is.
@@ -57,7 +64,7 @@ class ReviewDesk:
         UsageError, DatasetError.
         """
         review = self.review(name, view, whole)
-        return self._reply(name, review, view, zoom, self._named(review, record_id))
+        return self._reply(name, review, view, whole, zoom, self._named(review, record_id))
 
     def judge(self, name: str, view: Index, request: ReviewRequest, *, whole: bool) -> ReviewReply:
         """Keep or take back a verdict; the reply shows the record to judge then. Raises as `reply` does."""
@@ -71,7 +78,7 @@ class ReviewDesk:
             raise Problem(409, f"the record {question.id[:80]!r} has changed since: look at it again")
         if request.verdict == "undo":
             undone = review.undo(question.id)
-            return self._reply(name, review, view, 1, undone)
+            return self._reply(name, review, view, whole, 1, undone)
         edited = None
         if request.verdict in ("accept", "no answer", "edit"):
             find = _finder(view)
@@ -85,19 +92,19 @@ class ReviewDesk:
             review.give(question, "accept")
         else:
             review.give(question, request.verdict, edited)
-        return self._reply(name, review, view, 1, None)
+        return self._reply(name, review, view, whole, 1, None)
 
     def review(self, name: str, view: Index, whole: bool) -> Review:
         """A person's verdicts on the records that they may see, as they are on disk now."""
         self._read_again()
         path = verdict_path(self.path, name)
-        key = (view.fingerprint, whole, self._read_as)
-        known, review = self._reviews.pop(name, (None, None))
-        if review is None or known != key:
+        key = (name, view.fingerprint, whole)
+        review = self._reviews.pop(key, None)
+        if review is None:
             review = Review(path, self._records if whole else self._visible(view))
         else:
             review.refresh()
-        self._reviews[name] = key, review
+        self._reviews[key] = review
         while len(self._reviews) > MOST_REVIEWERS:
             del self._reviews[next(iter(self._reviews))]
         return review
@@ -117,6 +124,7 @@ class ReviewDesk:
         if signature == self._read_as:
             return
         self._read_as = signature
+        self._reviews.clear()
         try:
             self._records = tuple(read_questions(self.path))
         except DatasetError as error:
@@ -130,12 +138,31 @@ class ReviewDesk:
         return status.st_mtime_ns, status.st_size
 
     def _check_new_file(self, review: Review) -> None:
-        if not review.path.exists():
-            verdicts = list(self.path.parent.glob(f"{glob.escape(self.path.stem)}.review*.jsonl"))
-            if len(verdicts) >= MOST_REVIEWERS:
-                raise UsageError(
-                    f"{MOST_REVIEWERS} people have reviewed these records already: give one of their names"
+        if not review.path.exists() and len(verdict_files(self.path)) >= MOST_REVIEWERS:
+            raise UsageError(f"{MOST_REVIEWERS} people have reviewed these records already: give one of their names")
+
+    def _agreements(self, name: str, review: Review, view: Index, whole: bool) -> list[ReviewAgreement]:
+        """How far the others agree with a reviewer, by their names; without those who judged nothing in common."""
+        if not review.counts().judged:
+            return []
+        files = verdict_files(self.path)
+        others = sorted(files.keys() - {name}, key=lambda other: _changed_at(files[other]), reverse=True)
+        agreements = []
+        for other in sorted(others[:MOST_COMPARED]):
+            try:
+                found = agreement(review, self.review(other, view, whole))
+            except DatasetError as error:  # somebody else's file must not stop this reviewer
+                if str(error) not in self._unreadable:
+                    self._unreadable.add(str(error))
+                    logger.warning("%s; they are not compared", error)
+                continue
+            if found.judged:
+                agreements.append(
+                    ReviewAgreement(
+                        name=other, judged=found.judged, same=found.same, kappa=found.kappa, line=found.line()
+                    )
                 )
+        return agreements
 
     @staticmethod
     def _named(review: Review, record_id: str | None) -> Question | None:
@@ -147,7 +174,9 @@ class ReviewDesk:
                 return question
         raise Problem(404, f"there is no record {record_id[:80]!r} to review")
 
-    def _reply(self, name: str, review: Review, view: Index, zoom: int, question: Question | None) -> ReviewReply:
+    def _reply(
+        self, name: str, review: Review, view: Index, whole: bool, zoom: int, question: Question | None
+    ) -> ReviewReply:
         pending = review.pending() if question is None else []
         question = question or (pending[0] if pending else None)
         counts = review.counts()
@@ -158,9 +187,18 @@ class ReviewDesk:
             counts=counts._asdict(),
             progress=counts.line(),
             notes=review.notes("of the verdicts"),
+            agreement=self._agreements(name, review, view, whole),
             last=None if last is None else ReviewLast(id=last.id, record=last.record, verdict=last.verdict),
             record=None if question is None else _shown(question, review, _finder(view), zoom),
         )
+
+
+def _changed_at(path: Path) -> int:
+    """When a file changed last, in nanoseconds; 0 for one that is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _edited(question: Question, request: ReviewRequest, view: Index) -> Question:

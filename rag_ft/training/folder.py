@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
@@ -26,7 +26,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from rag_ft.errors import UsageError
-from rag_ft.files import foreign_file, is_plain_file, is_real_folder, remove_tree, write_atomic
+from rag_ft.files import foreign_file, is_disk_full, is_plain_file, is_real_folder, remove_tree, write_atomic
 from rag_ft.models.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from rag_ft.training.saving import KEPT_STEP, TOKENIZER_FILES, read_object, step_of
 
@@ -56,11 +56,42 @@ _IDENTITY = frozenset({"examples", "prompt", "base", "lora", "training"})
 """Keys that make a file a run's record."""
 
 
-def check_no_file_above(output: Path, what: str) -> None:
-    """Raise UsageError where a folder for `what` cannot be made, because it or a folder above it is a file."""
+def check_run_folder(output: Path, what: str, foreign: Callable[[Path], Path | None]) -> None:
+    """Raise UsageError where a run cannot have its folder: it or one above is a file, or it holds files of others.
+
+    `what`: what the run makes. `foreign`: gives the first file in the folder that a run would replace and that no run
+    wrote, if there is one.
+    """
     existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise UsageError(f"{existing} is a file: give a folder for the {what} (--output)")
+    in_the_way = foreign(output)
+    if in_the_way is not None:
+        raise UsageError(
+            f"{in_the_way} is not from a run of rag_ft, and training would overwrite it: give another folder for the"
+            f" {what} (--output)"
+        )
+
+
+def foreign_among(folder: Path, names: Iterable[str], *, ours: bool) -> Path | None:
+    """The first of these files that no run wrote; None if there is none.
+
+    `ours`: whether plain files of these names are from a run, which their folder's record tells.
+    """
+    paths = (folder / name for name in names)
+    return next((path for path in paths if os.path.lexists(path) and not (ours and is_plain_file(path))), None)
+
+
+def make_run_folder(folder: Path, what: str) -> None:
+    """Make the folder of a run. Raises UsageError if it cannot be made, OSError for a full disk."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise UsageError(
+            f"{folder} cannot be a folder ({error.strerror}): give another folder for the {what} (--output)"
+        ) from error
 
 
 def is_run(folder: Path) -> bool:
@@ -70,9 +101,9 @@ def is_run(folder: Path) -> bool:
 
 def foreign_in_run(folder: Path) -> Path | None:
     """The first file or link that is in a run's way and that no run wrote; None if there is none."""
-    for name in _FILES:
-        if os.path.lexists(folder / name) and not is_plain_file(folder / name):
-            return folder / name
+    foreign = foreign_among(folder, _FILES, ours=True)
+    if foreign is not None:
+        return foreign
     kept = [(folder / name, _KEPT_FILES) for name in (BEST, LAST)]
     checkpoints = folder / CHECKPOINTS
     if os.path.lexists(checkpoints) and not is_real_folder(checkpoints):

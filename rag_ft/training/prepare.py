@@ -14,7 +14,7 @@ from rag_ft.answering.config import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS
 from rag_ft.answering.prompt import PromptBuilder, reader_budget
 from rag_ft.errors import TrainingError, UsageError
 from rag_ft.extras import require_extra
-from rag_ft.files import is_disk_full, is_plain_file, is_real_folder
+from rag_ft.files import is_plain_file, is_real_folder
 from rag_ft.models.adapter_record import ADAPTER_RECORD, adapter_record, check_base
 from rag_ft.models.loading import LoadedModel
 from rag_ft.questions.records import origin_counts, read_questions
@@ -23,7 +23,15 @@ from rag_ft.schema import Question
 from rag_ft.training.data.certificate import Certificate, certify
 from rag_ft.training.data.collator import Encoded, Row, encode, pack
 from rag_ft.training.data.examples import ExampleConfig, ExampleSet, make_examples
-from rag_ft.training.folder import END, RUN_FOLDER, RUN_RECORD, check_no_file_above, foreign_in_run, is_run
+from rag_ft.training.folder import (
+    END,
+    RUN_FOLDER,
+    RUN_RECORD,
+    check_run_folder,
+    foreign_among,
+    foreign_in_run,
+    is_run,
+)
 from rag_ft.training.lora import AdapterConfig, LoraPlan, model_plan
 from rag_ft.training.saving import ADAPTER_FILES, is_record
 from rag_ft.training.start import StartAdapter
@@ -168,13 +176,7 @@ def check_output_folder(output: Path) -> None:
 
     Raises TrainingError if the folder holds a run's record that is damaged.
     """
-    check_no_file_above(output, "adapter")
-    foreign = _foreign(output)
-    if foreign is not None:
-        raise UsageError(
-            f"{foreign} is not from a run of rag_ft, and training would overwrite it: give another folder for the"
-            " adapter (--output)"
-        )
+    check_run_folder(output, "adapter", _foreign)
 
 
 def _foreign(output: Path) -> Path | None:
@@ -196,22 +198,7 @@ def _foreign(output: Path) -> Path | None:
             return foreign
     # Nothing is written beside the run's own folder before the last step is done.
     ours = is_record(output / ADAPTER_RECORD) or (is_run(work) and is_plain_file(work / END))
-    for name in ADAPTER_FILES:
-        if os.path.lexists(output / name) and not (ours and is_plain_file(output / name)):
-            return output / name
-    return None
-
-
-def make_folder(output: Path) -> None:
-    """Make the output folder. Raises UsageError if it cannot be made, OSError for a full disk."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if is_disk_full(error):
-            raise
-        raise UsageError(
-            f"{output} cannot be a folder ({error.strerror}): give another folder for the adapter (--output)"
-        ) from error
+    return foreign_among(output, ADAPTER_FILES, ours=ours)
 
 
 def check_trackers(report_to: str) -> None:

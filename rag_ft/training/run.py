@@ -41,10 +41,11 @@ from rag_ft.training.folder import (
     clear_checkpoints,
     clear_run,
     is_run,
+    make_run_folder,
 )
 from rag_ft.training.lora import AdapterConfig, LoraPlan
 from rag_ft.training.overfitting import Diagnosis, diagnose, probe_memory
-from rag_ft.training.prepare import Preflight, RunConfig, make_folder, preflight
+from rag_ft.training.prepare import Preflight, RunConfig, preflight
 from rag_ft.training.saving import PACKAGES, draw_curves, save_adapter, step_of
 from rag_ft.training.scoring import ReaderScore, score_reader
 from rag_ft.training.start import read_start
@@ -192,7 +193,7 @@ class _Run:
             require_space(self.output, space, error=TrainingError)
 
     def _write_identity(self) -> None:
-        make_folder(self.output)
+        make_run_folder(self.output, "adapter")
         ready, start = self.checked.ready, self.config.start
         identity = {
             "examples": fingerprint_examples(ready.train),

@@ -1,6 +1,7 @@
 """`rag-ft data make` with a scripted source and pipeline; what is made is tested with the maker."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -81,12 +82,27 @@ def test_a_second_call_does_not_replace_the_first_unasked(make, tmp_path):
 def test_a_chat_model_is_told_what_it_will_be_asked_before(make):
     done = make("-n", 10, "--model", "my_chat:chat")
     assert "my_chat:chat: about 16 calls if half of the questions are kept (at least 8, at most 192)" in done.stderr
+    assert "give the model's prices per million tokens: --prompt-million and --completion-million" in done.stderr
+    assert "cost" not in done.stderr.partition("for the price")[0]
     assert done.returncode == 1 and "'the model found nothing to ask'" in done.stderr
+
+
+def test_prices_give_what_a_chat_model_will_cost_before_it_is_asked(make):
+    prices = ("--prompt-million", 1000, "--completion-million", 0, "--currency", "EUR")
+    lines = " ".join(make("-n", 10, "--model", "my_chat:chat", *prices).stderr.split())
+    tokens = int(re.search(r"some ([\d,]+) prompt tokens", lines)[1].replace(",", ""))
+    assert f"which cost about {tokens / 1000:.2f} EUR (at least {tokens / 2000:.2f}, at most" in lines
+    assert "for the price" not in lines
+    assert lines.index("which cost") < lines.index("no question was kept")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--prompt-million", 1, "--completion-million", 1), "are prices of a chat model: give --model NAME"),
+        (("--model", "my_chat:chat", "--prompt-million", 1), "--completion-million is missing beside the other"),
+        (("--model", "my_chat:chat", "--prompt-million", -1, "--completion-million", 1), "--prompt-million is -1.0"),
+        (("--model", "my_chat:chat", "--prompt-million", 1, "--completion-million", "inf"), "must be 0 or more"),
         (("--url", "http://127.0.0.1:1/v1"), "give --model NAME"),
         (("--model", "gpt"), "has no server"),
         (("-n", 0), "count is 0"),

@@ -7,14 +7,16 @@ from scripted_questions import ScriptedPipeline, build, documents
 from tiny_reader import passage
 
 from rag_ft.errors import DatasetError
+from rag_ft.models.chat import TokenPrice
 from rag_ft.question_generation import chat_source
-from rag_ft.question_generation.chat_source import ChatSource, estimate_calls, read_reply
+from rag_ft.question_generation.chat_source import CallEstimate, ChatSource, estimate_calls, read_reply
 from rag_ft.question_generation.make import make_questions
 from rag_ft.question_generation.source import WriteRequest
 from rag_ft.questions.records import check_evidence
 
 TEXT = "The tower of Oslo is 107 metres\nhigh. It must be closed at night. It holds maps, bells and a clock."
 OSLO = passage(TEXT, "oslo.txt")
+LONG = [passage("The tower is high. " * repeats, f"{repeats}.txt") for repeats in (210, 105)]
 
 
 def reply(question="How high is the tower of Oslo?", answer="107 metres", **more):
@@ -125,8 +127,23 @@ def test_a_passage_is_told_as_data_and_cannot_end_it():
 
 
 def test_what_it_will_take_is_estimated_before():
-    passages = [passage("x" * 4000), passage("x" * 2000)]
-    estimate = estimate_calls(passages, 5)
-    assert (estimate.fewest_calls, estimate.most_calls) == (5, 8)
+    estimate = estimate_calls([*LONG, LONG[0], passage("x")], 6)  # a copy and words without a sentence are not asked of
+    assert (estimate.fewest_calls, estimate.likely_calls, estimate.most_calls) == (5, 8, 8)
     assert 900 < estimate.prompt_tokens < 1200
-    assert estimate.line().startswith("about 8 calls if half of the questions are kept (at least 5, at most 8)")
+    assert estimate.line() == (
+        "about 8 calls if half of the questions are kept (at least 5, at most 8): some"
+        f" {8 * estimate.prompt_tokens:,} prompt tokens and 480 completion tokens"
+    )
+    assert estimate_calls(LONG, 6, unanswerable=0.5).fewest_calls == 3
+
+
+def test_a_price_gives_what_the_calls_cost():
+    estimate = CallEstimate(fewest_calls=240, most_calls=4000, prompt_tokens=500, completion_tokens=60)
+    price = TokenPrice(prompt_million=2.5, completion_million=10.0)
+    assert estimate.cost(240, price) == pytest.approx((240 * 500 * 2.5 + 240 * 60 * 10) / 1e6)
+    assert estimate.line(price, "EUR").endswith(
+        "28,800 completion tokens, which cost about 0.89 EUR (at least 0.44, at most 7.40)"
+    )
+    small = estimate.line(TokenPrice(prompt_million=0.05))
+    assert small.endswith("which cost about 0.0120 USD (at least 0.0060, at most 0.10)")
+    assert estimate.line(TokenPrice()).endswith("which cost about 0.00 USD (at least 0.00, at most 0.00)")

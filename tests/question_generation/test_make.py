@@ -277,6 +277,43 @@ def test_an_unfinished_run_with_other_arguments_is_named(index, tmp_path, monkey
         make(index, tmp_path / "q.jsonl")
 
 
+def killed(index, output, monkeypatch, **options):
+    """A run that was killed after its first batch."""
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkFolder, "append", killed_at(2, WorkFolder.append))
+        with pytest.raises(Killed):
+            make(index, output, **options)
+    assert (WorkFolder(output).path / REQUESTS).exists()
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_overwriting_starts_over_whatever_run_was_not_finished(index, tmp_path, monkeypatch, caplog, seed):
+    caplog.set_level("INFO", "rag_ft.question_generation")
+    make(index, tmp_path / "whole.jsonl", seed=seed)
+    output, source, again = tmp_path / "q.jsonl", ScriptedSource(), ScriptedSource()
+    make(index, tmp_path / "other.jsonl", source=source, seed=seed)
+    killed(index, output, monkeypatch)
+    make(index, output, source=again, seed=seed, overwrite=True)
+    assert again.requests == source.requests  # the first batch is asked for again
+    assert written(output) == written(tmp_path / "whole.jsonl")
+    assert not WorkFolder(output).path.exists()
+    assert "starting over: the 16 requests of an unfinished run were removed" in caplog.text
+
+
+def test_a_run_that_overwrites_resumes_without_and_leaves_the_records_until_then(index, tmp_path, monkeypatch):
+    output, source = tmp_path / "q.jsonl", ScriptedSource()
+    make(index, tmp_path / "whole.jsonl")
+    make(index, output, count=6)
+    before = output.read_bytes()
+    killed(index, output, monkeypatch, overwrite=True)
+    assert output.read_bytes() == before
+    make(index, output, source=source)
+    assert written(output) == written(tmp_path / "whole.jsonl")
+    everything = ScriptedSource()
+    make(index, tmp_path / "other.jsonl", source=everything)
+    assert source.requests == everything.requests[16:]
+
+
 def test_a_second_process_is_refused(index, tmp_path):
     class Nested(ScriptedSource):
         def write(self, requests):

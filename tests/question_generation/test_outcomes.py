@@ -49,6 +49,29 @@ def test_other_settings_are_named(work):
         work.claim({**SETTINGS, "seed": 2})
 
 
+def test_starting_over_removes_a_run_of_any_settings_and_damaged_requests(work):
+    for damage in ("", "{\n"):
+        work.claim(SETTINGS)
+        work.append(batch(0))
+        with (work.path / REQUESTS).open("a") as file:
+            file.write(damage)
+        assert work.claim({**SETTINGS, "seed": 2}, start_over=True) == []
+        assert work.claim({**SETTINGS, "seed": 2}) == []
+        assert work.claim(SETTINGS, start_over=True) == []
+
+
+@pytest.mark.parametrize(
+    ("run", "message"), [('{"mine": 1}', "does not say what run"), ("[]", "does not"), (None, "no run")]
+)
+def test_starting_over_leaves_the_files_of_others(work, run, message):
+    if run is not None:
+        (work.path / RUN_FILE).write_text(run)
+    (work.path / REQUESTS).write_text("mine")
+    with pytest.raises(DatasetError, match=message):
+        work.claim(SETTINGS, start_over=True)
+    assert (work.path / REQUESTS).read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", [RUN_FILE, REQUESTS])
 def test_a_damaged_file_is_named(work, name):
     work.claim(SETTINGS)

@@ -14,6 +14,7 @@ from rag_ft.questions.review import (
     marked_record,
     record_fingerprint,
     reworded_record,
+    verdict_files,
     verdict_path,
     without_answer,
 )
@@ -225,6 +226,15 @@ def test_the_name_of_a_reviewer_stays_within_the_folder(tmp_path):
             verdict_path(tmp_path / "qa.jsonl", name)
 
 
+def test_the_files_of_verdicts_are_found_by_their_reviewers(tmp_path):
+    records = tmp_path / "q[a].jsonl"
+    for name in ("", "ann", "ben-2@office"):
+        verdict_path(records, name).touch()
+    for name in ("q[a].reviewed.jsonl", "q[a].review--x.jsonl", "qa.review-eve.jsonl", "q[a].review-x y.jsonl"):
+        (tmp_path / name).touch()
+    assert verdict_files(records) == {name: verdict_path(records, name) for name in ("", "ann", "ben-2@office")}
+
+
 def test_the_fingerprint_of_a_record_changes_with_its_fields():
     prints = {record_fingerprint(question) for question in (*QUESTIONS, without_answer(FIRST))}
     assert len(prints) == len(QUESTIONS) + 1
@@ -238,8 +248,10 @@ def test_agreement_counts_records_that_both_judged(tmp_path):
     ):
         for question, verdict in zip(QUESTIONS, verdicts, strict=False):
             review.give(question, verdict)
+    assert agreement(ann, Review(tmp_path / "c", QUESTIONS)).line() == "no record has been judged by both"
     found = agreement(ann, ben)
     assert (found.judged, found.same) == (3, 2)
+    assert found.line() == "3 records judged by both, 2 the same (67%); Cohen's kappa 0.40"
     assert found.kappa == pytest.approx((2 / 3 - 4 / 9) / (1 - 4 / 9))
     assert [(pair.question, pair.first.verdict, pair.second.verdict) for pair in found.disagreements] == [
         (SECOND, "accept", "reject")
@@ -252,6 +264,7 @@ def test_two_different_edits_are_a_disagreement(tmp_path):
         review.give(FIRST, "edit", FIRST.model_copy(update={"answers": (answer,)}))
     found = agreement(ann, ben)
     assert (found.same, found.kappa, len(found.disagreements)) == (1, None, 1)
+    assert found.line().endswith("1 the same (100%); Cohen's kappa not defined, both gave one verdict to all")
 
 
 def test_an_edit_holds_its_record_and_nothing_else_does():

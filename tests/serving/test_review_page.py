@@ -142,6 +142,23 @@ def test_a_name_is_kept_and_keys_can_be_turned_off(client, records, browser):
     wait(driver, lambda d: kept(records, "ann")[1] == "accept")
 
 
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_the_page_says_how_far_two_people_agree(client, records, browser, width, dark):
+    ben = Review(verdict_path(records, "ben"), read_questions(records))
+    for question, verdict in zip(ben.questions, ("accept", "reject", "reject"), strict=False):
+        ben.give(question, verdict)
+    driver = browser(width, 844, f"{client.base_url}/review", dark)
+    showing(driver, "How high")
+    assert not find(driver, "#agreement").is_displayed()
+    for key, title in (("a", "When was"), ("a", "Who"), ("r", "")):
+        press(driver, key)
+        showing(driver, title)
+    line = "ben: 3 records judged by both, 2 the same (67%); Cohen's kappa 0.40"
+    wait(driver, lambda d: find(d, "#agreement-list").text == line)
+    assert find(driver, "#agreement").is_displayed()
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+
+
 def test_of_two_tabs_the_second_is_told_and_shown_the_record_again(client, records, browser):
     first, second = (browser(1000, 800, f"{client.base_url}/review") for _ in range(2))
     for driver in (first, second):

@@ -4,18 +4,48 @@ import shutil
 
 import pytest
 
+from rag_ft.errors import UsageError
 from rag_ft.training.folder import (
+    check_run_folder,
     checkpoints_of,
     clear_checkpoints,
     clear_run,
+    foreign_among,
     foreign_in_run,
     is_over,
     is_run,
+    make_run_folder,
     newest_checkpoint,
     read_end,
     without_gain,
     write_end,
 )
+
+
+def test_a_file_is_ours_by_the_record_beside_it_and_never_as_a_link_or_folder(tmp_path):
+    for name in ("b", "c"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    (tmp_path / "folder").mkdir()
+    assert foreign_among(tmp_path, ("a", "c", "b"), ours=False) == tmp_path / "c"
+    assert foreign_among(tmp_path, ("a", "c", "b"), ours=True) is None
+    for name in ("link", "dangling", "folder"):
+        assert foreign_among(tmp_path, ("a", "b", name), ours=True) == tmp_path / name
+
+
+def test_a_folder_that_a_run_cannot_have_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "deep" / "er"):
+        with pytest.raises(UsageError, match=r"file is a file: give a folder for the lens \(--output\)"):
+            check_run_folder(folder, "lens", lambda output: None)
+        with pytest.raises(UsageError, match=r"cannot be a folder \(.+\): give another folder for the lens"):
+            make_run_folder(folder, "lens")
+    with pytest.raises(UsageError, match=r"file is not from a run of rag_ft, .+ for the lens \(--output\)"):
+        check_run_folder(tmp_path, "lens", lambda output: output / "file")
+    check_run_folder(tmp_path / "new" / "er", "lens", lambda output: None)
+    make_run_folder(tmp_path / "new" / "er", "lens")
+    assert (tmp_path / "new" / "er").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,10 @@ import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from rag_ft.errors import IndexCorruptError, IndexLockedError, UsageError, first_problem
-from rag_ft.files import clear_partial, is_plain_file, partials, write_atomic
+from rag_ft.files import clear_partial, is_plain_file, locked, partials, write_atomic
 from rag_ft.indexing.storage.folder import FEEDBACK, FEEDBACK_LOCK
 from rag_ft.indexing.storage.reading import store_error
 from rag_ft.questions.feedback import Feedback
@@ -97,18 +96,9 @@ class FeedbackFile:
         for path in (self.path, self._index / FEEDBACK_LOCK):
             if path.is_symlink() or (path.exists() and not path.is_file()):
                 raise UsageError(f"{path} is a link or a folder where rag_ft keeps a file: move it away")
-        lock = FileLock(self._index / FEEDBACK_LOCK)
+        busy = IndexLockedError(f"another process is writing the feedback of the index at {self._index}: try again")
         try:
-            lock.acquire(timeout=timeout_s)
-        except Timeout as error:
-            raise IndexLockedError(
-                f"another process is writing the feedback of the index at {self._index}: try again"
-            ) from error
-        except OSError as error:
-            raise store_error(error, self._index / FEEDBACK_LOCK, _KEPT) from error
-        try:
-            yield
+            with locked(self._index / FEEDBACK_LOCK, busy, timeout_s):
+                yield
         except OSError as error:
             raise store_error(error, self.path, _KEPT) from error
-        finally:
-            lock.release()

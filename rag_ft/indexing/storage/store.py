@@ -25,7 +25,6 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from rag_ft.checksums import sha256_of
@@ -38,7 +37,7 @@ from rag_ft.errors import (
     UsageError,
     first_problem,
 )
-from rag_ft.files import fsync, is_real_folder, sync_tree, write_atomic
+from rag_ft.files import fsync, is_real_folder, locked, sync_tree, write_atomic
 from rag_ft.indexing.storage.feedback import FeedbackFile
 from rag_ft.indexing.storage.folder import (
     FORMAT,
@@ -128,22 +127,15 @@ class IndexStore:
         A folder that is neither an index nor empty is refused before anything is written: UsageError. `kept`: what is
         kept of the work if the disk is full.
         """
+        busy = IndexLockedError(
+            f"another process is writing the index at {self.path}: wait until it ends or stop it, then try again"
+        )
         try:
             check_may_write(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / LOCK)
-            try:
-                lock.acquire(timeout=timeout_s)
-            except Timeout as error:
-                raise IndexLockedError(
-                    f"another process is writing the index at {self.path}: wait until it ends or stop it,"
-                    " then try again"
-                ) from error
-            try:
+            with locked(self.path / LOCK, busy, timeout_s):
                 mark(self.path)
                 yield
-            finally:
-                lock.release()
         except OSError as error:
             raise store_error(error, self.path, kept) from error
 

@@ -99,6 +99,15 @@ _REVIEW: dict[str, Any] = {
     "counts": _COUNTS,
     "progress": "16 of 40 records judged: 12 accepted (75%), 1 of these edited, 4 rejected (25%)",
     "notes": [],
+    "agreement": [
+        {
+            "name": "ben",
+            "judged": 12,
+            "same": 10,
+            "kappa": 0.625,
+            "line": "12 records judged by both, 10 the same (83%); Cohen's kappa 0.62",
+        }
+    ],
     "last": {"id": "q-16", "record": "51ee1a873345015c", "verdict": "accept"},
     "record": {
         "question": {

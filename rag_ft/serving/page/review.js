@@ -148,6 +148,8 @@ function show(reply, status, focus = true) {
   byId("progress-text").textContent = reply.progress;
   byId("status").textContent = status;
   listed(byId("notes"), reply.notes);
+  listed(byId("agreement-list"), reply.agreement.map((other) => `${other.name || "no name"}: ${other.line}`));
+  byId("agreement").hidden = !reply.agreement.length;
   byId("record").hidden = record === null;
   byId("done").hidden = record !== null;
   if (record === null) {

@@ -16,11 +16,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rag_ft.errors import TrainingError, UsageError
-from rag_ft.files import is_disk_full, is_plain_file, is_real_folder, write_atomic
+from rag_ft.errors import TrainingError
+from rag_ft.files import is_real_folder, write_atomic
 from rag_ft.models.cross_encoder_files import CROSS_ENCODER_FILES
 from rag_ft.models.folder import CROSS_ENCODER_RECORD
-from rag_ft.training.folder import METRICS_FILE, RUN_FOLDER, RUN_RECORD, check_no_file_above
+from rag_ft.training.folder import (
+    METRICS_FILE,
+    RUN_FOLDER,
+    RUN_RECORD,
+    check_run_folder,
+    foreign_among,
+    make_run_folder,
+)
 from rag_ft.training.saving import read_object
 
 CHECKPOINT = "checkpoint.pt"
@@ -32,13 +39,7 @@ _IDENTITY = frozenset({"records", "index", "base", "start", "settings"})
 
 def check_cross_encoder_folder(output: Path) -> None:
     """Raise UsageError if a run would replace a file that no run wrote."""
-    check_no_file_above(output, "cross-encoder")
-    foreign = _foreign(output)
-    if foreign is not None:
-        raise UsageError(
-            f"{foreign} is not from a training of a cross-encoder, which would overwrite it: give another folder"
-            " (--output)"
-        )
+    check_run_folder(output, "cross-encoder", _foreign)
 
 
 def claim_run(output: Path, identity: Mapping[str, Any]) -> Path:
@@ -48,12 +49,7 @@ def claim_run(output: Path, identity: Mapping[str, Any]) -> Path:
     """
     check_cross_encoder_folder(output)
     work = output / RUN_FOLDER
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if is_disk_full(error):
-            raise
-        raise UsageError(f"{output} cannot be a folder ({error.strerror}): give another folder (--output)") from error
+    make_run_folder(work, "cross-encoder")
     if (work / CHECKPOINT).is_file():
         before = read_object(work / RUN_RECORD)
         changed = sorted(name for name in identity if before.get(name) != identity[name])
@@ -74,12 +70,9 @@ def _foreign(output: Path) -> Path | None:
     if os.path.lexists(work) and not is_real_folder(work):
         return work
     ours = read_object(work / RUN_RECORD).keys() >= _IDENTITY
-    for name in _RUN_FILES:
-        if os.path.lexists(work / name) and not (ours and is_plain_file(work / name)):
-            return work / name
+    foreign = foreign_among(work, _RUN_FILES, ours=ours)
+    if foreign is not None:
+        return foreign
     # A kill while the files are replaced leaves none with the record's name; the run beside them tells whose they are.
     ours = ours or "base" in read_object(output / CROSS_ENCODER_RECORD)
-    for name in CROSS_ENCODER_FILES:
-        if os.path.lexists(output / name) and not (ours and is_plain_file(output / name)):
-            return output / name
-    return None
+    return foreign_among(output, CROSS_ENCODER_FILES, ours=ours)

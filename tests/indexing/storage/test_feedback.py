@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_ft.errors import IndexCorruptError, UsageError
+from rag_ft.errors import IndexCorruptError, IndexLockedError, UsageError
 from rag_ft.indexing.storage.feedback import FeedbackFile
 from rag_ft.questions.feedback import Feedback
 from rag_ft.schema import Evidence
@@ -40,6 +40,18 @@ def test_writers_of_several_processes_lose_nothing(tmp_path):
     for writer in writers:
         writer.join(60)
     assert {kept.id for kept in FeedbackFile(tmp_path).read()} == {name for own in names for name in own}
+
+
+def test_a_writer_that_waited_too_long_is_told_and_changes_nothing(tmp_path):
+    add(tmp_path, "a")
+
+    def writes_inside(entries):
+        with pytest.raises(IndexLockedError, match="another process is writing the feedback of the index at"):
+            FeedbackFile(tmp_path).change(lambda _: [], 0.1)
+        return [*entries, entry("b")]
+
+    FeedbackFile(tmp_path).change(writes_inside, 1)
+    assert FeedbackFile(tmp_path).read() == [entry("a"), entry("b")]
 
 
 def test_a_writer_that_fails_leaves_the_former_records_and_nothing_beside_them(tmp_path, monkeypatch):

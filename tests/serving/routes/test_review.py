@@ -102,6 +102,48 @@ def test_names_have_verdicts_of_their_own(client, records):
     assert kept(records, "ann").counts().accepted == 1 and not verdict_path(records, "ben").exists()
 
 
+def give(records, by, verdicts):
+    review = kept(records, by)
+    for question, verdict in zip(review.questions, verdicts.split(), strict=False):
+        review.give(question, verdict)
+
+
+def test_how_far_others_agree_is_said_where_both_judged(client, records):
+    give(records, "ann", "accept accept reject skip")
+    assert shown(client.get("/v1/review", params={"by": "ann"}))["agreement"] == []
+    give(records, "", "reject")
+    give(records, "ben", "accept reject")
+    give(records, "cleo", "skip skip skip accept accept")  # nothing in common
+    ours = shown(client.get("/v1/review", params={"by": "ann"}))
+    nobody, ben = ours["agreement"]
+    assert (nobody["name"], nobody["judged"], nobody["same"], nobody["kappa"]) == ("", 1, 0, 0.0)
+    assert (ben["name"], ben["judged"], ben["same"], ben["kappa"]) == ("ben", 2, 1, 0.0)
+    third = {**shown(client.get("/v1/review", params={"by": "ben"})), "name": None}
+    after = shown(judge(client, third, "reject", by="ben"))  # of the record that ann rejected
+    (with_ann,) = [other for other in after["agreement"] if other["name"] == "ann"]
+    assert with_ann["line"] == "3 records judged by both, 2 the same (67%); Cohen's kappa 0.40"
+    assert with_ann["kappa"] == pytest.approx(0.4)
+
+
+def test_only_those_who_gave_a_verdict_last_are_compared(client, records, monkeypatch):
+    monkeypatch.setattr("rag_ft.serving.review.MOST_COMPARED", 2)
+    for i, name in enumerate(("ann", "ben", "cleo", "dan")):
+        give(records, name, "accept")
+        os.utime(verdict_path(records, name), ns=(0, 10**9 * (9 - i)))
+    agreements = shown(client.get("/v1/review", params={"by": "dan"}))["agreement"]
+    assert [other["name"] for other in agreements] == ["ann", "ben"]
+
+
+def test_others_verdicts_that_cannot_be_read_stop_nobody(client, records, caplog):
+    for name in ("ann", "ben"):
+        give(records, name, "accept")
+    verdict_path(records, "eve").write_text('{"id": 1}\n')
+    for _ in range(2):
+        (other,) = shown(client.get("/v1/review", params={"by": "ann"}))["agreement"]
+        assert other["name"] == "ben"
+    assert sum("they are not compared" in record.message for record in caplog.records) == 1
+
+
 def test_two_people_of_one_name_do_not_override_each_other(client, records):
     both = shown(client.get("/v1/review"))
     judge(client, both, "accept")
@@ -283,6 +325,22 @@ def judge_as(client, token, reply, verdict="accept", **fields):
         return judge(client, reply, verdict, **fields)
     finally:
         del client.headers["authorization"]
+
+
+def test_agreement_is_about_the_records_that_the_reviewer_may_see(people):
+    client, tokens, get, records = people
+    give(records, "bert@office", "accept reject accept reject")
+    give(records, "root", "accept reject reject accept")
+    assert judge_as(client, tokens["anna"], shown(get("anna")), "reject").status_code == 200
+    seen = {
+        who: [(other["name"], other["judged"], other["same"]) for other in shown(get(who))["agreement"]]
+        for who in ("anna", "bert@office", "root", "anna")
+    }
+    assert seen == {
+        "anna": [("bert@office", 1, 1), ("root", 1, 0)],
+        "bert@office": [("anna", 1, 1), ("root", 3, 2)],
+        "root": [("anna", 1, 0), ("bert@office", 4, 2)],
+    }
 
 
 def test_with_personal_tokens_everyone_reviews_as_himself(people):

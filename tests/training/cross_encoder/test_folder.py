@@ -37,7 +37,7 @@ def test_a_file_of_somebody_else_is_not_overwritten(tmp_path, name):
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    with pytest.raises(UsageError, match=rf"{name} is not from a training of a cross-encoder"):
+    with pytest.raises(UsageError, match=rf"{name} is not from a run of rag_ft"):
         claim_run(tmp_path / "out", IDENTITY)
     assert [file.name for file in (tmp_path / "out").rglob("*") if file.is_file()] == [path.name]
     assert path.read_text() == "mine"
@@ -64,5 +64,5 @@ def test_a_link_or_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "training").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match="training is not from a training"):
+    with pytest.raises(UsageError, match="training is not from a run"):
         claim_run(tmp_path / "out", IDENTITY)

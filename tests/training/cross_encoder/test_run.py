@@ -137,7 +137,7 @@ def test_what_cannot_be_started_from_or_written_to_is_one_sentence(tmp_path, wor
     index, questions = world
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "README.md").write_text("mine")
-    with pytest.raises(UsageError, match=r"README\.md is not from a training of a cross-encoder"):
+    with pytest.raises(UsageError, match=r"README\.md is not from a run of rag_ft"):
         train_cross_encoder(questions, index, tmp_path / "out", config=CONFIG)
     with pytest.raises(WeightsError, match="is not a cross-encoder"):
         train_cross_encoder(questions, index, tmp_path / "new", start_from=tmp_path / "out", config=CONFIG)
