@@ -53,7 +53,7 @@ class SamplingConfig(NamedTuple):
     """Tokens are drawn from the likeliest ones that have this probability together (Holtzman et al., 2020)."""
     drafts: int = 2
     """Questions drawn for each request: the likeliest one is asked."""
-    least_logprob: float = -0.6
+    least_logprob: float = -0.9
     """Smallest mean log-probability of a token, at temperature 1 and without the constraint on how a question begins: a
     question that its passage does not lead to is mostly not answered there."""
 

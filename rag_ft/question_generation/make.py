@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RULES = 2
+RULES = 3
 """Raised when other questions are chosen or kept: an unfinished run of earlier rules does not resume."""
 
 NEAR_DUPLICATE = "near-duplicate"
@@ -383,12 +383,13 @@ def _notes_before(index: Index, chooser: Chooser, *, packaged: bool) -> list[str
 
 
 def _defaults(index: Index, source: QuestionSource | None, pipeline: Answers | None) -> tuple[QuestionSource, Answers]:
-    """What was given, or the packaged generator and the default reader."""
+    """What was given, or the default reader and, on its base, the packaged generator."""
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.answering.reader import Reader
     from rag_ft.question_generation.generator import QuestionGenerator
 
-    return (
-        source if source is not None else QuestionGenerator.from_pretrained(),
-        pipeline if pipeline is not None else Pipeline(index.as_retriever(), Reader.from_pretrained()),
-    )
+    if pipeline is None:
+        reader = Reader.from_pretrained()
+        pipeline = Pipeline(index.as_retriever(), reader)
+        return (QuestionGenerator.beside(reader) if source is None else source), pipeline
+    return (QuestionGenerator.from_pretrained() if source is None else source), pipeline
