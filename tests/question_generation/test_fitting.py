@@ -1,6 +1,6 @@
 import pytest
 
-from rag_ft.question_generation.fitting import NO_REASON, NO_STEPS, PERHAPS_NO, fit_problem
+from rag_ft.question_generation.fitting import NO_DIFFERENCE, NO_REASON, NO_STEPS, PERHAPS_NO, fit_problem
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,9 @@ from rag_ft.question_generation.fitting import NO_REASON, NO_STEPS, PERHAPS_NO, 
         ("Is the gate not open in a storm?", "The gate opens in a storm.", True, PERHAPS_NO),
         ("Is the score too high?", "A score on that set is too high.", True, None),
         ("How high is the gate?", "9 metres", None, None),
+        ("What is the difference between merging and stacking?", "To merge adds, to stack keeps apart.", None, None),
+        ("What is the difference between gates and doors?", "Many gates have no lamp.", None, NO_DIFFERENCE),
+        ("What is the difference between the two?", "The first is wider.", None, None),
     ],
 )
 def test_an_answer_is_of_the_kind_that_is_asked_for(question, answer, yes, problem):
