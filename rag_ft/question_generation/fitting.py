@@ -20,7 +20,7 @@ PERHAPS_NO = "its answer may be no"
 NO_DIFFERENCE = "its answer names only one side of the difference"
 
 _DIFFERENCE = re.compile(r"\bdifferences?\s+between\s+(?P<one>.+?)\s+and\s+(?P<other>.+)", re.IGNORECASE)
-_BEGINNING = 5
+_BEGINNING = 4
 """Letters of a word that must be there: merge and merging name the same."""
 
 
