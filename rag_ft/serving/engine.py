@@ -26,6 +26,7 @@ from rag_ft.files import disk_full, is_disk_full
 from rag_ft.indexing.access import Audience
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
+from rag_ft.indexing.searcher import Hits
 from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.indexing.storage.folder import unfinished_manifests
 from rag_ft.indexing.storage.store import IndexStore
@@ -72,7 +73,7 @@ class _Found(NamedTuple):
     """What a question was searched with, and its passages."""
 
     query: Query
-    hits: list[Hit]
+    hits: Hits
 
 
 class Engine:
@@ -123,9 +124,7 @@ class Engine:
             self._writing.release()
 
     def _reload(self) -> None:
-        current = self._index
-        if IndexStore(current.path).read_manifest().generation != current.manifest.generation:
-            self._index = Index.load(current.path, embedder=current.embedder)
+        self._index = self._index.newest(verify="quick")
         self.missing = None
 
     def answer(
@@ -236,6 +235,7 @@ class Engine:
     def _changing(self) -> Iterator[Index]:
         """The newest state of the index, to change; whatever a failed change has written is removed."""
         with self._writing:
+            self._index.check_changeable()
             self._reload()
             changed = Index.load(self._index.path, embedder=self._index.embedder)
             journal = IndexStore(changed.path).journal.exists()
