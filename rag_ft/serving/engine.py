@@ -96,6 +96,14 @@ class Engine:
         """The current index; hold on to the object to stay in one state."""
         return self._index
 
+    def not_changeable(self) -> str | None:
+        """Why documents and feedback cannot be changed through this server, whatever its settings; None if they can."""
+        try:
+            self._index.check_changeable()
+        except UsageError as error:
+            return str(error)
+        return None
+
     @property
     def stale(self) -> bool:
         """Whether it is time to look for changes by other processes."""

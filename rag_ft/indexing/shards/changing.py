@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from rag_ft.errors import RagFtError, UsageError
 from rag_ft.files import is_real_folder
-from rag_ft.indexing.shards.generation import Shard
 from rag_ft.indexing.shards.listing import (
     WORDS,
     ShardEntry,
@@ -20,7 +19,7 @@ from rag_ft.indexing.shards.listing import (
     stored_path,
     write_list,
 )
-from rag_ft.indexing.shards.opening import check_apart
+from rag_ft.indexing.shards.opening import NamedGeneration, check_apart
 from rag_ft.indexing.shards.postings import postings_of, sweep_postings
 from rag_ft.indexing.storage.folder import holds_shards
 from rag_ft.indexing.storage.store import IndexStore, open_generation
@@ -61,6 +60,7 @@ def add_shards(folder: str | Path, shards: Sequence[str | Path]) -> tuple[str, .
             _check_new(folder, path, present)
             shard, listed = _open_new(folder, entry, listed)
             check_apart(shard, opened)
+            postings_of(shard.generation, folder / WORDS)
             opened.append(shard)
             present.append(entry)
             names.append(entry.name)
@@ -102,27 +102,29 @@ def list_shards(folder: str | Path) -> list[ShardState]:
     folder = Path(folder)
     listed = read_list(folder)
     states: list[ShardState] = []
+    opened: list[NamedGeneration] = []
     for entry in listed.shards:
         path = folder / entry.path
         try:
-            manifest = IndexStore(path).read_manifest()
-            listed.check_fits(manifest, path)
+            shard = NamedGeneration(entry.name, open_generation(IndexStore(path), verify="none"))
+            listed.check_fits(shard.generation.manifest, path)
+            check_apart(shard, opened)
         except RagFtError as error:
             states.append(ShardState(entry.name, str(path), 0, 0, str(error)))
         else:
-            counts = manifest.counts
+            opened.append(shard)
+            counts = shard.generation.manifest.counts
             states.append(ShardState(entry.name, str(path), counts.documents, counts.passages, ""))
     return states
 
 
-def _open_present(folder: Path, present: Sequence[ShardEntry]) -> list[Shard]:
-    """The shards of the list, without their words, to compare documents with; one that cannot be opened is skipped."""
-    opened: list[Shard] = []
+def _open_present(folder: Path, present: Sequence[ShardEntry]) -> list[NamedGeneration]:
+    """The shards of the list, to compare documents with; one that cannot be opened is skipped."""
+    opened: list[NamedGeneration] = []
     for entry in present:
-        path = folder / entry.path
         try:
-            generation = open_generation(IndexStore(path), verify="none")
-            opened.append(Shard(entry.name, path, generation, postings_of(generation, folder / WORDS)))
+            generation = open_generation(IndexStore(folder / entry.path), verify="none")
+            opened.append(NamedGeneration(entry.name, generation))
         except RagFtError as error:
             logger.warning("the documents of the shard %r could not be compared: %s", entry.name, error)
     return opened
@@ -137,15 +139,15 @@ def _check_new(folder: Path, path: Path, present: Sequence[ShardEntry]) -> None:
             raise UsageError(f"{path} is already the shard {entry.name!r}")
 
 
-def _open_new(folder: Path, entry: ShardEntry, listed: ShardList | None) -> tuple[Shard, ShardList]:
-    """A new shard with its words, and the list that it fits; the first shard makes it."""
+def _open_new(folder: Path, entry: ShardEntry, listed: ShardList | None) -> tuple[NamedGeneration, ShardList]:
+    """A new shard, and the list that it fits; the first shard makes it."""
     path = folder / entry.path
     generation = open_generation(IndexStore(path), verify="quick")
     manifest = generation.manifest
     if listed is None:
         listed = ShardList(embedder=manifest.embedder, chunking=manifest.chunking, shards=(entry,))
     listed.check_fits(manifest, path)
-    return Shard(entry.name, path, generation, postings_of(generation, folder / WORDS)), listed
+    return NamedGeneration(entry.name, generation), listed
 
 
 def _named(name: str, folder: Path, listed: ShardList) -> str:

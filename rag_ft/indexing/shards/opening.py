@@ -12,6 +12,7 @@ from rag_ft.indexing.shards.crew import Crew
 from rag_ft.indexing.shards.generation import Shard
 from rag_ft.indexing.shards.listing import WORDS, ShardEntry, ShardList
 from rag_ft.indexing.shards.postings import postings_of
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.store import IndexStore, VerifyLevel, open_generation
 
 OPEN_LIMIT_S = 600.0
@@ -86,7 +87,14 @@ def _calling(call: Callable[[ShardEntry], Shard], entry: ShardEntry) -> Callable
     return lambda: call(entry)
 
 
-def check_apart(shard: Shard, others: Sequence[Shard]) -> None:
+class NamedGeneration(NamedTuple):
+    """The documents of a shard, without its words."""
+
+    name: str
+    generation: Generation
+
+
+def check_apart(shard: Shard | NamedGeneration, others: Sequence[Shard | NamedGeneration]) -> None:
     """Raise IndexMismatchError if another shard has a document with the id of one of this shard's."""
     for other in others:
         both = shard.generation.position_of.keys() & other.generation.position_of.keys()
