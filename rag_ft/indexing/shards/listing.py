@@ -46,14 +46,14 @@ LIMIT_S = 10.0
 
 _MOST_BYTES = 10_000_000
 _LOCK_TIMEOUT_S = 10.0
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
 _REPAIR = "list the shards again with 'rag-ft index shards add' in a new folder, or restore it from a copy"
 
 
 class ShardEntry(Record):
     """One shard of the list."""
 
-    name: Annotated[str, Field(pattern=_NAME.pattern + "$")]
+    name: Annotated[str, Field(pattern=_NAME)]
     """What messages and commands call it; unique in the list."""
     path: Text
     """Its folder; relative to the list's folder if it is below that."""

@@ -57,7 +57,7 @@ texts = st.tuples(st.integers(0, 9), st.sampled_from(["everyone", "ops", "web"])
     groups=st.sampled_from([None, [], ["ops"], ["web", "other"]]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_any_split_gives_exactly_what_one_index_gives(texts, cut, filters, groups, seed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("split")
     documents = made(texts, seed)
