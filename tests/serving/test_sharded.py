@@ -32,9 +32,7 @@ def _look_at_once(monkeypatch):
 def steady(answer):
     """An answer without times and paths."""
     provenance = answer.provenance.model_copy(update={"index_path": ""})
-    usage = answer.usage.model_copy(
-        update=dict.fromkeys(("retrieve_seconds", "read_seconds", "verify_seconds"), 0.0)
-    )
+    usage = answer.usage.model_copy(update=dict.fromkeys(("retrieve_seconds", "read_seconds", "verify_seconds"), 0.0))
     return answer.model_copy(update={"provenance": provenance, "usage": usage})
 
 

@@ -42,8 +42,8 @@ def add_shards(folder: str | Path, shards: Sequence[str | Path]) -> tuple[str, .
     """Add indexes to the shards that a folder lists, all or none; returns their names. The first ones make the list.
 
     A shard of another embedder, of another chunking, of a newer format, or with a document that another shard has too
-    is refused: IndexMismatchError, IndexFormatError. The words of its passages are counted now, which takes a minute
-    per million passages. Raises also UsageError, IndexStoreError.
+    is refused: IndexMismatchError, IndexFormatError. The words of its passages are counted now, which takes some
+    minutes per million passages. Raises also UsageError, IndexStoreError.
     """
     folder = Path(folder)
     if not shards:

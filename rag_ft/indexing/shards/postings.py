@@ -87,10 +87,17 @@ class Postings:
         span = slice(int(self._starts[number]), int(self._starts[number + 1]))
         return Posting(self._rows[span], self._times[span])
 
-    def count(self, word: str) -> int:
-        """Number of passages that hold a word."""
-        number = self._vocabulary.get(word)
-        return 0 if number is None else int(self._starts[number + 1] - self._starts[number])
+    counts_at_hand = True
+    """Whether `counts` reads nothing from disk."""
+
+    def counts(self, words: Sequence[str]) -> dict[str, int]:
+        """Number of passages that hold each word."""
+        counts = dict.fromkeys(words, 0)
+        for word in words:
+            number = self._vocabulary.get(word)
+            if number is not None:
+                counts[word] = int(self._starts[number + 1] - self._starts[number])
+        return counts
 
     def scores(self, words: Sequence[str], corpus: Corpus) -> NDArray[np.float32]:
         """BM25 of every passage for the words of a question, in their order."""
@@ -140,9 +147,11 @@ class PartPostings(Postings):
         seen = self._visible[at] == rows
         return Posting(at[seen].astype(np.int32), times[seen])
 
-    def count(self, word: str) -> int:
-        """Number of passages of the part that hold a word."""
-        return len(self.of(word).rows)
+    counts_at_hand = False
+
+    def counts(self, words: Sequence[str]) -> dict[str, int]:
+        """Number of passages of the part that hold each word."""
+        return {word: len(self.of(word).rows) for word in words}
 
 
 def corpus_of(parts: Sequence[Mapping[str, int]], texts: int, words: int) -> Corpus:
@@ -201,7 +210,8 @@ def _load(folder: Path, generation: Generation, *, mmap: bool) -> Postings | Non
         if any(sha256_of(folder / name) != seal["files"][name] for name in (_VOCABULARY, *_ARRAYS)):
             return None
         vocabulary = load_json(folder / _VOCABULARY)
-        starts, rows, times, lengths = (load_array(folder / name, mmap=mmap) for name in _ARRAYS)
+        starts = load_array(folder / _ARRAYS[0], mmap=False)
+        rows, times, lengths = (load_array(folder / name, mmap=mmap) for name in _ARRAYS[1:])
         return Postings(vocabulary, starts, rows, times, lengths) if len(lengths) == len(generation) else None
     except (OSError, IndexStoreError, KeyError, TypeError):
         return None

@@ -8,14 +8,15 @@ and BM25 gets its statistics from all shards (`postings`).
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.errors import IndexStoreError
-from rag_ft.indexing.searcher import Hits, Searcher
+from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.shards.crew import Crew
 from rag_ft.indexing.shards.generation import Shard, ShardedGeneration
 from rag_ft.indexing.shards.postings import Corpus, corpus_of
@@ -29,11 +30,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Found(NamedTuple):
-    """A passage that was found, with the number of its text."""
+_Keys: TypeAlias = list[int | None]
+"""Numbers of the texts of some rows; None in an index made before they were kept."""
 
-    passage: Passage
-    key: int | None
+
+class _Ranked(NamedTuple):
+    """A shard's rows for each query, with their texts' numbers: who has these need not ask the shard again."""
+
+    rankings: list[list[Scored]]
+    keys: list[_Keys]
+
+
+class _Copy(NamedTuple):
+    """A passage with the same text as one that was found."""
+
+    row: int
+    key: int
+    id: str
+
+
+class _Seen(NamedTuple):
+    """What a shard has of the passages that were found: its own, and those with the same text."""
+
+    passages: list[Passage]
+    copies: list[_Copy]
 
 
 class ShardedSearcher(Searcher):
@@ -64,6 +84,8 @@ class ShardedSearcher(Searcher):
         self._told = told
         self._failed: dict[int, str] = {}
         """What became of the shards that failed, by their numbers."""
+        self._keys: dict[int, int | None] = {}
+        """Number of the text of each row that was ranked."""
         self._terms: dict[str, list[str]] = {}
         self._corpora: dict[str, Corpus] = {}
 
@@ -99,9 +121,12 @@ class ShardedSearcher(Searcher):
             return None
         return {number: part.rows for number, part in self._sharded.split(allowed).items()}
 
-    def _merged(self, rankings: Mapping[int, Sequence[Sequence[Scored]]], queries: int, k: int) -> list[list[Scored]]:
+    def _merged(self, ranked: Mapping[int, _Ranked], queries: int, k: int) -> list[list[Scored]]:
         """The k best rows of all shards for each query, from the rankings of each."""
-        numbered = [[self._numbered(number, ranking) for ranking in found] for number, found in rankings.items()]
+        numbered = [
+            [self._numbered(number, *pair) for pair in zip(found.rankings, found.keys, strict=True)]
+            for number, found in ranked.items()
+        ]
         return [
             heapq.nsmallest(
                 k, (scored for found in numbered for scored in found[query]), key=lambda s: (-s.score, s.row)
@@ -109,18 +134,19 @@ class ShardedSearcher(Searcher):
             for query in range(queries)
         ]
 
-    def _numbered(self, number: int, ranking: Sequence[Scored]) -> list[Scored]:
-        rows = self._sharded.rows_of(number, np.array([scored.row for scored in ranking], dtype=np.int64))
-        return [Scored(int(row), scored.score) for row, scored in zip(rows, ranking, strict=True)]
+    def _numbered(self, number: int, ranking: Sequence[Scored], keys: _Keys) -> list[Scored]:
+        rows = self._sharded.rows_of(number, _rows(ranking)).tolist()
+        self._keys.update(zip(rows, keys, strict=True))
+        return [Scored(row, scored.score) for row, scored in zip(rows, ranking, strict=True)]
 
     def _rank_vectors(
         self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None
     ) -> list[list[Scored]]:
         within = self._allowed_in(allowed)
 
-        def rank(number: int, shard: Shard) -> list[list[Scored]]:
+        def rank(number: int, shard: Shard) -> _Ranked:
             rows = None if within is None else within[number]
-            return shard.generation.vectors.search(vectors, k, rows)
+            return _ranked(shard, shard.generation.vectors.search(vectors, k, rows))
 
         return self._merged(self._each(rank, within), len(vectors), k)
 
@@ -128,14 +154,15 @@ class ShardedSearcher(Searcher):
         within = self._allowed_in(allowed)
         self._count(queries)
 
-        def rank(number: int, shard: Shard) -> list[list[Scored]]:
+        def rank(number: int, shard: Shard) -> _Ranked:
             rows = None if within is None else within[number]
-            return [
+            rankings = [
                 best_rows(shard.postings.scores(self._terms[query], self._corpora[query]), k, rows)
                 if self._corpora[query].rarity
                 else []
                 for query in queries
             ]
+            return _ranked(shard, rankings)
 
         return self._merged(self._each(rank, within), len(queries), k)
 
@@ -146,7 +173,11 @@ class ShardedSearcher(Searcher):
             return
         terms = {query: self._words.of(query) for query in new}
         words = sorted({word for query in new for word in terms[query]})
-        counts = self._each(lambda number, shard: {word: shard.postings.count(word) for word in words})
+        if all(shard.postings.counts_at_hand for shard in self._sharded.shards):
+            present = [number for number in range(len(self._sharded.shards)) if number not in self._failed]
+            counts = {number: self._sharded.shards[number].postings.counts(words) for number in present}
+        else:
+            counts = self._each(lambda number, shard: shard.postings.counts(words))
         texts = sum(len(self._sharded.shards[number].postings) for number in counts)
         length = sum(self._sharded.shards[number].postings.words for number in counts)
         for query in new:
@@ -180,77 +211,83 @@ class ShardedSearcher(Searcher):
     def distinct(self, ranking: Iterable[Scored], k: int) -> list[Scored]:
         """The k best of a ranking, without rows whose text is that of a better one, and without shards that failed."""
         ranked = list(ranking)
-        parts = self._sharded.split(np.array([scored.row for scored in ranked], dtype=np.int64))
-        keys: dict[int, int | None] = {}
-        for number, found in self._each(lambda number, shard: _keys(shard, parts[number].rows), parts).items():
-            keys |= zip(parts[number].at.tolist(), found, strict=True)
+        lost = self._lost(_rows(ranked))
         best: dict[int | tuple[int], Scored] = {}
-        for i, scored in enumerate(ranked):
-            if i in keys:
-                key = keys[i]
-                best.setdefault((i,) if key is None else key, scored)
+        for scored in ranked:
+            if scored.row not in lost:
+                key = self._keys[scored.row]
+                best.setdefault((scored.row,) if key is None else key, scored)
                 if len(best) == k:
                     break
         return list(best.values())
+
+    def _lost(self, rows: NDArray[np.int64]) -> set[int]:
+        """Those of some rows whose shard has failed since they were ranked."""
+        if not self._failed:
+            return set()
+        parts = self._sharded.split(rows)
+        return {int(row) for number, part in parts.items() if number in self._failed for row in rows[part.at]}
 
     def hits(self, ranking: Iterable[Scored], allowed: NDArray[np.int64] | None = None) -> list[Hit]:
         """Rows and scores, best first, as hits, without those of shards that fail."""
         ranked = list(ranking)
         if not ranked:
-            return Hits()
-        parts = self._sharded.split(np.array([scored.row for scored in ranked], dtype=np.int64))
-        found = self._each(
-            lambda number, shard: [
-                _Found(shard.generation.passage(int(row)), key)
-                for row, key in zip(parts[number].rows, _keys(shard, parts[number].rows), strict=True)
-            ],
-            parts,
-        )
+            return []
+        rows = _rows(ranked)
+        parts = self._sharded.split(rows)
+        within = self._allowed_in(allowed)
+        keys = {self._keys[scored.row] for scored in ranked} - {None}
+
+        def see(number: int, shard: Shard) -> _Seen:
+            own = parts[number].rows if number in parts else ()
+            visible = None if within is None else within[number]
+            return _Seen(
+                [shard.generation.passage(int(row)) for row in own], self._copies(number, shard, keys, visible)
+            )
+
+        seen = self._each(see, within)
+        copies: defaultdict[int | None, list[str]] = defaultdict(list)
+        for copy in sorted(copy for part in seen.values() for copy in part.copies):
+            copies[copy.key].append(copy.id)
         passages = {
-            int(i): passage for number, part in found.items() for i, passage in zip(parts[number].at, part, strict=True)
+            int(i): passage
+            for number, found in seen.items()
+            if number in parts
+            for i, passage in zip(parts[number].at, found.passages, strict=True)
         }
-        copies = self._copies({passage.key for passage in passages.values()} - {None}, allowed)
-        numbers = {int(i): number for number, part in parts.items() for i in part.at}
-        kept = [i for i in range(len(ranked)) if i in passages and numbers[i] not in self._failed]
-        return Hits(
+        return [
             Hit(
-                passage=passages[i].passage,
+                passage=passages[i],
                 score=ranked[i].score,
                 rank=rank,
-                also_in=tuple(name for name in copies.get(passages[i].key, ()) if name != passages[i].passage.id),
+                also_in=tuple(name for name in copies[self._keys[ranked[i].row]] if name != passages[i].id),
             )
-            for rank, i in enumerate(kept, start=1)
-        )
+            for rank, i in enumerate(sorted(passages), start=1)
+        ]
 
-    def _copies(self, keys: set[int | None], allowed: NDArray[np.int64] | None) -> dict[int | None, list[str]]:
-        """Ids of all passages with some texts, in order of rows, by the number of the text."""
-        if not keys:
-            return {}
-        within = self._allowed_in(allowed)
-
-        def copies(number: int, shard: Shard) -> list[tuple[int, int, str]]:
-            stored = shard.generation.text_keys
-            if stored is None:
-                return []
-            found = []
-            for key in keys:
-                rows = np.flatnonzero(stored == key)
-                if within is not None:
-                    rows = np.intersect1d(rows, within[number], assume_unique=True)
-                places = self._sharded.rows_of(number, rows)
-                found += [
-                    (int(place), int(stored[row]), shard.generation.passage(int(row)).id)
-                    for place, row in zip(places, rows, strict=True)
-                ]
-            return found
-
-        together: dict[int | None, list[str]] = {}
-        for _, key, name in sorted(found for part in self._each(copies, within).values() for found in part):
-            together.setdefault(key, []).append(name)
-        return together
+    def _copies(
+        self, number: int, shard: Shard, keys: set[int | None], visible: NDArray[np.int64] | None
+    ) -> list[_Copy]:
+        """The passages of a shard that have some texts."""
+        stored = shard.generation.text_keys
+        if stored is None:
+            return []
+        copies: list[_Copy] = []
+        for key in keys:
+            rows = np.flatnonzero(stored == key)
+            if visible is not None:
+                rows = np.intersect1d(rows, visible, assume_unique=True)
+            for place, row in zip(self._sharded.rows_of(number, rows), rows, strict=True):
+                copies.append(_Copy(int(place), int(stored[row]), shard.generation.passage(int(row)).id))
+        return copies
 
 
-def _keys(shard: Shard, rows: NDArray[np.int64]) -> list[int | None]:
-    """Numbers of the texts of some rows; None in an index made before they were kept."""
-    keys = shard.generation.text_keys
-    return [None] * len(rows) if keys is None else keys[rows].tolist()
+def _rows(ranking: Sequence[Scored]) -> NDArray[np.int64]:
+    return np.array([scored.row for scored in ranking], dtype=np.int64)
+
+
+def _ranked(shard: Shard, rankings: list[list[Scored]]) -> _Ranked:
+    stored = shard.generation.text_keys
+    if stored is None:
+        return _Ranked(rankings, [[None] * len(ranking) for ranking in rankings])
+    return _Ranked(rankings, [stored[_rows(ranking)].tolist() for ranking in rankings])

@@ -42,7 +42,11 @@ def test_a_shard_that_does_not_fit_is_refused_and_nothing_changes(folder, tmp_pa
     content = (newer / "manifest.json").read_text().replace('"format": 4', '"format": 5')
     (newer / "manifest.json").write_text(content)
     for wrong, error, says in [
-        (other, IndexMismatchError, "was built with the embedder hashingother .* and the shards with hashing .*--embed"),
+        (
+            other,
+            IndexMismatchError,
+            "was built with the embedder hashingother .* and the shards with hashing .*--embed",
+        ),
         (long, IndexMismatchError, "was built with the chunking max_tokens 48 and the shards with 24: build it again"),
         (newer, IndexFormatError, "is in index format 5 of a newer rag_ft"),
         (tmp_path / "nothing", IndexMissingError, "there is no index at"),
@@ -101,7 +105,9 @@ def test_the_limit_is_kept_in_the_list(folder, tmp_path):
 def test_writers_at_the_same_time_lose_nothing(tmp_path):
     documents = [document(f"n{number}.md") for number in range(8)]
     paths = split(documents, tmp_path, 8, chunking=CHUNKING)
-    code = "import sys; from rag_ft.indexing.shards.changing import add_shards; add_shards(*sys.argv[1:2], sys.argv[2:])"
+    code = (
+        "import sys; from rag_ft.indexing.shards.changing import add_shards; add_shards(*sys.argv[1:2], sys.argv[2:])"
+    )
     adding = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "all"), *map(str, paths[first : first + 2])])
         for first in range(0, 8, 2)

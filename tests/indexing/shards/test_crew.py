@@ -68,7 +68,8 @@ def test_many_callers_share_a_crew(callers):
 
     def ask(number: int) -> None:
         for turn in range(200):
-            outcome = crew.call({key: (lambda key=key: (number, turn, key)) for key in range(3)}, 10)
+            calls = {key: (lambda key=key, turn=turn: (number, turn, key)) for key in range(3)}
+            outcome = crew.call(calls, 10)
             if outcome.results != {key: (number, turn, key) for key in range(3)}:
                 wrong.append(outcome)
 

@@ -18,7 +18,7 @@ def generation(path):
 
 
 def statistics(postings, words) -> Corpus:
-    return corpus_of([{word: postings.count(word) for word in words}], len(postings), postings.words)
+    return corpus_of([postings.counts(words)], len(postings), postings.words)
 
 
 def test_with_the_statistics_of_one_index_scores_are_its_own(generation):
@@ -40,15 +40,19 @@ def test_a_part_counts_only_its_own_passages(generation):
     for word in Words().of("paragraph 2 of a.md speaks of billing zebra"):
         whole, seen = postings.of(word), part.of(word)
         assert rows[seen.rows].tolist() == [row for row in whole.rows.tolist() if row in rows]
-        assert part.count(word) == len(seen.rows)
+        assert part.counts([word]) == {word: len(seen.rows)}
     empty = PartPostings(postings, np.zeros(0, dtype=np.int64))
-    assert empty.count("paragraph") == 0 and len(empty) == 0
+    assert empty.counts(["paragraph"]) == {"paragraph": 0} and len(empty) == 0
 
 
 def same(one, other) -> bool:
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("_starts", "_rows", "_times", "lengths")
-    ) and one._vocabulary == other._vocabulary
+    return (
+        all(
+            np.array_equal(getattr(one, name), getattr(other, name))
+            for name in ("_starts", "_rows", "_times", "lengths")
+        )
+        and one._vocabulary == other._vocabulary
+    )
 
 
 def test_counts_are_kept_mapped_and_used_again(generation, tmp_path, monkeypatch):
