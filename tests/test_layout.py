@@ -189,6 +189,7 @@ BESIDE_THE_MODULES = {
     "indexing/formats/test_fuzz.py": "damaged files of all formats",
     "serving/test_access.py": "who may read what, through every route",
     "serving/test_page.py": "the page in a browser",
+    "serving/test_sharded.py": "an index of shards through the server and MCP",
     "serving/test_review_page.py": "the page of the review in a browser",
     "test_architecture.py": "docs/architecture.md against the folders",
     "test_conftest_fixtures.py": "the tiny model that other tests use",

@@ -22,6 +22,7 @@ from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import Check, VerifyReport
 from rag_ft.indexing.storage.store import IndexStore, VerifyLevel
 from rag_ft.indexing.verify import verify_index
+from rag_ft.questions.feedback import FeedbackRecords
 
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
@@ -103,6 +104,13 @@ class ShardedIndex(Index):
         raise UsageError(
             f"the index at {self.path} is made of shards: change one of them ('rag-ft index shards list"
             f" {self.path}' names them), or add another with 'rag-ft index shards add'"
+        )
+
+    def feedback_questions(self) -> FeedbackRecords:
+        """Raise UsageError: feedback is kept beside each shard."""
+        raise UsageError(
+            f"the index at {self.path} is made of shards, and feedback is kept beside each of them: give one of them"
+            f" ('rag-ft index shards list {self.path}' names them)"
         )
 
     def newest(self, *, verify: VerifyLevel = "none") -> Index:

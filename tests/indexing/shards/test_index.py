@@ -13,12 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_indexes import CHUNKING, DOCUMENTS, build, document, same, sharded
 
-from rag_ft.errors import IndexCorruptError, IndexMismatchError, IndexMissingError, IndexStoreError, UsageError
+from rag_ft.errors import (
+    EvaluationError,
+    IndexCorruptError,
+    IndexMismatchError,
+    IndexMissingError,
+    IndexStoreError,
+    UsageError,
+)
+from rag_ft.evaluation.evaluate import evaluate
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.shards.changing import add_shards, limit_shards, retire_shards
 from rag_ft.indexing.shards.index import ShardedIndex
-from rag_ft.schema import Document, Evidence
+from rag_ft.questions.records import write_questions
+from rag_ft.schema import Document, Evidence, Question
 
 MODES = ("dense", "bm25", "hybrid", "blend")
 WORDS = "the tower of oslo lima cairo is high red old new built by masons in year seven".split()
@@ -273,6 +282,17 @@ def test_it_is_changed_shard_by_shard(tmp_path):
     with pytest.raises(UsageError, match="the part for some groups"):
         shards.visible_to("ops").newest()
     same(shards.newest(), build(DOCUMENTS, tmp_path / "whole"))
+
+
+def test_feedback_is_read_from_the_shards_and_an_evaluation_needs_them_all(tmp_path):
+    shards = sharded(DOCUMENTS, tmp_path / "all", 2, chunking=CHUNKING)
+    with pytest.raises(UsageError, match="feedback is kept beside each of them: give one of them"):
+        shards.feedback_questions()
+    (tmp_path / "all" / "shard0" / "manifest.json").unlink()
+    question = Question(id="q", question="Which rule?", answers=("Rule 1",))
+    write_questions([question], tmp_path / "qa.jsonl")
+    with pytest.raises(EvaluationError, match="an evaluation needs the whole index, but the shard 'shard0' was not"):
+        evaluate(tmp_path / "qa.jsonl", tmp_path / "all", output=tmp_path / "run")
 
 
 def test_originals_and_the_proof_of_a_removal_come_from_the_shards(tmp_path):
