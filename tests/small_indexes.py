@@ -10,6 +10,7 @@ from fakes import HashingEmbedder
 
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.shards.changing import add_shards
 from rag_ft.indexing.storage.folder import content_checksum
 from rag_ft.indexing.storage.generation import json_line
 from rag_ft.schema import Document
@@ -32,6 +33,21 @@ def document(name: str, version: int = 0, **metadata: object) -> Document:
 def build(documents: list[Document], path: Path, embedder: HashingEmbedder | None = None, **options) -> Index:
     embedder = embedder or HashingEmbedder()
     return Index.build(documents, path, embedder=embedder, chunking=CHUNKING, progress=False, **options)
+
+
+def split(documents: list[Document], folder: Path, shards: int = 2, **options) -> list[Path]:
+    """Build an index of every n-th document, for each n; returns their folders."""
+    parts = [documents[number::shards] for number in range(shards)]
+    paths = [folder / f"shard{number}" for number, part in enumerate(parts) if part]
+    for path, part in zip(paths, parts, strict=False):
+        Index.build(part, path, **{"embedder": HashingEmbedder(), "progress": False, **options})
+    return paths
+
+
+def sharded(documents: list[Document], folder: Path, shards: int = 2, **options) -> Index:
+    """An index of the documents in several shards, loaded."""
+    add_shards(folder, split(documents, folder, shards, **options))
+    return Index.load(folder, embedder=options.get("embedder") or HashingEmbedder())
 
 
 DOCUMENTS = [document(f"{name}.md", team="ops" if name in "abc" else "web") for name in "abcdef"]

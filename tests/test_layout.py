@@ -19,6 +19,10 @@ TESTED_ELSEWHERE = {
     "indexing/building/writer.py": ("indexing/storage/test_store.py", "a write is right when it can be read"),
     "indexing/storage/generation.py": ("indexing/storage/test_store.py", "a write is right when it can be read"),
     "indexing/storage/word_counts.py": ("indexing/storage/test_bm25.py", "the counts that BM25 stores"),
+    # What one index is searched by, done with several: right when the results are those of one.
+    "indexing/shards/generation.py": ("indexing/shards/test_index.py", "documents and rows as in one index"),
+    "indexing/shards/searcher.py": ("indexing/shards/test_index.py", "rankings as in one index"),
+    "indexing/shards/opening.py": ("indexing/shards/test_index.py", "which shards are searched"),
     "evaluation/studies/run.py": ("evaluation/test_runner.py", "calls the studies, in the order of the runner"),
     "training/steps/callbacks.py": ("training/steps/test_trainer.py", "act only within a run of the trainer"),
     "training/steps/setup.py": ("training/steps/test_kbit.py", "the base model as the trainer gets it"),
@@ -185,6 +189,7 @@ BESIDE_THE_MODULES = {
     "indexing/formats/test_fuzz.py": "damaged files of all formats",
     "serving/test_access.py": "who may read what, through every route",
     "serving/test_page.py": "the page in a browser",
+    "serving/test_sharded.py": "an index of shards through the server and MCP",
     "serving/test_review_page.py": "the page of the review in a browser",
     "test_architecture.py": "docs/architecture.md against the folders",
     "test_conftest_fixtures.py": "the tiny model that other tests use",

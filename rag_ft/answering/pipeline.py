@@ -19,6 +19,7 @@ from rag_ft.errors import UsageError
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query, make_query
 from rag_ft.indexing.retriever import Retriever
+from rag_ft.indexing.searcher import Hits
 from rag_ft.indexing.sources.memory import langchain_fields
 from rag_ft.schema import Answer, Hit, Item, Passage, Provenance, RetrievedPassage, Usage
 from rag_ft.text.asking import asks_for_several
@@ -221,7 +222,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
             return self.retriever.query(question, history)
         return make_query(question, history)
 
-    def _retrieve(self, queries: Sequence[Query], k: int | None) -> list[list[Hit]]:
+    def _retrieve(self, queries: Sequence[Query], k: int | None) -> Sequence[Sequence[Hit]]:
         if isinstance(self.retriever, Retriever):
             return self.retriever.retrieve_batch(queries, k)
         if self.retriever is None:
@@ -263,6 +264,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
             history=query.history,
             history_left_out=query.left_out,
             searched=query.joined,
+            incomplete=hits.incomplete if isinstance(hits, Hits) else (),
             citations=citations,
             confidence=min(max(reading.confidence, 0.0), 1.0),
             abstained=reading.abstained,

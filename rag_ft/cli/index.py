@@ -1,4 +1,4 @@
-"""`rag-ft index`: build, watch, add, remove, info, verify."""
+"""`rag-ft index`: build, watch, add, remove, info, verify, shards."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from rag_ft.cli.building import BuildOptions, IndexFolder, ReadOptions, SourceArgument, with_options
 from rag_ft.cli.options import IndexEmbedderOption, JsonOption, PollOption, WhereOption, parse_where
+from rag_ft.cli.shards import shards_app
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.storage.manifest import BuildReport
 
 index_app = typer.Typer(help="Build and maintain an index.", no_args_is_help=True)
+index_app.add_typer(shards_app, name="shards")
 
 
 @index_app.command("build")
@@ -201,6 +203,8 @@ def index_info(
     console.print(f"access       {_access(loaded)}")
     if originals := sum(bool(entry.original) for entry in loaded.entries()):
         console.print(f"originals    of {originals:,} documents are kept")
+    for sentence in loaded.incomplete:
+        console.print(f"incomplete   {sentence}", style="yellow")
     console.print(f"fingerprint  {manifest.fingerprint}")
     console.print(f"format       {manifest.format}; {', '.join(f'{k} {v}' for k, v in manifest.versions.items())}")
     if documents:

@@ -112,6 +112,8 @@ def print_answer(answer: Answer, console: Console) -> None:
     if not answer.citations and answer.passages:
         sources = list(dict.fromkeys(retrieved.passage.document_id for retrieved in answer.passages))
         console.print(Text(f"  read: {', '.join(sources)}", style="dim"))
+    for sentence in answer.incomplete:
+        console.print(Text(f"  incomplete: {_one_line(sentence)}", style="yellow"))
     if answer.history:
         console.print(Text(f"  searched with: {_one_line(' / '.join(answer.history))}", style="dim"))
     unread = sum(not retrieved.read for retrieved in answer.passages)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
 
-from rag_ft.errors import UsageError
+from rag_ft.errors import EvaluationError, UsageError
 from rag_ft.evaluation.arms.build import build_arms, check_chat, curve_arms
 from rag_ft.evaluation.documents import count_foreign, refuse_moved, training_documents
 from rag_ft.evaluation.recipe import ChatChoice, Recipe, fair_recipe, read_recipe
@@ -164,6 +164,8 @@ def evaluate_recipe(
             check_chat(arm)
     folder = RunFolder(output)
     check_run_folder(folder.path)
+    if index is not None and index.incomplete:
+        raise EvaluationError(f"an evaluation needs the whole index, but {index.incomplete[0]}")
     index = index or Index.build(recipe.documents, folder.path / "index", progress=False)
     questions = _choose_questions(recipe, index, limit)
     curve_parts = curve(recipe, index)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
@@ -19,6 +18,7 @@ from rag_ft.indexing.building.changes import (
     removal_report,
     remove_from_index,
     select_documents,
+    to_remove,
 )
 from rag_ft.indexing.building.copying import copy_index
 from rag_ft.indexing.building.sentinels import check_sentinels
@@ -26,15 +26,15 @@ from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
 from rag_ft.indexing.embedding import load_embedder, load_named_embedder
 from rag_ft.indexing.feedback import FeedbackAction, FeedbackDetails, add_feedback, feedback_questions
-from rag_ft.indexing.filters import Where, as_filter
+from rag_ft.indexing.filters import Where
 from rag_ft.indexing.places import Places
 from rag_ft.indexing.searcher import Searcher
+from rag_ft.indexing.storage.folder import holds_shards
 from rag_ft.indexing.storage.generation import Generation, TableRow
 from rag_ft.indexing.storage.manifest import BuildReport, Manifest, RemovalReport, VerifyReport
 from rag_ft.indexing.storage.originals import KeptFile
-from rag_ft.indexing.storage.store import IndexStore, VerifyLevel, open_generation
+from rag_ft.indexing.storage.store import IndexStore, VerifyLevel, check_level, open_generation
 from rag_ft.indexing.storage.vectors import IndexKindChoice, check_kind
-from rag_ft.indexing.visible import VisibleParts
 from rag_ft.progress import ProgressBar
 from rag_ft.questions.feedback import Feedback, FeedbackRecords
 from rag_ft.schema import Document, Evidence, Hit, Passage
@@ -69,8 +69,6 @@ class Index:
         self._build_report = build_report
         self._whole: Index | None = None
         """The whole index, if this is the part of it that an audience may read."""
-        self._parts: VisibleParts | None = None
-        self._parts_lock = threading.Lock()
 
     @classmethod
     def build(
@@ -131,7 +129,7 @@ class Index:
         verify: VerifyLevel = "quick",
         mmap: bool = True,
     ) -> Index:
-        """Open the index at `path`.
+        """Open the index at `path`, or the index of many shards whose list is there (`rag_ft.indexing.shards`).
 
         `embedder`: a name is loaded; by name or as an object, it is compared by embedding sentinel passages again.
         None loads and compares it at its first use, so that reading and BM25 need no model. `verify`: "quick" compares
@@ -141,8 +139,11 @@ class Index:
 
         Raises IndexMissingError, IndexCorruptError, IndexFormatError, IndexMismatchError.
         """
-        if verify not in ("quick", "full", "none"):
-            raise UsageError(f"there is no verification level {verify!r}: use quick, full or none")
+        check_level(verify)
+        if holds_shards(Path(path)):
+            from rag_ft.indexing.shards.index import load_shards
+
+            return load_shards(Path(path), embedder, verify=verify, mmap=mmap)
         store = IndexStore(Path(path))
         generation = open_generation(store, verify=verify, mmap=mmap)
         if isinstance(embedder, str):
@@ -189,14 +190,13 @@ class Index:
             return self._whole.embedder
         with self._embedder_lock:
             if self._embedder is None:
-                name = self.manifest.embedder.name
                 try:
-                    embedder = load_named_embedder(name)
+                    embedder = load_named_embedder(self.manifest.embedder.name)
                 except WeightsError as error:
                     raise IndexMismatchError(
-                        f"the index at {self.path} needs its embedder {name!r}, which was not loaded ({error}): if you "
-                        "trust it, give it once with --embedder (rag-ft ask, serve, mcp, index add, index verify), or "
-                        "as Index.load(..., embedder=...)"
+                        f"the index at {self.path} needs its embedder {self.manifest.embedder.name!r}, which was not"
+                        f" loaded ({error}): if you trust it, give it once with --embedder (rag-ft ask, serve, mcp,"
+                        " index add, index verify), or as Index.load(..., embedder=...)"
                     ) from error
                 check_sentinels(self._generation, embedder, self.path)
                 self._embedder = embedder
@@ -252,13 +252,8 @@ class Index:
 
     def original(self, document_id: str) -> KeptFile | None:
         """The file that a document was read from, if it is kept beside the index. Raises UsageError."""
-        row = self._generation.table[self._position(document_id)]
-        path = self._store.originals.path(row.original)
-        if path is None:
-            return None
-        encoding = str(row.metadata.get("encoding", "utf-8")).partition(" ")[0]
-        known = encoding if re.fullmatch(r"[\w.-]{1,40}", encoding, re.ASCII) else "utf-8"
-        return KeptFile(path, PurePath(row.source or row.id).name, row.original, known)
+        position = self._position(document_id)
+        return self._generation.originals_of(position).of(self._generation.table[position])
 
     def document_fingerprints(self) -> dict[str, str]:
         """Fingerprint of each document's content as it was indexed, by id."""
@@ -318,20 +313,25 @@ class Index:
         if self._whole is not None:
             raise UsageError("this index is already the part for some groups: call visible_to of the whole index")
         wanted = groups if isinstance(groups, Audience) else audience(groups, default_access)
-        with self._parts_lock:
-            if self._parts is None or self._parts.whole is not self._generation:
-                self._parts = VisibleParts(self._generation)
-            parts = self._parts
-        part = Index(self._store, parts.of(wanted), None)
+        part = self._with(self._generation.part(wanted), None)
         part._whole = self
         return part
+
+    def _with(self, generation: Generation, embedder: Embedder | None) -> Index:
+        return Index(self._store, generation, embedder)
 
     @property
     def is_part(self) -> bool:
         """Whether this is only what some groups may read of an index (`visible_to`)."""
         return self._whole is not None
 
-    def _check_whole(self) -> None:
+    @property
+    def incomplete(self) -> tuple[str, ...]:
+        """What this object lacks of the index, one sentence each: for shards that do not answer."""
+        return ()
+
+    def check_changeable(self) -> None:
+        """Raise UsageError for an object through which the index cannot be changed: a part, or an index of shards."""
         if self._whole is not None:
             raise UsageError("this index is only the part for some groups: change or verify the whole index")
 
@@ -355,7 +355,7 @@ class Index:
         its older copy is removed: it is not left to those who could read it before. Raises CorpusError, UsageError,
         IndexLockedError, IndexStoreError.
         """
-        self._check_whole()
+        self.check_changeable()
         with ProgressBar(progress) as bar:
             report = add_to_index(
                 self._store,
@@ -384,17 +384,12 @@ class Index:
         `dry_run` only reports what would be removed; `verify(absent=ID)` proves a removal. Raises UsageError if an id
         is not there, nothing matches the filter, or neither or both are given.
         """
-        self._check_whole()
-        if (ids is None) == (where is None):
-            raise UsageError("say what to remove: either ids or where")
-        wanted = [ids] if isinstance(ids, str) else list(ids) if ids is not None else None
-        where = as_filter(where) if where is not None else None
-        if wanted == [] or where == {}:
-            raise UsageError("say what to remove: an empty list or filter would mean nothing or everything")
+        self.check_changeable()
+        chosen = to_remove(ids, where)
         if dry_run:
-            removed = select_documents(self._generation, self.path, wanted, where)
+            removed = select_documents(self._generation, self.path, *chosen)
             return removal_report(self._generation, removed, dry_run=True)
-        report = remove_from_index(self._store, wanted, where, lock_timeout_s=lock_timeout_s)
+        report = remove_from_index(self._store, *chosen, lock_timeout_s=lock_timeout_s)
         self._generation = open_generation(self._store, verify="none")
         return report
 
@@ -404,7 +399,7 @@ class Index:
         Raises IndexFormatError, and changes nothing, if a newer rag_ft wrote the index there; UsageError,
         IndexLockedError, IndexStoreError.
         """
-        self._check_whole()
+        self.check_changeable()
         target = IndexStore(Path(path))
         if target.path.exists() and self.path.exists() and target.path.samefile(self.path):
             return
@@ -422,19 +417,22 @@ class Index:
         """Keep what somebody says of an answer, beside the index (`rag_ft.indexing.feedback`); a second vote of the
         same person on the same answer replaces the first. Raises UsageError, IndexStoreError.
         """
-        self._check_whole()
+        self.check_changeable()
         return add_feedback(self, question, verdict, evidence, **details)
 
     def feedback_questions(self) -> FeedbackRecords:
         """The question records that follow from the feedback, of origin `feedback`, and what gave none."""
         return feedback_questions(self)
 
-    def newest(self) -> Index:
-        """The state on disk now: this object, unless another process has changed the index."""
-        self._check_whole()
+    def newest(self, *, verify: VerifyLevel = "none") -> Index:
+        """The state on disk now: this object, unless another process has changed it. `verify`: as in `load`."""
+        self.check_changeable()
         if self._store.read_manifest().generation == self.manifest.generation:
             return self
-        return Index(self._store, open_generation(self._store, verify="none"), self._embedder)
+        generation = open_generation(self._store, verify=verify)
+        if verify != "none" and self._embedder is not None:
+            check_sentinels(generation, self._embedder, self.path)
+        return self._with(generation, self._embedder)
 
     # Trusting
 
@@ -446,5 +444,5 @@ class Index:
         """
         from rag_ft.indexing.verify import verify_index
 
-        self._check_whole()
+        self.check_changeable()
         return verify_index(self.path, lambda: self.embedder, absent)

@@ -20,7 +20,7 @@ from rag_ft.indexing.filters import as_filter
 from rag_ft.indexing.locations import location_of
 from rag_ft.indexing.query import Query, make_query
 from rag_ft.indexing.reranking import FIRST_WEIGHT, RERANK_DEPTH, Reranker, rerank
-from rag_ft.indexing.searcher import Searcher
+from rag_ft.indexing.searcher import Hits, Searcher
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored, check_k
 from rag_ft.schema import Hit
 
@@ -108,17 +108,20 @@ class Retriever(BaseRetriever):
             return make_query(question, history)
         return make_query(question, history, self.index.searcher().fits)
 
-    def retrieve(self, query: str | Query, k: int | None = None) -> list[Hit]:
-        """The best passages for a question. Raises UsageError, PromptTooLongError."""
+    def retrieve(self, query: str | Query, k: int | None = None) -> Hits:
+        """The best passages for a question; `Hits.incomplete` names shards that were not searched.
+
+        Raises UsageError, PromptTooLongError, IndexStoreError.
+        """
         return self.retrieve_batch([query], k)[0]
 
-    def retrieve_batch(self, queries: Sequence[str | Query], k: int | None = None) -> list[list[Hit]]:
+    def retrieve_batch(self, queries: Sequence[str | Query], k: int | None = None) -> list[Hits]:
         """Retrieve for many questions, embedded together; one list of hits per question."""
         return self._search(queries, self.k if k is None else k, self.where, self.mode)
 
     def _search(
         self, queries: Sequence[str | Query], k: int, where: dict[str, JsonValue] | None, mode: RetrievalMode
-    ) -> list[list[Hit]]:
+    ) -> list[Hits]:
         check_k(k)
         _check_mode(mode)
         asked = [Query(query) if isinstance(query, str) else query for query in queries]
@@ -129,14 +132,15 @@ class Retriever(BaseRetriever):
         allowed = searcher.rows_where(where)
         chosen = [i for i, query in enumerate(asked) if self.reranks is None or self.reranks(query.text)]
         if self.reranker is None or not chosen:
-            return [searcher.hits(ranking, allowed) for ranking in self._rank(searcher, asked, k, allowed, mode)]
+            found = [searcher.hits(ranking, allowed) for ranking in self._rank(searcher, asked, k, allowed, mode)]
+            return [Hits(query_hits, searcher.incomplete) for query_hits in found]
         rankings = self._rank(searcher, asked, max(k, self.rerank_depth), allowed, mode)
         hits = [searcher.hits(ranking, allowed) for ranking in rankings]
         to_rerank = ([asked[i] for i in chosen], [hits[i] for i in chosen])
         reranked = rerank(*to_rerank, self.reranker, self.first_weight, self.own_weight)
         for i, query_hits in zip(chosen, reranked, strict=True):
             hits[i] = query_hits
-        return [query_hits[:k] for query_hits in hits]
+        return [Hits(query_hits[:k], searcher.incomplete) for query_hits in hits]
 
     def _rank(
         self,
@@ -224,7 +228,10 @@ class Retriever(BaseRetriever):
         mode: RetrievalMode | None = None,
     ) -> list[LangchainDocument]:
         hits = self._search([query], self.k if k is None else k, where or self.where, mode or self.mode)[0]
-        return [to_langchain(hit) for hit in hits]
+        documents = [to_langchain(hit) for hit in hits]
+        for document in documents if hits.incomplete else ():
+            document.metadata["incomplete"] = list(hits.incomplete)
+        return documents
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any

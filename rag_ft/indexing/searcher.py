@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
 
 
+class Hits(list[Hit]):
+    """What was found for one question, best first."""
+
+    def __init__(self, hits: Iterable[Hit] = (), incomplete: tuple[str, ...] = ()) -> None:
+        super().__init__(hits)
+        self.incomplete = incomplete
+        """What could not be searched: one sentence for each shard that did not answer."""
+
+
 class Searcher:
     """Searches the state that an index had when the searcher was made, whatever is added or removed meanwhile.
 
@@ -31,6 +40,11 @@ class Searcher:
         """Search a generation; `embedder` loads the index's embedder when a query is first embedded."""
         self._generation = generation
         self._embedder = embedder
+
+    @property
+    def incomplete(self) -> tuple[str, ...]:
+        """What could not be searched so far, one sentence each: never anything in a single index."""
+        return ()
 
     def encode_query(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """Embed queries with the index's embedder; shape (n, dimension)."""
@@ -52,7 +66,7 @@ class Searcher:
             raise UsageError(f"query vectors must have the shape (n, {dimension}), these have {vectors.shape}")
         if not np.isfinite(vectors).all():
             raise UsageError("a query vector holds values that are not finite")
-        return self._generation.vectors.search(vectors, k, allowed)
+        return self._rank_vectors(vectors, k, allowed)
 
     def rank_words(
         self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None
@@ -64,6 +78,14 @@ class Searcher:
         check_k(k)
         for query in queries:
             check_question(query)
+        return self._rank_words(queries, k, allowed)
+
+    def _rank_vectors(
+        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None
+    ) -> list[list[Scored]]:
+        return self._generation.vectors.search(vectors, k, allowed)
+
+    def _rank_words(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None) -> list[list[Scored]]:
         return self._generation.bm25.search(queries, k, allowed)
 
     def score_vectors(self, query_vector: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -80,32 +80,33 @@ class VisibleGeneration(Generation):
             np.arange(whole.firsts[position], whole.firsts[position + 1], dtype=np.int64)
             for position in self._positions
         ]
-        self._rows: NDArray[np.int64] = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
-        self.vectors = VisibleVectors(whole.vectors, self._rows)
-        self.text_keys = None if whole.text_keys is None else whole.text_keys[self._rows]
+        self.rows: NDArray[np.int64] = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+        """Row in the whole generation of each passage, ascending."""
+        self.vectors = VisibleVectors(whole.vectors, self.rows)
+        self.text_keys = None if whole.text_keys is None else whole.text_keys[self.rows]
         manifest = whole.manifest
         fingerprint = index_fingerprint(
             (row.fingerprint for row in self.table), manifest.embedder.fingerprint, manifest.chunking
         )
-        counts = Counts(documents=len(self.table), passages=len(self._rows))
+        counts = Counts(documents=len(self.table), passages=len(self.rows))
         self.manifest = manifest.model_copy(update={"fingerprint": fingerprint, "counts": counts, "files": {}})
         self._words: Bm25Index | None = None
         self._counting = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     @property
     def bm25(self) -> Bm25Index:  # type: ignore[override]
         """The words of the visible passages, counted at first use."""
         with self._counting:
             if self._words is None:
-                self._words = PartBm25(self._parts.counts(), self._rows)
+                self._words = PartBm25(self._parts.counts(), self.rows)
             return self._words
 
     def passage(self, row: int) -> Passage:
         """The passage of a row."""
-        return self._whole.passage(int(self._rows[row]))
+        return self._whole.passage(int(self.rows[row]))
 
     def passages_of(self, position: int) -> Iterator[Passage]:
         """The passages of a document, by its position in the table, in order."""

@@ -26,6 +26,7 @@ from rag_ft.files import disk_full, is_disk_full
 from rag_ft.indexing.access import Audience
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
+from rag_ft.indexing.searcher import Hits
 from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.indexing.storage.folder import unfinished_manifests
 from rag_ft.indexing.storage.store import IndexStore
@@ -72,7 +73,7 @@ class _Found(NamedTuple):
     """What a question was searched with, and its passages."""
 
     query: Query
-    hits: list[Hit]
+    hits: Hits
 
 
 class Engine:
@@ -94,6 +95,14 @@ class Engine:
     def index(self) -> Index:
         """The current index; hold on to the object to stay in one state."""
         return self._index
+
+    def not_changeable(self) -> str | None:
+        """Why documents and feedback cannot be changed through this server, whatever its settings; None if they can."""
+        try:
+            self._index.check_changeable()
+        except UsageError as error:
+            return str(error)
+        return None
 
     @property
     def stale(self) -> bool:
@@ -123,9 +132,7 @@ class Engine:
             self._writing.release()
 
     def _reload(self) -> None:
-        current = self._index
-        if IndexStore(current.path).read_manifest().generation != current.manifest.generation:
-            self._index = Index.load(current.path, embedder=current.embedder)
+        self._index = self._index.newest(verify="quick")
         self.missing = None
 
     def answer(
@@ -236,6 +243,7 @@ class Engine:
     def _changing(self) -> Iterator[Index]:
         """The newest state of the index, to change; whatever a failed change has written is removed."""
         with self._writing:
+            self._index.check_changeable()
             self._reload()
             changed = Index.load(self._index.path, embedder=self._index.embedder)
             journal = IndexStore(changed.path).journal.exists()

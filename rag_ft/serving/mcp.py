@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 import rag_ft
 from rag_ft.answering.pipeline import Pipeline
 from rag_ft.answering.reader import Reader
+from rag_ft.errors import IndexStoreError
 from rag_ft.indexing.access import Audience
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.retriever import Retriever
@@ -55,6 +56,8 @@ class QuotedAnswer(BaseModel):
     """Null if the documents do not answer."""
     confidence: float
     quotes: list[Quote]
+    incomplete: list[str] = []
+    """What of the documents could not be searched."""
 
 
 class FoundPassage(SourceSpan):
@@ -62,6 +65,8 @@ class FoundPassage(SourceSpan):
 
     text: str
     score: float
+    incomplete: list[str] = []
+    """What of the documents could not be searched, and may hold better passages."""
 
 
 def create_mcp(
@@ -123,13 +128,17 @@ def create_mcp(
         k: Annotated[int, Field(ge=1, le=MAX_K, description="Number of passages")] = 5,
     ) -> list[FoundPassage]:
         """Find the passages of the documents that best match a query, best first."""
+        hits = retriever(k).retrieve(query)
+        if hits.incomplete and not hits:  # an empty list would say that there is nothing
+            raise IndexStoreError(f"nothing was found, but {'; '.join(hits.incomplete)}")
         return [
             FoundPassage(
                 **hit.passage.model_dump(include=set(SourceSpan.model_fields)),
                 text=hit.passage.text,
                 score=hit.score,
+                incomplete=list(hits.incomplete),
             )
-            for hit in retriever(k).retrieve(query)
+            for hit in hits
         ]
 
     return server
@@ -139,6 +148,7 @@ def _quoted(answer: Answer) -> QuotedAnswer:
     return QuotedAnswer(
         answer=answer.answer,
         confidence=answer.confidence,
+        incomplete=list(answer.incomplete),
         quotes=[
             Quote.model_validate(citation.model_dump(include=set(Quote.model_fields))) for citation in answer.citations
         ],

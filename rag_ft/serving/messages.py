@@ -65,6 +65,8 @@ class SearchReply(BaseModel):
     hits: list[Hit]
     index: str
     """Fingerprint of the index that was searched."""
+    incomplete: Annotated[tuple[str, ...], Field(exclude_if=lambda sentences: not sentences)] = ()
+    """What of the index could not be searched: one sentence for each of its shards that did not answer."""
 
 
 OriginalKind: TypeAlias = Literal["file", "pages"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document as LangchainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_tests.integration_tests import RetrieversIntegrationTests
+from small_indexes import sharded
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.chunking import ChunkingConfig
@@ -30,8 +32,18 @@ QUERIES = [
 ]
 
 
+def built_whole(documents: list[Document], path: Path, **options: Any) -> Index:
+    return Index.build(documents, path, embedder=HashingEmbedder(), progress=False, **options)
+
+
+@pytest.fixture(scope="module", params=[built_whole, sharded], ids=["one index", "shards"])
+def build(request: pytest.FixtureRequest) -> Callable[..., Index]:
+    """What makes an index: each test runs with one index, and with the same documents in shards."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+def index(build: Callable[..., Index], tmp_path_factory: pytest.TempPathFactory) -> Index:
     facts = {
         "holidays": "Everyone has 30 days of holiday. Holiday is asked for in March.",
         "servers": "The server room is locked by the night guard. A server is named after a river.",
@@ -50,9 +62,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
         for copy in range(2)
     ]
     path = tmp_path_factory.mktemp("retriever") / "index"
-    return Index.build(
-        documents, path, embedder=HashingEmbedder(), chunking=ChunkingConfig(max_tokens=40), progress=False
-    )
+    return build(documents, path, chunking=ChunkingConfig(max_tokens=40))
 
 
 class TestLangchainStandard(RetrieversIntegrationTests):
@@ -254,10 +264,10 @@ def test_without_history_a_query_finds_what_its_text_finds(index: Index, mode: s
     assert together[0] == plain
 
 
-def test_copies_of_a_text_count_once_for_a_follow_up_too(tmp_path: Path) -> None:
+def test_copies_of_a_text_count_once_for_a_follow_up_too(build: Callable[..., Index], tmp_path: Path) -> None:
     documents = [Document(id=f"{i}.md", text="Coffee for guests needs two pots.") for i in range(150)]
     documents += [Document(id="tea.md", text="Tea for guests needs one pot."), Document(id="milk.md", text="Milk.")]
-    copies = Index.build(documents, tmp_path / "i", embedder=HashingEmbedder(), progress=False)
+    copies = build(documents, tmp_path / "i")
     retriever = copies.as_retriever(k=3)
     hits = retriever.retrieve(retriever.query("and two pots?", ["coffee for guests"]))
     assert len({hit.passage.text for hit in hits}) == 3

@@ -154,7 +154,7 @@ def test_audiences_that_see_the_same_share_one_part_and_their_number_is_bounded(
     monkeypatch.setattr("rag_ft.indexing.visible.KEPT", 2)
     for groups in (["staff"], ["legal"], ["staff", "legal"], []):
         index.visible_to(groups)
-    assert len(index._parts._kept) == 2
+    assert len(index._generation.parts._kept) == 2
 
 
 def test_the_exact_search_finds_what_a_scan_of_everything_finds():

@@ -199,7 +199,7 @@ class Bm25Index:
         scores = self._scores(query)
         if scores is None:
             return np.zeros(len(rows), dtype=np.float64)
-        return _rounded(scores[rows])
+        return rounded_scores(scores[rows])
 
     def _scores(self, query: str) -> NDArray[np.float32] | None:
         """The scores of all rows; None if no word of the query is known."""
@@ -217,13 +217,18 @@ class Bm25Index:
         scores = self._scores(query)
         if scores is None or k <= 0:
             return []
-        rows = np.flatnonzero(scores) if allowed is None else allowed[scores[allowed] > 0]
-        rounded = _rounded(scores[rows])
-        if len(rows) > 4 * k:
-            best = rounded >= np.partition(rounded, -k)[-k]
-            rows, rounded = rows[best], rounded[best]
-        order = np.argsort(-rounded, kind="stable")[:k]
-        return [Scored(int(rows[i]), float(rounded[i])) for i in order]
+        return best_rows(scores, k, allowed)
+
+
+def best_rows(scores: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None) -> list[Scored]:
+    """The k best rows by the scores of all rows, without those of score 0; equal scores are in row order."""
+    rows = np.flatnonzero(scores) if allowed is None else allowed[scores[allowed] > 0]
+    rounded = rounded_scores(scores[rows])
+    if len(rows) > 4 * k:
+        best = rounded >= np.partition(rounded, -k)[-k]
+        rows, rounded = rows[best], rounded[best]
+    order = np.argsort(-rounded, kind="stable")[:k]
+    return [Scored(int(rows[i]), float(rounded[i])) for i in order]
 
 
 def _size(params: Any, path: Path) -> int:
@@ -252,5 +257,6 @@ def _check(folder: Path, vocabulary: Any, arrays: dict[str, NDArray[Any]]) -> No
         raise IndexCorruptError(f"{folder} holds words and postings that do not belong together: {REPAIR}")
 
 
-def _rounded(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+def rounded_scores(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Scores as they are compared and shown."""
     return np.asarray(scores.astype(np.float64).round(SCORE_DECIMALS), dtype=np.float64)

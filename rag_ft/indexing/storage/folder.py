@@ -34,6 +34,8 @@ JOURNAL = ".journal"
 ORIGINALS = "originals"
 FEEDBACK = "feedback.jsonl"
 FEEDBACK_LOCK = ".feedback.lock"
+SHARDS = "shards.json"
+"""In a folder of shards (`rag_ft.indexing.shards`), which is not an index itself: the list of them."""
 
 VECTORS = "vectors.faiss"
 RAW_VECTORS = "vectors.npy"
@@ -170,6 +172,19 @@ def holds_index(folder: Path) -> bool:
     return False
 
 
+def holds_shards(folder: Path) -> bool:
+    """Whether a folder has a list of shards."""
+    return os.path.lexists(folder / SHARDS)
+
+
+def is_of_shards(folder: Path) -> str:
+    """The message where an ordinary index is needed and a folder of shards was given."""
+    return (
+        f"{folder} holds a list of shards and not an index of its own: give one of the shards ('rag-ft index shards"
+        f" list {folder}' names them)"
+    )
+
+
 def check_may_write(folder: Path) -> None:
     """Raise UsageError unless the folder is an index without links out of it, or is empty or absent.
 
@@ -179,6 +194,8 @@ def check_may_write(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file: give a folder for the index")
+    if holds_shards(folder):
+        raise UsageError(is_of_shards(folder))
     ours = is_marked(folder) or _manifest_of(folder) is True
     if not ours:
         foreign = _foreign_at_top(folder)

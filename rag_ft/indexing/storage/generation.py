@@ -9,8 +9,9 @@ import mmap as mmap_module
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +39,14 @@ from rag_ft.indexing.storage.folder import (
 )
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import Manifest, index_fingerprint
+from rag_ft.indexing.storage.originals import Originals
 from rag_ft.indexing.storage.reading import REPAIR, load_array, load_json, reading, save_array
 from rag_ft.indexing.storage.vectors import VectorIndex, kind_of, read_vectors, stored_vectors
 from rag_ft.schema import Document, Location, Metadata, Passage
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.access import Audience
+    from rag_ft.indexing.visible import VisibleParts
 
 
 class LinesWriter:
@@ -300,6 +306,17 @@ class Generation:
     def __len__(self) -> int:
         return len(self.passages)
 
+    @cached_property
+    def parts(self) -> VisibleParts:
+        """What audiences may read of it."""
+        from rag_ft.indexing.visible import VisibleParts
+
+        return VisibleParts(self)
+
+    def part(self, audience: Audience) -> Generation:
+        """What an audience may read of it."""
+        return self.parts.of(audience)
+
     def passage(self, row: int) -> Passage:
         """The passage of a row."""
         position = int(np.searchsorted(self.firsts, row, side="right")) - 1
@@ -335,6 +352,10 @@ class Generation:
         content = self.documents[position]
         with reading(self.documents.path):
             return Document.model_validate(content)
+
+    def originals_of(self, position: int) -> Originals:
+        """The kept originals among which that of a document is, by its position in the table."""
+        return Originals(self.folder.parent.parent)
 
     def places(self, position: int) -> Places | None:
         """Where a document's characters stand in its file, by its position in the table; None if that is not known."""

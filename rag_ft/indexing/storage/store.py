@@ -23,7 +23,7 @@ import os
 import secrets
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from pydantic import ValidationError
 
@@ -50,7 +50,9 @@ from rag_ft.indexing.storage.folder import (
     check_may_write,
     content_checksum,
     foreign_in_index,
+    holds_shards,
     is_generation,
+    is_of_shards,
     mark,
     remove_generation,
     remove_journal,
@@ -65,6 +67,12 @@ logger = logging.getLogger(__name__)
 
 
 VerifyLevel: TypeAlias = Literal["quick", "full", "none"]
+
+
+def check_level(verify: str) -> None:
+    """Raise UsageError for a level that does not exist."""
+    if verify not in get_args(VerifyLevel):
+        raise UsageError(f"there is no verification level {verify!r}: use quick, full or none")
 
 
 _RETRIES = 20
@@ -93,6 +101,8 @@ class IndexStore:
             size = regular_size(path)
             data = path.read_bytes() if size <= MANIFEST_BYTES else b"-"
         except (FileNotFoundError, NotADirectoryError) as error:
+            if holds_shards(self.path):
+                raise IndexMissingError(is_of_shards(self.path)) from error
             raise IndexMissingError(
                 f"there is no index at {self.path}: build one with 'rag-ft index build' or give another folder"
             ) from error

@@ -161,6 +161,7 @@ function showAnswer(answer, focus) {
     const left = answer.history_left_out ? ` (${counted(answer.history_left_out, "earlier question")} not searched)` : "";
     facts.append(make("span", `searched with: ${answer.history.join(" / ")}${left}`, "searched"));
   }
+  for (const sentence of answer.incomplete ?? []) facts.append(make("span", `Incomplete: ${sentence}`, "bad"));
   if (abstained) facts.append(make("span", "Tick “Always answer” to see the best quote, right or wrong.", "hint"));
   const quotes = byId("quotes");
   quotes.replaceChildren();

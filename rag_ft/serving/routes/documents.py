@@ -103,6 +103,8 @@ def _add_changes(app: FastAPI, server: Server) -> None:
             raise Problem(403, "this server's documents come from a folder that it watches: change the files there")
         if not server.config.allow_changes:
             raise Problem(403, "this server is read-only: it was started with --read-only")
+        if (reason := server.engine.not_changeable()) is not None:
+            raise Problem(403, reason)
 
     @app.post("/v1/documents", status_code=201, responses=ERROR_REPLIES)
     async def upload(

@@ -27,6 +27,8 @@ def add_feedback_route(app: FastAPI, server: Server) -> None:
         """Keep what somebody says of an answer, or withdraw it; the same answer again replaces what was said before."""
         if not server.config.allow_changes:
             raise Problem(403, "this server is read-only and keeps no feedback: it was started with --read-only")
+        if (reason := server.engine.not_changeable()) is not None:
+            raise Problem(403, reason)
         if len(body.history) > _MOST_TURNS:
             raise Problem(422, f"history has {len(body.history):,} questions: give at most {_MOST_TURNS}", "history")
         for question in body.history:

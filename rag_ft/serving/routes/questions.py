@@ -41,6 +41,6 @@ def add_questions(app: FastAPI, server: Server) -> None:
             index = server.engine.view(audience)  # hits and fingerprint come from one state
             retriever = index.as_retriever(k=k, where=body.where, **server.engine.reader.reranking)
             hits = retriever.retrieve(body.query.strip())
-            return SearchReply(hits=hits, index=index.fingerprint)
+            return SearchReply(hits=hits, index=index.fingerprint, incomplete=hits.incomplete)
 
         return await until_disconnected(request, server.run_blocking(retrieve))

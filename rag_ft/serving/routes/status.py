@@ -41,6 +41,7 @@ def add_status(app: FastAPI, server: Server) -> None:
         """Settings for the page: who asks, adapters, limits, whether documents may be changed."""
         identity = identity_of(request)
         reader, index = server.engine.reader, await server.view(identity)
+        changeable = server.engine.not_changeable() is None
         return {
             "name": identity.name,
             "groups": list(identity.groups),
@@ -51,8 +52,9 @@ def add_status(app: FastAPI, server: Server) -> None:
             "adapters": server.models(),
             "documents": index.manifest.counts.documents,
             "passages": len(index),
-            "changes": server.config.takes_changes and identity.right >= Right.WRITE,
-            "feedback": server.config.allow_changes,
+            "incomplete": list(index.incomplete),
+            "changes": changeable and server.config.takes_changes and identity.right >= Right.WRITE,
+            "feedback": changeable and server.config.allow_changes,
             "review": server.config.review is not None and identity.right >= Right.WRITE,
             "k": server.config.k,
             "max_k": server.config.max_k,
