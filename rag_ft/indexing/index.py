@@ -159,6 +159,11 @@ class Index:
         return self._store.path
 
     @property
+    def place(self) -> str:
+        """Where the index is, to show and to open it again: its folder, or its address in a database."""
+        return str(self.path)
+
+    @property
     def manifest(self) -> Manifest:
         """The index's description of itself: embedder, chunking, kind, counts."""
         return self._generation.manifest
@@ -194,11 +199,11 @@ class Index:
                     embedder = load_named_embedder(name)
                 except WeightsError as error:
                     raise IndexMismatchError(
-                        f"the index at {self.path} needs its embedder {name!r}, which was not loaded ({error}): if you "
-                        "trust it, give it once with --embedder (rag-ft ask, serve, mcp, index add, index verify), or "
+                        f"the index at {self.place} needs its embedder {name!r}, which was not loaded ({error}): if "
+                        "you trust it, give it once with --embedder (rag-ft ask, serve, mcp, index add, index verify), or "
                         "as Index.load(..., embedder=...)"
                     ) from error
-                check_sentinels(self._generation, embedder, self.path)
+                check_sentinels(self._generation, embedder, self.place)
                 self._embedder = embedder
             return self._embedder
 
@@ -228,7 +233,7 @@ class Index:
             if passage.id == passage_id:
                 return passage
         raise UsageError(
-            f"the index at {self.path} has no passage {passage_id!r}, perhaps because it was built again: search again"
+            f"the index at {self.place} has no passage {passage_id!r}, perhaps because it was built again: search again"
         )
 
     def documents(self) -> Iterator[str]:
@@ -269,7 +274,7 @@ class Index:
         return self._generation.table[self._position(document_id)].fingerprint
 
     def _position(self, document_id: str) -> int:
-        (position,) = select_documents(self._generation, self.path, [document_id], None)
+        (position,) = select_documents(self._generation, self.place, [document_id], None)
         return position
 
     # Searching
@@ -392,8 +397,8 @@ class Index:
         if wanted == [] or where == {}:
             raise UsageError("say what to remove: an empty list or filter would mean nothing or everything")
         if dry_run:
-            removed = select_documents(self._generation, self.path, wanted, where)
-            return removal_report(self._generation, removed, dry_run=True)
+            removed = select_documents(self._generation, self.place, wanted, where)
+            return removal_report(self._generation, removed, dry_run=True, store=self._store)
         report = remove_from_index(self._store, wanted, where, lock_timeout_s=lock_timeout_s)
         self._generation = open_generation(self._store, verify="none")
         return report

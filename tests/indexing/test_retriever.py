@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import DATABASES
 from fakes import HashingEmbedder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.chunking import ChunkingConfig
+from rag_ft.indexing.databases.index import DatabaseIndex
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.retriever import DEFAULT_MODE, Retriever, fuse
@@ -30,8 +32,8 @@ QUERIES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+@pytest.fixture(scope="module", params=["folder", *DATABASES])
+def index(request, tmp_path_factory: pytest.TempPathFactory, new_address) -> Index:
     facts = {
         "holidays": "Everyone has 30 days of holiday. Holiday is asked for in March.",
         "servers": "The server room is locked by the night guard. A server is named after a river.",
@@ -49,10 +51,10 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
         for name, text in facts.items()
         for copy in range(2)
     ]
-    path = tmp_path_factory.mktemp("retriever") / "index"
-    return Index.build(
-        documents, path, embedder=HashingEmbedder(), chunking=ChunkingConfig(max_tokens=40), progress=False
-    )
+    options = {"embedder": HashingEmbedder(), "chunking": ChunkingConfig(max_tokens=40), "progress": False}
+    if request.param in DATABASES:
+        return DatabaseIndex.create(documents, new_address(request.param), **options)
+    return Index.build(documents, tmp_path_factory.mktemp("retriever") / "index", **options)
 
 
 class TestLangchainStandard(RetrieversIntegrationTests):
@@ -173,7 +175,8 @@ def test_words_that_no_passage_holds_find_nothing_by_words_and_something_by_mean
 
 
 def test_bm25_needs_no_embedder(index):
-    assert Index.load(index.path).as_retriever(mode="bm25").retrieve("coffee")
+    opened = type(index)(index._store if type(index) is Index else index.database, index._generation, None)
+    assert opened.as_retriever(mode="bm25").retrieve("coffee")
 
 
 def test_fusion_sums_reciprocal_ranks():

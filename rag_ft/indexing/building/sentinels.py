@@ -24,7 +24,7 @@ SENTINEL_COSINE = 0.999
 """Another batch or processor moves the cosine by under 1e-5, another pooling or prefix by over 1e-2."""
 
 
-def check_sentinels(generation: Generation, embedder: Embedder, index_path: Path) -> None:
+def check_sentinels(generation: Generation, embedder: Embedder, index_path: Path | str) -> None:
     """Raise IndexMismatchError unless the embedder is the manifest's and still gives the same vectors.
 
     Three of the kept passages are embedded again. That catches what no name or fingerprint shows, such as another

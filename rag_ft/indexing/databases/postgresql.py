@@ -1,0 +1,529 @@
+"""An index in PostgreSQL with pgvector: three tables, changed in one transaction under an advisory lock."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.errors import IndexStoreError, first_line
+from rag_ft.extras import require_extra
+from rag_ft.indexing.databases.address import PostgresAddress
+from rag_ft.indexing.databases.store import (
+    Change,
+    DatabaseKind,
+    Keys,
+    LeftText,
+    Nearest,
+    NewDocument,
+    Rows,
+    Settings,
+    StoredDocument,
+    WordMatches,
+    changed_meanwhile,
+    json_text,
+    locked,
+    missing_index,
+    needles,
+    read_documents,
+    read_settings,
+)
+
+if TYPE_CHECKING:
+    import psycopg
+
+T = TypeVar("T")
+
+_CONNECT_S = 10
+_BATCH = 256
+"""Documents written together."""
+_LONGEST_WORD = 500
+_MOST_POSITIONS = 16_383
+"""PostgreSQL counts positions in a text up to here."""
+_PLAIN_UP_TO = 1_500
+"""Dimensions up to which a vector stays within its row of 8 kB: reading it from elsewhere makes a search slow."""
+_HNSW_DIMENSIONS = 2_000
+_HNSW_EFFORT = 100
+_HNSW_MOST = 1_000
+"""pgvector's largest hnsw.ef_search."""
+
+
+class PostgresStore:
+    """One index in a PostgreSQL database. Safe for several threads: each session has a connection of its own."""
+
+    kinds: tuple[DatabaseKind, ...] = ("flat", "hnsw")
+    words_of_whole = False
+    word_score = "ts_rank of PostgreSQL's full-text search, which is not BM25: it does not know how rare a word is"
+
+    def __init__(self, address: PostgresAddress) -> None:
+        require_extra("pgvector", "an index in PostgreSQL")
+        self._address = address
+        self.address = address.shown
+        self.name = address.name
+        self._idle: list[psycopg.Connection[Any]] = []
+        self._lock = threading.Lock()
+
+    # Connections
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        import psycopg
+
+        with self.errors():
+            connection = psycopg.connect(
+                self._address.connection,
+                connect_timeout=_CONNECT_S,
+                autocommit=True,
+                application_name="rag-ft",
+            )
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _prepare(self, connection: psycopg.Connection[Any]) -> None:
+        from pgvector.psycopg import register_vector
+
+        version = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+        if version is None:
+            self._create_extension(connection)
+        register_vector(connection)
+
+    def _create_extension(self, connection: psycopg.Connection[Any]) -> None:
+        import psycopg
+
+        try:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except psycopg.Error as error:
+            if isinstance(error, psycopg.errors.UniqueViolation):
+                return  # another process was faster
+            raise IndexStoreError(
+                f"the database at {self.address} does not have the extension 'vector' (pgvector), and it cannot be"
+                f" created now ({self._clean(error)}): install pgvector on its server and run CREATE EXTENSION vector"
+            ) from None
+
+    def _clean(self, error: BaseException) -> str:
+        """The first line of a driver's error, without any password."""
+        line = first_line(error)
+        for secret in self._address.secrets:
+            line = line.replace(secret, "***")
+        return line
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the driver's errors into one sentence each, which never holds a password."""
+        import psycopg
+
+        try:
+            yield
+        except psycopg.errors.UndefinedTable:
+            raise missing_index(self.address) from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise IndexStoreError(
+                f"the user of {self.address} may not do this ({self._clean(error)}): give it the right, or use another"
+                " user"
+            ) from None
+        except psycopg.errors.DiskFull as error:
+            raise IndexStoreError(
+                f"the database at {self.address} has no room left ({self._clean(error)}): the index is unchanged"
+            ) from None
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise IndexStoreError(
+                f"the database at {self.address} cannot be used ({self._clean(error)}): check the address, user and"
+                " password and whether it runs; an unfinished change has left the index as it was"
+            ) from None
+        except psycopg.ProgrammingError as error:
+            # An address that cannot be understood is repeated in the message, perhaps with its password.
+            reason = "its address cannot be understood" if not getattr(error, "sqlstate", None) else self._clean(error)
+            raise IndexStoreError(
+                f"the database at {self.address} refused this ({reason}): check the address"
+            ) from None
+        except psycopg.Error as error:
+            raise IndexStoreError(
+                f"the database at {self.address} refused this ({self._clean(error)}): the index is as it was"
+            ) from None
+
+    def session(self) -> PostgresSession:
+        """A session over the present state. Raises IndexStoreError."""
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return PostgresSession(self, self._connect(), self._give_back, fresh=True)
+            if not connection.closed:
+                return PostgresSession(self, connection, self._give_back, fresh=False)
+
+    def _give_back(self, connection: psycopg.Connection[Any]) -> None:
+        with self._lock:
+            if len(self._idle) < 4:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def renewed(self, connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+        """A new connection for one that the server has ended while it was idle."""
+        connection.close()
+        return self._connect()
+
+    def close(self) -> None:
+        """Close all connections that are idle."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    # Writing
+
+    @contextlib.contextmanager
+    def writing(self, timeout_s: float) -> Iterator[PostgresWriter]:
+        """Hold the index as its only writer, by an advisory lock that ends with the connection."""
+        connection = self._connect()
+        try:
+            with self.errors():
+                self._take_lock(connection, timeout_s)
+                self._create_tables(connection)
+            yield PostgresWriter(self, connection)
+        finally:
+            connection.close()
+
+    def _take_lock(self, connection: psycopg.Connection[Any], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        key = f"rag_ft {self.name}"
+        query = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '.' || %s, 0))"
+        while True:
+            taken = connection.execute(query, [key]).fetchone()
+            if taken is not None and taken[0]:
+                return
+            if time.monotonic() >= deadline:
+                raise locked(self.address)
+            time.sleep(0.1)
+
+    def _create_tables(self, connection: psycopg.Connection[Any]) -> None:
+        """Create what does not depend on the dimension; the passages' table comes with the first change."""
+        for statement in (
+            "CREATE TABLE IF NOT EXISTS {index} (one boolean PRIMARY KEY DEFAULT true CHECK (one), settings"
+            " json NOT NULL)",
+            'CREATE TABLE IF NOT EXISTS {documents} (number bigint PRIMARY KEY, id text COLLATE "C" UNIQUE NOT NULL,'
+            " entry json NOT NULL, content json NOT NULL, places bytea NOT NULL)",
+        ):
+            connection.execute(self.sql(statement))
+
+    def sql(self, statement: str, **parts: Any) -> Any:
+        """A statement with the names of this index's tables."""
+        from psycopg import sql
+
+        names = {
+            "index": sql.Identifier(self.name),
+            "documents": sql.Identifier(f"{self.name}_documents"),
+            "passages": sql.Identifier(f"{self.name}_passages"),
+            "hnsw": sql.Identifier(f"{self.name}_hnsw"),
+            "words": sql.Identifier(f"{self.name}_words"),
+            "text_keys": sql.Identifier(f"{self.name}_text_keys"),
+        }
+        return sql.SQL(statement).format(**names, **parts)
+
+    # Proof
+
+    def search_text(self, ids: Sequence[str], texts: Sequence[str]) -> tuple[int, LeftText | None]:
+        """Search every row of every table, as text, for ids and texts. Raises IndexStoreError."""
+        session = self.session()
+        rows = 0
+        try:
+            for table, columns in (("documents", "entry::text || content::text"), ("passages", "content::text")):
+                rows += session.all(f"SELECT count(*) FROM {{{table}}}")[0][0]
+                for needle in needles(ids, texts):
+                    query = f"SELECT 1 FROM {{{table}}} WHERE position(%s in {columns}) > 0 LIMIT 1"
+                    if session.all(query, [needle]):
+                        return rows, LeftText(f"the table of {table}", needle)
+        finally:
+            session.close()
+        return rows, None
+
+    def unsearched(self) -> str:
+        """What of the database's files `search_text` does not see."""
+        return "free space within pages, the write-ahead log, backups and replicas of the server are not searched"
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Some items at a time."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+class PostgresSession:
+    """A read-only transaction that sees one state of the database, begun at its first read."""
+
+    def __init__(
+        self, store: PostgresStore, connection: psycopg.Connection[Any], give_back: Any, *, fresh: bool
+    ) -> None:
+        self._store = store
+        self._connection: psycopg.Connection[Any] | None = connection
+        self._give_back = give_back
+        self._fresh = fresh
+        self._begun = give_back is None
+        """A writer's session sees the writer's own transaction."""
+
+    def all(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query."""
+        if self._connection is None:
+            raise IndexStoreError(f"the session with {self._store.address} has ended: search again")
+        with self._store.errors():
+            if not self._begun:
+                self._begin()
+            with self._connection.cursor(binary=True) as cursor:
+                return cursor.execute(self._store.sql(statement), parameters or None).fetchall()
+
+    def _begin(self) -> None:
+        import psycopg
+
+        assert self._connection is not None
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        try:
+            self._connection.execute(begin)
+        except psycopg.OperationalError:
+            if self._fresh:
+                raise
+            self._connection = self._store.renewed(self._connection)  # the server was restarted meanwhile
+            self._connection.execute(begin)
+        self._begun = True
+
+    def settings(self) -> Settings:
+        """What the index is made of. Raises IndexMissingError, IndexFormatError, IndexCorruptError."""
+        rows = self.all("SELECT settings FROM {index}")
+        if not rows:
+            raise missing_index(self._store.address)
+        return read_settings(rows[0][0], self._store.address)
+
+    def documents(self) -> list[StoredDocument]:
+        """All documents without their texts, sorted by id."""
+        return read_documents(self.all("SELECT number, entry FROM {documents}"), self._store.address)
+
+    def nearest(self, vector: NDArray[np.float32], k: int, documents: NDArray[np.int64] | None, exact: bool) -> Nearest:
+        """At least the k passages with the largest inner product."""
+        approximate = not exact and k <= _HNSW_MOST // 2
+        if approximate:
+            effort = max(_HNSW_EFFORT, 2 * k)
+            self.all("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
+        # The sum keeps the approximate index out of an exact search.
+        order = "vector <#> %s" if approximate else "(vector <#> %s) + 0"
+        where, parameters = _among(documents)
+        rows = self.all(
+            f"SELECT document, position, text_key, vector FROM {{passages}} {where} ORDER BY {order} LIMIT %s",
+            [*parameters, vector, k],
+        )
+        return Nearest(Rows.of(rows), _column(rows, 2), _vectors([row[3] for row in rows], len(vector)))
+
+    def by_words(self, words: Sequence[str], k: int, documents: NDArray[np.int64] | None) -> WordMatches:
+        """The k passages that share a word with a query and have the largest ts_rank."""
+        query = _word_query(words)
+        where, parameters = _among(documents, "AND")
+        rows = self.all(
+            "SELECT document, position, text_key, ts_rank(words, %s::tsquery)::float8 AS score FROM {passages}"
+            f" WHERE words @@ %s::tsquery {where} ORDER BY score DESC, document, position LIMIT %s",
+            [query, query, *parameters, k],
+        )
+        return WordMatches(Rows.of(rows), _column(rows, 2), np.array([row[3] for row in rows], dtype=np.float64))
+
+    def word_scores(self, words: Sequence[str], rows: Rows) -> NDArray[np.float64]:
+        """The ts_rank of some passages; 0 for one that shares no word."""
+        query = _word_query(words)
+        found = self._at(
+            rows, "CASE WHEN words @@ %s::tsquery THEN ts_rank(words, %s::tsquery)::float8 ELSE 0 END", query, query
+        )
+        return np.array([row[0] for row in found], dtype=np.float64)
+
+    def vectors(self, rows: Rows) -> NDArray[np.float32]:
+        """The vectors of some passages."""
+        return np.array([row[0].to_numpy() for row in self._at(rows, "vector")], dtype=np.float32)
+
+    def text_keys(self, rows: Rows) -> NDArray[np.int64]:
+        """The text keys of some passages."""
+        return _column(self._at(rows, "text_key"), 0)
+
+    def passages(self, rows: Rows) -> list[dict[str, Any]]:
+        """The contents of some passages."""
+        return [row[0] for row in self._at(rows, "content")]
+
+    def _at(self, rows: Rows, columns: str, *parameters: Any) -> list[Any]:
+        """Columns of some passages, in their order. Raises IndexStoreError if one is gone."""
+        found = self.all(
+            f"SELECT {columns} FROM unnest(%s::bigint[], %s::int[]) WITH ORDINALITY AS wanted(d, p, i)"
+            " JOIN {passages} ON document = d AND position = p ORDER BY i",
+            [*parameters, rows.documents.tolist(), rows.positions.tolist()],
+        )
+        if len(found) != len(rows.documents):
+            raise changed_meanwhile(self._store.address)
+        return found
+
+    def copies(self, text_keys: Sequence[int]) -> list[tuple[int, int, int]]:
+        """Document, position and text key of all passages with one of these text keys."""
+        query = "SELECT document, position, text_key FROM {passages} WHERE text_key = ANY(%s::bigint[])"
+        return [(row[0], row[1], row[2]) for row in self.all(query, [list(text_keys)])]
+
+    def document(self, number: int) -> dict[str, Any] | None:
+        """The content of a document; None if it is gone."""
+        rows = self.all("SELECT content FROM {documents} WHERE number = %s", [number])
+        content: dict[str, Any] | None = rows[0][0] if rows else None
+        return content
+
+    def places(self, number: int) -> bytes:
+        """Where a document's characters stand in its file."""
+        rows = self.all("SELECT places FROM {documents} WHERE number = %s", [number])
+        return bytes(rows[0][0]) if rows else b""
+
+    def keys(self) -> Keys:
+        """The keys of all passages."""
+        rows = self.all("SELECT document, position, key FROM {passages}")
+        return Keys(Rows.of(rows), [bytes(row[2]) for row in rows])
+
+    def close(self) -> None:
+        """End the transaction and give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is None or self._give_back is None:
+            return
+        try:
+            if self._begun and not connection.closed:
+                connection.execute("ROLLBACK")
+        except Exception:
+            connection.close()  # whatever state it is in, nobody else gets it
+            return
+        if not connection.closed:
+            self._give_back(connection)
+
+
+class PostgresWriter:
+    """The one writer of an index: a connection that holds its lock."""
+
+    def __init__(self, store: PostgresStore, connection: psycopg.Connection[Any]) -> None:
+        self._store = store
+        self._connection = connection
+
+    def session(self) -> PostgresSession:
+        """The state that the change is made to: nobody else changes it while the lock is held."""
+        return PostgresSession(self._store, self._connection, None, fresh=True)
+
+    def write(self, change: Change) -> None:
+        """Make a change in one transaction."""
+        with self._store.errors(), self._connection.transaction(), self._connection.cursor() as cursor:
+            sql = self._store.sql
+            self._prepare_passages(cursor, change.settings)
+            if change.removed:
+                numbers = [list(change.removed)]
+                cursor.execute(sql("DELETE FROM {passages} WHERE document = ANY(%s::bigint[])"), numbers)
+                cursor.execute(sql("DELETE FROM {documents} WHERE number = ANY(%s::bigint[])"), numbers)
+            for document in change.updated:
+                cursor.execute(
+                    sql("UPDATE {documents} SET entry = %s, places = coalesce(%s, places) WHERE number = %s"),
+                    [json_text(document.row.to_json()), document.places, document.number],
+                )
+            for batch in batches(change.added, _BATCH):
+                self._copy(cursor, batch)
+            self._index_vectors(cursor, change.settings)
+            cursor.execute(
+                sql(
+                    "INSERT INTO {index} (settings) VALUES (%s) ON CONFLICT (one) DO UPDATE SET settings ="
+                    " excluded.settings"
+                ),
+                [change.settings.model_dump_json()],
+            )
+
+    def _prepare_passages(self, cursor: psycopg.Cursor[Any], settings: Settings) -> None:
+        """Create the table of passages. Raises IndexStoreError."""
+        from psycopg import sql
+
+        dimension = settings.embedder.dimension
+        if settings.kind == "hnsw" and dimension > _HNSW_DIMENSIONS:
+            raise IndexStoreError(
+                f"pgvector's HNSW index takes vectors of up to {_HNSW_DIMENSIONS} dimensions, and the embedder"
+                f" {settings.embedder.name} gives {dimension}: use the kind 'flat'"
+            )
+        cursor.execute(
+            self._store.sql(
+                "CREATE TABLE IF NOT EXISTS {passages} (document bigint NOT NULL REFERENCES {documents}, position int"
+                " NOT NULL, content json NOT NULL, key bytea NOT NULL, text_key bigint NOT NULL, words tsvector NOT NULL,"
+                " vector vector({dimension}) NOT NULL, PRIMARY KEY (document, position))",
+                dimension=sql.Literal(dimension),
+            )
+        )
+        if dimension <= _PLAIN_UP_TO:
+            cursor.execute(self._store.sql("ALTER TABLE {passages} ALTER COLUMN vector SET STORAGE PLAIN"))
+        cursor.execute(self._store.sql("CREATE INDEX IF NOT EXISTS {words} ON {passages} USING gin (words)"))
+        cursor.execute(self._store.sql("CREATE INDEX IF NOT EXISTS {text_keys} ON {passages} (text_key)"))
+
+    def _index_vectors(self, cursor: psycopg.Cursor[Any], settings: Settings) -> None:
+        if settings.kind == "flat":
+            cursor.execute(self._store.sql("DROP INDEX IF EXISTS {hnsw}"))
+            return
+        cursor.execute(
+            self._store.sql(
+                "CREATE INDEX IF NOT EXISTS {hnsw} ON {passages} USING hnsw (vector vector_ip_ops) WITH (m = 32,"
+                " ef_construction = 200)"
+            )
+        )
+
+    def _copy(self, cursor: psycopg.Cursor[Any], documents: list[NewDocument]) -> None:
+        sql = self._store.sql
+        with cursor.copy(sql("COPY {documents} (number, id, entry, content, places) FROM STDIN")) as copy:
+            for document in documents:
+                entry = json_text(document.row.to_json())
+                copy.write_row((document.number, document.row.id, entry, document.content, document.places))
+        names = "(document, position, content, key, text_key, words, vector)"
+        with cursor.copy(sql(f"COPY {{passages}} {names} FROM STDIN")) as copy:
+            for document in documents:
+                for position, passage in enumerate(document.passages):
+                    copy.write_row(
+                        (
+                            document.number,
+                            position,
+                            json_text(passage.content),
+                            passage.key,
+                            passage.text_key,
+                            _word_vector(passage.words),
+                            passage.vector,
+                        )
+                    )
+
+    def erase(self) -> None:
+        """Let VACUUM take removed rows out of the tables' pages."""
+        with self._store.errors():
+            for table in ("{documents}", "{passages}"):
+                self._connection.execute(self._store.sql(f"VACUUM {table}"))
+
+
+def _among(documents: NDArray[np.int64] | None, word: str = "WHERE") -> tuple[str, list[Any]]:
+    """A condition on the documents, with its parameters."""
+    return ("", []) if documents is None else (f"{word} document = ANY(%s::bigint[])", [documents.tolist()])
+
+
+def _column(rows: Sequence[Any], position: int) -> NDArray[np.int64]:
+    return np.array([row[position] for row in rows], dtype=np.int64)
+
+
+def _vectors(vectors: Sequence[Any], dimension: int) -> NDArray[np.float32]:
+    return np.array([vector.to_numpy() for vector in vectors], dtype=np.float32).reshape(-1, dimension)
+
+
+def _quoted(word: str) -> str:
+    return "'" + word.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _word_vector(words: Sequence[str]) -> str:
+    """A text's words as PostgreSQL's tsvector, with their positions."""
+    positions: dict[str, list[int]] = {}
+    for position, word in enumerate(words, start=1):
+        if len(word) <= _LONGEST_WORD:
+            positions.setdefault(word, []).append(min(position, _MOST_POSITIONS))
+    return " ".join(f"{_quoted(word)}:{','.join(map(str, at[:255]))}" for word, at in positions.items())
+
+
+def _word_query(words: Sequence[str]) -> str:
+    """Any of these words, as PostgreSQL's tsquery."""
+    return " | ".join(_quoted(word) for word in words if len(word) <= _LONGEST_WORD)
