@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -68,6 +69,7 @@ class PostgresStore:
         self.name = address.name
         self._idle: list[psycopg.Connection[Any]] = []
         self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._idle)
 
     # Connections
 
@@ -175,9 +177,7 @@ class PostgresStore:
     def close(self) -> None:
         """Close all connections that are idle."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            _close_all(self._idle)
 
     # Writing
 
@@ -249,6 +249,11 @@ class PostgresStore:
     def unsearched(self) -> str:
         """What of the database's files `search_text` does not see."""
         return "free space within pages, the write-ahead log, backups and replicas of the server are not searched"
+
+
+def _close_all(connections: list[psycopg.Connection[Any]]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
