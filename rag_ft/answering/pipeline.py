@@ -287,7 +287,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
                 prompt=reader.prompts.fingerprint,
                 mode=reader.mode,
                 reading=reader.reading,
-                index_path=str(index.path) if index is not None else "",
+                index_path=index.place if index is not None else "",
                 cross_encoder=reader.cross_encoder.fingerprint if reader.cross_encoder is not None else None,
             ),
         )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
@@ -19,14 +18,16 @@ from rag_ft.indexing.building.changes import (
     removal_report,
     remove_from_index,
     select_documents,
+    to_remove,
 )
 from rag_ft.indexing.building.copying import copy_index
 from rag_ft.indexing.building.sentinels import check_sentinels
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
+from rag_ft.indexing.databases.address import is_database
 from rag_ft.indexing.embedding import load_embedder, load_named_embedder
 from rag_ft.indexing.feedback import FeedbackAction, FeedbackDetails, add_feedback, feedback_questions
-from rag_ft.indexing.filters import Where, as_filter
+from rag_ft.indexing.filters import Where
 from rag_ft.indexing.places import Places
 from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.storage.generation import Generation, TableRow
@@ -89,7 +90,7 @@ class Index:
         known_files: KnownFiles | None = None,
         ocr: OcrSettings | None = None,
     ) -> Index:
-        """Build the index of `source` at `path`, or bring it up to date.
+        """Build the index of `source` at `path`, a folder or the address of a database, or bring it up to date.
 
         A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
         texts that were never embedded are embedded; a build that was killed resumes. The former index stays usable
@@ -102,6 +103,13 @@ class Index:
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
         check_kind(kind)
+        if is_database(path):
+            from rag_ft.indexing.databases.index import DatabaseIndex
+
+            return DatabaseIndex.create(
+                source, str(path), embedder=embedder, chunking=chunking, kind=kind, limits=limits, ocr=ocr,
+                source_code=source_code, keep_originals=keep_originals, progress=progress, lock_timeout_s=lock_timeout_s
+            )  # fmt: skip
         store = IndexStore(Path(path))
         if isinstance(embedder, str):
             embedder = load_embedder(embedder)
@@ -131,7 +139,7 @@ class Index:
         verify: VerifyLevel = "quick",
         mmap: bool = True,
     ) -> Index:
-        """Open the index at `path`.
+        """Open the index at `path`: a folder, or an address such as `postgresql://...` (`rag_ft.indexing.databases`).
 
         `embedder`: a name is loaded; by name or as an object, it is compared by embedding sentinel passages again.
         None loads and compares it at its first use, so that reading and BM25 need no model. `verify`: "quick" compares
@@ -143,6 +151,10 @@ class Index:
         """
         if verify not in ("quick", "full", "none"):
             raise UsageError(f"there is no verification level {verify!r}: use quick, full or none")
+        if is_database(path):
+            from rag_ft.indexing.databases.index import DatabaseIndex
+
+            return DatabaseIndex.connect(str(path), embedder=embedder)
         store = IndexStore(Path(path))
         generation = open_generation(store, verify=verify, mmap=mmap)
         if isinstance(embedder, str):
@@ -200,8 +212,8 @@ class Index:
                 except WeightsError as error:
                     raise IndexMismatchError(
                         f"the index at {self.place} needs its embedder {name!r}, which was not loaded ({error}): if "
-                        "you trust it, give it once with --embedder (rag-ft ask, serve, mcp, index add, index verify), or "
-                        "as Index.load(..., embedder=...)"
+                        "you trust it, give it once with --embedder (rag-ft ask, serve, mcp, index add, index verify),"
+                        " or as Index.load(..., embedder=...)"
                     ) from error
                 check_sentinels(self._generation, embedder, self.place)
                 self._embedder = embedder
@@ -257,13 +269,7 @@ class Index:
 
     def original(self, document_id: str) -> KeptFile | None:
         """The file that a document was read from, if it is kept beside the index. Raises UsageError."""
-        row = self._generation.table[self._position(document_id)]
-        path = self._store.originals.path(row.original)
-        if path is None:
-            return None
-        encoding = str(row.metadata.get("encoding", "utf-8")).partition(" ")[0]
-        known = encoding if re.fullmatch(r"[\w.-]{1,40}", encoding, re.ASCII) else "utf-8"
-        return KeptFile(path, PurePath(row.source or row.id).name, row.original, known)
+        return self._store.originals.of(self._generation.table[self._position(document_id)])
 
     def document_fingerprints(self) -> dict[str, str]:
         """Fingerprint of each document's content as it was indexed, by id."""
@@ -390,12 +396,7 @@ class Index:
         is not there, nothing matches the filter, or neither or both are given.
         """
         self._check_whole()
-        if (ids is None) == (where is None):
-            raise UsageError("say what to remove: either ids or where")
-        wanted = [ids] if isinstance(ids, str) else list(ids) if ids is not None else None
-        where = as_filter(where) if where is not None else None
-        if wanted == [] or where == {}:
-            raise UsageError("say what to remove: an empty list or filter would mean nothing or everything")
+        wanted, where = to_remove(ids, where)
         if dry_run:
             removed = select_documents(self._generation, self.place, wanted, where)
             return removal_report(self._generation, removed, dry_run=True, store=self._store)
@@ -433,6 +434,10 @@ class Index:
     def feedback_questions(self) -> FeedbackRecords:
         """The question records that follow from the feedback, of origin `feedback`, and what gave none."""
         return feedback_questions(self)
+
+    def reopened(self) -> Index:
+        """The state on disk now as another object, with the same embedder: changing it leaves this one as it is."""
+        return Index.load(self.path, embedder=self.embedder)
 
     def newest(self) -> Index:
         """The state on disk now: this object, unless another process has changed the index."""

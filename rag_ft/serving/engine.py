@@ -24,6 +24,7 @@ from rag_ft.answering.reader import Reader
 from rag_ft.errors import IndexLockedError, IndexStoreError, RagFtError, UsageError
 from rag_ft.files import disk_full, is_disk_full
 from rag_ft.indexing.access import Audience
+from rag_ft.indexing.databases.index import DatabaseIndex
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.sources.events import ReadDocument
@@ -124,8 +125,10 @@ class Engine:
 
     def _reload(self) -> None:
         current = self._index
-        if IndexStore(current.path).read_manifest().generation != current.manifest.generation:
-            self._index = Index.load(current.path, embedder=current.embedder)
+        if isinstance(current, DatabaseIndex):
+            current.newest()
+        elif IndexStore(current.path).read_manifest().generation != current.manifest.generation:
+            self._index = current.reopened()
         self.missing = None
 
     def answer(
@@ -237,7 +240,7 @@ class Engine:
         """The newest state of the index, to change; whatever a failed change has written is removed."""
         with self._writing:
             self._reload()
-            changed = Index.load(self._index.path, embedder=self._index.embedder)
+            changed = self._index.reopened()
             journal = IndexStore(changed.path).journal.exists()
             try:
                 yield changed

@@ -135,6 +135,17 @@ def remove_from_index(
     return report
 
 
+def to_remove(ids: str | Sequence[str] | None, where: Where | None) -> tuple[list[str] | None, Where | None]:
+    """The ids or the filter of a removal, one of which is None. Raises UsageError."""
+    if (ids is None) == (where is None):
+        raise UsageError("say what to remove: either ids or where")
+    wanted = [ids] if isinstance(ids, str) else list(ids) if ids is not None else None
+    where = as_filter(where) if where is not None else None
+    if wanted == [] or where == {}:
+        raise UsageError("say what to remove: an empty list or filter would mean nothing or everything")
+    return wanted, where
+
+
 def select_documents(
     generation: Generation, index_path: Path | str, ids: Sequence[str] | None, where: Where | None
 ) -> set[int]:

@@ -51,19 +51,16 @@ def postgres_address(address: str) -> PostgresAddress:
             " of the password as %XX ('@' is %40, '/' is %2F), or leave it out and set PGPASSWORD"
         )
     login, at, host = parts.netloc.rpartition("@")
-    user, colon, password = login.partition(":")
-    query = "&".join(
-        "password=***" if piece.partition("=")[0] == "password" else piece for piece in parts.query.split("&") if piece
-    )
+    user, _, password = login.partition(":")
+    query = "&".join(piece for piece in parts.query.split("&") if piece and piece.partition("=")[0] != "password")
     secrets = {
         password,
         *(piece.partition("=")[2] for piece in parts.query.split("&") if piece.startswith("password=")),
     }
-    shown_login = f"{user}:***" if colon and password else user
     connection = urlunsplit((parts.scheme, parts.netloc, parts.path, parts.query, ""))
     if not parts.netloc:  # urlunsplit leaves the slashes of an empty host out
         connection = f"{parts.scheme}://{parts.path}{'?' + parts.query if parts.query else ''}"
-    shown = f"{parts.scheme}://{shown_login}{at}{host}{parts.path}{'?' + query if query else ''}"
+    shown = f"{parts.scheme}://{user}{at}{host}{parts.path}{'?' + query if query else ''}"
     name = index_name(unquote(parts.fragment))
     hidden = tuple(sorted({form for secret in secrets if secret for form in (secret, unquote(secret))}, key=len)[::-1])
     return PostgresAddress(connection, shown if name == DEFAULT_NAME else f"{shown}#{name}", name, hidden)

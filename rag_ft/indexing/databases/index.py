@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.access import Audience, audience
-from rag_ft.indexing.building.changes import LOCK_TIMEOUT_S, removal_report, select_documents
+from rag_ft.indexing.building.changes import LOCK_TIMEOUT_S, removal_report, select_documents, to_remove
 from rag_ft.indexing.building.sentinels import check_sentinels
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
@@ -26,7 +26,7 @@ from rag_ft.indexing.databases.generation import DatabaseGeneration
 from rag_ft.indexing.databases.searcher import DatabaseSearcher
 from rag_ft.indexing.databases.store import DatabaseStore, StoredDocument, StoreSession
 from rag_ft.indexing.embedding import load_embedder
-from rag_ft.indexing.filters import Where, as_filter
+from rag_ft.indexing.filters import Where
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.storage.manifest import BuildReport, RemovalReport, VerifyReport
 from rag_ft.indexing.storage.originals import KeptFile
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.ocr.engine import OcrSettings
+    from rag_ft.indexing.storage.vectors import IndexKindChoice
 
 _KEPT_PARTS = 32
 
@@ -72,9 +73,10 @@ class DatabaseIndex(Index):
         *,
         embedder: str | Embedder = "default",
         chunking: ChunkingConfig | None = None,
-        kind: DatabaseKind | None = None,
+        kind: IndexKindChoice = "auto",
         limits: ReadLimits | None = None,
         source_code: bool = False,
+        keep_originals: bool = False,
         ocr: OcrSettings | None = None,
         progress: bool = True,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
@@ -84,15 +86,13 @@ class DatabaseIndex(Index):
         A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
         texts that were never embedded are embedded; a build that was killed resumes on the same machine. `address`:
         `postgresql://USER@HOST/DATABASE` or `lancedb:FOLDER`, with `#NAME` for an index of another name. `kind`:
-        "flat", exact, or with PostgreSQL also "hnsw"; None for "flat" or as it is. Other arguments: `Index.build`.
+        "flat", exact, or with PostgreSQL also "hnsw"; "auto" for "flat", or as it is. Other arguments: `Index.build`.
 
         Raises UsageError, MissingExtraError, CorpusError, IndexStoreError.
         """
         database = open_store(address)
-        if kind is not None and kind not in database.kinds:
-            raise UsageError(
-                f"the index at {database.address} cannot be of the kind {kind!r}: use {' or '.join(database.kinds)}"
-            )
+        refuse_originals(keep_originals, database.address)
+        chosen = _chosen_kind(database, kind)
         if isinstance(embedder, str):
             embedder = load_embedder(embedder)
         with ProgressBar(progress) as bar:
@@ -101,7 +101,7 @@ class DatabaseIndex(Index):
                 source,
                 embedder=embedder,
                 chunking=chunking or ChunkingConfig(),
-                kind=kind,
+                kind=chosen,
                 whole=True,
                 options=ReadOptions(limits, source_code, ocr, bar.update),
                 lock_timeout_s=lock_timeout_s,
@@ -242,12 +242,7 @@ class DatabaseIndex(Index):
     ) -> RemovalReport:
         """Erase documents by id or by filter, as `Index.remove`; `verify(absent=ID)` searches for what is left."""
         self._check_whole()
-        if (ids is None) == (where is None):
-            raise UsageError("say what to remove: either ids or where")
-        wanted = [ids] if isinstance(ids, str) else list(ids) if ids is not None else None
-        where = as_filter(where) if where is not None else None
-        if wanted == [] or where == {}:
-            raise UsageError("say what to remove: an empty list or filter would mean nothing or everything")
+        wanted, where = to_remove(ids, where)
         if dry_run:
             self._refresh()
             removed = select_documents(self._generation, self.place, wanted, where)
@@ -255,6 +250,10 @@ class DatabaseIndex(Index):
         report = remove_documents(self._database, wanted, where, lock_timeout_s=lock_timeout_s)
         self._refresh()
         return report
+
+    def reopened(self) -> DatabaseIndex:
+        """The same object: it always shows what the database holds."""
+        return self.newest()
 
     def newest(self) -> DatabaseIndex:
         """The same object, at the state that the database has now."""
@@ -283,6 +282,18 @@ class DatabaseIndex(Index):
 
         self._check_whole()
         return verify_database(self._database, lambda: self.embedder, absent)
+
+
+def _chosen_kind(database: DatabaseStore, kind: IndexKindChoice) -> DatabaseKind | None:
+    """The kind that was asked for; None for "auto". Raises UsageError where the database does not have it."""
+    if kind == "auto":
+        return None
+    for known in database.kinds:
+        if known == kind:
+            return known
+    raise UsageError(
+        f"the index at {database.address} cannot be of the kind {kind!r}: use {' or '.join(database.kinds)}"
+    )
 
 
 def _state(database: DatabaseStore) -> DatabaseGeneration:

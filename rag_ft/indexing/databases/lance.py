@@ -60,6 +60,8 @@ class LanceStore:
         require_extra("lancedb", "an index in LanceDB")
         self.folder = folder
         self.name = name
+        self.known_settings: tuple[int, Settings] | None = None
+        """Settings of the version of the table that was read last."""
         self.address = f"lancedb:{folder}#{name}" if name != "rag_ft" else f"lancedb:{folder}"
 
     @contextlib.contextmanager
@@ -149,10 +151,15 @@ class LanceSession:
 
     def settings(self) -> Settings:
         """What the index is made of. Raises IndexMissingError, IndexFormatError, IndexCorruptError."""
+        known, version = self._store.known_settings, self._table.version
+        if known is not None and known[0] == version:
+            return known[1]
         rows = self._rows(f"row = {_SETTINGS_ROW}", ["content"])
         if not rows:
             raise missing_index(self._store.address)
-        return read_settings(json.loads(rows[0]["content"]), self._store.address)
+        settings = read_settings(json.loads(rows[0]["content"]), self._store.address)
+        self._store.known_settings = (version, settings)
+        return settings
 
     def documents(self) -> list[StoredDocument]:
         """All documents without their texts, sorted by id."""

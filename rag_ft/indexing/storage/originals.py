@@ -8,15 +8,19 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import secrets
 from collections.abc import Container, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple
 
 from rag_ft.checksums import sha256_of
 from rag_ft.files import fsync, is_plain_file, is_real_folder
 from rag_ft.indexing.sources.original import Original
 from rag_ft.indexing.storage.folder import ORIGINALS, is_original, is_unfinished_original
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.storage.generation import TableRow
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,15 @@ class Originals:
         """Where the file with this checksum is; None if it is not kept."""
         path = self.folder / sha256
         return path if is_original(sha256) and is_real_folder(self.folder) and is_plain_file(path) else None
+
+    def of(self, row: TableRow) -> KeptFile | None:
+        """The file that a document was read from; None if it is not kept."""
+        path = self.path(row.original)
+        if path is None:
+            return None
+        encoding = str(row.metadata.get("encoding", "utf-8")).partition(" ")[0]
+        known = encoding if re.fullmatch(r"[\w.-]{1,40}", encoding, re.ASCII) else "utf-8"
+        return KeptFile(path, PurePath(row.source or row.id).name, row.original, known)
 
     def sound(self, sha256: str, *, fresh: bool = False) -> bool:
         """Whether the file is there with its content. Raises OSError."""
