@@ -18,6 +18,8 @@ DEFAULT_NAME = "rag_ft"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _POSTGRESQL = ("postgresql://", "postgres://")
 _LANCEDB = "lancedb:"
+_SHOWN = ("dbname", "host", "hostaddr", "port", "sslmode", "user")
+"""Settings of a connection that are no secret."""
 
 
 def is_database(place: object) -> bool:
@@ -52,7 +54,7 @@ def postgres_address(address: str) -> PostgresAddress:
         )
     login, at, host = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    query = "&".join(piece for piece in parts.query.split("&") if piece and piece.partition("=")[0] != "password")
+    query = "&".join(piece for piece in parts.query.split("&") if piece.partition("=")[0] in _SHOWN)
     secrets = {
         password,
         *(piece.partition("=")[2] for piece in parts.query.split("&") if piece.startswith("password=")),

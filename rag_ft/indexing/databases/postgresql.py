@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rag_ft.errors import IndexStoreError, first_line
+from rag_ft.errors import IndexMismatchError, IndexStoreError, first_line
 from rag_ft.extras import require_extra
 from rag_ft.indexing.databases.address import PostgresAddress
 from rag_ft.indexing.databases.postgresql_session import PostgresSession, word_vector
@@ -194,8 +194,8 @@ class PostgresStore:
         for statement in (
             "CREATE TABLE IF NOT EXISTS {index} (one boolean PRIMARY KEY DEFAULT true CHECK (one), settings"
             " json NOT NULL)",
-            'CREATE TABLE IF NOT EXISTS {documents} (number bigint PRIMARY KEY, id text COLLATE "C" UNIQUE NOT NULL,'
-            " entry json NOT NULL, content json NOT NULL, places bytea NOT NULL)",
+            'CREATE TABLE IF NOT EXISTS {documents} (number bigint PRIMARY KEY, id text COLLATE "C" NOT NULL UNIQUE'
+            " DEFERRABLE INITIALLY DEFERRED, entry json NOT NULL, content json NOT NULL, places bytea NOT NULL)",
         ):
             connection.execute(self.sql(statement))
 
@@ -262,11 +262,8 @@ class PostgresWriter:
         """Make a change in one transaction."""
         with self._store.errors(), self._connection.transaction(), self._connection.cursor() as cursor:
             sql = self._store.sql
+            self._check_settings(cursor)
             self._prepare_passages(cursor, change.settings)
-            if change.removed:
-                numbers = [list(change.removed)]
-                cursor.execute(sql("DELETE FROM {passages} WHERE document = ANY(%s::bigint[])"), numbers)
-                cursor.execute(sql("DELETE FROM {documents} WHERE number = ANY(%s::bigint[])"), numbers)
             for document in change.updated:
                 cursor.execute(
                     sql("UPDATE {documents} SET entry = %s, places = coalesce(%s, places) WHERE number = %s"),
@@ -274,6 +271,11 @@ class PostgresWriter:
                 )
             for batch in batches(change.added, _BATCH):
                 self._copy(cursor, batch)
+            # After the new ones, which may take vectors from those that go.
+            if change.removed:
+                numbers = [list(change.removed)]
+                cursor.execute(sql("DELETE FROM {passages} WHERE document = ANY(%s::bigint[])"), numbers)
+                cursor.execute(sql("DELETE FROM {documents} WHERE number = ANY(%s::bigint[])"), numbers)
             self._index_vectors(cursor, change.settings)
             cursor.execute(
                 sql(
@@ -281,6 +283,30 @@ class PostgresWriter:
                     " excluded.settings"
                 ),
                 [change.settings.model_dump_json()],
+            )
+
+    def _check_settings(self, cursor: psycopg.Cursor[Any]) -> None:
+        """Raise IndexStoreError for documents without settings: nobody can say what made their vectors."""
+        sql, name = self._store.sql, self._store.name
+        settings = cursor.execute(sql("SELECT 1 FROM {index}")).fetchone()
+        if settings is None and cursor.execute(sql("SELECT 1 FROM {documents} LIMIT 1")).fetchone() is not None:
+            raise IndexStoreError(
+                f"the index at {self._store.address} holds documents, but its settings are gone: drop the tables"
+                f" {name}, {name}_documents and {name}_passages, or give another name after '#'"
+            )
+
+    def _check_dimension(self, cursor: psycopg.Cursor[Any], dimension: int) -> None:
+        """Raise IndexMismatchError for a table of passages that was made for another embedder."""
+        query = "SELECT atttypmod FROM pg_attribute WHERE attrelid = {table}::regclass AND attname = 'vector'"
+        from psycopg import sql
+
+        name = sql.Identifier(f"{self._store.name}_passages").as_string(self._connection)
+        found = cursor.execute(sql.SQL(query).format(table=sql.Literal(name))).fetchone()
+        if found is None or found[0] != dimension:
+            held = "no vectors" if found is None else f"vectors of {found[0]} dimensions"
+            raise IndexMismatchError(
+                f"the table {self._store.name}_passages at {self._store.address} holds {held}, and the embedder gives"
+                f" {dimension}: give another name after '#', or drop the table"
             )
 
     def _prepare_passages(self, cursor: psycopg.Cursor[Any], settings: Settings) -> None:
@@ -301,6 +327,7 @@ class PostgresWriter:
                 dimension=sql.Literal(dimension),
             )
         )
+        self._check_dimension(cursor, dimension)
         if dimension <= _PLAIN_UP_TO:
             cursor.execute(self._store.sql("ALTER TABLE {passages} ALTER COLUMN vector SET STORAGE PLAIN"))
         cursor.execute(self._store.sql("CREATE INDEX IF NOT EXISTS {words} ON {passages} USING gin (words)"))

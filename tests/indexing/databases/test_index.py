@@ -92,7 +92,9 @@ def test_another_chunking_is_made_of_the_same_database(address: str, path: Path)
 @pytest.mark.parametrize("mode", MODES)
 def test_filters_are_those_of_a_folder(address: str, path: Path, mode: str) -> None:
     documents = [
-        document(f"{i}.md", count=i, half=i / 2, even=i % 2 == 0, tags=["a", i] if i % 3 else [], nested=[[i], {"x": i}])
+        document(
+            f"{i}.md", count=i, half=i / 2, even=i % 2 == 0, tags=["a", i] if i % 3 else [], nested=[[i], {"x": i}]
+        )
         for i in range(9)
     ]
     index, folder = create(documents, address), build(documents, path)
@@ -115,7 +117,9 @@ def test_filters_are_those_of_a_folder(address: str, path: Path, mode: str) -> N
         found = {hit.passage.id for hit in index.search("version 0 rule 2", 100, mode=mode, where=where)}
         assert found == {hit.passage.id for hit in folder.search("version 0 rule 2", 100, mode=mode, where=where)}
         if mode == "dense":
-            assert index.search("rule 2", 3, mode=mode, where=where) == folder.search("rule 2", 3, mode=mode, where=where)
+            assert index.search("rule 2", 3, mode=mode, where=where) == folder.search(
+                "rule 2", 3, mode=mode, where=where
+            )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -199,13 +203,15 @@ def test_a_document_that_is_only_named_otherwise_is_found_by_the_proof(address: 
 
 
 _steps = st.lists(
-    st.tuples(st.sampled_from(["build", "add", "remove"]), st.sets(st.sampled_from("abcdef"), min_size=1), st.booleans()),
+    st.tuples(
+        st.sampled_from(["build", "add", "remove"]), st.sets(st.sampled_from("abcdef"), min_size=1), st.booleans()
+    ),
     min_size=1,
     max_size=5,
 )
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_steps)
 @pytest.mark.parametrize("kind", DATABASES)
 def test_any_order_of_changes_ends_like_a_folder(kind, steps, new_address, tmp_path_factory) -> None:
@@ -227,8 +233,10 @@ def test_any_order_of_changes_ends_like_a_folder(kind, steps, new_address, tmp_p
 
 
 def test_text_of_any_kind_comes_back(address: str) -> None:
-    text = "Nul \x00, quotes ' \" \\ %s {x} $1, Äpfel, 漢字, emoji 🙂, tab\t. A path C:\\temp\\n and it's 'quoted' || fine."
-    odd = Document(id="odd 'name'\".md", text=text, title="a\x00b", metadata={"k": "\x00", "f": 1e5, "deep": {"x": [1.0]}})
+    text = "Nul \x00, quotes ' \" \\ %s {x} $1, Äpfel, 漢字, emoji 🙂, tab\t. A path C:\\temp\\n, it's 'quoted' || so."
+    odd = Document(
+        id="odd 'name'\".md", text=text, title="a\x00b", metadata={"k": "\x00", "f": 1e5, "deep": {"x": [1.0]}}
+    )
     index = create([odd, DOCUMENTS[0]], address)
     assert index.document(odd.id) == odd
     for mode in MODES:
