@@ -91,9 +91,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=500, help="questions that are asked at most")
     options = parser.parse_args()
     if options.squad:
-        from rag_ft.questions.squad import read_squad  # type: ignore[attr-defined]
-
-        source, questions = options.squad, read_squad(options.squad)
+        source, questions = options.squad, read_questions(options.squad)
     else:
         source = handbook_path()
         questions = [*read_questions(source / "questions.jsonl"), *read_questions(source / "asked.jsonl")]

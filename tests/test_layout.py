@@ -181,6 +181,8 @@ TESTED_ELSEWHERE = {
 """Modules without a test file of their own: the file that tests them, and why there."""
 
 BESIDE_THE_MODULES = {
+    "cli/test_databases.py": "commands with the address of a database instead of a folder",
+    "serving/test_databases.py": "a server over an index in a database",
     "cli/test_commands.py": "commands one after the other, as a person calls them",
     "evaluation/report/test_html.py": "the report in a browser",
     "indexing/conservation/test_index_losses.py": "losses from a folder to the index and its report",

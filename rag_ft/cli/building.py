@@ -27,7 +27,7 @@ IndexFolder = Annotated[
     typer.Argument(
         parser=index_place,
         metavar="INDEX",
-        help="Index folder, or postgresql://USER@HOST/DATABASE or lancedb:FOLDER.",
+        help="Index folder, or the address of a database.",
         show_default=False,
     ),
 ]

@@ -95,7 +95,7 @@ IndexOption: TypeAlias = Annotated[
         "-i",
         parser=index_place,
         metavar="FOLDER",
-        help="Index folder, or postgresql://USER@HOST/DATABASE or lancedb:FOLDER.",
+        help="Index folder, or the address of a database.",
     ),
 ]
 """A `Path`, or the address of a database as text: what `Index.load` takes."""

@@ -21,6 +21,7 @@ from rag_ft.indexing.index import Index
 TESTS = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("crash.py")
 KILLS = 10
+"""In each database; one more update is not killed, to know how long it takes."""
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -48,7 +49,7 @@ def test_a_killed_update_ends_like_one_that_was_not(
     chance = random.Random(0)
     state, longest = index.fingerprint, 0.0
     killed = 0
-    for version in range(1, KILLS + 1):
+    for version in range(1, KILLS + 2):
         process = start(address, "build", version)
         assert process.stdout is not None and process.stdout.readline() == "started\n"
         if longest:
