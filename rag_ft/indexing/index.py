@@ -435,10 +435,6 @@ class Index:
         """The question records that follow from the feedback, of origin `feedback`, and what gave none."""
         return feedback_questions(self)
 
-    def reopened(self) -> Index:
-        """The state on disk now as another object, with the same embedder: changing it leaves this one as it is."""
-        return Index.load(self.path, embedder=self.embedder)
-
     def newest(self) -> Index:
         """The state on disk now: this object, unless another process has changed the index."""
         self._check_whole()

@@ -128,7 +128,7 @@ class Engine:
         if isinstance(current, DatabaseIndex):
             current.newest()
         elif IndexStore(current.path).read_manifest().generation != current.manifest.generation:
-            self._index = current.reopened()
+            self._index = _reopened(current)
         self.missing = None
 
     def answer(
@@ -240,7 +240,7 @@ class Engine:
         """The newest state of the index, to change; whatever a failed change has written is removed."""
         with self._writing:
             self._reload()
-            changed = self._index.reopened()
+            changed = _reopened(self._index)
             journal = IndexStore(changed.path).journal.exists()
             try:
                 yield changed
@@ -278,6 +278,11 @@ class Engine:
             (base.name, base_record(base)),
             *((name, reading_record(base, loaded.adapter)) for name, loaded in adapters.items()),
         ]
+
+
+def _reopened(index: Index) -> Index:
+    """Another object of the same index, to change; one in a database always shows what that holds."""
+    return index if isinstance(index, DatabaseIndex) else Index.load(index.path, embedder=index.embedder)
 
 
 def _view(index: Index, audience: Audience | None) -> Index:

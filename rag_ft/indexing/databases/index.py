@@ -251,10 +251,6 @@ class DatabaseIndex(Index):
         self._refresh()
         return report
 
-    def reopened(self) -> DatabaseIndex:
-        """The same object: it always shows what the database holds."""
-        return self.newest()
-
     def newest(self) -> DatabaseIndex:
         """The same object, at the state that the database has now."""
         self._check_whole()
