@@ -15,9 +15,11 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "chat": ("langchain_openai",),
     "eval": ("ir_measures", "matplotlib", "scipy"),
     "formats": ("defusedxml", "docutils", "docx", "lxml", "olefile", "pypdfium2"),
+    "lancedb": ("lancedb", "pyarrow"),
     "mcp": ("mcp",),
     "nf4": ("bitsandbytes",),
     "ocr": ("PIL", "pytesseract"),
+    "pgvector": ("pgvector", "psycopg"),
     "serve": (
         "fastapi",
         "jsonschema",

@@ -19,6 +19,8 @@ sys.path.insert(
     0, str(Path(__file__).parent)
 )  # importlib mode puts no test folder on the path: `from fakes import ...`
 
+from databases import new_address, postgres  # noqa: E402, F401  fixtures
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 CHROMIUM_FLAGS = (

@@ -25,6 +25,8 @@ MAY_NEED = {
     "indexing/formats/": {"formats"},
     "indexing/conservation/readers/": {"formats"},
     "indexing/formats/scans.py": {"formats", "ocr"},
+    "indexing/databases/lance.py": {"lancedb"},
+    "indexing/databases/postgresql": {"pgvector"},
     "indexing/ocr/": {"ocr"},
     "indexing/watching/": {"watch"},
     "metrics/": {"eval"},
@@ -176,6 +178,8 @@ def test_a_file_is_read_once_its_extra_is_installed(without):
         ("metrics", "measuring retrieval needs the extra 'eval': pip install 'rag-ft[eval]'"),
         ("chat", "the arm 'chat', which speaks to a server, needs the extra 'chat': pip install 'rag-ft[chat]'"),
         ("hub", "reading a data set of the Hugging Face hub needs the extra 'train': pip install 'rag-ft[train]'"),
+        ("pgvector", "an index in PostgreSQL needs the extra 'pgvector': pip install 'rag-ft[pgvector]'"),
+        ("lancedb", "an index in LanceDB needs the extra 'lancedb': pip install 'rag-ft[lancedb]'"),
         ("nf4", "a base model in 4 bits needs the extra 'nf4': pip install 'rag-ft[nf4]'"),
     ],
 )

@@ -17,6 +17,12 @@ TESTED_ELSEWHERE = {
     "answering/forward/token_tree.py": ("answering/forward/test_decoder.py", "one pass equals a pass per branch"),
     "indexing/building/rows.py": ("indexing/building/test_builder.py", "what is embedded, and what is kept"),
     "indexing/building/writer.py": ("indexing/storage/test_store.py", "a write is right when it can be read"),
+    "indexing/databases/generation.py": ("indexing/databases/test_index.py", "searched as a folder is"),
+    "indexing/databases/lance.py": ("indexing/databases/test_index.py", "every test over PostgreSQL and LanceDB"),
+    "indexing/databases/postgresql_session.py": ("indexing/databases/test_index.py", "every test over both databases"),
+    "indexing/databases/searcher.py": ("indexing/databases/test_index.py", "searched as a folder is"),
+    "indexing/databases/store.py": ("indexing/databases/test_postgresql.py", "what is refused, and how it is said"),
+    "indexing/databases/verify.py": ("indexing/databases/test_index.py", "removals with their proof"),
     "indexing/storage/generation.py": ("indexing/storage/test_store.py", "a write is right when it can be read"),
     "indexing/storage/word_counts.py": ("indexing/storage/test_bm25.py", "the counts that BM25 stores"),
     # What one index is searched by, done with several: right when the results are those of one.
@@ -179,6 +185,8 @@ TESTED_ELSEWHERE = {
 """Modules without a test file of their own: the file that tests them, and why there."""
 
 BESIDE_THE_MODULES = {
+    "cli/test_databases.py": "commands with the address of a database instead of a folder",
+    "serving/test_databases.py": "a server over an index in a database",
     "cli/test_commands.py": "commands one after the other, as a person calls them",
     "evaluation/report/test_html.py": "the report in a browser",
     "indexing/conservation/test_index_losses.py": "losses from a folder to the index and its report",

@@ -100,6 +100,8 @@ def doors(folder: Path, model: Path) -> dict[str, Any]:
         "metrics": lambda: retrieval_metrics({}, {}),
         "chat": lambda: check_chat(chat),
         "hub": lambda: read_hub_questions("some/questions"),
+        "pgvector": lambda: Index.load("postgresql://localhost/database"),
+        "lancedb": lambda: Index.load(f"lancedb:{folder}"),
         "nf4": lambda: load_model(str(model), plan=compute_plan(quantisation="nf4")),
     }
     commands = {

@@ -53,7 +53,8 @@ class PipelineEvent(NamedTuple):
 class Pipeline(Runnable[QuestionInput, Answer]):
     """Answers questions from an index.
 
-    `retriever`: `Index.as_retriever(...)`, or any langchain retriever, whose documents then count as passages. None
+    `retriever`: `Index.as_retriever(...)`, or any langchain retriever, such as that of a `VectorStore`, whose documents
+    then count as passages, with the offsets that their metadata names (`rag_ft.indexing.vectorstores`). None
     suffices for `read_batch`, which takes passages that were retrieved already. `ask`, `ask_batch` and `events` are the
     plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest come from langchain-core and take a
     question, `{"question": ...}` or `{"question": ..., "history": [...]}`. If the reader has a cross-encoder, and the
@@ -289,7 +290,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
                 prompt=reader.prompts.fingerprint,
                 mode=reader.mode,
                 reading=reader.reading,
-                index_path=str(index.path) if index is not None else "",
+                index_path=index.place if index is not None else "",
                 cross_encoder=reader.cross_encoder.fingerprint if reader.cross_encoder is not None else None,
             ),
         )
@@ -319,16 +320,21 @@ def _asked(inputs: Sequence[QuestionInput]) -> _Asked:
 
 
 def _hit(document: Any, rank: int) -> Hit:
-    """A passage from another retriever's langchain document, whose text stands for the whole document."""
+    """A passage from another retriever's langchain document.
+
+    Where its metadata does not say where the text starts in its document (`start_index`), it stands for the whole.
+    """
     fields = langchain_fields(document.metadata)
     text = document.page_content
     name = str(document.metadata.get("document_id") or document.id or fields.source or f"passage-{rank}")
+    given = document.metadata.get("start_index")
+    start = given if isinstance(given, int) and not isinstance(given, bool) and given >= 0 else 0
     passage = Passage(
         id=str(document.id or f"{name}#{rank}"),
         document_id=name,
         text=text,
-        start=0,
-        end=len(text),
+        start=start,
+        end=start + len(text),
         title=fields.title,
         source=fields.source,
         page=fields.page,

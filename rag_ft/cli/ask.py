@@ -153,7 +153,7 @@ def _index(path: Path, embedder: str | None, groups: str | None, where: list[str
     if rows is not None and not len(rows):
         fields = sorted({*OWN_FIELDS, *(name for entry in index.entries() for name in entry.metadata)})
         raise UsageError(
-            f"no document of the index at {index.path} matches {' and '.join(where or ())}: its fields are"
+            f"no document of the index at {index.place} matches {' and '.join(where or ())}: its fields are"
             f" {', '.join(fields)}"
         )
     return index

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from rag_ft.cli.options import EmbedderOption
+from rag_ft.cli.options import EmbedderOption, index_place
 
 if TYPE_CHECKING:
     from rag_ft.indexing.chunking import ChunkingConfig
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from rag_ft.indexing.ocr.engine import OcrSettings
 
 SourceArgument = Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)]
-IndexFolder = Annotated[Path, typer.Argument(help="Index folder.", show_default=False)]
+IndexFolder = Annotated[
+    Path,
+    typer.Argument(
+        parser=index_place,
+        metavar="INDEX",
+        help="Index folder, or the address of a database.",
+        show_default=False,
+    ),
+]
 
 
 class IndexKindChoice(str, Enum):

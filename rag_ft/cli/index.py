@@ -285,7 +285,7 @@ def _report(index: Index, report: BuildReport, as_json: bool, options: ReadOptio
         echo_json(report.model_dump_json())
     else:
         stdout().print(
-            f"{index.path}: {index.manifest.counts.documents} documents, {len(index)} passages"
+            f"{index.place}: {index.manifest.counts.documents} documents, {len(index)} passages"
             f" ({len(report.added)} added, {len(report.changed)} changed, {len(report.removed)} removed,"
             f" {report.unchanged} unchanged; {report.passages_embedded} passages embedded) in {report.seconds:.1f} s"
         )

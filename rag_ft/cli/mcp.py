@@ -24,6 +24,7 @@ from rag_ft.cli.options import (
     parse_adapters,
     parse_groups,
 )
+from rag_ft.cli.watch import refuse_database
 
 if TYPE_CHECKING:
     from rag_ft.indexing.access import Audience
@@ -74,6 +75,7 @@ def mcp(
     from rag_ft.serving.watching import build_if_missing
 
     if watch is not None:
+        refuse_database(index)
         check_watchable(watch, poll=poll)
 
     audience = _audience(groups, tokens)

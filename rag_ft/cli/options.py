@@ -81,7 +81,24 @@ def _where(panel: str | None = None) -> Any:
     )
 
 
-IndexOption: TypeAlias = Annotated[Path, typer.Option("--index", "-i", help="Index folder.")]
+def index_place(value: str) -> Any:
+    """Where an index is: the path of its folder, or its address in a database as it was given."""
+    from rag_ft.indexing.databases.address import is_database
+
+    return value if is_database(value) else Path(value)
+
+
+IndexOption: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--index",
+        "-i",
+        parser=index_place,
+        metavar="FOLDER",
+        help="Index folder, or the address of a database.",
+    ),
+]
+"""A `Path`, or the address of a database as text: what `Index.load` takes."""
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 KOption: TypeAlias = Annotated[int, _k()]
 ReaderOption: TypeAlias = Annotated[str, _reader()]

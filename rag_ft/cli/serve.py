@@ -24,7 +24,7 @@ from rag_ft.cli.options import (
     parse_adapters,
 )
 from rag_ft.cli.terminal import printed_lines
-from rag_ft.cli.watch import WATCHING
+from rag_ft.cli.watch import WATCHING, refuse_database
 
 if TYPE_CHECKING:
     from rag_ft.answering.reader import Reader
@@ -121,6 +121,7 @@ def serve(
     from rag_ft.serving.watching import build_if_missing
 
     if watch is not None:
+        refuse_database(index)
         check_watchable(watch, poll=poll)
 
     if not math.isfinite(max_upload_mb):

@@ -20,6 +20,15 @@ WATCHING = "rag_ft.indexing.watching"
 """Logger of what a watch says."""
 
 
+def refuse_database(index: Path | None) -> None:
+    """Raise UsageError for the address of a database, where a folder is kept equal to another one."""
+    from rag_ft.errors import UsageError
+    from rag_ft.indexing.databases.address import is_database
+
+    if is_database(index):
+        raise UsageError("watching keeps an index folder up to date: for a database run 'rag-ft index build' again")
+
+
 def watch_folder(folder: Path, index: Path, options: BuildOptions, *, poll: bool, as_json: bool) -> int:
     """Watch a folder and keep an index equal to it. Raises UsageError, CorpusError."""
     from rag_ft.cli.render import print_losses, stderr, stdout
@@ -27,6 +36,7 @@ def watch_folder(folder: Path, index: Path, options: BuildOptions, *, poll: bool
     from rag_ft.indexing.storage.folder import check_may_write
     from rag_ft.indexing.watching.watcher import Stopped, Watcher
 
+    refuse_database(index)
     notes = stderr()
 
     def build(known: KnownFiles) -> BuildReport:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
-from rag_ft.errors import IndexMismatchError, UsageError, WeightsError
+from rag_ft.errors import UsageError
 from rag_ft.indexing.access import Audience, audience
 from rag_ft.indexing.building.changes import (
     LOCK_TIMEOUT_S,
@@ -21,10 +21,11 @@ from rag_ft.indexing.building.changes import (
     to_remove,
 )
 from rag_ft.indexing.building.copying import copy_index
-from rag_ft.indexing.building.sentinels import check_sentinels
+from rag_ft.indexing.building.sentinels import check_sentinels, embedder_of
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
-from rag_ft.indexing.embedding import load_embedder, load_named_embedder
+from rag_ft.indexing.databases.address import is_database
+from rag_ft.indexing.embedding import load_embedder
 from rag_ft.indexing.feedback import FeedbackAction, FeedbackDetails, add_feedback, feedback_questions
 from rag_ft.indexing.filters import Where
 from rag_ft.indexing.places import Places
@@ -87,7 +88,7 @@ class Index:
         known_files: KnownFiles | None = None,
         ocr: OcrSettings | None = None,
     ) -> Index:
-        """Build the index of `source` at `path`, or bring it up to date.
+        """Build the index of `source` at `path`, a folder or the address of a database, or bring it up to date.
 
         A document whose content is unchanged is not touched, one that is gone from the source is removed, and only
         texts that were never embedded are embedded; a build that was killed resumes. The former index stays usable
@@ -100,6 +101,13 @@ class Index:
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
         check_kind(kind)
+        if is_database(path):
+            from rag_ft.indexing.databases.index import DatabaseIndex
+
+            return DatabaseIndex.create(
+                source, str(path), embedder=embedder, chunking=chunking, kind=kind, limits=limits, ocr=ocr,
+                source_code=source_code, keep_originals=keep_originals, progress=progress, lock_timeout_s=lock_timeout_s
+            )  # fmt: skip
         store = IndexStore(Path(path))
         if isinstance(embedder, str):
             embedder = load_embedder(embedder)
@@ -129,7 +137,7 @@ class Index:
         verify: VerifyLevel = "quick",
         mmap: bool = True,
     ) -> Index:
-        """Open the index at `path`, or the index of many shards whose list is there (`rag_ft.indexing.shards`).
+        """Open the index at `path`: a folder, perhaps with a list of shards, or an address as `postgresql://...`.
 
         `embedder`: a name is loaded; by name or as an object, it is compared by embedding sentinel passages again.
         None loads and compares it at its first use, so that reading and BM25 need no model. `verify`: "quick" compares
@@ -140,6 +148,10 @@ class Index:
         Raises IndexMissingError, IndexCorruptError, IndexFormatError, IndexMismatchError.
         """
         check_level(verify)
+        if is_database(path):
+            from rag_ft.indexing.databases.index import DatabaseIndex
+
+            return DatabaseIndex.connect(str(path), embedder=embedder)
         if holds_shards(Path(path)):
             from rag_ft.indexing.shards.index import load_shards
 
@@ -152,12 +164,15 @@ class Index:
             check_sentinels(generation, embedder, store.path)
         return cls(store, generation, embedder)
 
-    # Describing
-
     @property
     def path(self) -> Path:
         """The folder of the index."""
         return self._store.path
+
+    @property
+    def place(self) -> str:
+        """Where the index is, to show and to open it again: its folder, or its address in a database."""
+        return str(self.path)
 
     @property
     def manifest(self) -> Manifest:
@@ -190,16 +205,7 @@ class Index:
             return self._whole.embedder
         with self._embedder_lock:
             if self._embedder is None:
-                try:
-                    embedder = load_named_embedder(self.manifest.embedder.name)
-                except WeightsError as error:
-                    raise IndexMismatchError(
-                        f"the index at {self.path} needs its embedder {self.manifest.embedder.name!r}, which was not"
-                        f" loaded ({error}): if you trust it, give it once with --embedder (rag-ft ask, serve, mcp,"
-                        " index add, index verify), or as Index.load(..., embedder=...)"
-                    ) from error
-                check_sentinels(self._generation, embedder, self.path)
-                self._embedder = embedder
+                self._embedder = embedder_of(self._generation, self.place)
             return self._embedder
 
     def __len__(self) -> int:
@@ -228,7 +234,7 @@ class Index:
             if passage.id == passage_id:
                 return passage
         raise UsageError(
-            f"the index at {self.path} has no passage {passage_id!r}, perhaps because it was built again: search again"
+            f"the index at {self.place} has no passage {passage_id!r}, perhaps because it was built again: search again"
         )
 
     def documents(self) -> Iterator[str]:
@@ -264,10 +270,8 @@ class Index:
         return self._generation.table[self._position(document_id)].fingerprint
 
     def _position(self, document_id: str) -> int:
-        (position,) = select_documents(self._generation, self.path, [document_id], None)
+        (position,) = select_documents(self._generation, self.place, [document_id], None)
         return position
-
-    # Searching
 
     def search(
         self, query: str, k: int = 3, *, mode: RetrievalMode | None = None, where: Where | None = None
@@ -335,8 +339,6 @@ class Index:
         if self._whole is not None:
             raise UsageError("this index is only the part for some groups: change or verify the whole index")
 
-    # Changing
-
     def add(
         self,
         source: Source,
@@ -387,8 +389,8 @@ class Index:
         self.check_changeable()
         chosen = to_remove(ids, where)
         if dry_run:
-            removed = select_documents(self._generation, self.path, *chosen)
-            return removal_report(self._generation, removed, dry_run=True)
+            removed = select_documents(self._generation, self.place, *chosen)
+            return removal_report(self._generation, removed, dry_run=True, store=self._store)
         report = remove_from_index(self._store, *chosen, lock_timeout_s=lock_timeout_s)
         self._generation = open_generation(self._store, verify="none")
         return report
@@ -404,8 +406,6 @@ class Index:
         if target.path.exists() and self.path.exists() and target.path.samefile(self.path):
             return
         copy_index(self._generation, self.path, target, lock_timeout_s=lock_timeout_s)
-
-    # Feedback
 
     def add_feedback(
         self,
@@ -433,8 +433,6 @@ class Index:
         if verify != "none" and self._embedder is not None:
             check_sentinels(generation, self._embedder, self.path)
         return self._with(generation, self._embedder)
-
-    # Trusting
 
     def verify(self, absent: str | None = None) -> VerifyReport:
         """Read everything and compare it; with `absent`, also prove that a document is gone.

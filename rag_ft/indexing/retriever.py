@@ -22,7 +22,7 @@ from rag_ft.indexing.query import Query, make_query
 from rag_ft.indexing.reranking import FIRST_WEIGHT, RERANK_DEPTH, Reranker, rerank
 from rag_ft.indexing.searcher import Hits, Searcher
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored, check_k
-from rag_ft.schema import Hit
+from rag_ft.schema import Hit, Passage
 
 RetrievalMode: TypeAlias = Literal["dense", "bm25", "hybrid", "blend"]
 
@@ -282,7 +282,15 @@ def fuse(rankings: Sequence[Sequence[Scored]], k: int, constant: int = 60) -> li
 
 def to_langchain(hit: Hit) -> LangchainDocument:
     """Convert a hit to a langchain document, with its offsets, rank and score in the metadata."""
-    passage = hit.passage
+    document = passage_to_langchain(hit.passage)
+    document.metadata |= {"score": hit.score, "rank": hit.rank}
+    if hit.also_in:
+        document.metadata["also_in"] = list(hit.also_in)
+    return document
+
+
+def passage_to_langchain(passage: Passage) -> LangchainDocument:
+    """Convert a passage to a langchain document, with its offsets in the metadata."""
     metadata: dict[str, Any] = {
         **passage.metadata,
         "source": passage.source,
@@ -290,13 +298,9 @@ def to_langchain(hit: Hit) -> LangchainDocument:
         "document_id": passage.document_id,
         "start_index": passage.start,
         "end_index": passage.end,
-        "score": hit.score,
-        "rank": hit.rank,
     }
     if passage.kind != "prose":
         metadata["kind"] = passage.kind
-    if hit.also_in:
-        metadata["also_in"] = list(hit.also_in)
     if passage.headings:
         metadata["headings"] = list(passage.headings)
     if passage.page is not None:

@@ -218,20 +218,20 @@ def _check_absent(
     embedder: Callable[[], Embedder], store: IndexStore, generation: Generation, absent: str
 ) -> Iterator[Check]:
     """Check that a document is gone: by id always, by sentences and vectors if its file is available."""
-    documents, reason = _documents_at(absent)
+    documents, reason = documents_at(absent)
     names = {absent, *(document.id for document in documents)}
     yield _absent_from_records(generation, names)
     yield _absent_from_files(store, names)
     if documents:
         yield _sentences_absent(store, generation, documents)
-        yield _vectors_absent(embedder, generation, documents)
+        yield vectors_absent(embedder, generation, documents, set(_texts(generation)))
         return
     yield Check(name="absent: sentences", ok=True, detail=f"not searched: {reason}")
     if absent not in generation.position_of:
-        yield _no_namesake(generation, absent)
+        yield no_namesake(generation, absent)
 
 
-def _documents_at(absent: str) -> tuple[list[Document], str]:
+def documents_at(absent: str) -> tuple[list[Document], str]:
     """The documents of the original file, or the reason why there are none."""
     from rag_ft.indexing.corpus import read_corpus
 
@@ -246,7 +246,7 @@ def _documents_at(absent: str) -> tuple[list[Document], str]:
     return contents.documents, reasons[0] if reasons else ""
 
 
-def _no_namesake(generation: Generation, absent: str) -> Check:
+def no_namesake(generation: Generation, absent: str) -> Check:
     """Fail if the name is not an id but a document's id ends in the same file name: it may be a slip."""
     name = PurePath(absent).name
     namesakes = [row.id for row in generation.table if name and PurePosixPath(row.id).name == name]
@@ -290,16 +290,7 @@ def _absent_from_files(store: IndexStore, names: set[str]) -> Check:
 
 
 def _sentences_absent(store: IndexStore, generation: Generation, documents: list[Document]) -> Check:
-    sentences = sorted(
-        {
-            line.strip()
-            for document in documents
-            for start, end in sentence_spans(document.text)
-            # A copy in another format may break its lines elsewhere.
-            for line in document.text[start:end].splitlines()
-            if len(line.strip()) >= SENTENCE_CHARACTERS
-        }
-    )
+    sentences = sentences_of(documents)
     shared: dict[str, str] = {}
     for position, row in enumerate(generation.table):
         text = generation.document(position).text
@@ -322,8 +313,27 @@ def _sentences_absent(store: IndexStore, generation: Generation, documents: list
     return Check(name="absent: sentences", ok=True, detail=detail)
 
 
-def _vectors_absent(load_embedder: Callable[[], Embedder], generation: Generation, documents: list[Document]) -> Check:
-    """Check that no stored vector is that of one of their passages, except texts that other documents share."""
+def sentences_of(documents: list[Document]) -> list[str]:
+    """The sentences of some documents that are long enough to be searched for."""
+    return sorted(
+        {
+            line.strip()
+            for document in documents
+            for start, end in sentence_spans(document.text)
+            # A copy in another format may break its lines elsewhere.
+            for line in document.text[start:end].splitlines()
+            if len(line.strip()) >= SENTENCE_CHARACTERS
+        }
+    )
+
+
+def vectors_absent(
+    load_embedder: Callable[[], Embedder], generation: Generation, documents: list[Document], kept_texts: set[str]
+) -> Check:
+    """Check that no stored vector is that of one of their passages, except texts that other documents share.
+
+    `kept_texts`: the passages of the index as they were embedded.
+    """
     from rag_ft.indexing.chunking import Chunker, ChunkingConfig, passage_text
 
     name = "absent: vectors"
@@ -331,7 +341,6 @@ def _vectors_absent(load_embedder: Callable[[], Embedder], generation: Generatio
         embedder = load_embedder()
         chunker = Chunker(ChunkingConfig.stored(generation.manifest.chunking), embedder.count_tokens)
         passages: list[Passage] = [passage for document in documents for passage in chunker.passages(document)]
-        kept_texts = set(_texts(generation))
         texts = [passage_text(passage, chunker.config.rules) for passage in passages]
         texts = [text for text in texts if text not in kept_texts]
         rankings = generation.vectors.search(embedder.encode_passages(texts), 1) if texts else []

@@ -24,6 +24,7 @@ from rag_ft.answering.reader import Reader
 from rag_ft.errors import IndexLockedError, IndexStoreError, RagFtError, UsageError
 from rag_ft.files import disk_full, is_disk_full
 from rag_ft.indexing.access import Audience
+from rag_ft.indexing.databases.index import DatabaseIndex
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.searcher import Hits
@@ -245,7 +246,7 @@ class Engine:
         with self._writing:
             self._index.check_changeable()
             self._reload()
-            changed = Index.load(self._index.path, embedder=self._index.embedder)
+            changed = _reopened(self._index)
             journal = IndexStore(changed.path).journal.exists()
             try:
                 yield changed
@@ -283,6 +284,11 @@ class Engine:
             (base.name, base_record(base)),
             *((name, reading_record(base, loaded.adapter)) for name, loaded in adapters.items()),
         ]
+
+
+def _reopened(index: Index) -> Index:
+    """Another object of the same index, to change; one in a database always shows what that holds."""
+    return index if isinstance(index, DatabaseIndex) else Index.load(index.path, embedder=index.embedder)
 
 
 def _view(index: Index, audience: Audience | None) -> Index:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import DATABASES
 from fakes import HashingEmbedder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from small_indexes import sharded
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.chunking import ChunkingConfig
+from rag_ft.indexing.databases.index import DatabaseIndex
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.retriever import DEFAULT_MODE, Retriever, fuse
@@ -36,10 +38,18 @@ def built_whole(documents: list[Document], path: Path, **options: Any) -> Index:
     return Index.build(documents, path, embedder=HashingEmbedder(), progress=False, **options)
 
 
-@pytest.fixture(scope="module", params=[built_whole, sharded], ids=["one index", "shards"])
-def build(request: pytest.FixtureRequest) -> Callable[..., Index]:
-    """What makes an index: each test runs with one index, and with the same documents in shards."""
-    return request.param
+FOLDERS = {"one index": built_whole, "shards": sharded}
+
+
+@pytest.fixture(scope="module", params=[*FOLDERS, *DATABASES])
+def build(request: pytest.FixtureRequest, new_address: Callable[[str], str]) -> Callable[..., Index]:
+    """What makes an index: each test runs with one index, with the same documents in shards, and in databases."""
+
+    def in_database(documents: list[Document], path: Path, **options: Any) -> Index:
+        options = {"embedder": HashingEmbedder(), "progress": False, **options}
+        return DatabaseIndex.create(documents, new_address(request.param), **options)
+
+    return FOLDERS.get(request.param, in_database)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +193,8 @@ def test_words_that_no_passage_holds_find_nothing_by_words_and_something_by_mean
 
 
 def test_bm25_needs_no_embedder(index):
-    assert Index.load(index.path).as_retriever(mode="bm25").retrieve("coffee")
+    opened = type(index)(index._store if type(index) is Index else index.database, index._generation, None)
+    assert opened.as_retriever(mode="bm25").retrieve("coffee")
 
 
 def test_fusion_sums_reciprocal_ranks():

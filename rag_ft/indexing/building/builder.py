@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -290,18 +291,21 @@ class GenerationBuilder:
             and all(self.conservation.get(row.id, row.conservation) == row.conservation for row in self._copied.table)
         )
 
+    def final_row(self, document: DocumentRows) -> TableRow:
+        """A document's row in the new table, with what this build knows of its file."""
+        row = document.row
+        return replace(
+            row,
+            file=self._files.get(row.id, row.file),
+            conservation=self.conservation.get(row.id, row.conservation),
+            original=self._originals.get(row.id, row.original),
+        )
+
     def write(self, kind_choice: IndexKindChoice) -> Manifest:
         """Write all files of the generation, sealed, and return the manifest to commit."""
         self.embed_pending()
         documents = [self.chosen[name] for name in sorted(self.chosen)]
-        return self._writer.write(
-            documents,
-            kind_choice,
-            files=self._files,
-            conservation=self.conservation,
-            originals=self._originals,
-            staging=self._staging,
-        )
+        return self._writer.write(documents, kind_choice, final_row=self.final_row, staging=self._staging)
 
     def abandon(self) -> None:
         """Delete the unfinished generation; the journal stays, so that another attempt need not embed again."""

@@ -77,14 +77,14 @@ def build_index(
                 " add --ocr to keep it",
                 store.path,
             )
-        corpus = _read_source(source, store.path, base, limits, source_code, known_files, ocr)
-        builder = _generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
-        with _abandoned_on_error(builder):
-            unread = _take_all(builder, corpus, known_files)
+        corpus = read_source(source, store.path, base, limits, source_code, known_files, ocr)
+        builder = generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
+        with abandoned_on_error(builder):
+            unread = take_all(builder, corpus, known_files)
             builder.keep_unreadable(unread.failures, corpus.ceiling)
-            _refuse_nothing(builder, corpus.name, unread)
+            refuse_nothing(builder, corpus.name, unread)
             manifest = _commit(store, builder, base, kind)
-    return _build_report(builder, unread, base, manifest, started)
+    return build_report(builder, unread, base, manifest, started)
 
 
 def add_to_index(
@@ -105,16 +105,16 @@ def add_to_index(
         base = open_generation(store, verify="full")
         check_sentinels(base, embedder, store.path)
         store.sweep(base.manifest.generation, journal=False)
-        corpus = _read_source(source, store.path, base, limits, source_code, ocr=ocr)
-        builder = _generation_builder(
+        corpus = read_source(source, store.path, base, limits, source_code, ocr=ocr)
+        builder = generation_builder(
             store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress, keep_originals
         )
-        with _abandoned_on_error(builder):
-            unread = _take_all(builder, corpus)
-            _refuse_nothing(builder, corpus.name, unread)
+        with abandoned_on_error(builder):
+            unread = take_all(builder, corpus)
+            refuse_nothing(builder, corpus.name, unread)
             builder.keep_others({failure.document for failure in unread.failures if failure.refused})
             manifest = _commit(store, builder, base, base.manifest.kind_choice)
-    return _build_report(builder, unread, base, manifest, started)
+    return build_report(builder, unread, base, manifest, started)
 
 
 def remove_from_index(
@@ -126,10 +126,10 @@ def remove_from_index(
         # A build that was killed may have left texts of these very documents.
         store.sweep(base.manifest.generation, journal=True)
         removed = select_documents(base, store.path, ids, where)
-        report = removal_report(base, removed, dry_run=False)
+        report = removal_report(base, removed, dry_run=False, store=store)
         manifest = base.manifest
         writer = GenerationWriter(store, manifest, embedder=None, chunking=manifest.chunking, entry=manifest.embedder)
-        with _abandoned_on_error(writer):
+        with abandoned_on_error(writer):
             rest = [CopiedDocument(base, position) for position in range(len(base.table)) if position not in removed]
             store.commit(writer.write(rest, manifest.kind_choice))
     return report
@@ -147,7 +147,7 @@ def to_remove(ids: str | Sequence[str] | None, where: Where | None) -> tuple[lis
 
 
 def select_documents(
-    generation: Generation, index_path: Path, ids: Sequence[str] | None, where: Where | None
+    generation: Generation, index_path: Path | str, ids: Sequence[str] | None, where: Where | None
 ) -> set[int]:
     """Numbers in the table of the documents with these ids, or of those that match a filter. Raises UsageError."""
     if ids is not None:
@@ -165,13 +165,15 @@ def select_documents(
     return matching
 
 
-def removal_report(generation: Generation, removed: set[int], *, dry_run: bool) -> RemovalReport:
-    """Report what a removal of these documents does."""
+def removal_report(
+    generation: Generation, removed: set[int], *, dry_run: bool, store: IndexStore | None
+) -> RemovalReport:
+    """Report what a removal of these documents does. `store`: the folder with the feedback on them, if there is one."""
     rows = [generation.table[position] for position in sorted(removed)]
     passages = sum(row.passages for row in rows)
     feedback: list[Feedback] = []
     with suppress(IndexStoreError):  # a damaged file is reported by what erases its records
-        feedback = IndexStore(generation.folder.parent.parent).feedback.read()
+        feedback = store.feedback.read() if store is not None else []
     names = {row.id for row in rows}
     return RemovalReport(
         dry_run=dry_run,
@@ -184,7 +186,8 @@ def removal_report(generation: Generation, removed: set[int], *, dry_run: bool) 
 
 
 @contextmanager
-def _abandoned_on_error(unfinished: GenerationBuilder | GenerationWriter) -> Iterator[None]:
+def abandoned_on_error(unfinished: GenerationBuilder | GenerationWriter) -> Iterator[None]:
+    """Delete what was written of an unfinished generation if the block fails."""
     try:
         yield
     except BaseException:
@@ -210,7 +213,7 @@ def _base_to_reuse(store: IndexStore, embedder: Embedder) -> Generation | None:
     return base
 
 
-def _read_source(
+def read_source(
     source: Source,
     path: Path,
     base: Generation | None,
@@ -219,7 +222,7 @@ def _read_source(
     known_files: KnownFiles | None = None,
     ocr: OcrSettings | None = None,
 ) -> Corpus:
-    """The documents of a source, without those of the index itself."""
+    """The documents of a source, without those of the index itself at `path`."""
     rows = base.table if base is not None else []
     # Format 1 did not say which file a document came from; the source of SQuAD's articles does.
     known = {name for row in rows for name in (row.file or row.id, row.source)}
@@ -243,7 +246,7 @@ def _read_source(
     )
 
 
-def _generation_builder(
+def generation_builder(
     store: IndexStore,
     base: Generation | None,
     embedder: Embedder,
@@ -287,16 +290,16 @@ def _generation_builder(
 
 
 @dataclass
-class _Unread:
+class Unread:
     """Failures and skipped files of a corpus."""
 
     failures: list[CorpusFailure] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
 
 
-def _take_all(builder: GenerationBuilder, corpus: Corpus, known_files: KnownFiles | None = None) -> _Unread:
+def take_all(builder: GenerationBuilder, corpus: Corpus, known_files: KnownFiles | None = None) -> Unread:
     """Take every document of a corpus into the new generation, and embed what is new."""
-    unread = _Unread()
+    unread = Unread()
     if known_files is not None:
         known_files.begin(builder.copyable())
     # Closed here: the traceback of an error keeps this frame, and with it the process that reads.
@@ -317,7 +320,7 @@ def _take_all(builder: GenerationBuilder, corpus: Corpus, known_files: KnownFile
     return unread
 
 
-def _refuse_nothing(builder: GenerationBuilder, name: str, unread: _Unread) -> None:
+def refuse_nothing(builder: GenerationBuilder, name: str, unread: Unread) -> None:
     """Raise CorpusError if a corpus gave no document at all."""
     if builder.chosen:
         return
@@ -331,7 +334,7 @@ def _refuse_nothing(builder: GenerationBuilder, name: str, unread: _Unread) -> N
     raise CorpusError(f"{name} holds no document: give a folder with texts, PDF, DOCX, HTML or EPUB files")
 
 
-def _failures(unread: _Unread, builder: GenerationBuilder) -> list[Failure]:
+def _failures(unread: Unread, builder: GenerationBuilder) -> list[Failure]:
     return [*(Failure(failure.source, failure.reason) for failure in unread.failures), *builder.failures]
 
 
@@ -347,9 +350,10 @@ def _commit(store: IndexStore, builder: GenerationBuilder, base: Generation | No
     return manifest
 
 
-def _build_report(
-    builder: GenerationBuilder, unread: _Unread, base: Generation | None, manifest: Manifest, started: float
+def build_report(
+    builder: GenerationBuilder, unread: Unread, base: Generation | None, manifest: Manifest, started: float
 ) -> BuildReport:
+    """The report of a build or an addition that has ended."""
     return BuildReport(
         added=tuple(builder.added),
         changed=tuple(builder.changed),

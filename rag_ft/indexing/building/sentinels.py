@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_ft.errors import IndexMismatchError
+from rag_ft.errors import IndexMismatchError, WeightsError
+from rag_ft.indexing.embedding import load_named_embedder
 from rag_ft.indexing.storage.folder import SENTINEL_VECTORS, SENTINELS
 from rag_ft.indexing.storage.generation import Generation, json_line
 from rag_ft.indexing.storage.reading import save_array
@@ -24,7 +25,22 @@ SENTINEL_COSINE = 0.999
 """Another batch or processor moves the cosine by under 1e-5, another pooling or prefix by over 1e-2."""
 
 
-def check_sentinels(generation: Generation, embedder: Embedder, index_path: Path) -> None:
+def embedder_of(generation: Generation, place: Path | str) -> Embedder:
+    """The embedder that a generation's manifest names, loaded and compared. Raises IndexMismatchError."""
+    name = generation.manifest.embedder.name
+    try:
+        embedder = load_named_embedder(name)
+    except WeightsError as error:
+        raise IndexMismatchError(
+            f"the index at {place} needs its embedder {name!r}, which was not loaded ({error}): if you trust it, give"
+            " it once with --embedder (rag-ft ask, serve, mcp, index add, index verify), or as Index.load(...,"
+            " embedder=...)"
+        ) from error
+    check_sentinels(generation, embedder, place)
+    return embedder
+
+
+def check_sentinels(generation: Generation, embedder: Embedder, index_path: Path | str) -> None:
     """Raise IndexMismatchError unless the embedder is the manifest's and still gives the same vectors.
 
     Three of the kept passages are embedded again. That catches what no name or fingerprint shows, such as another

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ from rag_ft.files import require_space
 from rag_ft.indexing.building.rows import DocumentRows, Staging
 from rag_ft.indexing.building.sentinels import evenly_spread, write_sentinels
 from rag_ft.indexing.chunking import ChunkingConfig
-from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.folder import (
     BM25,
@@ -91,19 +89,17 @@ class GenerationWriter:
         documents: Sequence[DocumentRows],
         kind_choice: IndexKindChoice,
         *,
-        files: Mapping[str, str] | None = None,
-        conservation: Mapping[str, Conservation | None] | None = None,
-        originals: Mapping[str, str] | None = None,
+        final_row: Callable[[DocumentRows], TableRow] | None = None,
         staging: Staging | None = None,
     ) -> Manifest:
         """Write all files from documents sorted by id, and return the manifest to commit.
 
-        `files`, `conservation`, `originals`: new values of these fields of `TableRow`, by id. `staging` is dropped as
-        soon as its lines are copied.
+        `final_row`: a document's row in the table; None for its own. `staging` is dropped as soon as its lines are
+        copied.
         """
         self._require_space(documents, kind_choice)
         self._write_places(documents)
-        table = self._write_lines(documents, files or {}, conservation or {}, originals or {})
+        table = self._write_lines(documents, final_row or (lambda document: document.row))
         if staging is not None:
             staging.drop()
         vectors, keys = self._vectors_and_keys(documents)
@@ -153,11 +149,7 @@ class GenerationWriter:
         require_space(self._store.path, needed, error=IndexStoreError, kept="what was embedded so far is kept")
 
     def _write_lines(
-        self,
-        documents: Sequence[DocumentRows],
-        files: Mapping[str, str],
-        conservation: Mapping[str, Conservation | None],
-        originals: Mapping[str, str],
+        self, documents: Sequence[DocumentRows], final_row: Callable[[DocumentRows], TableRow]
     ) -> list[TableRow]:
         table: list[TableRow] = []
         document_lines, passage_lines = LinesWriter(self.folder / DOCUMENTS), LinesWriter(self.folder / PASSAGES)
@@ -165,15 +157,7 @@ class GenerationWriter:
         for document in documents:
             document_lines.write(*document.document_line())
             passage_lines.write(*document.passage_lines())
-            row = document.row
-            table.append(
-                replace(
-                    row,
-                    file=files.get(row.id, row.file),
-                    conservation=conservation.get(row.id, row.conservation),
-                    original=originals.get(row.id, row.original),
-                )
-            )
+            table.append(final_row(document))
         document_lines.close()
         passage_lines.close()
         with (self.folder / TABLE).open("wb") as file:
@@ -209,11 +193,12 @@ class GenerationWriter:
         if self._embedder is None:
             return np.zeros((0, self._entry.dimension), dtype=np.float32)
         rows = set(evenly_spread(len(vectors), RECALL_QUERIES))
-        queries = [_middle_words(text) for row, text in enumerate(self._texts(table)) if row in rows]
+        queries = [middle_words(text) for row, text in enumerate(self._texts(table)) if row in rows]
         return self._embedder.encode_query([query for query in queries if query])
 
 
-def _middle_words(text: str) -> str:
+def middle_words(text: str) -> str:
+    """Some consecutive words of a passage, as a query for it."""
     words = text.split()
     start = max(0, (len(words) - RECALL_QUERY_WORDS) // 2)
     return " ".join(words[start : start + RECALL_QUERY_WORDS])[:200]

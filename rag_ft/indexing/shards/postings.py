@@ -23,7 +23,7 @@ from rag_ft.errors import IndexStoreError
 from rag_ft.files import is_real_folder, remove_tree, sync_tree, write_atomic
 from rag_ft.indexing.storage.bm25 import K1, B
 from rag_ft.indexing.storage.folder import PASSAGES, is_generation
-from rag_ft.indexing.storage.generation import Generation, passage_texts
+from rag_ft.indexing.storage.generation import Generation, words_of_passages
 from rag_ft.indexing.storage.reading import load_array, load_json, save_array
 from rag_ft.indexing.storage.word_counts import WordCounts
 
@@ -171,7 +171,7 @@ def corpus_of(parts: Sequence[Mapping[str, int]], texts: int, words: int) -> Cor
 def count_words(generation: Generation) -> Postings:
     """Count the words of a shard's passages."""
     rules = generation.manifest.rules
-    counts = WordCounts(passage_texts(generation.folder / PASSAGES, generation.table, rules), rules)
+    counts = WordCounts(words_of_passages(generation.folder / PASSAGES, generation.table, rules), rules)
     order = np.argsort(counts.terms, kind="stable")
     texts_with = np.bincount(counts.terms, minlength=len(counts.vocabulary))
     rows = np.repeat(np.arange(len(counts.lengths), dtype=np.int32), np.diff(counts.firsts))

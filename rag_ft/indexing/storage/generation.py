@@ -176,6 +176,27 @@ def passage_row(passage: Passage, document_title: str) -> dict[str, Any]:
     }
 
 
+def stored_passage(document: TableRow, content: dict[str, Any]) -> Passage:
+    """The passage that `passage_row` has made, with what the table says of its document."""
+    return Passage(
+        id=f"{document.id}#{content['start']}-{content['end']}",
+        document_id=document.id,
+        text=content["text"],
+        start=content["start"],
+        end=content["end"],
+        title=content.get("title", document.title),
+        source=document.source,
+        headings=tuple(content["headings"]),
+        page=content["page"],
+        metadata=document.metadata,
+        kind=content.get("kind", "prose"),
+        locations=tuple(
+            Location(start=start, label=label, cells=tuple(cells))
+            for start, label, cells in content.get("locations", ())
+        ),
+    )
+
+
 def passage_texts(path: Path, table: Sequence[TableRow], rules: int) -> Iterator[str]:
     """The passages of a passage file as they are embedded, in order. `rules`: those of the manifest."""
     for passage in _bare_passages(path, table):
@@ -190,11 +211,12 @@ def words_of_passages(path: Path, table: Sequence[TableRow], rules: int) -> Iter
 
 def text_keys(path: Path, table: Sequence[TableRow]) -> NDArray[np.uint64]:
     """A number for the text of each passage of a passage file, equal where texts differ in white space alone."""
-    keys = [
-        int.from_bytes(hashlib.blake2b(" ".join(passage.text.split()).encode(), digest_size=8).digest(), "little")
-        for passage in _bare_passages(path, table)
-    ]
-    return np.array(keys, dtype=np.uint64)
+    return np.array([text_key(passage.text) for passage in _bare_passages(path, table)], dtype=np.uint64)
+
+
+def text_key(text: str) -> int:
+    """A number for a text, equal for texts that differ in white space alone."""
+    return int.from_bytes(hashlib.blake2b(" ".join(text.split()).encode(), digest_size=8).digest(), "little")
 
 
 def _bare_passages(path: Path, table: Sequence[TableRow]) -> Iterator[Passage]:
@@ -329,23 +351,7 @@ class Generation:
 
     def _passage(self, document: TableRow, content: dict[str, Any]) -> Passage:
         with reading(self.passages.path):
-            return Passage(
-                id=f"{document.id}#{content['start']}-{content['end']}",
-                document_id=document.id,
-                text=content["text"],
-                start=content["start"],
-                end=content["end"],
-                title=content.get("title", document.title),
-                source=document.source,
-                headings=tuple(content["headings"]),
-                page=content["page"],
-                metadata=document.metadata,
-                kind=content.get("kind", "prose"),
-                locations=tuple(
-                    Location(start=start, label=label, cells=tuple(cells))
-                    for start, label, cells in content.get("locations", ())
-                ),
-            )
+            return stored_passage(document, content)
 
     def document(self, position: int) -> Document:
         """A document, by its position in the table."""

@@ -306,7 +306,7 @@ class VectorIndex:
 
     def scores(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The exact scores of some rows for one query, as `search` gives them."""
-        return _exact_scores(self.vectors[rows], query)
+        return exact_scores(self.vectors[rows], query)
 
     def _candidates(
         self, queries: NDArray[np.float32], k: int, available: int, allowed: NDArray[np.int64] | None
@@ -332,14 +332,14 @@ class VectorIndex:
     def _rescore(self, query: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> list[Scored]:
         """Order candidates by exact score, so that equal vectors have equal scores in any position."""
         rows = np.sort(rows[rows >= 0])  # FAISS fills up with -1
-        scores = _exact_scores(self.vectors[rows], query)
+        scores = exact_scores(self.vectors[rows], query)
         order = np.argsort(-scores, kind="stable")[:k]
         return [Scored(int(rows[i]), float(scores[i])) for i in order]
 
     def _scan(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.int64]) -> list[Scored]:
         scores = np.concatenate(
             [
-                _exact_scores(self.vectors[allowed[start : start + _SCAN_BLOCK]], query)
+                exact_scores(self.vectors[allowed[start : start + _SCAN_BLOCK]], query)
                 for start in range(0, len(allowed), _SCAN_BLOCK)
             ]
         )
@@ -366,12 +366,13 @@ def exact_top(
         part = slice(start, start + _SCAN_BLOCK)
         near[part] = vectors[rows[part]] @ query
     rows = rows[near >= np.partition(near, -k)[-k] - _NEAR]
-    scores = _exact_scores(vectors[rows], query)
+    scores = exact_scores(vectors[rows], query)
     order = np.argsort(-scores, kind="stable")[:k]
     return [Scored(int(rows[i]), float(scores[i])) for i in order]
 
 
-def _exact_scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
+def exact_scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The inner product of each vector with a query, in float64, rounded to what is reproducible."""
     # Not a matrix product: BLAS sums differ with a row's position in the block.
     products = vectors.astype(np.float64) * query.astype(np.float64)
     rounded: NDArray[np.float64] = np.round(products.sum(axis=1), SCORE_DECIMALS)
