@@ -18,10 +18,12 @@ RagFtError
     - PromptMismatchError    an adapter was trained under another prompt
   x ReaderError
     - AnswerParseError       a completion is not the JSON of an answer
+    - ReaderUnreachableError the server of a remote reader gives no reply
   x DatasetError             question records that cannot be read or are inconsistent
   x TrainingError            a run cannot start or continue
   x AdapterError             an adapter cannot be merged or exported accurately
   x EvaluationError          an evaluation cannot start, or its results cannot be used
+  x EngineError              the engine of a large job cannot be reached, or has lost its workers
   x ServingError             the server does not answer this question
     - QueueFullError         the queue is full
     - DeadlineError          the answer did not come in time
@@ -119,6 +121,10 @@ class AnswerParseError(ReaderError):
     """A completion is not the JSON of an answer."""
 
 
+class ReaderUnreachableError(ReaderError):
+    """The server of a remote reader gives no reply, whatever the question is."""
+
+
 class DatasetError(RagFtError):
     """Question records cannot be read or are inconsistent.
 
@@ -140,6 +146,10 @@ class AdapterError(RagFtError):
 
 class EvaluationError(RagFtError):
     """An evaluation cannot start, or stored results cannot be used."""
+
+
+class EngineError(RagFtError):
+    """The engine that a large job runs on cannot be reached, or has lost its workers."""
 
 
 class ServingError(RagFtError):

@@ -18,6 +18,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "mcp": ("mcp",),
     "nf4": ("bitsandbytes",),
     "ocr": ("PIL", "pytesseract"),
+    "parquet": ("pyarrow",),
+    "ray": ("ray",),
     "serve": (
         "fastapi",
         "jsonschema",

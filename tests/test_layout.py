@@ -163,6 +163,7 @@ TESTED_ELSEWHERE = {
     # Stages of an adaptation, run one after the other.
     "adapting/judge.py": ("adapting/test_adapt.py", "the comparison in a whole adaptation"),
     "adapting/run.py": ("adapting/test_adapt.py", "whole adaptations"),
+    "answering/bulk/work.py": ("answering/bulk/test_run.py", "what a killed run resumes from"),
     # Definitions without behaviour.
     "answering/reading.py": ("answering/test_outcome.py", "records that a reader gives"),
     "errors.py": ("test_public_names.py", "the tree of errors"),
