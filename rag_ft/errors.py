@@ -57,7 +57,12 @@ class MissingExtraError(UsageError):
 
     def __init__(self, work: str, extra: str) -> None:
         super().__init__(f"{work} needs the extra {extra!r}: pip install 'rag-ft[{extra}]'")
+        self.work = work
         self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """How another process gets it."""
+        return type(self), (self.work, self.extra)
 
 
 class WeightsError(RagFtError):
