@@ -26,6 +26,7 @@ from rag_ft.errors import IndexLockedError, IndexStoreError, RagFtError, UsageEr
 from rag_ft.files import disk_full, is_disk_full
 from rag_ft.indexing.access import Audience
 from rag_ft.indexing.index import Index
+from rag_ft.indexing.query import Query
 from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.indexing.storage.folder import unfinished_manifests
 from rag_ft.indexing.storage.store import IndexStore
@@ -146,7 +147,19 @@ class Engine:
 
     def _retrieve(self, index: Index, asks: Sequence[Ask]) -> Iterator[tuple[int, Retrieved | Exception]]:
         """Each question's passages or error, with its position; questions alike in settings are retrieved together."""
-        for group in _grouped(asks, lambda ask: (ask.k, json.dumps(ask.where, sort_keys=True), ask.audience)):
+        searched = []
+        for i, ask in enumerate(asks):
+            if ask.passages is None:
+                searched.append(i)
+            else:
+                hits = [
+                    Hit(passage=passage, score=1 / rank, rank=rank)
+                    for rank, passage in enumerate(ask.passages, start=1)
+                ]
+                yield i, Retrieved(Query(ask.question), hits)
+        for group in _grouped(
+            asks, lambda ask: (ask.k, json.dumps(ask.where, sort_keys=True), ask.audience), among=searched
+        ):
             first = asks[group[0]]
 
             def retrieve(positions: Sequence[int], first: Ask = first) -> list[Retrieved]:
@@ -162,18 +175,20 @@ class Engine:
         self, index: Index, asks: Sequence[Ask], found: Mapping[int, Retrieved], retrieve_seconds: float
     ) -> Iterator[tuple[int, Answer | Exception]]:
         """Answer or error for each question that has passages, with its position; one adapter at a time."""
-        pipeline = Pipeline(index.as_retriever(), self.reader)
-        for group in _grouped(asks, lambda ask: ask.adapter, among=found):
-            adapter = asks[group[0]].adapter
+        for group in _grouped(asks, lambda ask: (ask.adapter, ask.passages is None), among=found):
+            first = asks[group[0]]
+            pipeline = Pipeline(index.as_retriever() if first.passages is None else None, self.reader)
 
-            def read(positions: Sequence[int], adapter: str | None = adapter) -> Sequence[Answer]:
+            def read(positions: Sequence[int], pipeline: Pipeline = pipeline, first: Ask = first) -> Sequence[Answer]:
                 answers = pipeline.read_batch(
                     [found[i].query for i in positions],
                     [found[i].hits for i in positions],
                     retrieve_seconds=retrieve_seconds * len(positions),
-                    adapter=adapter,
+                    adapter=first.adapter,
                     thresholds=[asks[i].threshold for i in positions],
                 )
+                if first.passages is not None:
+                    return answers
                 views = [_view(index, asks[i].audience) for i in positions]
                 return [_answered_from(view, answer) for view, answer in zip(views, answers, strict=True)]
 
