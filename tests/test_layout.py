@@ -140,6 +140,7 @@ TESTED_ELSEWHERE = {
     "cli/options.py": ("cli/test_commands.py", "options that several commands share"),
     "cli/why.py": ("cli/test_commands.py", "explains what `ask` has printed"),
     "cli/data.py": ("cli/test_train.py", "checks the records of a run"),
+    "cli/pipeline.py": ("cli/test_bulk.py", "loads what the options choose"),
     "cli/plan.py": ("cli/test_train.py", "plans a run"),
     "cli/records.py": ("cli/test_review.py", "checks what would be overwritten"),
     "serving/review.py": ("serving/routes/test_review.py", "what the routes show and keep"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Protocol, TypeVar
 
 from pydantic import JsonValue
@@ -43,10 +44,17 @@ class BlockEngine(Protocol):
 class LocalEngine:
     """One pipeline in this process: block after block."""
 
-    def __init__(self, pipeline: Pipeline, *, in_order: bool = False) -> None:
-        """`in_order`: read the questions as they come, for comparison."""
-        self._pipeline = pipeline
+    def __init__(self, pipeline: Pipeline | Callable[[], Pipeline], *, in_order: bool = False) -> None:
+        """A function is called when the pipeline is first needed: after the questions have been looked through.
+
+        `in_order`: read the questions as they come, for comparison.
+        """
+        self._given = pipeline
         self._in_order = in_order
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        return self._given if isinstance(self._given, Pipeline) else self._given()
 
     def identity(self) -> Mapping[str, JsonValue]:
         """The fingerprints of index and pipeline."""
