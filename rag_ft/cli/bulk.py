@@ -82,13 +82,16 @@ class BulkOptions:
             rich_help_panel=MANY_PANEL,
         ),
     ] = None
+    worker_gpus: Annotated[
+        float, typer.Option(help="GPUs of each worker on the Ray cluster.", rich_help_panel=MANY_PANEL)
+    ] = 0
 
     def check(self, question: str | None, after: list[str] | None) -> bool:
         """Whether a file of questions is to be answered. Raises UsageError for options that do not go together."""
         from rag_ft.errors import UsageError
 
         if self.questions is None:
-            given = {"--output": self.output, "--address": self.address, "--workers": self.workers}
+            given = {"--output": self.output, **self._for_ray()}
             names = [name for name, value in given.items() if value is not None]
             if self.engine is EngineChoice.ray:
                 names.append("--engine ray")
@@ -99,9 +102,15 @@ class BulkOptions:
             raise UsageError("--questions needs a file for the answers: give one with --output")
         if question is not None or after:
             raise UsageError("--questions is for the questions of a file: leave out the question and --after")
-        if self.engine is EngineChoice.local and (self.address is not None or self.workers is not None):
-            raise UsageError("--address and --workers are for --engine ray: add it, or leave them out")
+        if self.engine is EngineChoice.local:
+            for name, value in self._for_ray().items():
+                if value is not None:
+                    raise UsageError(f"{name} is for --engine ray: add that, or leave it out")
         return True
+
+    def _for_ray(self) -> dict[str, object]:
+        """What was chosen for a Ray cluster, by option."""
+        return {"--address": self.address, "--workers": self.workers, "--worker-gpus": self.worker_gpus or None}
 
 
 def answer_file(options: BulkOptions, choice: PipelineChoice) -> int:
@@ -120,7 +129,8 @@ def answer_file(options: BulkOptions, choice: PipelineChoice) -> int:
             engine = LocalEngine(choice.load)
             report = answer_questions(options.questions, options.output, engine, **arguments)  # type: ignore[arg-type]
         else:
-            with RayEngine(choice.load, address=options.address, workers=options.workers) as cluster:
+            place = {"address": options.address, "workers": options.workers, "gpus": options.worker_gpus}
+            with RayEngine(choice.load, **place) as cluster:  # type: ignore[arg-type]
                 report = answer_questions(options.questions, options.output, cluster, **arguments)  # type: ignore[arg-type]
     _print_report(report)
     return 1 if report.failed or report.incomplete else 0

@@ -1,6 +1,7 @@
 """`rag-ft ask --questions`: with a reader that follows a script, at a server, and on a Ray cluster."""
 
 import json
+import secrets
 
 import pytest
 from chat_server import ChatServer
@@ -65,7 +66,10 @@ def test_a_wrong_file_is_said_before_anything_is_loaded(scripted, tmp_path):
         (["--address", "h:1"], "--address is for a file of questions"),
         (["What?", "--questions", "q.txt", "-o", "a.jsonl"], "leave out the question and --after"),
         (["--after", "What?", "--questions", "q.txt", "-o", "a.jsonl"], "leave out the question and --after"),
-        (["--questions", "q.txt", "-o", "a.jsonl", "--workers", 2], "--address and --workers are for --engine ray"),
+        (
+            ["--questions", "q.txt", "-o", "a.jsonl", "--workers", 2],
+            "--workers is for --engine ray: add that, or leave it out",
+        ),
         (["--questions", "q.txt", "-o", "a.csv"], "ends in neither .jsonl nor .parquet"),
     ],
 )
@@ -106,6 +110,7 @@ def test_one_question_is_answered_at_a_server(world, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_a_ray_cluster_gives_the_answers_of_this_process(handbook_index, tiny_llama_dir, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
     questions = tmp_path / "questions.jsonl"
     texts = ["What does gradient checkpointing cost?", "How does LoRA start?", "How large is a flat index?"]
     questions.write_text("".join(json.dumps({"id": f"q{i}", "question": text}) + "\n" for i, text in enumerate(texts)))

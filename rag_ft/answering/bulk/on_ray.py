@@ -10,6 +10,8 @@ import contextlib
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -30,7 +32,11 @@ MOST_DEATHS = 3
 CONNECT_S = 5.0
 START_S = 600.0
 """Seconds in which the first of the workers that are starting must be ready; loading a model takes some."""
+PROBE_S = 30.0
+"""Seconds in which what listens at an address must answer as a cluster; starting to ask takes some of them."""
 _AUTO = "auto"
+_CLIENT = "ray://"
+_AUTH_MODE = "RAY_AUTH_MODE"
 
 
 class _Worker:
@@ -80,6 +86,7 @@ class RayEngine:
         self._wanted = workers
         self._needs = {"num_cpus": cpus, "num_gpus": gpus}
         self._ray: Any = None
+        self._auth_mode: str | None = None
         self._ours = False
         """Whether the connection is this engine's, and ends with it."""
         self._identity: dict[str, JsonValue] | None = None
@@ -230,6 +237,7 @@ class RayEngine:
             options |= {"include_dashboard": False, "num_cpus": cpus}
         else:
             options["address"] = self._address
+        self._auth_mode = os.environ.get(_AUTH_MODE)  # Ray sets it for a cluster of its own
         try:
             ray.init(**options)
         except Exception as error:  # Ray raises ConnectionError, ValueError and RuntimeError, among others
@@ -245,6 +253,8 @@ class RayEngine:
         if self._ours:
             self._ray.shutdown()
             self._ours = False
+            if self._auth_mode is None:
+                os.environ.pop(_AUTH_MODE, None)
 
 
 _START = "start one with 'ray start --head', or leave the address out to use this machine"
@@ -255,11 +265,26 @@ class _WorkerDied(Exception):
 
 
 def _check_reachable(address: str) -> None:
-    """Raise EngineError within seconds where nothing listens: Ray itself tries for a minute and ends the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    """Raise EngineError where no cluster listens: Ray itself would try for minutes, and then end this process."""
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if not host or not port.isdigit() or int(port) > 65_535:
         raise UsageError(f"the address {address!r} is not HOST:PORT: give the cluster's head, such as 10.0.0.1:6379")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except OSError as error:
         raise EngineError(f"no Ray cluster answers at {address} ({error.strerror or error}): {_START}") from error
+    if address.startswith(_CLIENT):
+        return
+    probe = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        done = subprocess.run([*probe, "--skip-version-check"], capture_output=True, timeout=PROBE_S)
+        status, said = done.returncode, done.stderr
+    except subprocess.TimeoutExpired:
+        status, said = 1, b""
+    if b"InvalidAuthToken" in said:
+        raise EngineError(
+            f"the Ray cluster at {address} asks for another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to its"
+            " token, as 'ray get-auth-token' prints it there"
+        )
+    if status:
+        raise EngineError(f"what listens at {address} does not answer as a Ray cluster: give the address of its head")

@@ -2,7 +2,9 @@
 
 import json
 import os
+import secrets
 import signal
+import socket
 import threading
 import time
 
@@ -150,8 +152,29 @@ def test_no_cluster_at_the_address_is_said_within_seconds(folder):
     assert time.monotonic() - started < 20
 
 
+def test_what_listens_at_the_address_and_is_no_cluster_is_said(folder, monkeypatch):
+    monkeypatch.setattr("rag_ft.answering.bulk.on_ray.PROBE_S", 4.0)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(EngineError, match=f"what listens at {address} does not answer as a Ray cluster"):
+            RayEngine(scripted_loader(folder), address=address).__enter__()
+
+
+def test_a_cluster_that_asks_for_a_token_is_said(folder, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    cluster = RayCluster(cpus=1, token=secrets.token_hex(32))
+    try:
+        with pytest.raises(EngineError, match=f"the Ray cluster at {cluster.address} asks for another token"):
+            RayEngine(scripted_loader(folder), address=cluster.address).__enter__()
+    finally:
+        cluster.stop()
+
+
 def test_without_an_address_this_machine_is_the_cluster(folder, questions, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in map(str, __import__("sys").path) if p))
     answer_questions(questions, tmp_path / "local.jsonl", scripted_pipeline(folder), block=BLOCK)
     with RayEngine(scripted_loader(folder), workers=1) as engine:
