@@ -18,10 +18,12 @@ RagFtError
     - PromptMismatchError    an adapter was trained under another prompt
   x ReaderError
     - AnswerParseError       a completion is not the JSON of an answer
+    - ReaderUnreachableError the server of a remote reader gives no reply
   x DatasetError             question records that cannot be read or are inconsistent
   x TrainingError            a run cannot start or continue
   x AdapterError             an adapter cannot be merged or exported accurately
   x EvaluationError          an evaluation cannot start, or its results cannot be used
+  x EngineError              the engine of a large job cannot be reached, or has lost its workers
   x ServingError             the server does not answer this question
     - QueueFullError         the queue is full
     - DeadlineError          the answer did not come in time
@@ -55,7 +57,12 @@ class MissingExtraError(UsageError):
 
     def __init__(self, work: str, extra: str) -> None:
         super().__init__(f"{work} needs the extra {extra!r}: pip install 'rag-ft[{extra}]'")
+        self.work = work
         self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """How another process gets it."""
+        return type(self), (self.work, self.extra)
 
 
 class WeightsError(RagFtError):
@@ -119,6 +126,10 @@ class AnswerParseError(ReaderError):
     """A completion is not the JSON of an answer."""
 
 
+class ReaderUnreachableError(ReaderError):
+    """The server of a remote reader gives no reply, whatever the question is."""
+
+
 class DatasetError(RagFtError):
     """Question records cannot be read or are inconsistent.
 
@@ -140,6 +151,10 @@ class AdapterError(RagFtError):
 
 class EvaluationError(RagFtError):
     """An evaluation cannot start, or stored results cannot be used."""
+
+
+class EngineError(RagFtError):
+    """The engine that a large job runs on cannot be reached, or has lost its workers."""
 
 
 class ServingError(RagFtError):

@@ -19,7 +19,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "mcp": ("mcp",),
     "nf4": ("bitsandbytes",),
     "ocr": ("PIL", "pytesseract"),
+    "parquet": ("pyarrow",),
     "pgvector": ("pgvector", "psycopg"),
+    "ray": ("ray",),
     "serve": (
         "fastapi",
         "jsonschema",

@@ -21,6 +21,7 @@ PACKAGE = ROOT / "rag_ft"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 MAY_NEED = {
+    "answering/bulk/": {"parquet", "ray"},
     "evaluation/": {"eval"},
     "indexing/formats/": {"formats"},
     "indexing/conservation/readers/": {"formats"},

@@ -150,6 +150,7 @@ TESTED_ELSEWHERE = {
     "cli/options.py": ("cli/test_commands.py", "options that several commands share"),
     "cli/why.py": ("cli/test_commands.py", "explains what `ask` has printed"),
     "cli/data.py": ("cli/test_train.py", "checks the records of a run"),
+    "cli/pipeline.py": ("cli/test_bulk.py", "loads what the options choose"),
     "cli/plan.py": ("cli/test_train.py", "plans a run"),
     "cli/records.py": ("cli/test_review.py", "checks what would be overwritten"),
     "serving/review.py": ("serving/routes/test_review.py", "what the routes show and keep"),
@@ -173,6 +174,7 @@ TESTED_ELSEWHERE = {
     # Stages of an adaptation, run one after the other.
     "adapting/judge.py": ("adapting/test_adapt.py", "the comparison in a whole adaptation"),
     "adapting/run.py": ("adapting/test_adapt.py", "whole adaptations"),
+    "answering/bulk/work.py": ("answering/bulk/test_run.py", "what a killed run resumes from"),
     # Definitions without behaviour.
     "answering/reading.py": ("answering/test_outcome.py", "records that a reader gives"),
     "errors.py": ("test_public_names.py", "the tree of errors"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from rag_ft.errors import AnswerParseError, first_problem
 
@@ -61,6 +61,18 @@ class Completion(BaseModel):
         if self.answer is not None and not self.answer.strip():
             raise ValueError("the answer is empty")
         return self
+
+
+SCHEMA: dict[str, JsonValue] = {
+    "type": "object",
+    "properties": {
+        "answer": {"type": ["string", "null"]},
+        "citations": {"type": "array", "items": {"type": "integer"}},
+    },
+    "required": ["answer", "citations"],
+    "additionalProperties": False,
+}
+"""JSON schema of a completion, for servers that decode under one; `parse` checks more."""
 
 
 class PartCompletion(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -13,8 +15,8 @@ from typing_extensions import NotRequired, TypedDict  # pydantic refuses typing'
 from rag_ft.answering.citation import Claim, verify
 from rag_ft.answering.lists import enumerated_items, listed_answer
 from rag_ft.answering.placing import place
-from rag_ft.answering.reader import Reader
-from rag_ft.answering.reading import Reading, ReadRequest
+from rag_ft.answering.reading import PassageReader, Reading, ReadRequest
+from rag_ft.answering.together import together_or_apart
 from rag_ft.errors import UsageError
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query, make_query
@@ -50,6 +52,13 @@ class PipelineEvent(NamedTuple):
     """The whole answer, last."""
 
 
+class Retrieved(NamedTuple):
+    """What a question was searched with, and its passages, best first."""
+
+    query: Query
+    hits: Sequence[Hit]
+
+
 class Pipeline(Runnable[QuestionInput, Answer]):
     """Answers questions from an index.
 
@@ -61,11 +70,21 @@ class Pipeline(Runnable[QuestionInput, Answer]):
     retriever no reranker, it reranks the passages of questions that ask for sentences.
     """
 
-    def __init__(self, retriever: BaseRetriever | None, reader: Reader) -> None:
-        if isinstance(retriever, Retriever) and retriever.reranker is None and reader.cross_encoder is not None:
+    def __init__(self, retriever: BaseRetriever | None, reader: PassageReader) -> None:
+        if isinstance(retriever, Retriever) and retriever.reranker is None and reader.reranking:
             retriever = retriever.model_copy(update=dict(reader.reranking))
         self.retriever = retriever
         self.reader = reader
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with everything that decides the answers but the index, which has a fingerprint of its own."""
+        parts: list[Any] = [
+            *self.reader.fingerprint_parts,
+            type(self.retriever).__name__,
+            [str(getattr(self.retriever, name, "")) for name in ("k", "mode", "where", "word_weight", "rerank_depth")],
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def ask(
         self,
@@ -105,16 +124,26 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         if not questions:
             return []
         start = time.perf_counter()
-        pairs = zip(questions, histories or [()] * len(questions), strict=True)
-        queries = [self._query(question, history) for question, history in pairs]
-        hits = self._retrieve(queries, k)
+        retrieved = self.retrieve_batch(questions, histories=histories, k=k)
         return self.read_batch(
-            queries,
-            hits,
+            [query for query, _ in retrieved],
+            [hits for _, hits in retrieved],
             retrieve_seconds=time.perf_counter() - start,
             adapter=adapter,
             thresholds=[threshold] * len(questions),
         )
+
+    def retrieve_batch(
+        self,
+        questions: Sequence[str],
+        *,
+        histories: Sequence[Sequence[str]] | None = None,
+        k: int | None = None,
+    ) -> list[Retrieved]:
+        """The passages of each question, searched together: what `read_batch` takes."""
+        pairs = zip(questions, histories or [()] * len(questions), strict=True)
+        queries = [self._query(question, history) for question, history in pairs]
+        return list(map(Retrieved, queries, self._retrieve(queries, k)))
 
     def read_batch(
         self,
@@ -190,12 +219,9 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         """
 
         def together(inputs: list[QuestionInput], **options: Any) -> list[Answer | Exception]:
-            try:
+            if not return_exceptions:
                 return list(self.ask_batch(**_asked(inputs), **options))
-            except Exception:
-                if not return_exceptions:
-                    raise
-            return [self._ask_or_error(question, **options) for question in inputs]
+            return together_or_apart(inputs, lambda some: self.ask_batch(**_asked(some), **options))
 
         return self._batch_with_config(together, inputs, config, return_exceptions=return_exceptions, **kwargs)
 
@@ -211,12 +237,6 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         if args_schema is None and arg_types is None:
             arg_types = {"question": str}
         return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
-
-    def _ask_or_error(self, question: QuestionInput, **options: Any) -> Answer | Exception:
-        try:
-            return self.ask_batch(**_asked([question]), **options)[0]
-        except Exception as error:
-            return error
 
     def _query(self, question: str, history: Sequence[str]) -> Query:
         if isinstance(self.retriever, Retriever):
@@ -234,11 +254,17 @@ class Pipeline(Runnable[QuestionInput, Answer]):
             for documents in self.retriever.batch([query.joined or query.text for query in queries], **options)
         ]
 
-    def _reader(self, adapter: str | None) -> Reader:
+    def _reader(self, adapter: str | None) -> PassageReader:
         return self.reader if adapter is None else self.reader.with_adapter(adapter)
 
     def _answer(
-        self, reader: Reader, query: Query, hits: Sequence[Hit], reading: Reading, retrieve_s: float, read_s: float
+        self,
+        reader: PassageReader,
+        query: Query,
+        hits: Sequence[Hit],
+        reading: Reading,
+        retrieve_s: float,
+        read_s: float,
     ) -> Answer:
         start = time.perf_counter()
         passages = [hit.passage for hit in hits]
@@ -255,7 +281,6 @@ class Pipeline(Runnable[QuestionInput, Answer]):
             items = enumerated_items(answer, citations[0], claims[0].passage)
         if index is not None:
             citations = tuple(place(citation, index) for citation in citations)
-        loaded = reader.loaded
         return Answer(
             question=query.text,
             answer=answer,
@@ -285,13 +310,8 @@ class Pipeline(Runnable[QuestionInput, Answer]):
             provenance=Provenance(
                 index=index.fingerprint if index is not None else "",
                 embedder=index.manifest.embedder.fingerprint if index is not None else "",
-                base_model=loaded.weights.fingerprint,
-                adapter=loaded.adapter.fingerprint if loaded.adapter is not None else None,
-                prompt=reader.prompts.fingerprint,
-                mode=reader.mode,
-                reading=reader.reading,
                 index_path=index.place if index is not None else "",
-                cross_encoder=reader.cross_encoder.fingerprint if reader.cross_encoder is not None else None,
+                **reader.provenance,
             ),
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -131,9 +132,7 @@ class PromptBuilder:
         passage that does not fit is left out whole (`Prompt.left_out`), and the next one is tried. Nothing is cut.
         Raises UsageError for an empty question, PromptTooLongError where the question or every passage is too long.
         """
-        question = question.strip()
-        if not question:
-            raise UsageError("the question is empty: ask something")
+        question = checked_question(question)
         question_ids = (*self._encode_text("\nQuestion: " + question), *self._tail)
         room = budget.window - budget.completion - len(self.head) - len(question_ids)
         if room < 0:
@@ -239,7 +238,7 @@ class PromptBuilder:
             return f"{self._system}\n\n{turns}", "\nAnswer: ", _eos_id(self.tokenizer)
         turns_: list[dict[str, str]] = []
         for context, question, reply in self._examples:
-            turns_.append({"role": "user", "content": f"{context}\nQuestion: {question}"})
+            turns_.append({"role": "user", "content": user_turn(context, question)})
             turns_.append({"role": "assistant", "content": reply})
         last = {"role": "user", "content": _PLACEHOLDER}
         messages = [{"role": "system", "content": self._system}, *turns_, last]
@@ -308,6 +307,63 @@ def passage_block(number: int, passage: Passage) -> str:
     """A passage as it stands in the prompt: its number, its document's title, its text."""
     title = f"({passage.title}) " if passage.title else ""
     return f"[{number}] {title}{passage.text.strip()}\n"
+
+
+def user_turn(context: str, question: str) -> str:
+    """What a user says in the prompt: the passages, then the question."""
+    return f"{context}\nQuestion: {question}"
+
+
+def checked_question(question: str) -> str:
+    """A question as it stands in the prompt. Raises UsageError where it is empty."""
+    question = question.strip()
+    if not question:
+        raise UsageError("the question is empty: ask something")
+    return question
+
+
+def chat_messages(question: str, passages: Sequence[Passage], *, shots: bool = False) -> list[tuple[str, str]]:
+    """The prompt as roles and texts, for a model whose server tokenises: the same words as `PromptBuilder` gives.
+
+    No passage is left out, since the server's room is not known. Raises UsageError for an empty question.
+    """
+    blocks = [passage_block(number, passage) for number, passage in enumerate(passages, start=1)]
+    examples = SHOTS if shots else ()
+    turns = [(user_turn(context, asked), reply) for context, asked, reply in examples]
+    return [
+        ("system", SYSTEM),
+        *(message for asked, reply in turns for message in (("user", asked), ("assistant", reply))),
+        ("user", user_turn("".join(blocks), checked_question(question))),
+    ]
+
+
+def chat_fingerprint(shots: bool) -> str:
+    """SHA-256 of everything besides question and passages that decides the prompt of `chat_messages`."""
+    example = Passage(id="i", document_id="d", text="t", start=0, end=1, title="T")
+    content = [PROMPT_VERSION, chat_messages("q", [example], shots=shots)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+_BLOCK = re.compile(r"\[(?P<number>\d+)\] (?:\((?P<title>[^\n]+?)\) )?(?P<text>.*)\n", re.DOTALL)
+
+
+def read_user_turn(text: str) -> tuple[str, list[Passage]] | None:
+    """Question and passages of a `user_turn`, each passage a document of its own; None for any other text."""
+    context, mark, question = text.rpartition("\nQuestion: ")
+    if not mark or not question.strip():
+        return None
+    passages: list[Passage] = []
+    while context:
+        number = len(passages) + 1
+        end = context.find(f"\n[{number + 1}] ") + 1 or len(context)
+        match = _BLOCK.fullmatch(context[:end])
+        if match is None or match["number"] != str(number) or not match["text"].strip():
+            return None
+        body, title = match["text"], match["title"] or ""
+        name = f"passage-{number}"
+        passages.append(Passage(id=name, document_id=name, text=body, start=0, end=len(body), title=title))
+        context = context[end:]
+    return question.strip(), passages
 
 
 def _shared_length(first: Sequence[int], second: Sequence[int]) -> int:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from pydantic import JsonValue
 from typing_extensions import Unpack
 
 from rag_ft.answering import completion
@@ -36,7 +37,7 @@ from rag_ft.answering.forward.decoder import Decoder
 from rag_ft.answering.forward.prefix_cache import PrefixCache
 from rag_ft.answering.outcome import combine
 from rag_ft.answering.prompt import PromptBuilder, reader_budget
-from rag_ft.answering.reading import Reading, ReadRequest, StreamEvent
+from rag_ft.answering.reading import ReaderProvenance, Reading, ReadRequest, StreamEvent
 from rag_ft.errors import UsageError
 from rag_ft.metrics.kinds import judged_kind
 from rag_ft.models.adapter_record import reading_record
@@ -288,6 +289,33 @@ class Reader:
         if self.cross_encoder is None:
             return {}
         return {"reranker": self.cross_encoder, "reranks": asks_for_sentences}
+
+    @property
+    def provenance(self) -> ReaderProvenance:
+        """Fingerprints of what its answers are made with."""
+        loaded, scorer = self.loaded, self.cross_encoder
+        return {
+            "base_model": loaded.weights.fingerprint,
+            "adapter": loaded.adapter.fingerprint if loaded.adapter is not None else None,
+            "prompt": self.prompts.fingerprint,
+            "mode": self.mode,
+            "reading": self.reading,
+            "cross_encoder": scorer.fingerprint if scorer is not None else None,
+        }
+
+    @property
+    def fingerprint_parts(self) -> list[JsonValue]:
+        """Everything of the reader that decides its answers."""
+        made_with = self.provenance
+        return [
+            made_with["base_model"],
+            made_with["adapter"] or "",
+            made_with["cross_encoder"] or "",
+            made_with["prompt"],
+            self.reading,
+            {name: value for name, value in asdict(self.config).items() if name != "passage_cache_mb"},
+            [self.trained_threshold, {kind: str(own) for kind, own in self.kinds.items()}],
+        ]
 
     @property
     def side_threads(self) -> int:

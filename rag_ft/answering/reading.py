@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict, get_args
+
+from pydantic import JsonValue
 
 from rag_ft.errors import UsageError
 from rag_ft.schema import AnswerKind, Hit, Passage
@@ -82,6 +84,53 @@ class StreamEvent(NamedTuple):
 
     text: str
     reading: Reading | None
+
+
+class ReaderProvenance(TypedDict):
+    """Fields of an answer's `Provenance` that its reader knows."""
+
+    base_model: str
+    adapter: str | None
+    prompt: str
+    mode: str
+    reading: str
+    cross_encoder: str | None
+
+
+class PassageReader(Protocol):
+    """What a `Pipeline` needs of a reader: `Reader` on this machine, `RemoteReader` at a server."""
+
+    @property
+    def threshold(self) -> float | None:
+        """An answer with a lower confidence becomes null; None: the reader decides."""
+        ...
+
+    @property
+    def reranking(self) -> Mapping[str, Any]:
+        """Fields of a `Retriever` that reranks for this reader; empty where none is to."""
+        ...
+
+    @property
+    def provenance(self) -> ReaderProvenance:
+        """What its answers are made with."""
+        ...
+
+    @property
+    def fingerprint_parts(self) -> list[JsonValue]:
+        """Everything of the reader that decides its answers."""
+        ...
+
+    def with_adapter(self, name: str) -> PassageReader:
+        """A reader of the same base under another adapter. Raises UsageError for an unknown name."""
+        ...
+
+    def read_batch(self, requests: Sequence[ReadRequest]) -> list[Reading]:
+        """What the passages of each request answer to its question, in the order given."""
+        ...
+
+    def stream_request(self, request: ReadRequest) -> Iterator[StreamEvent]:
+        """The completion of a request piece by piece, then the reading."""
+        ...
 
 
 def check_threshold(threshold: float | None) -> None:

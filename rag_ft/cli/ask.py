@@ -1,4 +1,4 @@
-"""`rag-ft ask`: one question, questions from stdin, or a conversation at the prompt."""
+"""`rag-ft ask`: one question, questions from stdin or a file, or a conversation at the prompt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rag_ft.cli.building import with_options
+from rag_ft.cli.bulk import BulkOptions, answer_file
 from rag_ft.cli.options import (
     PASSAGES_PANEL,
     READER_PANEL,
@@ -15,7 +17,6 @@ from rag_ft.cli.options import (
     GroupedAdapter,
     GroupedIndexEmbedder,
     GroupedK,
-    GroupedReader,
     GroupedWhere,
     IndexOption,
     JsonOption,
@@ -23,17 +24,12 @@ from rag_ft.cli.options import (
     ReadingChoice,
     RetrievalChoice,
     ThresholdOption,
-    parse_groups,
-    parse_where,
 )
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rag_ft.answering.config import ReaderSettings
     from rag_ft.answering.pipeline import Pipeline
-    from rag_ft.indexing.index import Index
     from rag_ft.schema import Answer
 
 _BATCH = 16
@@ -43,6 +39,7 @@ NEW_SUBJECT = "/new"
 """Line of a conversation after which questions no longer follow up those before."""
 
 
+@with_options(BulkOptions)
 def ask(
     index: IndexOption,
     question: Annotated[
@@ -78,7 +75,22 @@ def ask(
         ),
     ] = None,
     embedder: GroupedIndexEmbedder = None,
-    reader: GroupedReader = "default",
+    reader: Annotated[
+        str,
+        typer.Option(
+            help="Base model: 'default', a model folder, a .gguf file or a hub id; or the URL of an OpenAI-compatible"
+            " server, ending in /v1.",
+            rich_help_panel=READER_PANEL,
+        ),
+    ] = "default",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model of the server at --reader; needed if it has several. The key is in OPENAI_API_KEY.",
+            show_default=False,
+            rich_help_panel=READER_PANEL,
+        ),
+    ] = None,
     adapter: GroupedAdapter = None,
     cross_encoder: CrossEncoderOption = None,
     mode: Annotated[
@@ -100,30 +112,45 @@ def ask(
     ] = None,
     threshold: ThresholdOption = None,
     as_json: JsonOption = False,
+    *,
+    options: BulkOptions,
 ) -> int:
     """Answer a question from an index, with citations.
 
     At the prompt each question follows up those before it; /new begins another subject. A line of stdin is a question,
-    or JSON: {"question": "And how often?", "history": ["an earlier question"]}.
+    or JSON: {"question": "And how often?", "history": ["an earlier question"]}. The questions of a file (--questions)
+    may be any number: a run that is interrupted resumes when the command is repeated.
 
     Examples:
     rag-ft ask "How does LoRA start?" --index indexes/handbook
     rag-ft ask "And how does it end?" --after "How does LoRA start?" --index indexes/handbook
     rag-ft ask --index indexes/handbook < questions.txt > answers.jsonl
+    rag-ft ask --index indexes/handbook --questions questions.jsonl -o answers.jsonl
     """
-    from rag_ft.answering.pipeline import Pipeline
-    from rag_ft.answering.reader import Reader
+    from rag_ft.cli.pipeline import PipelineChoice
     from rag_ft.cli.render import print_answer, stdout
     from rag_ft.errors import UsageError
 
-    chosen = _index(index, embedder, groups, where)
-    filters: Any = parse_where(where)
-    retriever: Any = chosen.as_retriever(k=k, mode=retrieval.value if retrieval else None, where=filters)
+    many = options.check(question, after)
     settings: ReaderSettings = {"mode": mode.value, "threshold": threshold}
     if reading is not None:
         settings["reading"] = reading.value
-    answering = Reader.from_pretrained(reader, adapter=adapter, cross_encoder=cross_encoder, **settings)
-    pipeline = Pipeline(retriever, answering)
+    choice = PipelineChoice(
+        index,
+        embedder=embedder,
+        groups=groups,
+        where=tuple(where or ()),
+        k=k,
+        retrieval=retrieval.value if retrieval else None,
+        reader=reader,
+        model=model,
+        adapter=adapter,
+        cross_encoder=cross_encoder,
+        settings=settings,
+    )
+    if many:
+        return answer_file(options, choice)
+    pipeline = choice.load()
     if question is not None and question != "-":
         answer = pipeline.ask(question, history=after or ())
         if as_json:
@@ -139,30 +166,13 @@ def ask(
     return _answer_lines(pipeline, sys.stdin)
 
 
-def _index(path: Path, embedder: str | None, groups: str | None, where: list[str] | None) -> Index:
-    """The index, as far as the groups may read it. Raises UsageError where no document matches the filter."""
-    from rag_ft.errors import UsageError
-    from rag_ft.indexing.filters import OWN_FIELDS
-    from rag_ft.indexing.index import Index
-
-    index = Index.load(path, embedder=embedder)
-    if groups is not None:
-        index = index.visible_to(parse_groups(groups))
-    filters: Any = parse_where(where)
-    rows = index.searcher().rows_where(filters)
-    if rows is not None and not len(rows):
-        fields = sorted({*OWN_FIELDS, *(name for entry in index.entries() for name in entry.metadata)})
-        raise UsageError(
-            f"no document of the index at {index.place} matches {' and '.join(where or ())}: its fields are"
-            f" {', '.join(fields)}"
-        )
-    return index
-
-
 def _hint(answer: Answer, pipeline: Pipeline) -> None:
     """Say how to see what an untuned reader would have quoted: it nearly always prefers null."""
+    from rag_ft.answering.remote import RemoteReader
     from rag_ft.cli.render import stderr
 
+    if isinstance(pipeline.reader, RemoteReader):
+        return
     if answer.abstained and answer.passages and pipeline.reader.threshold is None and answer.provenance.adapter is None:
         note = "the reader is untuned and mostly prefers null: --threshold 0 shows its best quote, right or wrong"
         stderr().print(note, style="dim")
@@ -172,16 +182,18 @@ def _answer_lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
     """Print one JSON object per line, in order; a question that fails gives an object with `question` and `error`."""
     import json
 
+    from rag_ft.answering.bulk.questions import line_object
+
     failed = False
     batch: list[Any] = []
 
     def flush() -> None:
         nonlocal failed
         answers = pipeline.batch(list(batch), return_exceptions=True)
-        for given, answer in zip(batch, answers, strict=True):
+        for asked, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Exception):
                 failed = True
-                question = given if isinstance(given, str) else given.get("question", "")
+                question = asked if isinstance(asked, str) else asked.get("question", "")
                 failure = {"question": str(question)[:200], "error": str(answer)}
                 echo_json(json.dumps(failure, ensure_ascii=False))
             else:
@@ -191,25 +203,15 @@ def _answer_lines(pipeline: Pipeline, lines: Iterable[str]) -> int:
         batch.clear()
 
     for line in lines:
-        if line.strip():
-            batch.append(_asked(line.strip()))
+        text = line.strip()
+        if text:
+            given = line_object(text)
+            batch.append(text if given is None else given)
         if len(batch) == _BATCH:
             flush()
     if batch:
         flush()
     return 1 if failed else 0
-
-
-def _asked(line: str) -> str | dict[str, Any]:
-    """What a line asks: its JSON object, or the line itself as a question."""
-    import json
-
-    if not line.startswith("{"):
-        return line
-    try:
-        return dict(json.loads(line))
-    except (ValueError, RecursionError):
-        return line
 
 
 def _converse(pipeline: Pipeline, after: Iterable[str]) -> int:

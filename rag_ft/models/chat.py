@@ -20,6 +20,7 @@ from rag_ft.extras import require_extra
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import Runnable
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 FACTORY = re.compile(r"[\w.]+:\w+")
@@ -116,16 +117,42 @@ def reply_text(reply: BaseMessage) -> str:
     return fenced[1] if fenced else text
 
 
+def server_models(url: str, key_variable: str = KEY_VARIABLE, timeout_s: float = TIMEOUT_S) -> list[str]:
+    """Names of the models of an OpenAI-compatible server. Raises MissingExtraError, and what its client raises."""
+    client: Any = server_chat_model("any", url, key_variable=key_variable, timeout_s=timeout_s)
+    return [str(model.id) for model in client.root_client.models.list().data]
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status with which a server refused; None where it gave no reply."""
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same call may succeed later: no reply, too many calls, a fault of the server."""
+    status = status_of(error)
+    return status is None or status in (408, 409, 425, 429) or status >= 500
+
+
 def invoke_together(
-    model: BaseChatModel, conversations: list[list[tuple[str, str]]], *, attempts: int, at_once: int
+    model: Runnable[Any, BaseMessage], conversations: list[list[tuple[str, str]]], *, attempts: int, at_once: int
 ) -> list[tuple[BaseMessage | Exception, float]]:
     """Each conversation's reply, or the error after all attempts, with the seconds of the call, pauses included.
 
-    `at_once` calls at a time; a call that fails is repeated after growing pauses.
+    `at_once` calls at a time; a call that fails is repeated after growing pauses, unless the server has refused it.
     """
     from langchain_core.runnables import RunnableLambda
 
-    patient = model.with_retry(stop_after_attempt=attempts, wait_exponential_jitter=True)
+    def once(messages: list[tuple[str, str]]) -> BaseMessage | Exception:
+        try:
+            return model.invoke(messages)
+        except Exception as error:
+            if may_pass(error):
+                raise
+            return error
+
+    patient = RunnableLambda(once).with_retry(stop_after_attempt=attempts, wait_exponential_jitter=True)
 
     def call(messages: list[tuple[str, str]]) -> tuple[BaseMessage | Exception, float]:
         start = time.perf_counter()

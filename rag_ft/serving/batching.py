@@ -24,7 +24,7 @@ from pydantic import JsonValue
 from rag_ft.errors import ClosingError, DeadlineError, QueueFullError
 from rag_ft.indexing.access import Audience
 from rag_ft.models.cores import compute_alone
-from rag_ft.schema import Answer, Hit
+from rag_ft.schema import Answer, Hit, Passage
 
 BATCH_PASSAGES = 48
 """Maximum passages in a batch: a question with twenty passages does not share one with seven others."""
@@ -51,6 +51,8 @@ class Ask:
     """Answer only from what these readers may read; None: from everything."""
     history: tuple[str, ...] = ()
     """Earlier questions of the conversation, oldest first."""
+    passages: tuple[Passage, ...] | None = None
+    """Read these; None: search the index."""
 
 
 @dataclass(eq=False)

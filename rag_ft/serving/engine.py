@@ -17,17 +17,17 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-from rag_ft.answering.pipeline import Pipeline
+from rag_ft.answering.pipeline import Pipeline, Retrieved
 from rag_ft.answering.reader import Reader
+from rag_ft.answering.together import together_or_apart
 from rag_ft.errors import IndexLockedError, IndexStoreError, RagFtError, UsageError
 from rag_ft.files import disk_full, is_disk_full
 from rag_ft.indexing.access import Audience
 from rag_ft.indexing.databases.index import DatabaseIndex
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
-from rag_ft.indexing.searcher import Hits
 from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.indexing.storage.folder import unfinished_manifests
 from rag_ft.indexing.storage.store import IndexStore
@@ -39,8 +39,6 @@ from rag_ft.serving.http.tokens import EVERYONE, Identity
 from rag_ft.serving.threads import in_ending_thread
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 REFRESH_INTERVAL_S = 2.0
 """Seconds between two looks at the index's folder for changes by other processes."""
@@ -68,13 +66,6 @@ class Removed:
     """Readers in memory that were trained on it, and may recite it: names of adapters, or of a base with one merged."""
     index: str
     """Fingerprint of the index without the document."""
-
-
-class _Found(NamedTuple):
-    """What a question was searched with, and its passages."""
-
-    query: Query
-    hits: Hits
 
 
 class Engine:
@@ -147,7 +138,7 @@ class Engine:
         index = self._index
         started = time.perf_counter()
         outcomes: dict[int, Answer | Exception] = {}
-        found: dict[int, _Found] = {}
+        found: dict[int, Retrieved] = {}
         for i, result in self._retrieve(index, asks):
             if isinstance(result, Exception):
                 outcomes[i] = result
@@ -161,40 +152,54 @@ class Engine:
             self._trimmed = time.monotonic()
         return [outcomes[i] for i in range(len(asks))]
 
-    def _retrieve(self, index: Index, asks: Sequence[Ask]) -> Iterator[tuple[int, _Found | Exception]]:
+    def _retrieve(self, index: Index, asks: Sequence[Ask]) -> Iterator[tuple[int, Retrieved | Exception]]:
         """Each question's passages or error, with its position; questions alike in settings are retrieved together."""
-        for group in _grouped(asks, lambda ask: (ask.k, json.dumps(ask.where, sort_keys=True), ask.audience)):
+        searched = []
+        for i, ask in enumerate(asks):
+            if ask.passages is None:
+                searched.append(i)
+            else:
+                hits = [
+                    Hit(passage=passage, score=1 / rank, rank=rank)
+                    for rank, passage in enumerate(ask.passages, start=1)
+                ]
+                yield i, Retrieved(Query(ask.question), hits)
+        for group in _grouped(
+            asks, lambda ask: (ask.k, json.dumps(ask.where, sort_keys=True), ask.audience), among=searched
+        ):
             first = asks[group[0]]
 
-            def retrieve(positions: Sequence[int], first: Ask = first) -> list[_Found]:
+            def retrieve(positions: Sequence[int], first: Ask = first) -> list[Retrieved]:
                 retriever = _view(index, first.audience).as_retriever(
                     k=first.k, where=first.where, **self.reader.reranking
                 )
                 queries = [retriever.query(asks[i].question, asks[i].history) for i in positions]
-                return list(map(_Found, queries, retriever.retrieve_batch(queries)))
+                return list(map(Retrieved, queries, retriever.retrieve_batch(queries)))
 
-            yield from _each(group, retrieve)
+            yield from zip(group, together_or_apart(group, retrieve), strict=True)
 
     def _read(
-        self, index: Index, asks: Sequence[Ask], found: Mapping[int, _Found], retrieve_seconds: float
+        self, index: Index, asks: Sequence[Ask], found: Mapping[int, Retrieved], retrieve_seconds: float
     ) -> Iterator[tuple[int, Answer | Exception]]:
         """Answer or error for each question that has passages, with its position; one adapter at a time."""
-        pipeline = Pipeline(index.as_retriever(), self.reader)
-        for group in _grouped(asks, lambda ask: ask.adapter, among=found):
-            adapter = asks[group[0]].adapter
+        for group in _grouped(asks, lambda ask: (ask.adapter, ask.passages is None), among=found):
+            first = asks[group[0]]
+            pipeline = Pipeline(index.as_retriever() if first.passages is None else None, self.reader)
 
-            def read(positions: Sequence[int], adapter: str | None = adapter) -> Sequence[Answer]:
+            def read(positions: Sequence[int], pipeline: Pipeline = pipeline, first: Ask = first) -> Sequence[Answer]:
                 answers = pipeline.read_batch(
                     [found[i].query for i in positions],
                     [found[i].hits for i in positions],
                     retrieve_seconds=retrieve_seconds * len(positions),
-                    adapter=adapter,
+                    adapter=first.adapter,
                     thresholds=[asks[i].threshold for i in positions],
                 )
+                if first.passages is not None:
+                    return answers
                 views = [_view(index, asks[i].audience) for i in positions]
                 return [_answered_from(view, answer) for view, answer in zip(views, answers, strict=True)]
 
-            yield from _each(group, read)
+            yield from zip(group, together_or_apart(group, read), strict=True)
 
     def add(
         self,
@@ -339,16 +344,6 @@ def _grouped(asks: Sequence[Ask], key: Callable[[Ask], object], among: Container
         if among is None or i in among:
             groups[key(ask)].append(i)
     return list(groups.values())
-
-
-def _each(positions: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]) -> list[tuple[int, T | Exception]]:
-    """Results of one call for all positions; if it fails, of one call per position, with each error in its place."""
-    try:
-        return list(zip(positions, call(positions), strict=True))
-    except Exception as error:
-        if len(positions) == 1:
-            return [(positions[0], error)]
-    return [pair for i in positions for pair in _each([i], call)]
 
 
 def load_index_and_reader(

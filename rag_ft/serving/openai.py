@@ -3,6 +3,9 @@
 The last user message is the question, those before it are its history, and `model` names an adapter. The reader quotes,
 so settings of free generation (temperature, seed, a token limit) are accepted and change nothing; asking for something
 that cannot be given (several choices, tools, log-probabilities) is an error.
+
+A request with the reader's own prompt (`rag_ft.answering.prompt.chat_messages`) brings its passages: they are read
+instead of the documents, and the content is the completion, as from any model that follows that prompt.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
@@ -18,8 +21,10 @@ from jsonschema.validators import extend
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from referencing.exceptions import Unresolvable
 
+from rag_ft.answering import completion
+from rag_ft.answering.prompt import SYSTEM, read_user_turn
 from rag_ft.errors import UsageError, first_line
-from rag_ft.schema import Answer
+from rag_ft.schema import Answer, Passage
 
 DEFAULT_MODEL = "rag-ft"
 """Name for the adapter that the server started with."""
@@ -80,6 +85,13 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = False
 
 
+class ReaderPrompt(NamedTuple):
+    """What a reader elsewhere asks of this server's reader."""
+
+    question: str
+    passages: tuple[Passage, ...]
+
+
 class ChatRequest(BaseModel):
     """A chat completion to create. Unknown fields are accepted: clients send what other servers need."""
 
@@ -116,6 +128,15 @@ class ChatRequest(BaseModel):
     def history(self) -> tuple[str, ...]:
         """The user messages before the last one, oldest first, without empty ones."""
         return tuple(text for text in self._user_texts[:-1] if text)
+
+    @property
+    def prompt(self) -> ReaderPrompt | None:
+        """Question and passages of a reader's prompt; None for any other conversation."""
+        first, *_, last = [self.messages[0], *self.messages]
+        if first.role != "system" or first.text != SYSTEM or last.role != "user":
+            return None
+        turn = read_user_turn(last.text)
+        return None if turn is None else ReaderPrompt(turn[0], tuple(turn[1]))
 
     @property
     def _user_texts(self) -> list[str]:
@@ -227,7 +248,22 @@ def content_of(answer: Answer, response_format: ResponseFormat | None) -> str:
     whole = answer.model_dump(mode="json")
     if response_format.type == "json_object" or response_format.json_schema is None:
         return json.dumps(whole, ensure_ascii=False)
-    schema = response_format.json_schema.schema_
+    return _following(whole, response_format.json_schema)
+
+
+def completion_content(answer: Answer, response_format: ResponseFormat | None) -> str:
+    """The content for a reader's prompt: the completion. Raises UsageError where it cannot follow the schema."""
+    ids = [retrieved.passage.id for retrieved in answer.passages]
+    numbers = tuple(ids.index(citation.passage_id) + 1 for citation in answer.citations)
+    text = completion.render(answer.answer, numbers)
+    if response_format is None or response_format.json_schema is None:
+        return text
+    return _following(json.loads(text), response_format.json_schema)
+
+
+def _following(whole: dict[str, Any], wanted: JsonSchemaFormat) -> str:
+    """The part of an object that a schema names. Raises UsageError where that does not follow it."""
+    schema = wanted.schema_
     references = _References()
     try:
         part = _project(whole, schema, schema, references)
@@ -237,7 +273,7 @@ def content_of(answer: Answer, response_format: ResponseFormat | None) -> str:
     except ValidationError as error:
         where = ".".join(str(step) for step in error.absolute_path) or "the answer"
         raise UsageError(
-            f"an answer cannot follow the schema {response_format.json_schema.name!r}: {where}: {error.message[:200]};"
+            f"an answer cannot follow the schema {wanted.name!r}: {where}: {error.message[:200]};"
             " take fields and types from docs/answer.schema.json"
         ) from error
     except UsageError:

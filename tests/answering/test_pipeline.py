@@ -255,7 +255,7 @@ def test_another_langchain_retriever_will_do(reader):
 @pytest.mark.filterwarnings("ignore:This API is in beta")
 def test_its_input_has_a_schema_as_other_runnables_have(index):
     # Nothing of this reads.
-    pipeline = Pipeline(index.as_retriever(), reader=SimpleNamespace(cross_encoder=None))
+    pipeline = Pipeline(index.as_retriever(), reader=SimpleNamespace(reranking={}))
     assert {"type": "string"} in pipeline.get_input_jsonschema()["anyOf"]
     assert "question" in str(pipeline.input_schema.model_json_schema())
     assert pipeline.get_graph().nodes

@@ -3,7 +3,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_ft.answering import completion
-from rag_ft.answering.prompt import PromptBuilder, TokenBudget, passage_block
+from rag_ft.answering.prompt import (
+    PromptBuilder,
+    TokenBudget,
+    chat_fingerprint,
+    chat_messages,
+    passage_block,
+    read_user_turn,
+)
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.schema import Passage
 
@@ -141,3 +148,33 @@ def test_the_endings_of_a_part_differ_first_at_their_closing_token(builder):
         assert builder.part_ids(("Go",), (1,), yes)[-len(completion.close_part((1,), yes)) - 1 :]
         others = [other for key, other in whole.items() if key is not yes]
         assert not any(other[: len(ids)] == ids for other in others)
+
+
+@pytest.mark.parametrize("shots", [False, True])
+def test_a_server_that_renders_the_messages_gets_the_readers_prompt(loaded, shots):
+    builder = PromptBuilder(loaded.tokenizer, shots=shots)
+    passages = [passage("It is 3 metres [2] high.", title="Notes (old)"), passage("(No) title.", title="")]
+    ids = builder.build(" How high? ", passages, TokenBudget(4096, 64)).ids
+    messages = [{"role": role, "content": text} for role, text in chat_messages(" How high? ", passages, shots=shots)]
+    rendered = loaded.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert loaded.tokenizer.decode(ids) == rendered
+
+
+def test_a_users_turn_is_read_back():
+    passages = [
+        passage("It is 3 metres high.\n\n- [2] things", title="Notes (old)"),
+        passage("Two.\nQuestion: no", ""),
+    ]
+    (*_, (_, turn)) = chat_messages("How high?", passages)
+    question, again = read_user_turn(turn)
+    assert question == "How high?"
+    assert [(p.title, p.text) for p in again] == [(p.title, p.text) for p in passages]
+    assert chat_messages(question, again)[-1] == ("user", turn)
+    assert read_user_turn("\nQuestion: How?") == ("How?", [])
+    others = ["How high?", "[2] x\n\nQuestion: How?", "[1] x\nQuestion: How?", "[1] \n\nQuestion: How?"]
+    for other in (*others, "\nQuestion: "):
+        assert read_user_turn(other) is None, other
+
+
+def test_the_fingerprint_of_the_messages_changes_with_the_examples():
+    assert chat_fingerprint(False) == chat_fingerprint(False) != chat_fingerprint(True)

@@ -5,8 +5,9 @@ import json
 import pytest
 from rich.console import Console
 
+from rag_ft.answering.bulk.questions import line_object
 from rag_ft.answering.pipeline import _asked as inputs_of
-from rag_ft.cli.ask import NEW_SUBJECT, _answer_lines, _asked, _converse
+from rag_ft.cli.ask import NEW_SUBJECT, _answer_lines, _converse
 from rag_ft.errors import RagFtError, UsageError
 from rag_ft.schema import Answer
 from rag_ft.serving.http.openapi import ANSWER
@@ -81,6 +82,6 @@ def test_a_line_is_a_question_or_an_object_with_history(capsys):
 
 
 def test_json_without_an_object_is_a_question():
-    assert _asked('["one"]') == '["one"]'
-    assert _asked('{"question": "x"') == '{"question": "x"'
-    assert _asked('{"question": "x"}') == {"question": "x"}
+    assert line_object('["one"]') is None
+    assert line_object('{"question": "x"') is None
+    assert line_object('{"question": "x"}') == {"question": "x"}

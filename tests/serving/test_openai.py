@@ -6,11 +6,18 @@ import time
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI, UnprocessableEntityError
 from pydantic import BaseModel, ConfigDict
+from tiny_reader import passage
 
-from rag_ft.errors import UsageError
+from rag_ft.answering import completion
+from rag_ft.answering.pipeline import Pipeline
+from rag_ft.answering.prompt import chat_messages
+from rag_ft.answering.reading import ReadRequest
+from rag_ft.answering.remote import RemoteReader
+from rag_ft.errors import ReaderError, ReaderUnreachableError, UsageError
 from rag_ft.schema import Answer
 from rag_ft.serving.openai import NO_ANSWER, ChatRequest, ResponseFormat, content_of
 
+TEXT = "The tower of Oslo is 107 metres high. It was built in 1903."
 QUESTION = "How high is the tower of Oslo?"
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
 
@@ -278,3 +285,39 @@ def test_langchains_client_gets_text_and_structure(http):
     assert "".join(piece.content for piece in chat.stream(QUESTION)) == expected["answer"]
     reply = chat.with_structured_output(Reply, method="json_schema").invoke(QUESTION)
     assert reply.answer == expected["answer"]
+
+
+def test_the_readers_own_prompt_is_read_by_this_servers_reader(http, client, tiny_reader):
+    """Another process retrieves, this server reads: answers and citations are those of its reader."""
+    passages = tuple(passage(text, name) for name, text in (("a", TEXT), ("b", "Moss grows slowly. It needs shade.")))
+    reader = RemoteReader.from_server(f"{http.base_url}/v1", "rag-ft")
+    questions = ["How high is the tower?", "What grows?", "Who?"]
+    requests = [ReadRequest(question, passages) for question in questions]
+    for remote, local in zip(reader.read_batch(requests), tiny_reader.read_batch(requests), strict=True):
+        assert remote.complete and remote.answer == local.answer
+        assert [cited.passage for cited in remote.cited] == [cited.passage for cited in local.cited]
+        assert remote.completion == completion.render(local.answer, (passages.index(local.cited[0].passage) + 1,))
+        assert remote.prompt_tokens == local.prompt_tokens
+        assert remote.confidence == 0.5
+    messages = [{"role": role, "content": text} for role, text in chat_messages(questions[0], passages)]
+    plainly = client.chat.completions.create(model="rag-ft", messages=messages)
+    assert plainly.choices[0].message.content == reader.read_batch(requests)[0].completion
+
+
+def test_a_pipeline_here_with_the_reader_there_cites_its_own_documents(http, index):
+    reader = RemoteReader.from_server(f"{http.base_url}/v1", "rag-ft")
+    answer = Pipeline(index.as_retriever(k=2), reader).ask(QUESTION)
+    assert answer.citations[0].verdict == "supported"
+    text = index.document(answer.citations[0].document_id).text
+    assert text[answer.citations[0].answer_start : answer.citations[0].answer_end] == answer.answer
+
+
+def test_too_many_passages_and_a_model_that_is_not_there_are_refused(http, client):
+    many = [passage(f"Line {i}.", str(i)) for i in range(21)]
+    reader = RemoteReader.from_server(f"{http.base_url}/v1", "rag-ft")
+    with pytest.raises(ReaderError, match="k is 21, more than the 20 allowed"):
+        reader.read_batch([ReadRequest("Who?", tuple(many))])
+    with pytest.raises(ReaderUnreachableError, match="does not know the model 'none-such'"):
+        reader.with_adapter("none-such").read_batch([ReadRequest("Who?", tuple(many[:2]))])
+    with pytest.raises(UsageError, match=r"has \d models \(rag-ft"):
+        RemoteReader.from_server(f"{http.base_url}/v1")

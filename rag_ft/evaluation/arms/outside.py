@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from rag_ft.answering import completion
 from rag_ft.answering.citation import Claim, verify
-from rag_ft.answering.prompt import SYSTEM, passage_block
+from rag_ft.answering.prompt import chat_messages
 from rag_ft.errors import AnswerParseError, WeightsError, first_line
 from rag_ft.evaluation.arms.base import Case, cited_places, cut, depth, failure, place_of
 from rag_ft.evaluation.predictions import Prediction
@@ -59,8 +59,7 @@ class ChatArm:
         return [self._prediction(case, *reply) for case, reply in zip(cases, replies, strict=True)]
 
     def _messages(self, case: Case) -> list[tuple[str, str]]:
-        blocks = [passage_block(label, hit.passage) for label, hit in enumerate(case.hits[: self.k], start=1)]
-        return [("system", SYSTEM), ("user", f"{''.join(blocks)}\nQuestion: {case.question.question}")]
+        return chat_messages(case.question.question, [hit.passage for hit in case.hits[: self.k]])
 
     def _prediction(self, case: Case, reply: BaseMessage | BaseException, seconds: float) -> Prediction:
         (case,) = cut([case], self.k)

@@ -43,17 +43,23 @@ def add_chat(app: FastAPI, server: Server) -> None:
     async def chat(request: Request, body: openai.ChatRequest) -> Any:
         """OpenAI's chat completions: the documents answer the last user message, a follow-up of those before it."""
         body.check()
-        question = body.question
+        prompt = body.prompt
+        question = body.question if prompt is None else prompt.question
         server.check_question(question, "messages")
         if body.model not in (openai.DEFAULT_MODEL, *server.models()):
             raise Problem(404, f"there is no model {body.model[:80]!r}: GET /v1/models lists them", "model")
         audience = identity_of(request).audience
-        ask = Ask(question, server.config.k, server.adapter(body.model), audience=audience, history=body.history)
+        if prompt is None:
+            ask = Ask(question, server.config.k, server.adapter(body.model), audience=audience, history=body.history)
+        else:
+            count = server.passage_count(len(prompt.passages))
+            ask = Ask(question, count, server.adapter(body.model), passages=prompt.passages)
         name, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
 
         async def answered() -> tuple[Answer, str]:
             answer = await server.answer(ask, client_of(request))
-            return answer, openai.content_of(answer, body.response_format)
+            content = openai.content_of if prompt is None else openai.completion_content
+            return answer, content(answer, body.response_format)
 
         if not body.stream:
             answer, content = await until_disconnected(request, answered())

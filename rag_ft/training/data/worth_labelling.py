@@ -7,7 +7,7 @@ Seung, Opper and Sompolinsky, 1992, "Query by committee", for the second.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from rag_ft.metrics.answers import token_f1
 from rag_ft.metrics.kinds import overlaps_evidence
@@ -74,7 +74,8 @@ def ask_all(questions: Sequence[Question], pipeline: Pipeline, *, suggest: bool 
 
     `suggest`: give each question the reader's best answer and its place as a label to be reviewed.
     """
-    readers = {name: pipeline.reader.with_adapter(name) for name in (pipeline.reader.adapters or ("none",))}
+    own_reader = cast("Reader", pipeline.reader)  # a remote one has no confidence to be undecided by
+    readers = {name: own_reader.with_adapter(name) for name in (own_reader.adapters or ("none",))}
     asked: list[Asked] = []
     for first in range(0, len(questions), _TOGETHER):
         together = questions[first : first + _TOGETHER]
@@ -90,7 +91,7 @@ def ask_all(questions: Sequence[Question], pipeline: Pipeline, *, suggest: bool 
             )
             for i, answer in enumerate(answers):
                 replies[i][name] = _reply(answer, reader)
-                if name == pipeline.reader.adapter:
+                if name == own_reader.adapter:
                     passages[i] = _passage(answer)
                     records[i] = suggested_record(together[i], answer) if suggest else together[i]
         asked += [Asked(*row) for row in zip(records, replies, passages, strict=True)]

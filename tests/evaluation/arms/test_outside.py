@@ -1,8 +1,5 @@
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
+from chat_server import ChatServer
 
 from rag_ft.errors import EvaluationError, WeightsError
 from rag_ft.evaluation.arms.base import Case
@@ -18,57 +15,6 @@ HITS = (Hit(passage=PASSAGE, score=1, rank=1),)
 ASKED = [Case(Question(id=f"q{n}", question=f"How high {n}?", answers=("107 metres",)), HITS) for n in range(3)]
 
 
-class _Server:
-    """Speaks just enough of the chat-completions protocol on the loopback address; `answers` are tried in turn."""
-
-    def __init__(self, answers):
-        self.answers, self.requests, self.lock = list(answers), [], threading.Lock()
-        self.release = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with outer.lock:
-                    outer.requests.append(body)
-                    answer = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
-                status, text = answer if isinstance(answer, tuple) else (200, answer)
-                if status == "slow":
-                    outer.release.wait(10)
-                    return
-                reply = {
-                    "id": "1",
-                    "object": "chat.completion",
-                    "created": 1,
-                    "model": "m",
-                    "choices": [
-                        {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-                    ],
-                    "usage": {"prompt_tokens": 70, "completion_tokens": 9, "total_tokens": 79},
-                }
-                data = json.dumps(reply if status == 200 else {"error": {"message": text, "type": "x"}}).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.release.set()
-        self.http.shutdown()
-        self.http.server_close()
-
-
 def _arm(url, **more):
     choice = ChatChoice(name="large", kind="chat", model="m", url=url, **more)
     return ChatArm("large", _chat_model(choice), attempts=choice.attempts, at_once=1)
@@ -78,7 +24,7 @@ GOOD = '{"answer": "107 metres", "citations": [1]}'
 
 
 def test_a_chat_model_behind_a_fake_server_gets_the_readers_prompt_and_is_cited():
-    with _Server([GOOD, f"```json\n{GOOD}\n```", '{"answer": null, "citations": []}']) as server:
+    with ChatServer([GOOD, f"```json\n{GOOD}\n```", '{"answer": null, "citations": []}']) as server:
         predictions = _arm(server.url).reply(ASKED)
     assert [prediction.answer for prediction in predictions] == ["107 metres", "107 metres", None]
     assert predictions[0].citations[0].verdict == "supported" and predictions[0].parses is True
@@ -89,23 +35,23 @@ def test_a_chat_model_behind_a_fake_server_gets_the_readers_prompt_and_is_cited(
 
 
 def test_a_fake_server_that_limits_its_rate_is_tried_again():
-    with _Server([(429, "slow down"), GOOD]) as server:
+    with ChatServer([(429, "slow down"), GOOD]) as server:
         predictions = _arm(server.url, attempts=3).reply(ASKED[:1])
     assert predictions[0].answer == "107 metres" and len(server.requests) == 2
 
 
 def test_a_fake_server_that_is_slow_is_given_up_on_tried_again_and_then_a_failure():
-    with _Server([("slow", ""), GOOD]) as server:
+    with ChatServer([("slow", ""), GOOD]) as server:
         late = _arm(server.url, attempts=2, timeout_s=0.3).reply(ASKED[:1])
     assert late[0].answer == "107 metres" and len(server.requests) == 2
-    with _Server([("slow", "")]) as server:
+    with ChatServer([("slow", "")]) as server:
         never = _arm(server.url, attempts=2, timeout_s=0.3).reply(ASKED[:1])
     assert "timed out" in never[0].failed and len(server.requests) == 2
     assert never[0].answer is None and never[0].declined is False
 
 
 def test_each_reply_of_a_fake_server_has_the_seconds_of_its_own_call():
-    with _Server([("slow", ""), '{"answer": null, "citations": []}']) as server:
+    with ChatServer([("slow", ""), '{"answer": null, "citations": []}']) as server:
         late, soon = _arm(server.url, attempts=1, timeout_s=0.6).reply([ASKED[0], ASKED[0]])
     assert late.failed and 0.5 < late.seconds < 5 and soon.seconds < late.seconds / 2
 
@@ -115,21 +61,21 @@ def test_pauses_between_attempts_grow(monkeypatch):
 
     pauses = []
     monkeypatch.setattr(time, "sleep", pauses.append)
-    with _Server([(503, "busy")]) as server:
+    with ChatServer([(503, "busy")]) as server:
         predictions = _arm(server.url, attempts=4).reply(ASKED[:1])
     assert "busy" in predictions[0].failed and len(server.requests) == 4
     assert len(pauses) == 3 and pauses[0] < pauses[1] < pauses[2]
 
 
 def test_garbage_from_a_fake_server_and_a_server_that_is_down_are_failures_with_their_reason():
-    with _Server(["Well, I think it is 107 metres."]) as server:
+    with ChatServer(["Well, I think it is 107 metres."]) as server:
         predictions = _arm(server.url).reply(ASKED[:1])
     assert (
         predictions[0].parses is False and not predictions[0].failed and not predictions[0].usable
     )  # wrong, as a reader's is
     down = _arm(server.url, attempts=1).reply(ASKED[:1])
     assert "Connection error" in down[0].failed
-    with _Server([(500, "on fire")]) as server:
+    with ChatServer([(500, "on fire")]) as server:
         broken = _arm(server.url, attempts=2).reply(ASKED[:1])
     assert "on fire" in broken[0].failed and len(server.requests) == 2
 
