@@ -17,9 +17,14 @@ from rag_ft.text.question_form import content_words
 NO_REASON = "its answer gives no reason"
 NO_STEPS = "its answer says nothing to do"
 PERHAPS_NO = "its answer may be no"
-NO_DIFFERENCE = "its answer names only one side of the difference"
+NO_DIFFERENCE = "its answer compares nothing"
 
 _DIFFERENCE = re.compile(r"\bdifferences?\s+between\s+(?P<one>.+?)\s+and\s+(?P<other>.+)", re.IGNORECASE)
+_COMPARES = re.compile(
+    r"\b(?:than|while|whereas|but|differ(?:s|ent|ence)?|instead|unlike|only|both|rather|other|same|not|no|close|more|less)\b|n['’]t\b|;",
+    re.IGNORECASE,
+)
+_TO_DO = re.compile(r"what\s+(?:do|should|must|can)\s+(?:i|we|you)\s+(?:(?:have|need)\s+to\s+)?do\b", re.IGNORECASE)
 _BEGINNING = 4
 """Letters of a word that must be there: merge and merging name the same."""
 
@@ -33,12 +38,15 @@ def fit_problem(question: str, answer: str, yes: bool | None) -> str | None:
     if yes is True and negates(question) != negates(answer):
         return PERHAPS_NO
     difference = _DIFFERENCE.search(question)
-    if difference is not None and not all(_names(answer, side) for side in difference.group("one", "other")):
-        return NO_DIFFERENCE
+    if difference is not None:
+        sides = difference.group("one", "other")
+        if _COMPARES.search(answer) is None or not all(_names(answer, side) for side in sides):
+            return NO_DIFFERENCE
     kind = asked_for(question)
     if kind == "why" and not gives_reasons(answer):
         return NO_REASON
-    if kind == "how" and asks_what_to_do(question) and not gives_steps(answer, passage_units(answer)):
+    to_do = _TO_DO.match(question) is not None or (kind == "how" and asks_what_to_do(question))
+    if to_do and not gives_steps(answer, passage_units(answer)):
         return NO_STEPS
     return None
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RULES = 4
+RULES = 5
 """Raised when other questions are chosen or kept: an unfinished run of earlier rules does not resume."""
 
 NEAR_DUPLICATE = "near-duplicate"

@@ -193,8 +193,7 @@ def test_words_that_no_passage_holds_find_nothing_by_words_and_something_by_mean
 
 
 def test_bm25_needs_no_embedder(index):
-    opened = type(index)(index._store if type(index) is Index else index.database, index._generation, None)
-    assert opened.as_retriever(mode="bm25").retrieve("coffee")
+    assert Index.load(index.place).as_retriever(mode="bm25").retrieve("coffee")
 
 
 def test_fusion_sums_reciprocal_ranks():
