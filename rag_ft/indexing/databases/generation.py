@@ -71,6 +71,7 @@ class DatabaseGeneration(Generation):
         fingerprints = (row.fingerprint for row in self.table)
         exact = settings.kind == "flat" or self.audience is not None
         return Manifest.model_construct(
+            format=settings.format,
             generation=self.version,
             created=settings.created,
             fingerprint=index_fingerprint(fingerprints, settings.embedder.fingerprint, settings.chunking),

@@ -57,7 +57,7 @@ class PostgresStore:
 
     # Connections
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def _connect(self, *, writing: bool = False) -> psycopg.Connection[Any]:
         import psycopg
 
         with self.errors():
@@ -68,17 +68,19 @@ class PostgresStore:
                 application_name="rag-ft",
             )
             try:
-                self._prepare(connection)
+                self._prepare(connection, writing)
             except BaseException:
                 connection.close()
                 raise
         return connection
 
-    def _prepare(self, connection: psycopg.Connection[Any]) -> None:
+    def _prepare(self, connection: psycopg.Connection[Any], writing: bool) -> None:
         from pgvector.psycopg import register_vector
 
         version = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
         if version is None:
+            if not writing:  # reading creates nothing
+                raise missing_index(self.address)
             self._create_extension(connection)
         register_vector(connection)
 
@@ -168,7 +170,7 @@ class PostgresStore:
     @contextlib.contextmanager
     def writing(self, timeout_s: float) -> Iterator[PostgresWriter]:
         """Hold the index as its only writer, by an advisory lock that ends with the connection."""
-        connection = self._connect()
+        connection = self._connect(writing=True)
         try:
             with self.errors():
                 self._take_lock(connection, timeout_s)

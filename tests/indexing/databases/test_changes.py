@@ -24,9 +24,9 @@ KILLS = 10
 """In each database; one more update is not killed, to know how long it takes."""
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
     paths = [str(TESTS.parent), str(TESTS), str(SCRIPT.parent)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"} | variables
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -79,7 +79,8 @@ def test_two_processes_that_add_lose_nothing_and_write_nothing_twice(
 ) -> None:
     address = new_address(kind)
     index = create(DOCUMENTS, address)
-    processes = [start(address, name, 4) for name in ("left", "right")]
+    # Each with a home of its own, as on two machines: what they share is the database.
+    processes = [start(address, name, 4, RAG_FT_HOME=str(path.with_name(name))) for name in ("left", "right")]
     for process in processes:
         output, _ = process.communicate()
         assert process.returncode == 0 and output.endswith("ended\n")

@@ -59,12 +59,16 @@ def test_a_wrong_password_is_told_without_it(postgres: str, address: str) -> Non
 
 def test_a_database_without_the_extension_says_how_to_get_it(postgres: str, address: str) -> None:
     psql(postgres, "CREATE ROLE plain LOGIN")
-    message = refused(address.replace("postgres:@", "plain@"))
-    assert "does not have the extension 'vector' (pgvector)" in message and "CREATE EXTENSION vector" in message
+    plain = address.replace("postgres:@", "plain@")
+    assert "there is no index at" in refused(plain, IndexMissingError)
+    with pytest.raises(IndexStoreError, match=r"does not have the extension 'vector' \(pgvector\)") as raised:
+        create(plain)
+    assert "CREATE EXTENSION vector" in str(raised.value) and "permission denied" in str(raised.value)
 
 
 def test_an_empty_database_has_no_index(address: str) -> None:
     assert "there is no index at" in refused(address, IndexMissingError)
+    assert not psql(address, "SELECT 1 FROM pg_extension WHERE extname = 'vector'")  # reading creates nothing
 
 
 @pytest.mark.parametrize(
