@@ -54,7 +54,7 @@ def test_what_is_missing_is_told_by_answers_searches_and_the_page_and_comes_back
     assert sentence.startswith("the shard 'shard1' was not searched: there is no index at")
     assert client.post("/v1/search", json={"query": QUESTION}).json()["incomplete"] == [sentence]
     assert client.get("/v1/about").json()["incomplete"] == [sentence]
-    chat = {"model": "default", "messages": [{"role": "user", "content": QUESTION}]}
+    chat = {"model": "rag-ft", "messages": [{"role": "user", "content": QUESTION}]}
     reply = client.post("/v1/chat/completions", json=chat).json()
     assert reply["choices"][0]["message"]["rag_ft"]["incomplete"] == [sentence]
     assert client.get("/readyz").status_code == 200  # the other shards answer
