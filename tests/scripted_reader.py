@@ -55,7 +55,6 @@ class ScriptedReader:
         return self
 
     def read_batch(self, requests):
-        time.sleep(self.seconds)
         for request in requests:
             if TOO_LONG in request.question:
                 raise PromptTooLongError("the question has 9,999 tokens and the prompt has room for 9: shorten it")
@@ -63,6 +62,7 @@ class ScriptedReader:
         if self.log is not None:
             with open(self.log, "a") as file:
                 file.writelines(f"{os.getpid()} {request.question}\n" for request in requests)
+        time.sleep(self.seconds)  # a kill comes after the log
         if any(KILLS in request.question for request in requests):
             os.kill(os.getpid(), 9)
         return [self.read(request) for request in requests]

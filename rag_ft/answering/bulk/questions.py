@@ -165,6 +165,8 @@ def _object_question(given: dict[str, Any], number: int) -> BulkQuestion:
     name, question, history = given.get("id"), given.get("question"), given.get("history")
     if name is None:
         name = number
+    if isinstance(name, float) and name.is_integer():
+        name = int(name)  # whole numbers beside missing ones are often kept as floats
     if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
         return BulkQuestion(str(number), "", problem=f"the id of line {number} is neither text nor a whole number")
     if not isinstance(question, str):

@@ -134,8 +134,10 @@ def test_what_is_wrong_with_the_index_ends_the_run_which_resumes(folder, questio
         with pytest.raises(IndexCorruptError):
             answer_questions(questions, output, pipeline, block=BLOCK)
     assert not output.exists()
+    pipeline.reader.batches.clear()
     report = answer_questions(questions, output, pipeline, block=BLOCK)
     assert report.done_before == 20 and len(rows_of(output)) == QUESTIONS
+    assert sum(map(len, pipeline.reader.batches)) == QUESTIONS - 20
 
 
 class Killed(BaseException):
