@@ -17,7 +17,9 @@ from rag_ft.evaluation.report.results import Results, check_run_folder, read_res
 from rag_ft.evaluation.runner import PREDICTIONS, read_predictions
 from rag_ft.files import remove_tree
 from rag_ft.models.adapter_record import adapter_record
-from rag_ft.models.weights import NO_ADAPTER, resolve_adapter
+from rag_ft.models.cross_encoder_files import is_cross_encoder
+from rag_ft.models.folder import CROSS_ENCODER_FOLDER
+from rag_ft.models.weights import NO_ADAPTER, PACKAGED, resolve_adapter
 from rag_ft.progress import OnProgress
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import documents_of
@@ -60,7 +62,9 @@ def judge_readers(
         record = {} if adapter == NO_ADAPTER else adapter_record(resolve_adapter(adapter))
         whole = parts and record.get("whole_sentences") is True
         # As `rag-ft ask` answers: an adapter that was tuned on words leaves whole sentences to the cross-encoder.
-        sentences = {"whole_sentences": True, "cross_encoder": "packaged"} if whole else {}
+        beside = Path(adapter) / CROSS_ENCODER_FOLDER
+        chooser = str(beside) if is_cross_encoder(beside) else PACKAGED
+        sentences = {"whole_sentences": True, "cross_encoder": chooser} if whole else {}
         return ReaderChoice(name=name, kind="reader", adapter=adapter, **sentences, **settings)
 
     recipe = Recipe(

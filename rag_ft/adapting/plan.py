@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -55,6 +55,13 @@ _LABELLED_SHARE = 4
 """One token in this many is assumed to be labelled."""
 
 
+Tuned: TypeAlias = Literal["reader", "cross-encoder"]
+
+_SENTENCES = (
+    "nearly all answers are whole sentences, which the cross-encoder chooses: it is tuned, and the reader left as it is"
+)
+
+
 class Speed(NamedTuple):
     """What this machine does in a second."""
 
@@ -96,11 +103,13 @@ class AdaptPlan(BaseModel):
     """Whether the least that makes sense will take longer than that."""
     too_few: str = ""
     """Why tuning cannot be judged on these records, so that nothing is trained; empty where it can."""
+    tunes: Tuned = "reader"
+    """Which of the two models that answer is tuned."""
 
     @classmethod
     def nothing(cls, reason: str, minutes: float) -> AdaptPlan:
         """The plan to train nothing."""
-        zeros = {name: 0 for name in cls.model_fields if name not in ("minutes", "over", "too_few")}
+        zeros = {name: 0 for name in cls.model_fields if name not in ("minutes", "over", "too_few", "tunes")}
         return cls(**zeros, minutes=minutes, over=False, too_few=reason)
 
     def lines(self) -> list[str]:
@@ -108,14 +117,19 @@ class AdaptPlan(BaseModel):
         if self.too_few:
             return [f"nothing is trained, because tuning could not be judged. {self.too_few}"]
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs:g} epochs"
+        tokens = f" of {self.epoch_tokens:,} tokens" if self.epoch_tokens else ""
         lines = [
-            f"train on {self.train:,} records, {epochs} of {self.epoch_tokens:,} tokens: about"
-            f" {seconds_in_words(self.train_seconds)}",
+            f"train on {self.train:,} records, {epochs}{tokens}: about {seconds_in_words(self.train_seconds)}",
             f"choose checkpoint and threshold on {self.choose:,} others, judge on {self.judge:,} more, about"
             f" {self.judged_documents:,} documents: about {seconds_in_words(self.judge_seconds)}",
-            f"measured here: {self.tokens_per_second:,.0f} tokens trained per second, {self.question_seconds:.1f} s per"
-            f" question; memory about {self.memory_bytes / 1e6:,.0f} MB",
         ]
+        if self.tunes == "cross-encoder":
+            lines.insert(0, _SENTENCES)
+        else:
+            lines.append(
+                f"measured here: {self.tokens_per_second:,.0f} tokens trained per second, {self.question_seconds:.1f} s"
+                f" per question; memory about {self.memory_bytes / 1e6:,.0f} MB"
+            )
         if self.left_out:
             lines.append(
                 f"{self.left_out:,} records are left out to stay within {self.minutes:g} minutes (--minutes gives more)"
@@ -259,10 +273,15 @@ def chosen_records(records: Sequence[Question], plan: AdaptPlan, seed: int) -> l
 
 def measure_speed(training: Training, lora: AdapterConfig, questions: Sequence[str], index: Index) -> Speed:
     """Train artificial rows for some seconds, and answer some questions."""
-    from rag_ft.answering.reader import Reader
-
     steps = training.steps(1)
     tokens = tokens_per_second(training.reader, lora, steps.row_tokens, _PROBE_SECONDS, bits=steps.bits)
+    return Speed(tokens, question_seconds(training, questions, index))
+
+
+def question_seconds(training: Training, questions: Sequence[str], index: Index) -> float:
+    """Seconds that the reader to start from takes for a question, measured on some."""
+    from rag_ft.answering.reader import Reader
+
     reader = Reader.from_pretrained(
         training.reader, adapter=training.start.weights.path, passage_cache_mb=0, whole_sentences=False
     )
@@ -270,4 +289,4 @@ def measure_speed(training: Training, lora: AdapterConfig, questions: Sequence[s
     reader.read_batch(requests[:1])  # the first one sets things up
     begin = time.perf_counter()
     reader.read_batch(requests)
-    return Speed(tokens, (time.perf_counter() - begin) / max(1, len(requests)))
+    return (time.perf_counter() - begin) / max(1, len(requests))

@@ -30,6 +30,7 @@ from rag_ft.adapting.next_steps import (
 from rag_ft.adapting.page import basis, verdict_json, verdict_page
 from rag_ft.adapting.plan import AdaptPlan, Training, make_plan, training_split
 from rag_ft.adapting.records import MakeQuestions, collect_records, record_lines
+from rag_ft.adapting.sentences import sentence_plan, train_sentences, what_to_tune
 from rag_ft.adapting.sides import Sides, independent_documents, take_sides, why_too_few
 from rag_ft.adapting.stages import (
     ADAPTER,
@@ -47,13 +48,14 @@ from rag_ft.environment import library_versions
 from rag_ft.errors import DatasetError, UsageError
 from rag_ft.evaluation.report.results import RESULTS
 from rag_ft.extras import require_extra
-from rag_ft.files import is_plain_file
+from rag_ft.files import is_plain_file, remove_tree
 from rag_ft.models.adapter_record import adapter_record
-from rag_ft.models.folder import ADAPTER_WEIGHTS
+from rag_ft.models.folder import ADAPTER_WEIGHTS, CROSS_ENCODER_FOLDER, CROSS_ENCODER_WEIGHTS
 from rag_ft.models.weights import resolve_adapter, resolve_reader, weights_identity
 from rag_ft.progress import OnProgress
 from rag_ft.questions.records import read_questions
 from rag_ft.schema import Question
+from rag_ft.training.cross_encoder.folder import is_cross_encoder_run
 from rag_ft.training.folder import RUN_FOLDER, clear_run, is_run
 from rag_ft.training.run import train_reader
 from rag_ft.training.saving import PACKAGES, write_record
@@ -170,13 +172,12 @@ class Adaptation:
             )
         sides = take_sides(questions, index, self.seed) if count > 2 else None
         too_few = why_too_few(questions, sides, count)
-        if sides is not None and not too_few:
-            split = training_split(sides, training)
-            if not all(any(record.answerable for record in side) for side in split):
-                too_few = (
-                    "Nearly all answers are whole sentences, which the cross-encoder chooses: the reader has nothing to"
-                    " learn from them. Add records whose answers are words of a sentence, about several documents."
-                )
+        tunes = what_to_tune(sides, training) if sides is not None and not too_few else None
+        if tunes is None and not too_few:
+            too_few = (
+                "Nearly all answers are whole sentences, which the adapter to start from does not choose: it has"
+                " nothing to learn. Add records whose answers are words of a sentence, about several documents."
+            )
         inputs: dict[str, JsonValue] = {
             "index": index.fingerprint,
             "records": records["sha256"],
@@ -184,6 +185,7 @@ class Adaptation:
             "seed": self.seed,
             "base": base,
             "start": start.weights.fingerprint,
+            "tunes": tunes,
         }
 
         def work() -> dict[str, JsonValue]:
@@ -191,7 +193,10 @@ class Adaptation:
                 plan = AdaptPlan.nothing(too_few, self.minutes)
             else:
                 spent = folder.seconds("index", "made", "records")
-                plan = make_plan(sides, index, training, folder.file(ADAPTER), self.minutes, spent)
+                if tunes == "cross-encoder":
+                    plan = sentence_plan(sides, index, training, self.minutes, spent)
+                else:
+                    plan = make_plan(sides, index, training, folder.file(ADAPTER), self.minutes, spent)
             return plan.model_dump(mode="json")
 
         plan = AdaptPlan.model_validate(folder.stage("plan", inputs, work))
@@ -271,7 +276,9 @@ class Adaptation:
         )
         verdict = decide(findings, advised, self.output, self.start_from, self.reader)
         _say("calibrate")
-        if verdict.worth_it:
+        if verdict.worth_it and plan.tunes == "cross-encoder":
+            _tell(["skipped: training has calibrated the cross-encoder, as far as its records sufficed"])
+        elif verdict.worth_it:
             self._calibrate(folder, index, held_out, trained, judged)
         else:
             _tell(["skipped: the tuned reader is not the one to ask with"])
@@ -285,6 +292,9 @@ class Adaptation:
         split = training_split(sides, training, plan)
 
         def work() -> dict[str, JsonValue]:
+            if plan.tunes == "cross-encoder":
+                start = training.start.weights.path
+                return train_sentences(sides, prepared.index, start, path, plan, self.seed, self.on_progress)
             trained = train_reader(
                 [*split.train, *split.held_out],
                 prepared.index,
@@ -304,13 +314,16 @@ class Adaptation:
                 "verdict": list[JsonValue](trained.verdict.lines()),
             }
 
+        tuned = CROSS_ENCODER_FOLDER + "/" + CROSS_ENCODER_WEIGHTS if plan.tunes == "cross-encoder" else ADAPTER_WEIGHTS
+
         def stands(result: dict[str, JsonValue]) -> bool:
-            weights = path / ADAPTER_WEIGHTS
+            weights = path / tuned
             return is_plain_file(weights) and sha256_of(weights) == result["weights"]
 
         trained = folder.stage(
             "train",
             {
+                "tunes": plan.tunes,
                 "train": plan.train,
                 "epochs": plan.epochs,
                 "index": prepared.index.fingerprint,
@@ -390,9 +403,11 @@ def _line(question: Question) -> str:
 
 
 def _clear_run(adapter: Path) -> None:
-    """Remove what a training run with other inputs left to resume from."""
+    """Remove what a training run with other inputs left, so that nothing of it is resumed or used."""
     if is_run(adapter / RUN_FOLDER):
         clear_run(adapter / RUN_FOLDER)
+    if is_cross_encoder_run(adapter / CROSS_ENCODER_FOLDER):
+        remove_tree(adapter / CROSS_ENCODER_FOLDER, inside=adapter)
 
 
 def _with_threshold(adapter: Path, threshold: Any) -> None:

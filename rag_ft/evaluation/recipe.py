@@ -68,9 +68,9 @@ class ReaderChoice(_Arm):
     whole_sentences: bool = False
     """Whether how, why, yes/no and the like are answered with whole sentences, and lists to their end, as `rag-ft ask`
     answers them with the packaged adapter. False: with the words that the reader chose, to judge the reader alone."""
-    cross_encoder: Literal["none", "packaged"] = "none"
-    """Whether the packaged cross-encoder chooses the whole sentences, as in `rag-ft ask`, or they are those around the
-    words that the reader chose."""
+    cross_encoder: str = "none"
+    """What chooses the whole sentences: `packaged`, as in `rag-ft ask`, or the folder of a cross-encoder; `none`: they
+    are those around the words that the reader chose."""
 
     @model_validator(mode="after")
     def _sentences_are_quoted(self) -> ReaderChoice:
@@ -329,6 +329,7 @@ def read_recipe(path: str | Path) -> Recipe:
             content[key] = str((path.parent / content[key]).resolve())
     for table in content.get("arm", ()) if isinstance(content.get("arm"), list) else ():
         _resolve_adapter(table, "adapter", path.parent)
+        _resolve_adapter(table, "cross_encoder", path.parent)
     _resolve_adapter(content, "split_adapter", path.parent)
     curve = content.get("learning_curve")
     _resolve_adapter(curve, "folder", path.parent)

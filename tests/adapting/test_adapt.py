@@ -253,7 +253,7 @@ def test_whole_sentences_are_judged_and_not_trained_on(world, tiny_llama_dir, un
     parts = [record.model_copy(update={"kind": "part"}) if record.answerable else record for record in records]
     write_questions(parts, tmp_path / "parts.jsonl")
     verdict = adapt_tiny(documents, tmp_path / "none", tiny_llama_dir, start, questions=tmp_path / "parts.jsonl")
-    assert verdict.outcome == "cannot be told" and "the reader has nothing to learn" in verdict.sentences[0]
+    assert verdict.outcome == "cannot be told" and "it has nothing to learn" in verdict.sentences[0]
     monkeypatch.undo()
     monkeypatch.setattr(plan, "measure_speed", fixed_speed)
     write_questions([*parts[:40], *records[40:]], tmp_path / "some.jsonl")

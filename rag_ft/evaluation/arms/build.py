@@ -27,7 +27,7 @@ from rag_ft.extras import require_extra
 from rag_ft.models.chat import imported_function, server_chat_model
 from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.folder import ADAPTER_WEIGHTS
-from rag_ft.models.weights import PACKAGED
+from rag_ft.models.weights import NO_ADAPTER, PACKAGED
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
@@ -107,7 +107,9 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
                 # An arm's seconds and memory must not depend on the passages of earlier questions.
                 passage_cache_mb=0,
                 whole_sentences=choice.whole_sentences,
-                cross_encoder=CrossEncoder.from_pretrained() if choice.cross_encoder != "none" else None,
+                cross_encoder=CrossEncoder.from_pretrained(choice.cross_encoder)
+                if choice.cross_encoder != "none"
+                else None,
             )
             return ReaderArm(
                 choice.name,
@@ -116,6 +118,10 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
                 index if choice.gold else None,
                 index if choice.whole_sentences else None,
             )
+
+
+def _cross_encoder(choice: ReaderChoice) -> CrossEncoder | None:
+    return None if choice.cross_encoder == NO_ADAPTER else CrossEncoder.from_pretrained(choice.cross_encoder)
 
 
 def _threshold(choice: ReaderChoice | ClosedBookChoice) -> float | None:

@@ -42,6 +42,11 @@ def check_cross_encoder_folder(output: Path) -> None:
     check_run_folder(output, "cross-encoder", _foreign)
 
 
+def is_cross_encoder_run(output: Path) -> bool:
+    """Whether a folder holds the record of a cross-encoder's run, and is no link."""
+    return is_real_folder(output) and read_object(output / RUN_FOLDER / RUN_RECORD).keys() >= _IDENTITY
+
+
 def claim_run(output: Path, identity: Mapping[str, Any]) -> Path:
     """Make the folder of a run and write its record; the folder.
 
