@@ -272,9 +272,8 @@ class Answer(Record):
     reads them together."""
     searched: str | None = None
     """The text that was searched beside the question; None where no earlier question was."""
-    incomplete: Annotated[tuple[str, ...], Field(exclude_if=lambda sentences: not sentences)] = ()
-    """What of the index could not be searched: one sentence for each of its shards that did not answer. Written only
-    where there is any."""
+    incomplete: tuple[str, ...] = ()
+    """What of the index could not be searched: one sentence for each of its shards that did not answer."""
     citations: tuple[Citation, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1)]
     """Tuned reader in mode `quote`: the probability that the answer is right, estimated on the questions with which the

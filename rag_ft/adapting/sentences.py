@@ -101,10 +101,13 @@ def train_sentences(
         on_progress=on_progress,
     )
     before = [] if trained.start is None else [f"before, on the records to choose by: {trained.start.figures()}"]
+    after = f"after {trained.kept_step} steps: {trained.tuned.figures()}"
+    if not trained.kept_step:
+        after = "no step made it better on those, so the one that it started from is kept"
     return {
         "weights": sentence_weights(output),
         "threshold": adapter_record(resolve_adapter(output)).get("threshold"),
-        "verdict": [*before, f"after {trained.kept_step} steps: {trained.tuned.figures()}"],
+        "verdict": [*before, after],
     }
 
 

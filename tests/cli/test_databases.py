@@ -13,14 +13,14 @@ from fakes import HashingEmbedder
 from small_indexes import DOCUMENTS
 
 import rag_ft.indexing.databases.index as databases
-import rag_ft.indexing.index as folders
+from rag_ft.indexing.building import sentinels
 
 
 @pytest.fixture
 def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of documents; the packaged embedder is a hashing one."""
     monkeypatch.setattr(databases, "load_embedder", lambda name: HashingEmbedder())
-    monkeypatch.setattr(folders, "load_named_embedder", lambda name: HashingEmbedder())
+    monkeypatch.setattr(sentinels, "load_named_embedder", lambda name: HashingEmbedder())
     folder = tmp_path / "docs"
     folder.mkdir()
     for document in DOCUMENTS:

@@ -10,7 +10,8 @@ from fakes import HashingEmbedder
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from scripted_questions import ScriptedPipeline, ScriptedSource, build
 
-from rag_ft.indexing import embedding, index
+from rag_ft.indexing import embedding
+from rag_ft.indexing.building import sentinels
 from rag_ft.question_generation import make as maker
 from rag_ft.questions.records import read_questions
 
@@ -32,7 +33,7 @@ def scripted(monkeypatch, kind):
 def make(tmp_path, monkeypatch):
     build(tmp_path / "index")
     embedder = HashingEmbedder()
-    for module in (embedding, index):
+    for module in (embedding, sentinels):
         monkeypatch.setattr(module, "load_named_embedder", lambda name: embedder)
     scripted(monkeypatch, ScriptedPipeline)
     monkeypatch.setitem(sys.modules, "my_chat", sys.modules[__name__])

@@ -7,7 +7,8 @@ from commands import run_main
 from data import little_world, write_little_world
 from fakes import HashingEmbedder
 
-from rag_ft.indexing import embedding, index
+from rag_ft.indexing import embedding
+from rag_ft.indexing.building import sentinels
 from rag_ft.indexing.index import Index
 from rag_ft.questions.records import check_evidence, read_questions
 
@@ -17,7 +18,7 @@ def pick(tmp_path, monkeypatch, tiny_llama_dir):
     write_little_world(tmp_path)
     embedder = HashingEmbedder()
     Index.build(little_world()[0], tmp_path / "index", embedder=embedder, progress=False)
-    for module in (embedding, index):
+    for module in (embedding, sentinels):
         monkeypatch.setattr(module, "load_named_embedder", lambda name: embedder)
     (tmp_path / "questions.txt").write_text("How high is the tower of Oslo?\n\nWho built the tower of Lima?\n")
 

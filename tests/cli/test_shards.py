@@ -10,12 +10,13 @@ from commands import run_main as run
 from fakes import HashingEmbedder
 from small_indexes import CHUNKING, DOCUMENTS, build, split
 
-from rag_ft.indexing import embedding, index
+from rag_ft.indexing import embedding
+from rag_ft.indexing.building import sentinels
 
 
 @pytest.fixture
 def paths(tmp_path, monkeypatch):
-    for module in (embedding, index):
+    for module in (embedding, sentinels):
         monkeypatch.setattr(module, "load_named_embedder", lambda name: HashingEmbedder())
     return split(DOCUMENTS, tmp_path, 2, chunking=CHUNKING)
 

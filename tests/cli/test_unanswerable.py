@@ -5,7 +5,8 @@ from commands import run_main
 from data import little_world, write_little_world
 from fakes import HashingEmbedder
 
-from rag_ft.indexing import embedding, index
+from rag_ft.indexing import embedding
+from rag_ft.indexing.building import sentinels
 from rag_ft.indexing.index import Index
 from rag_ft.questions.records import read_questions
 
@@ -15,7 +16,7 @@ def world(tmp_path, monkeypatch):
     write_little_world(tmp_path)
     embedder = HashingEmbedder()
     Index.build(little_world()[0], tmp_path / "index", embedder=embedder, progress=False)
-    for module in (embedding, index):
+    for module in (embedding, sentinels):
         monkeypatch.setattr(module, "load_named_embedder", lambda name: embedder)
     return tmp_path
 
