@@ -23,6 +23,7 @@ from rag_ft.schema import Passage
 from rag_ft.text.asking import asks_yes_or_no
 from rag_ft.text.parts import passage_units, unit_leads, unit_runs
 from rag_ft.text.spans import Span
+from rag_ft.text.yes_or_no import begins_with_yes_or_no
 
 EVIDENCE_BIAS = 0.7
 """Log-odds added to each unit's evidence: a sentence too many costs less than one that is missing."""
@@ -72,9 +73,13 @@ class EvidenceReader:
         if part is None:
             return None
         confidence = self.calibration.confidence.confidence(part_signs(part, scores, others, request.margin))
+        yes = None
+        if asks_yes_or_no(request.question):
+            yes = decision(scores, self.calibration.decided_from)
+            if (stated := stated_before(passage, part)) is not None:
+                yes, part = stated
         least = self.threshold if threshold is None else threshold
         gives = scores.relevance >= 0 if least is None else confidence >= least
-        yes = decision(scores, self.calibration.decided_from) if asks_yes_or_no(request.question) else None
         return Reading(
             answer=passage.text[part.span.start : part.span.end] if gives else None,
             kind="part" if gives else "span",
@@ -105,6 +110,26 @@ def choose_part(passage: Passage, scores: PassageScores) -> ChosenPart | None:
         Span(units[first].start, units[last].end),
         tuple(dict.fromkeys((leads[first], leads[last]))),
         max(evidence[first : last + 1]) - EVIDENCE_BIAS,
+    )
+
+
+def stated_before(passage: Passage, part: ChosenPart) -> tuple[bool, ChosenPart] | None:
+    """What the paragraph of a part says by its first words, and the part from there on; None where it says neither.
+
+    "Yes. Set the flag." decides in the document's own words: no model has to, and both are quoted.
+    """
+    text = passage.text
+    units = passage_units(text, passage.headings)
+    begins = text.rfind("\n", 0, part.span.start) + 1
+    first = next((i for i, unit in enumerate(units) if unit.start >= begins), None)
+    if first is None or units[first].start > part.span.start:
+        return None
+    said = begins_with_yes_or_no(text[units[first].start : part.span.end])
+    if said is None:
+        return None
+    lead = unit_leads(text, units)[first]
+    return said, part._replace(
+        span=Span(units[first].start, part.span.end), leads=tuple(dict.fromkeys((lead, *part.leads[-1:])))
     )
 
 

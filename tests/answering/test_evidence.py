@@ -90,6 +90,22 @@ def test_a_question_of_yes_or_no_is_decided_where_the_passage_is_clear(question,
     assert reading.yes is yes and reading.answer == "By default there is none."
 
 
+@pytest.mark.parametrize(
+    ("text", "evidence", "yes", "answer"),
+    [
+        ("No. It is off. Set the flag.", "It is off.", False, "No. It is off."),
+        ("Yes, since version 2. Set the flag.", "Yes, since version 2.", True, "Yes, since version 2."),
+        ("Never mind.\nYes. Set the flag.", "Set the flag.", True, "Yes. Set the flag."),
+        ("Yes. It is on.\n\nSet the flag.", "Set the flag.", None, "Set the flag."),
+        ("It is off. No more of it.", "No more of it.", None, "No more of it."),
+    ],
+)
+def test_a_paragraph_that_begins_with_yes_or_no_decides_and_is_quoted_from_there(text, evidence, yes, answer):
+    reading = read("Is it on?", scores(text, evidence, says=(1.0, 0.0, 0.0)), text=text)
+    assert (reading.yes, reading.answer) == (yes, answer)
+    assert read("Why is it on?", scores(text, evidence), text=text).yes is None
+
+
 @pytest.mark.parametrize(("decided_from", "yes"), [(None, None), (0.5, True), (0.7, True), (0.8, True), (0.9, None)])
 def test_a_decision_needs_the_recorded_share(decided_from, yes):
     assert decision(scores(TEXT, "call", says=(0.5, 0.42, 0.08)), decided_from) is yes
