@@ -120,9 +120,10 @@ def test_a_ray_cluster_gives_the_answers_of_this_process(handbook_index, tiny_ll
     assert done.returncode == 0, done.stderr
     files = [tmp_path / name for name in ("local.jsonl", "ray.jsonl")]
     local, ray = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
+    sure = [[row["reply"].pop("confidence") for row in rows] for rows in (local, ray)]
+    assert sure[0] == pytest.approx(sure[1], abs=1e-3)  # a worker may compute with another number of threads
     for row in (*local, *ray):
         row["reply"]["usage"] = None
-        row["reply"]["confidence"] = round(row["reply"]["confidence"], 4)
     assert local == ray and [row["id"] for row in ray] == ["q0", "q1", "q2"]
     missing = run_main(*command, "-o", tmp_path / "none.jsonl", "--engine", "ray", "--address", "127.0.0.1:1")
     assert missing.returncode == 1 and "no Ray cluster answers at 127.0.0.1:1" in missing.stderr
