@@ -78,8 +78,8 @@ def ask(
     reader: Annotated[
         str,
         typer.Option(
-            help="Base model: 'default', a model folder, a .gguf file or a hub id; or the URL of an OpenAI-compatible"
-            " server, ending in /v1.",
+            help="Base model: 'default', a model folder, a .gguf file or a hub id; or the URL, ending in /v1, of a"
+            " server with OpenAI's API.",
             rich_help_panel=READER_PANEL,
         ),
     ] = "default",

@@ -71,7 +71,7 @@ def test_commands_and_the_many_options_of_a_command_stand_in_panels():
     assert titles == ["Options", *PANELS]
     panels = {
         "train": ["Arguments", "Options", "Data", "Adapter", "Training", "Output", "Checking"],
-        "ask": ["Arguments", "Options", "Passages", "Reader"],
+        "ask": ["Arguments", "Options", "Passages", "Reader", "Many"],
         "serve": ["Options", "Passages", "Reader", "Access", "Limits"],
     }
     for command, names in panels.items():
