@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from rag_ft.cli.options import EmbedderOption, index_place
+from rag_ft.cli.options import EmbedderOption, Place, index_place
 
 if TYPE_CHECKING:
     from rag_ft.indexing.chunking import ChunkingConfig
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SourceArgument = Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)]
 IndexFolder = Annotated[
-    Path,
+    Place,
     typer.Argument(
         parser=index_place,
         metavar="INDEX",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -88,8 +88,13 @@ def index_place(value: str) -> Any:
     return value if is_database(value) else Path(value)
 
 
+if TYPE_CHECKING:
+    Place: TypeAlias = Path
+else:
+    Place = str  # typer before 0.29 makes a Path of whatever a parser gives for one, also of an address
+
 IndexOption: TypeAlias = Annotated[
-    Path,
+    Place,
     typer.Option(
         "--index",
         "-i",
