@@ -2,6 +2,8 @@
 
 import json
 import secrets
+import subprocess
+import sys
 
 import pytest
 from chat_server import ChatServer
@@ -106,17 +108,24 @@ def test_one_question_is_answered_at_a_server(world, monkeypatch):
     assert "untuned" not in done.stderr
 
 
+def own_process(*arguments):
+    """A command in a process of its own: Ray keeps what it was first told of clusters as long as the process lives."""
+    command = [sys.executable, "-m", "rag_ft", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_ray_cluster_gives_the_answers_of_this_process(handbook_index, tiny_llama_dir, tmp_path, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
     questions = tmp_path / "questions.jsonl"
     texts = ["What does gradient checkpointing cost?", "How does LoRA start?", "How large is a flat index?"]
     questions.write_text("".join(json.dumps({"id": f"q{i}", "question": text}) + "\n" for i, text in enumerate(texts)))
     command = ["ask", "--index", handbook_index, "--reader", tiny_llama_dir, "--threshold", 0, "--questions", questions]
     assert run_main(*command, "-o", tmp_path / "local.jsonl").returncode == 0
-    done = run_main(*command, "-o", tmp_path / "ray.jsonl", "--engine", "ray", "--workers", 1, "--block", 2)
+    done = own_process(*command, "-o", tmp_path / "ray.jsonl", "--engine", "ray", "--workers", 1, "--block", 2)
     assert done.returncode == 0, done.stderr
     files = [tmp_path / name for name in ("local.jsonl", "ray.jsonl")]
     local, ray = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
@@ -125,5 +134,5 @@ def test_a_ray_cluster_gives_the_answers_of_this_process(handbook_index, tiny_ll
     for row in (*local, *ray):
         row["reply"]["usage"] = None
     assert local == ray and [row["id"] for row in ray] == ["q0", "q1", "q2"]
-    missing = run_main(*command, "-o", tmp_path / "none.jsonl", "--engine", "ray", "--address", "127.0.0.1:1")
+    missing = own_process(*command, "-o", tmp_path / "none.jsonl", "--engine", "ray", "--address", "127.0.0.1:1")
     assert missing.returncode == 1 and "no Ray cluster answers at 127.0.0.1:1" in missing.stderr
