@@ -5,11 +5,13 @@ Run as a program it answers questions slowly, to be killed: `python scripted_rea
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fakes import HashingEmbedder
 
@@ -106,3 +108,13 @@ def scripted_loader(*arguments, **options):
 if __name__ == "__main__":
     pipeline = scripted_pipeline(sys.argv[1], float(sys.argv[4]), Path(sys.argv[3]).with_suffix(".log"))
     answer_questions(sys.argv[2], sys.argv[3], pipeline, block=20)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of answers without what depends on the clock."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        if "reply" in row:
+            for name in ("retrieve_seconds", "read_seconds", "verify_seconds"):
+                row["reply"]["usage"].pop(name)
+    return rows

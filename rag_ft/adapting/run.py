@@ -30,7 +30,7 @@ from rag_ft.adapting.next_steps import (
 from rag_ft.adapting.page import basis, verdict_json, verdict_page
 from rag_ft.adapting.plan import AdaptPlan, Training, make_plan, training_split
 from rag_ft.adapting.records import MakeQuestions, collect_records, record_lines
-from rag_ft.adapting.sentences import sentence_plan, train_sentences, what_to_tune
+from rag_ft.adapting.sentences import SENTENCE_WEIGHTS, sentence_plan, train_sentences, what_to_tune
 from rag_ft.adapting.sides import Sides, independent_documents, take_sides, why_too_few
 from rag_ft.adapting.stages import (
     ADAPTER,
@@ -50,7 +50,7 @@ from rag_ft.evaluation.report.results import RESULTS
 from rag_ft.extras import require_extra
 from rag_ft.files import is_plain_file, remove_tree
 from rag_ft.models.adapter_record import adapter_record
-from rag_ft.models.folder import ADAPTER_WEIGHTS, CROSS_ENCODER_FOLDER, CROSS_ENCODER_WEIGHTS
+from rag_ft.models.folder import ADAPTER_WEIGHTS, CROSS_ENCODER_FOLDER
 from rag_ft.models.weights import resolve_adapter, resolve_reader, weights_identity
 from rag_ft.progress import OnProgress
 from rag_ft.questions.records import read_questions
@@ -314,7 +314,7 @@ class Adaptation:
                 "verdict": list[JsonValue](trained.verdict.lines()),
             }
 
-        tuned = CROSS_ENCODER_FOLDER + "/" + CROSS_ENCODER_WEIGHTS if plan.tunes == "cross-encoder" else ADAPTER_WEIGHTS
+        tuned = SENTENCE_WEIGHTS if plan.tunes == "cross-encoder" else ADAPTER_WEIGHTS
 
         def stands(result: dict[str, JsonValue]) -> bool:
             weights = path / tuned

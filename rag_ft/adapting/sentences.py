@@ -28,6 +28,9 @@ from rag_ft.training.cross_encoder.run import train_cross_encoder
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
 
+SENTENCE_WEIGHTS = f"{CROSS_ENCODER_FOLDER}/{CROSS_ENCODER_WEIGHTS}"
+"""The weights of a cross-encoder that was tuned beside an adapter, in the adapter's folder."""
+
 FEWEST_WORDS = 20
 """Records of words from which on the reader is tuned, where more of the others have whole sentences."""
 
@@ -105,15 +108,10 @@ def train_sentences(
     if not trained.kept_step:
         after = "no step made it better on those, so the one that it started from is kept"
     return {
-        "weights": sentence_weights(output),
+        "weights": sha256_of(output / SENTENCE_WEIGHTS),
         "threshold": adapter_record(resolve_adapter(output)).get("threshold"),
         "verdict": [*before, after],
     }
-
-
-def sentence_weights(output: Path) -> str:
-    """SHA-256 of the cross-encoder's weights beside an adapter."""
-    return sha256_of(output / CROSS_ENCODER_FOLDER / CROSS_ENCODER_WEIGHTS)
 
 
 def _is_part(record: Question) -> bool:

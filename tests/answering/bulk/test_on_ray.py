@@ -10,7 +10,7 @@ import time
 
 import pytest
 from ray_cluster import RayCluster
-from scripted_reader import KILLS, scripted_loader, scripted_pipeline
+from scripted_reader import KILLS, rows_of, scripted_loader, scripted_pipeline
 
 from rag_ft.answering.bulk.on_ray import RayEngine
 from rag_ft.answering.bulk.run import answer_questions
@@ -43,16 +43,6 @@ def questions(tmp_path):
     lines[7]["question"] = " "
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
-
-
-def rows_of(path):
-    """The rows without what depends on the clock."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    for row in rows:
-        if "reply" in row:
-            for name in ("retrieve_seconds", "read_seconds", "verify_seconds"):
-                row["reply"]["usage"].pop(name)
-    return rows
 
 
 def read_by(log):

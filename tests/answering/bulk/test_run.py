@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from scripted_reader import TOO_LONG, ScriptedReader, scripted_pipeline
+from scripted_reader import TOO_LONG, ScriptedReader, rows_of, scripted_pipeline
 
 from rag_ft.answering.bulk import run as bulk_run
 from rag_ft.answering.bulk.blocks import LocalEngine
@@ -33,16 +33,6 @@ def questions(tmp_path):
     lines = [{"id": f"q{i}", "question": f"What is rule {i % 7} of topic {i % 11}?"} for i in range(QUESTIONS)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
-
-
-def rows_of(path):
-    """The rows without what depends on the clock."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    for row in rows:
-        if "reply" in row:
-            for name in ("retrieve_seconds", "read_seconds", "verify_seconds"):
-                row["reply"]["usage"].pop(name)
-    return rows
 
 
 def test_every_question_has_its_row_in_the_order_of_the_file(folder, questions, tmp_path):
