@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -121,8 +121,7 @@ def answer_file(options: BulkOptions, choice: PipelineChoice) -> int:
     from rag_ft.cli.render import StageLine, stderr
 
     assert options.questions is not None and options.output is not None
-    # Workers have another working folder, and answers name the index's path.
-    choice = replace(choice, index=choice.index.absolute(), adapter=_absolute(choice.adapter))
+    choice = choice.for_workers()  # for this process, too: answers name the index, and are equal wherever they are made
     with printed_lines("rag_ft.answering.bulk", stderr().print), StageLine(stderr()) as live:
         arguments = {"block": options.block, "overwrite": options.overwrite, "on_progress": live.update}
         if options.engine is EngineChoice.local:
@@ -134,10 +133,6 @@ def answer_file(options: BulkOptions, choice: PipelineChoice) -> int:
                 report = answer_questions(options.questions, options.output, cluster, **arguments)  # type: ignore[arg-type]
     _print_report(report)
     return 1 if report.failed or report.incomplete else 0
-
-
-def _absolute(adapter: Path | None) -> Path | None:
-    return adapter.absolute() if adapter is not None and adapter.exists() else adapter
 
 
 def _print_report(report: BulkReport) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag_ft.cli.options import parse_groups, parse_where
 
@@ -15,11 +15,20 @@ if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
 
 
+Name = TypeVar("Name", str, str | None)
+
+
+def _whole_path(name: Name) -> Name:
+    """The whole path of a file or folder; any other name, such as that of a hub, as it is."""
+    return str(Path(name).absolute()) if name is not None and Path(name).exists() else name
+
+
 @dataclass(frozen=True)
 class PipelineChoice:
     """Names and settings of a pipeline; another process can load an equal one from it."""
 
-    index: Path
+    index: Path | str
+    """A folder, or the address of a database."""
     embedder: str | None = None
     groups: str | None = None
     where: tuple[str, ...] = ()
@@ -32,6 +41,19 @@ class PipelineChoice:
     cross_encoder: str | None = None
     settings: ReaderSettings | None = None
     """What was chosen of `ReaderConfig`."""
+
+    def for_workers(self) -> PipelineChoice:
+        """The same choice for processes with another working folder: folders by their whole paths."""
+        from rag_ft.indexing.databases.address import lasting_address
+
+        return replace(
+            self,
+            index=lasting_address(self.index) if isinstance(self.index, str) else self.index.absolute(),
+            embedder=_whole_path(self.embedder),
+            reader=_whole_path(self.reader),
+            adapter=self.adapter.absolute() if self.adapter is not None and self.adapter.exists() else self.adapter,
+            cross_encoder=_whole_path(self.cross_encoder),
+        )
 
     def load(self) -> Pipeline:
         """The pipeline. Raises what loading an index and a reader raises."""

@@ -38,7 +38,7 @@ def shards_list(folder: ShardsFolder, as_json: JsonOption = False) -> int:
 @shards_app.command("add")
 def shards_add(
     folder: ShardsFolder,
-    shards: Annotated[list[Path], typer.Argument(help="Folders of indexes.", show_default=False)],
+    shards: Annotated[list[str], typer.Argument(help="Folders of indexes.", show_default=False)],
 ) -> None:
     """Add indexes to the shards; the first ones make the list. A running server searches them within seconds.
 
