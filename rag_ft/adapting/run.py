@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +125,8 @@ class Adaptation:
             make = 0 if questions is not None else DEFAULT_MADE
         if make < 0 or (not make and questions is None):
             raise UsageError(f"make is {make}: give the number of records to make, or a file of records (--questions)")
-        if not given["minutes"] > 0:
-            raise UsageError(f"minutes is {given['minutes']} but must be above 0")
+        if not 0 < given["minutes"] < math.inf:
+            raise UsageError(f"minutes is {given['minutes']:g} but must be a number above 0")
         if not 0 <= given["seed"] < 2**32:
             raise UsageError(f"seed is {given['seed']} but must be 0 or more, and below {2**32}")
         output = Path(output)

@@ -20,6 +20,8 @@ from rag_ft.answering.prompt import chat_fingerprint, chat_messages
 from rag_ft.answering.reading import Cited, Mode, ReaderProvenance, Reading, ReadRequest, StreamEvent
 from rag_ft.errors import AnswerParseError, ReaderError, ReaderUnreachableError, UsageError, first_line
 from rag_ft.models.chat import (
+    CUT,
+    FILTERED,
     KEY_VARIABLE,
     TIMEOUT_S,
     chat_model_name,
@@ -41,8 +43,6 @@ UNKNOWN_CONFIDENCE = 0.5
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _REFUSED = (400, 413, 422)
 """Statuses of a server that refuses one question, and would answer another."""
-_CUT = "LengthFinishReasonError"
-"""The error of OpenAI's client for a reply that was cut at its limit."""
 
 
 def is_server(name: str) -> bool:
@@ -191,9 +191,9 @@ class RemoteReader:
     def _reading(self, request: ReadRequest, reply: BaseMessage | Exception) -> Reading:
         """What a reply says; one that cannot be read, or quotes nothing, is not complete."""
         if isinstance(reply, Exception):
-            if type(reply).__name__ == _CUT:
+            if type(reply).__name__ == CUT:
                 return _reading(request, None, (), complete=False, text="")
-            if status_of(reply) in _REFUSED:
+            if type(reply).__name__ == FILTERED or status_of(reply) in _REFUSED:
                 raise ReaderError(f"{self.name} refuses the question ({first_line(reply)}): change it, or give less")
             where = self._url or self.name
             raise _unreachable(reply, where, chat_model_name(self.model), self._key_variable) from reply

@@ -132,6 +132,16 @@ def test_a_server_in_trouble_is_asked_again_and_one_that_refuses_is_not():
         assert len(server.requests) == 1
 
 
+def test_a_reply_that_was_cut_or_filtered_is_not_asked_for_again():
+    with ChatServer([("length", '{"answer": "qui')]) as server:
+        (reading,) = RemoteReader.from_server(server.url, "m").read_batch([REQUEST])
+        assert not reading.complete and reading.answer is None and len(server.requests) == 1
+        server.answers[:] = [("content_filter", "")]
+        with pytest.raises(ReaderError, match="refuses the question") as raised:
+            RemoteReader.from_server(server.url, "m").read_batch([REQUEST])
+        assert not isinstance(raised.value, ReaderUnreachableError) and len(server.requests) == 2
+
+
 def test_no_server_at_the_address_is_one_sentence(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     started = time.monotonic()

@@ -4,11 +4,13 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 
 import pytest
 from scripted_reader import TOO_LONG, ScriptedReader, rows_of, scripted_pipeline
+from small_indexes import CHUNKING, DOCUMENTS, sharded
 
 from rag_ft.answering.bulk import run as bulk_run
 from rag_ft.answering.bulk.blocks import LocalEngine
@@ -134,6 +136,14 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
+def unfinished(questions, output, pipeline, monkeypatch, **options):
+    """A run that answers all questions, and is killed before it writes them."""
+    with monkeypatch.context() as patched:
+        patched.setattr(bulk_run, "write_rows", lambda lines, path: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            answer_questions(questions, output, pipeline, block=BLOCK, **options)
+
+
 PLACES = [
     *((BulkWork, "keep", call) for call in range(10)),
     *((ScriptedReader, "read_batch", call) for call in (0, 1, 5)),
@@ -197,10 +207,7 @@ def test_killed_25_times_by_the_system_nothing_is_lost_and_nothing_twice(folder,
 
 def test_no_block_is_read_again_once_it_is_kept(folder, questions, tmp_path, monkeypatch):
     log = tmp_path / "log.txt"
-    with monkeypatch.context() as patched:
-        patched.setattr(bulk_run, "write_rows", lambda lines, path: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            answer_questions(questions, tmp_path / "a.jsonl", scripted_pipeline(folder, log=log), block=BLOCK)
+    unfinished(questions, tmp_path / "a.jsonl", scripted_pipeline(folder, log=log), monkeypatch)
     assert len(log.read_text().splitlines()) == QUESTIONS
     report = answer_questions(questions, tmp_path / "a.jsonl", scripted_pipeline(folder, log=log), block=BLOCK)
     assert len(log.read_text().splitlines()) == QUESTIONS and report.done_before == QUESTIONS
@@ -210,19 +217,61 @@ def test_an_unfinished_run_with_other_settings_is_named_and_overwritten_on_reque
     folder, questions, tmp_path, monkeypatch
 ):
     output = tmp_path / "answers.jsonl"
-    with monkeypatch.context() as patched:
-        patched.setattr(bulk_run, "write_rows", lambda lines, path: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            answer_questions(questions, output, scripted_pipeline(folder), block=BLOCK)
-    with pytest.raises(DatasetError, match="an unfinished run with another block"):
+    unfinished(questions, output, scripted_pipeline(folder), monkeypatch)
+    with pytest.raises(
+        DatasetError, match=r"an unfinished run with other settings \(block was 20 and is now 7\): repeat its command"
+    ):
         answer_questions(questions, output, scripted_pipeline(folder), block=7)
-    with pytest.raises(DatasetError, match="an unfinished run with another pipeline"):
+    with pytest.raises(DatasetError, match=r"other settings \(pipeline was"):
         answer_questions(questions, output, scripted_pipeline(folder, k=2), block=BLOCK)
     questions.write_text(questions.read_text() + '{"id": "more", "question": "More?"}\n')
-    with pytest.raises(DatasetError, match="an unfinished run with another questions"):
+    with pytest.raises(DatasetError, match=r"other settings \(questions was"):
         answer_questions(questions, output, scripted_pipeline(folder), block=BLOCK)
     report = answer_questions(questions, output, scripted_pipeline(folder), block=BLOCK, overwrite=True)
     assert (report.questions, report.done_before) == (QUESTIONS + 1, 0)
+
+
+def test_a_run_that_overwrites_resumes_with_the_same_command(folder, questions, tmp_path, monkeypatch):
+    output, pipeline = tmp_path / "answers.jsonl", scripted_pipeline(folder)
+    output.write_text("of another run")
+    unfinished(questions, output, pipeline, monkeypatch, overwrite=True)
+    assert output.read_text() == "of another run"
+    report = answer_questions(questions, output, pipeline, block=BLOCK, overwrite=True)
+    assert report.done_before == QUESTIONS and len(rows_of(output)) == QUESTIONS
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "longer", "lists", "objects", "blank"])
+def test_a_damaged_block_is_named_and_answered_again_once_it_is_removed(
+    folder, questions, tmp_path, monkeypatch, damage
+):
+    output, pipeline = tmp_path / "answers.jsonl", scripted_pipeline(folder)
+    unfinished(questions, output, pipeline, monkeypatch)
+    blocks = tmp_path / "answers.jsonl.partial" / "blocks"
+    block = blocks / "00000001.jsonl"
+    whole = block.read_text()
+    damaged = {
+        "cut": whole[:-40],
+        "empty": "",
+        "longer": whole + whole.splitlines(keepends=True)[0],
+        "lists": "[]\n" * BLOCK,
+        "objects": '{"reply": {}}\n' * BLOCK,
+        "blank": whole + "\n",
+    }
+    block.write_text(damaged[damage])
+    with pytest.raises(DatasetError, match=r"00000001\.jsonl is damaged: remove it and run the same command again"):
+        answer_questions(questions, output, pipeline, block=BLOCK)
+    assert not output.exists()
+    block.unlink()
+    (blocks / "00000099.jsonl").write_text("of nobody")
+    report = answer_questions(questions, output, pipeline, block=BLOCK)
+    assert report.done_before == QUESTIONS - BLOCK and len(rows_of(output)) == QUESTIONS
+
+
+def test_answers_that_lack_a_shard_are_counted(tmp_path, questions):
+    sharded(DOCUMENTS, tmp_path / "all", 2, chunking=CHUNKING)
+    shutil.rmtree(tmp_path / "all" / "shard0")
+    report = answer_questions(questions, tmp_path / "answers.jsonl", scripted_pipeline(tmp_path / "all"))
+    assert report.searched_in_part == QUESTIONS - report.failed > 0
 
 
 def test_a_second_process_is_refused(folder, questions, tmp_path):
