@@ -155,5 +155,5 @@ def test_a_ray_cluster_gives_the_answers_of_this_process(handbook_index, tiny_ll
     for row in (*local, *ray):
         row["reply"]["usage"] = None
     assert local == ray and [row["id"] for row in ray] == ["q0", "q1", "q2"]
-    missing = own_process(*command, "-o", tmp_path / "none.jsonl", "--engine", "ray", "--address", "127.0.0.1:1")
+    missing = run_main(*command, "-o", tmp_path / "none.jsonl", "--engine", "ray", "--address", "127.0.0.1:1")
     assert missing.returncode == 1 and "no Ray cluster answers at 127.0.0.1:1" in missing.stderr
