@@ -1,7 +1,7 @@
 """A reader at an OpenAI-compatible server: the same prompt, the same parser, the same check of the quote.
 
-The server decodes under a JSON schema and tells no probabilities. So a `RemoteReader` has no threshold, no search over
-spans, and no confidence: it is always .5. In mode `quote` it refuses what `Reader` cannot even say: an answer whose
+The server decodes under a JSON schema and reports no probabilities. So a `RemoteReader` has no threshold, no search
+over spans, and no confidence: it is always .5. In mode `quote` it refuses what `Reader` cannot even say: an answer whose
 words do not stand in a passage that it cites.
 """
 
@@ -78,7 +78,7 @@ class RemoteReader:
         UsageError.
         """
         if mode not in ("quote", "schema"):
-            raise UsageError(f"mode is {mode!r} but a remote reader has quote and schema")
+            raise UsageError(f"mode is {mode!r} but a remote reader has only the modes quote and schema")
         self.mode: Mode = mode
         self.model = model
         self.shots = shots
@@ -112,9 +112,8 @@ class RemoteReader:
             except Exception as error:  # a server may fail in any way
                 raise _unreachable(error, url, "", key_variable) from error
             if len(names) != 1:
-                raise UsageError(
-                    f"the server at {url} has {len(names)} models ({', '.join(names)[:200]}): name one (--model)"
-                )
+                known = f"has {len(names)} models ({', '.join(names)[:200]})" if names else "lists no model"
+                raise UsageError(f"the server at {url} {known}: name one (--model)")
             model = names[0]
         chat = server_chat_model(
             model, url, key_variable=key_variable, timeout_s=timeout_s, work="a reader at a server"

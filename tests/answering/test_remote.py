@@ -159,6 +159,9 @@ def test_the_only_model_of_a_server_needs_no_name():
         server.models.append("n")
         with pytest.raises(UsageError, match=r"has 2 models \(m, n\): name one \(--model\)"):
             RemoteReader.from_server(server.url)
+        server.models.clear()
+        with pytest.raises(UsageError, match=r"lists no model: name one \(--model\)"):
+            RemoteReader.from_server(server.url)
 
 
 def test_any_chat_model_of_langchain_can_read():
@@ -166,7 +169,7 @@ def test_any_chat_model_of_langchain_can_read():
     assert reader.read_batch([REQUEST])[0].answer == "brown fox"
     with pytest.raises(UsageError, match="has no other models"):
         reader.with_adapter("n")
-    with pytest.raises(UsageError, match="a remote reader has quote and schema"):
+    with pytest.raises(UsageError, match="a remote reader has only the modes quote and schema"):
         RemoteReader(FakeListChatModel(responses=[""]), mode="free")
 
 

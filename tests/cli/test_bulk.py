@@ -93,7 +93,7 @@ def test_a_wrong_file_is_said_before_anything_is_loaded(scripted, tmp_path, engi
             ["--questions", "q.txt", "-o", "a.jsonl", "--workers", 2],
             "--workers is for --engine ray: add that, or leave it out",
         ),
-        (["--questions", "q.txt", "-o", "a.csv"], "ends in neither .jsonl nor .parquet"),
+        (["--questions", "q.txt", "-o", "a.csv"], "give a name that ends in .jsonl or .parquet"),
     ],
 )
 def test_options_that_do_not_go_together_are_one_sentence(scripted, options, sentence):
@@ -108,7 +108,7 @@ def test_a_remote_reader_takes_no_option_of_one_on_this_machine(world, monkeypat
         ("--reading", "joint"): "--reading is for a reader on this machine",
         ("--cross-encoder", "packaged"): "--cross-encoder is for a reader on this machine",
         ("--adapter", "tuned"): "--adapter is for a reader on this machine, not at a server: name the adapter as the",
-        ("--mode", "free"): "a remote reader has quote and schema",
+        ("--mode", "free"): "a remote reader has only the modes quote and schema",
     }
     for options, sentence in wrong.items():
         done = run_main("ask", "What?", "--index", "i", "--reader", "http://127.0.0.1:1/v1", "--model", "m", *options)

@@ -101,7 +101,7 @@ def test_what_is_wrong_with_one_question_is_its_row_and_not_the_end(folder, tmp_
     assert wrong == {
         "empty": "the question is empty: ask something",
         "3": "line 3 is not a JSON object: give {'question': ...}",
-        "number": "it has no field question with text",
+        "number": "its field 'question' is missing or not text",
         "5": "the id of line 5 is neither text nor a whole number",
         "history": "history is text: give a list of the conversation's earlier questions, oldest first",
         "7": "line 7 is not UTF-8 at its byte 33: save the file as UTF-8",
@@ -293,7 +293,7 @@ def test_wrong_calls_get_one_sentence(folder, questions, tmp_path):
     (tmp_path / "twice.jsonl").write_text('{"id": 2, "question": "a?"}\n{"question": "b?"}\n')
     (tmp_path / "no.parquet").write_text("no")
     wrong = {
-        (questions, "a.csv"): "ends in neither .jsonl nor .parquet",
+        (questions, "a.csv"): "give a name that ends in .jsonl or .parquet",
         (questions, "there.jsonl"): "already exists: choose another path, or overwrite it",
         (questions, "no/a.jsonl"): "give the path of a file in a folder that exists",
         (tmp_path / "none.txt", "a.jsonl"): "there is no file",
