@@ -317,9 +317,7 @@ def from_repository(
         if len(document.text) > MOST_CHARACTERS:
             continue
         questions = [
-            question
-            for record in by_file.get(document.id, [])
-            if (question := faq_question(record, document, prefix))
+            question for record in by_file.get(document.id, []) if (question := faq_question(record, document, prefix))
         ]
         for section, (text, kind) in asked.get(document.id, [])[:headings]:
             record = {
