@@ -1,8 +1,8 @@
 """A reader at an OpenAI-compatible server: the same prompt, the same parser, the same check of the quote.
 
 The server decodes under a JSON schema and reports no probabilities. So a `RemoteReader` has no threshold, no search
-over spans, and no confidence: it is always .5. In mode `quote` it refuses what `Reader` cannot even say: an answer whose
-words do not stand in a passage that it cites.
+over spans, and no confidence: it is always .5. In mode `quote` it refuses what `Reader` cannot even say: an answer
+whose words do not stand in a passage that it cites.
 """
 
 from __future__ import annotations
