@@ -359,7 +359,7 @@ def _notes_before(index: Index, chooser: Chooser, *, packaged: bool) -> list[str
     """What a person should know before anything is made. Raises DatasetError where nothing can be."""
     if not chooser.passages:
         raise DatasetError(
-            f"no question can be made from {index.path}: its {chooser.passages_without_sentences:,} passages hold"
+            f"no question can be made from {index.place}: its {chooser.passages_without_sentences:,} passages hold"
             " tables, code or headings, and no sentences that could be asked for"
         )
     notes = []
