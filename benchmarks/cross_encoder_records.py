@@ -1,4 +1,4 @@
-"""A mixture of question records to tune a cross-encoder on, with their documents: docs/retrieval.md says what came of it.
+"""A mixture of question records to tune a cross-encoder on, with their documents (docs/retrieval.md: what came of it).
 
     python benchmarks/training_records.py PATH/TO/data RECORDS
     python benchmarks/documentation_records.py PATH/TO/data DOCUMENTATION --other-files 60 --headings 15
