@@ -200,6 +200,7 @@ BESIDE_THE_MODULES = {
     "serving/test_access.py": "who may read what, through every route",
     "serving/test_page.py": "the page in a browser",
     "serving/test_sharded.py": "an index of shards through the server and MCP",
+    "serving/test_replicas.py": "compose.yaml and haproxy.cfg, with two servers as processes",
     "serving/test_review_page.py": "the page of the review in a browser",
     "test_architecture.py": "docs/architecture.md against the folders",
     "test_conftest_fixtures.py": "the tiny model that other tests use",

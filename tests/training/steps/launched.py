@@ -3,7 +3,7 @@
     torchrun --nproc-per-node 2 launched.py MODEL OUTPUT [WHAT STEP]
 
 `WHAT` happens at the end of a step: `kill` ends the last process as the system would, `interrupt` sends the launcher
-what Ctrl-C sends it, `other-seed` gives the last process other rows from the beginning.
+what Ctrl-C sends it.
 """
 
 import os
@@ -90,15 +90,11 @@ def _interrupt():
 
 
 def main(model: str, output: str, what: str = "", step: str = "0") -> None:
-    from rag_ft.environment import process_number
     from rag_ft.errors import RagFtError
 
-    config = settings()
-    if what == "other-seed" and process_number() == 1:
-        config = config.model_copy(update={"seed": 1})
     acts = {"kill": at(int(step), _kill, saved=True), "interrupt": at(int(step), _interrupt)}
     try:
-        train(model, output, config, [acts[what]] if what in acts else [])
+        train(model, output, settings(), [acts[what]] if what in acts else [])
     except RagFtError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
