@@ -16,7 +16,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -47,6 +47,9 @@ class Constants:
     """Seconds to embed a passage."""
     write_s: float
     """Seconds to cut, hash, count and write a passage, without embedding and vectors."""
+    count_s: float
+    """Seconds to count a passage's words once more where it is in a shard; 68 s for 100,000 passages, nearly all of
+    what `python benchmarks/sharded_search.py` prints for adding shards."""
     graph_s: float
     """Seconds to add a vector to an hnsw graph of 50,000; it grows with the logarithm of their number."""
     product_s: float
@@ -62,19 +65,20 @@ class Constants:
 
 
 MEASURED = Constants(
-    text_bytes=0,
-    word_bytes=0,
-    flat_bytes=0,
-    hnsw_bytes=0,
-    code_bytes=0,
-    embed_s=0,
-    write_s=0,
-    graph_s=0,
-    product_s=0,
-    flat_ms=0,
-    hnsw_ms=0,
-    code_ms=0,
-    word_ms=0,
+    text_bytes=811,
+    word_bytes=253,
+    flat_bytes=1536,
+    hnsw_bytes=1800,
+    code_bytes=56,
+    embed_s=0.021,
+    write_s=0.000309,
+    count_s=0.00068,
+    graph_s=0.001,
+    product_s=1e-8,
+    flat_ms=69.7,
+    hnsw_ms=0.5,
+    code_ms=30,
+    word_ms=25.2,
 )
 
 
@@ -102,9 +106,10 @@ class Plan(NamedTuple):
     exact_gb: float
     """Vectors beside codes, of which a search reads the best candidates'."""
     embed_hours: float
-    """Core hours, as are the next two."""
+    """Core hours, as are the next three."""
     vector_hours: float
     write_hours: float
+    count_hours: float
     dense_ms: float
     """One core's work for one question; shards are searched at the same time, as far as there are cores."""
     word_ms: float
@@ -122,7 +127,7 @@ class Plan(NamedTuple):
     @property
     def core_hours(self) -> float:
         """To build all of it."""
-        return self.embed_hours + self.vector_hours + self.write_hours
+        return self.embed_hours + self.vector_hours + self.write_hours + self.count_hours
 
     def machines(self, machine: Machine) -> int:
         """Machines whose memory holds what is hot and whose disks hold all."""
@@ -164,6 +169,7 @@ def plan(passages: int, measured: Constants) -> Plan:
         passages * measured.embed_s / 3600,
         shards * vector_s / 3600,
         passages * measured.write_s / 3600,
+        passages * measured.count_s / 3600 if shards > 1 else 0.0,
         shards * dense_ms,
         passages / 1e6 * measured.word_ms,
     )
@@ -190,7 +196,11 @@ def tables(measured: Constants, machine: Machine) -> str:
         ("**memory**, for words and vectors", [f"{_number(one.hot_gb)} GB" for one in plans]),
         ("embedding, core hours", [_number(one.embed_hours) for one in plans]),
         ("graph or lists, core hours", [_number(one.vector_hours) for one in plans]),
-        ("cutting, counting, writing, core hours", [_number(one.write_hours) for one in plans]),
+        ("cutting, hashing, writing, core hours", [_number(one.write_hours) for one in plans]),
+        (
+            "counting words of shards, core hours",
+            [_number(one.count_hours) if one.count_hours else "none" for one in plans],
+        ),
         (f"**build** on one machine ({machine.cores} cores), hours", [_number(hours) for hours in build]),
         ("dense search, ms of one core", [_number(one.dense_ms) for one in plans]),
         ("BM25 search, ms of one core", [_number(one.word_ms) for one in plans]),
@@ -201,6 +211,31 @@ def tables(measured: Constants, machine: Machine) -> str:
     ]
     head = "| | " + " | ".join(f"{size:,} passages" for size in SIZES) + " |\n|---|" + "---|" * len(SIZES)
     return "\n".join([head, *(f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows)])
+
+
+_UNITS = {
+    "text_bytes": ("text of a passage, twice, with offsets and keys", 1, "bytes"),
+    "word_bytes": ("its words for BM25", 1, "bytes"),
+    "flat_bytes": ("its vector, 384 numbers", 1, "bytes"),
+    "hnsw_bytes": ("its vector in a graph", 1, "bytes"),
+    "code_bytes": ("its code in lists", 1, "bytes"),
+    "embed_s": ("embedding it", 1e3, "ms"),
+    "write_s": ("cutting, hashing, writing it", 1e3, "ms"),
+    "count_s": ("counting its words once more, in a shard", 1e3, "ms"),
+    "graph_s": ("adding it to a graph of 50,000", 1e3, "ms"),
+    "product_s": ("comparing it with the centre of a list", 1e9, "ns"),
+    "flat_ms": ("exact search of a million", 1, "ms"),
+    "hnsw_ms": ("search in a graph of 50,000", 1, "ms"),
+    "code_ms": ("scoring a million codes", 1, "ms"),
+    "word_ms": ("BM25 search of a million", 1, "ms"),
+}
+
+
+def constants_table(measured: Constants) -> str:
+    """The constants, in Markdown, each with its unit."""
+    values = asdict(measured)
+    rows = [f"| {words} | {_number(values[name] * factor)} {unit} |" for name, (words, factor, unit) in _UNITS.items()]
+    return "\n".join(["| one core | |", "|---|---|", *rows])
 
 
 def measure() -> Iterator[tuple[str, float]]:
@@ -279,7 +314,8 @@ def _measure_vectors(rows: int) -> Iterator[tuple[str, float]]:
 
         def search_ms(effort: int, built: Any = built, kind: IndexKind = kind) -> float:
             searched = VectorIndex(built, kind, effort, vectors)
-            return 1000 * _seconds(lambda: searched.search(queries, 10), rounds=3) / len(queries)
+            each = [query[None] for query in queries]  # as questions come; a block would share what it reads
+            return 1000 * _seconds(lambda: [searched.search(query, 10) for query in each], rounds=3) / len(each)
 
         with tempfile.TemporaryDirectory() as folder:
             write_vectors(built, Path(folder, "vectors"))
@@ -306,7 +342,7 @@ def main() -> None:
         for name, value in measure():
             print(f"    {name}={value:.3g},", flush=True)
         return
-    print(tables(MEASURED, Machine(price=given.price)))
+    print(tables(MEASURED, Machine(price=given.price)), constants_table(MEASURED), sep="\n\n")
 
 
 if __name__ == "__main__":

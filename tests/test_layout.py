@@ -211,6 +211,7 @@ BESIDE_THE_MODULES = {
     "test_layout.py": "this file",
     "test_public_names.py": "what the package exports, and the order of its rooms",
     "test_requirements.py": "requirements/ and .ci/run",
+    "test_scale.py": "docs/scale.md",
 }
 """Test files that belong to no single module."""
 

@@ -10,7 +10,8 @@ import os
 import sys
 import time
 import warnings
-from typing import Annotated, Any
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -92,8 +93,13 @@ def _options(
 
 def main() -> None:
     """Run the `rag-ft` command and exit with its code."""
-    if not main_process():
-        _quieten()
+    if main_process():
+        _run()
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        _run()  # the first process of a launch speaks for all: the others say only what ended them
+
+
+def _run() -> NoReturn:
     format_warning = warnings.formatwarning
     warnings.formatwarning = lambda *arguments, **options: shown_lines(format_warning(*arguments, **options))
     try:
@@ -123,12 +129,7 @@ _PATIENCE_SECONDS = 5
 first one's sentence is enough, and the launcher ends the others as soon as one has failed."""
 
 
-def _quieten() -> None:
-    """Print nothing but errors: the first process of a launch speaks for all."""
-    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
-
-
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     error = sys.exc_info()[1]
     stream, speaker = sys.stderr, ""
     if not main_process():

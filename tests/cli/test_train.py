@@ -109,7 +109,7 @@ def test_train_makes_an_adapter_that_ask_takes(adapter, index, tiny_llama_dir):
 
 @pytest.mark.slow
 def test_processes_of_a_launcher_train_together_and_speak_with_one_voice(files, index, tiny_llama_dir, tmp_path):
-    launch = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "rag_ft")
+    launch = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "rag_ft")
     train = ("train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", tmp_path / "made")
     done = subprocess.run(
         [*launch, *map(str, train), "--epochs", "1", "--rank", "4", "--no-compare"],

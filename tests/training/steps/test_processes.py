@@ -114,7 +114,15 @@ def test_a_launcher_that_would_spread_the_base_over_devices_is_refused(monkeypat
         processes.check_launch()
 
 
-def test_only_what_a_lost_process_causes_is_called_so(monkeypatch):
+@pytest.fixture
+def sigterm():
+    """What SIGTERM does is the same after the test."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_only_what_a_lost_process_causes_is_called_so(monkeypatch, sigterm):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(TrainingError, match="has lost another process"), processes.told_of_lost_processes():
         raise RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer")
