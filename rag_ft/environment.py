@@ -1,4 +1,4 @@
-"""Locations and versions: the home folder, the bundled handbook and adapter, installed libraries."""
+"""What is around the program: its home folder, bundled files, installed libraries, the other processes of a launch."""
 
 from __future__ import annotations
 
@@ -42,6 +42,23 @@ def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def process_count() -> int:
+    """Number of processes that `torchrun` or `accelerate launch` has started for one run; 1 without a launcher."""
+    count = os.environ.get("WORLD_SIZE", "")
+    return max(1, int(count)) if count.isdigit() else 1
+
+
+def process_number() -> int:
+    """Number of this process among those of its launch, from 0 (torch calls it the rank); 0 without a launcher."""
+    number = os.environ.get("RANK", "")
+    return int(number) if process_count() > 1 and number.isdigit() else 0
+
+
+def main_process() -> bool:
+    """Whether this is the process that prints and writes; without a launcher, every process is."""
+    return process_number() == 0
 
 
 _PACKAGE = Path(__file__).resolve().parent

@@ -200,6 +200,7 @@ BESIDE_THE_MODULES = {
     "serving/test_access.py": "who may read what, through every route",
     "serving/test_page.py": "the page in a browser",
     "serving/test_sharded.py": "an index of shards through the server and MCP",
+    "serving/test_replicas.py": "compose.yaml and haproxy.cfg, with two servers as processes",
     "serving/test_review_page.py": "the page of the review in a browser",
     "test_architecture.py": "docs/architecture.md against the folders",
     "test_conftest_fixtures.py": "the tiny model that other tests use",
@@ -210,6 +211,7 @@ BESIDE_THE_MODULES = {
     "test_layout.py": "this file",
     "test_public_names.py": "what the package exports, and the order of its rooms",
     "test_requirements.py": "requirements/ and .ci/run",
+    "test_scale.py": "docs/scale.md",
 }
 """Test files that belong to no single module."""
 

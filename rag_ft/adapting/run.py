@@ -62,6 +62,7 @@ from rag_ft.training.run import train_reader
 from rag_ft.training.saving import PACKAGES, write_record
 from rag_ft.training.scoring import FEWEST, FEWEST_OF_EACH
 from rag_ft.training.start import read_start
+from rag_ft.training.steps.processes import refuse_processes
 
 if TYPE_CHECKING:
     from rag_ft.indexing.corpus import Source
@@ -121,6 +122,7 @@ class Adaptation:
         """The arguments, with what was left out filled in. Raises UsageError, MissingExtraError."""
         require_extra("train", "adapting a reader")
         require_extra("eval", "judging an adapted reader")
+        refuse_processes("a reader is adapted")
         if make is None:
             make = 0 if questions is not None else DEFAULT_MADE
         if make < 0 or (not make and questions is None):

@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import warnings
-from typing import Annotated, Any
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -30,6 +32,7 @@ from rag_ft.cli.terminal import LogFormatter, shown, shown_lines, shown_tracebac
 from rag_ft.cli.token import token_app
 from rag_ft.cli.train import train
 from rag_ft.cli.why import why
+from rag_ft.environment import main_process, process_number
 from rag_ft.errors import RagFtError, UsageError
 
 app = typer.Typer(
@@ -90,6 +93,13 @@ def _options(
 
 def main() -> None:
     """Run the `rag-ft` command and exit with its code."""
+    if main_process():
+        _run()
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        _run()  # the first process of a launch speaks for all: the others say only what ended them
+
+
+def _run() -> NoReturn:
     format_warning = warnings.formatwarning
     warnings.formatwarning = lambda *arguments, **options: shown_lines(format_warning(*arguments, **options))
     try:
@@ -114,9 +124,20 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int) -> None:
+_PATIENCE_SECONDS = 5
+"""How long a process of a launch that is not the first one waits before it says its error. Where all fail alike, the
+first one's sentence is enough, and the launcher ends the others as soon as one has failed."""
+
+
+def _fail(message: str, code: int) -> NoReturn:
     error = sys.exc_info()[1]
+    stream, speaker = sys.stderr, ""
+    if not main_process():
+        stream, speaker = sys.__stderr__ or sys.stderr, f"process {process_number()}: "
+        if code == 130:
+            sys.exit(code)
+        time.sleep(_PATIENCE_SECONDS)
     if "--debug" in sys.argv and error is not None and code != 130:
-        print(shown_traceback(error), end="", file=sys.stderr)
-    print(f"error: {shown(message)}", file=sys.stderr)
+        print(shown_traceback(error), end="", file=stream)
+    print(f"error: {speaker}{shown(message)}", file=stream)
     sys.exit(code)

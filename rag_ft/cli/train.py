@@ -206,6 +206,7 @@ def train(
     from rag_ft.training.prepare import RunConfig
     from rag_ft.training.start import read_start
     from rag_ft.training.steps.config import TrainConfig
+    from rag_ft.training.steps.processes import leave
 
     require_extra("train", "training")
     _check_tuned(tune, start_from, cross_encoder, curve, show_masks)
@@ -249,6 +250,7 @@ def train(
         _train(records, loaded, output, curve, settings)
     if scorer is not None:
         scorer.train(records, loaded)
+    leave()
     _print_next_step(tune, output, index)
     return 0
 

@@ -36,6 +36,7 @@ from rag_ft.training.prepare import check_output_folder
 from rag_ft.training.run import RunOptions, train_reader
 from rag_ft.training.saving import ADAPTER_FILES
 from rag_ft.training.scoring import ReaderScore
+from rag_ft.training.steps.processes import refuse_processes
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
@@ -91,6 +92,7 @@ def train_curve(
     other keywords are those of `train_reader`. Raises what `train_reader` raises, UsageError if a part would hold no
     record, TrainingError if `output` holds another curve.
     """
+    refuse_processes("the sizes of a curve are trained")
     output = Path(output)
     check_output_folder(output)
     examples = examples or ExampleConfig()

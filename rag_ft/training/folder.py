@@ -154,8 +154,8 @@ def clear_checkpoints(folder: Path) -> None:
             (folder / CHECKPOINTS).rmdir()
 
 
-def newest_checkpoint(folder: Path, *, remove: bool = True) -> Path | None:
-    """The newest whole checkpoint of a run, if there is one; damaged ones are reported and, with `remove`, removed."""
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a run, if there is one; damaged ones are reported and removed."""
     damaged = None
     for checkpoint in reversed(checkpoints_of(folder)):
         if _is_whole(checkpoint):
@@ -163,8 +163,7 @@ def newest_checkpoint(folder: Path, *, remove: bool = True) -> Path | None:
                 logger.warning("the checkpoint %s is damaged: resuming from %s", damaged, checkpoint.name)
             return checkpoint
         damaged = damaged or checkpoint
-        if remove:
-            remove_broken(checkpoint, folder)
+        remove_broken(checkpoint, folder)
     if damaged is not None:
         logger.warning("the checkpoint %s is damaged and there is no earlier one: starting from the beginning", damaged)
     return None

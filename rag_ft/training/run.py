@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from pydantic import BaseModel
 from safetensors import SafetensorError
 
 from rag_ft.answering.confidence import threshold_record
 from rag_ft.answering.config import MAX_ANSWER_TOKENS
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import Mode
-from rag_ft.environment import library_versions
+from rag_ft.environment import library_versions, main_process
 from rag_ft.errors import TrainingError, first_line
 from rag_ft.files import disk_full, full_disk_as, is_disk_full, require_space, write_atomic
 from rag_ft.models import compute
@@ -51,6 +52,7 @@ from rag_ft.training.scoring import ReaderScore, score_reader
 from rag_ft.training.start import read_start
 from rag_ft.training.steps import setup, trainer
 from rag_ft.training.steps.config import TrainConfig
+from rag_ft.training.steps.processes import from_main, told_of_lost_processes
 
 if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
@@ -113,11 +115,12 @@ def train_reader(
 
     Prints nothing: the plan, the certificate, the verdict and the figures are logged line by line as they come (logger
     `rag_ft`, level INFO), and `on_progress` gets every measurement. Called again with equal arguments, an interrupted
-    run resumes from its newest checkpoint. `start_from`: an adapter's folder, or "packaged", to continue training
-    instead of starting a new adapter; its shape is kept (`lora` then only sets dropout), and `training.bits` must
-    match. `split`: records to train on and to hold out, instead of a split of `questions`. `compare`: also measure the
-    untuned reader, or the adapter to start from, on the held-out questions. Raises TrainingError if the certificate has
-    a red line or the run fails, DatasetError, UsageError, WeightsError.
+    run resumes from its newest checkpoint. Under `torchrun` or `accelerate launch`, the processes share the work of
+    every step; the first one answers the held-out questions, reports and writes. `start_from`: an adapter's folder, or
+    "packaged", to continue training instead of starting a new adapter; its shape is kept (`lora` then only sets
+    dropout), and `training.bits` must match. `split`: records to train on and to hold out, instead of a split of
+    `questions`. `compare`: also measure the untuned reader, or the adapter to start from, on the held-out questions.
+    Raises TrainingError if the certificate has a red line or the run fails, DatasetError, UsageError, WeightsError.
     """
     output = Path(output)
     start = None if start_from is None else read_start(start_from)
@@ -138,10 +141,17 @@ def train_reader(
         shared=checked.ready.shared,
         on_progress=on_progress,
     )
-    verdict = run.finish(model, history)
+    verdict = run.finish_for_all(model, history)
     return TrainedAdapter(
         output, checked.ready.certificate, checked.plan, verdict, run.scores.get("untuned"), run.scores["tuned"]
     )
+
+
+class _Finished(BaseModel):
+    """What the first process of a run tells the others in the end."""
+
+    verdict: Diagnosis
+    scores: dict[str, ReaderScore]
 
 
 @dataclass(frozen=True)
@@ -187,7 +197,7 @@ class _Run:
         Raises TrainingError if the folder holds an unfinished run of other settings, or the disk has too little space.
         """
         with full_disk_as(TrainingError, self.output, "nothing was trained yet"):
-            if setup.main_process():
+            if main_process():
                 self._write_identity()
             space = _COPIES * self.checked.plan.adapter_bytes(32) + _SPARE_BYTES
             require_space(self.output, space, error=TrainingError)
@@ -231,8 +241,21 @@ class _Run:
         return model
 
     def _measure(self, name: str, reader: Reader) -> None:
+        if not main_process():
+            return
         self.scores[name] = score_reader(reader, self.checked.ready.held_out_questions, self.index)
         logger.info("%s", _score_line(name, self.scores[name]))
+
+    @told_of_lost_processes()
+    def finish_for_all(self, model: Any, history: Sequence[dict[str, float]]) -> Diagnosis:
+        """Have the first process finish the run, and take its verdict and figures in the others."""
+        given = None
+        if main_process():
+            verdict = self.finish(model, history)
+            given = _Finished(verdict=verdict, scores=self.scores).model_dump_json()
+        finished = _Finished.model_validate_json(from_main(given) or "")
+        self.scores.update(finished.scores)
+        return finished.verdict
 
     def finish(self, model: Any, history: Sequence[dict[str, float]]) -> Diagnosis:
         """Choose the better of the trained adapters, diagnose the run, and write the adapter; `model` then holds it."""
@@ -251,9 +274,8 @@ class _Run:
                 step,
                 verdict.best_step,
             )
-        if setup.main_process():
-            with full_disk_as(TrainingError, self.work, _TRAINED):
-                draw_curves(history, step, self.work / CURVES)
+        with full_disk_as(TrainingError, self.work, _TRAINED):
+            draw_curves(history, step, self.work / CURVES)
         record["kept_step"] = step
         record["verdict"] = verdict.model_dump(mode="json")
         if tuned.weighed:
@@ -262,9 +284,8 @@ class _Run:
             )
         record["results"] = {name: score.model_dump(mode="json") for name, score in self.scores.items()}
         self.save(record, kept)
-        if setup.main_process():
-            clear_checkpoints(self.work)
-            (self.work / END).unlink(missing_ok=True)  # last: until then, the same command only measures again
+        clear_checkpoints(self.work)
+        (self.work / END).unlink(missing_ok=True)  # last: until then, the same command only measures again
         for line in [*verdict.lines(), _score_line("tuned", tuned)]:
             logger.info("%s", line)
         if not tuned.weighed:
@@ -341,8 +362,6 @@ class _Run:
 
     def save(self, record: dict[str, Any], kept: str) -> None:
         """Write a kept adapter to the output folder with its record and its card. Raises TrainingError."""
-        if not setup.main_process():
-            return
         card = model_card(record, self.base_name)
         try:
             save_adapter(self.work / kept, self.output, record, card, self.base_name)

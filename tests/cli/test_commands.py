@@ -57,6 +57,16 @@ def test_wrong_calls_are_one_sentence(tmp_path, arguments, code, says):
     assert not (tmp_path / "i" / "manifest.json").exists()
 
 
+def test_of_several_processes_the_first_speaks_and_the_others_only_say_what_ended_them(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("rag_ft.cli._PATIENCE_SECONDS", 0)
+    first = run("index", "info", tmp_path, WORLD_SIZE="2", RANK="0")
+    assert first.stderr.startswith("error: ") and not capfd.readouterr().err
+    second = run("index", "info", tmp_path, WORLD_SIZE="2", RANK="1")
+    assert second.returncode == first.returncode and not second.stderr
+    assert capfd.readouterr().err == first.stderr.replace("error: ", "error: process 1: ")
+    assert not run("plan", "--help", WORLD_SIZE="2", RANK="1").stdout
+
+
 def test_debug_shows_the_traceback(tmp_path):
     done = run("--debug", "index", "info", tmp_path)
     assert "Traceback" in done.stderr and done.returncode == 1

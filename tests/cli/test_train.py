@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from commands import invoke
@@ -102,6 +105,26 @@ def test_train_makes_an_adapter_that_ask_takes(adapter, index, tiny_llama_dir):
         "ask", "How high is the tower of Lima?", "--index", index, "--reader", tiny_llama_dir, "--adapter", out
     )
     assert asked.exit_code == 0, asked.output
+
+
+@pytest.mark.slow
+def test_processes_of_a_launcher_train_together_and_speak_with_one_voice(files, index, tiny_llama_dir, tmp_path):
+    launch = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "rag_ft")
+    train = ("train", files / "qa.jsonl", "--index", index, "--reader", tiny_llama_dir, "-o", tmp_path / "made")
+    done = subprocess.run(
+        [*launch, *map(str, train), "--epochs", "1", "--rank", "4", "--no-compare"],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+    assert lines.count("processes") == lines.count("tuned") == lines.count("adapter:") == 1
+    assert "2; each computes a part of every step, the largest" in done.stdout
+    assert (tmp_path / "made" / "adapter_model.safetensors").is_file()
+    assert not (tmp_path / "made" / "training" / "checkpoints").exists()
 
 
 @pytest.mark.slow

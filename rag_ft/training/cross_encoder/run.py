@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from rag_ft.environment import library_versions, packaged_cross_encoder_path
-from rag_ft.errors import DatasetError, TrainingError, UsageError
+from rag_ft.errors import DatasetError, TrainingError
 from rag_ft.extras import require_extra
 from rag_ft.files import full_disk_as, require_space
 from rag_ft.models.adapter_record import documents_trained_on
@@ -51,6 +50,7 @@ from rag_ft.training.cross_encoder.scoring import (
 )
 from rag_ft.training.cross_encoder.trainer import PairTrainer, TrainedPairs
 from rag_ft.training.saving import PACKAGES
+from rag_ft.training.steps.processes import refuse_processes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,8 +184,7 @@ def check_cross_encoder_run(output: Path, start_from: str | Path | None) -> Star
     Raises UsageError, WeightsError.
     """
     require_extra("train", "training")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("a cross-encoder is trained by one process: start the command without a launcher")
+    refuse_processes("a cross-encoder is trained")
     check_cross_encoder_folder(output)
     if start_from is None:
         return None

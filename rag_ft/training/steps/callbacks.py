@@ -16,6 +16,7 @@ from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.training.folder import foreign_in_kept, measurements, without_gain
 from rag_ft.training.saving import KEPT_STEP
 from rag_ft.training.steps.kbit import check_gradients
+from rag_ft.training.steps.processes import any_process
 
 
 class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -26,11 +27,13 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
         self._last = time.monotonic()
         self._evaluations = evaluations
         self._held_out = held_out
+        self._asked = False
         self.stopped = False
+        """Whether the run stops: some process was asked to, and all have learned it at the end of the same step."""
 
     def stop(self) -> None:
         """Finish and keep the current step, then stop."""
-        self.stopped = True
+        self._asked = True
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -39,9 +42,11 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
         every = max(1, state.max_steps // self._evaluations)
         if self._held_out and (state.global_step % every == 0 or state.global_step == state.max_steps):
             control.should_evaluate = True
+        # A checkpoint is written by all processes, whose clocks and interrupts do not agree.
+        self.stopped, due = any_process([self._asked, time.monotonic() - self._last > self._seconds])
         if self.stopped:
             control.should_save = control.should_training_stop = True
-        if time.monotonic() - self._last > self._seconds:
+        if due:
             control.should_save = True
             self._last = time.monotonic()
         return control
@@ -50,6 +55,7 @@ class TimedCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers i
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """Stop after a held-out measurement too, which takes a while, even the one of the last step."""
+        (self.stopped,) = any_process([self._asked])
         if self.stopped:
             control.should_save = control.should_training_stop = True
         return control

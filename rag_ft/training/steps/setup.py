@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from rag_ft.models.folder import ADAPTER_WEIGHTS
 from rag_ft.training.lora import AdapterConfig, LoraPlan
 from rag_ft.training.steps.config import TrainConfig
 from rag_ft.training.steps.kbit import check_prepared, freeze
+from rag_ft.training.steps.processes import own_device
 
 if TYPE_CHECKING:
     from rag_ft.models.loading import LoadedModel
@@ -29,7 +29,7 @@ def load_base(name: str, config: TrainConfig) -> LoadedModel:
     from rag_ft.models.compute import compute_plan
     from rag_ft.models.loading import load_model, unpack_nf4
 
-    plan = compute_plan(quantisation="nf4" if config.bits == 4 else "none")
+    plan = compute_plan(own_device(), quantisation="nf4" if config.bits == 4 else "none")
     packed = config.bits == 4 and (config.keep_packed or plan.device != "cpu" or not _unpacked_fits(name))
     if not packed:
         # The adapter's updates are small: the base stays float32 and bfloat16 is used inside products only.
@@ -123,8 +123,3 @@ def _free_bytes(device: Any) -> float:
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     return float(psutil.virtual_memory().available)
-
-
-def main_process() -> bool:
-    """Whether this process writes the files; under `accelerate launch` one process does it for all."""
-    return int(os.environ.get("RANK", "0")) == 0

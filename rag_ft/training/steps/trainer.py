@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import signal
 import threading
@@ -13,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from rag_ft.environment import main_process, process_count, process_number
 from rag_ft.errors import TrainingError, first_line
 from rag_ft.files import disk_full, free_bytes, is_disk_full, remove_tree
 from rag_ft.models.compute import autocast, product_type
 from rag_ft.progress import OnProgress
 from rag_ft.training.data.collator import IGNORE_INDEX, Collator, Row
+from rag_ft.training.data.splitting import split_row
 from rag_ft.training.folder import (
     BEST,
     CHECKPOINTS,
@@ -34,7 +38,14 @@ from rag_ft.training.folder import (
 )
 from rag_ft.training.saving import step_of
 from rag_ft.training.steps.config import TrainConfig
-from rag_ft.training.steps.setup import load_adapter, main_process
+from rag_ft.training.steps.processes import (
+    WAIT_SECONDS,
+    check_agreement,
+    draw_seed,
+    from_main,
+    told_of_lost_processes,
+)
+from rag_ft.training.steps.setup import load_adapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,14 +63,41 @@ class RowTrainerMixin:
     head_dtype: Any = None
     """Type in which `fused.head_loss` computes the output head's loss; None leaves it to the model's own code."""
 
+    _place = (-1, 0)
+    """Step and row in it that are computed."""
+
+    def get_train_dataloader(self) -> Any:
+        """All rows in every process, each of which has its own part of them."""
+        loader = super().get_train_dataloader()  # type: ignore[misc]  # trl's
+        if process_count() > 1:
+            # Accelerate would give each process other rows. Transformers switches that off for samplers of its own so.
+            loader.batch_sampler.num_processes, loader.batch_sampler.process_index = 1, 0
+        return loader
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        """The loss of one part of a row, after its backward pass; its draws depend on the seed and its place alone."""
+        import torch
+
+        step, row = self.state.global_step, self._place[1] + 1  # type: ignore[attr-defined]
+        self._place = (step, row if step == self._place[0] else 0)
+        torch.manual_seed(draw_seed(self.args.seed, *self._place, process_number()))  # type: ignore[attr-defined]
+        return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean cross-entropy over the labelled tokens of the step (of the batch in evaluation); no logits are kept."""
+        """Mean cross-entropy over the labelled tokens of the step (of the batch in evaluation); no logits are kept.
+
+        With several processes it is this one's sum over the step's labels in all, times the number of processes, by
+        which their gradients and losses are divided later: so the mean is that of one process with all of the step.
+        """
         labels = inputs.pop("labels")
         inputs.pop("_prediction_loss_only", None)  # some versions of trl leave a note to themselves here
         loss, count = labelled_loss(model, inputs, labels, self.head_dtype)
-        mean = loss / (count if num_items_in_batch is None else num_items_in_batch)
+        if model.training and num_items_in_batch is not None:
+            mean = loss / num_items_in_batch * process_count()
+        else:
+            mean = loss / count
         return (mean, {}) if return_outputs else mean
 
 
@@ -108,6 +146,7 @@ def _head_on_labelled_positions(model: Any, wanted: Any, *, bypassed: bool) -> I
             del head.forward
 
 
+@told_of_lost_processes()
 def train_rows(
     model: Any,
     tokenizer: Any,
@@ -122,21 +161,23 @@ def train_rows(
 ) -> list[dict[str, float]]:
     """Train from the newest whole checkpoint in `output`; returns the measurements, also in `metrics.jsonl`.
 
-    `shared`: whether the rows are trees, as `pack` made them. The adapter with the lowest held-out loss is in
+    `shared`: whether the rows are trees, as `pack` made them. Under a launcher, each process computes its part of every
+    row and all return the same measurements; only the first one writes. The adapter with the lowest held-out loss is in
     `output/best`. If the last step is done already (`end.json` or a checkpoint of that step), nothing is trained.
     Raises TrainingError, UsageError for a link in place of what a run writes.
     """
     from rag_ft.training.steps.callbacks import BestAdapter, GradientCheck, MeasurementLog, TimedCheckpoints
 
     output.mkdir(parents=True, exist_ok=True)
-    measured = MeasurementLog(output / METRICS_FILE, on_progress, _pace(rows, config), writes=main_process())
+    told = on_progress if main_process() else None
+    measured = MeasurementLog(output / METRICS_FILE, told, _pace(rows, config), writes=main_process())
     checkpoints = TimedCheckpoints(config.checkpoint_minutes, config.evaluations, bool(held_out_rows))
     best = BestAdapter(output / BEST, config.patience, measured)
     listeners = [checkpoints, measured, best, GradientCheck(), *callbacks]
-    trainer = _row_trainer(model, tokenizer, rows, held_out_rows, config, output, listeners, shared=shared)
-    ended = read_end(output)
-    resumed = _resume_point(output) if ended is None else None
-    trainer.accelerator.wait_for_everyone()  # before one process changes what the others look at
+    parts = _parts(rows)
+    trainer = _row_trainer(model, tokenizer, parts, held_out_rows, config, output, listeners, shared=shared)
+    check_agreement(_fingerprint(rows, held_out_rows), "rows to train on")
+    ended, resumed = _state_of(output)
     try:
         measured.resume(ended or (step_of_checkpoint(resumed) if resumed else 0))
         if ended is not None:
@@ -161,6 +202,48 @@ def train_rows(
         raise failure from error
     trainer.accelerator.wait_for_everyone()  # the others read what the main process wrote
     return measured.history
+
+
+def _parts(rows: Sequence[Row]) -> list[Row]:
+    """What this process computes of each row."""
+    count = process_count()
+    if count == 1:
+        return list(rows)
+    split = [split_row(row, count) for row in rows]
+    lengths = [[len(part.input_ids) for part in parts] for parts in split]
+    wait = sum(map(max, lengths)) / sum(map(sum, lengths))
+    logger.info(
+        "%s",
+        f"processes       {count}; each computes a part of every step, the largest {wait:.0%} of its tokens on average",
+    )
+    return [parts[process_number()] for parts in split]
+
+
+def _fingerprint(*sides: Sequence[Row]) -> str:
+    """SHA-256 of rows, in their order."""
+    digest = hashlib.sha256()
+    for rows in sides:
+        digest.update(b"side")
+        for row in rows:
+            digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+def _state_of(output: Path) -> tuple[int | None, Path | None]:
+    """The last step if a run trained to its end, and else the checkpoint to resume from, if there is one.
+
+    The first process looks and decides. Raises TrainingError if another does not see the same.
+    """
+    seen: str | None = None
+    if main_process():
+        ended = read_end(output)
+        resumed = _resume_point(output) if ended is None else None
+        seen = json.dumps([ended, None if resumed is None else resumed.name])
+    ended, name = json.loads(from_main(seen) or "[null, null]")
+    resumed = None if name is None else output / CHECKPOINTS / name
+    needed = [output] + ([resumed] if resumed else []) + ([output / BEST] if ended is not None else [])
+    check_agreement(f"{ended} {name} {all(path.is_dir() for path in needed)}", "files in the output folder")
+    return ended, resumed
 
 
 def _pace(rows: Sequence[Row], config: TrainConfig) -> Pace:
@@ -204,9 +287,7 @@ def _row_trainer(
         arguments = _arguments(SFTConfig, config, output, on_cpu)
         if arguments.n_gpu > 1:
             # Transformers would split each batch between the devices of one process, and a row cannot be split.
-            logger.warning(
-                "one of %d GPUs is used: start the command with `accelerate launch` for all of them", arguments.n_gpu
-            )
+            logger.warning("one of %d GPUs is used: start the command with torchrun for all of them", arguments.n_gpu)
             arguments._n_gpu = 1
         trainer = RowTrainer(
             model=model,
@@ -231,7 +312,7 @@ def _on_cpu(model: Any) -> bool:
 
 def _resume_point(output: Path) -> Path | None:
     """The checkpoint to resume from, if it is whole and the best adapter up to it is still there."""
-    resumed = newest_checkpoint(output, remove=main_process())
+    resumed = newest_checkpoint(output)
     if resumed is not None and measured_best(output, step_of_checkpoint(resumed)) and not (output / BEST).is_dir():
         logger.warning("%s is missing: starting from the beginning", output / BEST)
         return None
@@ -342,7 +423,9 @@ def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool) -> An
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
         prediction_loss_only=True,
-        average_tokens_across_devices=False,
+        average_tokens_across_devices=process_count() > 1,
+        ddp_timeout=WAIT_SECONDS,
+        ddp_find_unused_parameters=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
         save_only_model=False,

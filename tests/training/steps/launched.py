@@ -1,35 +1,104 @@
-"""What `accelerate launch` runs in a test: a few steps with the tiny model."""
+"""What a launcher runs in a test: a run with the tiny model, in each of its processes.
 
+    torchrun --nproc-per-node 2 launched.py MODEL OUTPUT [WHAT STEP]
+
+`WHAT` happens at the end of a step: `kill` ends the last process as the system would, `interrupt` sends the launcher
+what Ctrl-C sends it.
+"""
+
+import os
+import signal
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+STEPS = 20
 
-def main(model: str, output: str) -> None:
-    import tempfile
 
+def settings():
+    """Settings of the run, for comparison with one process."""
+    from rag_ft.training.steps.config import TrainConfig
+
+    return TrainConfig(
+        bits=32, max_steps=STEPS, rows_per_step=2, row_tokens=500, evaluations=4, learning_rate=5e-3, patience=50
+    )
+
+
+def train(model, output, config, callbacks=(), dropout=0.0):
+    """Train on a little world with a hashing embedder; the measurements."""
     from data import little_world
     from fakes import HashingEmbedder
 
     from rag_ft.answering.prompt import PromptBuilder, TokenBudget
     from rag_ft.indexing.index import Index
+    from rag_ft.models import compute
     from rag_ft.training.data.collator import encode, pack
     from rag_ft.training.data.examples import ExampleConfig, make_examples
     from rag_ft.training.lora import AdapterConfig
-    from rag_ft.training.steps.config import TrainConfig
     from rag_ft.training.steps.setup import adapt, load_base
     from rag_ft.training.steps.trainer import train_rows
 
+    compute._FAST_BF16_FLAGS = ()  # in bfloat16, the order of sums alone moves a loss by 1e-3
     documents, questions = little_world()
     with tempfile.TemporaryDirectory() as folder:
         index = Index.build(documents, Path(folder) / "index", embedder=HashingEmbedder(), progress=False)
-        config = TrainConfig(bits=32, max_steps=3, rows_per_step=1, evaluations=1)
-        loaded = load_base(model, config)
+        loaded = load_base(str(model), config)
         examples = make_examples(questions, index, ExampleConfig()).examples
         encoded = encode(examples, PromptBuilder(loaded.tokenizer, shots=False), TokenBudget(1024, 96))
-        rows = pack(encoded, 400, 0)
-        train_rows(adapt(loaded, AdapterConfig(rank=4), config), loaded.tokenizer, rows, rows[:2], config, Path(output))
+        rows = pack(encoded, config.row_tokens, config.seed)
+        adapted = adapt(loaded, AdapterConfig(rank=4, dropout=dropout), config)
+        return train_rows(adapted, loaded.tokenizer, rows, rows[:3], config, Path(output), callbacks=callbacks)
+
+
+def at(step, act, saved=False):
+    """A callback that does something after a step, and asks for a checkpoint there where `saved`."""
+    from transformers import TrainerCallback
+
+    class Act(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                control.should_save = control.should_save or saved
+                if not saved:
+                    act()
+            return control
+
+        def on_save(self, args, state, control, **kwargs):
+            if saved and state.global_step == step:
+                act()
+
+    return Act()
+
+
+def _kill():
+    from rag_ft.environment import process_number
+
+    time.sleep(0.5 * (1 - process_number()))  # until the other has written its part of the checkpoint
+    if process_number() == 1:
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _interrupt():
+    from rag_ft.environment import main_process
+
+    if main_process():
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(1)  # until the launcher has passed it on
+
+
+def main(model: str, output: str, what: str = "", step: str = "0") -> None:
+    from rag_ft.errors import RagFtError
+
+    acts = {"kill": at(int(step), _kill, saved=True), "interrupt": at(int(step), _interrupt)}
+    try:
+        train(model, output, settings(), [acts[what]] if what in acts else [])
+    except RagFtError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
