@@ -11,7 +11,7 @@ from rag_ft.models.compute import autocast
 from rag_ft.models.folder import ADAPTER_WEIGHTS
 from rag_ft.training.lora import AdapterConfig, LoraPlan
 from rag_ft.training.steps.config import TrainConfig
-from rag_ft.training.steps.kbit import check_prepared, freeze
+from rag_ft.training.steps.kbit import check_prepared, freeze, keep_differentiable
 from rag_ft.training.steps.processes import own_device
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def load_base(name: str, config: TrainConfig) -> LoadedModel:
     loaded = load_model(name, plan=plan)
     if config.bits == 4 and not packed:
         unpack_nf4(loaded.model)
+    elif packed:
+        keep_differentiable(loaded.model)
     return loaded
 
 

