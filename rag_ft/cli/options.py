@@ -33,6 +33,14 @@ class ReadingChoice(str, Enum):
     separate = "separate"
 
 
+class EmbeddingBackend(str, Enum):
+    """What embeds passages and questions."""
+
+    auto = "auto"
+    torch = "torch"
+    openvino = "openvino"
+
+
 class RetrievalChoice(str, Enum):
     """How passages are retrieved."""
 
@@ -128,6 +136,15 @@ PollOption: TypeAlias = Annotated[
 ]
 EmbedderOption: TypeAlias = Annotated[
     str, typer.Option("--embedder", help="Embedding model: 'default', a folder or a hub id.")
+]
+EmbeddingBackendOption: TypeAlias = Annotated[
+    EmbeddingBackend | None,
+    typer.Option(
+        "--embedding-backend",
+        help="What embeds: auto is OpenVINO where it is installed (extra 'fast') and there is no GPU, else torch. An"
+        " index of one is searched with the other. All commands take it from RAG_FT_EMBEDDING_BACKEND.",
+        show_default=False,
+    ),
 ]
 
 # The same options in panels, for commands that have many.
