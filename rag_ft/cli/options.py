@@ -137,12 +137,13 @@ PollOption: TypeAlias = Annotated[
 EmbedderOption: TypeAlias = Annotated[
     str, typer.Option("--embedder", help="Embedding model: 'default', a folder or a hub id.")
 ]
-EmbeddingBackendOption: TypeAlias = Annotated[
+EmbedWithOption: TypeAlias = Annotated[
     EmbeddingBackend | None,
     typer.Option(
-        "--embedding-backend",
-        help="What embeds: auto is OpenVINO where it is installed (extra 'fast') and there is no GPU, else torch. An"
-        " index of one is searched with the other. All commands take it from RAG_FT_EMBEDDING_BACKEND.",
+        "--embed-with",
+        metavar="NAME",
+        help="auto, torch or openvino. auto: OpenVINO on a CPU if it is installed, else torch. An index of one is"
+        " searched with the other. RAG_FT_EMBED_WITH sets it for all commands.",
         show_default=False,
     ),
 ]

@@ -52,7 +52,7 @@ class EmbeddingPlan:
 
 
 def embedding_plan(choice: BackendChoice | None = None, *, device: str | None = None) -> EmbeddingPlan:
-    """The plan for this machine; `choice` None: the setting `RAG_FT_EMBEDDING_BACKEND`, or "auto" where it is not set.
+    """The plan for this machine; `choice` None: the setting `RAG_FT_EMBED_WITH`, or "auto" where it is not set.
 
     "auto" is OpenVINO where it is installed and the device is the CPU. Raises UsageError for a choice or a device that
     there is not, MissingExtraError for OpenVINO where it is not installed.

@@ -120,7 +120,7 @@ def test_an_embedder_whose_vectors_would_change_is_run_by_torch_which_its_plan_s
     embedder = load_openvino_embedder(weights, replace(plan, requested=False))
     assert isinstance(embedder, SentenceEmbedder)
     assert "its vectors in OpenVINO are others than in torch" in embedder.plan.reasons[0]
-    with pytest.raises(WeightsError, match="does not run on OpenVINO: .* choose torch as the embedding backend"):
+    with pytest.raises(WeightsError, match=r"does not run on OpenVINO: .* choose torch as the embedding backend"):
         load_openvino_embedder(weights, plan, required=True)
 
 

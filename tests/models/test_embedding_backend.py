@@ -11,7 +11,7 @@ from rag_ft.models.embedding_backend import embedding_plan
 @pytest.fixture
 def machine(monkeypatch):
     """Make the machine what the test says, with OpenVINO unless it says not."""
-    monkeypatch.delenv("RAG_FT_EMBEDDING_BACKEND", raising=False)
+    monkeypatch.delenv("RAG_FT_EMBED_WITH", raising=False)
 
     def make(dtype="float32", device="cpu", openvino=True):
         def plan(asked=None):
@@ -54,11 +54,11 @@ def test_a_gpu_is_torchs_unless_openvino_is_named(machine):
 
 
 def test_the_environment_chooses_where_nothing_else_does(machine, monkeypatch):
-    monkeypatch.setenv("RAG_FT_EMBEDDING_BACKEND", "torch")
+    monkeypatch.setenv("RAG_FT_EMBED_WITH", "torch")
     assert (embedding_plan().backend, embedding_plan().requested) == ("torch", True)
     assert embedding_plan("openvino").backend == "openvino"
-    monkeypatch.setenv("RAG_FT_EMBEDDING_BACKEND", "onnx")
-    with pytest.raises(UsageError, match="RAG_FT_EMBEDDING_BACKEND is 'onnx', which is not known: use auto, torch or"):
+    monkeypatch.setenv("RAG_FT_EMBED_WITH", "onnx")
+    with pytest.raises(UsageError, match="RAG_FT_EMBED_WITH is 'onnx', which is not known: use auto, torch or"):
         embedding_plan()
 
 
