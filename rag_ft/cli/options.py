@@ -142,8 +142,8 @@ EmbedWithOption: TypeAlias = Annotated[
     typer.Option(
         "--embed-with",
         metavar="NAME",
-        help="auto, torch or openvino. auto: OpenVINO on a CPU if it is installed, else torch. An index of one is"
-        " searched with the other. RAG_FT_EMBED_WITH sets it for all commands.",
+        help="What embeds: auto (OpenVINO on a CPU where it is installed, else torch), torch or openvino. An index of"
+        " one is searched with the other.",
         show_default=False,
     ),
 ]
