@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rag_ft.errors import WeightsError
+from rag_ft.errors import UsageError, WeightsError
 from rag_ft.indexing.embedding import SentenceEmbedder, Vectors, WindowedEmbedder
 from rag_ft.models.openvino_encoder import (
     PROBES,
@@ -58,17 +58,21 @@ def load_openvino_embedder(
 
 
 def convert(folder: Path, embedder: SentenceEmbedder, plan: EmbeddingPlan) -> EncoderRecord:
-    """Convert an embedder into a folder, compare both on `PROBES`, and return the record. Raises WeightsError."""
+    """Convert an embedder into a folder, compare both on `PROBES`, and return the record, which may refuse it."""
     record = embedder.encoder_record()
-    wanted = [embedder.encode_query(PROBES), embedder.encode_passages(PROBES)]
+    probes = [text for text in PROBES if embedder.count_tokens(text) <= embedder.max_tokens]
+    wanted = [embedder.encode_query(probes), embedder.encode_passages(probes)]
 
     def agreement(folder: Path, dtype: str) -> float:
         converted = OpenVinoEmbedder(embedder.name, folder, record, plan.with_dtype(dtype))
-        found = [converted.encode_query(PROBES), converted.encode_passages(PROBES)]
+        found = [converted.encode_query(probes), converted.encode_passages(probes)]
         cosines = [(ours * theirs).sum(axis=1) for ours, theirs in zip(found, wanted, strict=True)]
         return float(np.min(cosines))
 
-    return write_encoder(folder, embedder.model, embedder.tokenizer_json(), record, agreement)
+    try:
+        return write_encoder(folder, embedder.model, embedder.tokenizer_json(), record, agreement)
+    except (WeightsError, UsageError) as error:
+        return record.model_copy(update={"refused": f"its conversion cannot be kept: {error}"})
 
 
 class OpenVinoEmbedder(WindowedEmbedder):

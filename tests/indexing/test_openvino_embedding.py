@@ -124,6 +124,14 @@ def test_an_embedder_whose_vectors_would_change_is_run_by_torch_which_its_plan_s
         load_openvino_embedder(weights, plan, required=True)
 
 
+def test_where_the_home_cannot_be_written_torch_embeds_and_the_plan_says_so(weights, plan, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("RAG_FT_HOME", str(tmp_path / "file" / "home"))
+    embedder = load_openvino_embedder(weights, plan)
+    assert isinstance(embedder, SentenceEmbedder)
+    assert "its conversion cannot be kept" in embedder.plan.reasons[0]
+
+
 def test_bfloat16_that_moves_vectors_too_far_is_replaced_by_float32(weights, plan, tmp_path, monkeypatch):
     monkeypatch.setenv("RAG_FT_HOME", str(tmp_path))
     monkeypatch.setattr("rag_ft.models.openvino_encoder.BFLOAT16_AGREEMENT", 1.1)
