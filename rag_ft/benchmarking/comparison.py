@@ -48,8 +48,18 @@ class Comparison(BaseModel):
         spread = f"{self.ratio:.2f} ({self.ratio_low:.2f} to {self.ratio_high:.2f})"
         return (self.what, _shown(self.ours, self.unit), _shown(self.peer, self.unit), spread, self.peer_name)
 
+    @property
+    def line(self) -> str:
+        """The row of a Markdown table."""
+        return _table_line(self.cells)
+
 
 HEADINGS = ("", "rag_ft", "instead", "times less", "compared with")
+
+
+def table_head() -> list[str]:
+    """The first two lines of the Markdown table."""
+    return [_table_line(HEADINGS), _table_line(["---"] * len(HEADINGS))]
 
 
 def compared(what: str, unit: str, ours: Sequence[float], peer: Sequence[float], peer_name: str) -> Comparison:
@@ -86,6 +96,10 @@ def timed(work: Work) -> float:
 def percentile(values: Sequence[float], percent: int) -> float:
     """The value that so many percent are at most: the nearest of the given ones."""
     return sorted(values)[min(len(values) - 1, round(percent / 100 * len(values)))]
+
+
+def _table_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _shown(value: float, unit: str) -> str:

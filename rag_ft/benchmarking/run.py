@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.benchmarking.comparison import HEADINGS, Comparison
+from rag_ft.benchmarking.comparison import Comparison, table_head
 from rag_ft.errors import UsageError
-from rag_ft.progress import OnProgress, Progress, notify
 
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import WindowedEmbedder
@@ -35,8 +34,7 @@ class Bench(BaseModel):
 
     def lines(self) -> list[str]:
         """The measurements as a Markdown table."""
-        table = [HEADINGS, ("---",) * len(HEADINGS), *(row.cells for row in self.rows)]
-        return [f"| {' | '.join(cells)} |" for cells in table]
+        return [*table_head(), *(row.line for row in self.rows)]
 
 
 def run_bench(
@@ -45,11 +43,11 @@ def run_bench(
     rounds: int = 3,
     embedder: str = "default",
     reader: str | None = "default",
-    on_progress: OnProgress | None = None,
+    on_row: Callable[[Comparison], None] = lambda row: None,
 ) -> Bench:
-    """Measure embedding, searching, starting and reading on the bundled handbook, each beside what else one would run.
+    """Measure embedding, searching, starting and reading on the bundled handbook, beside what else one would run.
 
-    `reader` None: no question is read, and no reader is loaded. Raises UsageError, WeightsError.
+    `on_row` gets each row as soon as it is measured. `reader` None: no question is read, and no reader is loaded. Raises UsageError, WeightsError.
     """
     from rag_ft.environment import handbook_path, handbook_questions_path
     from rag_ft.indexing.embedding import load_embedder
@@ -67,12 +65,12 @@ def run_bench(
         index = Index.build(handbook_path(), Path(scratch) / "index", embedder=ours, progress=False)
         for row in _vectors(index, ours, embedder, asked, passages, rounds):
             rows.append(row)
-            notify(on_progress, Progress("measuring", len(rows), None))
+            on_row(row)
         if reader is not None:
             plan, more = _reading(index, asked, rounds, reader)
             for row in more:
                 rows.append(row)
-                notify(on_progress, Progress("measuring", len(rows), None))
+                on_row(row)
     return Bench(embedding=ours.plan.line, reading=plan, rounds=rounds, rows=tuple(rows))
 
 

@@ -22,18 +22,23 @@ def bench(
 
     Close other programs: both sides take turns, so ratios hold on a busy machine, but seconds do not.
     """
+    from rag_ft.benchmarking.comparison import table_head
     from rag_ft.benchmarking.run import run_bench
     from rag_ft.cli.render import stderr, stdout
-    from rag_ft.progress import ProgressBar
 
-    with ProgressBar(not as_json) as bar:
-        measured = run_bench(
-            passages=passages,
-            rounds=rounds,
-            embedder=embedder,
-            reader=None if no_reading else reader,
-            on_progress=bar.update,
-        )
+    def show(line: str) -> None:
+        if not as_json:
+            stdout().print(line, soft_wrap=True, markup=False, highlight=False)
+
+    for line in table_head():
+        show(line)
+    measured = run_bench(
+        passages=passages,
+        rounds=rounds,
+        embedder=embedder,
+        reader=None if no_reading else reader,
+        on_row=lambda row: show(row.line),
+    )
     if as_json:
         echo_json(measured.model_dump_json())
         return 0
@@ -41,7 +46,5 @@ def bench(
     notes.print(f"embedding: {measured.embedding}", style="dim")
     if measured.reading:
         notes.print(f"reading: {measured.reading}", style="dim")
-    notes.print(f"{measured.rounds} rounds, both sides in turns; medians, ratios with the smallest and largest round")
-    for line in measured.lines():
-        stdout().print(line, soft_wrap=True, markup=False, highlight=False)
+    notes.print(f"medians of {measured.rounds} rounds; ratios with those of the worst and the best round", style="dim")
     return 0
