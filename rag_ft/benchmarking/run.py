@@ -47,7 +47,8 @@ def run_bench(
 ) -> Bench:
     """Measure embedding, searching, starting and reading on the bundled handbook, beside what else one would run.
 
-    `on_row` gets each row as soon as it is measured. `reader` None: no question is read, and no reader is loaded. Raises UsageError, WeightsError.
+    `on_row` gets each row as soon as it is measured. `reader` None: no question is read, and no reader is loaded.
+    Raises UsageError, WeightsError.
     """
     from rag_ft.environment import handbook_path, handbook_questions_path
     from rag_ft.indexing.embedding import load_embedder
