@@ -27,7 +27,7 @@ UNSTATED_COSINE = 0.999
 """Smallest cosine of a passage embedded again that is the same embedder's: where both times products were computed in
 float32, where bfloat16 was used, and for an embedder that does not say.
 
-Over 2,000 passages the smallest was 0.999999 between torch and OpenVINO in float32, and 0.99997 between either and
+Over 2,000 passages the smallest was 0.9999999 between torch and OpenVINO in float32, and 0.99997 between either and
 OpenVINO in bfloat16 (benchmarks/embedding_backends.py); two processors' bfloat16 may differ by twice that angle. An
 embedder is run in bfloat16 only if its probes agree with float32 by 0.9999. Another pooling or prefix moves the cosine
 by over 1e-2."""
