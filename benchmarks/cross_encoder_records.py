@@ -1,4 +1,4 @@
-"""The mixture of question records that the packaged cross-encoder was tuned on, with their documents.
+"""A mixture of question records to tune a cross-encoder on, with their documents (docs/retrieval.md: what came of it).
 
     python benchmarks/training_records.py PATH/TO/data RECORDS
     python benchmarks/documentation_records.py PATH/TO/data DOCUMENTATION --other-files 60 --headings 15
@@ -7,8 +7,8 @@
     rag-ft train OUTPUT/questions.jsonl --index OUTPUT/index -o OUTPUT/tuned --tune cross-encoder --epochs 1
 
 Most records are of the kinds that the cross-encoder answers: FAQ sections and headings of documentation, advice of
-forums, stories asked how and why. The rest keeps facts and unanswerable questions. Of each set, whole documents are
-drawn, so that questions about one document share its passages in the index.
+forums, stories asked how and why. The rest keeps facts and unanswerable questions. Whole documents are drawn, so that
+questions about one share its passages in the index.
 """
 
 from __future__ import annotations

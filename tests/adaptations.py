@@ -62,9 +62,8 @@ def tiny_world(folder, llama):
 
 def adapt_tiny(documents, output, llama, start, **options):
     """Adapt the tiny model, with a hashing embedder."""
-    return adapt(
-        documents, output, reader=str(llama), start_from=start, embedder=HashingEmbedder(), minutes=1, **options
-    )
+    given = {"reader": str(llama), "start_from": start, "embedder": HashingEmbedder(), "minutes": 1, **options}
+    return adapt(documents, output, **given)
 
 
 RESULTS = ("questions.jsonl", "held-out.jsonl", "adapter/adapter_model.safetensors", "verdict.json")
@@ -75,17 +74,27 @@ def results_of(output):
     return {name: (Path(output) / name).read_bytes() for name in RESULTS}
 
 
-if __name__ == "__main__":  # a process that kills itself: FOLDER LLAMA STAGE-OR-PART COUNT
-    folder, llama, part, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+def adapt_until(folder, llama, part, count):
+    """Adapt, and end this process without any clean-up at the n-th sign of a part."""
     plan.measure_speed = fixed_speed
     seen = 0
 
     def kill(progress):
-        """End without any clean-up, at the n-th sign of a part."""
-        global seen
+        nonlocal seen
         seen += progress.stage == part
         if seen == count:
             os.kill(os.getpid(), signal.SIGKILL)
 
     documents, questions, start = tiny_world(folder, llama)
     adapt_tiny(documents, folder / "killed", llama, start, questions=questions, on_progress=kill)
+
+
+if __name__ == "__main__":  # FOLDER LLAMA, then PART COUNT for each process: they are forked, so that all import once
+    folder, llama, *kills = Path(sys.argv[1]), *sys.argv[2:]
+    for part, count in zip(kills[::2], map(int, kills[1::2]), strict=True):
+        child = os.fork()
+        if not child:
+            adapt_until(folder, llama, part, count)
+            os._exit(1)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGKILL:
+            sys.exit(f"the process that was to be killed in {part} ended by itself")

@@ -8,7 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class ChatServer:
-    """Speaks just enough of the chat-completions protocol on the loopback address; `answers` are tried in turn."""
+    """Speaks just enough of the chat-completions protocol on the loopback address; `answers` are tried in turn.
+
+    An answer is a text, or a text after an HTTP status, a `finish_reason`, or "slow" for none within ten seconds.
+    """
 
     def __init__(self, answers):
         self.answers, self.requests, self.lock = list(answers), [], threading.Lock()
@@ -26,13 +29,16 @@ class ChatServer:
                 if status == "slow":
                     outer.release.wait(10)
                     return
+                finish = "stop"
+                if isinstance(status, str):
+                    status, finish = 200, status
                 reply = {
                     "id": "1",
                     "object": "chat.completion",
                     "created": 1,
                     "model": "m",
                     "choices": [
-                        {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+                        {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
                     ],
                     "usage": {"prompt_tokens": 70, "completion_tokens": 9, "total_tokens": 79},
                 }

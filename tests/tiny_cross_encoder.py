@@ -66,3 +66,29 @@ def use_tiny_embedder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     weights = Weights("tiny", "embedder", write_tiny_embedder(folder), "made in the test", "MIT", "f", 1)
     monkeypatch.setattr(cross_encoder, "resolve_embedder", lambda: weights)
     return weights
+
+
+def use_tiny_cross_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a tiny cross-encoder with random heads, over a tiny embedder, the packaged one; its folder."""
+    import torch
+
+    from rag_ft.models import cross_encoder
+    from rag_ft.models.cross_encoder_files import write_cross_encoder
+    from rag_ft.models.cross_encoder_network import changes_since, new_network
+    from rag_ft.training.cross_encoder import run
+
+    weights = use_tiny_embedder(folder / "embedder", monkeypatch)
+    monkeypatch.setattr(run, "resolve_embedder", lambda: weights)
+    torch.manual_seed(1)
+    record = {
+        "licence": "cc-by-sa-4.0",
+        "data_note": "Made in the test.",
+        "confidence": {"value": 0.3, "platt": {"slope": 0.5, "intercept": 0.0}},
+        "decided_from": 0.9,
+        "data": {"document_fingerprints": ["0123456789abcdef"]},
+    }
+    packaged = folder / "packaged"
+    write_cross_encoder(packaged, changes_since(weights, new_network(weights)[0]), weights, record, "# Card\n")
+    for module in (run, cross_encoder):
+        monkeypatch.setattr(module, "packaged_cross_encoder_path", lambda: packaged)
+    return packaged

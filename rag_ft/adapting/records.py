@@ -59,30 +59,7 @@ def collect_records(
     given = [] if questions is None else read_questions(questions)
     made: dict[str, Any] = {}
     if make:
-
-        def make_records() -> dict[str, JsonValue]:
-            output = folder.file(MADE)
-            begun = is_real_folder(output.with_name(f"{MADE}.partial"))
-            if begun or not is_plain_file(output):  # else only what is known of the stage was not yet written
-                if not begun:
-                    folder.file(_REJECTED).unlink(missing_ok=True)  # of a call that kept nothing
-                (maker or make_questions)(index, make, output, source=source, seed=seed, on_progress=on_progress)
-            rejected = Counter(reason for reason, _ in _rejections(folder))
-            kept = len(read_questions(output))
-            return {"sha256": _made_digest(folder), "kept": kept, "wanted": make, "rejected": dict(rejected)}
-
-        made = folder.stage(
-            "made",
-            {
-                "index": index.fingerprint,
-                "make": make,
-                "source": getattr(source, "fingerprint", None),
-                "seed": seed,
-            },
-            make_records,
-            stands=lambda result: result["sha256"] == _made_digest(folder),
-            renew=lambda: _remove_made(folder),
-        )
+        made = _make(folder, index, make, seed, source, maker or make_questions, on_progress)
 
     def join_records() -> dict[str, JsonValue]:
         records = _joined(given, read_questions(folder.file(MADE)) if make else [])
@@ -103,15 +80,44 @@ def collect_records(
             "origins": dict(report.origins),
         }
 
-    inputs: dict[str, JsonValue] = {
-        "index": index.fingerprint,
-        "questions": _digest(given),
-        "made": made.get("sha256"),
-    }
     joined = folder.stage(
-        "records", inputs, join_records, stands=lambda result: folder.holds(QUESTIONS, result["sha256"])
+        "records",
+        {"index": index.fingerprint, "questions": _digest(given), "made": made.get("sha256")},
+        join_records,
+        stands=lambda result: folder.holds(QUESTIONS, result["sha256"]),
     )
     return {**joined, "made": made}
+
+
+def _make(
+    folder: Folder,
+    index: Index,
+    count: int,
+    seed: int,
+    source: Any,
+    maker: MakeQuestions,
+    on_progress: OnProgress | None,
+) -> dict[str, Any]:
+    """Do the stage `made`: write made.jsonl, and say how many records were kept and why others were not."""
+
+    def make_records() -> dict[str, JsonValue]:
+        output = folder.file(MADE)
+        begun = is_real_folder(output.with_name(f"{MADE}.partial"))
+        if begun or not is_plain_file(output):  # else only what is known of the stage was not yet written
+            if not begun:
+                folder.file(_REJECTED).unlink(missing_ok=True)  # of a call that kept nothing
+            maker(index, count, output, source=source, seed=seed, on_progress=on_progress)
+        rejected = Counter(reason for reason, _ in _rejections(folder))
+        kept = len(read_questions(output))
+        return {"sha256": _made_digest(folder), "kept": kept, "wanted": count, "rejected": dict(rejected)}
+
+    return folder.stage(
+        "made",
+        {"index": index.fingerprint, "make": count, "source": getattr(source, "fingerprint", None), "seed": seed},
+        make_records,
+        stands=lambda result: result["sha256"] == _made_digest(folder),
+        renew=lambda: _remove_made(folder),
+    )
 
 
 def record_lines(result: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from rag_ft.adapting.next_steps import (
     where_questions_go_wrong,
 )
 from rag_ft.adapting.page import basis, verdict_json, verdict_page
-from rag_ft.adapting.plan import AdaptPlan, Training, make_plan, training_split
+from rag_ft.adapting.plan import AdaptPlan, Training, Tuned, make_plan, training_split
 from rag_ft.adapting.records import MakeQuestions, collect_records, record_lines
 from rag_ft.adapting.sentences import SENTENCE_WEIGHTS, sentence_plan, train_sentences, what_to_tune
 from rag_ft.adapting.sides import Sides, independent_documents, take_sides, why_too_few
@@ -124,8 +125,8 @@ class Adaptation:
             make = 0 if questions is not None else DEFAULT_MADE
         if make < 0 or (not make and questions is None):
             raise UsageError(f"make is {make}: give the number of records to make, or a file of records (--questions)")
-        if not given["minutes"] > 0:
-            raise UsageError(f"minutes is {given['minutes']} but must be above 0")
+        if not 0 < given["minutes"] < math.inf:
+            raise UsageError(f"minutes is {given['minutes']:g} but must be a number above 0")
         if not 0 <= given["seed"] < 2**32:
             raise UsageError(f"seed is {given['seed']} but must be 0 or more, and below {2**32}")
         output = Path(output)
@@ -171,13 +172,7 @@ class Adaptation:
                 " judged on another than it was tuned on: add records about a second one at least (the index is kept)"
             )
         sides = take_sides(questions, index, self.seed) if count > 2 else None
-        too_few = why_too_few(questions, sides, count)
-        tunes = what_to_tune(sides, training) if sides is not None and not too_few else None
-        if tunes is None and not too_few:
-            too_few = (
-                "Nearly all answers are whole sentences, which the adapter to start from does not choose: it has"
-                " nothing to learn. Add records whose answers are words of a sentence, about several documents."
-            )
+        tunes, too_few = _what_to_tune(questions, sides, count, training)
         inputs: dict[str, JsonValue] = {
             "index": index.fingerprint,
             "records": records["sha256"],
@@ -383,8 +378,24 @@ class Adaptation:
         return verdict
 
 
+def _what_to_tune(
+    questions: Sequence[Question], sides: Sides | None, documents: int, training: Training
+) -> tuple[Tuned | None, str]:
+    """Which model has something to learn, or None and why nothing can be tuned or judged."""
+    too_few = why_too_few(questions, sides, documents)
+    if too_few or sides is None:
+        return None, too_few
+    tunes = what_to_tune(sides, training)
+    if tunes is None:
+        too_few = (
+            "Nearly all answers are whole sentences, which the adapter to start from does not choose: it has nothing to"
+            " learn. Add records whose answers are words of a sentence, about several documents."
+        )
+    return tunes, too_few
+
+
 _MOST_FAILURES = 5
-"""Documents that could not be read to name; of the others the count is told."""
+"""Documents that could not be read and are named; the others are counted."""
 
 
 def _say(stage: str) -> None:

@@ -32,11 +32,25 @@ EVIDENCE_BIAS = 0.7
 class ChosenPart(NamedTuple):
     """The part of a passage with the most evidence."""
 
-    span: Span
-    leads: tuple[str, ...]
-    """Words that name its first unit, and its last one if it has several."""
+    units: Sequence[Span]
+    """All units of the passage."""
+    unit_leads: Sequence[str]
+    """The words that name each of them."""
+    first: int
+    """Index of the part's first unit."""
+    last: int
     evidence: float
     """The highest evidence of one of its units."""
+
+    @property
+    def span(self) -> Span:
+        """Where the part is in the passage's text."""
+        return Span(self.units[self.first].start, self.units[self.last].end)
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """Words that name its first unit, and its last one if it has several."""
+        return tuple(dict.fromkeys((self.unit_leads[self.first], self.unit_leads[self.last])))
 
 
 class Calibration(BaseModel):
@@ -76,7 +90,7 @@ class EvidenceReader:
         yes = None
         if asks_yes_or_no(request.question):
             yes = decision(scores, self.calibration.decided_from)
-            if (stated := stated_before(passage, part)) is not None:
+            if (stated := stated_before(passage.text, part)) is not None:
                 yes, part = stated
         least = self.threshold if threshold is None else threshold
         gives = scores.relevance >= 0 if least is None else confidence >= least
@@ -105,32 +119,20 @@ def choose_part(passage: Passage, scores: PassageScores) -> ChosenPart | None:
     if not runs:
         return None
     first, last = max(runs, key=lambda run: sum(evidence[run[0] : run[1] + 1]))
-    leads = unit_leads(passage.text, units)
-    return ChosenPart(
-        Span(units[first].start, units[last].end),
-        tuple(dict.fromkeys((leads[first], leads[last]))),
-        max(evidence[first : last + 1]) - EVIDENCE_BIAS,
-    )
+    highest = max(evidence[first : last + 1]) - EVIDENCE_BIAS
+    return ChosenPart(units, unit_leads(passage.text, units), first, last, highest)
 
 
-def stated_before(passage: Passage, part: ChosenPart) -> tuple[bool, ChosenPart] | None:
+def stated_before(text: str, part: ChosenPart) -> tuple[bool, ChosenPart] | None:
     """What the paragraph of a part says by its first words, and the part from there on; None where it says neither.
 
-    "Yes. Set the flag." decides in the document's own words: no model has to, and both are quoted.
+    `text`: of the passage. "Yes. Set the flag." decides in the document's own words: no model has to, and both are
+    quoted.
     """
-    text = passage.text
-    units = passage_units(text, passage.headings)
     begins = text.rfind("\n", 0, part.span.start) + 1
-    first = next((i for i, unit in enumerate(units) if unit.start >= begins), None)
-    if first is None or units[first].start > part.span.start:
-        return None
-    said = begins_with_yes_or_no(text[units[first].start : part.span.end])
-    if said is None:
-        return None
-    lead = unit_leads(text, units)[first]
-    return said, part._replace(
-        span=Span(units[first].start, part.span.end), leads=tuple(dict.fromkeys((lead, *part.leads[-1:])))
-    )
+    longer = part._replace(first=next(i for i, unit in enumerate(part.units) if unit.start >= begins))
+    said = begins_with_yes_or_no(text[longer.span.start : part.span.end])
+    return None if said is None else (said, longer)
 
 
 def part_signs(

@@ -1,8 +1,8 @@
 """A reader at an OpenAI-compatible server: the same prompt, the same parser, the same check of the quote.
 
-The server decodes under a JSON schema and tells no probabilities. So a `RemoteReader` has no threshold, no search over
-spans, and no confidence: it is always .5. In mode `quote` it refuses what `Reader` cannot even say: an answer whose
-words do not stand in a passage that it cites.
+The server decodes under a JSON schema and reports no probabilities. So a `RemoteReader` has no threshold, no search
+over spans, and no confidence: it is always .5. In mode `quote` it refuses what `Reader` cannot even say: an answer
+whose words do not stand in a passage that it cites.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from rag_ft.answering.prompt import chat_fingerprint, chat_messages
 from rag_ft.answering.reading import Cited, Mode, ReaderProvenance, Reading, ReadRequest, StreamEvent
 from rag_ft.errors import AnswerParseError, ReaderError, ReaderUnreachableError, UsageError, first_line
 from rag_ft.models.chat import (
+    CUT,
+    FILTERED,
     KEY_VARIABLE,
     TIMEOUT_S,
     chat_model_name,
@@ -41,8 +43,6 @@ UNKNOWN_CONFIDENCE = 0.5
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _REFUSED = (400, 413, 422)
 """Statuses of a server that refuses one question, and would answer another."""
-_CUT = "LengthFinishReasonError"
-"""The error of OpenAI's client for a reply that was cut at its limit."""
 
 
 def is_server(name: str) -> bool:
@@ -78,7 +78,7 @@ class RemoteReader:
         UsageError.
         """
         if mode not in ("quote", "schema"):
-            raise UsageError(f"mode is {mode!r} but a remote reader has quote and schema")
+            raise UsageError(f"mode is {mode!r} but a remote reader has only the modes quote and schema")
         self.mode: Mode = mode
         self.model = model
         self.shots = shots
@@ -112,9 +112,8 @@ class RemoteReader:
             except Exception as error:  # a server may fail in any way
                 raise _unreachable(error, url, "", key_variable) from error
             if len(names) != 1:
-                raise UsageError(
-                    f"the server at {url} has {len(names)} models ({', '.join(names)[:200]}): name one (--model)"
-                )
+                known = f"has {len(names)} models ({', '.join(names)[:200]})" if names else "lists no model"
+                raise UsageError(f"the server at {url} {known}: name one (--model)")
             model = names[0]
         chat = server_chat_model(
             model, url, key_variable=key_variable, timeout_s=timeout_s, work="a reader at a server"
@@ -191,9 +190,9 @@ class RemoteReader:
     def _reading(self, request: ReadRequest, reply: BaseMessage | Exception) -> Reading:
         """What a reply says; one that cannot be read, or quotes nothing, is not complete."""
         if isinstance(reply, Exception):
-            if type(reply).__name__ == _CUT:
+            if type(reply).__name__ == CUT:
                 return _reading(request, None, (), complete=False, text="")
-            if status_of(reply) in _REFUSED:
+            if type(reply).__name__ == FILTERED or status_of(reply) in _REFUSED:
                 raise ReaderError(f"{self.name} refuses the question ({first_line(reply)}): change it, or give less")
             where = self._url or self.name
             raise _unreachable(reply, where, chat_model_name(self.model), self._key_variable) from reply

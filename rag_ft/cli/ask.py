@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag_ft.cli.building import with_options
 from rag_ft.cli.bulk import BulkOptions, answer_file
-from rag_ft.cli.options import (
-    PASSAGES_PANEL,
-    READER_PANEL,
-    CrossEncoderOption,
-    GroupedAdapter,
-    GroupedIndexEmbedder,
-    GroupedK,
-    GroupedWhere,
-    IndexOption,
-    JsonOption,
-    ModeChoice,
-    ReadingChoice,
-    RetrievalChoice,
-    ThresholdOption,
-)
+from rag_ft.cli.options import IndexOption, JsonOption
+from rag_ft.cli.pipeline import PipelineChoice, PipelineOptions
 from rag_ft.cli.terminal import echo_json
 
 if TYPE_CHECKING:
-    from rag_ft.answering.config import ReaderSettings
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.schema import Answer
 
@@ -40,6 +26,7 @@ NEW_SUBJECT = "/new"
 
 
 @with_options(BulkOptions)
+@with_options(PipelineOptions, "pipeline_options")
 def ask(
     index: IndexOption,
     question: Annotated[
@@ -55,64 +42,9 @@ def ask(
             show_default=False,
         ),
     ] = None,
-    k: GroupedK = 3,
-    retrieval: Annotated[
-        RetrievalChoice | None,
-        typer.Option(
-            metavar="METHOD",
-            help="How to rank passages: dense, bm25, hybrid or blend. Default: blend.",
-            show_default=False,
-            rich_help_panel=PASSAGES_PANEL,
-        ),
-    ] = None,
-    where: GroupedWhere = None,
-    groups: Annotated[
-        str | None,
-        typer.Option(
-            help="Answer only from documents that these groups may read: names separated by commas.",
-            show_default=False,
-            rich_help_panel=PASSAGES_PANEL,
-        ),
-    ] = None,
-    embedder: GroupedIndexEmbedder = None,
-    reader: Annotated[
-        str,
-        typer.Option(
-            help="Base model: 'default', a model folder, a .gguf file or a hub id; or the URL, ending in /v1, of a"
-            " server with OpenAI's API.",
-            rich_help_panel=READER_PANEL,
-        ),
-    ] = "default",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Model of the server at --reader; needed if it has several. The key is in OPENAI_API_KEY.",
-            show_default=False,
-            rich_help_panel=READER_PANEL,
-        ),
-    ] = None,
-    adapter: GroupedAdapter = None,
-    cross_encoder: CrossEncoderOption = None,
-    mode: Annotated[
-        ModeChoice,
-        typer.Option(
-            metavar="MODE",
-            help="quote: only words of a passage, or null. schema: any text, valid JSON. free: unconstrained.",
-            rich_help_panel=READER_PANEL,
-        ),
-    ] = ModeChoice.quote,
-    reading: Annotated[
-        ReadingChoice | None,
-        typer.Option(
-            metavar="METHOD",
-            help="separate: one prompt per passage. joint: one prompt for all. Default: as the adapter was trained.",
-            show_default=False,
-            rich_help_panel=READER_PANEL,
-        ),
-    ] = None,
-    threshold: ThresholdOption = None,
     as_json: JsonOption = False,
     *,
+    pipeline_options: PipelineOptions,
     options: BulkOptions,
 ) -> int:
     """Answer a question from an index, with citations.
@@ -127,43 +59,33 @@ def ask(
     rag-ft ask --index indexes/handbook < questions.txt > answers.jsonl
     rag-ft ask --index indexes/handbook --questions questions.jsonl -o answers.jsonl
     """
-    from rag_ft.cli.pipeline import PipelineChoice
-    from rag_ft.cli.render import print_answer, stdout
     from rag_ft.errors import UsageError
 
     many = options.check(question, after)
-    settings: ReaderSettings = {"mode": mode.value, "threshold": threshold}
-    if reading is not None:
-        settings["reading"] = reading.value
-    choice = PipelineChoice(
-        index,
-        embedder=embedder,
-        groups=groups,
-        where=tuple(where or ()),
-        k=k,
-        retrieval=retrieval.value if retrieval else None,
-        reader=reader,
-        model=model,
-        adapter=adapter,
-        cross_encoder=cross_encoder,
-        settings=settings,
-    )
+    choice = PipelineChoice(index, pipeline_options)
     if many:
-        return answer_file(options, choice)
+        return answer_file(options, choice, as_json=as_json)
     pipeline = choice.load()
     if question is not None and question != "-":
-        answer = pipeline.ask(question, history=after or ())
-        if as_json:
-            echo_json(answer.model_dump_json())
-        else:
-            print_answer(answer, stdout())
-            _hint(answer, pipeline)
-        return 0 if answer.complete else 1
+        return _answer_one(pipeline, question, after or (), as_json=as_json)
     if sys.stdin.isatty() and question is None:
         return _converse(pipeline, after or ())
     if after:
         raise UsageError("--after is for one question: on stdin, give each line's own history in JSON")
     return _answer_lines(pipeline, sys.stdin)
+
+
+def _answer_one(pipeline: Pipeline, question: str, after: Sequence[str], *, as_json: bool) -> int:
+    """Print the answer to one question; exit status 1 if it is not complete."""
+    from rag_ft.cli.render import print_answer, stdout
+
+    answer = pipeline.ask(question, history=after)
+    if as_json:
+        echo_json(answer.model_dump_json())
+    else:
+        print_answer(answer, stdout())
+        _hint(answer, pipeline)
+    return 0 if answer.complete else 1
 
 
 def _hint(answer: Answer, pipeline: Pipeline) -> None:
@@ -223,7 +145,8 @@ def _converse(pipeline: Pipeline, after: Iterable[str]) -> int:
 
     console = stdout()
     console.print(
-        f"Ask about the documents, and ask on; {NEW_SUBJECT} begins another subject, an empty line quits.", style="dim"
+        f"Ask about the documents, then follow up; {NEW_SUBJECT} begins another subject, an empty line quits.",
+        style="dim",
     )
     history = list(after)
     while True:

@@ -159,16 +159,16 @@ class BuildOptions(ReadOptions):
             raise UsageError(f"--max-tokens is {self.max_tokens}: {error.errors()[0]['msg']}") from error
 
 
-def with_options(group: type[Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Give a command the fields of a dataclass as options; it gets them as one object in its parameter `options`."""
+def with_options(group: type[Any], name: str = "options") -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command the fields of a dataclass as options; it gets them as one object in the parameter `name`."""
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         hints, shared_hints = get_type_hints(command, include_extras=True), get_type_hints(group, include_extras=True)
-        names = [field.name for field in fields(group)]
+        options = [field.name for field in fields(group)]
         parameters = [
             parameter.replace(annotation=hints[parameter.name])
             for parameter in inspect.signature(command).parameters.values()
-            if parameter.name != "options"
+            if parameter.name != name
         ]
         parameters += [
             inspect.Parameter(
@@ -179,7 +179,8 @@ def with_options(group: type[Any]) -> Callable[[Callable[..., int]], Callable[..
 
         @functools.wraps(command)
         def with_them(**values: Any) -> int:
-            return command(options=group(**{name: values.pop(name) for name in names}), **values)
+            values[name] = group(**{option: values.pop(option) for option in options})
+            return command(**values)
 
         described: Any = with_them
         described.__signature__ = inspect.Signature(parameters)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_ft.cli.terminal import printed_lines
+from rag_ft.cli.terminal import echo_json, printed_lines
 
 if TYPE_CHECKING:
     from rag_ft.answering.bulk.run import BulkReport
@@ -49,14 +50,20 @@ class BulkOptions:
     ] = None
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace the file of answers if it exists.", rich_help_panel=MANY_PANEL),
+        typer.Option(
+            "--overwrite",
+            help="Replace the file of answers if it exists, and forget an unfinished run with other options.",
+            rich_help_panel=MANY_PANEL,
+        ),
     ] = False
     block: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Questions per block: those that are sorted, and what a kill may repeat.", rich_help_panel=MANY_PANEL
+            help="Questions that are sorted, answered and kept together; a kill repeats at most these. Default: 256.",
+            show_default=False,
+            rich_help_panel=MANY_PANEL,
         ),
-    ] = 256
+    ] = None
     engine: Annotated[
         EngineChoice,
         typer.Option(
@@ -91,7 +98,8 @@ class BulkOptions:
         from rag_ft.errors import UsageError
 
         if self.questions is None:
-            given = {"--output": self.output, **self._for_ray()}
+            given: dict[str, object] = {"--output": self.output, "--block": self.block}
+            given |= {"--overwrite": self.overwrite or None, **self._for_ray()}
             names = [name for name, value in given.items() if value is not None]
             if self.engine is EngineChoice.ray:
                 names.append("--engine ray")
@@ -113,18 +121,18 @@ class BulkOptions:
         return {"--address": self.address, "--workers": self.workers, "--worker-gpus": self.worker_gpus or None}
 
 
-def answer_file(options: BulkOptions, choice: PipelineChoice) -> int:
-    """Answer the questions of a file; exit status 1 if any has no usable answer."""
+def answer_file(options: BulkOptions, choice: PipelineChoice, *, as_json: bool = False) -> int:
+    """Answer the questions of a file, and print what came of them; exit status 1 if any has no usable answer."""
     from rag_ft.answering.bulk.blocks import LocalEngine
     from rag_ft.answering.bulk.on_ray import RayEngine
-    from rag_ft.answering.bulk.run import answer_questions
+    from rag_ft.answering.bulk.run import BLOCK, answer_questions
     from rag_ft.cli.render import StageLine, stderr
 
     assert options.questions is not None and options.output is not None
-    # Workers have another working folder, and answers name the index's path.
-    choice = replace(choice, index=choice.index.absolute(), adapter=_absolute(choice.adapter))
+    choice = choice.for_workers()  # for this process, too: answers name the index, and are equal wherever they are made
     with printed_lines("rag_ft.answering.bulk", stderr().print), StageLine(stderr()) as live:
-        arguments = {"block": options.block, "overwrite": options.overwrite, "on_progress": live.update}
+        block = BLOCK if options.block is None else options.block
+        arguments = {"block": block, "overwrite": options.overwrite, "on_progress": live.update}
         if options.engine is EngineChoice.local:
             engine = LocalEngine(choice.load)
             report = answer_questions(options.questions, options.output, engine, **arguments)  # type: ignore[arg-type]
@@ -132,12 +140,11 @@ def answer_file(options: BulkOptions, choice: PipelineChoice) -> int:
             place = {"address": options.address, "workers": options.workers, "gpus": options.worker_gpus}
             with RayEngine(choice.load, **place) as cluster:  # type: ignore[arg-type]
                 report = answer_questions(options.questions, options.output, cluster, **arguments)  # type: ignore[arg-type]
-    _print_report(report)
+    if as_json:
+        echo_json(json.dumps(asdict(report), default=str, ensure_ascii=False))
+    else:
+        _print_report(report)
     return 1 if report.failed or report.incomplete else 0
-
-
-def _absolute(adapter: Path | None) -> Path | None:
-    return adapter.absolute() if adapter is not None and adapter.exists() else adapter
 
 
 def _print_report(report: BulkReport) -> None:
@@ -148,6 +155,8 @@ def _print_report(report: BulkReport) -> None:
     console.print(f"null        {report.declined:,}")
     if report.incomplete:
         console.print(f"incomplete  {report.incomplete:,}")
+    if report.searched_in_part:
+        console.print(f"in part     {report.searched_in_part:,}: not all shards were searched for these")
     if report.failed:
         console.print(f"errors      {report.failed:,}: their rows have a field error")
     before = f", {report.done_before:,} of them before" if report.done_before else ""

@@ -71,15 +71,16 @@ def make(
     currency: Annotated[str, typer.Option(help="Currency of the prices.", rich_help_panel=_CHAT_PANEL)] = "USD",
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace the file if it exists, and start over where a run was not finished."),
+        typer.Option(
+            "--overwrite", help="Replace the file if it exists, and forget an unfinished run with other options."
+        ),
     ] = False,
 ) -> int:
     """Make question records from the passages of an index.
 
     A small generator writes each question with its answer, which are words of the passage. A question is kept where it
     stands on its own, is not asked twice, and where search and reader come back with the same words. The others are in
-    NAME.rejected.jsonl, with the reason. A run that is interrupted resumes when the command is repeated
-    without --overwrite.
+    NAME.rejected.jsonl, with the reason. A run that is interrupted resumes when the command is repeated.
 
     Example:
     rag-ft data make --index indexes/docs -n 300 made.jsonl

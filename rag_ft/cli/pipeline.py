@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from rag_ft.cli.options import parse_groups, parse_where
+import typer
+
+from rag_ft.cli.options import (
+    PASSAGES_PANEL,
+    READER_PANEL,
+    CrossEncoderOption,
+    GroupedAdapter,
+    GroupedIndexEmbedder,
+    GroupedK,
+    GroupedWhere,
+    ModeChoice,
+    ReadingChoice,
+    RetrievalChoice,
+    ThresholdOption,
+    parse_groups,
+    parse_where,
+)
 
 if TYPE_CHECKING:
     from rag_ft.answering.config import ReaderSettings
@@ -14,53 +30,108 @@ if TYPE_CHECKING:
     from rag_ft.answering.reading import PassageReader
     from rag_ft.indexing.index import Index
 
+Name = TypeVar("Name", str, str | None)
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """How an index is searched, and who reads what is found."""
+
+    k: GroupedK = 3
+    retrieval: Annotated[
+        RetrievalChoice | None,
+        typer.Option(
+            metavar="METHOD",
+            help="How to rank passages: dense, bm25, hybrid or blend. Default: blend.",
+            show_default=False,
+            rich_help_panel=PASSAGES_PANEL,
+        ),
+    ] = None
+    where: GroupedWhere = None
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer only from documents that these groups may read: names separated by commas.",
+            show_default=False,
+            rich_help_panel=PASSAGES_PANEL,
+        ),
+    ] = None
+    embedder: GroupedIndexEmbedder = None
+    reader: Annotated[
+        str,
+        typer.Option(
+            help="Base model: 'default', a model folder, a .gguf file or a hub id; or the URL, ending in /v1, of a"
+            " server with OpenAI's API.",
+            rich_help_panel=READER_PANEL,
+        ),
+    ] = "default"
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model of the server at --reader; needed if it has several. The key is in OPENAI_API_KEY.",
+            show_default=False,
+            rich_help_panel=READER_PANEL,
+        ),
+    ] = None
+    adapter: GroupedAdapter = None
+    cross_encoder: CrossEncoderOption = None
+    mode: Annotated[
+        ModeChoice,
+        typer.Option(
+            metavar="MODE",
+            help="quote: only words of a passage, or null. schema: any text, valid JSON. free: unconstrained.",
+            rich_help_panel=READER_PANEL,
+        ),
+    ] = ModeChoice.quote
+    reading: Annotated[
+        ReadingChoice | None,
+        typer.Option(
+            metavar="METHOD",
+            help="separate: one prompt per passage. joint: one prompt for all. Default: as the adapter was trained.",
+            show_default=False,
+            rich_help_panel=READER_PANEL,
+        ),
+    ] = None
+    threshold: ThresholdOption = None
+
 
 @dataclass(frozen=True)
 class PipelineChoice:
-    """Names and settings of a pipeline; another process can load an equal one from it."""
+    """An index with the options of a pipeline over it; another process can load an equal pipeline from it."""
 
-    index: Path
-    embedder: str | None = None
-    groups: str | None = None
-    where: tuple[str, ...] = ()
-    k: int = 3
-    retrieval: str | None = None
-    reader: str = "default"
-    model: str | None = None
-    """Name of the model at the server that `reader` is the URL of."""
-    adapter: Path | None = None
-    cross_encoder: str | None = None
-    settings: ReaderSettings | None = None
-    """What was chosen of `ReaderConfig`."""
+    index: Path | str
+    """A folder, or the address of a database."""
+    options: PipelineOptions
+
+    def for_workers(self) -> PipelineChoice:
+        """The same choice for processes with another working folder: folders by their whole paths."""
+        from rag_ft.indexing.databases.address import lasting_address
+
+        options = self.options
+        adapter = options.adapter
+        return PipelineChoice(
+            lasting_address(self.index) if isinstance(self.index, str) else self.index.absolute(),
+            replace(
+                options,
+                embedder=_whole_path(options.embedder),
+                reader=_whole_path(options.reader),
+                adapter=adapter.absolute() if adapter is not None and adapter.exists() else adapter,
+                cross_encoder=_whole_path(options.cross_encoder),
+            ),
+        )
 
     def load(self) -> Pipeline:
         """The pipeline. Raises what loading an index and a reader raises."""
         from rag_ft.answering.pipeline import Pipeline
 
-        index = self._index()
-        filters: Any = parse_where([*self.where])
-        retriever: Any = index.as_retriever(k=self.k, mode=self.retrieval, where=filters)  # type: ignore[arg-type]
+        index, retrieval = self._index(), self.options.retrieval
+        retriever = index.as_retriever(
+            k=self.options.k, mode=None if retrieval is None else retrieval.value, where=self._where()
+        )
         return Pipeline(retriever, self._reader())
 
-    def _reader(self) -> PassageReader:
-        from rag_ft.answering.reader import Reader
-        from rag_ft.answering.remote import RemoteReader, is_server
-        from rag_ft.errors import UsageError
-
-        settings: ReaderSettings = self.settings or {}
-        if not is_server(self.reader):
-            if self.model is not None:
-                raise UsageError("--model names a model of a server: give its URL with --reader")
-            return Reader.from_pretrained(
-                self.reader, adapter=self.adapter, cross_encoder=self.cross_encoder, **settings
-            )
-        given: dict[str, object] = {"--adapter": self.adapter, "--cross-encoder": self.cross_encoder}
-        given |= {f"--{name}": settings.get(name) for name in ("threshold", "reading")}
-        for name, value in given.items():
-            if value is not None:
-                hint = ": name the adapter as the server does, with --model" if name == "--adapter" else ""
-                raise UsageError(f"{name} is for a reader on this machine, not at a server{hint or ': leave it out'}")
-        return RemoteReader.from_server(self.reader, self.model, mode=settings.get("mode", "quote"))
+    def _where(self) -> Any:
+        return parse_where(self.options.where)
 
     def _index(self) -> Index:
         """The index, as far as the groups may read it. Raises UsageError where no document matches the filter."""
@@ -68,15 +139,47 @@ class PipelineChoice:
         from rag_ft.indexing.filters import OWN_FIELDS
         from rag_ft.indexing.index import Index
 
-        index = Index.load(self.index, embedder=self.embedder)
-        if self.groups is not None:
-            index = index.visible_to(parse_groups(self.groups))
-        filters: Any = parse_where([*self.where])
-        rows = index.searcher().rows_where(filters)
+        index = Index.load(self.index, embedder=self.options.embedder)
+        if self.options.groups is not None:
+            index = index.visible_to(parse_groups(self.options.groups))
+        rows = index.searcher().rows_where(self._where())
         if rows is not None and not len(rows):
             fields = sorted({*OWN_FIELDS, *(name for entry in index.entries() for name in entry.metadata)})
             raise UsageError(
-                f"no document of the index at {index.place} matches {' and '.join(self.where)}: its fields are"
-                f" {', '.join(fields)}"
+                f"no document of the index at {index.place} matches {' and '.join(self.options.where or ())}: its"
+                f" fields are {', '.join(fields)}"
             )
         return index
+
+    def _reader(self) -> PassageReader:
+        from rag_ft.answering.reader import Reader
+        from rag_ft.answering.remote import RemoteReader, is_server
+        from rag_ft.errors import UsageError
+
+        options = self.options
+        if is_server(options.reader):
+            self._refuse_local_options()
+            # A remote reader itself refuses the mode that it does not have.
+            return RemoteReader.from_server(options.reader, options.model, mode=options.mode.value)
+        if options.model is not None:
+            raise UsageError("--model names a model of a server: give its URL with --reader")
+        settings: ReaderSettings = {"mode": options.mode.value, "threshold": options.threshold}
+        if options.reading is not None:
+            settings["reading"] = options.reading.value
+        return Reader.from_pretrained(
+            options.reader, adapter=options.adapter, cross_encoder=options.cross_encoder, **settings
+        )
+
+    def _refuse_local_options(self) -> None:
+        """Raise UsageError for an option that only a reader on this machine has."""
+        from rag_ft.errors import UsageError
+
+        for name in ("adapter", "cross_encoder", "threshold", "reading"):
+            if getattr(self.options, name) is not None:
+                mend = "name the adapter as the server does, with --model" if name == "adapter" else "leave it out"
+                raise UsageError(f"--{name.replace('_', '-')} is for a reader on this machine, not at a server: {mend}")
+
+
+def _whole_path(name: Name) -> Name:
+    """The whole path of a file or folder; any other name, such as a hub id, as it is."""
+    return str(Path(name).absolute()) if name is not None and Path(name).exists() else name

@@ -38,7 +38,7 @@ def shards_list(folder: ShardsFolder, as_json: JsonOption = False) -> int:
 @shards_app.command("add")
 def shards_add(
     folder: ShardsFolder,
-    shards: Annotated[list[Path], typer.Argument(help="Folders of indexes.", show_default=False)],
+    shards: Annotated[list[str], typer.Argument(help="Folders of indexes.", show_default=False)],
 ) -> None:
     """Add indexes to the shards; the first ones make the list. A running server searches them within seconds.
 
@@ -59,7 +59,7 @@ def shards_retire(
     folder: ShardsFolder,
     shards: Annotated[list[str], typer.Argument(help="Names or folders of shards.", show_default=False)],
 ) -> None:
-    """Take shards off the list. The indexes themselves stay as they are; a running server leaves them within seconds.
+    """Take shards off the list; a running server stops searching them within seconds. The indexes stay as they are.
 
     Example:
     rag-ft index shards retire indexes/all wiki
@@ -74,7 +74,9 @@ def shards_retire(
 @shards_app.command("limit")
 def shards_limit(
     folder: ShardsFolder,
-    seconds: Annotated[float, typer.Argument(help="Seconds; 10 without this command.", show_default=False)],
+    seconds: Annotated[
+        float, typer.Argument(help="Seconds, up to 86400; 10 without this command.", show_default=False)
+    ],
 ) -> None:
     """Set how long a shard may take for one step of a search; one that takes longer is left out, and the answer says
     so.

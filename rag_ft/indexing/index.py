@@ -21,7 +21,7 @@ from rag_ft.indexing.building.changes import (
     to_remove,
 )
 from rag_ft.indexing.building.copying import copy_index
-from rag_ft.indexing.building.sentinels import check_sentinels, embedder_of
+from rag_ft.indexing.building.sentinels import check_sentinels, checked_embedder, embedder_of
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
 from rag_ft.indexing.databases.address import is_database
@@ -158,11 +158,7 @@ class Index:
             return load_shards(Path(path), embedder, verify=verify, mmap=mmap)
         store = IndexStore(Path(path))
         generation = open_generation(store, verify=verify, mmap=mmap)
-        if isinstance(embedder, str):
-            embedder = load_embedder(embedder)
-        if embedder is not None:
-            check_sentinels(generation, embedder, store.path)
-        return cls(store, generation, embedder)
+        return cls(store, generation, checked_embedder(generation, store.path, embedder))
 
     @property
     def path(self) -> Path:

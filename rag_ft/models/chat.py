@@ -129,8 +129,16 @@ def status_of(error: BaseException) -> int | None:
     return status if isinstance(status, int) else None
 
 
+CUT = "LengthFinishReasonError"
+"""Name of the error of OpenAI's client for a reply that was cut at its limit."""
+FILTERED = "ContentFilterFinishReasonError"
+"""Name of its error for a reply that the server's filter has stopped."""
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether the same call may succeed later: no reply, too many calls, a fault of the server."""
+    if type(error).__name__ in (CUT, FILTERED):  # the same call gives the same reply
+        return False
     status = status_of(error)
     return status is None or status in (408, 409, 425, 429) or status >= 500
 

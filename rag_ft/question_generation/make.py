@@ -25,7 +25,7 @@ from rag_ft.question_generation.choosing import Chooser, answerable_of, checked_
 from rag_ft.question_generation.duplicates import AskedBefore
 from rag_ft.question_generation.fitting import fit_problem
 from rag_ft.question_generation.made import MadeQuestions
-from rag_ft.question_generation.outcomes import LOCK, Outcome, WorkFolder
+from rag_ft.question_generation.outcomes import Outcome, WorkFolder
 from rag_ft.question_generation.round_trip import (
     ROUND_TRIP_REASONS,
     Answers,
@@ -82,8 +82,8 @@ def make_questions(
     others by an exchange of words. Fewer records are made where the passages give no more; the result says why.
 
     A run that was killed resumes when it is called again with equal arguments, and ends with the same files.
-    `overwrite` replaces the files of an earlier run, and starts over where one was not finished: to resume such a run,
-    call without it. Raises UsageError, DatasetError, and what the source and the pipeline raise.
+    `overwrite` replaces the files of an earlier run, and forgets an unfinished run with other arguments. Raises
+    UsageError, DatasetError, and what the source and the pipeline raise.
     """
     output = Path(output)
     shares = checked_shares(asked_for)
@@ -107,8 +107,8 @@ def make_questions(
     with full_disk_as(DatasetError, output.parent, "what was made so far is kept"):
         _make_folder(work)
         busy = UsageError(f"another process is making {output}: wait for it, or give another output")
-        with locked(work.path / LOCK, busy):
-            known = work.claim(settings, start_over=overwrite)
+        with locked(work.lock, busy):
+            known = work.claim(settings, overwrite=overwrite)
             run = _Run(chooser, source, pipeline, work, answerable_of(count, unanswerable), on_progress)
             run.make(known)
             made = _finished(run, index, count, seed, notes, output, on_progress)
@@ -183,10 +183,7 @@ class _Run:
     def _as_before(self, requests: Sequence[WriteRequest], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         same = len(requests) == len(outcomes) and all(map(Outcome.answers, outcomes, requests))
         if not same:
-            raise DatasetError(
-                f"{self._work.path} holds requests that this run does not make: start over (--overwrite, or remove the"
-                " folder)"
-            )
+            raise DatasetError(f"{self._work.path} holds requests that this run does not make: remove it to start over")
         for outcome in outcomes:
             if outcome.evidence is not None and outcome.reason in ("", *ROUND_TRIP_REASONS):
                 self._before.add(outcome.question, outcome.evidence)
@@ -351,8 +348,7 @@ def _check_call(count: int, unanswerable: float, output: Path, overwrite: bool, 
 
 def _make_folder(work: WorkFolder) -> None:
     try:
-        work.check()
-        work.path.mkdir(exist_ok=True)
+        work.make()
     except OSError as error:
         if is_disk_full(error):
             raise
@@ -363,7 +359,7 @@ def _notes_before(index: Index, chooser: Chooser, *, packaged: bool) -> list[str
     """What a person should know before anything is made. Raises DatasetError where nothing can be."""
     if not chooser.passages:
         raise DatasetError(
-            f"no question can be made from {index.path}: its {chooser.passages_without_sentences:,} passages hold"
+            f"no question can be made from {index.place}: its {chooser.passages_without_sentences:,} passages hold"
             " tables, code or headings, and no sentences that could be asked for"
         )
     notes = []

@@ -7,6 +7,7 @@ import pytest
 from adaptations import adapt_tiny, fixed_speed, tiny_world
 from data import bigger_world
 from fakes import HashingEmbedder
+from tiny_cross_encoder import use_tiny_cross_encoder
 
 from rag_ft.adapting import plan, sentences
 from rag_ft.adapting.plan import Training
@@ -75,6 +76,7 @@ def test_the_plan_fits_the_passes_into_the_time_and_says_what_is_tuned(world, in
 @pytest.mark.slow
 def test_a_cross_encoder_is_tuned_judged_and_not_tuned_again(world, tiny_llama_dir, tmp_path, monkeypatch):
     _, documents, records, start = world
+    use_tiny_cross_encoder(tmp_path, monkeypatch)
     monkeypatch.setattr(plan, "measure_speed", fixed_speed)
     monkeypatch.setattr(sentences, "question_seconds", lambda *_: 0.05)
     monkeypatch.setattr(sentences, "_forward_seconds", lambda *_: 10.0)  # one pass is enough here

@@ -132,6 +132,16 @@ def test_a_server_in_trouble_is_asked_again_and_one_that_refuses_is_not():
         assert len(server.requests) == 1
 
 
+def test_a_reply_that_was_cut_or_filtered_is_not_asked_for_again():
+    with ChatServer([("length", '{"answer": "qui')]) as server:
+        (reading,) = RemoteReader.from_server(server.url, "m").read_batch([REQUEST])
+        assert not reading.complete and reading.answer is None and len(server.requests) == 1
+        server.answers[:] = [("content_filter", "")]
+        with pytest.raises(ReaderError, match="refuses the question") as raised:
+            RemoteReader.from_server(server.url, "m").read_batch([REQUEST])
+        assert not isinstance(raised.value, ReaderUnreachableError) and len(server.requests) == 2
+
+
 def test_no_server_at_the_address_is_one_sentence(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     started = time.monotonic()
@@ -149,6 +159,9 @@ def test_the_only_model_of_a_server_needs_no_name():
         server.models.append("n")
         with pytest.raises(UsageError, match=r"has 2 models \(m, n\): name one \(--model\)"):
             RemoteReader.from_server(server.url)
+        server.models.clear()
+        with pytest.raises(UsageError, match=r"lists no model: name one \(--model\)"):
+            RemoteReader.from_server(server.url)
 
 
 def test_any_chat_model_of_langchain_can_read():
@@ -156,7 +169,7 @@ def test_any_chat_model_of_langchain_can_read():
     assert reader.read_batch([REQUEST])[0].answer == "brown fox"
     with pytest.raises(UsageError, match="has no other models"):
         reader.with_adapter("n")
-    with pytest.raises(UsageError, match="a remote reader has quote and schema"):
+    with pytest.raises(UsageError, match="a remote reader has only the modes quote and schema"):
         RemoteReader(FakeListChatModel(responses=[""]), mode="free")
 
 

@@ -4,6 +4,7 @@ import json
 import secrets
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
@@ -44,7 +45,19 @@ def test_a_file_is_answered_and_counted(scripted, questions, tmp_path):
     assert "questions: 2 of 2" in done.stderr
     assert [json.loads(line)["id"] for line in output.read_text().splitlines()] == ["1", "3"]
     (choice,) = scripted
-    assert choice.k == 2 and choice.settings["threshold"] == 0 and choice.index.is_absolute()
+    assert choice.options.k == 2 and choice.options.threshold == 0 and choice.index.is_absolute()
+    as_json = run_main("ask", "--index", "i", "--questions", questions, "-o", tmp_path / "again.jsonl", "--json")
+    counts = json.loads(as_json.stdout)
+    assert (counts["answered"], counts["declined"], counts["output"]) == (1, 1, str(tmp_path / "again.jsonl"))
+
+
+@pytest.mark.parametrize("index", ["lancedb:lance#docs", "postgresql://user@host/team#docs"])
+def test_an_index_in_a_database_is_asked_too(scripted, questions, tmp_path, index):
+    done = run_main("ask", "--index", index, "--questions", questions, "-o", tmp_path / "answers.jsonl")
+    assert done.returncode == 0, done.stderr
+    (choice,) = scripted
+    folder = f"lancedb:{Path.cwd() / 'lance'}#docs"
+    assert choice.index == (folder if index.startswith("lancedb") else index)
 
 
 def test_a_row_with_an_error_is_counted_and_the_exit_status_says_so(scripted, questions, tmp_path):
@@ -54,8 +67,10 @@ def test_a_row_with_an_error_is_counted_and_the_exit_status_says_so(scripted, qu
     assert "errors      1: their rows have a field error" in done.stdout
 
 
-def test_a_wrong_file_is_said_before_anything_is_loaded(scripted, tmp_path):
-    done = run_main("ask", "--index", "i", "--questions", tmp_path / "none.txt", "-o", tmp_path / "a.jsonl")
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_wrong_file_is_said_before_anything_is_loaded(scripted, tmp_path, engine):
+    options = ["--engine", engine, *(["--address", "127.0.0.1:1"] if engine == "ray" else [])]
+    done = run_main("ask", "--index", "i", "--questions", tmp_path / "none.txt", "-o", tmp_path / "a.jsonl", *options)
     assert done.returncode == 1 and "there is no file" in done.stderr and scripted == []
 
 
@@ -65,6 +80,12 @@ def test_a_wrong_file_is_said_before_anything_is_loaded(scripted, tmp_path):
         (["--questions", "q.txt"], "--questions needs a file for the answers: give one with --output"),
         (["-o", "a.jsonl"], "--output is for a file of questions: give it with --questions"),
         (["--engine", "ray"], "--engine ray is for a file of questions"),
+        (["What?", "--overwrite"], "--overwrite is for a file of questions: give it with --questions"),
+        (["What?", "--block", 5], "--block is for a file of questions: give it with --questions"),
+        (
+            ["--questions", "q.txt", "-o", "a.jsonl", "--engine", "ray", "--worker-gpus", -1],
+            "gpus is -1 but must be 0 or more",
+        ),
         (["--address", "h:1"], "--address is for a file of questions"),
         (["What?", "--questions", "q.txt", "-o", "a.jsonl"], "leave out the question and --after"),
         (["--after", "What?", "--questions", "q.txt", "-o", "a.jsonl"], "leave out the question and --after"),
@@ -72,7 +93,7 @@ def test_a_wrong_file_is_said_before_anything_is_loaded(scripted, tmp_path):
             ["--questions", "q.txt", "-o", "a.jsonl", "--workers", 2],
             "--workers is for --engine ray: add that, or leave it out",
         ),
-        (["--questions", "q.txt", "-o", "a.csv"], "ends in neither .jsonl nor .parquet"),
+        (["--questions", "q.txt", "-o", "a.csv"], "give a name that ends in .jsonl or .parquet"),
     ],
 )
 def test_options_that_do_not_go_together_are_one_sentence(scripted, options, sentence):
@@ -87,7 +108,7 @@ def test_a_remote_reader_takes_no_option_of_one_on_this_machine(world, monkeypat
         ("--reading", "joint"): "--reading is for a reader on this machine",
         ("--cross-encoder", "packaged"): "--cross-encoder is for a reader on this machine",
         ("--adapter", "tuned"): "--adapter is for a reader on this machine, not at a server: name the adapter as the",
-        ("--mode", "free"): "a remote reader has quote and schema",
+        ("--mode", "free"): "a remote reader has only the modes quote and schema",
     }
     for options, sentence in wrong.items():
         done = run_main("ask", "What?", "--index", "i", "--reader", "http://127.0.0.1:1/v1", "--model", "m", *options)
@@ -134,5 +155,5 @@ def test_a_ray_cluster_gives_the_answers_of_this_process(handbook_index, tiny_ll
     for row in (*local, *ray):
         row["reply"]["usage"] = None
     assert local == ray and [row["id"] for row in ray] == ["q0", "q1", "q2"]
-    missing = own_process(*command, "-o", tmp_path / "none.jsonl", "--engine", "ray", "--address", "127.0.0.1:1")
+    missing = run_main(*command, "-o", tmp_path / "none.jsonl", "--engine", "ray", "--address", "127.0.0.1:1")
     assert missing.returncode == 1 and "no Ray cluster answers at 127.0.0.1:1" in missing.stderr

@@ -286,28 +286,30 @@ def killed(index, output, monkeypatch, **options):
     assert (WorkFolder(output).path / REQUESTS).exists()
 
 
-@pytest.mark.parametrize("seed", [0, 5])
-def test_overwriting_starts_over_whatever_run_was_not_finished(index, tmp_path, monkeypatch, caplog, seed):
+def test_overwriting_starts_over_where_a_run_with_other_arguments_was_not_finished(
+    index, tmp_path, monkeypatch, caplog
+):
     caplog.set_level("INFO", "rag_ft.question_generation")
-    make(index, tmp_path / "whole.jsonl", seed=seed)
+    make(index, tmp_path / "whole.jsonl", seed=5)
     output, source, again = tmp_path / "q.jsonl", ScriptedSource(), ScriptedSource()
-    make(index, tmp_path / "other.jsonl", source=source, seed=seed)
+    make(index, tmp_path / "other.jsonl", source=source, seed=5)
     killed(index, output, monkeypatch)
-    make(index, output, source=again, seed=seed, overwrite=True)
+    make(index, output, source=again, seed=5, overwrite=True)
     assert again.requests == source.requests  # the first batch is asked for again
     assert written(output) == written(tmp_path / "whole.jsonl")
     assert not WorkFolder(output).path.exists()
-    assert "starting over: the 16 requests of an unfinished run were removed" in caplog.text
+    assert "starting over: an unfinished run with other settings is removed" in caplog.text
 
 
-def test_a_run_that_overwrites_resumes_without_and_leaves_the_records_until_then(index, tmp_path, monkeypatch):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_that_overwrites_resumes_and_leaves_the_records_until_then(index, tmp_path, monkeypatch, overwrite):
     output, source = tmp_path / "q.jsonl", ScriptedSource()
     make(index, tmp_path / "whole.jsonl")
     make(index, output, count=6)
     before = output.read_bytes()
     killed(index, output, monkeypatch, overwrite=True)
     assert output.read_bytes() == before
-    make(index, output, source=source)
+    make(index, output, source=source, overwrite=overwrite)
     assert written(output) == written(tmp_path / "whole.jsonl")
     everything = ScriptedSource()
     make(index, tmp_path / "other.jsonl", source=everything)

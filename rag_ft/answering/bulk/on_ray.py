@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -65,7 +66,8 @@ class RayEngine:
     `load` makes the pipeline on each worker: a function at the top level of a module that the cluster's machines have,
     or `functools.partial` of one, with paths that they all see. `address`: host:port of a running cluster, or `auto`;
     None: the one in RAY_ADDRESS, else a cluster of this machine's processors, which ends with the context. `workers`:
-    None stands for as many as the cluster has room for. Raises MissingExtraError, UsageError, EngineError.
+    None stands for as many as the cluster has room for; they start when they are first needed. Raises
+    MissingExtraError, UsageError, EngineError.
     """
 
     def __init__(
@@ -81,6 +83,9 @@ class RayEngine:
         require_extra("ray", "answering on a Ray cluster")
         if workers is not None and workers < 1:
             raise UsageError(f"workers is {workers} but must be 1 or more")
+        for name, need in (("cpus", cpus), ("gpus", gpus)):
+            if not 0 <= need < math.inf:
+                raise UsageError(f"{name} is {need:g} but must be 0 or more: what one worker needs of the cluster")
         self._load = load
         self._address = address or os.environ.get("RAY_ADDRESS") or None
         self._wanted = workers
@@ -98,6 +103,10 @@ class RayEngine:
         self._failed_starts = 0
 
     def __enter__(self) -> RayEngine:
+        return self
+
+    def _start(self) -> None:
+        """Connect to the cluster, and start the workers."""
         self._connect()
         try:
             for _ in range(self._room()):
@@ -105,7 +114,6 @@ class RayEngine:
         except BaseException:
             self._disconnect()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -113,7 +121,12 @@ class RayEngine:
         self._disconnect()
 
     def identity(self) -> Mapping[str, JsonValue]:
-        """The fingerprints of index and pipeline, from the first worker that is ready."""
+        """The fingerprints of index and pipeline, from the first worker that is ready.
+
+        Connects to the cluster if that was not yet done: by then, `answer_questions` has looked through the questions.
+        """
+        if not self._workers:
+            self._start()
         while self._identity is None:
             self._wait([])
         return self._identity

@@ -170,7 +170,7 @@ def _object_question(given: dict[str, Any], number: int) -> BulkQuestion:
     if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
         return BulkQuestion(str(number), "", problem=f"the id of line {number} is neither text nor a whole number")
     if not isinstance(question, str):
-        return BulkQuestion(str(name), "", problem="it has no field question with text")
+        return BulkQuestion(str(name), "", problem="its field 'question' is missing or not text")
     return BulkQuestion(str(name), question, () if history is None else history)
 
 
@@ -184,7 +184,7 @@ def _parquet_questions(path: Path) -> Iterator[BulkQuestion]:
             names = file.schema_arrow.names
             if "question" not in names:
                 raise DatasetError(
-                    f"{path} has no column question, only {', '.join(names)[:200]}: name the column of the questions so"
+                    f"{path} has no column 'question', only {', '.join(names)[:200]}: rename that of the questions"
                 )
             columns = ["question", *(name for name in _OPTIONAL if name in names)]
             number = 0

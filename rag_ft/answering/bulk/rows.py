@@ -35,7 +35,7 @@ def row_line(question: BulkQuestion, outcome: Answer | str) -> str:
 def check_answers_path(path: Path) -> None:
     """Raise UsageError for a file of another ending than those that can be written, MissingExtraError."""
     if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"{path} ends in neither {' nor '.join(ENDINGS)}: name the file of answers so")
+        raise UsageError(f"the file of answers is {path}: give a name that ends in {' or '.join(ENDINGS)}")
     if path.suffix.lower() == PARQUET:
         require_extra("parquet", "writing Parquet")
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from rag_ft.answering.bulk.blocks import BlockEngine, LocalEngine
 from rag_ft.answering.bulk.questions import Block, Survey, read_blocks, survey
 from rag_ft.answering.bulk.rows import check_answers_path, write_rows
-from rag_ft.answering.bulk.work import BulkWork
+from rag_ft.answering.bulk.work import BulkWork, FinishedBlock
 from rag_ft.answering.pipeline import Pipeline
 from rag_ft.errors import DatasetError, UsageError
-from rag_ft.files import full_disk_as, is_plain_file
+from rag_ft.files import full_disk_as, is_plain_file, locked
 from rag_ft.progress import OnProgress, Progress, notify
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,9 @@ class BulkReport:
     answered: int = 0
     declined: int = 0
     incomplete: int = 0
-    """Replies that are no usable answer: see `Answer.complete`."""
+    """Replies that are not usable answers: see `Answer.complete`."""
+    searched_in_part: int = 0
+    """Replies for which a part of the index was not searched: see `Answer.incomplete`."""
     failed: int = 0
     """Questions that could not be asked; `error` says why."""
 
@@ -85,17 +87,15 @@ def answer_questions(
     start = time.monotonic()
     work = BulkWork(output)
     with full_disk_as(DatasetError, output.parent, "the answers so far are kept"):
-        try:
-            work.make()
-            with FileLock(work.lock, timeout=0):
-                done = work.claim(settings, overwrite=overwrite)
-                done_before = _answer_rest(questions, whole, block, work, done, engine, on_progress)
-                report = BulkReport(output, whole.total, done_before, time.monotonic() - start)
-                blocks = -(-whole.total // block)
-                write_rows(_counted(work.lines(blocks), report), output)
-                work.clear()
-        except Timeout as error:
-            raise UsageError(f"another process is writing {output}: wait for it, or give another file") from error
+        work.make()
+        busy = UsageError(f"another process is writing {output}: wait for it, or give another file")
+        with locked(work.lock, busy):
+            blocks = -(-whole.total // block)
+            done = {number for number in work.claim(settings, overwrite=overwrite) if number < blocks}
+            done_before = _answer_rest(questions, whole, block, work, done, engine, on_progress)
+            report = BulkReport(output, whole.total, done_before, time.monotonic() - start)
+            write_rows(_counted(work.blocks(blocks), report, block), output)
+            work.clear()
         work.remove()
     return report
 
@@ -128,12 +128,11 @@ def _answer_rest(
     on_progress: OnProgress | None,
 ) -> int:
     """Answer the blocks that are not done, and keep them; the number of questions that were done before."""
-    last = (whole.total - 1) // size
 
     def questions_of(number: int) -> int:
-        return size if number < last else whole.total - last * size
+        return min(size, whole.total - number * size)
 
-    before = finished = sum(map(questions_of, done))
+    before = finished = sum(questions_of(number) for number in done)
     if before:
         logger.info("resuming: %d of %d questions were answered before", before, whole.total)
     if before == whole.total:
@@ -159,24 +158,36 @@ def _blocks_left(questions: Path, size: int, done: set[int]) -> Iterator[Block]:
     return (block for block in read_blocks(questions, size) if block.number not in skipped)
 
 
-def _counted(lines: Iterable[str], report: BulkReport) -> Iterator[str]:
-    """The lines, counted into the report by what they say. Raises DatasetError for one too many or too few."""
-    count = 0
-    for line in lines:
-        row = json.loads(line)
-        reply = row.get("reply")
-        if reply is None:
-            report.failed += 1
-        elif not reply["complete"]:
-            report.incomplete += 1
-        elif reply["answer"] is None:
-            report.declined += 1
-        else:
-            report.answered += 1
-        count += 1
-        yield line
-    if count != report.questions:
-        raise DatasetError(
-            f"{report.output.name}.partial holds {count:,} rows for {report.questions:,} questions: remove it to start"
-            " over"
-        )
+def _counted(blocks: Iterable[FinishedBlock], report: BulkReport, size: int) -> Iterator[str]:
+    """The lines of all blocks, counted into the report by what they say. Raises DatasetError for a damaged block."""
+    left = report.questions
+    for path, lines in blocks:
+        rows = 0
+        for line in lines:
+            rows += 1
+            try:
+                _count_row(json.loads(line), report)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                rows = -1
+                break
+            yield line
+        if rows != min(size, left):
+            raise DatasetError(
+                f"{path} is damaged: remove it and run the same command again, which answers that block again"
+            )
+        left -= rows
+
+
+def _count_row(row: Mapping[str, Any], report: BulkReport) -> None:
+    """Count a row by what it says. Raises KeyError, TypeError, AttributeError for what is not a row."""
+    if "error" in row:
+        report.failed += 1
+        return
+    reply = row["reply"]
+    if not reply["complete"]:
+        report.incomplete += 1
+    elif reply["answer"] is None:
+        report.declined += 1
+    else:
+        report.answered += 1
+    report.searched_in_part += bool(reply["incomplete"])

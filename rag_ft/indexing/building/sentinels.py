@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.errors import IndexMismatchError, WeightsError
-from rag_ft.indexing.embedding import arithmetic_of, load_named_embedder
+from rag_ft.indexing.embedding import arithmetic_of, load_embedder, load_named_embedder
 from rag_ft.indexing.storage.folder import SENTINEL_VECTORS, SENTINELS
 from rag_ft.indexing.storage.generation import Generation, json_line
 from rag_ft.indexing.storage.reading import save_array
@@ -45,6 +45,18 @@ def embedder_of(generation: Generation, place: Path | str) -> Embedder:
             " embedder=...)"
         ) from error
     check_sentinels(generation, embedder, place)
+    return embedder
+
+
+def checked_embedder(generation: Generation, place: Path | str, embedder: str | Embedder | None) -> Embedder | None:
+    """The embedder that the user gave for an index, loaded if it is a name, and compared; None if none was given.
+
+    Raises WeightsError, IndexMismatchError.
+    """
+    if isinstance(embedder, str):
+        embedder = load_embedder(embedder)
+    if embedder is not None:
+        check_sentinels(generation, embedder, place)
     return embedder
 
 

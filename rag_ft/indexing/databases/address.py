@@ -79,6 +79,19 @@ def index_name(given: str) -> str:
     return name
 
 
+def lasting_address(address: str) -> str:
+    """The same address for a process with another working folder: that of a LanceDB folder by its whole path."""
+    folder, sign, name = address.removeprefix(_LANCEDB).partition("#")
+    if not address.startswith(_LANCEDB) or not _is_folder(folder):
+        return address
+    return f"{_LANCEDB}{Path(folder).expanduser().absolute()}{sign}{name}"
+
+
+def _is_folder(folder: str) -> bool:
+    """Whether LanceDB would open a folder of this machine, and not a bucket."""
+    return bool(folder) and "://" not in folder
+
+
 def open_store(address: str) -> DatabaseStore:
     """The database at an address; nothing is connected yet.
 
@@ -92,10 +105,9 @@ def open_store(address: str) -> DatabaseStore:
         from rag_ft.indexing.databases.lance import LanceStore
 
         folder, _, name = address.removeprefix(_LANCEDB).partition("#")
-        if not folder or "://" in folder:
+        if not _is_folder(folder):
             raise UsageError(
-                "LanceDB is opened in a folder of this machine, with 'lancedb:FOLDER' or 'lancedb:FOLDER#NAME': give a"
-                " folder"
+                "an index in LanceDB is kept in a folder of this machine: give lancedb:FOLDER or lancedb:FOLDER#NAME"
             )
         return LanceStore(Path(folder).expanduser(), index_name(name))
-    raise UsageError("the address is not one of a database: give postgresql://... or lancedb:FOLDER")
+    raise UsageError("this is not the address of a database: give postgresql://... or lancedb:FOLDER")

@@ -174,12 +174,14 @@ def _commit(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=library_versions(),
     )
-    change = _change(builder, base, settings)
-    writer.write(change)
-    session = writer.session()
-    after = read_state(session, store).within(session)
-    if kind == "hnsw":
-        recall = _recall(after, embedder)
+    writer.write(_change(builder, base, settings))
+    session = store.session()  # searches as a reader does: the writer's own would search with less effort
+    try:
+        after = read_state(session, store).within(session)
+        recall = _recall(after, embedder) if kind == "hnsw" else None
+    finally:
+        session.close()
+    if recall is not None:
         writer.write(Change(after.settings.model_copy(update={"recall_at_10": recall}), (), (), ()))
     return after.manifest
 

@@ -87,8 +87,9 @@ class DatabaseGeneration(Generation):
             files={},
         )
 
-    def part_of(self, documents: Sequence[StoredDocument], audience: Audience) -> DatabaseGeneration:
+    def part(self, audience: Audience) -> DatabaseGeneration:
         """The part of this state that an audience may read."""
+        documents = list(map(StoredDocument, self.numbers.tolist(), self.table))
         return DatabaseGeneration(self.store, self.version, self.settings, documents, audience)
 
     def within(self, session: StoreSession) -> DatabaseGeneration:

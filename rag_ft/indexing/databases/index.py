@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rag_ft.errors import UsageError
 from rag_ft.indexing.access import Audience, audience
 from rag_ft.indexing.building.changes import LOCK_TIMEOUT_S, removal_report, select_documents, to_remove
-from rag_ft.indexing.building.sentinels import check_sentinels
+from rag_ft.indexing.building.sentinels import checked_embedder
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
 from rag_ft.indexing.databases.address import open_store
@@ -24,7 +24,7 @@ from rag_ft.indexing.databases.changes import (
 )
 from rag_ft.indexing.databases.generation import DatabaseGeneration
 from rag_ft.indexing.databases.searcher import DatabaseSearcher
-from rag_ft.indexing.databases.store import DatabaseStore, StoredDocument, StoreSession
+from rag_ft.indexing.databases.store import DatabaseStore, StoreSession
 from rag_ft.indexing.embedding import load_embedder
 from rag_ft.indexing.filters import Where
 from rag_ft.indexing.index import Index
@@ -60,9 +60,9 @@ class DatabaseIndex(Index):
     ) -> None:
         super().__init__(IndexStore(journal_folder(database)), generation, embedder, build_report=build_report)
         self._database = database
-        self._documents = _listed(generation)
         self._audience: Audience | None = None
-        self._kept: OrderedDict[Audience, DatabaseGeneration] = OrderedDict()
+        self._parts: OrderedDict[Audience, DatabaseGeneration] = OrderedDict()
+        """What the last audiences may read of the present state."""
         self._state_lock = threading.Lock()
 
     @classmethod
@@ -117,11 +117,7 @@ class DatabaseIndex(Index):
         """
         database = open_store(address)
         generation = _state(database)
-        if isinstance(embedder, str):
-            embedder = load_embedder(embedder)
-        if embedder is not None:
-            check_sentinels(generation, embedder, database.address)
-        return cls(database, generation, embedder)
+        return cls(database, generation, checked_embedder(generation, database.address, embedder))
 
     @property
     def place(self) -> str:
@@ -157,26 +153,25 @@ class DatabaseIndex(Index):
             part: DatabaseGeneration = whole.part_of(session, self._audience)
             self._generation = part
             return part
-        present: Any = self._generation
         version = session.settings().version
         with self._state_lock:
-            if present.version != version:
-                present = read_state(session, self._database)
-                self._generation, self._documents = present, _listed(present)
-                self._kept.clear()
-            state: DatabaseGeneration = present
-            return state
+            state: Any = self._generation
+            if state.version != version:
+                self._generation = state = read_state(session, self._database)
+                self._parts.clear()
+            present: DatabaseGeneration = state
+            return present
 
     def part_of(self, session: StoreSession, readers: Audience) -> DatabaseGeneration:
         """What some readers may read of the state that a session sees."""
         state = self._current(session)
         with self._state_lock:
-            part = self._kept.get(readers)
+            part = self._parts.get(readers)
             if part is None or part.version != state.version:
-                part = self._kept[readers] = state.part_of(self._documents, readers)
-                while len(self._kept) > _KEPT_PARTS:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(readers)
+                part = self._parts[readers] = state.part(readers)
+                while len(self._parts) > _KEPT_PARTS:
+                    self._parts.popitem(last=False)
+            self._parts.move_to_end(readers)
             return part
 
     def visible_to(
@@ -298,10 +293,6 @@ def _state(database: DatabaseStore) -> DatabaseGeneration:
         return read_state(session, database)
     finally:
         session.close()
-
-
-def _listed(generation: DatabaseGeneration) -> list[StoredDocument]:
-    return [StoredDocument(int(number), row) for number, row in zip(generation.numbers, generation.table, strict=True)]
 
 
 def refuse_originals(keep_originals: bool, place: str) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rag_ft.errors import IndexMissingError, IndexStoreError, UsageError, first_line
 from rag_ft.extras import require_extra
 from rag_ft.files import disk_full, is_disk_full
+from rag_ft.indexing.databases.address import DEFAULT_NAME
 from rag_ft.indexing.databases.store import (
     Change,
     DatabaseKind,
@@ -62,7 +63,7 @@ class LanceStore:
         self.name = name
         self.known_settings: tuple[int, Settings] | None = None
         """Settings of the version of the table that was read last."""
-        self.address = f"lancedb:{folder}#{name}" if name != "rag_ft" else f"lancedb:{folder}"
+        self.address = f"lancedb:{folder}#{name}" if name != DEFAULT_NAME else f"lancedb:{folder}"
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
@@ -259,13 +260,12 @@ class LanceWriter:
         dimension = change.settings.embedder.dimension
         table = self._table(dimension)
         schema = _schema(dimension)
-        updated = {document.number: document for document in change.updated}
-        kept = [number for number in change.removed if number not in updated]
         with self._store.errors():
             batches = self._batches(table, change, schema)
             merge = table.merge_insert("row").when_matched_update_all().when_not_matched_insert_all()
-            if kept:
-                merge = merge.when_not_matched_by_source_delete(f"document IN ({','.join(map(str, kept))})")
+            if change.removed:
+                removed = ",".join(map(str, change.removed))
+                merge = merge.when_not_matched_by_source_delete(f"document IN ({removed})")
             merge.execute(pa.RecordBatchReader.from_batches(schema, batches))
             if table.list_indices():
                 table.optimize(cleanup_older_than=_KEPT_VERSIONS)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rag_ft.errors import IndexMismatchError, IndexStoreError, first_line
+from rag_ft.errors import IndexMismatchError, IndexStoreError, UsageError, first_line
 from rag_ft.extras import require_extra
 from rag_ft.indexing.databases.address import PostgresAddress
 from rag_ft.indexing.databases.postgresql_session import PostgresSession, word_vector
@@ -75,6 +75,7 @@ class PostgresStore:
         return connection
 
     def _prepare(self, connection: psycopg.Connection[Any], writing: bool) -> None:
+        import psycopg
         from pgvector.psycopg import register_vector
 
         version = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
@@ -82,7 +83,13 @@ class PostgresStore:
             if not writing:  # reading creates nothing
                 raise missing_index(self.address)
             self._create_extension(connection)
-        register_vector(connection)
+        try:
+            register_vector(connection)
+        except psycopg.ProgrammingError:
+            raise IndexStoreError(
+                f"the extension 'vector' of the database at {self.address} is in a schema where this user does not look"
+                " for types: add that schema to the user's search_path"
+            ) from None
 
     def _create_extension(self, connection: psycopg.Connection[Any]) -> None:
         import psycopg
@@ -348,6 +355,12 @@ class PostgresWriter:
 
     def _copy(self, cursor: psycopg.Cursor[Any], documents: list[NewDocument]) -> None:
         sql = self._store.sql
+        for document in documents:
+            if "\0" in document.row.id:
+                raise UsageError(
+                    f"the document {document.row.id!r} cannot be kept in PostgreSQL, whose text has no NUL: give it"
+                    " another id"
+                )
         with cursor.copy(sql("COPY {documents} (number, id, entry, content, places) FROM STDIN")) as copy:
             for document in documents:
                 entry = json_text(document.row.to_json())

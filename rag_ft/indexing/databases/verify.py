@@ -35,7 +35,9 @@ def verify_database(store: DatabaseStore, embedder: Callable[[], Embedder], abse
         return _report([Check(name="database", ok=False, detail=str(error))])
     try:
         state = read_state(session, store).within(session)
-        checks.append(Check(name="database", ok=True, detail=f"{store.address} holds an index of format 1"))
+        checks.append(
+            Check(name="database", ok=True, detail=f"{store.address} holds an index of format {state.settings.format}")
+        )
         checks += _content(state)
         try:
             check_sentinels(state, embedder(), store.address)

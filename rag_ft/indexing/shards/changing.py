@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from rag_ft.errors import RagFtError, UsageError
 from rag_ft.files import is_real_folder
+from rag_ft.indexing.databases.address import is_database
 from rag_ft.indexing.shards.listing import (
+    LONGEST_LIMIT_S,
     WORDS,
     ShardEntry,
     ShardList,
@@ -48,6 +50,7 @@ def add_shards(folder: str | Path, shards: Sequence[str | Path]) -> tuple[str, .
     folder = Path(folder)
     if not shards:
         raise UsageError("say which indexes to add: give their folders")
+    paths = [_index_folder(shard) for shard in shards]  # before a folder is made for their list
     with changing(folder, create=True):
         listed = read_list(folder) if holds_shards(folder) else None
         present = [*listed.shards] if listed is not None else []
@@ -55,7 +58,7 @@ def add_shards(folder: str | Path, shards: Sequence[str | Path]) -> tuple[str, .
             raise UsageError(f"{folder / WORDS} is a link or a file where rag_ft keeps a folder: move it away")
         opened = _open_present(folder, present)
         names: list[str] = []
-        for path in map(Path, shards):
+        for path in paths:
             entry = ShardEntry(name=name_for(path, {entry.name for entry in present}), path=stored_path(path, folder))
             _check_new(folder, path, present)
             shard, listed = _open_new(folder, entry, listed)
@@ -91,8 +94,8 @@ def retire_shards(folder: str | Path, names: Sequence[str | Path]) -> tuple[str,
 
 def limit_shards(folder: str | Path, seconds: float) -> None:
     """Set the seconds that a shard may take for one step of a search. Raises UsageError, IndexStoreError."""
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"the limit is {seconds}: give a number of seconds above 0")
+    if not 0 < seconds <= LONGEST_LIMIT_S:
+        raise UsageError(f"the limit is {seconds:g}: give a number of seconds above 0, up to {LONGEST_LIMIT_S:g}")
     with changing(Path(folder)):
         write_list(Path(folder), read_list(Path(folder)).model_copy(update={"limit_s": float(seconds)}))
 
@@ -130,9 +133,19 @@ def _open_present(folder: Path, present: Sequence[ShardEntry]) -> list[NamedGene
     return opened
 
 
-def _check_new(folder: Path, path: Path, present: Sequence[ShardEntry]) -> None:
+def _index_folder(shard: str | Path) -> Path:
+    """The folder of an index. Raises UsageError for what cannot be a shard, IndexStoreError where no index is."""
+    if is_database(shard):
+        raise UsageError("an index in a database cannot be a shard: give the folder of an index")
+    path = Path(shard)
     if holds_shards(path):
         raise UsageError(f"{path} holds a list of shards itself: add its shards one by one")
+    IndexStore(path).read_manifest()
+    return path
+
+
+def _check_new(folder: Path, path: Path, present: Sequence[ShardEntry]) -> None:
+    """Raise UsageError for the folder of a shard that the list has already."""
     for entry in present:
         other = folder / entry.path
         if path.exists() and other.exists() and path.samefile(other):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_ft.errors import IndexStoreError, UsageError
-from rag_ft.indexing.building.sentinels import check_sentinels
-from rag_ft.indexing.embedding import load_embedder
+from rag_ft.indexing.building.sentinels import checked_embedder
+from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.shards.crew import Crew
@@ -40,11 +40,12 @@ class _State:
         self.listed = listed
         self.opened = opened
         self.crew = crew
-        self.words = Words(int(str(listed.chunking.get("rules", 1))))
-        self.looked = time.monotonic()
+        self.words = Words(ChunkingConfig.stored(listed.chunking).rules)
+        self.looked_at = time.monotonic()
 
     @property
-    def sentences(self) -> tuple[str, ...]:
+    def failures(self) -> tuple[str, ...]:
+        """Why shards are not searched, one sentence for each."""
         return tuple(failure.sentence for failure in self.opened.failures)
 
 
@@ -69,10 +70,10 @@ class ShardedIndex(Index):
     @property
     def incomplete(self) -> tuple[str, ...]:
         """What this object lacks of the index, one sentence for each shard that could not be opened."""
-        failures = self._state.opened.failures
+        failures = self._state.failures
         if failures and self.is_part:
             return hidden(len(failures), len(self._state.listed.shards))
-        return self._state.sentences
+        return failures
 
     @property
     def shards(self) -> dict[str, Path]:
@@ -83,7 +84,7 @@ class ShardedIndex(Index):
         """Rankings of row numbers over the present state, each shard asked at the same time."""
         state = self._state
 
-        def told(shard: Shard, error: Exception) -> str:
+        def describe(shard: Shard, error: Exception) -> str:
             sentence = not_searched(shard.name, error)
             logger.warning("%s", sentence)
             return hidden(1, len(state.listed.shards))[0] if self.is_part else sentence
@@ -95,7 +96,7 @@ class ShardedIndex(Index):
             words=state.words,
             limit_s=state.listed.limit_s,
             incomplete=self.incomplete,
-            told=told,
+            describe=describe,
         )
 
     def check_changeable(self) -> None:
@@ -125,17 +126,22 @@ class ShardedIndex(Index):
             (shard.name, shard.generation) for shard in self._sharded.shards
         ]
         if listed == state.listed and same and opened.failures == state.opened.failures:
-            state.looked = time.monotonic()
+            state.looked_at = time.monotonic()
             return self
-        return _opened(self._store, _State(listed, opened, state.crew), self._embedder, checked=verify != "none")
+        changed = _State(listed, opened, state.crew)
+        generation = _generation_of(self.path, changed)
+        embedder = self._embedder
+        if verify != "none":
+            embedder = checked_embedder(generation, self.path, embedder)
+        return ShardedIndex(self._store, generation, embedder, changed)
 
     def _has_changed(self) -> bool:
         state = self._state
-        if state.opened.failures and time.monotonic() - state.looked >= RETRY_S:
+        if state.failures and time.monotonic() - state.looked_at >= RETRY_S:
             return True
-        calls = {str(shard.path): IndexStore(shard.path).read_manifest for shard in self._sharded.shards}
-        seen = state.crew.call(calls, state.listed.limit_s)
-        return any(seen.results.get(str(shard.path)) != shard.generation.manifest for shard in self._sharded.shards)
+        calls = {shard.path: IndexStore(shard.path).read_manifest for shard in self._sharded.shards}
+        manifests = state.crew.call(calls, state.listed.limit_s).results
+        return any(manifests.get(shard.path) != shard.generation.manifest for shard in self._sharded.shards)
 
     def verify(self, absent: str | None = None) -> VerifyReport:
         """Verify every shard of the list, one after another, as `Index.verify` does."""
@@ -154,17 +160,14 @@ def load_shards(folder: Path, embedder: str | Embedder | None, *, verify: Verify
     """
     listed, crew = read_list(folder), Crew()
     state = _State(listed, open_shards(folder, listed, crew, verify=verify, mmap=mmap), crew)
-    if isinstance(embedder, str):
-        embedder = load_embedder(embedder)
-    return _opened(IndexStore(folder), state, embedder, checked=True)
+    generation = _generation_of(folder, state)
+    return ShardedIndex(IndexStore(folder), generation, checked_embedder(generation, folder, embedder), state)
 
 
-def _opened(store: IndexStore, state: _State, embedder: Embedder | None, *, checked: bool) -> ShardedIndex:
-    for sentence in state.sentences:
-        logger.warning("%s", sentence)
+def _generation_of(folder: Path, state: _State) -> ShardedGeneration:
+    """The shards that could be opened; the others are logged. Raises IndexStoreError where none could be."""
+    for failure in state.failures:
+        logger.warning("%s", failure)
     if not state.opened.shards:
-        raise IndexStoreError(f"no shard of the index at {store.path} can be used: {state.sentences[0]}")
-    generation = ShardedGeneration(store.path, state.opened.shards)
-    if embedder is not None and checked:
-        check_sentinels(generation, embedder, store.path)
-    return ShardedIndex(store, generation, embedder, state)
+        raise IndexStoreError(f"no shard of the index at {folder} can be used: {state.failures[0]}")
+    return ShardedGeneration(folder, state.opened.shards)

@@ -44,6 +44,9 @@ WORDS = ".shard-words"
 LIMIT_S = 10.0
 """Seconds that a shard may take for one step of a search, unless the list says otherwise."""
 
+LONGEST_LIMIT_S = 86_400.0
+"""The system cannot wait for some centuries; nobody waits for more than a day."""
+
 _MOST_BYTES = 10_000_000
 _LOCK_TIMEOUT_S = 10.0
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"

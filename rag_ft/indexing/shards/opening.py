@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,14 +65,15 @@ def open_shards(
         listed.check_fits(generation.manifest, path)
         return Shard(entry.name, path, generation, postings_of(generation, folder / WORDS, mmap=mmap))
 
-    calls = {entry.path: _calling(open_one, entry) for entry in listed.shards}
+    # Under the keys of all later calls: a shard that hangs is not called again, by whatever step it hangs.
+    calls = {folder / entry.path: partial(open_one, entry) for entry in listed.shards}
     outcome = crew.call(calls, OPEN_LIMIT_S)
     shards: list[Shard] = []
     failures: list[NotSearched] = []
     for entry in listed.shards:
-        error = outcome.errors.get(entry.path)
+        error = outcome.errors.get(folder / entry.path)
         if error is None:
-            shard = outcome.results[entry.path]
+            shard = outcome.results[folder / entry.path]
             try:
                 check_apart(shard, shards)
             except IndexStoreError as clash:
@@ -81,10 +83,6 @@ def open_shards(
         if error is not None:
             failures.append(NotSearched(entry.name, not_searched(entry.name, error)))
     return OpenShards(tuple(shards), tuple(failures))
-
-
-def _calling(call: Callable[[ShardEntry], Shard], entry: ShardEntry) -> Callable[[], Shard]:
-    return lambda: call(entry)
 
 
 class NamedGeneration(NamedTuple):

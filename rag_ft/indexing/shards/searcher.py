@@ -10,6 +10,8 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -72,16 +74,16 @@ class ShardedSearcher(Searcher):
         words: Words,
         limit_s: float,
         incomplete: tuple[str, ...] = (),
-        told: Callable[[Shard, Exception], str],
+        describe: Callable[[Shard, Exception], str],
     ) -> None:
-        """`incomplete`: what was missing before. `told`: words the failure of a shard as one sentence."""
+        """`incomplete`: what was missing before. `describe`: the failure of a shard as one sentence."""
         super().__init__(generation, embedder)
         self._sharded = generation
         self._crew = crew
         self._words = words
         self._limit_s = limit_s
         self._missing = incomplete
-        self._told = told
+        self._describe = describe
         self._failed: dict[int, str] = {}
         """What became of the shards that failed, by their numbers."""
         self._keys: dict[int, int | None] = {}
@@ -100,16 +102,15 @@ class ShardedSearcher(Searcher):
         asked = [
             number for number in (range(len(shards)) if numbers is None else numbers) if number not in self._failed
         ]
-        calls: Mapping[str, Callable[[], T]] = {
-            str(shards[number].path): lambda number=number: call(number, shards[number])  # type: ignore[misc]
-            for number in asked
+        calls: Mapping[Path, Callable[[], T]] = {
+            shards[number].path: partial(call, number, shards[number]) for number in asked
         }
         outcome = self._crew.call(calls, self._limit_s)
         results: dict[int, T] = {}
         for number in asked:
-            path = str(shards[number].path)
+            path = shards[number].path
             if path in outcome.errors:
-                self._failed[number] = self._told(shards[number], outcome.errors[path])
+                self._failed[number] = self._describe(shards[number], outcome.errors[path])
             else:
                 results[number] = outcome.results[path]
         if len(self._failed) == len(shards):

@@ -130,18 +130,19 @@ def test_what_a_worker_cannot_load_is_said_in_its_own_words(cluster, folder, que
 
 def test_more_than_the_cluster_has_is_said(cluster, folder):
     with pytest.raises(EngineError, match="has 2 processors and 0 GPUs, and a worker needs 3 and 0"):
-        RayEngine(scripted_loader(folder), address=cluster.address, cpus=3).__enter__()
+        RayEngine(scripted_loader(folder), address=cluster.address, cpus=3).identity()
 
 
 def test_no_cluster_at_the_address_is_said_within_seconds(folder):
     started = time.monotonic()
     with pytest.raises(EngineError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 \(Connection refused\): start"):
-        RayEngine(scripted_loader(folder), address="127.0.0.1:1").__enter__()
+        RayEngine(scripted_loader(folder), address="127.0.0.1:1").identity()
     for wrong in ("nowhere", "host:", ":6379", "host:99999"):
         with pytest.raises(UsageError, match="is not HOST:PORT"):
-            RayEngine(scripted_loader(folder), address=wrong).__enter__()
-    with pytest.raises(UsageError, match="workers is 0"):
-        RayEngine(scripted_loader(folder), workers=0)
+            RayEngine(scripted_loader(folder), address=wrong).identity()
+    for wrong in ({"workers": 0}, {"gpus": -1}, {"cpus": float("nan")}):
+        with pytest.raises(UsageError, match=r"is .* but must be"):
+            RayEngine(scripted_loader(folder), **wrong)
     assert time.monotonic() - started < 20
 
 
@@ -152,7 +153,7 @@ def test_what_listens_at_the_address_and_is_no_cluster_is_said(folder, monkeypat
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(EngineError, match=f"what listens at {address} does not answer as a Ray cluster"):
-            RayEngine(scripted_loader(folder), address=address).__enter__()
+            RayEngine(scripted_loader(folder), address=address).identity()
 
 
 def test_a_cluster_that_asks_for_a_token_is_said(folder, monkeypatch):
@@ -160,7 +161,7 @@ def test_a_cluster_that_asks_for_a_token_is_said(folder, monkeypatch):
     cluster = RayCluster(cpus=1, token=secrets.token_hex(32))
     try:
         with pytest.raises(EngineError, match=f"the Ray cluster at {cluster.address} asks for another token"):
-            RayEngine(scripted_loader(folder), address=cluster.address).__enter__()
+            RayEngine(scripted_loader(folder), address=cluster.address).identity()
     finally:
         cluster.stop()
 

@@ -26,13 +26,13 @@ def test_parquet_gives_the_same_questions(tmp_path):
     pyarrow.parquet.write_table(pa.table({**columns, "id": [7.0, 8.0, None]}), path)
     assert list(read_bulk_questions(path)) == [
         BulkQuestion("7", "one"),
-        BulkQuestion("8", "", problem="it has no field question with text"),
+        BulkQuestion("8", "", problem="its field 'question' is missing or not text"),
         BulkQuestion("3", "three", ["one"]),
     ]
     pyarrow.parquet.write_table(pa.table({"question": ["one", "two"]}), path)
     assert [question.id for question in read_bulk_questions(path)] == ["1", "2"]
     pyarrow.parquet.write_table(pa.table({"text": ["one"]}), path)
-    with pytest.raises(DatasetError, match="has no column question, only text"):
+    with pytest.raises(DatasetError, match="has no column 'question', only text"):
         survey(path)
 
 

@@ -4,11 +4,13 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 
 import pytest
 from scripted_reader import TOO_LONG, ScriptedReader, rows_of, scripted_pipeline
+from small_indexes import CHUNKING, DOCUMENTS, sharded
 
 from rag_ft.answering.bulk import run as bulk_run
 from rag_ft.answering.bulk.blocks import LocalEngine
@@ -99,7 +101,7 @@ def test_what_is_wrong_with_one_question_is_its_row_and_not_the_end(folder, tmp_
     assert wrong == {
         "empty": "the question is empty: ask something",
         "3": "line 3 is not a JSON object: give {'question': ...}",
-        "number": "it has no field question with text",
+        "number": "its field 'question' is missing or not text",
         "5": "the id of line 5 is neither text nor a whole number",
         "history": "history is text: give a list of the conversation's earlier questions, oldest first",
         "7": "line 7 is not UTF-8 at its byte 33: save the file as UTF-8",
@@ -132,6 +134,14 @@ def test_what_is_wrong_with_the_index_ends_the_run_which_resumes(folder, questio
 
 class Killed(BaseException):
     """Stands for the end of the process."""
+
+
+def unfinished(questions, output, pipeline, monkeypatch, **options):
+    """A run that answers all questions, and is killed before it writes them."""
+    with monkeypatch.context() as patched:
+        patched.setattr(bulk_run, "write_rows", lambda lines, path: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            answer_questions(questions, output, pipeline, block=BLOCK, **options)
 
 
 PLACES = [
@@ -197,10 +207,7 @@ def test_killed_25_times_by_the_system_nothing_is_lost_and_nothing_twice(folder,
 
 def test_no_block_is_read_again_once_it_is_kept(folder, questions, tmp_path, monkeypatch):
     log = tmp_path / "log.txt"
-    with monkeypatch.context() as patched:
-        patched.setattr(bulk_run, "write_rows", lambda lines, path: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            answer_questions(questions, tmp_path / "a.jsonl", scripted_pipeline(folder, log=log), block=BLOCK)
+    unfinished(questions, tmp_path / "a.jsonl", scripted_pipeline(folder, log=log), monkeypatch)
     assert len(log.read_text().splitlines()) == QUESTIONS
     report = answer_questions(questions, tmp_path / "a.jsonl", scripted_pipeline(folder, log=log), block=BLOCK)
     assert len(log.read_text().splitlines()) == QUESTIONS and report.done_before == QUESTIONS
@@ -210,19 +217,61 @@ def test_an_unfinished_run_with_other_settings_is_named_and_overwritten_on_reque
     folder, questions, tmp_path, monkeypatch
 ):
     output = tmp_path / "answers.jsonl"
-    with monkeypatch.context() as patched:
-        patched.setattr(bulk_run, "write_rows", lambda lines, path: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            answer_questions(questions, output, scripted_pipeline(folder), block=BLOCK)
-    with pytest.raises(DatasetError, match="an unfinished run with another block"):
+    unfinished(questions, output, scripted_pipeline(folder), monkeypatch)
+    with pytest.raises(
+        DatasetError, match=r"an unfinished run with other settings \(block was 20 and is now 7\): repeat its command"
+    ):
         answer_questions(questions, output, scripted_pipeline(folder), block=7)
-    with pytest.raises(DatasetError, match="an unfinished run with another pipeline"):
+    with pytest.raises(DatasetError, match=r"other settings \(pipeline was"):
         answer_questions(questions, output, scripted_pipeline(folder, k=2), block=BLOCK)
     questions.write_text(questions.read_text() + '{"id": "more", "question": "More?"}\n')
-    with pytest.raises(DatasetError, match="an unfinished run with another questions"):
+    with pytest.raises(DatasetError, match=r"other settings \(questions was"):
         answer_questions(questions, output, scripted_pipeline(folder), block=BLOCK)
     report = answer_questions(questions, output, scripted_pipeline(folder), block=BLOCK, overwrite=True)
     assert (report.questions, report.done_before) == (QUESTIONS + 1, 0)
+
+
+def test_a_run_that_overwrites_resumes_with_the_same_command(folder, questions, tmp_path, monkeypatch):
+    output, pipeline = tmp_path / "answers.jsonl", scripted_pipeline(folder)
+    output.write_text("of another run")
+    unfinished(questions, output, pipeline, monkeypatch, overwrite=True)
+    assert output.read_text() == "of another run"
+    report = answer_questions(questions, output, pipeline, block=BLOCK, overwrite=True)
+    assert report.done_before == QUESTIONS and len(rows_of(output)) == QUESTIONS
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "longer", "lists", "objects", "blank"])
+def test_a_damaged_block_is_named_and_answered_again_once_it_is_removed(
+    folder, questions, tmp_path, monkeypatch, damage
+):
+    output, pipeline = tmp_path / "answers.jsonl", scripted_pipeline(folder)
+    unfinished(questions, output, pipeline, monkeypatch)
+    blocks = tmp_path / "answers.jsonl.partial" / "blocks"
+    block = blocks / "00000001.jsonl"
+    whole = block.read_text()
+    damaged = {
+        "cut": whole[:-40],
+        "empty": "",
+        "longer": whole + whole.splitlines(keepends=True)[0],
+        "lists": "[]\n" * BLOCK,
+        "objects": '{"reply": {}}\n' * BLOCK,
+        "blank": whole + "\n",
+    }
+    block.write_text(damaged[damage])
+    with pytest.raises(DatasetError, match=r"00000001\.jsonl is damaged: remove it and run the same command again"):
+        answer_questions(questions, output, pipeline, block=BLOCK)
+    assert not output.exists()
+    block.unlink()
+    (blocks / "00000099.jsonl").write_text("of nobody")
+    report = answer_questions(questions, output, pipeline, block=BLOCK)
+    assert report.done_before == QUESTIONS - BLOCK and len(rows_of(output)) == QUESTIONS
+
+
+def test_answers_that_lack_a_shard_are_counted(tmp_path, questions):
+    sharded(DOCUMENTS, tmp_path / "all", 2, chunking=CHUNKING)
+    shutil.rmtree(tmp_path / "all" / "shard0")
+    report = answer_questions(questions, tmp_path / "answers.jsonl", scripted_pipeline(tmp_path / "all"))
+    assert report.searched_in_part == QUESTIONS - report.failed > 0
 
 
 def test_a_second_process_is_refused(folder, questions, tmp_path):
@@ -244,7 +293,7 @@ def test_wrong_calls_get_one_sentence(folder, questions, tmp_path):
     (tmp_path / "twice.jsonl").write_text('{"id": 2, "question": "a?"}\n{"question": "b?"}\n')
     (tmp_path / "no.parquet").write_text("no")
     wrong = {
-        (questions, "a.csv"): "ends in neither .jsonl nor .parquet",
+        (questions, "a.csv"): "give a name that ends in .jsonl or .parquet",
         (questions, "there.jsonl"): "already exists: choose another path, or overwrite it",
         (questions, "no/a.jsonl"): "give the path of a file in a folder that exists",
         (tmp_path / "none.txt", "a.jsonl"): "there is no file",

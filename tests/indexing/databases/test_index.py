@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from small_indexes import CHUNKING, DOCUMENTS, build, document
 
 from rag_ft.errors import CorpusError, IndexMissingError, IndexStoreError, UsageError
+from rag_ft.indexing.access import audience
 from rag_ft.indexing.databases.index import DatabaseIndex
 from rag_ft.indexing.index import Index
 from rag_ft.schema import Document
@@ -120,6 +121,26 @@ def test_filters_are_those_of_a_folder(address: str, path: Path, mode: str) -> N
             assert index.search("rule 2", 3, mode=mode, where=where) == folder.search(
                 "rule 2", 3, mode=mode, where=where
             )
+
+
+def test_a_part_is_of_the_state_that_its_session_sees(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread sees the next state between the look at the state and the making of the part."""
+    index = create(DOCUMENTS, address)
+    current, session = index._current, index.database.session()
+
+    def overtaken(seen):
+        state = current(seen)
+        if seen is session:
+            create(DOCUMENTS[1:], address)
+            newest = index.database.session()
+            current(newest)
+            newest.close()
+        return state
+
+    monkeypatch.setattr(index, "_current", overtaken)
+    part = index.part_of(session, audience("ops", None))
+    assert [row.id for row in part.table] == [document.id for document in DOCUMENTS]
+    session.close()
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -15,7 +15,7 @@ from rag_ft.errors import IndexFormatError, IndexLockedError, IndexMissingError,
 from rag_ft.indexing.building.sentinels import SENTINELS_CHECKED
 from rag_ft.indexing.databases.address import open_store
 from rag_ft.indexing.databases.index import DatabaseIndex
-from rag_ft.indexing.databases.postgresql_session import word_vector
+from rag_ft.indexing.databases.postgresql_session import PostgresSession, word_vector
 
 END_CONNECTIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <>"
@@ -64,6 +64,23 @@ def test_a_database_without_the_extension_says_how_to_get_it(postgres: str, addr
     with pytest.raises(IndexStoreError, match=r"does not have the extension 'vector' \(pgvector\)") as raised:
         create(plain)
     assert "CREATE EXTENSION vector" in str(raised.value) and "permission denied" in str(raised.value)
+
+
+def test_an_extension_in_a_schema_that_the_user_does_not_search_is_said(postgres: str, address: str) -> None:
+    create(address)
+    psql(postgres, "CREATE ROLE elsewhere LOGIN SUPERUSER")
+    psql(postgres, "ALTER ROLE elsewhere SET search_path TO nowhere")
+    assert "add that schema to the user's search_path" in refused(address.replace("postgres:@", "elsewhere@"))
+
+
+def test_a_document_whose_id_the_database_cannot_hold_is_named(address: str) -> None:
+    index = create(address)
+    before = index.fingerprint
+    with pytest.raises(UsageError, match=r"the document 'n\\x00ul' cannot be kept in PostgreSQL"):
+        index.add([document("n\0ul")], progress=False)
+    assert index.newest().fingerprint == before
+    index.add([document("a.md").model_copy(update={"text": "A NUL \0 in a text."})], progress=False)
+    assert index.document("a.md").text == "A NUL \0 in a text."
 
 
 def test_an_empty_database_has_no_index(address: str) -> None:
@@ -210,6 +227,21 @@ def test_an_approximate_index_says_its_recall_and_its_parts_are_exact(address: s
         create(address, kind="ivf-pq")
     with pytest.raises(IndexStoreError, match="up to 2000 dimensions"):
         create(f"{address}#large", [document("a.md")], HashingEmbedder(dimension=2001), kind="hnsw")
+
+
+def test_recall_is_measured_with_the_effort_that_searches_have(address: str, monkeypatch) -> None:
+    efforts = []
+    nearest = PostgresSession.nearest
+
+    def seen(session, vector, k, documents, exact):
+        found = nearest(session, vector, k, documents, exact)
+        if not exact:
+            efforts.append(session.all("SHOW hnsw.ef_search")[0][0])
+        return found
+
+    monkeypatch.setattr(PostgresSession, "nearest", seen)
+    create(address, kind="hnsw").search("rule 2", mode="dense")
+    assert len(efforts) > 1 and {*efforts} == {"100"}
 
 
 def test_words_become_a_tsvector_whatever_they_hold() -> None:

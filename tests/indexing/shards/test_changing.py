@@ -72,6 +72,13 @@ def test_the_first_add_makes_the_list_or_leaves_nothing_that_looks_like_one(tmp_
     same(Index.load(tmp_path / "all", embedder=HashingEmbedder()), build(DOCUMENTS[:2], tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("wrong", ["nowhere", "postgresql://user:s3cret@host/db", "lancedb:folder"])
+def test_what_is_no_index_folder_is_refused_before_a_folder_is_made(tmp_path, wrong):
+    with pytest.raises((IndexMissingError, UsageError), match=r"no index at|give the folder of an index") as raised:
+        add_shards(tmp_path / "all", [wrong if ":" in wrong else tmp_path / wrong])
+    assert "s3cret" not in str(raised.value) and not (tmp_path / "all").exists()
+
+
 def test_retiring_names_what_is_there_and_keeps_one(folder):
     with pytest.raises(UsageError, match="lists no shard 'shard9': it lists shard0, shard1"):
         retire_shards(folder, ["shard9"])
@@ -97,7 +104,7 @@ def test_the_limit_is_kept_in_the_list(folder, tmp_path):
     limit_shards(folder, 2)
     add_shards(folder, [build([document("x.md")], tmp_path / "x").path])
     assert read_list(folder).limit_s == 2.0
-    for seconds in (0, -1, float("inf"), float("nan")):
+    for seconds in (0, -1, 1e308, float("inf"), float("nan")):
         with pytest.raises(UsageError, match="give a number of seconds above 0"):
             limit_shards(folder, seconds)
 

@@ -26,6 +26,7 @@ from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.shards.changing import add_shards, limit_shards, retire_shards
 from rag_ft.indexing.shards.index import ShardedIndex
+from rag_ft.indexing.storage.store import IndexStore
 from rag_ft.questions.records import write_questions
 from rag_ft.schema import Document, Evidence, Question
 
@@ -231,6 +232,26 @@ def test_a_shard_that_is_too_slow_is_left_out_told_and_not_waited_for_again(tmp_
     while shards.as_retriever(3).retrieve("rule 2").incomplete and time.monotonic() < deadline:
         time.sleep(0.05)
     assert shards.as_retriever(3).retrieve("rule 2 for coffee").incomplete == ()
+
+
+def test_a_shard_that_hangs_while_it_is_looked_at_is_not_opened_again_meanwhile(tmp_path, monkeypatch):
+    """Its manifest cannot be read in time: opening it would wait for the same disk, for minutes."""
+    sharded(DOCUMENTS, tmp_path / "all", 3, chunking=CHUNKING)
+    limit_shards(tmp_path / "all", 0.3)
+    shards = Index.load(tmp_path / "all", embedder=HashingEmbedder())
+    wait, read = threading.Event(), IndexStore.read_manifest
+
+    def hangs(store):
+        if store.path.name == "shard1":
+            wait.wait(20)
+        return read(store)
+
+    monkeypatch.setattr(IndexStore, "read_manifest", hangs)
+    start = time.monotonic()
+    newest = shards.newest()
+    assert time.monotonic() - start < 5
+    assert newest.incomplete == ("the shard 'shard1' was not searched: it is still busy with an earlier call",)
+    wait.set()
 
 
 def test_a_shard_that_fails_in_the_middle_is_told_and_when_all_do_it_is_an_error(tmp_path, monkeypatch):

@@ -1,11 +1,9 @@
 """What tests of the cross-encoder's training share: a tiny one that stands for the packaged one."""
 
 import pytest
-import torch
-from tiny_cross_encoder import use_tiny_embedder
+from tiny_cross_encoder import use_tiny_cross_encoder, use_tiny_embedder
 
-from rag_ft.models.cross_encoder_files import write_cross_encoder
-from rag_ft.models.cross_encoder_network import changes_since, new_network
+from rag_ft.models.cross_encoder_network import new_network
 from rag_ft.training.cross_encoder import run
 
 
@@ -23,17 +21,6 @@ def tokenizer(embedder):
 
 
 @pytest.fixture
-def packaged(tmp_path, embedder, monkeypatch):
+def packaged(tmp_path, monkeypatch):
     """A tiny cross-encoder with random heads in place of the packaged one."""
-    folder = tmp_path / "packaged"
-    torch.manual_seed(1)
-    record = {
-        "licence": "cc-by-sa-4.0",
-        "data_note": "Made in the test.",
-        "confidence": {"value": 0.3, "platt": {"slope": 0.5, "intercept": 0.0}},
-        "decided_from": 0.9,
-        "data": {"document_fingerprints": ["0123456789abcdef"]},
-    }
-    write_cross_encoder(folder, changes_since(embedder, new_network(embedder)[0]), embedder, record, "# Card\n")
-    monkeypatch.setattr(run, "packaged_cross_encoder_path", lambda: folder)
-    return folder
+    return use_tiny_cross_encoder(tmp_path, monkeypatch)
