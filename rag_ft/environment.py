@@ -21,6 +21,15 @@ def home() -> Path:
     return Path(given).expanduser() if given else user_cache_path("rag_ft", appauthor=False)
 
 
+EMBEDDING_BACKEND = "RAG_FT_EMBED_WITH"
+"""Environment variable that chooses what embeds where nothing else does: auto, torch or openvino."""
+
+
+def embedding_backend() -> str:
+    """The setting of `RAG_FT_EMBED_WITH`; "auto" where it is not set or empty."""
+    return os.environ.get(EMBEDDING_BACKEND, "") or "auto"
+
+
 _LIBRARIES = (
     "rag-ft",
     "faiss-cpu",

@@ -33,6 +33,7 @@ MAY_NEED = {
     "metrics/": {"eval"},
     "models/chat.py": {"chat"},
     "models/loading.py": {"nf4"},
+    "models/openvino_encoder.py": {"fast"},
     "questions/hub.py": {"train"},
     "serving/": {"serve"},
     "serving/mcp.py": {"mcp"},
@@ -60,6 +61,10 @@ ALSO_IN_THE_BASE = {"accelerate": "peft", "scipy": "sentence-transformers"}
 """Modules of extras that a dependency of the base installs too: it could not run without."""
 
 
+IMPORTING = ("importlib.import_module", "import_without")
+"""Functions whose first argument is the name of a module that they import."""
+
+
 def distributions(requirements: list[str]) -> set[str]:
     names = {canonicalize_name(Requirement(line).name) for line in requirements}
     return names - {PROJECT["name"]}
@@ -84,7 +89,7 @@ def imported() -> dict[str, set[str]]:
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.partition(".")[0])
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORTING:
                 if isinstance(node.args[0], ast.Constant):
                     modules.add(node.args[0].value.partition(".")[0])
         third_party = modules - sys.stdlib_module_names - {"rag_ft"}

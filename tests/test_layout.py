@@ -8,6 +8,10 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "rag_ft"
 
 TESTED_ELSEWHERE = {
+    # What is measured is no test's to judge: that every side runs is.
+    "benchmarking/asking.py": ("benchmarking/test_run.py", "a row of the table"),
+    "benchmarking/processes.py": ("benchmarking/test_run.py", "a row of the table"),
+    "benchmarking/vectors.py": ("benchmarking/test_run.py", "a row of the table"),
     "serving/http/tickets.py": ("serving/routes/test_originals.py", "links that expire, and lose their right"),
     "indexing/sources/original.py": ("indexing/storage/test_originals.py", "kept and found again"),
     # Parts of one algorithm, which are right when their results equal those of the whole.

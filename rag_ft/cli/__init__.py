@@ -19,6 +19,7 @@ import rag_ft
 from rag_ft.cli.adapt import adapt
 from rag_ft.cli.adapter import adapter_app
 from rag_ft.cli.ask import ask
+from rag_ft.cli.bench import bench
 from rag_ft.cli.data import data_app
 from rag_ft.cli.demo import demo
 from rag_ft.cli.evaluate import eval_app
@@ -49,6 +50,7 @@ app.command(rich_help_panel="Ask")(demo)
 app.command(rich_help_panel="Ask")(ask)
 app.command(rich_help_panel="Ask")(why)
 app.command(rich_help_panel="Ask")(models)
+app.command(rich_help_panel="Ask")(bench)
 app.add_typer(data_app, name="data", rich_help_panel="Train")
 app.command(rich_help_panel="Train")(adapt)
 app.command(rich_help_panel="Train")(plan)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from rag_ft.cli.options import EmbedderOption, Place, index_place
+from rag_ft.cli.options import EmbedderOption, EmbedWithOption, Place, index_place
 
 if TYPE_CHECKING:
     from rag_ft.indexing.chunking import ChunkingConfig
@@ -110,6 +110,14 @@ class BuildOptions(ReadOptions):
         int | None, typer.Option(help="Maximum tokens per passage, title included.", show_default=False)
     ] = None
     embedder: EmbedderOption = "default"
+    embed_with: EmbedWithOption = None
+
+    def load_embedder(self) -> Embedder:
+        """Load the embedder on the backend that was chosen. Raises WeightsError, UsageError."""
+        from rag_ft.indexing.embedding import load_embedder
+
+        chosen = self.embed_with
+        return load_embedder(self.embedder, backend=None if chosen is None else chosen.value)
 
     def build(self, source: Path, index: Path, *, embedder: Embedder | None = None, **settings: Any) -> Index:
         """Build the index; `embedder`: the one that `self.embedder` names, if it is in memory already."""
@@ -118,7 +126,7 @@ class BuildOptions(ReadOptions):
         return Index.build(
             source,
             index,
-            embedder=embedder or self.embedder,
+            embedder=embedder or (self.embedder if self.embed_with is None else self.load_embedder()),
             chunking=self.chunking(),
             kind=self.kind.value,
             limits=self.limits(),

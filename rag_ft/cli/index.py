@@ -191,6 +191,7 @@ def index_info(
         f"{manifest.counts.documents} documents, {manifest.counts.passages} passages, written {manifest.created}"
     )
     console.print(f"embedder     {manifest.embedder.name}, {manifest.embedder.dimension} dimensions, {manifest.metric}")
+    console.print(f"computed by  {', '.join(name or 'not stated' for name in manifest.embedder.arithmetic)}")
     console.print(
         f"kind         {manifest.kind} ({manifest.kind_choice}), recall@10 {manifest.recall_at_10:.3f} of exact search"
     )
@@ -289,6 +290,9 @@ def _report(index: Index, report: BuildReport, as_json: bool, options: ReadOptio
             f" ({len(report.added)} added, {len(report.changed)} changed, {len(report.removed)} removed,"
             f" {report.unchanged} unchanged; {report.passages_embedded} passages embedded) in {report.seconds:.1f} s"
         )
+        plan = getattr(index.embedder, "plan", None) if report.passages_embedded else None
+        if plan is not None:
+            stderr().print(f"embedding: {plan.line} ({'; '.join(plan.reasons)})", style="dim")
         for word, names in (("added", report.added), ("changed", report.changed), ("removed", report.removed)):
             if 0 < len(names) <= _MOST_NAMED:
                 stderr().print(f"{word}: {', '.join(names)}", style="dim")

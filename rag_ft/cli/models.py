@@ -14,13 +14,18 @@ def models(as_json: JsonOption = False) -> None:
     from rag_ft import environment
     from rag_ft.cli.render import stdout
     from rag_ft.models.compute import compute_plan
+    from rag_ft.models.embedding_backend import embedding_plan
     from rag_ft.models.weights import known_weights
 
-    plan = compute_plan()
+    plan, embedding = compute_plan(), embedding_plan()
     known = known_weights()
     if as_json:
         listed = [{**asdict(weights), "path": str(weights.path) if weights.path else None} for weights in known]
-        echo_json(json.dumps({"weights": listed, "plan": {**asdict(plan), "line": plan.line}}))
+        plans = {
+            "plan": {**asdict(plan), "line": plan.line},
+            "embedding": {**asdict(embedding), "line": embedding.line},
+        }
+        echo_json(json.dumps({"weights": listed, **plans}))
         return
     console = stdout()
     for weights in known:
@@ -33,5 +38,9 @@ def models(as_json: JsonOption = False) -> None:
     console.print("This machine", style="bold", end="")
     console.print(f"  {plan.line}")
     for reason in plan.reasons:
+        console.print(f"  {reason}", style="dim")
+    console.print("Embedding", style="bold", end="")
+    console.print(f"  {embedding.line}")
+    for reason in embedding.reasons:
         console.print(f"  {reason}", style="dim")
     console.print(f"  models are kept in {environment.home()} (set RAG_FT_HOME to change it)", style="dim")

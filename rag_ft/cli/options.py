@@ -33,6 +33,14 @@ class ReadingChoice(str, Enum):
     separate = "separate"
 
 
+class EmbeddingBackend(str, Enum):
+    """What embeds passages and questions."""
+
+    auto = "auto"
+    torch = "torch"
+    openvino = "openvino"
+
+
 class RetrievalChoice(str, Enum):
     """How passages are retrieved."""
 
@@ -128,6 +136,16 @@ PollOption: TypeAlias = Annotated[
 ]
 EmbedderOption: TypeAlias = Annotated[
     str, typer.Option("--embedder", help="Embedding model: 'default', a folder or a hub id.")
+]
+EmbedWithOption: TypeAlias = Annotated[
+    EmbeddingBackend | None,
+    typer.Option(
+        "--embed-with",
+        metavar="NAME",
+        help="What embeds: auto (OpenVINO on a CPU where it is installed, else torch), torch or openvino. An index of"
+        " one is searched with the other.",
+        show_default=False,
+    ),
 ]
 
 # The same options in panels, for commands that have many.

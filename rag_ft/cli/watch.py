@@ -32,7 +32,6 @@ def refuse_database(index: Path | None) -> None:
 def watch_folder(folder: Path, index: Path, options: BuildOptions, *, poll: bool, as_json: bool) -> int:
     """Watch a folder and keep an index equal to it. Raises UsageError, CorpusError."""
     from rag_ft.cli.render import print_losses, stderr, stdout
-    from rag_ft.indexing.embedding import load_embedder
     from rag_ft.indexing.storage.folder import check_may_write
     from rag_ft.indexing.watching.watcher import Stopped, Watcher
 
@@ -56,7 +55,7 @@ def watch_folder(folder: Path, index: Path, options: BuildOptions, *, poll: bool
         on_signal(watcher.stop)
         options.check()
         check_may_write(index)
-        embedder = load_embedder(options.embedder)
+        embedder = options.load_embedder()
         if not as_json:
             notes.print(f"watching {folder}: Ctrl-C ends the watch", style="dim")
         print_line = (lambda line: None) if as_json else stdout().print

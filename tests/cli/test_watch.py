@@ -31,7 +31,7 @@ class Slow(HashingEmbedder):
     def encode_passages(self, texts):
         time.sleep({pause} if any("Changed" in text for text in texts) else 0)
         return super().encode_passages(texts)
-embedding.load_embedder = lambda name: Slow()
+embedding.load_embedder = lambda name, **settings: Slow()
 from rag_ft.cli import main
 main()
 """

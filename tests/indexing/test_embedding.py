@@ -28,7 +28,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return load_embedder()
+    return load_embedder(backend="torch")
 
 
 def test_the_test_double_keeps_the_contract():
@@ -54,7 +54,7 @@ def loading(monkeypatch):
         return SimpleNamespace(name=name)
 
     monkeypatch.setattr("rag_ft.models.weights.resolve_embedder", resolve)
-    monkeypatch.setattr(embedding, "SentenceEmbedder", lambda weights, *, name, device=None: SimpleNamespace(name=name))
+    monkeypatch.setattr(embedding, "_run_by", lambda weights, name, *settings: SimpleNamespace(name=name))
     return asked
 
 

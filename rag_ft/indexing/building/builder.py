@@ -29,6 +29,7 @@ from rag_ft.indexing.building.writer import GenerationWriter
 from rag_ft.indexing.chunking import passage_text
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.corpus import blocks_checksum, document_content, document_fingerprint
+from rag_ft.indexing.embedding import arithmetic_of
 from rag_ft.indexing.sources.events import CorpusFailure, printable
 from rag_ft.indexing.sources.original import Original
 from rag_ft.indexing.storage.generation import Generation, TableRow, json_line, passage_row
@@ -75,7 +76,8 @@ class GenerationBuilder:
         self._base = base
         # The base, if its rows can be copied as they are.
         self._copied = base if same_embedder and base is not None and base.manifest.chunking == dict(chunking) else None
-        journal = Journal(store.journal, entry.fingerprint, entry.dimension)
+        # what another backend computed before the build was killed is computed again
+        journal = Journal(store.journal, f"{entry.fingerprint} {arithmetic_of(embedder)}", entry.dimension)
         self._vectors = KnownVectors(journal, base if same_embedder else None)
         self._writer = GenerationWriter(
             store, base.manifest if base else None, embedder=embedder, chunking=chunking, entry=entry

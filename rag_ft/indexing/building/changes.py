@@ -260,12 +260,7 @@ def generation_builder(
             f"chunks of {chunking.max_tokens} tokens do not fit the embedder {embedder.name}, which reads at most"
             f" {embedder.max_tokens}: lower max_tokens"
         )
-    entry = EmbedderEntry(
-        name=embedder.name,
-        fingerprint=embedder.fingerprint,
-        dimension=embedder.dimension,
-        max_tokens=embedder.max_tokens,
-    )
+    entry = EmbedderEntry.of(embedder, None if base is None else base.manifest.embedder)
     # An equal chunking is kept as it is stored: what an old manifest does not say must not look like a change.
     stored = None if base is None else base.manifest.chunking
     if base is not None and base.manifest.rules != chunking.rules:

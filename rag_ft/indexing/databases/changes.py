@@ -167,12 +167,7 @@ def _commit(
     settings = Settings(
         version=secrets.token_hex(8),
         next_document=1 if base is None else base.settings.next_document,
-        embedder=EmbedderEntry(
-            name=embedder.name,
-            fingerprint=embedder.fingerprint,
-            dimension=embedder.dimension,
-            max_tokens=embedder.max_tokens,
-        ),
+        embedder=EmbedderEntry.of(embedder, None if base is None else base.manifest.embedder),
         chunking=stored,
         kind=kind,
         recall_at_10=1.0 if base is None else base.settings.recall_at_10,

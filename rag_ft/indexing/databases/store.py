@@ -27,8 +27,8 @@ from rag_ft.indexing.storage.generation import TableRow
 from rag_ft.indexing.storage.manifest import EmbedderEntry
 from rag_ft.schema import Record
 
-FORMAT = 1
-"""Format of the tables; a newer one is refused."""
+FORMAT = 2
+"""Format of the tables; a newer one is refused. Format 1, without `EmbedderEntry.arithmetic`, is read."""
 
 DatabaseKind: TypeAlias = Literal["flat", "hnsw"]
 """flat: every vector is compared, the result is exact. hnsw: the database's own approximate index."""

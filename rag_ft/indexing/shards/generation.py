@@ -85,9 +85,11 @@ class ShardedGeneration(Generation):
         manifests = [generation.manifest for generation in generations]
         state = "\n".join(f"{manifest.generation} {manifest.counts.documents}" for manifest in manifests)
         first = manifests[0]
+        arithmetic = sorted({name for manifest in manifests for name in manifest.embedder.arithmetic})
         self.manifest = first.model_copy(
             update={
                 "generation": hashlib.sha256(state.encode()).hexdigest()[:16],
+                "embedder": first.embedder.model_copy(update={"arithmetic": arithmetic}),
                 "created": max(manifest.created for manifest in manifests),
                 "fingerprint": index_fingerprint(
                     (row.fingerprint for row in self.table), first.embedder.fingerprint, first.chunking

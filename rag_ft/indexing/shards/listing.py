@@ -35,8 +35,8 @@ from rag_ft.indexing.storage.manifest import EmbedderEntry, Manifest, Text
 from rag_ft.indexing.storage.reading import store_error
 from rag_ft.schema import Record
 
-FORMAT = 1
-"""Version of the file; a higher one is refused."""
+FORMAT = 2
+"""Version of the file; a higher one is refused. Version 1, without `EmbedderEntry.arithmetic`, is read."""
 
 LOCK = ".shards.lock"
 WORDS = ".shard-words"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import json
 import re
-import sys
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.errors import IndexCorruptError
+from rag_ft.extras import import_without
 from rag_ft.indexing.storage.folder import BM25, BM25_EMPTY, BM25_FILES
 from rag_ft.indexing.storage.reading import REPAIR, load_array, load_json, reading, save_array
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored
@@ -47,23 +46,13 @@ STOPWORDS = frozenset(
 """Lucene's English list. It has no question words: they are too rare in passages to mislead."""
 
 
-_IMPORTING = threading.Lock()
-
-
 def _bm25s() -> ModuleType:
     """Import bm25s without JAX.
 
     bm25s imports JAX if it is installed, for a top-k function that is not used here; on a GPU, JAX then takes three
     quarters of the memory, which the reader needs.
     """
-    with _IMPORTING:
-        if "bm25s" in sys.modules or "jax" in sys.modules:
-            return importlib.import_module("bm25s")
-        sys.modules["jax"] = None  # type: ignore[assignment]  # makes its import fail as if it were not installed
-        try:
-            return importlib.import_module("bm25s")
-        finally:
-            del sys.modules["jax"]
+    return import_without("bm25s", "jax")
 
 
 class Words:

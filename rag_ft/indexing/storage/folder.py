@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 from rag_ft.errors import UsageError
 from rag_ft.files import is_real_folder, partials, remove_tree, write_atomic
 
-FORMAT = 4
+FORMAT = 5
 """Version of the files on disk; a higher one is refused.
 
 Version 1, without `TableRow.file`, 2, without `TEXT_KEYS`, kinds of passages, blocks of documents and
-`TableRow.conservation`, and 3, without `PLACES`, are read.
+`TableRow.conservation`, 3, without `PLACES`, and 4, without `EmbedderEntry.arithmetic`, are read.
 """
 
 MANIFEST = "manifest.json"

@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from rag_ft.errors import first_problem
 from rag_ft.indexing.conservation.record import Conservation
+from rag_ft.indexing.embedding import arithmetic_of
 from rag_ft.indexing.storage.folder import (
     BM25,
     BM25_EMPTY,
@@ -30,7 +31,11 @@ from rag_ft.indexing.storage.folder import (
     is_name,
 )
 from rag_ft.indexing.storage.vectors import IndexKind, IndexKindChoice
+from rag_ft.models.embedding_backend import TORCH_FLOAT32
 from rag_ft.schema import Record
+
+if TYPE_CHECKING:
+    from rag_ft.indexing.embedding import Embedder
 
 METRIC = "inner product of normalised vectors (cosine)"
 
@@ -56,6 +61,21 @@ class EmbedderEntry(Record):
     fingerprint: Text
     dimension: int = Field(ge=1, le=_MAX_DIMENSION)
     max_tokens: int = Field(ge=1)
+    arithmetic: list[Text] = Field(default_factory=lambda: [TORCH_FLOAT32])
+    """Backend and type of the products that computed the vectors, as "openvino bfloat16"; several after additions by
+    another one, "" for an embedder that does not say."""
+
+    @classmethod
+    def of(cls, embedder: Embedder, before: EmbedderEntry | None = None) -> EmbedderEntry:
+        """The entry of an embedder. `before`: the one of vectors that are kept, if the embedder is the same."""
+        kept = before.arithmetic if before is not None and before.fingerprint == embedder.fingerprint else ()
+        return cls(
+            name=embedder.name,
+            fingerprint=embedder.fingerprint,
+            dimension=embedder.dimension,
+            max_tokens=embedder.max_tokens,
+            arithmetic=sorted({*kept, arithmetic_of(embedder)}),
+        )
 
 
 class FileEntry(Record):

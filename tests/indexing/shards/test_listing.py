@@ -43,7 +43,7 @@ def test_the_list_names_folders_below_it_relative_so_that_both_can_be_moved(fold
         (b"\xff", IndexCorruptError, "is not the JSON of a list of shards"),
         (b"[" * 100_000, IndexCorruptError, "is not the JSON of a list of shards"),
         (b'{"format": 1}', IndexCorruptError, "was edited or damaged"),
-        (b'{"format": 2}', IndexFormatError, "format 2 of a newer rag_ft, and this one reads up to 1: upgrade"),
+        (b'{"format": 3}', IndexFormatError, "format 3 of a newer rag_ft, and this one reads up to 2: upgrade"),
     ],
 )
 def test_a_damaged_list_is_one_sentence(folder, content, error, says):

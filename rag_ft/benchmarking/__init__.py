@@ -1,0 +1,1 @@
+"""**bench**: what this program takes on this machine, each figure beside what one would run instead."""
