@@ -25,8 +25,8 @@ def freeze(model: Any) -> Any:
 def keep_differentiable(model: Any) -> None:
     """Keep bitsandbytes from packing 4-bit weights anew for its fast kernel on CPUs with bfloat16.
 
-    It does so at the first pass that needs no gradient, such as one over held-out questions. That kernel has no backward
-    pass, so all passes after it would lose the gradients of the layers below, with no more than a warning.
+    It does so at the first pass that needs no gradient, such as one over held-out questions. That kernel has no
+    backward pass, so all passes after it would lose the gradients of the layers below, with no more than a warning.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
