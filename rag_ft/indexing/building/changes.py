@@ -307,7 +307,15 @@ def take_all(builder: GenerationBuilder, corpus: Corpus, known_files: KnownFiles
         for event in events:
             if isinstance(event, ReadDocument):
                 fingerprint = document_fingerprint(event.document)
-                builder.take(event.document, fingerprint, event.file, event.conservation, event.places, event.original)
+                builder.take(
+                    event.document,
+                    fingerprint,
+                    event.file,
+                    event.conservation,
+                    event.places,
+                    event.original,
+                    event.cut,
+                )
                 if known_files is not None:
                     known_files.took(event.document.id, fingerprint)
             elif isinstance(event, UnchangedDocument):
