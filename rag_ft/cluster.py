@@ -17,6 +17,8 @@ PROBE_S = 30.0
 _AUTO = "auto"
 _CLIENT = "ray://"
 _AUTH_MODE = "RAY_AUTH_MODE"
+_NOISE = r"^A worker died or was killed|^Task \S+ failed\. There are|^\d+ Workers \(tasks / actors\) killed"
+"""What Ray prints on stdout for each worker that dies; its work is given out again, or the error says so."""
 _START = "start one with 'ray start --head', or leave the address out to use this machine"
 
 
@@ -46,6 +48,7 @@ class Cluster:
     def connect(self) -> None:
         """Connect this process, unless it is connected already. Raises UsageError, EngineError."""
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _NOISE)
         import ray
 
         self.ray = ray

@@ -45,6 +45,10 @@ Source: TypeAlias = (
 )
 
 
+CorpusEntry: TypeAlias = "SourceFile | CorpusFailure | SkippedFile"
+"""A file to read, or why one is not."""
+
+
 @dataclass
 class CorpusContents:
     """A corpus read to its end."""
@@ -70,14 +74,18 @@ class Corpus:
         *,
         root: Path | None = None,
         limits: ReadLimits | None = None,
+        entries: Callable[[], Iterable[CorpusEntry]] | None = None,
     ) -> None:
+        """`entries`: lists the files, if it is read from files."""
         self.name = name
         """Name of the source, for messages."""
         self.root = root
         """The corpus folder or the one file; None for documents in memory."""
         self._rules = AccessRules()
+        self.limits = limits or ReadLimits()
+        """What reading one file may cost."""
         self._read = read
-        self._limits = limits or ReadLimits()
+        self._entries = entries
 
     def __iter__(self) -> Generator[Document, None, None]:
         with closing(self.events()) as events:
@@ -85,15 +93,23 @@ class Corpus:
                 if isinstance(event, ReadDocument):
                     yield event.document
 
+    def entries(self) -> Iterable[CorpusEntry] | None:
+        """The files, not read yet, among what was left out or cannot be listed; None for documents in memory."""
+        return self._entries() if self._entries is not None else None
+
+    def read_as(self, events: Callable[[], Iterator[CorpusEvent]]) -> Corpus:
+        """The same corpus with what was read of it elsewhere; access rules are those of now."""
+        return Corpus(self.name, lambda _: events(), root=self.root, limits=self.limits, entries=self._entries)
+
     def events(self) -> Generator[CorpusEvent, None, None]:
         """Read the source: documents, failures and skipped files in the order in which they are met.
 
         Close the generator if you stop early: it holds the process that reads. Raises CorpusError if that process
-        cannot be started, or an `access.toml` cannot be understood.
+        cannot be started, an `access.toml` cannot be understood, or the whole source has vanished.
         """
         self._rules = AccessRules()
         seen: set[str] = set()
-        with Worker(self._limits) as worker, closing(_generator(self._read(worker))) as events:
+        with Worker(self.limits) as worker, closing(_generator(self._read(worker))) as events:
             for event in events:
                 if not isinstance(event, ReadDocument | UnchangedDocument):
                     yield event
@@ -112,6 +128,8 @@ class Corpus:
                     yield event
                 else:
                     yield self._with_access(event)
+        if self.root is not None and not self.root.exists():
+            raise CorpusError(f"{self.name} has vanished while it was read: bring it back, then run the command again")
         self._warn_of_unused_rules()
 
     def read_all(self) -> CorpusContents:
@@ -195,16 +213,17 @@ def read_corpus(
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
         checked = ocr.checked() if ocr is not None else None
         reading = partial(_reading, checked, limits or ReadLimits(), former)
-        if not path.is_dir():
-            file = SourceFile(path, path.name, required=True)
-            return Corpus(str(path), lambda worker: _file_events(file, worker, reading), root=path, limits=limits)
+        entries: Callable[[], Iterable[CorpusEntry]]
+        if path.is_dir():
+            entries = partial(FolderWalk, path, exclude=exclude, known=known, source_code=source_code)
+        else:
+            entries, known_files = partial(_one_file, path), None
         return Corpus(
             str(path),
-            lambda worker: _folder_events(
-                FolderWalk(path, exclude=exclude, known=known, source_code=source_code), worker, known_files, reading
-            ),
+            lambda worker: _events_of(entries(), worker, known_files, reading),
             root=path,
             limits=limits,
+            entries=entries,
         )
     if hasattr(source, "lazy_load"):
         loader = source
@@ -227,21 +246,18 @@ def _reading(ocr: CheckedOcr | None, limits: ReadLimits, former: Callable[[str],
         yield reading.events
 
 
-def _file_events(
-    file: SourceFile, worker: Worker, reading: Callable[[], AbstractContextManager[ReadFile]]
-) -> Iterator[CorpusEvent]:
-    with reading() as read:
-        yield from read(file, worker)
+def _one_file(path: Path) -> list[CorpusEntry]:
+    return [SourceFile(path, path.name, required=True)]
 
 
-def _folder_events(
-    walk: FolderWalk,
+def _events_of(
+    entries: Iterable[CorpusEntry],
     worker: Worker,
     known_files: KnownFiles | None,
     reading: Callable[[], AbstractContextManager[ReadFile]],
 ) -> Iterator[CorpusEvent]:
     with reading() as read:
-        for entry in walk:
+        for entry in entries:
             if not isinstance(entry, SourceFile):
                 yield entry
             elif known_files is None:

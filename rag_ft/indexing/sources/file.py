@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import READERS, SOURCE_SUFFIXES, Unreadable
@@ -23,6 +24,7 @@ from rag_ft.indexing.sources.events import (
     skipped_file,
 )
 from rag_ft.indexing.sources.original import Original
+from rag_ft.indexing.sources.stamp import stamp_at
 from rag_ft.schema import Document
 
 LINES = ".jsonl"
@@ -36,6 +38,14 @@ REPLACED = {".doc": ".docx", ".xls": ".xlsx", ".xlsb": ".xlsx", ".ppt": ".pptx"}
 """Suffixes of binary formats that are not read, and of those to save such files as."""
 
 
+class FileState(NamedTuple):
+    """What tells whether a file is still the one that was read."""
+
+    text: str
+    size: int
+    """Bytes; 0 if that is not known."""
+
+
 @dataclass(frozen=True)
 class SourceFile:
     """A file of a corpus, not read yet."""
@@ -47,6 +57,12 @@ class SourceFile:
     """True if it is a failure, rather than a skipped file, when it holds no documents."""
     source_code: bool = True
     """Whether it is read if it is source code."""
+
+    def state(self) -> FileState:
+        """What changes with the file and with how it is read, without reading it."""
+        stamp = stamp_at(self.path)
+        text = json.dumps([str(self.path), self.name, self.required, self.source_code, stamp])
+        return FileState(text, stamp.size if stamp is not None else 0)
 
     def events(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the file: its documents, and what cannot be read of it."""
