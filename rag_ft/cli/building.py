@@ -185,8 +185,6 @@ class PlacedBuildOptions(BuildOptions):
             from rag_ft.indexing.ahead.on_ray import RayBuild
 
             settings["engine"] = RayBuild(address=self.address, workers=self.workers, gpus=self.worker_gpus)
-            # Workers have another working folder.
-            source = source.absolute()
         return super().build(source, index, embedder=embedder, **settings)
 
 

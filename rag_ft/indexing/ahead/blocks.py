@@ -48,6 +48,8 @@ class BlockWork:
     limits: ReadLimits
     root: Path | None
     """Folder or file that the workers must see; None if they read from elsewhere than a path."""
+    folder: Path
+    """Working folder of the build: relative paths begin there."""
     known: NDArray[np.uint64]
     """Keys of the vectors that are known (`KnownVectors.keys`)."""
     version: str

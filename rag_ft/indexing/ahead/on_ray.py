@@ -9,10 +9,11 @@ storage that the whole cluster sees, and do not notice that a file has changed.
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,10 @@ class _Worker:
     def __init__(self, work: Any) -> None:
         import ray
 
-        self._reader = BlockReader(ray.get(work))
+        given: BlockWork = ray.get(work)
+        with suppress(OSError):  # where it is not to be seen, the source is not either, and that is said
+            os.chdir(given.folder)
+        self._reader = BlockReader(given)
 
     def __call__(self, batch: Any) -> Iterator[Any]:
         import pyarrow
@@ -153,7 +157,10 @@ def _as_one_sentence(ray: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Ray raises errors of many kinds, some of which are of two
-        raise _sentence_for(ray, error) from error
+        found = _sentence_for(ray, error)
+        if found is error:
+            raise
+        raise found from (None if found in _chain(error) else error)
 
 
 def _sentence_for(ray: Any, error: BaseException) -> BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import rag_ft
 from rag_ft.errors import EngineError, UsageError
@@ -50,6 +51,7 @@ def _work(corpus: Corpus, builder: GenerationBuilder) -> BlockWork:
         chunking=builder.chunker.config,
         limits=corpus.limits,
         root=corpus.root,
+        folder=Path.cwd(),
         known=builder.vectors.keys(),
         version=rag_ft.__version__,
     )

@@ -1,0 +1,134 @@
+"""An index built by the workers of a real Ray cluster of this machine."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from commands import run_main
+from logging_embedder import KILLS, RAISES, LoggingEmbedder, embedded
+from ray_cluster import RayCluster
+
+from rag_ft import Index
+from rag_ft.errors import CorpusError, EngineError, UsageError
+from rag_ft.indexing.ahead import blocks
+from rag_ft.indexing.ahead.on_ray import RayBuild
+from rag_ft.indexing.storage.store import IndexStore, open_generation
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+FILES, BLOCK = 40, 4
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    try:
+        cluster = RayCluster(cpus=2)
+    except OSError as error:  # where the ports or the shared memory that it needs are not to be had
+        pytest.skip(f"no Ray cluster can be started here: {error}")
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def docs(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_FILES", BLOCK)
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for i in range(FILES):
+        (folder / f"d{i:02d}.md").write_text(f"# Rule {i}\n\nRule {i} says that thing {i} is kept for {i + 2} years.\n")
+    return folder
+
+
+def built(source, path, log, engine=None, seconds=0.0):
+    embedder = LoggingEmbedder(log, seconds)
+    return Index.build(source, path, embedder=embedder, progress=False, engine=engine)
+
+
+def content(index):
+    return {name: entry.sha256 for name, entry in index.manifest.files.items()}
+
+
+def test_a_killed_worker_loses_nothing_and_repeats_less_than_a_block(cluster, docs, tmp_path):
+    log, killed = tmp_path / "log", []
+
+    def kill_one():
+        while len({process for process, _ in embedded(log)}) < 2 or len(embedded(log)) < 12:
+            time.sleep(0.01)
+        killed.append(embedded(log)[-1][0])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    ahead = built(docs, tmp_path / "ahead", log, RayBuild(address=cluster.address, workers=2), seconds=0.5)
+    killer.join(1)
+    direct = built(docs, tmp_path / "direct", tmp_path / "other-log")
+    assert content(ahead) == content(direct) and ahead.build_report.passages_embedded == FILES
+    again = len(embedded(log)) - FILES
+    assert killed and 0 <= again <= BLOCK, "more than the block of the killed worker was embedded again"
+    assert not list((tmp_path / "ahead" / ".journal").rglob("*"))
+
+
+def test_files_that_end_every_worker_end_the_build_and_the_rest_is_kept(cluster, docs, tmp_path):
+    (docs / "d09.md").write_text(f"This {KILLS}, as the system does for want of memory.")
+    log = tmp_path / "log"
+    with pytest.raises(EngineError, match=r"^3 workers died over the same files \(.*more memory.*which resumes$"):
+        built(docs, tmp_path / "ahead", log, RayBuild(address=cluster.address, workers=2))
+    assert not (tmp_path / "ahead" / "manifest.json").exists()
+    assert sum(KILLS in text for _, text in embedded(log)) == 3
+    (docs / "d09.md").write_text("# Rule 9\n\nHarmless.\n")
+    kept = {text for _, text in embedded(log)}
+    log.unlink()
+    ahead = built(docs, tmp_path / "ahead", log, RayBuild(address=cluster.address, workers=1))
+    assert len(kept) > BLOCK and len(embedded(log)) < FILES
+    assert content(ahead) == content(built(docs, tmp_path / "direct", tmp_path / "other-log"))
+
+
+def test_what_goes_wrong_on_a_worker_is_one_sentence(cluster, docs, tmp_path):
+    (docs / "d09.md").write_text(f"This {RAISES}.")
+    with pytest.raises(EngineError, match=r"^a worker failed \(KeyError: 'nonsense'\): see its log on the cluster"):
+        built(docs, tmp_path / "ahead", tmp_path / "log", RayBuild(address=cluster.address, workers=1))
+    (docs / "d09.md").unlink()
+
+    class Vanishing(RayBuild):
+        def parts(self, work, given):
+            for part in super().parts(work, given):
+                if docs.exists():
+                    shutil.move(docs, tmp_path / "gone")
+                yield part
+
+    with pytest.raises(CorpusError, match=r"docs (is not there|has vanished while it was read) on \S+: give a path"):
+        built(docs, tmp_path / "ahead", tmp_path / "log", Vanishing(address=cluster.address, workers=1), seconds=0.3)
+    assert not (tmp_path / "ahead" / "manifest.json").exists()
+    with pytest.raises(UsageError, match="cannot be sent to workers"):
+        shutil.move(tmp_path / "gone", docs)
+        embedder = LoggingEmbedder(tmp_path / "log")
+        embedder.lock = threading.Lock()
+        Index.build(docs, tmp_path / "ahead", embedder=embedder, engine=RayBuild(address=cluster.address))
+
+
+def test_the_command_builds_the_index_of_the_packaged_embedder(cluster, docs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_main(
+        "index", "build", "docs", "ahead", "--engine", "ray", "--address", cluster.address, "--workers", "2", "--json"
+    )
+    assert done.returncode == 0 and len(json.loads(done.stdout)["added"]) == FILES
+    direct, ahead = Index.build("docs", "direct", progress=False), Index.load("ahead")
+    assert ahead.fingerprint == direct.fingerprint
+    assert [*ahead.passages()] == [*direct.passages()]
+    vectors = [open_generation(IndexStore(index.path), verify="full").vectors.vectors for index in (ahead, direct)]
+    np.testing.assert_allclose(*vectors, atol=1e-5)
+    for question in ("How long is thing 7 kept?", "Which rule names thing 31?"):
+        assert [hit.passage for hit in ahead.search(question)] == [hit.passage for hit in direct.search(question)]
+
+
+def test_no_cluster_at_the_address_is_said_and_nothing_is_left(docs, tmp_path):
+    with pytest.raises(EngineError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 \(Connection refused\): start"):
+        built(docs, tmp_path / "ahead", tmp_path / "log", RayBuild(address="127.0.0.1:1"))
+    assert not (tmp_path / "ahead" / "manifest.json").exists() and not embedded(tmp_path / "log")
+    with pytest.raises(UsageError, match="workers is 0"):
+        RayBuild(workers=0)
