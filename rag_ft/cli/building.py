@@ -21,6 +21,7 @@ from rag_ft.cli.options import (
     engine_option,
     for_ray,
     index_place,
+    source_place,
     worker_gpus_option,
     workers_option,
 )
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
     from rag_ft.indexing.ocr.engine import OcrSettings
 
-SourceArgument = Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)]
+SourceArgument = Annotated[
+    Place,
+    typer.Argument(
+        parser=source_place,
+        metavar="SOURCE",
+        help="Folder or file with documents, or the address of one, such as s3://bucket/docs.",
+        show_default=False,
+    ),
+]
+"""A `Path`, or an address as text: what `Index.build` takes."""
 IndexFolder = Annotated[
     Place,
     typer.Argument(

@@ -140,6 +140,13 @@ def index_place(value: str) -> Any:
     return value if is_database(value) else Path(value)
 
 
+def source_place(value: str) -> Any:
+    """Where documents are: the path of a folder or file, or an address as it was given."""
+    from rag_ft.indexing.sources.remote import is_address
+
+    return value if is_address(value) else Path(value)
+
+
 if TYPE_CHECKING:
     Place: TypeAlias = Path
 else:

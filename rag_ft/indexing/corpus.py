@@ -29,6 +29,7 @@ from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.folder import FolderWalk
 from rag_ft.indexing.sources.known import KnownFiles, ReadFile
 from rag_ft.indexing.sources.memory import documents_in_memory
+from rag_ft.indexing.sources.remote import RemoteFile, RemoteFolder, is_address, local_path
 from rag_ft.schema import Document
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ Source: TypeAlias = (
 )
 
 
-CorpusEntry: TypeAlias = "SourceFile | CorpusFailure | SkippedFile"
+CorpusFile: TypeAlias = "SourceFile | RemoteFile"
+"""A file, not read yet."""
+
+CorpusEntry: TypeAlias = "CorpusFile | CorpusFailure | SkippedFile"
 """A file to read, or why one is not."""
 
 
@@ -124,7 +128,7 @@ class Corpus:
                     continue
                 seen.add(document_id)
                 if isinstance(event, UnchangedDocument):
-                    self._rules.labels(event.path)  # marks the rules that hold for it as used
+                    self._labels(event.path)  # marks the rules that hold for it as used
                     yield event
                 else:
                     yield self._with_access(event)
@@ -148,7 +152,7 @@ class Corpus:
     def _with_access(self, read: ReadDocument) -> ReadDocument | CorpusFailure:
         """Give a document its access label; a failure if that is not valid. Raises CorpusError."""
         document = read.document
-        labels: list[Label | None] = [] if read.path is None else [*self._rules.labels(read.path)]
+        labels: list[Label | None] = [] if read.path is None else [*self._labels(read.path)]
         source = document.source or document.id
         try:
             labels.append(label_of(document.metadata))
@@ -164,11 +168,22 @@ class Corpus:
             )
         return read._replace(document=document)
 
+    def _labels(self, path: Path) -> list[Label]:
+        """The labels that the rules give a file. Raises CorpusError, which calls an address by its name."""
+        try:
+            return self._rules.labels(path)
+        except CorpusError as error:
+            raise CorpusError(self._named(str(error))) from error
+
+    def _named(self, text: str) -> str:
+        """A text with the address of a remote source in place of the folder that holds its rules."""
+        return text.replace(str(self.root), self.name) if is_address(self.name) else text
+
     def _warn_of_unused_rules(self) -> None:
         """Warn of patterns that matched nothing: they may be mistyped."""
         if self.root is not None and self.root.is_dir():
             for pattern in self._rules.unused(self.root):
-                logger.warning("%s matches no document", pattern)
+                logger.warning("%s matches no document", self._named(pattern))
 
     def ceiling(self, file: str) -> Label | None:
         """The widest access that the rules allow a file of this corpus, readable or not; None if no rule matches."""
@@ -195,6 +210,8 @@ def read_corpus(
 ) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
+    Folder and file may also be addresses that fsspec reads, such as `s3://bucket/docs` (`sources.remote`).
+
     Folders are read in sorted order. Links are followed, but no file is read twice; a file that the folder also has
     without a link is read under its own name. Left out: hidden files and folders, folders in `exclude`, and folders
     that hold an index. Ids: the path below the folder with forward slashes; a single file's name; `id` of a JSON line,
@@ -208,11 +225,13 @@ def read_corpus(
     be recognised here.
     """
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
+        path = local_path(source)
+        if path is None:
+            return _remote_corpus(str(source), known, limits, source_code, ocr, former)
         if not path.exists():
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
         checked = ocr.checked() if ocr is not None else None
-        reading = partial(_reading, checked, limits or ReadLimits(), former)
+        reading: Reading = partial(_reading, checked, limits or ReadLimits(), former)
         entries: Callable[[], Iterable[CorpusEntry]]
         if path.is_dir():
             entries = partial(FolderWalk, path, exclude=exclude, known=known, source_code=source_code)
@@ -234,6 +253,9 @@ def read_corpus(
     raise UsageError(f"documents cannot be read from {type(source).__name__}: give a path, a loader or documents")
 
 
+Reading: TypeAlias = Callable[[], AbstractContextManager[ReadFile]]
+
+
 @contextmanager
 def _reading(ocr: CheckedOcr | None, limits: ReadLimits, former: Callable[[str], Former | None]) -> Iterator[ReadFile]:
     """The way to read files, with recognition or without."""
@@ -246,6 +268,27 @@ def _reading(ocr: CheckedOcr | None, limits: ReadLimits, former: Callable[[str],
         yield reading.events
 
 
+def _remote_corpus(
+    address: str,
+    known: Set[str],
+    limits: ReadLimits | None,
+    source_code: bool,
+    ocr: OcrSettings | None,
+    former: Callable[[str], Former | None],
+) -> Corpus:
+    """The documents at an address."""
+    checked = ocr.checked() if ocr is not None else None
+    reading: Reading = partial(_reading, checked, limits or ReadLimits(), former)
+    folder = RemoteFolder(address, known=known, source_code=source_code)
+    return Corpus(
+        folder.address,
+        lambda worker: _events_of(folder, worker, None, reading),
+        root=folder.mirror,
+        limits=limits,
+        entries=lambda: folder,
+    )
+
+
 def _one_file(path: Path) -> list[CorpusEntry]:
     return [SourceFile(path, path.name, required=True)]
 
@@ -254,11 +297,13 @@ def _events_of(
     entries: Iterable[CorpusEntry],
     worker: Worker,
     known_files: KnownFiles | None,
-    reading: Callable[[], AbstractContextManager[ReadFile]],
+    reading: Reading,
 ) -> Iterator[CorpusEvent]:
     with reading() as read:
         for entry in entries:
-            if not isinstance(entry, SourceFile):
+            if isinstance(entry, RemoteFile):
+                yield from entry.events(worker, read)
+            elif not isinstance(entry, SourceFile):
                 yield entry
             elif known_files is None:
                 yield from read(entry, worker)

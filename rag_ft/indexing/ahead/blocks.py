@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.indexing.chunking import ChunkingConfig
+from rag_ft.indexing.corpus import CorpusFile
 from rag_ft.indexing.formats import ReadLimits
-from rag_ft.indexing.sources.file import SourceFile
 
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder, Vectors
@@ -31,7 +31,7 @@ class FileBlock(NamedTuple):
     """Files of a corpus that follow one another."""
 
     number: int
-    files: tuple[SourceFile, ...]
+    files: tuple[CorpusFile, ...]
     identity: str
     """32 hex digits that change with everything that decides the block's documents and passages."""
 
@@ -84,11 +84,11 @@ class BuildEngine(Protocol):
         ...
 
 
-def file_blocks(files: Sequence[SourceFile], chunking: ChunkingConfig, limits: ReadLimits) -> Iterator[FileBlock]:
+def file_blocks(files: Sequence[CorpusFile], chunking: ChunkingConfig, limits: ReadLimits) -> Iterator[FileBlock]:
     """Divide files into blocks, in order; what has not changed is divided in the same way."""
     settings = json.dumps([RULES, chunking.model_dump(mode="json"), asdict(limits)], sort_keys=True)
     number, size = 0, 0
-    chosen: list[SourceFile] = []
+    chosen: list[CorpusFile] = []
     states: list[str] = []
     for file in files:
         state = file.state()
@@ -102,6 +102,6 @@ def file_blocks(files: Sequence[SourceFile], chunking: ChunkingConfig, limits: R
         yield _block(number, chosen, states, settings)
 
 
-def _block(number: int, files: Sequence[SourceFile], states: Sequence[str], settings: str) -> FileBlock:
+def _block(number: int, files: Sequence[CorpusFile], states: Sequence[str], settings: str) -> FileBlock:
     digest = hashlib.sha256("\0".join([settings, *states]).encode("utf-8", "surrogatepass"))
     return FileBlock(number, tuple(files), digest.hexdigest()[:32])

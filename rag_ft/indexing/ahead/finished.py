@@ -95,8 +95,8 @@ class _OpenBlock:
         if part.before != self._digest.hexdigest():
             # A worker died after some parts, and the next one found other files.
             raise EngineError(
-                f"{block.files[0].path} or one of the {len(block.files) - 1} files after it changed while it was read:"
-                " run the same command again, which resumes"
+                f"{block.files[0].source} or one of the {len(block.files) - 1} files after it changed while it was"
+                " read: run the same command again, which resumes"
             )
         self._file.write(part.records)
         self._digest.update(part.records)

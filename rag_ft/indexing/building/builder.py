@@ -92,7 +92,7 @@ class GenerationBuilder:
         self._originals: dict[str, str] = {}
         """`TableRow.original` of each document that was taken or kept, by id."""
         self._originals_folder = store.originals
-        self._keeps_originals = keep_originals
+        self.keeps_originals = keep_originals
         self._new_originals: list[str] = []
         """Originals that this build has written."""
         self._pending: dict[bytes, str] = {}
@@ -145,7 +145,7 @@ class GenerationBuilder:
 
     def _keep_original(self, original: Original | None) -> str:
         """Keep the file that a document was read from, if originals are kept; returns `TableRow.original`."""
-        if original is None or not self._keeps_originals:
+        if original is None or not self.keeps_originals:
             return ""
         if self._originals_folder.path(original.sha256) is None:
             self._new_originals.append(original.sha256)
@@ -162,7 +162,7 @@ class GenerationBuilder:
         self._files[document_id] = file if file != document_id else ""
         row = self._copied.table[position]
         self.conservation[document_id] = row.conservation
-        self._originals[document_id] = row.original if self._keeps_originals else ""
+        self._originals[document_id] = row.original if self.keeps_originals else ""
         self.chosen[document_id] = CopiedDocument(self._copied, position)
         self.unchanged += 1
 
@@ -208,7 +208,7 @@ class GenerationBuilder:
         self.kept.append(row.id)
         self.conservation[row.id] = row.conservation
         self._files[row.id] = row.file
-        self._originals[row.id] = row.original if self._keeps_originals else ""
+        self._originals[row.id] = row.original if self.keeps_originals else ""
         if ceiling is not None:
             before = base.document(position)
             with contextlib.suppress(UsageError):  # a document without a valid label is hidden already

@@ -57,6 +57,13 @@ class SourceFile:
     """True if it is a failure, rather than a skipped file, when it holds no documents."""
     source_code: bool = True
     """Whether it is read if it is source code."""
+    address: str = ""
+    """Where it was fetched from; empty if it was not."""
+
+    @property
+    def source(self) -> str:
+        """What messages and documents call it."""
+        return self.address or str(self.path)
 
     def state(self) -> FileState:
         """What changes with the file and with how it is read, without reading it."""
@@ -73,7 +80,7 @@ class SourceFile:
             if suffix == LINES:
                 yield from self._lines(worker)
             elif suffix in SOURCE_SUFFIXES and not (self.source_code or self.required):
-                yield skipped_file(self.path, "is source code, which is read only on request (--source-code)")
+                yield skipped_file(self.source, "is source code, which is read only on request (--source-code)")
             elif suffix in READABLE:
                 yield from self._whole(worker)
             elif suffix in REPLACED:
@@ -82,7 +89,7 @@ class SourceFile:
                 others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
                 yield self._failure(f"is of a kind that is not read here: give {', '.join([*others, LINES])} or code")
             else:
-                yield skipped_file(self.path, f"files ending in {suffix or 'nothing'} are not read")
+                yield skipped_file(self.source, f"files ending in {suffix or 'nothing'} are not read")
         except Unreadable as error:
             yield self._failure(str(error))
         except OSError as error:
@@ -90,7 +97,7 @@ class SourceFile:
 
     def _failure(self, reason: str, *, part: str = "", document: str | None = None) -> CorpusFailure:
         """Describe a failure of the file, or of a part whose name follows the path."""
-        return corpus_failure(f"{self.path}{part}", reason, self.name, document)
+        return corpus_failure(f"{self.source}{part}", reason, self.name, document)
 
     def _read_document(
         self,
@@ -104,13 +111,13 @@ class SourceFile:
     def _whole(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the one document of the file, or those of a file in SQuAD's format."""
         squad = self.path.suffix.lower() == JSON
-        request = Request(kind="squad" if squad else "file", name=self.path.name, source=str(self.path))
+        request = Request(kind="squad" if squad else "file", name=self.path.name, source=self.source)
         with open_ordinary(self.path, worker.limits.file_bytes) as (file, size):
             content = _Hashed(file)
             for reply, text, headings, blocks, places, _ in worker.read(request, content.pieces, size):
                 if reply.kind == "not_squad":
                     reason = "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text per line"
-                    yield self._failure(reason) if self.required else skipped_file(self.path, reason)
+                    yield self._failure(reason) if self.required else skipped_file(self.source, reason)
                 elif reply.kind != "document":
                     part = f", {reply.id}" if reply.id else ""
                     yield self._failure(reply.reason, part=part, document=reply.id)
@@ -119,7 +126,7 @@ class SourceFile:
                         id=(reply.id if squad else None) or self.name,
                         text=text,
                         title=reply.title.strip() or ("" if squad else self.path.stem),
-                        source=str(self.path),
+                        source=self.source,
                         metadata=reply.metadata,
                         headings=headings,
                         page_starts=reply.page_starts,
@@ -146,7 +153,7 @@ class SourceFile:
                     request = Request(
                         kind="lines",
                         name=self.name,
-                        source=str(self.path),
+                        source=self.source,
                         numbers=batch.numbers,
                         documents_before=any_document,
                     )
@@ -169,7 +176,7 @@ class SourceFile:
                         else:  # one of these lines is to blame: read each alone to find out which
                             unread = rest.single_lines() + unread
                     if holds_questions:
-                        yield skipped_file(self.path, "holds question records, not documents")
+                        yield skipped_file(self.source, "holds question records, not documents")
                         return
         if empty:
             raise Unreadable("is empty")
