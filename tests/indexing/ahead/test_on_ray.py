@@ -10,13 +10,14 @@ import time
 import numpy as np
 import pytest
 from commands import run_main
-from logging_embedder import KILLS, RAISES, LoggingEmbedder, embedded
+from in_process import ReadsHere
+from logging_embedder import KILLS, LoggingEmbedder, embedded
 from ray_cluster import RayCluster
 
 from rag_ft import Index
 from rag_ft.errors import CorpusError, EngineError, UsageError
 from rag_ft.indexing.ahead import blocks
-from rag_ft.indexing.ahead.on_ray import RayBuild
+from rag_ft.indexing.ahead.on_ray import RayBuild, _as_one_sentence
 from rag_ft.indexing.storage.store import IndexStore, open_generation
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -81,19 +82,13 @@ def test_files_that_end_every_worker_end_the_build_and_the_rest_is_kept(cluster,
     assert not (tmp_path / "ahead" / "manifest.json").exists()
     assert sum(KILLS in text for _, text in embedded(log)) == 3
     (docs / "d09.md").write_text("# Rule 9\n\nHarmless.\n")
-    kept = {text for _, text in embedded(log)}
-    log.unlink()
-    ahead = built(docs, tmp_path / "ahead", log, RayBuild(address=cluster.address, workers=1))
-    assert len(kept) > BLOCK and len(embedded(log)) < FILES
+    resumed = ReadsHere()
+    ahead = built(docs, tmp_path / "ahead", tmp_path / "other-log", resumed)
+    assert len(resumed.read) < FILES / BLOCK
     assert content(ahead) == content(built(docs, tmp_path / "direct", tmp_path / "other-log"))
 
 
-def test_what_goes_wrong_on_a_worker_is_one_sentence(cluster, docs, tmp_path):
-    (docs / "d09.md").write_text(f"This {RAISES}.")
-    with pytest.raises(EngineError, match=r"^a worker failed \(KeyError: 'nonsense'\): see its log on the cluster"):
-        built(docs, tmp_path / "ahead", tmp_path / "log", RayBuild(address=cluster.address, workers=1))
-    (docs / "d09.md").unlink()
-
+def test_a_source_that_vanishes_half_way_is_said_by_the_worker(cluster, docs, tmp_path):
     class Vanishing(RayBuild):
         def parts(self, work, given):
             for part in super().parts(work, given):
@@ -101,14 +96,32 @@ def test_what_goes_wrong_on_a_worker_is_one_sentence(cluster, docs, tmp_path):
                     shutil.move(docs, tmp_path / "gone")
                 yield part
 
-    with pytest.raises(CorpusError, match=r"docs (is not there|has vanished while it was read) on \S+: give a path"):
+    with pytest.raises(
+        CorpusError, match=r"docs (is not there|has vanished while it was read) on \S+: give a path.*s$"
+    ):
         built(docs, tmp_path / "ahead", tmp_path / "log", Vanishing(address=cluster.address, workers=1), seconds=0.3)
     assert not (tmp_path / "ahead" / "manifest.json").exists()
+
+
+def test_an_embedder_that_cannot_be_sent_is_refused(cluster, docs, tmp_path):
+    embedder = LoggingEmbedder(tmp_path / "log")
+    embedder.lock = threading.Lock()
     with pytest.raises(UsageError, match="cannot be sent to workers"):
-        shutil.move(tmp_path / "gone", docs)
-        embedder = LoggingEmbedder(tmp_path / "log")
-        embedder.lock = threading.Lock()
         Index.build(docs, tmp_path / "ahead", embedder=embedder, engine=RayBuild(address=cluster.address))
+
+
+def test_what_a_library_raises_on_a_worker_is_one_sentence():
+    import ray
+
+    advice = "\nFailed to apply UDF transform after 1/1 attempts.\nTo change retry attempts, configure ..."
+    raised = ray.exceptions.RayTaskError("submit", "Traceback ...", KeyError(f"nonsense{advice}"))
+    with (
+        pytest.raises(EngineError, match=r"^a worker failed \(KeyError: 'nonsense'\): see its log on the cluster"),
+        _as_one_sentence(ray),
+    ):
+        raise raised.as_instanceof_cause()
+    with pytest.raises(OSError, match="a full disk of this process"), _as_one_sentence(ray):
+        raise OSError("a full disk of this process")
 
 
 def test_the_command_builds_the_index_of_the_packaged_embedder(cluster, docs, tmp_path, monkeypatch):
