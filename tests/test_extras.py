@@ -61,7 +61,7 @@ NOT_IMPORTED = {
     "s3fs": "fsspec imports it",
 }
 
-ALSO_IN_THE_BASE = {"accelerate": "peft", "scipy": "sentence-transformers"}
+ALSO_IN_THE_BASE = {"accelerate": "peft", "fsspec": "huggingface-hub", "scipy": "sentence-transformers"}
 """Modules of extras that a dependency of the base installs too: it could not run without."""
 
 
