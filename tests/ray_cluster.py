@@ -45,14 +45,13 @@ class RayCluster:
         self._process = subprocess.Popen(
             program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        raylet = Path(self.folder) / "session_latest" / "sockets" / "raylet"
+        log = Path(self.folder) / "session_latest" / "logs" / "raylet.out"
         deadline = time.monotonic() + 120
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                if not raylet.exists():  # the head answers before it has a node to work on
-                    raise OSError(f"no node within the time: {raylet}")
-                time.sleep(1)  # it registers itself with the head
+                if "IsAlive = 1" not in log.read_text(errors="replace"):  # the head answers before it has a node
+                    raise OSError(f"the cluster has no node yet: {log}")
                 return
             except OSError:
                 if time.monotonic() > deadline or self._process.poll() is not None:

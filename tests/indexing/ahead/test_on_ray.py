@@ -127,7 +127,7 @@ def test_what_a_library_raises_on_a_worker_is_one_sentence():
 def test_the_command_builds_the_index_of_the_packaged_embedder(cluster, docs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = run_main(
-        "index", "build", "docs", "ahead", "--engine", "ray", "--address", cluster.address, "--workers", "2", "--json"
+        "index", "build", "docs", "ahead", "--engine", "ray", "--address", cluster.address, "--workers", "1", "--json"
     )
     assert done.returncode == 0 and len(json.loads(done.stdout)["added"]) == FILES
     direct, ahead = Index.build("docs", "direct", progress=False), Index.load("ahead")
