@@ -1,6 +1,6 @@
 """Question records made from documentation without a model, beside its FAQ: how-to questions, and yes or no.
 
-    python benchmarks/documentation_records.py PATH/TO/data OUTPUT
+    python benchmarks/documentation_records.py PATH/TO/data OUTPUT [--other-files N] [--headings N]
 
 Writes OUTPUT/documents.jsonl and OUTPUT/questions.jsonl from the FAQ repositories marked `train`.
 
@@ -33,6 +33,7 @@ from rag_ft.text.sentences import sentence_spans
 MOST_FAQ_RECORDS = 120
 """Of one repository."""
 MOST_OTHER_FILES = 10
+"""Of one repository: files without FAQ records."""
 MOST_HEADINGS = 8
 """Of one document."""
 MOST_NO, MOST_YES = 5, 2
@@ -263,9 +264,17 @@ def _opposite(question: str, rest: str, chooser: random.Random) -> tuple[str, bo
 
 
 def from_repository(
-    home: Path, repository: str, target: Path, chooser: random.Random
+    home: Path,
+    repository: str,
+    target: Path,
+    chooser: random.Random,
+    other_files: int = MOST_OTHER_FILES,
+    headings: int = MOST_HEADINGS,
 ) -> Iterator[tuple[Document, list[Question]]]:
-    """The documents of a repository, as they are trained on, with the questions about each; writes them to `target`."""
+    """The documents of a repository, as they are trained on, with the questions about each; writes them to `target`.
+
+    At most `other_files` without FAQ records, and `headings` questions made of the headings of one document.
+    """
     records = [json.loads(line) for line in (home / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
     chooser.shuffle(records)
     by_file: dict[str, list[dict[str, object]]] = {}
@@ -280,7 +289,7 @@ def from_repository(
     others = [name for name in others if name not in by_file]
     chooser.shuffle(others)
     asked: dict[str, list[tuple[Section, tuple[str, str]]]] = {}
-    for name in [*by_file, *others[:MOST_OTHER_FILES]]:
+    for name in [*by_file, *others[:other_files]]:
         try:
             lines = (docs / name).read_text(encoding="utf-8").split("\n")
         except UnicodeDecodeError:
@@ -303,15 +312,14 @@ def from_repository(
         path.write_text("\n".join(lines), encoding="utf-8")
     if not target.exists():
         return
+    prefix = f"faq/{repository}"
     for document in read_corpus(target):
         if len(document.text) > MOST_CHARACTERS:
             continue
         questions = [
-            question
-            for record in by_file.get(document.id, [])
-            if (question := faq_question(record, document, repository))
+            question for record in by_file.get(document.id, []) if (question := faq_question(record, document, prefix))
         ]
-        for section, (text, kind) in asked.get(document.id, [])[:MOST_HEADINGS]:
+        for section, (text, kind) in asked.get(document.id, [])[:headings]:
             record = {
                 "answer_text": shown(section.body),
                 "yesno": None,
@@ -319,11 +327,11 @@ def from_repository(
                 "id": f"h-{repository}-{document.id}-{section.line}",
                 "question": text,
             }
-            if question := faq_question(record, document, repository):
+            if question := faq_question(record, document, prefix):
                 questions.append(question.model_copy(update={"tags": ("heading", kind)}))
-        questions += [_yes_no_record(stated, document, repository) for stated in _chosen(document, chooser)]
+        questions += [_yes_no_record(stated, document, prefix) for stated in _chosen(document, chooser)]
         if questions:
-            yield document.model_copy(update={"id": f"faq/{repository}/{document.id}", "metadata": {}}), questions
+            yield document.model_copy(update={"id": f"{prefix}/{document.id}", "metadata": {}}), questions
 
 
 def _chosen(document: Document, chooser: random.Random) -> list[Stated]:
@@ -332,11 +340,11 @@ def _chosen(document: Document, chooser: random.Random) -> list[Stated]:
     return [*[s for s in stated if not s.yes][:MOST_NO], *[s for s in stated if s.yes][:MOST_YES]]
 
 
-def _yes_no_record(stated: Stated, document: Document, repository: str) -> Question:
+def _yes_no_record(stated: Stated, document: Document, prefix: str) -> Question:
     quote = document.text[stated.start : stated.end]
-    evidence = Evidence(document_id=f"faq/{repository}/{document.id}", start=stated.start, end=stated.end, quote=quote)
+    evidence = Evidence(document_id=f"{prefix}/{document.id}", start=stated.start, end=stated.end, quote=quote)
     return Question(
-        id=f"yn-{repository}-{document.id}-{stated.start}",
+        id=f"yn-{prefix}-{document.id}-{stated.start}",
         question=stated.question,
         answers=(quote,),
         evidence=(evidence,),
@@ -350,6 +358,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--other-files", type=int, default=MOST_OTHER_FILES)
+    parser.add_argument("--headings", type=int, default=MOST_HEADINGS)
     given = parser.parse_args()
     chooser = random.Random(5)
     rows = [line.split("\t") for line in (given.data / "faq/sources.tsv").read_text(encoding="utf-8").splitlines()[1:]]
@@ -358,7 +368,12 @@ def main() -> None:
     for repository in (row[0] for row in rows if row[4] == "train"):
         name = repository.replace("/", "+")
         for document, about in from_repository(
-            given.data / "faq" / name, repository, given.output / "corpus" / name, chooser
+            given.data / "faq" / name,
+            repository,
+            given.output / "corpus" / name,
+            chooser,
+            given.other_files,
+            given.headings,
         ):
             documents.append(document)
             questions += about

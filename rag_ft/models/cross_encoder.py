@@ -53,14 +53,34 @@ class PassageScores(NamedTuple):
         return float(self.evidence[inside].mean()) if inside else -np.inf
 
 
+HEADING_CHARACTERS = 160
+"""Most characters of the headings that the model is shown above a passage: some 40 tokens."""
+
+
 def shown_start(passage: Passage) -> int:
-    """Where the passage's own text begins in what the model is shown: after the document's title."""
-    return len(passage.title) + 2 if passage.title else 0
+    """Where the passage's own text begins in what the model is shown: after the document's title and the headings."""
+    return len(_above(passage))
 
 
 def shown_text(passage: Passage) -> str:
-    """A passage as the model is shown it: the document's title, then the text."""
-    return f"{passage.title}. {passage.text}" if passage.title else passage.text
+    """A passage as the model is shown it: the document's title and the headings above it, then the text.
+
+    Headings name what the sentences below them do not repeat. Of many long ones, the innermost are shown.
+    """
+    return _above(passage) + passage.text
+
+
+def _above(passage: Passage) -> str:
+    """What is shown before the passage's own text, which may begin with the last heading."""
+    shown: list[str] = []
+    room = HEADING_CHARACTERS
+    for heading in reversed(passage.headings):
+        room -= len(heading)
+        if room < 0:
+            break
+        if heading != passage.title and not passage.text.startswith(heading):
+            shown.insert(0, heading)
+    return "".join(f"{line}. " for line in ([passage.title] if passage.title else []) + shown)
 
 
 class CrossEncoder:
@@ -104,7 +124,7 @@ class CrossEncoder:
         """The scores of pairs of a question and a passage, in their order; pairs that were scored lately are kept."""
         import torch
 
-        keys = [(question, passage.title, passage.text) for question, passage in pairs]
+        keys = [(question, _above(passage), passage.text) for question, passage in pairs]
         with self._lock, torch.inference_mode():
             known = {key: self._kept[key] for key in keys if key in self._kept}
             new = list(dict.fromkeys(key for key in keys if key not in known))

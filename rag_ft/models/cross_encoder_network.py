@@ -93,7 +93,8 @@ def new_network(embedder: Weights) -> tuple[CrossEncoderNetwork, Any]:
 def encode_pairs(tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> PairTokens:
     """Tokens of questions and shown passages; a pair beyond the encoder's positions loses the passage's end.
 
-    A passage of an index fits: both it and a question have at most half of the positions.
+    Passages of up to 200 tokens fit with any question: a question has at most half of the 512 positions, headings some
+    40. Longer passages fit with questions of up to 200 tokens.
     """
     encoded = tokenizer(
         [question for question, _ in pairs],

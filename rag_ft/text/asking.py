@@ -20,18 +20,43 @@ _ASKED = (
     r"(?:\s+[\w.@$`-]+)?(?=\s*(?:\?|\Z)))(?![\w’'])"
 )
 _FILLER = r"(?:(?:and|but|so|then|well|ok|okay|hi|hello|please)\b[\s,]*)*"
+# Verbs that are seldom nouns: typed into a search box, they ask how it is done.
+_TO_DO = (
+    "install|uninstall|configure|create|add|remove|delete|enable|disable|compile|deploy|upgrade|migrate|convert|rename"
+    "|prevent|avoid|stop|make|let|get rid of|turn (?:on|off)|set up|work out|find out|log in|log out|sign in|sign up"
+    "|switch|choose|write|send|submit|restore|recover|undo|revert|replace|merge|split|combine|connect|disconnect|import"
+    "|export|upload|download|generate|customi[sz]e|fix|resolve|debug|run|use|read|load|save|open|close|hide|show|change"
+    "|speed up|reduce|increase|limit|allow|force|ignore|skip|keep|have"
+)
+_OBJECT = "(?:an?|the|my|our|your|some|several|all|every|each|two|more|less|only|just|it|its|this|that|these|those|one)"
 _BEGINS = re.compile(rf"\W*{_FILLER}{_ASKED}", re.IGNORECASE)
 _LATER = re.compile(
-    rf"[.,:;!?…]\s+{_FILLER}(?:why|how\s+(?:do|does|can|could|should|to)"
+    rf"[.,:;!?…]\s+{_FILLER}(?:why|how\s+(?:do|does|can|could|should|to|is|are)"
+    r"|what\s+(?:should|can|must|do)\s+(?:I|we|you)"
     r"|(?:is|are|do|does|can|could|should|will|would|may|must)(?:n[’']?t)?\s+(?:I|we|you|it|he|she|they)"
     r"|(?:do|does|can|should|will)\s+(?:this|that|the|an?))\b",
     re.IGNORECASE,
 )
+_AFTER_A_CONDITION = re.compile(
+    rf"\W*{_FILLER}(?:if|when|whenever|after|before|once|while|with|without)\b[^?]*,\s+"
+    r"(?:do|does|can|could|should|will|would|is|are|must)(?:n[’']?t)?\s+\w",
+    re.IGNORECASE,
+)
+"""If I save it twice, does Shaka notice: the subject may be any word, because a clause comes before."""
+_IN_A_SEARCH_BOX = re.compile(
+    rf"\W*{_FILLER}(?!.*\b(?:who|what|which)\b)"
+    rf"(?:(?:{_TO_DO})\s+(?:\w+\s+)?{_OBJECT}\b|(?:steps|ways?|guide|instructions)\s+(?:to|for)\b)[^?]*\Z",
+    re.IGNORECASE,
+)
+"""What is to be done, without a question mark."""
+_NO_PURPOSE = "known|famous|responsible|named|noted|short|nickname|looking|searching|applying"
 _FOR_A_QUANTITY = re.compile(rf"\bhow\s+(?:{_QUANTITY})\b", re.IGNORECASE)
 _ANYWHERE = re.compile(
     r"\b(?:differences?|differs?)\b|\b(?:vs|versus)\b"
-    r"|\bwhat\s+(?:do|does)\b.*\b(?:do|mean|good\s+for)\W*\Z|\bwhat(?:[’']s|\s+is|\s+are)\b.*\bgood\s+for\W*\Z"
-    r"|\bwhat(?:[’']s|\s+is)\s+the\s+(?:point|reason|purpose|meaning|effect)\b",
+    r"|\bwhat\s+(?:do|does)\b.*\b(?:do|good\s+for)\W*\Z|\bwhat\s+(?:do|does)\b.*\bmean\b"
+    rf"|\bwhat(?:[’']s|\s+is|\s+are)\b(?!.*\b(?:{_NO_PURPOSE})\s+for\W*\Z).*\bfor\W*\Z"
+    r"|\bwhat(?:[’']s|\s+is)\s+the\s+(?:point|reason|purpose|meaning|effect)\b"
+    r"|\bwhat(?:[’']s|\s+is|\s+are)\s+the\s+(?:\w+\s+)?(?:ways?|steps|procedure)\s+(?:to|of|for)\b",
     re.IGNORECASE,
 )
 
@@ -43,7 +68,11 @@ def asks_for_sentences(question: str) -> bool:
     """
     if _BEGINS.match(question):
         return True
-    return not _FOR_A_QUANTITY.search(question) and any(pattern.search(question) for pattern in (_LATER, _ANYWHERE))
+    if _FOR_A_QUANTITY.search(question):
+        return False
+    return bool(_AFTER_A_CONDITION.match(question) or _IN_A_SEARCH_BOX.match(question)) or any(
+        pattern.search(question) for pattern in (_LATER, _ANYWHERE)
+    )
 
 
 _STEPS = re.compile(
@@ -73,7 +102,7 @@ _LATER_YES_OR_NO = re.compile(
 
 def asks_yes_or_no(question: str) -> bool:
     """Whether a question can be answered with yes or no: it begins with its verb, and offers no choice with "or"."""
-    asked = _BEGINS_YES_OR_NO.match(question) or _LATER_YES_OR_NO.search(question)
+    asked = _BEGINS_YES_OR_NO.match(question) or _LATER_YES_OR_NO.search(question) or _AFTER_A_CONDITION.match(question)
     return asked is not None and not _OR.search(question, asked.end())
 
 

@@ -6,7 +6,7 @@ import torch
 from tiny_cross_encoder import use_tiny_embedder
 
 from rag_ft.errors import WeightsError
-from rag_ft.models.cross_encoder import CrossEncoder
+from rag_ft.models.cross_encoder import CrossEncoder, shown_start, shown_text
 from rag_ft.models.cross_encoder_files import write_cross_encoder
 from rag_ft.models.cross_encoder_network import changes_since, new_network
 from rag_ft.schema import Passage
@@ -108,3 +108,32 @@ def test_damaged_files_are_refused_in_a_sentence(folder, name, content, reason):
         (folder / name).write_text(content)
     with pytest.raises(WeightsError, match=reason):
         CrossEncoder.from_pretrained(folder)
+
+
+def test_a_passage_is_shown_below_its_title_and_the_headings_above_it():
+    below = Passage(
+        id="d#9",
+        document_id="d",
+        text="Every night\n\nThe logs rotate.",
+        start=9,
+        end=38,
+        title="Server",
+        headings=("Server", "Logs", "Every night"),
+    )
+    assert shown_text(below) == "Server. Logs. Every night\n\nThe logs rotate."
+    assert shown_text(below)[shown_start(below) :] == below.text
+
+
+def test_of_long_headings_the_innermost_are_shown():
+    below = Passage(
+        id="d#0", document_id="d", text="Tea.", start=0, end=4, headings=("outer " * 20, "inner " * 20, "innermost")
+    )
+    assert shown_text(below) == f"{'inner ' * 20}. innermost. Tea."
+
+
+def test_the_same_text_below_other_headings_is_scored_again(folder):
+    cross_encoder = CrossEncoder.from_pretrained(folder)
+    first, second = (PASSAGES[1].model_copy(update={"headings": (heading,)}) for heading in ("Meals", "Cranes"))
+    alone = cross_encoder.score("When is tea?", [second])[0].relevance
+    assert cross_encoder.score("When is tea?", [first])[0].relevance != alone
+    assert cross_encoder.score("When is tea?", [second])[0].relevance == alone
