@@ -5,7 +5,7 @@
 The embedder hashes words: no model is loaded. A build of 120 files in blocks of 6 with two workers is killed at random
 and called again, and in another build as many workers are killed. Each must end as the index that this process builds
 without an engine, byte for byte: nothing lost, nothing twice. What was embedded again is counted: for a killed worker
-at most its block, for a killed builder at most the two blocks that each worker has.
+at most its block, for a killed builder at most two for each worker: the one in hand, and one that was on its way.
 """
 
 from __future__ import annotations
@@ -82,9 +82,12 @@ def killed_workers(scratch: Path, address: str, kills: int, chance: random.Rando
     tally, log, killed, done = Tally("workers killed"), scratch / "workers.log", [], threading.Event()
 
     def kill() -> None:
-        while len(killed) < kills and not done.wait(chance.uniform(0.3, 1.5)):
-            alive = sorted({process for process, _ in embedded(log)[-12:]} - set(killed))
-            if alive:
+        wanted = BLOCK
+        while len(killed) < kills and not done.wait(chance.uniform(0.1, 0.6)):
+            lines = embedded(log)
+            alive = sorted({process for process, _ in lines[-2 * BLOCK :]} - set(killed))
+            if alive and len(lines) >= wanted:
+                wanted = len(lines) + 2 * BLOCK  # some blocks later: three deaths over one block end a build
                 killed.append(chance.choice(alive))
                 os.kill(killed[-1], signal.SIGKILL)
 

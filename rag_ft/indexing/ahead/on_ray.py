@@ -26,8 +26,8 @@ from rag_ft.indexing.storage.journal import KEY_BYTES
 
 MOST_DEATHS = 3
 """Workers that may die over the same block, after which the block is to blame."""
-_WAITING = 2
-"""Blocks that a worker has: one that it reads, and the next."""
+_IN_HAND = 1
+"""Blocks that a worker has: one that waits for its turn would be blamed, too, if the worker died."""
 _ADVICE = "\nFailed to apply UDF"
 """Begins what Ray Data adds to the message of an error in a worker."""
 _ALONE = 1
@@ -87,7 +87,7 @@ class RayBuild:
                     fn_constructor_args=(sent,),
                     batch_size=None,
                     batch_format="pyarrow",
-                    compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=_WAITING),
+                    compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=_IN_HAND),
                     num_cpus=self._cluster.cpus,
                     num_gpus=self._cluster.gpus,
                     max_task_retries=MOST_DEATHS - 1,  # else until some worker survives the block
