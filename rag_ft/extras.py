@@ -25,7 +25,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "ocr": ("PIL", "pytesseract"),
     "parquet": ("pyarrow",),
     "pgvector": ("pgvector", "psycopg"),
-    "ray": ("ray",),
+    "ray": ("pandas", "pyarrow", "ray"),
+    "remote": ("fsspec", "s3fs"),
     "serve": (
         "fastapi",
         "jsonschema",

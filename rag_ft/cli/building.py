@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from rag_ft.cli.options import EmbedderOption, EmbedWithOption, Place, index_place
+from rag_ft.cli.options import (
+    EmbedderOption,
+    EmbedWithOption,
+    EngineChoice,
+    Place,
+    address_option,
+    check_engine,
+    engine_option,
+    for_ray,
+    index_place,
+    source_place,
+    worker_gpus_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from rag_ft.indexing.chunking import ChunkingConfig
@@ -21,7 +34,16 @@ if TYPE_CHECKING:
     from rag_ft.indexing.index import Index
     from rag_ft.indexing.ocr.engine import OcrSettings
 
-SourceArgument = Annotated[Path, typer.Argument(help="Folder or file with documents.", show_default=False)]
+SourceArgument = Annotated[
+    Place,
+    typer.Argument(
+        parser=source_place,
+        metavar="SOURCE",
+        help="Folder or file with documents, or the address of one, such as s3://bucket/docs.",
+        show_default=False,
+    ),
+]
+"""A `Path`, or an address as text: what `Index.build` takes."""
 IndexFolder = Annotated[
     Place,
     typer.Argument(
@@ -157,6 +179,32 @@ class BuildOptions(ReadOptions):
             return ChunkingConfig(max_tokens=self.max_tokens)
         except ValidationError as error:
             raise UsageError(f"--max-tokens is {self.max_tokens}: {error.errors()[0]['msg']}") from error
+
+
+CLUSTER_PANEL = "On a cluster"
+
+
+@dataclass(frozen=True)
+class PlacedBuildOptions(BuildOptions):
+    """How an index is built, and where its files are read and embedded."""
+
+    engine: Annotated[EngineChoice, engine_option(CLUSTER_PANEL)] = EngineChoice.local
+    address: Annotated[str | None, address_option(CLUSTER_PANEL)] = None
+    workers: Annotated[int | None, workers_option(CLUSTER_PANEL)] = None
+    worker_gpus: Annotated[float, worker_gpus_option(CLUSTER_PANEL)] = 0
+
+    def check(self) -> None:
+        """Raise UsageError for a wrong value, before any work."""
+        super().check()
+        check_engine(self.engine, for_ray(self.address, self.workers, self.worker_gpus))
+
+    def build(self, source: Path, index: Path, *, embedder: Embedder | None = None, **settings: Any) -> Index:
+        """Build the index, on a cluster if that is chosen."""
+        if self.engine is EngineChoice.ray:
+            from rag_ft.indexing.ahead.on_ray import RayBuild
+
+            settings["engine"] = RayBuild(address=self.address, workers=self.workers, gpus=self.worker_gpus)
+        return super().build(source, index, embedder=embedder, **settings)
 
 
 def with_options(group: type[Any], name: str = "options") -> Callable[[Callable[..., int]], Callable[..., int]]:

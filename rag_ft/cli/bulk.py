@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_ft.cli.options import (
+    EngineChoice,
+    address_option,
+    check_engine,
+    engine_option,
+    for_ray,
+    worker_gpus_option,
+    workers_option,
+)
 from rag_ft.cli.terminal import echo_json, printed_lines
 
 if TYPE_CHECKING:
@@ -17,13 +25,6 @@ if TYPE_CHECKING:
     from rag_ft.cli.pipeline import PipelineChoice
 
 MANY_PANEL = "Many questions"
-
-
-class EngineChoice(str, Enum):
-    """Where questions are answered."""
-
-    local = "local"
-    ray = "ray"
 
 
 @dataclass(frozen=True)
@@ -64,34 +65,10 @@ class BulkOptions:
             rich_help_panel=MANY_PANEL,
         ),
     ] = None
-    engine: Annotated[
-        EngineChoice,
-        typer.Option(
-            metavar="ENGINE",
-            help="local: in this process. ray: by the workers of a Ray cluster.",
-            rich_help_panel=MANY_PANEL,
-        ),
-    ] = EngineChoice.local
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="The Ray cluster's head. Default: RAY_ADDRESS, else this machine's processors.",
-            show_default=False,
-            rich_help_panel=MANY_PANEL,
-        ),
-    ] = None
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Workers on the Ray cluster. Default: one per processor.",
-            show_default=False,
-            rich_help_panel=MANY_PANEL,
-        ),
-    ] = None
-    worker_gpus: Annotated[
-        float, typer.Option(help="GPUs of each worker on the Ray cluster.", rich_help_panel=MANY_PANEL)
-    ] = 0
+    engine: Annotated[EngineChoice, engine_option(MANY_PANEL)] = EngineChoice.local
+    address: Annotated[str | None, address_option(MANY_PANEL)] = None
+    workers: Annotated[int | None, workers_option(MANY_PANEL)] = None
+    worker_gpus: Annotated[float, worker_gpus_option(MANY_PANEL)] = 0
 
     def check(self, question: str | None, after: list[str] | None) -> bool:
         """Whether a file of questions is to be answered. Raises UsageError for options that do not go together."""
@@ -110,15 +87,11 @@ class BulkOptions:
             raise UsageError("--questions needs a file for the answers: give one with --output")
         if question is not None or after:
             raise UsageError("--questions is for the questions of a file: leave out the question and --after")
-        if self.engine is EngineChoice.local:
-            for name, value in self._for_ray().items():
-                if value is not None:
-                    raise UsageError(f"{name} is for --engine ray: add that, or leave it out")
+        check_engine(self.engine, self._for_ray())
         return True
 
     def _for_ray(self) -> dict[str, object]:
-        """What was chosen for a Ray cluster, by option."""
-        return {"--address": self.address, "--workers": self.workers, "--worker-gpus": self.worker_gpus or None}
+        return for_ray(self.address, self.workers, self.worker_gpus)
 
 
 def answer_file(options: BulkOptions, choice: PipelineChoice, *, as_json: bool = False) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag_ft.cli.building import BuildOptions, IndexFolder, ReadOptions, SourceArgument, with_options
+from rag_ft.cli.building import BuildOptions, IndexFolder, PlacedBuildOptions, ReadOptions, SourceArgument, with_options
 from rag_ft.cli.options import IndexEmbedderOption, JsonOption, PollOption, WhereOption, parse_where
 from rag_ft.cli.shards import shards_app
 from rag_ft.cli.terminal import echo_json
@@ -23,13 +23,13 @@ index_app.add_typer(shards_app, name="shards")
 
 
 @index_app.command("build")
-@with_options(BuildOptions)
+@with_options(PlacedBuildOptions)
 def index_build(
     source: SourceArgument,
     index: IndexFolder,
     as_json: JsonOption = False,
     *,
-    options: BuildOptions,
+    options: PlacedBuildOptions,
 ) -> int:
     """Build an index from documents, or update it: every document is read, and only what changed is embedded.
 

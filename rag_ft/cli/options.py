@@ -18,6 +18,58 @@ TOKEN_VARIABLE = "RAG_FT_TOKEN"
 """Environment variable that holds a token."""
 
 
+class EngineChoice(str, Enum):
+    """Where a large job is done."""
+
+    local = "local"
+    ray = "ray"
+
+
+def engine_option(panel: str | None = None) -> Any:
+    """`--engine`: where a large job is done."""
+    return typer.Option(
+        metavar="ENGINE",
+        help="local: in this process. ray: by the workers of a Ray cluster.",
+        rich_help_panel=panel,
+    )
+
+
+def address_option(panel: str | None = None) -> Any:
+    """`--address`: which Ray cluster."""
+    return typer.Option(
+        metavar="HOST:PORT",
+        help="The Ray cluster's head. Default: RAY_ADDRESS, else this machine's processors.",
+        show_default=False,
+        rich_help_panel=panel,
+    )
+
+
+def workers_option(panel: str | None = None) -> Any:
+    """`--workers`: how many workers."""
+    return typer.Option(
+        help="Workers on the Ray cluster. Default: one per processor.", show_default=False, rich_help_panel=panel
+    )
+
+
+def worker_gpus_option(panel: str | None = None) -> Any:
+    """`--worker-gpus`: how much of a GPU each worker gets."""
+    return typer.Option(help="GPUs of each worker on the Ray cluster.", rich_help_panel=panel)
+
+
+def for_ray(address: str | None, workers: int | None, worker_gpus: float) -> dict[str, object]:
+    """What was chosen for a Ray cluster, by option; None for what was not."""
+    return {"--address": address, "--workers": workers, "--worker-gpus": worker_gpus or None}
+
+
+def check_engine(engine: EngineChoice, chosen: dict[str, object]) -> None:
+    """Raise UsageError for options of a Ray cluster without one."""
+    from rag_ft.errors import UsageError
+
+    for name, value in chosen.items():
+        if engine is EngineChoice.local and value is not None:
+            raise UsageError(f"{name} is for --engine ray: add that, or leave it out")
+
+
 class ModeChoice(str, Enum):
     """How the reader answers."""
 
@@ -94,6 +146,13 @@ def index_place(value: str) -> Any:
     from rag_ft.indexing.databases.address import is_database
 
     return value if is_database(value) else Path(value)
+
+
+def source_place(value: str) -> Any:
+    """Where documents are: the path of a folder or file, or an address as it was given."""
+    from rag_ft.indexing.sources.remote import is_address
+
+    return value if is_address(value) else Path(value)
 
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.folder import FolderWalk
 from rag_ft.indexing.sources.known import KnownFiles, ReadFile
 from rag_ft.indexing.sources.memory import documents_in_memory
+from rag_ft.indexing.sources.remote import RemoteFile, RemoteFolder, is_address, local_path
 from rag_ft.schema import Document
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ logger = logging.getLogger(__name__)
 Source: TypeAlias = (
     "str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document] | Iterable[ReadDocument]"
 )
+
+
+CorpusFile: TypeAlias = "SourceFile | RemoteFile"
+"""A file, not read yet."""
+
+CorpusEntry: TypeAlias = "CorpusFile | CorpusFailure | SkippedFile"
+"""A file to read, or why one is not."""
 
 
 @dataclass
@@ -70,14 +78,18 @@ class Corpus:
         *,
         root: Path | None = None,
         limits: ReadLimits | None = None,
+        entries: Callable[[], Iterable[CorpusEntry]] | None = None,
     ) -> None:
+        """`entries`: lists the files, if it is read from files."""
         self.name = name
         """Name of the source, for messages."""
         self.root = root
         """The corpus folder or the one file; None for documents in memory."""
         self._rules = AccessRules()
+        self.limits = limits or ReadLimits()
+        """What reading one file may cost."""
         self._read = read
-        self._limits = limits or ReadLimits()
+        self._entries = entries
 
     def __iter__(self) -> Generator[Document, None, None]:
         with closing(self.events()) as events:
@@ -85,15 +97,23 @@ class Corpus:
                 if isinstance(event, ReadDocument):
                     yield event.document
 
+    def entries(self) -> Iterable[CorpusEntry] | None:
+        """The files, not read yet, among what was left out or cannot be listed; None for documents in memory."""
+        return self._entries() if self._entries is not None else None
+
+    def read_as(self, events: Callable[[], Iterator[CorpusEvent]]) -> Corpus:
+        """The same corpus with what was read of it elsewhere; access rules are those of now."""
+        return Corpus(self.name, lambda _: events(), root=self.root, limits=self.limits, entries=self._entries)
+
     def events(self) -> Generator[CorpusEvent, None, None]:
         """Read the source: documents, failures and skipped files in the order in which they are met.
 
         Close the generator if you stop early: it holds the process that reads. Raises CorpusError if that process
-        cannot be started, or an `access.toml` cannot be understood.
+        cannot be started, an `access.toml` cannot be understood, or the whole source has vanished.
         """
         self._rules = AccessRules()
         seen: set[str] = set()
-        with Worker(self._limits) as worker, closing(_generator(self._read(worker))) as events:
+        with Worker(self.limits) as worker, closing(_generator(self._read(worker))) as events:
             for event in events:
                 if not isinstance(event, ReadDocument | UnchangedDocument):
                     yield event
@@ -108,10 +128,12 @@ class Corpus:
                     continue
                 seen.add(document_id)
                 if isinstance(event, UnchangedDocument):
-                    self._rules.labels(event.path)  # marks the rules that hold for it as used
+                    self._labels(event.path)  # marks the rules that hold for it as used
                     yield event
                 else:
                     yield self._with_access(event)
+        if self.root is not None and not self.root.exists():
+            raise CorpusError(f"{self.name} has vanished while it was read: bring it back, then run the command again")
         self._warn_of_unused_rules()
 
     def read_all(self) -> CorpusContents:
@@ -130,7 +152,7 @@ class Corpus:
     def _with_access(self, read: ReadDocument) -> ReadDocument | CorpusFailure:
         """Give a document its access label; a failure if that is not valid. Raises CorpusError."""
         document = read.document
-        labels: list[Label | None] = [] if read.path is None else [*self._rules.labels(read.path)]
+        labels: list[Label | None] = [] if read.path is None else [*self._labels(read.path)]
         source = document.source or document.id
         try:
             labels.append(label_of(document.metadata))
@@ -146,11 +168,22 @@ class Corpus:
             )
         return read._replace(document=document)
 
+    def _labels(self, path: Path) -> list[Label]:
+        """The labels that the rules give a file. Raises CorpusError, which calls an address by its name."""
+        try:
+            return self._rules.labels(path)
+        except CorpusError as error:
+            raise CorpusError(self._named(str(error))) from error
+
+    def _named(self, text: str) -> str:
+        """A text with the address of a remote source in place of the folder that holds its rules."""
+        return text.replace(str(self.root), self.name) if is_address(self.name) else text
+
     def _warn_of_unused_rules(self) -> None:
         """Warn of patterns that matched nothing: they may be mistyped."""
         if self.root is not None and self.root.is_dir():
             for pattern in self._rules.unused(self.root):
-                logger.warning("%s matches no document", pattern)
+                logger.warning("%s matches no document", self._named(pattern))
 
     def ceiling(self, file: str) -> Label | None:
         """The widest access that the rules allow a file of this corpus, readable or not; None if no rule matches."""
@@ -177,6 +210,8 @@ def read_corpus(
 ) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
+    Folder and file may also be addresses that fsspec reads, such as `s3://bucket/docs` (`sources.remote`).
+
     Folders are read in sorted order. Links are followed, but no file is read twice; a file that the folder also has
     without a link is read under its own name. Left out: hidden files and folders, folders in `exclude`, and folders
     that hold an index. Ids: the path below the folder with forward slashes; a single file's name; `id` of a JSON line,
@@ -190,21 +225,24 @@ def read_corpus(
     be recognised here.
     """
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
+        path = local_path(source)
+        if path is None:
+            return _remote_corpus(str(source), known, limits, source_code, ocr, former)
         if not path.exists():
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
         checked = ocr.checked() if ocr is not None else None
-        reading = partial(_reading, checked, limits or ReadLimits(), former)
-        if not path.is_dir():
-            file = SourceFile(path, path.name, required=True)
-            return Corpus(str(path), lambda worker: _file_events(file, worker, reading), root=path, limits=limits)
+        reading: Reading = partial(_reading, checked, limits or ReadLimits(), former)
+        entries: Callable[[], Iterable[CorpusEntry]]
+        if path.is_dir():
+            entries = partial(FolderWalk, path, exclude=exclude, known=known, source_code=source_code)
+        else:
+            entries, known_files = partial(_one_file, path), None
         return Corpus(
             str(path),
-            lambda worker: _folder_events(
-                FolderWalk(path, exclude=exclude, known=known, source_code=source_code), worker, known_files, reading
-            ),
+            lambda worker: _events_of(entries(), worker, known_files, reading),
             root=path,
             limits=limits,
+            entries=entries,
         )
     if hasattr(source, "lazy_load"):
         loader = source
@@ -213,6 +251,9 @@ def read_corpus(
         documents: Iterable[Any] = source
         return Corpus("the documents given", lambda _: documents_in_memory(documents))
     raise UsageError(f"documents cannot be read from {type(source).__name__}: give a path, a loader or documents")
+
+
+Reading: TypeAlias = Callable[[], AbstractContextManager[ReadFile]]
 
 
 @contextmanager
@@ -227,22 +268,42 @@ def _reading(ocr: CheckedOcr | None, limits: ReadLimits, former: Callable[[str],
         yield reading.events
 
 
-def _file_events(
-    file: SourceFile, worker: Worker, reading: Callable[[], AbstractContextManager[ReadFile]]
-) -> Iterator[CorpusEvent]:
-    with reading() as read:
-        yield from read(file, worker)
+def _remote_corpus(
+    address: str,
+    known: Set[str],
+    limits: ReadLimits | None,
+    source_code: bool,
+    ocr: OcrSettings | None,
+    former: Callable[[str], Former | None],
+) -> Corpus:
+    """The documents at an address."""
+    checked = ocr.checked() if ocr is not None else None
+    reading: Reading = partial(_reading, checked, limits or ReadLimits(), former)
+    folder = RemoteFolder(address, known=known, source_code=source_code)
+    return Corpus(
+        folder.address,
+        lambda worker: _events_of(folder, worker, None, reading),
+        root=folder.mirror,
+        limits=limits,
+        entries=lambda: folder,
+    )
 
 
-def _folder_events(
-    walk: FolderWalk,
+def _one_file(path: Path) -> list[CorpusEntry]:
+    return [SourceFile(path, path.name, required=True)]
+
+
+def _events_of(
+    entries: Iterable[CorpusEntry],
     worker: Worker,
     known_files: KnownFiles | None,
-    reading: Callable[[], AbstractContextManager[ReadFile]],
+    reading: Reading,
 ) -> Iterator[CorpusEvent]:
     with reading() as read:
-        for entry in walk:
-            if not isinstance(entry, SourceFile):
+        for entry in entries:
+            if isinstance(entry, RemoteFile):
+                yield from entry.events(worker, read)
+            elif not isinstance(entry, SourceFile):
                 yield entry
             elif known_files is None:
                 yield from read(entry, worker)

@@ -41,6 +41,7 @@ from rag_ft.questions.feedback import Feedback, FeedbackRecords
 from rag_ft.schema import Document, Evidence, Hit, Passage
 
 if TYPE_CHECKING:
+    from rag_ft.indexing.ahead.blocks import BuildEngine
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.ocr.engine import OcrSettings
@@ -87,6 +88,7 @@ class Index:
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         known_files: KnownFiles | None = None,
         ocr: OcrSettings | None = None,
+        engine: BuildEngine | None = None,
     ) -> Index:
         """Build the index of `source` at `path`, a folder or the address of a database, or bring it up to date.
 
@@ -96,11 +98,14 @@ class Index:
         `limits`: what reading one file may cost. `source_code`: also read a folder's source files. `keep_originals`:
         keep the files themselves beside the index; a build without it removes them from there. `ocr`: recognise the
         text of scanned pages and of images. `progress`: draw a bar if stderr is a terminal. `known_files`: given to
-        each build of a folder, it makes the next one read only files that have changed.
+        each build of a folder, it makes the next one read only files that have changed. `engine`: what reads, cuts and
+        embeds the files, such as `rag_ft.indexing.ahead.on_ray.RayBuild`; None for this process.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """
         check_kind(kind)
+        if engine is not None:
+            _check_engine(is_database(path), ocr, known_files)
         if is_database(path):
             from rag_ft.indexing.databases.index import DatabaseIndex
 
@@ -125,6 +130,7 @@ class Index:
                 known_files=known_files,
                 keep_originals=keep_originals,
                 ocr=ocr,
+                engine=engine,
             )
         return cls(store, open_generation(store, verify="none"), embedder, build_report=report)
 
@@ -440,3 +446,12 @@ class Index:
 
         self.check_changeable()
         return verify_index(self.path, lambda: self.embedder, absent)
+
+
+def _check_engine(in_database: bool, ocr: OcrSettings | None, known_files: KnownFiles | None) -> None:
+    """Raise UsageError for what an engine does not do."""
+    if in_database:
+        raise UsageError("an engine builds an index in a folder, not in a database: give a folder, or leave it out")
+    if ocr is not None or known_files is not None:
+        what = "recognise the text of scanned pages" if ocr is not None else "remember the files of earlier builds"
+        raise UsageError(f"an engine does not {what}: leave that or the engine out")

@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import tracemalloc
 import zipfile
 
@@ -255,3 +256,15 @@ def test_any_change_changes_the_fingerprint():
     assert document_fingerprint(document) == document_fingerprint(Document(id="a", text="x", metadata={"a": 2, "b": 1}))
     for change in ({"text": "y"}, {"title": "t"}, {"metadata": {}}, {"page_starts": (0,)}, {"source": "s"}):
         assert document_fingerprint(document.model_copy(update=change)) != document_fingerprint(document)
+
+
+def test_a_folder_that_vanishes_while_it_is_read_is_not_taken_for_its_last_state(tmp_path):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name in ("a.md", "b.md"):
+        (folder / name).write_text("# Title\n\nText.\n")
+    events = read_corpus(folder).events()
+    next(events)
+    shutil.rmtree(folder)
+    with pytest.raises(CorpusError, match="docs has vanished while it was read: bring it back"):
+        list(events)

@@ -8,11 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import os
-import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -23,21 +18,15 @@ from pydantic import JsonValue
 from rag_ft.answering.bulk.blocks import answer_block, identity_of, question_range
 from rag_ft.answering.bulk.questions import Block
 from rag_ft.answering.pipeline import Pipeline
-from rag_ft.errors import EngineError, RagFtError, UsageError, first_line
-from rag_ft.extras import require_extra
+from rag_ft.cluster import Cluster
+from rag_ft.errors import EngineError, RagFtError, first_line
 
 logger = logging.getLogger(__name__)
 
 MOST_DEATHS = 3
 """Workers that may die over the same block, after which the block is to blame."""
-CONNECT_S = 5.0
 START_S = 600.0
 """Seconds in which the first of the workers that are starting must be ready; loading a model takes some."""
-PROBE_S = 30.0
-"""Seconds in which what listens at an address must answer as a cluster; starting to ask takes some of them."""
-_AUTO = "auto"
-_CLIENT = "ray://"
-_AUTH_MODE = "RAY_AUTH_MODE"
 
 
 class _Worker:
@@ -80,20 +69,9 @@ class RayEngine:
         gpus: float = 0,
     ) -> None:
         """`cpus`, `gpus`: what each worker needs of the cluster."""
-        require_extra("ray", "answering on a Ray cluster")
-        if workers is not None and workers < 1:
-            raise UsageError(f"workers is {workers} but must be 1 or more")
-        for name, need in (("cpus", cpus), ("gpus", gpus)):
-            if not 0 <= need < math.inf:
-                raise UsageError(f"{name} is {need:g} but must be 0 or more: what one worker needs of the cluster")
+        self._cluster = Cluster("answering on a Ray cluster", address, workers, cpus=cpus, gpus=gpus)
         self._load = load
-        self._address = address or os.environ.get("RAY_ADDRESS") or None
-        self._wanted = workers
-        self._needs = {"num_cpus": cpus, "num_gpus": gpus}
         self._ray: Any = None
-        self._auth_mode: str | None = None
-        self._ours = False
-        """Whether the connection is this engine's, and ends with it."""
         self._identity: dict[str, JsonValue] | None = None
         self._starting: dict[Any, Any] = {}
         """Workers that are being loaded, by the reference of their identity."""
@@ -107,9 +85,10 @@ class RayEngine:
 
     def _start(self) -> None:
         """Connect to the cluster, and start the workers."""
-        self._connect()
+        self._cluster.connect()
+        self._ray = self._cluster.ray
         try:
-            for _ in range(self._room()):
+            for _ in range(self._cluster.room()):
                 self._start_worker()
         except BaseException:
             self._disconnect()
@@ -215,89 +194,18 @@ class RayEngine:
             raise _WorkerDied(type(error).__name__) from error
 
     def _start_worker(self) -> None:
-        worker = self._ray.remote(**self._needs, max_restarts=0)(_Worker).remote(self._load)
+        needs = {"num_cpus": self._cluster.cpus, "num_gpus": self._cluster.gpus}
+        worker = self._ray.remote(**needs, max_restarts=0)(_Worker).remote(self._load)
         self._workers.append(worker)
         self._starting[worker.identity.remote()] = worker
-
-    def _room(self) -> int:
-        """Number of workers to start. Raises EngineError where the cluster has no room for one."""
-        has = self._ray.cluster_resources()
-        rooms = [
-            int(has.get(name, 0) // need)
-            for name, need in (("CPU", self._needs["num_cpus"]), ("GPU", self._needs["num_gpus"]))
-            if need
-        ]
-        room = min(rooms, default=1)
-        if room < 1:
-            raise EngineError(
-                f"the Ray cluster has {has.get('CPU', 0):g} processors and {has.get('GPU', 0):g} GPUs, and a worker"
-                f" needs {self._needs['num_cpus']:g} and {self._needs['num_gpus']:g}: add machines, or ask for less"
-            )
-        return room if self._wanted is None else min(room, self._wanted)
-
-    def _connect(self) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        import ray
-
-        self._ray = ray
-        if ray.is_initialized():
-            return
-        if self._address is not None and self._address != _AUTO:
-            _check_reachable(self._address)
-        options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
-        if self._address is None:
-            cpus = max(os.cpu_count() or 1, self._wanted or 1)
-            options |= {"include_dashboard": False, "num_cpus": cpus}
-        else:
-            options["address"] = self._address
-        self._auth_mode = os.environ.get(_AUTH_MODE)  # Ray sets it for a cluster of its own
-        try:
-            ray.init(**options)
-        except Exception as error:  # Ray raises ConnectionError, ValueError and RuntimeError, among others
-            where = "on this machine" if self._address is None else f"at {self._address}"
-            raise EngineError(f"no Ray cluster can be used {where} ({first_line(error)}): {_START}") from error
-        self._ours = True
 
     def _disconnect(self) -> None:
         with contextlib.suppress(Exception):  # a cluster that is gone has no workers to end
             for worker in self._workers:
                 self._ray.kill(worker)
         self._workers, self._idle, self._starting = [], [], {}
-        if self._ours:
-            self._ray.shutdown()
-            self._ours = False
-            if self._auth_mode is None:
-                os.environ.pop(_AUTH_MODE, None)
-
-
-_START = "start one with 'ray start --head', or leave the address out to use this machine"
+        self._cluster.disconnect()
 
 
 class _WorkerDied(Exception):
     """A worker's process has ended in the middle of a call."""
-
-
-def _check_reachable(address: str) -> None:
-    """Raise EngineError where no cluster listens: Ray itself would try for minutes, and then end this process."""
-    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:
-        raise UsageError(f"the address {address!r} is not HOST:PORT: give the cluster's head, such as 10.0.0.1:6379")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
-    except OSError as error:
-        raise EngineError(f"no Ray cluster answers at {address} ({error.strerror or error}): {_START}") from error
-    if address.startswith(_CLIENT):
-        return
-    probe = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-    try:
-        done = subprocess.run([*probe, "--skip-version-check"], capture_output=True, timeout=PROBE_S)
-        status, said = done.returncode, done.stderr
-    except subprocess.TimeoutExpired:
-        status, said = 1, b""
-    if b"InvalidAuthToken" in said:
-        raise EngineError(
-            f"the Ray cluster at {address} asks for another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to its"
-            " token, as 'ray get-auth-token' prints it there"
-        )
-    if status:
-        raise EngineError(f"what listens at {address} does not answer as a Ray cluster: give the address of its head")

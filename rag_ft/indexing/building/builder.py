@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import JsonValue
 
-from rag_ft.errors import IndexMismatchError, UsageError
+from rag_ft.errors import UsageError
 from rag_ft.indexing.access import Label, label_of, labelled
+from rag_ft.indexing.building.cutting import cut_document, embed_checked, invalid_unicode
 from rag_ft.indexing.building.rows import (
     CopiedDocument,
     DocumentRows,
@@ -26,14 +26,13 @@ from rag_ft.indexing.building.rows import (
     append_span,
 )
 from rag_ft.indexing.building.writer import GenerationWriter
-from rag_ft.indexing.chunking import passage_text
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.corpus import blocks_checksum, document_content, document_fingerprint
 from rag_ft.indexing.embedding import arithmetic_of
-from rag_ft.indexing.sources.events import CorpusFailure, printable
+from rag_ft.indexing.sources.events import CorpusFailure, Cut, printable
 from rag_ft.indexing.sources.original import Original
-from rag_ft.indexing.storage.generation import Generation, TableRow, json_line, passage_row
-from rag_ft.indexing.storage.journal import Journal, passage_key
+from rag_ft.indexing.storage.generation import Generation, TableRow, json_line
+from rag_ft.indexing.storage.journal import Journal
 from rag_ft.indexing.storage.manifest import EmbedderEntry, Failure, Manifest
 from rag_ft.indexing.storage.store import IndexStore
 from rag_ft.indexing.storage.vectors import IndexKindChoice
@@ -42,7 +41,7 @@ from rag_ft.schema import Document
 
 if TYPE_CHECKING:
     from rag_ft.indexing.chunking import Chunker
-    from rag_ft.indexing.embedding import Embedder
+    from rag_ft.indexing.embedding import Embedder, Vectors
 
 BLOCK_PASSAGES = 1024
 """Passages embedded between two writes of the journal: a killed build loses at most these, about 10 s of work."""
@@ -67,10 +66,8 @@ class GenerationBuilder:
         on_progress: OnProgress | None = None,
         keep_originals: bool = False,
     ) -> None:
-        self._embedder = embedder
-        self._chunker = chunker
-        self._rules = chunker.config.rules
-        self._entry = entry
+        self.embedder = embedder
+        self.chunker = chunker
         self._on_progress = on_progress
         same_embedder = base is not None and base.manifest.embedder.fingerprint == entry.fingerprint
         self._base = base
@@ -78,7 +75,8 @@ class GenerationBuilder:
         self._copied = base if same_embedder and base is not None and base.manifest.chunking == dict(chunking) else None
         # what another backend computed before the build was killed is computed again
         journal = Journal(store.journal, f"{entry.fingerprint} {arithmetic_of(embedder)}", entry.dimension)
-        self._vectors = KnownVectors(journal, base if same_embedder else None)
+        self.vectors = KnownVectors(journal, base if same_embedder else None)
+        """What need not be embedded."""
         self._writer = GenerationWriter(
             store, base.manifest if base else None, embedder=embedder, chunking=chunking, entry=entry
         )
@@ -96,7 +94,7 @@ class GenerationBuilder:
         self._originals: dict[str, str] = {}
         """`TableRow.original` of each document that was taken or kept, by id."""
         self._originals_folder = store.originals
-        self._keeps_originals = keep_originals
+        self.keeps_originals = keep_originals
         self._new_originals: list[str] = []
         """Originals that this build has written."""
         self._pending: dict[bytes, str] = {}
@@ -117,8 +115,12 @@ class GenerationBuilder:
         conservation: Conservation | None = None,
         places: bytes = b"",
         original: Original | None = None,
+        cut: Cut | None = None,
     ) -> None:
-        """Take a document that was read from a file; one that is unchanged is copied from the base."""
+        """Take a document that was read from a file; one that is unchanged is copied from the base.
+
+        `cut`: its passages, if it was cut by this builder's chunker before.
+        """
         self._files[document.id] = file if file != document.id else ""
         before = self._base.position_of.get(document.id) if self._base is not None else None
         if self._copied is not None and before is not None:
@@ -132,7 +134,7 @@ class GenerationBuilder:
                 self.unchanged += 1
                 self._originals[document.id] = self._keep_original(original)
                 return
-        reason = _invalid_unicode(document)
+        reason = invalid_unicode(document)
         if reason is not None:
             self.failures.append(Failure(printable(document.source or document.id), reason))
             if self._base is not None and before is not None:
@@ -140,12 +142,12 @@ class GenerationBuilder:
             return
         self.conservation[document.id] = conservation
         (self.added if before is None else self.changed).append(document.id)
-        self.chosen[document.id] = self._stage(document, fingerprint, places)
+        self.chosen[document.id] = self._stage(document, fingerprint, places, cut)
         self._originals[document.id] = self._keep_original(original)
 
     def _keep_original(self, original: Original | None) -> str:
         """Keep the file that a document was read from, if originals are kept; returns `TableRow.original`."""
-        if original is None or not self._keeps_originals:
+        if original is None or not self.keeps_originals:
             return ""
         if self._originals_folder.path(original.sha256) is None:
             self._new_originals.append(original.sha256)
@@ -162,7 +164,7 @@ class GenerationBuilder:
         self._files[document_id] = file if file != document_id else ""
         row = self._copied.table[position]
         self.conservation[document_id] = row.conservation
-        self._originals[document_id] = row.original if self._keeps_originals else ""
+        self._originals[document_id] = row.original if self.keeps_originals else ""
         self.chosen[document_id] = CopiedDocument(self._copied, position)
         self.unchanged += 1
 
@@ -208,7 +210,7 @@ class GenerationBuilder:
         self.kept.append(row.id)
         self.conservation[row.id] = row.conservation
         self._files[row.id] = row.file
-        self._originals[row.id] = row.original if self._keeps_originals else ""
+        self._originals[row.id] = row.original if self.keeps_originals else ""
         if ceiling is not None:
             before = base.document(position)
             with contextlib.suppress(UsageError):  # a document without a valid label is hidden already
@@ -222,16 +224,12 @@ class GenerationBuilder:
             else self._stage(base.document(position), row.fingerprint, places)
         )
 
-    def _stage(self, document: Document, fingerprint: str, places: bytes) -> StagedDocument:
-        lines: list[bytes] = []
-        keys: list[bytes] = []
-        for passage in self._chunker.passages(document):
-            lines.append(json_line(passage_row(passage, document.title)))
-            text = passage_text(passage, self._rules)
-            key = passage_key(text)
-            keys.append(key)
-            if key not in self._pending and key not in self._vectors:
-                self._pending[key] = text
+    def _stage(self, document: Document, fingerprint: str, places: bytes, cut: Cut | None = None) -> StagedDocument:
+        if cut is None or not all(key in self.vectors for key in cut.keys):
+            cut, texts = cut_document(document, self.chunker)
+            for key, text in zip(cut.keys, texts, strict=True):
+                if key not in self._pending and key not in self.vectors:
+                    self._pending[key] = text
         staged = StagedDocument(
             TableRow(
                 document.id,
@@ -239,17 +237,17 @@ class GenerationBuilder:
                 document.title,
                 document.source,
                 dict(document.metadata),
-                len(lines),
+                len(cut.lines),
                 blocks=blocks_checksum(document),
                 places=len(places),
             ),
             append_span(self._staging.documents, json_line(document_content(document))),
-            append_span(self._staging.passages, b"".join(lines)),
+            append_span(self._staging.passages, b"".join(cut.lines)),
             self._staging.stage_places(places),
-            [len(line) for line in lines],
-            keys,
+            [len(line) for line in cut.lines],
+            cut.keys,
             self._staging,
-            self._vectors,
+            self.vectors,
         )
         if len(self._pending) >= BLOCK_PASSAGES:
             self.embed_pending()
@@ -260,16 +258,16 @@ class GenerationBuilder:
         keys, texts = list(self._pending), list(self._pending.values())
         for start in range(0, len(keys), BLOCK_PASSAGES):
             part = slice(start, start + BLOCK_PASSAGES)
-            vectors = self._embedder.encode_passages(texts[part])
-            if vectors.shape != (len(texts[part]), self._entry.dimension) or not np.isfinite(vectors).all():
-                raise IndexMismatchError(
-                    f"the embedder {self._entry.name} gave vectors of shape {vectors.shape} or values that are not "
-                    f"finite; expected shape ({len(texts[part])}, {self._entry.dimension}): use another embedder"
-                )
-            self._vectors.add(keys[part], vectors)
-            self.embedded += len(vectors)
-            self._report_embedded()
+            self.keep_vectors(keys[part], embed_checked(self.embedder, texts[part]))
         self._pending.clear()
+
+    def keep_vectors(self, keys: Sequence[bytes], vectors: Vectors) -> None:
+        """Put vectors into the journal, durably, without those that are known."""
+        new = [row for row, key in enumerate(keys) if key not in self.vectors]
+        if new:
+            self.vectors.add([keys[row] for row in new], vectors[new])
+        self.embedded += len(new)
+        self._report_embedded()
 
     def end_embedding(self) -> None:
         """Embed the texts that are pending, and report that these were the last."""
@@ -318,12 +316,3 @@ class GenerationBuilder:
                 self._originals_folder.remove(original)
         finally:
             self._writer.abandon()
-
-
-def _invalid_unicode(document: Document) -> str | None:
-    """Say why a document cannot be stored as UTF-8; None if it can."""
-    try:
-        json_line(document_content(document))
-    except UnicodeEncodeError:
-        return "the text holds half of a surrogate pair: save it as valid UTF-8"
-    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ from rag_ft.progress import OnProgress
 from rag_ft.questions.feedback import Feedback
 
 if TYPE_CHECKING:
+    from rag_ft.indexing.ahead.blocks import BuildEngine
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.ocr.engine import OcrSettings
@@ -61,6 +62,7 @@ def build_index(
     keep_originals: bool,
     known_files: KnownFiles | None = None,
     ocr: OcrSettings | None = None,
+    engine: BuildEngine | None = None,
 ) -> BuildReport:
     """Make the index of a source, or bring it up to date: see `Index.build`."""
     started = time.monotonic()
@@ -79,12 +81,21 @@ def build_index(
             )
         corpus = read_source(source, store.path, base, limits, source_code, known_files, ocr)
         builder = generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
-        with abandoned_on_error(builder):
+        with abandoned_on_error(builder), _read_by(engine, corpus, builder) as corpus:
             unread = take_all(builder, corpus, known_files)
             builder.keep_unreadable(unread.failures, corpus.ceiling)
             refuse_nothing(builder, corpus.name, unread)
             manifest = _commit(store, builder, base, kind)
     return build_report(builder, unread, base, manifest, started)
+
+
+def _read_by(engine: BuildEngine | None, corpus: Corpus, builder: GenerationBuilder) -> AbstractContextManager[Corpus]:
+    """The corpus as it is read: in this process, or by an engine before it is taken."""
+    if engine is None:
+        return nullcontext(corpus)
+    from rag_ft.indexing.ahead.run import read_ahead
+
+    return read_ahead(corpus, engine, builder)
 
 
 def add_to_index(
@@ -302,7 +313,15 @@ def take_all(builder: GenerationBuilder, corpus: Corpus, known_files: KnownFiles
         for event in events:
             if isinstance(event, ReadDocument):
                 fingerprint = document_fingerprint(event.document)
-                builder.take(event.document, fingerprint, event.file, event.conservation, event.places, event.original)
+                builder.take(
+                    event.document,
+                    fingerprint,
+                    event.file,
+                    event.conservation,
+                    event.places,
+                    event.original,
+                    event.cut,
+                )
                 if known_files is not None:
                     known_files.took(event.document.id, fingerprint)
             elif isinstance(event, UnchangedDocument):

@@ -114,6 +114,17 @@ class KnownVectors:
         """Put computed vectors into the journal, durably. Raises OSError."""
         self._journal.append(keys, vectors)
 
+    @property
+    def folder(self) -> Path:
+        """Where the journal keeps its blocks."""
+        return self._journal.folder
+
+    def keys(self) -> NDArray[np.uint64]:
+        """The keys of all, sorted: shape (n, 2), the two halves of each."""
+        known = b"".join([*self._journal, *self._base_rows()])
+        halves = np.frombuffer(known, dtype=">u8").reshape(-1, KEY_BYTES // 8).astype(np.uint64)
+        return np.unique(halves, axis=0)
+
     def _base_rows(self) -> dict[bytes, int]:
         """Rows of the former generation's vectors by key."""
         if self._row_of is None:
@@ -183,7 +194,7 @@ class StagedDocument:
     staged_places: StagedPlaces
     lengths: list[int]
     """Length of each passage's line in bytes."""
-    keys: list[bytes]
+    keys: Sequence[bytes]
     staging: Staging
     vectors: KnownVectors
 

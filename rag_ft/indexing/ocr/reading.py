@@ -102,7 +102,7 @@ class OcrReading:
             return
         recognised = self._recognise(file, worker)
         if isinstance(recognised, str):
-            yield from events or [corpus_failure(file.path, recognised, file.name)]
+            yield from events or [corpus_failure(file.source, recognised, file.name)]
             return
         yield from self._together(file, read, events, recognised, checksum)
 
@@ -110,7 +110,7 @@ class OcrReading:
         if suffix == _PDF:
             yield from file.events(worker)
         else:
-            yield corpus_failure(file.path, "cannot be opened, or is too large", file.name)
+            yield corpus_failure(file.source, "cannot be opened, or is too large", file.name)
 
     def _together(
         self,
@@ -123,14 +123,14 @@ class OcrReading:
         """The document with its recognised pages, and a failure for each page that was given up."""
         pages = {number: page for number, page in recognised.texts.items() if page.text}
         for number, reason in recognised.unread.items():
-            yield corpus_failure(f"{file.path}, page {number}", reason, file.name)
+            yield corpus_failure(f"{file.source}, page {number}", reason, file.name)
         if not pages:
             if events:
                 yield from events
             elif file.required:
-                yield corpus_failure(file.path, "shows no text that is recognised", file.name)
+                yield corpus_failure(file.source, "shows no text that is recognised", file.name)
             elif not recognised.unread:
-                yield skipped_file(file.path, "shows no text that is recognised")
+                yield skipped_file(file.source, "shows no text that is recognised")
             return
         if read is not None and len(read.document.page_starts) != recognised.pages:
             yield from events
@@ -140,7 +140,7 @@ class OcrReading:
                 id=file.name,
                 text="",
                 title=file.path.stem,
-                source=str(file.path),
+                source=file.source,
                 page_starts=(0,) * recognised.pages,
             )
         )
@@ -241,7 +241,7 @@ def _checksum(file: SourceFile, limits: ReadLimits) -> str:
 
 def _scans(file: SourceFile, worker: Worker, first: int) -> Iterator[Scan]:
     """Scanned pages from a page on, drawn in the process that reads. Raises Unreadable, OSError."""
-    request = Request(kind="scans", name=file.path.name, source=str(file.path), numbers=(first,))
+    request = Request(kind="scans", name=file.path.name, source=file.source, numbers=(first,))
     with open_ordinary(file.path, worker.limits.file_bytes) as (opened, size):
         for read in worker.read(request, partial(pieces_of, opened), size):
             if read.reply.kind != "scan":

@@ -56,11 +56,14 @@ def open_ordinary(path: Path, max_bytes: int | None) -> Iterator[Opened]:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("is not an ordinary file")
-        if max_bytes is not None and status.st_size > max_bytes:
-            raise Unreadable(
-                f"has {status.st_size / 1e6:,.0f} MB, more than the {max_bytes / 1e6:,.0f} MB that are read at once"
-            )
+        check_size(status.st_size, max_bytes)
         yield Opened(file, status.st_size)
+
+
+def check_size(size: int, max_bytes: int | None) -> None:
+    """Raise Unreadable for a file of more than `max_bytes`."""
+    if max_bytes is not None and size > max_bytes:
+        raise Unreadable(f"has {size / 1e6:,.0f} MB, more than the {max_bytes / 1e6:,.0f} MB that are read at once")
 
 
 def pieces_of(file: BinaryIO) -> Iterator[bytes]:

@@ -10,6 +10,15 @@ from rag_ft.indexing.sources.original import Original
 from rag_ft.schema import Document
 
 
+class Cut(NamedTuple):
+    """The passages of a document, as the index keeps them."""
+
+    lines: tuple[bytes, ...]
+    """Their lines in the file of passages (`storage.generation.passage_row`), in order."""
+    keys: tuple[bytes, ...]
+    """Keys of their vectors (`storage.journal.passage_key`)."""
+
+
 class ReadDocument(NamedTuple):
     """A document that was read."""
 
@@ -24,6 +33,8 @@ class ReadDocument(NamedTuple):
     """Where the characters stand in the file (`indexing.places`); empty if the format does not say."""
     original: Original | None = None
     """The bytes that gave this document and no other; None for a line of a file and for documents in memory."""
+    cut: Cut | None = None
+    """Its passages, if it was cut where it was read."""
 
 
 class UnchangedDocument(NamedTuple):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.formats import READERS, SOURCE_SUFFIXES, Unreadable
@@ -23,6 +24,7 @@ from rag_ft.indexing.sources.events import (
     skipped_file,
 )
 from rag_ft.indexing.sources.original import Original
+from rag_ft.indexing.sources.stamp import stamp_at
 from rag_ft.schema import Document
 
 LINES = ".jsonl"
@@ -36,6 +38,14 @@ REPLACED = {".doc": ".docx", ".xls": ".xlsx", ".xlsb": ".xlsx", ".ppt": ".pptx"}
 """Suffixes of binary formats that are not read, and of those to save such files as."""
 
 
+class FileState(NamedTuple):
+    """What tells whether a file is still the one that was read."""
+
+    text: str
+    size: int
+    """Bytes; 0 if that is not known."""
+
+
 @dataclass(frozen=True)
 class SourceFile:
     """A file of a corpus, not read yet."""
@@ -47,6 +57,19 @@ class SourceFile:
     """True if it is a failure, rather than a skipped file, when it holds no documents."""
     source_code: bool = True
     """Whether it is read if it is source code."""
+    address: str = ""
+    """Where it was fetched from; empty if it was not."""
+
+    @property
+    def source(self) -> str:
+        """What messages and documents call it."""
+        return self.address or str(self.path)
+
+    def state(self) -> FileState:
+        """What changes with the file and with how it is read, without reading it."""
+        stamp = stamp_at(self.path)
+        text = json.dumps([str(self.path), self.name, self.required, self.source_code, stamp])
+        return FileState(text, stamp.size if stamp is not None else 0)
 
     def events(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the file: its documents, and what cannot be read of it."""
@@ -57,7 +80,7 @@ class SourceFile:
             if suffix == LINES:
                 yield from self._lines(worker)
             elif suffix in SOURCE_SUFFIXES and not (self.source_code or self.required):
-                yield skipped_file(self.path, "is source code, which is read only on request (--source-code)")
+                yield skipped_file(self.source, "is source code, which is read only on request (--source-code)")
             elif suffix in READABLE:
                 yield from self._whole(worker)
             elif suffix in REPLACED:
@@ -66,7 +89,7 @@ class SourceFile:
                 others = [suffix for suffix in READERS if suffix not in SOURCE_SUFFIXES]
                 yield self._failure(f"is of a kind that is not read here: give {', '.join([*others, LINES])} or code")
             else:
-                yield skipped_file(self.path, f"files ending in {suffix or 'nothing'} are not read")
+                yield skipped_file(self.source, f"files ending in {suffix or 'nothing'} are not read")
         except Unreadable as error:
             yield self._failure(str(error))
         except OSError as error:
@@ -74,7 +97,7 @@ class SourceFile:
 
     def _failure(self, reason: str, *, part: str = "", document: str | None = None) -> CorpusFailure:
         """Describe a failure of the file, or of a part whose name follows the path."""
-        return corpus_failure(f"{self.path}{part}", reason, self.name, document)
+        return corpus_failure(f"{self.source}{part}", reason, self.name, document)
 
     def _read_document(
         self,
@@ -88,13 +111,13 @@ class SourceFile:
     def _whole(self, worker: Worker) -> Iterator[CorpusEvent]:
         """Read the one document of the file, or those of a file in SQuAD's format."""
         squad = self.path.suffix.lower() == JSON
-        request = Request(kind="squad" if squad else "file", name=self.path.name, source=str(self.path))
+        request = Request(kind="squad" if squad else "file", name=self.path.name, source=self.source)
         with open_ordinary(self.path, worker.limits.file_bytes) as (file, size):
             content = _Hashed(file)
             for reply, text, headings, blocks, places, _ in worker.read(request, content.pieces, size):
                 if reply.kind == "not_squad":
                     reason = "is JSON without documents: only SQuAD's format is read, or a .jsonl with a text per line"
-                    yield self._failure(reason) if self.required else skipped_file(self.path, reason)
+                    yield self._failure(reason) if self.required else skipped_file(self.source, reason)
                 elif reply.kind != "document":
                     part = f", {reply.id}" if reply.id else ""
                     yield self._failure(reply.reason, part=part, document=reply.id)
@@ -103,7 +126,7 @@ class SourceFile:
                         id=(reply.id if squad else None) or self.name,
                         text=text,
                         title=reply.title.strip() or ("" if squad else self.path.stem),
-                        source=str(self.path),
+                        source=self.source,
                         metadata=reply.metadata,
                         headings=headings,
                         page_starts=reply.page_starts,
@@ -130,7 +153,7 @@ class SourceFile:
                     request = Request(
                         kind="lines",
                         name=self.name,
-                        source=str(self.path),
+                        source=self.source,
                         numbers=batch.numbers,
                         documents_before=any_document,
                     )
@@ -153,7 +176,7 @@ class SourceFile:
                         else:  # one of these lines is to blame: read each alone to find out which
                             unread = rest.single_lines() + unread
                     if holds_questions:
-                        yield skipped_file(self.path, "holds question records, not documents")
+                        yield skipped_file(self.source, "holds question records, not documents")
                         return
         if empty:
             raise Unreadable("is empty")

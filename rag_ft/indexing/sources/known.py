@@ -6,11 +6,10 @@ A file counts as unchanged if its path leads to the same file with the same size
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TypeAlias
+from pathlib import PurePosixPath
+from typing import TypeAlias
 
 from rag_ft.indexing.access import AccessRules, Label
 from rag_ft.indexing.parsing.worker import Worker
@@ -23,24 +22,10 @@ from rag_ft.indexing.sources.events import (
     corpus_failure,
 )
 from rag_ft.indexing.sources.file import CANNOT_BE_OPENED, SourceFile
+from rag_ft.indexing.sources.stamp import Stamp, stamp_at
 
 ReadFile: TypeAlias = Callable[[SourceFile, Worker], Iterator[CorpusEvent]]
 """A way to read a file."""
-
-
-class Stamp(NamedTuple):
-    """What changes with every change of a file."""
-
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
-    changed_ns: int
-
-
-def stamp_of(status: os.stat_result) -> Stamp:
-    """The stamp in a file's status."""
-    return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @dataclass
@@ -91,7 +76,7 @@ class KnownFiles:
             self._met.add(held)
             yield corpus_failure(file.path, self.kept_back[held], file.name)
             return
-        stamp, labels = _stamp_at(file.path), tuple(self._rules.labels(file.path))
+        stamp, labels = stamp_at(file.path), tuple(self._rules.labels(file.path))
         former = self._files.get(file.name)
         if former is not None and (former.stamp, former.labels) == (stamp, labels) and self._is_stored(former):
             self._read[file.name] = former
@@ -130,10 +115,3 @@ class KnownFiles:
         return former.may_be_kept and all(
             self._stored.get(document_id) == fingerprint for document_id, fingerprint in former.taken.items()
         )
-
-
-def _stamp_at(path: Path) -> Stamp | None:
-    try:
-        return stamp_of(path.stat())
-    except OSError:
-        return None

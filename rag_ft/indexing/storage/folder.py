@@ -109,10 +109,13 @@ _GENERATION = _OwnPaths(
 )
 BLOCK_NAME = re.compile(r"block-\d{6,}-([0-9a-f]{32})\.npy")
 BLOCK_UNFINISHED = re.compile(r"block-[0-9a-f]{8}\.tmp")
-_JOURNAL = _OwnPaths(
-    re.compile(rf"{_NAME.pattern}/(?:{BLOCK_NAME.pattern}|{BLOCK_UNFINISHED.pattern})"),
-    _NAME,
+READ_NAME = re.compile(r"read-([0-9a-f]{32})-([0-9a-f]{32})\.jsonl")
+"""Documents of a block of files (`indexing.ahead`), by what decides them and by their checksum."""
+READ_UNFINISHED = re.compile(r"read-[0-9a-f]{8}\.tmp")
+_PART_OF_JOURNAL = re.compile(
+    "|".join(name.pattern for name in (BLOCK_NAME, BLOCK_UNFINISHED, READ_NAME, READ_UNFINISHED))
 )
+_JOURNAL = _OwnPaths(re.compile(rf"{_NAME.pattern}/(?:{_PART_OF_JOURNAL.pattern})"), _NAME)
 
 
 _ORIGINAL = re.compile(r"[0-9a-f]{64}")
@@ -312,9 +315,7 @@ def remove_journal(folder: Path, *, inside: Path, keep: str = "") -> None:
         return
     for path in folder.iterdir():
         if path.name != keep and is_generation(path):
-            _remove_own(
-                path, inside, _OwnPaths(re.compile(rf"{BLOCK_NAME.pattern}|{BLOCK_UNFINISHED.pattern}"), _NOTHING)
-            )
+            _remove_own(path, inside, _OwnPaths(_PART_OF_JOURNAL, _NOTHING))
 
 
 _NOTHING = re.compile(r"(?!)")

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,17 @@ class Journal:
     def __init__(self, folder: Path, embedder_fingerprint: str, dimension: int) -> None:
         name = hashlib.sha256(f"{embedder_fingerprint} {dimension}".encode()).hexdigest()[:16]
         remove_journal(folder, inside=folder.parent, keep=name)
-        self._folder = folder / name
+        self.folder = folder / name
+        """Where the blocks are."""
         self._type = np.dtype([("key", np.uint8, KEY_BYTES), ("vector", np.float32, dimension)])
         self._blocks: list[NDArray[Any]] = []
         self._locations: dict[bytes, tuple[int, int]] = {}
         damaged = 0
-        for path in sorted(self._folder.iterdir()) if is_real_folder(self._folder) else ():
+        for path in sorted(self.folder.iterdir()) if is_real_folder(self.folder) else ():
             damaged += not self._take(path)
         if damaged:
             logger.warning(
-                "%d blocks of %s are damaged and were dropped: their passages are embedded again", damaged, self._folder
+                "%d blocks of %s are damaged and were dropped: their passages are embedded again", damaged, self.folder
             )
 
     def __contains__(self, key: bytes) -> bool:
@@ -56,6 +57,9 @@ class Journal:
 
     def __len__(self) -> int:
         return len(self._locations)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._locations)
 
     def __getitem__(self, key: bytes) -> NDArray[np.float32]:
         block, row = self._locations[key]
@@ -67,23 +71,23 @@ class Journal:
         block = np.empty(len(keys), dtype=self._type)
         block["key"] = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), KEY_BYTES)
         block["vector"] = vectors
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         # The checksum in the name shows a damaged block.
         digest = hashlib.sha256(block.tobytes()).hexdigest()[:32]
-        temporary = self._folder / f"block-{secrets.token_hex(4)}.tmp"
+        temporary = self.folder / f"block-{secrets.token_hex(4)}.tmp"
         try:
             save_array(temporary, block)
             fsync(temporary)
             os.replace(temporary, self._free_name(digest))
         finally:
             temporary.unlink(missing_ok=True)
-        fsync(self._folder)
+        fsync(self.folder)
         self._index(block)
 
     def _free_name(self, digest: str) -> Path:
         """A file name that is not taken, not even by a file of somebody else."""
         index = len(self._blocks)
-        while os.path.lexists(path := self._folder / f"block-{index:06d}-{digest}.npy"):
+        while os.path.lexists(path := self.folder / f"block-{index:06d}-{digest}.npy"):
             index += 1
         return path
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rag_ft.indexing.access import RULES_FILE
 from rag_ft.indexing.sources.file import READABLE
 from rag_ft.indexing.sources.folder import OFFICE_LOCK
-from rag_ft.indexing.sources.known import Stamp, stamp_of
+from rag_ft.indexing.sources.stamp import Stamp, stamp_of
 from rag_ft.indexing.storage.folder import holds_index
 
 

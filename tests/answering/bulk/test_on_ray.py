@@ -147,7 +147,7 @@ def test_no_cluster_at_the_address_is_said_within_seconds(folder):
 
 
 def test_what_listens_at_the_address_and_is_no_cluster_is_said(folder, monkeypatch):
-    monkeypatch.setattr("rag_ft.answering.bulk.on_ray.PROBE_S", 4.0)
+    monkeypatch.setattr("rag_ft.cluster.PROBE_S", 4.0)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
