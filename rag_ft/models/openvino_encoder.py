@@ -198,14 +198,23 @@ def _pooled(model: Any) -> Any:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without gradients, and without what tracing warns of: that it follows one path, which the probes check."""
+    """Without gradients, and without what tracing warns of: that it follows one path, which the probes check.
+
+    The root logger stays as it was: OpenVINO raises its level, and leaves it raised where a conversion fails.
+    """
     import torch
 
     from rag_ft.progress import quiet_transformers
 
-    with torch.no_grad(), quiet_transformers(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        with torch.no_grad(), quiet_transformers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 def without_telemetry() -> Any:

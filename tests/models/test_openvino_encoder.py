@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import logging
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from rag_ft.errors import WeightsError
 from rag_ft.models.openvino_encoder import (
     PROBES,
     CompiledEncoder,
@@ -115,3 +118,16 @@ print("openvino_telemetry" in sys.modules, convert_impl.tm.__name__, telemetry_u
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     stub = "openvino.tools.ovc.telemetry_stub"
     assert done.stdout.split() == ["False", stub, stub], done.stderr
+
+
+def test_a_conversion_that_fails_leaves_the_root_logger_as_it_was(tmp_path, caplog):
+    import torch
+
+    class Broken(torch.nn.Module):
+        def forward(self, features):
+            raise ValueError("this network cannot be traced")
+
+    caplog.set_level(logging.INFO)
+    with contextlib.suppress(WeightsError):
+        write_encoder(tmp_path / "encoder", Broken().eval(), "{}", RECORD, lambda folder, dtype: 1.0)
+    assert logging.getLogger().level == logging.INFO

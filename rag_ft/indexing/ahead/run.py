@@ -13,7 +13,7 @@ from rag_ft.indexing.ahead.blocks import BlockWork, BuildEngine, FileBlock, file
 from rag_ft.indexing.ahead.finished import FinishedBlocks
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.corpus import Corpus, CorpusEntry, CorpusFile
-from rag_ft.indexing.embedding import SentenceEmbedder
+from rag_ft.indexing.embedding import WindowedEmbedder
 from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument
 from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.original import Original
@@ -51,7 +51,7 @@ def read_ahead(corpus: Corpus, engine: BuildEngine, builder: GenerationBuilder) 
 def _work(corpus: Corpus, builder: GenerationBuilder) -> BlockWork:
     embedder = builder.embedder
     return BlockWork(
-        embedder=embedder.name if isinstance(embedder, SentenceEmbedder) else embedder,
+        embedder=embedder.name if isinstance(embedder, WindowedEmbedder) else embedder,
         fingerprint=embedder.fingerprint,
         chunking=builder.chunker.config,
         limits=corpus.limits,
