@@ -14,6 +14,7 @@ from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.shards.changing import add_shards, limit_shards, list_shards, retire_shards
 from rag_ft.indexing.shards.listing import LIMIT_S, read_list
+from rag_ft.indexing.storage.folder import FORMAT
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_a_shard_that_does_not_fit_is_refused_and_nothing_changes(folder, tmp_pa
         [document("y.md")], tmp_path / "long", embedder=HashingEmbedder(), chunking=ChunkingConfig(max_tokens=48)
     ).path
     newer = build([document("y.md")], tmp_path / "newer").path
-    content = (newer / "manifest.json").read_text().replace('"format": 4', '"format": 5')
+    content = (newer / "manifest.json").read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}')
     (newer / "manifest.json").write_text(content)
     for wrong, error, says in [
         (
@@ -48,7 +49,7 @@ def test_a_shard_that_does_not_fit_is_refused_and_nothing_changes(folder, tmp_pa
             "was built with the embedder hashingother .* and the shards with hashing .*--embed",
         ),
         (long, IndexMismatchError, "was built with the chunking max_tokens 48 and the shards with 24: build it again"),
-        (newer, IndexFormatError, "is in index format 5 of a newer rag_ft"),
+        (newer, IndexFormatError, f"is in index format {FORMAT + 1} of a newer rag_ft"),
         (tmp_path / "nothing", IndexMissingError, "there is no index at"),
         (folder, UsageError, "holds a list of shards itself: add its shards one by one"),
         (folder / "shard1", UsageError, "is already the shard 'shard1'"),
