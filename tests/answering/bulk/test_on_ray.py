@@ -5,6 +5,8 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -166,11 +168,24 @@ def test_a_cluster_that_asks_for_a_token_is_said(folder, monkeypatch):
         cluster.stop()
 
 
-def test_without_an_address_this_machine_is_the_cluster(folder, questions, tmp_path, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in map(str, __import__("sys").path) if p))
+ON_THIS_MACHINE = """
+import sys
+from pathlib import Path
+from rag_ft.answering.bulk.on_ray import RayEngine
+from rag_ft.answering.bulk.run import answer_questions
+from scripted_reader import scripted_loader
+index, questions, output, block = sys.argv[1:]
+with RayEngine(scripted_loader(Path(index)), workers=1) as engine:
+    answer_questions(Path(questions), Path(output), engine, block=int(block))
+"""
+
+
+def test_without_an_address_this_machine_is_the_cluster(folder, questions, tmp_path):
     answer_questions(questions, tmp_path / "local.jsonl", scripted_pipeline(folder), block=BLOCK)
-    with RayEngine(scripted_loader(folder), workers=1) as engine:
-        answer_questions(questions, tmp_path / "answers.jsonl", engine, block=BLOCK)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else Ray writes one into the home folder
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    # In a process of its own: after a cluster in this one, Ray Data's workers on another cluster would not start.
+    arguments = [folder, questions, tmp_path / "answers.jsonl", BLOCK]
+    subprocess.run([sys.executable, "-c", ON_THIS_MACHINE, *map(str, arguments)], env=environment, check=True)
     assert rows_of(tmp_path / "answers.jsonl") == rows_of(tmp_path / "local.jsonl")
