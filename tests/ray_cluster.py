@@ -10,7 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).parent
 
@@ -66,3 +69,13 @@ class RayCluster:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def cluster_or_skip(cpus: int) -> Iterator[RayCluster]:
+    """What a fixture yields from: a cluster that ends with it; where none can be started, its tests are skipped."""
+    try:
+        cluster = RayCluster(cpus)
+    except OSError as error:  # where the ports or the shared memory that it needs are not to be had
+        pytest.skip(f"no Ray cluster can be started here: {error}")
+    yield cluster
+    cluster.stop()

@@ -38,13 +38,13 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 _AFTER_A_CONDITION = re.compile(
-    rf"\W*{_FILLER}(?:if|when|whenever|after|before|once|while|with|without)\b[^?]*,\s+"
+    rf"\A\W*{_FILLER}(?:if|when|whenever|after|before|once|while|with|without)\b[^?]*,\s+"
     r"(?:do|does|can|could|should|will|would|is|are|must)(?:n[’']?t)?\s+\w",
     re.IGNORECASE,
 )
 """If I save it twice, does Shaka notice: the subject may be any word, because a clause comes before."""
 _IN_A_SEARCH_BOX = re.compile(
-    rf"\W*{_FILLER}(?!.*\b(?:who|what|which)\b)"
+    rf"\A\W*{_FILLER}(?!.*\b(?:who|what|which)\b)"
     rf"(?:(?:{_TO_DO})\s+(?:\w+\s+)?{_OBJECT}\b|(?:steps|ways?|guide|instructions)\s+(?:to|for)\b)[^?]*\Z",
     re.IGNORECASE,
 )
@@ -68,11 +68,8 @@ def asks_for_sentences(question: str) -> bool:
     """
     if _BEGINS.match(question):
         return True
-    if _FOR_A_QUANTITY.search(question):
-        return False
-    return bool(_AFTER_A_CONDITION.match(question) or _IN_A_SEARCH_BOX.match(question)) or any(
-        pattern.search(question) for pattern in (_LATER, _ANYWHERE)
-    )
+    patterns = (_LATER, _ANYWHERE, _AFTER_A_CONDITION, _IN_A_SEARCH_BOX)
+    return not _FOR_A_QUANTITY.search(question) and any(pattern.search(question) for pattern in patterns)
 
 
 _STEPS = re.compile(

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from ray_cluster import RayCluster
+from ray_cluster import RayCluster, cluster_or_skip
 from scripted_reader import KILLS, rows_of, scripted_loader, scripted_pipeline
 
 from rag_ft.answering.bulk.on_ray import RayEngine
@@ -25,12 +25,7 @@ QUESTIONS, BLOCK = 60, 5
 
 @pytest.fixture(scope="module")
 def cluster():
-    try:
-        cluster = RayCluster(cpus=2)
-    except OSError as error:  # where the ports or the shared memory that it needs are not to be had
-        pytest.skip(f"no Ray cluster can be started here: {error}")
-    yield cluster
-    cluster.stop()
+    yield from cluster_or_skip(cpus=2)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from in_process import ReadsHere
 from logging_embedder import KILLS, LoggingEmbedder, embedded
-from ray_cluster import RayCluster
+from ray_cluster import cluster_or_skip
 
 from rag_ft import Index
 from rag_ft.errors import CorpusError, EngineError, UsageError
@@ -28,12 +28,7 @@ FILES, BLOCK = 40, 4
 
 @pytest.fixture(scope="module")
 def cluster():
-    try:
-        cluster = RayCluster(cpus=2)
-    except OSError as error:  # where the ports or the shared memory that it needs are not to be had
-        pytest.skip(f"no Ray cluster can be started here: {error}")
-    yield cluster
-    cluster.stop()
+    yield from cluster_or_skip(cpus=2)
 
 
 @pytest.fixture
