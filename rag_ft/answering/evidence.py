@@ -2,25 +2,28 @@
 
 The generator is tuned to find the few words that answer a question of fact. Which sentences explain something the
 cross-encoder finds better and faster (docs/answers.md). It takes the first passage, which a retriever that reranks has
-chosen with it, and there the sentences, list items and code with the most evidence.
+chosen with it, and there the sentences, list items and code with the most evidence. Where its record weighs what the
+generator says, whether each passage answers at all, the passage that comes first by both together is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
 from rag_ft.answering import completion
 from rag_ft.answering.confidence import PartCalibration, PartSigns
+from rag_ft.answering.opinions import Opinion, Opinions
 from rag_ft.answering.reading import Cited, Reading, ReadRequest
 from rag_ft.errors import WeightsError, first_problem
 from rag_ft.metrics.odds import probability_of
 from rag_ft.models.cross_encoder import CrossEncoder, PassageScores
 from rag_ft.models.folder import CROSS_ENCODER_RECORD
 from rag_ft.schema import Passage
-from rag_ft.text.asking import asks_yes_or_no
+from rag_ft.text.asking import asks_for_sentences, asks_yes_or_no
 from rag_ft.text.parts import passage_units, unit_leads, unit_runs
 from rag_ft.text.spans import Span
 from rag_ft.text.yes_or_no import begins_with_yes_or_no
@@ -53,10 +56,19 @@ class ChosenPart(NamedTuple):
         return tuple(dict.fromkeys((self.unit_leads[self.first], self.unit_leads[self.last])))
 
 
+class GeneratorWeighed(BaseModel):
+    """What a cross-encoder's record says of answers for which the generator was asked, too."""
+
+    weight: Annotated[float, Field(gt=0)]
+    """Of its log-odds, added to a passage's own, in the choice of the passage."""
+    confidence: PartCalibration
+
+
 class Calibration(BaseModel):
     """What a cross-encoder's record says of its answers."""
 
     confidence: PartCalibration
+    with_generator: GeneratorWeighed | None = None
     decided_from: Annotated[float, Field(ge=0.5, le=1)] | None = None
     """Least probability of yes against no, or of no against yes, with which an answer decides; None: it never does."""
 
@@ -64,7 +76,8 @@ class Calibration(BaseModel):
 class EvidenceReader:
     """Reads requests with a cross-encoder. Raises WeightsError where its record has no calibration."""
 
-    def __init__(self, cross_encoder: CrossEncoder) -> None:
+    def __init__(self, cross_encoder: CrossEncoder, opinions: Opinions | None = None) -> None:
+        """`opinions`: of a generator, asked for where the cross-encoder's record weighs them."""
         self.cross_encoder = cross_encoder
         try:
             self.calibration = Calibration.model_validate(dict(cross_encoder.record))
@@ -73,26 +86,40 @@ class EvidenceReader:
                 f"the calibration in the cross-encoder's {CROSS_ENCODER_RECORD} is damaged ({first_problem(error)}):"
                 " restore the file, or use the packaged one"
             ) from error
-        self.threshold = self.calibration.confidence.value
+        weighed = self.calibration.with_generator if opinions is not None else None
+        self._opinions = opinions if weighed is not None else None
+        self._weight = 0.0 if weighed is None else weighed.weight
+        self._confidence = self.calibration.confidence if weighed is None else weighed.confidence
+        self.threshold = self._confidence.value
         """An answer with a lower confidence becomes null; None: it must outscore null."""
 
-    def read(self, request: ReadRequest, threshold: float | None) -> Reading | None:
-        """The part of the first passage that answers; None where it has no sentence to choose, for the generator.
+    def read_batch(self, requests: Sequence[ReadRequest]) -> list[Reading | None]:
+        """What each request is answered with; None where it asks for no sentence, or has none to choose from."""
+        asked = [i for i, one in enumerate(requests) if one.passages and asks_for_sentences(one.question)]
+        opinions: list[Opinion | None] = [None] * len(asked)
+        if self._opinions is not None:
+            opinions = [*self._opinions.of([requests[i] for i in asked])]
+        readings: list[Reading | None] = [None] * len(requests)
+        for i, opinion in zip(asked, opinions, strict=True):
+            readings[i] = self._read(requests[i], opinion)
+        return readings
 
-        `threshold`: for this request, instead of its own. The confidence is the probability that the part answers.
-        """
-        passage = request.passages[0]
-        scores, *others = self.cross_encoder.score(request.question, request.passages)
+    def _read(self, request: ReadRequest, opinion: Opinion | None) -> Reading | None:
+        """The part of the best passage that answers. The confidence is the probability that it does."""
+        said = [0.0] * len(request.passages) if opinion is None else opinion.log_odds
+        all_scores = self.cross_encoder.score(request.question, request.passages)
+        best, margin = best_passage(request, all_scores, [self._weight * log_odds for log_odds in said])
+        passage, scores = request.passages[best], all_scores[best]
         part = choose_part(passage, scores)
         if part is None:
             return None
-        confidence = self.calibration.confidence.confidence(part_signs(part, scores, others, request.margin))
+        confidence = self._confidence.confidence(PartSigns(scores.relevance, part.evidence, margin, said[best]))
         yes = None
         if asks_yes_or_no(request.question):
             yes = decision(scores, self.calibration.decided_from)
             if (stated := stated_before(passage.text, part)) is not None:
                 yes, part = stated
-        least = self.threshold if threshold is None else threshold
+        least = self.threshold if request.threshold is None else request.threshold
         gives = scores.relevance >= 0 if least is None else confidence >= least
         return Reading(
             answer=passage.text[part.span.start : part.span.end] if gives else None,
@@ -104,9 +131,9 @@ class EvidenceReader:
             not_null=probability_of(scores.relevance),
             abstained=not gives,
             complete=True,
-            completion=completion.render_part(part.leads, (1,), yes) if gives else completion.render(None),
+            completion=completion.render_part(part.leads, (best + 1,), yes) if gives else completion.render(None),
             read=(True,) * len(request.passages),
-            prompt_tokens=len(scores.tokens),
+            prompt_tokens=len(scores.tokens) + (0 if opinion is None else opinion.prompt_tokens),
             completion_tokens=0,
         )
 
@@ -135,18 +162,32 @@ def stated_before(text: str, part: ChosenPart) -> tuple[bool, ChosenPart] | None
     return None if said is None else (said, longer)
 
 
-def part_signs(
-    part: ChosenPart, scores: PassageScores, others: Sequence[PassageScores], margin: float | None
-) -> PartSigns:
-    """What says whether a part of the first passage, with these scores, is an answer; `others`: of the other passages.
+class BestPassage(NamedTuple):
+    """The passage that an answer is taken from."""
 
-    `margin`: that of the reranking, which knows the first search's scores, too. Where it is None, by the relevance
-    alone: over the best of the other passages, or over null, whose log-odds are 0, where there are none. Like a
-    reranking's, it is never negative.
+    position: int
+    """In the request."""
+    margin: float
+    """Log-odds by which it comes before the next one."""
+
+
+def best_passage(request: ReadRequest, scores: Sequence[PassageScores], added: Sequence[float]) -> BestPassage:
+    """The passage that comes first by its standing and what is `added` to the log-odds of each.
+
+    The standing is the reranking's, which knows the first search's scores, too. Where it is not known, that is the
+    relevance; with nothing added, the first passage stays the first. The margin is over the best of the other passages,
+    or over null, whose log-odds are 0, where there are none. Like a reranking's, it is never negative.
     """
-    if margin is None:
-        margin = max(scores.relevance - max((other.relevance for other in others), default=0.0), 0.0)
-    return PartSigns(scores.relevance, part.evidence, margin)
+    if len(scores) == 1:
+        margin = request.margins[0] if request.margins else None
+        return BestPassage(0, max(scores[0].relevance, 0.0) if margin is None else margin)
+    known = [margin for margin in request.margins[: len(scores) - 1] if margin is not None]
+    reranked = len(known) == len(scores) - 1
+    standing = [-lag for lag in accumulate(known, initial=0.0)] if reranked else [each.relevance for each in scores]
+    together = [own + more for own, more in zip(standing, added, strict=True)]
+    position = together.index(max(together)) if reranked or any(added) else 0
+    next_best = max(log_odds for i, log_odds in enumerate(together) if i != position)
+    return BestPassage(position, max(together[position] - next_best, 0.0))
 
 
 def decision(scores: PassageScores, decided_from: float | None) -> bool | None:
