@@ -7,8 +7,8 @@ QUESTIONS: records of ours, or SQuAD's JSON. INDEX: an index, or a folder of ind
 document ids in the records: of `faq/owner/name/guide.md`, `guide.md` in `owner+name`. Only questions that ask for
 sentences count, and of these only records whose evidence stands in the index where they say. --and: more to fit on,
 such as unanswerable questions. --judge: other questions that nothing is fitted on. --most: so many of each file.
---generator-weight: what the log-odds of the packaged generator that a passage answers are weighed with in the choice of
-the passage; 0: it is not asked, and the second passage's answer is never given.
+--generator-weight: of the log-odds, by the packaged generator, that the part chosen from a passage answers, in the
+choice among the passages; 0: it is not asked, and the answer is always that of the first passage.
 
 Each question is searched, reranked and answered as `rag-ft ask` does, with abstention off. An answer is right if the
 question has one and the part shares a character with a piece of its evidence. Each answerable question is asked a
@@ -40,7 +40,8 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from rag_ft.answering.confidence import PartCalibration, PartSigns, PartWeights
-from rag_ft.answering.evidence import EvidenceReader, best_passage, choose_part
+from rag_ft.answering.evidence import EvidenceReader, best_candidate, parts_alone
+from rag_ft.answering.opinions import NO_OPINION
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.indexing.index import Index
@@ -53,7 +54,7 @@ from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.weights import PACKAGED
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import split_by_document
-from rag_ft.schema import Hit, Passage, Question
+from rag_ft.schema import Passage, Question
 from rag_ft.text.asking import asks_for_sentences
 from rag_ft.text.spans import Span
 
@@ -84,7 +85,7 @@ SIGNS_WITH_GENERATOR = {
 class Models(NamedTuple):
     """What answers."""
 
-    cross_encoder: CrossEncoder
+    evidence: EvidenceReader
     reader: Reader | None
     """Whose generator is asked; None: none is."""
     generator_weight: float
@@ -155,20 +156,6 @@ def holds_evidence(passage: Passage, question: Question, part: Span | None = Non
     return overlaps_evidence(passage.document_id, start, end, question.evidence)
 
 
-def answer(
-    question: Question, request: ReadRequest, said: Sequence[float], cross_encoder: CrossEncoder, weight: float
-) -> tuple[PartSigns, bool] | None:
-    """The signs of the answer to a request, and whether it is right; None: no sentence. `said`: by the generator."""
-    scores = cross_encoder.score(request.question, request.passages)
-    best, margin = best_passage(request, scores, [weight * log_odds for log_odds in said])
-    part = choose_part(request.passages[best], scores[best])
-    if part is None:
-        return None
-    # An unanswerable record may have evidence all the same: that of a plausible answer.
-    right = question.answerable and holds_evidence(request.passages[best], question, part.span)
-    return PartSigns(scores[best].relevance, part.evidence, margin, said[best]), right
-
-
 def answer_all(path: Path, folder: Path, models: Models, most: int | None, *, halve: bool = False) -> list[Answered]:
     """All questions answered, as they are and with the evidence taken out; `halve`: group those of a single index."""
     answered: list[Answered] = []
@@ -186,7 +173,7 @@ def answer_all(path: Path, folder: Path, models: Models, most: int | None, *, ha
         reranked = rerank(
             [Query(question.question) for question, _, _ in asked],
             [hits[:RERANK_DEPTH] for _, _, hits in asked],
-            models.cross_encoder,
+            models.evidence.cross_encoder,
             FIRST_WEIGHT,
             OWN_WEIGHT,
         )
@@ -194,13 +181,17 @@ def answer_all(path: Path, folder: Path, models: Models, most: int | None, *, ha
             ReadRequest.of_hits(question.question, hits[:READ])
             for (question, _, _), hits in zip(asked, reranked, strict=True)
         ]
-        said = [(0.0,) * len(request.passages) for request in requests]
+        candidates = [models.evidence.candidates(request) for request in requests]
+        opinions = [NO_OPINION] * len(requests)
         if models.reader is not None:
-            said = [opinion.log_odds for opinion in models.reader.opinions.of(requests)]
-        for (question, taken_out, _), request, log_odds in zip(asked, requests, said, strict=True):
-            if signs := answer(question, request, log_odds, models.cross_encoder, models.generator_weight):
+            opinions = models.reader.opinions.of(list(map(parts_alone, requests, candidates)))
+        for (question, taken_out, _), request, own, opinion in zip(asked, requests, candidates, opinions, strict=True):
+            best = best_candidate(own, request.margins, opinion, models.generator_weight)
+            if best is not None:
+                # An unanswerable record may have evidence all the same: that of a plausible answer.
+                right = question.answerable and holds_evidence(own[best.position].passage, question, best.part.span)
                 group = groups.get(question.id, name)
-                answered.append(Answered(group, question.answerable, taken_out, *signs))
+                answered.append(Answered(group, question.answerable, taken_out, best.signs, right))
         print(f"{name}: {len(questions)} questions, {time.monotonic() - begun:.0f} s", flush=True)
     return answered
 
@@ -312,10 +303,10 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, nargs=2, action="append", default=[], metavar=("QUESTIONS", "INDEX"))
     parser.add_argument("--taken-out-weight", type=float, default=0.25)
     given = parser.parse_args()
-    cross_encoder = CrossEncoder.from_pretrained(given.cross_encoder or PACKAGED)
+    evidence = EvidenceReader(CrossEncoder.from_pretrained(given.cross_encoder or PACKAGED))
     reader = Reader.from_pretrained(cross_encoder="none") if given.generator_weight else None
-    models = Models(cross_encoder, reader, given.generator_weight)
-    calibration = EvidenceReader(cross_encoder).calibration
+    models = Models(evidence, reader, given.generator_weight)
+    calibration = evidence.calibration
     recorded = calibration.confidence
     if reader is not None and calibration.with_generator is not None:
         recorded = calibration.with_generator.confidence

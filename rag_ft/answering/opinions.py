@@ -1,7 +1,7 @@
-"""What the generator says of each passage before it looks for an answer: whether the passage holds one.
+"""What the generator says of a text before it looks for an answer: whether the text holds one.
 
-One pass over the prompts says it, without any search. A tuned reader's null is a second judge of relevance, made from
-another model and other training data than the cross-encoder's (docs/answers.md).
+One pass over the prompts says it, without any search. A tuned reader's null is a second opinion beside the
+cross-encoder's, from another model that was tuned on other data (docs/answers.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ class Opinion(NamedTuple):
 
     log_odds: tuple[float, ...]
     """That each passage answers, on the adapter's scale; 0 for one that does not fit the prompt."""
-    prompt_tokens: int
+    prompt_tokens: int = 0
+
+
+NO_OPINION = Opinion(())
+"""Of a generator that was not asked."""
 
 
 class Opinions:

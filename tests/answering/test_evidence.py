@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_ft.answering.evidence import EvidenceReader, best_passage, choose_part, decision
+from rag_ft.answering.evidence import Candidate, EvidenceReader, best_candidate, choose_part, decision
 from rag_ft.answering.opinions import Opinion
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import WeightsError
@@ -18,6 +18,9 @@ By default there is none. To avoid this, set one:
     call(timeout=5)
 
 It counts from the call."""
+
+
+DEFAULT = "By default there is none."
 
 
 def passage(text=TEXT):
@@ -160,10 +163,14 @@ def test_the_margin_is_the_rerankings_or_that_of_the_relevance(passages, margins
     assert reading.not_null == pytest.approx(probability_of(2.0))
 
 
-def best(relevances, margins=(), added=None):
+def best(relevances, margins=(), said=(), weight=1.0, parts=True):
+    """Position and margin of the best of some passages."""
     given = [scores(TEXT, "none", relevance=relevance) for relevance in relevances]
-    request = ReadRequest("Why?", (passage(),) * len(given), margins=margins)
-    return tuple(best_passage(request, given, added or [0.0] * len(given)))
+    candidates = [Candidate(passage(), own, choose_part(passage(), own)) for own in given]
+    if parts is not True:
+        candidates = [one if i in parts else one._replace(part=None) for i, one in enumerate(candidates)]
+    found = best_candidate(candidates, margins, Opinion(tuple(said)), weight)
+    return None if found is None else (found.position, found.signs.margin)
 
 
 def test_a_passage_that_is_less_relevant_than_another_or_than_null_has_no_margin():
@@ -172,13 +179,21 @@ def test_a_passage_that_is_less_relevant_than_another_or_than_null_has_no_margin
     assert best([4.0, -1.0, -1.0]) == (0, 5.0)
 
 
-def test_what_is_added_can_put_a_later_passage_first():
+def test_what_the_generator_says_can_put_the_part_of_a_later_passage_first():
     assert best([0.0] * 3, (2.0, 1.0, 9.0), [0.0, 2.5, 0.0]) == (1, 0.5)
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), [0.0, 5.0, 0.0], weight=0.5) == (1, 0.5)
     assert best([0.0] * 3, (2.0, 1.0, 9.0), [0.0, 1.5, 3.25]) == (2, 0.25)
     assert best([0.0] * 3, (2.0, 1.0, None), [0.0, 1.5, 0.0]) == (0, 0.5)
     assert best([0.0] * 2, (2.0, None), [0.0, 2.0]) == (0, 0.0)  # as good as the next: the first stays
     assert best([1.0, 3.0], (), [2.5, 0.0]) == (0, 0.5)  # not reranked: by the relevance
     assert best([1.0], (2.0,), [5.0]) == (0, 2.0)  # alone: over what was not given
+
+
+def test_a_passage_without_a_part_is_not_chosen_and_counts_in_the_margin():
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), [1.5, 0.0], parts={1, 2}) == (1, 0.0)
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), [3.0, 0.0], parts={1, 2}) == (1, 1.0)
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), parts={1, 2}) is None  # not asked: the first or none
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), parts=()) is None
 
 
 class OpinionsThatAreGiven:
@@ -189,7 +204,7 @@ class OpinionsThatAreGiven:
         self.opinion = Opinion(log_odds, 100)
 
     def of(self, requests):
-        self.asked.append([request.question for request in requests])
+        self.asked.append([(request.question, [read.text for read in request.passages]) for request in requests])
         return [self.opinion] * len(requests)
 
 
@@ -216,13 +231,13 @@ def test_the_generators_word_counts_in_the_choice_of_the_passage_and_in_the_conf
 
 
 def test_the_generator_is_asked_once_and_only_of_questions_that_ask_for_sentences():
-    knows = CrossEncoderThatKnows(scores(TEXT, "none"), WITH_GENERATOR)
+    knows = CrossEncoderThatKnows(scores(TEXT, DEFAULT), WITH_GENERATOR)
     asked = OpinionsThatAreGiven(1.0)
     questions = ["Why?", "Who is it?", "How do I call it?"]
     requests = [ReadRequest(question, (passage(),)) for question in questions]
     readings = EvidenceReader(knows, asked).read_batch([*requests, ReadRequest("Why?", ())])
     assert [reading is None for reading in readings] == [False, True, False, True]
-    assert asked.asked == [["Why?", "How do I call it?"]]
+    assert asked.asked == [[("Why?", [DEFAULT]), ("How do I call it?", [DEFAULT])]]
 
 
 def test_a_record_that_does_not_weigh_the_generator_does_not_ask_it():
