@@ -66,7 +66,7 @@ PENALTY = 0.5
 """Of the sum of squared weights, so that they stay finite where everything right is surer than everything wrong."""
 THRESHOLDS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 AS_RECORDED = "the record as it is"
-RECORDED, RECORDED_WITH_GENERATOR = "relevance and margin, fitted", "relevance, margin and generator, fitted"
+RECORDED, RECORDED_WITH_GENERATOR = "relevance and margin, fitted", "all four, fitted"
 """The signs that the packaged record weighs."""
 SIGNS = {
     "relevance, fitted": (0,),
@@ -77,8 +77,8 @@ SIGNS = {
 SIGNS_WITH_GENERATOR = {
     RECORDED: (0, 2),
     "generator, fitted": (3,),
-    RECORDED_WITH_GENERATOR: (0, 2, 3),
-    "all four, fitted": (0, 1, 2, 3),
+    "relevance, margin and generator, fitted": (0, 2, 3),
+    RECORDED_WITH_GENERATOR: (0, 1, 2, 3),
 }
 
 
