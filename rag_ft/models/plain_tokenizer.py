@@ -71,9 +71,7 @@ class PlainTokenizer:
     ) -> Any:
         """The text of a conversation; token ids are left to the library."""
         if tokenize:
-            return self.library.apply_chat_template(
-                list(messages), add_generation_prompt=add_generation_prompt, **more
-            )
+            return self.library.apply_chat_template(list(messages), add_generation_prompt=add_generation_prompt, **more)
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)

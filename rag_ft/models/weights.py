@@ -370,7 +370,9 @@ def _card_licence(folder: Path) -> str:
     return record.licence if record is not None else gguf.UNKNOWN_LICENCE
 
 
-_PLAIN_LICENCE = re.compile(r"---\n(?:.*\n)*?license: *(?!(?i:null|true|false|yes|no|on|off) *\n)([A-Za-z][\w.+-]*) *\n")
+_PLAIN_LICENCE = re.compile(
+    r"---\n(?:.*\n)*?license: *(?!(?i:null|true|false|yes|no|on|off) *\n)([A-Za-z][\w.+-]*) *\n"
+)
 """Front matter up to a licence that needs no YAML to be read, as nearly all cards have it."""
 
 
