@@ -378,9 +378,10 @@ _PLAIN_LICENCE = re.compile(
 
 def _front_matter_licence(card: Path) -> object:
     """The `license` of a model card; raises what reading a file and YAML raise."""
-    plain = _PLAIN_LICENCE.match(card.read_text(encoding="utf-8").partition("\n---")[0] + "\n")
-    if plain is not None:
-        return plain[1]
+    front = card.read_text(encoding="utf-8").partition("\n---")[0] + "\n"
+    plain = _PLAIN_LICENCE.match(front)
+    if plain is not None or "license" not in front:
+        return plain and plain[1]
     from huggingface_hub import metadata_load  # imported here: it takes half a second, which a question waits for
 
     return (metadata_load(card) or {}).get("license")
