@@ -107,14 +107,15 @@ class PlainBert(nn.Module):
         self.size = shape.hidden_size
         """Length of a state."""
         self.embeddings = _Embeddings(shape)
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(_Layer(shape) for _ in range(shape.num_hidden_layers))})
+        self._layers = [_Layer(shape) for _ in range(shape.num_hidden_layers)]
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(self._layers)})
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """States (B, T, size) of token ids (B, T), where the mask is not 0."""
         real = attention_mask.bool()
         seen = None if bool(real.all()) else real[:, None, None].expand(-1, -1, real.shape[1], -1)  # (B, 1, T, T)
         states = self.embeddings(input_ids, token_type_ids)
-        for layer in self.encoder["layer"]:
+        for layer in self._layers:
             states = layer(states, seen)
         return states  # type: ignore[no-any-return]
 

@@ -95,6 +95,10 @@ class LoraUpdate(NamedTuple):
     scale: float
 
 
+Updates: TypeAlias = Mapping[str, LoraUpdate]
+"""Layer → what an adapter adds to it; without the layers that it leaves alone."""
+
+
 class _Linear:
     """A layer without a bias, and what the adapter adds to it."""
 
@@ -205,9 +209,6 @@ class PlainLlama:
                 parameter.data = mine
 
 
-Updates: TypeAlias = Mapping[str, LoraUpdate]
-
-
 def load_plain_llama(weights: Weights, adapter: Weights | None, dtype: torch.dtype) -> PlainLlama | None:
     """The model in a folder for the CPU; None where it, or the adapter, is anything but the plain kind.
 
@@ -289,12 +290,13 @@ def _updates(folder: Path, shapes: Mapping[str, tuple[int, ...]], dtype: torch.d
         return None
     from safetensors.torch import load_file
 
-    read = {name: value.to(dtype) for name, value in load_file(folder / ADAPTER_WEIGHTS).items()}
+    read: dict[str, Tensor] = {name: value.to(dtype) for name, value in load_file(folder / ADAPTER_WEIGHTS).items()}
     scale = given["lora_alpha"] / (rank**0.5 if given.get("use_rslora") else rank)
-    return {
-        name: LoraUpdate(*(read[f"{_ADAPTER_PREFIX}{name}.lora_{side}.weight"] for side in "AB"), scale)
-        for name in layers
-    }
+
+    def side(name: str, letter: str) -> Tensor:
+        return read[f"{_ADAPTER_PREFIX}{name}.lora_{letter}.weight"]
+
+    return {name: LoraUpdate(side(name, "A"), side(name, "B"), scale) for name in layers}
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

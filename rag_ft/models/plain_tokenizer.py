@@ -34,7 +34,7 @@ class PlainTokenizer:
         self._load = load
         self.eos_token_id: int | None = self._id("eos_token")
         self.pad_token_id: int | None = self._id("pad_token")
-        self.all_special_ids = sorted({self._id(name) for name in named} - {None})
+        self.all_special_ids = sorted({i for i in map(self._id, named) if i is not None})
 
     @cached_property
     def library(self) -> Any:
