@@ -135,6 +135,8 @@ class PipelineChoice:
             )
             if retrieval == RetrievalChoice.bm25:  # words are searched without an embedder
                 return Pipeline(retriever, self._reader())
+            import torch  # noqa: F401  (two threads that import it at once would wait for each other)
+
             with _beside(lambda: index.embedder):
                 reader = self._reader()
             return Pipeline(retriever, reader)
