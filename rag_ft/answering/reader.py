@@ -83,7 +83,7 @@ class ReaderFamily:
 
     def loaded_with(self, adapter: Weights | None) -> LoadedModel:
         """The model in memory as it is under an adapter."""
-        return replace(self._loaded, model=self.slots.model, adapter=adapter)
+        return replace(self._loaded, adapter=adapter)
 
 
 class FamilyMember(NamedTuple):
@@ -197,7 +197,7 @@ class Reader:
             chosen = adapter_folder(chosen)
         config = ReaderConfig(**settings)
         scorer = _named_cross_encoder(cross_encoder, config)  # first: an error should not wait for the base model
-        loaded = load_model(name, adapter=chosen, plan=plan)
+        loaded = load_model(name, adapter=chosen, plan=plan, only_read=True)
         by_default = False
         if cross_encoder is None:
             scorer = _cross_encoder_beside(loaded.adapter, config)

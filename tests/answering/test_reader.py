@@ -279,7 +279,7 @@ def test_readers_of_one_base_share_model_settings_and_cache(tiny_llama_dir, tmp_
     second = first.with_adapter("tuned")
     assert (first.adapter, second.adapter, second.threshold) == ("none", "tuned", 0.25)
     assert second.passage_cache is first.passage_cache and second.config is first.config
-    assert second.loaded.model.get_base_model() is first.loaded.model
+    assert second.loaded.model is first.loaded.model
     assert second.with_adapter("none") is first and first.with_adapter("tuned") is second
 
 
