@@ -120,7 +120,8 @@ def _nearest(
     near = np.empty(len(others), dtype=np.float32)
     for start in range(0, len(others), _BLOCK):
         near[start : start + _BLOCK] = vectors[others[start : start + _BLOCK]] @ vectors[node]
-    return others[np.argsort(-near, kind="stable")[: graph.width(level)]].astype(np.int32)
+    found: NDArray[np.int32] = others[np.argsort(-near, kind="stable")[: graph.width(level)]].astype(np.int32)
+    return found
 
 
 def _chosen(node: int, candidates: NDArray[np.int32], most: int, vectors: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -311,6 +311,17 @@ class VectorIndex:
             rankings += [self._rescore(query, rows, k) for query, rows in zip(block, candidates, strict=True)]
         return rankings
 
+    def lists_each_row_once(self) -> bool:
+        """Whether the lists of ivf-pq hold each row once; a graph's links are checked by FAISS when it is read."""
+        faiss = _faiss()
+        if self.kind != "ivf-pq" or not len(self):
+            return True
+        with reading(self._path):
+            lists = faiss.downcast_InvertedLists(self._index.invlists)
+            sizes = [lists.list_size(place) for place in range(self._index.nlist)]
+            ids = [faiss.rev_swig_ptr(lists.get_ids(place), size) for place, size in enumerate(sizes) if size]
+            return bool(np.array_equal(np.sort(np.concatenate(ids)), np.arange(len(self))))
+
     def scores(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The exact scores of some rows for one query, as `search` gives them."""
         return exact_scores(self.vectors[rows], query)
