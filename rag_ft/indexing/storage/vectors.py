@@ -282,7 +282,7 @@ class VectorIndex:
         self._path = path
         self.kind = kind
         self._effort = effort
-        self.vectors = np.asarray(vectors)  # a plain view: each use of a memmap object takes 20 us more
+        self.vectors = vectors
         """Shape (n, d), float32, normalised, read-only."""
 
     def __len__(self) -> int:

@@ -58,7 +58,7 @@ def same(one, other) -> bool:
 def test_counts_are_kept_mapped_and_used_again(generation, tmp_path, monkeypatch):
     postings = postings_of(generation, tmp_path / "words")
     assert same(postings, shard_postings(generation))
-    assert isinstance(postings._rows, np.memmap)
+    assert isinstance(postings._rows.base, np.memmap)
     monkeypatch.setattr("rag_ft.indexing.shards.postings.shard_postings", None)
     assert same(postings_of(generation, tmp_path / "words"), postings)
 
