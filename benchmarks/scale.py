@@ -289,6 +289,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     searched = [entry for entry in results if entry["stage"] == "search"]
     drawing = Figure(figsize=(6.4, 2.4), layout="constrained")
@@ -298,8 +299,11 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
     for offset, side, colour in ((-0.2, "ours", "#1f5f8b"), (0.2, "faiss", "#b0b0b0")):
         axes[0].bar(places + offset, [entry[f"{side}_p50_ms"] for entry in searched], 0.38, color=colour, label=side)
     axes[0].set(yscale="log", ylabel="ms, median")
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0].yaxis.set_minor_locator(NullLocator())
+    axes[0].yaxis.set_major_formatter("{x:g}")
     axes[0].legend(frameon=False, fontsize=8)
-    axes[1].bar(places, [entry["searched_gb"] for entry in searched], 0.5, color="#1f5f8b")
+    axes[1].bar(places, [entry["now_gb"] for entry in searched], 0.5, color="#1f5f8b")
     axes[1].set(ylabel="GB in memory")
     for axis in axes:
         axis.set_xticks(places, [f"{entry['kind']}\n{entry['passages']:,}" for entry in searched], fontsize=8)
