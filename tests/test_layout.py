@@ -30,7 +30,6 @@ TESTED_ELSEWHERE = {
     "indexing/sources/stamp.py": ("indexing/sources/test_known.py", "which files count as unchanged"),
     "cluster.py": ("answering/bulk/test_on_ray.py", "clusters that are reached, refused and left"),
     "indexing/building/rows.py": ("indexing/building/test_builder.py", "what is embedded, and what is kept"),
-    "indexing/building/writer.py": ("indexing/storage/test_store.py", "a write is right when it can be read"),
     "indexing/databases/generation.py": ("indexing/databases/test_index.py", "searched as a folder is"),
     "indexing/databases/lance.py": ("indexing/databases/test_index.py", "every test over PostgreSQL and LanceDB"),
     "indexing/databases/postgresql_session.py": ("indexing/databases/test_index.py", "every test over both databases"),
@@ -38,7 +37,6 @@ TESTED_ELSEWHERE = {
     "indexing/databases/store.py": ("indexing/databases/test_postgresql.py", "what is refused, and how it is said"),
     "indexing/databases/verify.py": ("indexing/databases/test_index.py", "removals with their proof"),
     "indexing/storage/generation.py": ("indexing/storage/test_store.py", "a write is right when it can be read"),
-    "indexing/storage/word_counts.py": ("indexing/storage/test_bm25.py", "the counts that BM25 stores"),
     # What one index is searched by, done with several: right when the results are those of one.
     "indexing/shards/generation.py": ("indexing/shards/test_index.py", "documents and rows as in one index"),
     "indexing/shards/searcher.py": ("indexing/shards/test_index.py", "rankings as in one index"),

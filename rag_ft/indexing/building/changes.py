@@ -137,7 +137,9 @@ def remove_from_index(
         removed = select_documents(base, store.path, ids, where)
         report = removal_report(base, removed, dry_run=False, store=store)
         manifest = base.manifest
-        writer = GenerationWriter(store, manifest, embedder=None, chunking=manifest.chunking, entry=manifest.embedder)
+        writer = GenerationWriter(
+            store, manifest, embedder=None, chunking=manifest.chunking, entry=manifest.embedder, former=base
+        )
         with abandoned_on_error(writer):
             rest = [CopiedDocument(base, position) for position in range(len(base.table)) if position not in removed]
             store.commit(writer.write(rest, manifest.kind_choice))
