@@ -113,7 +113,7 @@ def shard_base(model: Any) -> None:
     if device is not None:
         for parameter in learned:
             parameter.data = parameter.data.to(device)
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, frozen)
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, frozen)  # type: ignore[no-untyped-call]
     share = _values_held(model) / whole
     logger.info(
         "base model      spread over %d processes; each holds %.0f%% of all weights", process_count(), 100 * share

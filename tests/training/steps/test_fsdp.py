@@ -97,11 +97,9 @@ def test_a_run_with_a_spread_base_in_16_bits_ends_with_a_whole_adapter_and_its_f
         "-o",
         files / "made",
     )
+    options = f"--output {files}/made --epochs 1 --rank 4 --bits 16".split()
     done = subprocess.run(
-        [
-            *map(str, (sys.executable, *LAUNCH, "-m", "rag_ft", *command)),
-            *f"--output {files}/made --epochs 1 --rank 4 --bits 16".split(),
-        ],
+        [*map(str, (sys.executable, *LAUNCH, "-m", "rag_ft", *command)), *options],
         capture_output=True,
         text=True,
         timeout=400,
