@@ -89,6 +89,7 @@ def shard_base(model: Any) -> None:
     Raises UsageError for a model that does not name its layers.
     """
     from accelerate import PartialState
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
 
@@ -105,11 +106,12 @@ def shard_base(model: Any) -> None:
     learned = {parameter for parameter in model.parameters() if parameter.requires_grad}
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     whole = _values_held(model)
+    mesh = init_device_mesh("cpu" if device is None else "cuda", (process_count(),))
     for layer in layers:
-        fully_shard(layer, ignored_params=learned, reshard_after_forward=_drops_after_forward())
+        fully_shard(layer, mesh=mesh, ignored_params=learned, reshard_after_forward=_drops_after_forward())
     # Dropped after every pass: one process alone, which writes the adapter, would drop these too, and not wait for the
     # others when all gather them again.
-    fully_shard(model, ignored_params=learned, reshard_after_forward=True)
+    fully_shard(model, mesh=mesh, ignored_params=learned, reshard_after_forward=True)
     if device is not None:
         for parameter in learned:
             parameter.data = parameter.data.to(device)
