@@ -1,10 +1,12 @@
 """A base spread over processes trains as a whole one: real processes, started with the configuration of the docs."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,26 @@ def test_packed_weights_are_not_spread(asked, monkeypatch):
         fsdp.check_fsdp(4)
     monkeypatch.setenv("WORLD_SIZE", "1")
     fsdp.check_fsdp(4)
+
+
+@pytest.mark.parametrize(("free", "device"), [(4_100, "cuda:0"), (3_900, "cpu")])
+def test_a_base_that_takes_more_than_half_of_a_simulated_gpu_is_loaded_into_main_memory(
+    asked, monkeypatch, tiny_llama_dir, free, device
+):
+    from rag_ft.models import compute, loading
+    from rag_ft.models.weights import resolve_reader, tensor_shapes
+    from rag_ft.training.steps import setup
+    from rag_ft.training.steps.config import TrainConfig
+
+    plan = replace(compute.compute_plan("cpu"), device="cuda:0")
+    file = resolve_reader(str(tiny_llama_dir)).path / "model.safetensors"
+    values = sum(math.prod(shape) for shape in tensor_shapes(file).values())
+    devices = []
+    monkeypatch.setattr(compute, "compute_plan", lambda *_given, **_settings: plan)
+    monkeypatch.setattr(loading, "load_model", lambda _name, *, plan: devices.append(plan.device))
+    monkeypatch.setattr(setup, "_free_bytes", lambda _device: values * free / 1_000)  # of 16 bits, half is 2,000
+    setup.load_base(str(tiny_llama_dir), TrainConfig(bits=16))
+    assert devices == [device]
 
 
 @pytest.mark.slow
