@@ -62,16 +62,16 @@ class PostgresStore:
 
     def _connect(self, *, writing: bool = False) -> psycopg.Connection[Any]:
         import psycopg
-        from psycopg.conninfo import conninfo_to_dict
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
         with self.errors():
             given = conninfo_to_dict(self._address.connection)
+            limits: dict[str, Any] = {name: value for name, value in _GIVE_UP.items() if name not in given}
             connection = psycopg.connect(
-                self._address.connection,
+                make_conninfo(self._address.connection, **limits),
                 connect_timeout=_CONNECT_S,
                 autocommit=True,
                 application_name="rag-ft",
-                **{name: value for name, value in _GIVE_UP.items() if name not in given},
             )
             try:
                 self._prepare(connection, writing)
