@@ -25,6 +25,8 @@ TESTED_ELSEWHERE = {
     "indexing/ahead/reader.py": ("indexing/ahead/test_run.py", "an index equal to one built directly"),
     "indexing/ahead/records.py": ("indexing/ahead/test_run.py", "an index equal to one built directly"),
     "indexing/building/cutting.py": ("indexing/building/test_builder.py", "what is embedded, and what is kept"),
+    "indexing/building/selecting.py": ("indexing/building/test_changes.py", "which documents a removal means"),
+    "indexing/formats/readers.py": ("indexing/formats/test_fuzz.py", "every reader, by its suffix"),
     "indexing/sources/stamp.py": ("indexing/sources/test_known.py", "which files count as unchanged"),
     "cluster.py": ("answering/bulk/test_on_ray.py", "clusters that are reached, refused and left"),
     "indexing/building/rows.py": ("indexing/building/test_builder.py", "what is embedded, and what is kept"),

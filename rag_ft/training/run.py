@@ -182,7 +182,7 @@ class _Run:
         """A reader with the adapter as it is in the model now, set up as users will ask it."""
         loaded = self.checked.loaded
         slots = AdapterSlots(model.eval(), loaded.weights, None)
-        tuned = LoadedModel(model, loaded.tokenizer, loaded.weights, loaded.plan, None, shared=slots)
+        tuned = LoadedModel(loaded.tokenizer, loaded.weights, loaded.plan, None, shared=slots)
         return Reader(
             tuned,
             mode=mode,

@@ -29,10 +29,10 @@ from rag_ft.indexing.building.changes import (
     read_source,
     refuse_nothing,
     removal_report,
-    select_documents,
     take_all,
 )
 from rag_ft.indexing.building.rows import CopiedDocument, StagedDocument
+from rag_ft.indexing.building.selecting import select_documents
 from rag_ft.indexing.building.sentinels import check_sentinels, evenly_spread
 from rag_ft.indexing.building.writer import middle_words
 from rag_ft.indexing.chunking import ChunkingConfig, passage_text, passage_words
