@@ -57,14 +57,32 @@ def train(model, output, config, callbacks=(), dropout=0.0):
 
 def launch(launcher, *arguments):
     """A finished run of this file in the processes that a launcher (a module and its options) starts."""
+    return _run(*launcher, __file__, *arguments)
+
+
+def _run(*arguments):
     return subprocess.run(
-        [sys.executable, *map(str, (*launcher, __file__, *arguments))],
+        [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+def train_by_command(launcher, folder, model, *options):
+    """The adapter that `rag-ft train` makes in the processes that a launcher starts, and what it prints."""
+    from data import write_little_world
+
+    from rag_ft.indexing.index import Index
+
+    files = write_little_world(folder)
+    Index.build(files / "docs", files / "index", progress=False)
+    given = ("--index", files / "index", "--reader", model, "--output", files / "made", "--epochs", 1, "--rank", 4)
+    done = _run(*launcher, "-m", "rag_ft", "train", files / "qa.jsonl", *given, *options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return files / "made", done.stdout
 
 
 def assert_same_losses(history, whole):

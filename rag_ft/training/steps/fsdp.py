@@ -17,7 +17,7 @@ from typing import Any
 
 from rag_ft.environment import process_count
 from rag_ft.errors import UsageError
-from rag_ft.training.steps.processes import WAIT_SECONDS, own_device
+from rag_ft.training.steps.processes import WAIT_SECONDS, own_device, refuse_setting
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +47,7 @@ def check_fsdp(bits: int) -> None:
     if not fsdp_asked():
         return
     for variable, followed in _FOLLOWED.items():
-        value = os.environ.get(variable, followed)
-        if value.lower() != followed.lower():
-            instead = f"set it to {followed}" if followed else "leave it out"
-            raise UsageError(
-                f"the launcher's configuration has {variable.lower()}: {value}, which a run does not follow: {instead}"
-            )
+        refuse_setting(variable.lower(), os.environ.get(variable, followed), followed)
     if bits == 4:
         raise UsageError(
             "the launcher asks for FSDP, which does not spread packed 4-bit weights: train with --bits 16 (or 32), or"

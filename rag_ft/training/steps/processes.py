@@ -21,20 +21,15 @@ from rag_ft.errors import TrainingError, UsageError, first_line
 WAIT_SECONDS = 7 * 24 * 3600
 """How long a process waits for another that is alive; the first one answers the held-out questions meanwhile."""
 
-_DEEPSPEED = "ACCELERATE_USE_DEEPSPEED"
-"""Variable with which `accelerate launch` asks for DeepSpeed."""
-
 _LOST = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL", "Socket Timeout")
 """Words in torch's errors about a process that no longer answers."""
 
 
-def check_launch() -> None:
-    """Raise UsageError for a launch that a run cannot be part of."""
-    if process_count() > 1 and os.environ.get(_DEEPSPEED, "").lower() == "true":
-        raise UsageError(
-            "the launcher asks for DeepSpeed, whose checkpoints only the same number of its processes can resume: for a"
-            " base model that no device holds whole, launch with FSDP"
-        )
+def refuse_setting(setting: str, value: str, followed: str) -> None:
+    """Raise UsageError unless a setting of the launcher's has the value that a run follows; empty: it is not set."""
+    if value.lower() != followed.lower():
+        instead = f"set it to {followed}" if followed else "leave it out"
+        raise UsageError(f"the launcher's configuration has {setting}: {value}, which a run does not follow: {instead}")
 
 
 def refuse_processes(what: str) -> None:

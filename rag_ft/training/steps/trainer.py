@@ -38,6 +38,7 @@ from rag_ft.training.folder import (
 )
 from rag_ft.training.saving import step_of
 from rag_ft.training.steps.config import TrainConfig
+from rag_ft.training.steps.deepspeed import DeepSpeedMixin, computing_in, deepspeed_asked
 from rag_ft.training.steps.fsdp import fsdp_asked, fsdp_hidden, is_sharded, shard_base
 from rag_ft.training.steps.processes import (
     WAIT_SECONDS,
@@ -276,7 +277,9 @@ def _row_trainer(
 
     from datasets import Dataset
 
-    class RowTrainer(RowTrainerMixin, SFTTrainer):  # type: ignore[misc]  # trl is untyped
+    kinds = (RowTrainerMixin, *([DeepSpeedMixin] if deepspeed_asked() else []), SFTTrainer)
+
+    class RowTrainer(*kinds):  # type: ignore[misc]  # trl is untyped
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             from transformers import Trainer
 
@@ -332,7 +335,8 @@ def _train(trainer: Any, model: Any, resumed: Path | None, stop: Callable[[], No
     attention = trees(model.get_base_model()) if shared else nullcontext()
     # The fused kernels hold on to weights, and those of a sharded base are there only while its own code computes.
     kernels = nullcontext() if is_sharded(model) else fused(model, dtype)
-    with _interrupts(stop), kernels as parts, attention:
+    products = computing_in(model, autocast(_on_cpu(model))) if deepspeed_asked() else nullcontext()
+    with _interrupts(stop), kernels as parts, attention, products:
         trainer.head_dtype = dtype if parts is not None and parts.head else None
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     return int(trainer.state.global_step)
@@ -399,7 +403,7 @@ def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
 
 def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool) -> Any:
     """Trl's settings for a run; its preparation and truncation are off, because our rows are ready to train on."""
-    half = autocast(on_cpu)
+    half = "none" if deepspeed_asked() else autocast(on_cpu)  # DeepSpeed's way would round the adapter
     return kind(
         output_dir=str(output / CHECKPOINTS),
         num_train_epochs=config.epochs,
@@ -414,7 +418,7 @@ def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool) -> An
         max_grad_norm=1.0,
         bf16=half == "bfloat16",
         fp16=half == "float16",
-        use_cpu=on_cpu,
+        use_cpu=on_cpu and not deepspeed_asked(),  # accelerate would leave DeepSpeed out
         gradient_checkpointing=False,  # `adapt` has switched it on where wanted
         logging_steps=1,
         logging_nan_inf_filter=False,  # else a loss that is not a number is logged as 0, and the run continues
@@ -430,6 +434,7 @@ def _arguments(kind: Any, config: TrainConfig, output: Path, on_cpu: bool) -> An
         max_length=None,
         prediction_loss_only=True,
         average_tokens_across_devices=process_count() > 1,
+        ddp_backend="gloo" if on_cpu and deepspeed_asked() else None,  # else accelerate counts one process
         ddp_timeout=WAIT_SECONDS,
         ddp_find_unused_parameters=False,
         dataloader_num_workers=0,

@@ -4,13 +4,11 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from launched import assert_same_losses, at, launch, settings, train
+from launched import assert_same_losses, at, launch, settings, train, train_by_command
 
 from rag_ft.errors import UsageError
 from rag_ft.training.folder import measurements, newest_checkpoint, step_of_checkpoint
@@ -102,36 +100,12 @@ def test_a_spread_base_measures_what_a_whole_one_does_and_its_checkpoints_are_an
 
 @pytest.mark.slow
 def test_a_run_with_a_spread_base_in_16_bits_ends_with_a_whole_adapter_and_its_figures(tmp_path, tiny_llama_dir):
-    from data import write_little_world
     from safetensors import safe_open
 
-    from rag_ft.indexing.index import Index
-
-    files = write_little_world(tmp_path)
-    Index.build(files / "docs", files / "index", progress=False)
-    command = (
-        "train",
-        files / "qa.jsonl",
-        "--index",
-        files / "index",
-        "--reader",
-        tiny_llama_dir,
-        "-o",
-        files / "made",
-    )
-    options = f"--output {files}/made --epochs 1 --rank 4 --bits 16".split()
-    done = subprocess.run(
-        [*map(str, (sys.executable, *LAUNCH, "-m", "rag_ft", *command)), *options],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("base model      spread over 2 processes; each holds 54% of all weights") == 1
-    record = json.loads((files / "made" / "rag_ft.json").read_text())
+    made, printed = train_by_command(LAUNCH, tmp_path, tiny_llama_dir, "--bits", 16)
+    assert printed.count("base model      spread over 2 processes; each holds 54% of all weights") == 1
+    record = json.loads((made / "rag_ft.json").read_text())
     assert set(record["results"]) == {"untuned", "tuned"} and record["base_model"]["bits"] == 16
-    with safe_open(files / "made" / "adapter_model.safetensors", "pt") as adapter:
+    with safe_open(made / "adapter_model.safetensors", "pt") as adapter:
         shapes = {tuple(adapter.get_slice(name).get_shape()) for name in adapter.keys()}
     assert shapes == {(4, 64), (4, 128), (64, 4), (128, 4), (32, 4)}

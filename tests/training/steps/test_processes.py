@@ -61,14 +61,6 @@ def test_draws_depend_on_the_seed_and_the_place_alone():
     assert len(set(seeds)) == len(places) and seeds == [processes.draw_seed(*place) for place in places]
 
 
-def test_a_launcher_that_asks_for_deepspeed_is_refused(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    processes.check_launch()  # a setting of the shell without a launcher means nothing
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match=r"the launcher asks for DeepSpeed.*launch with FSDP"):
-        processes.check_launch()
-
-
 @pytest.fixture
 def sigterm():
     """What SIGTERM does is the same after the test."""
