@@ -6,6 +6,7 @@
 what Ctrl-C sends it.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -83,6 +84,17 @@ def train_by_command(launcher, folder, model, *options):
     done = _run(*launcher, "-m", "rag_ft", "train", files / "qa.jsonl", *given, *options)
     assert done.returncode == 0, done.stderr[-2000:]
     return files / "made", done.stdout
+
+
+def assert_whole_adapter(made, bits):
+    """A run wrote its adapter, of which no matrix is missing or still zero, and its figures."""
+    from safetensors.torch import load_file
+
+    record = json.loads((made / "rag_ft.json").read_text())
+    assert set(record["results"]) == {"untuned", "tuned"} and record["base_model"]["bits"] == bits
+    tensors = load_file(made / "adapter_model.safetensors")
+    assert {tuple(tensor.shape) for tensor in tensors.values()} == {(4, 64), (4, 128), (64, 4), (128, 4), (32, 4)}
+    assert len(tensors) == 2 * 2 * 7 and all(tensor.any() for tensor in tensors.values())  # of seven layers in two
 
 
 def assert_same_losses(history, whole):

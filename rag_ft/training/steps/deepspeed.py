@@ -7,6 +7,7 @@ DeepSpeed or without it; DeepSpeed's own checkpoints are resumed by the same num
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from rag_ft.errors import TrainingError, UsageError
 from rag_ft.models.compute import autocast
 from rag_ft.training.steps.processes import refuse_setting
 from rag_ft.training.steps.setup import load_adapter
+
+logger = logging.getLogger(__name__)
 
 _ASKED = "ACCELERATE_USE_DEEPSPEED"
 """Variable with which `accelerate launch` asks for DeepSpeed."""
@@ -113,6 +116,8 @@ class DeepSpeedMixin:
         if resume_from_checkpoint is not None:
             load_adapter(self.model, Path(resume_from_checkpoint))  # type: ignore[attr-defined]  # copied into the parts
         prepared = super()._prepare_for_training(max_steps, train_dataloader, None)  # type: ignore[misc]
+        share = _values(self._parts) / _values(self._whole)
+        logger.info("optimiser       divided over %d processes; each holds %.0f%%", process_count(), 100 * share)
         if resume_from_checkpoint is not None:
             self._load_optimizer_and_scheduler(resume_from_checkpoint)
         return prepared
@@ -131,7 +136,7 @@ class DeepSpeedMixin:
         self._whole.load_state_dict(state)
         spread_state(self._whole, self._parts)
         self._whole.state.clear()
-        self.lr_scheduler.load_state_dict(schedule)  # type: ignore[attr-defined]
+        self.lr_scheduler.load_state_dict(_schedule_of(schedule, self._parts))  # type: ignore[attr-defined]
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         """Write the whole state in torch's form; all processes take part, and the first one writes."""
@@ -141,13 +146,22 @@ class DeepSpeedMixin:
         gather_state(self._whole, self._parts)
         if self.args.should_save:  # type: ignore[attr-defined]
             torch.save(self._whole.state_dict(), Path(output_dir) / OPTIMIZER_NAME)
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)  # type: ignore[attr-defined]
+            schedule = self.lr_scheduler.state_dict()  # type: ignore[attr-defined]
+            torch.save(_schedule_of(schedule, self._whole), Path(output_dir) / SCHEDULER_NAME)
         self._whole.state.clear()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the adapter, which is whole here; transformers would copy the base's weights to the CPU first."""
         if self.args.should_save:  # type: ignore[attr-defined]
             self._save(output_dir)  # type: ignore[attr-defined]
+
+    def _prepare_input(self, data: Any) -> Any:
+        """Move a batch to the device; transformers would also give its masks the type of DeepSpeed's settings."""
+        import torch
+
+        if torch.is_tensor(data):
+            return data.to(self.args.device)  # type: ignore[attr-defined]
+        return super()._prepare_input(data)  # type: ignore[misc]
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """The norm of the gradients, which DeepSpeed has clipped, used and dropped. Raises TrainingError."""
@@ -200,3 +214,14 @@ def _groups(whole: Any, parts: Any) -> Iterator[tuple[Any, Any]]:
     for learned, group in zip(filled, parts.param_groups, strict=True):
         (part,) = group["params"]
         yield learned, part
+
+
+def _schedule_of(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+    """The state of a schedule for the groups of an optimiser, which all follow the same one."""
+    groups = len(optimizer.param_groups)
+    return {name: [value[0]] * groups if isinstance(value, list) else value for name, value in state.items()}
+
+
+def _values(optimizer: Any) -> int:
+    """Number of values that an optimiser changes."""
+    return sum(parameter.numel() for group in optimizer.param_groups for parameter in group["params"])

@@ -1,6 +1,5 @@
 """A base spread over processes trains as a whole one: real processes, started with the configuration of the docs."""
 
-import json
 import math
 import os
 import signal
@@ -8,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from launched import assert_same_losses, at, launch, settings, train, train_by_command
+from launched import assert_same_losses, assert_whole_adapter, at, launch, settings, train, train_by_command
 
 from rag_ft.errors import UsageError
 from rag_ft.training.folder import measurements, newest_checkpoint, step_of_checkpoint
@@ -100,12 +99,6 @@ def test_a_spread_base_measures_what_a_whole_one_does_and_its_checkpoints_are_an
 
 @pytest.mark.slow
 def test_a_run_with_a_spread_base_in_16_bits_ends_with_a_whole_adapter_and_its_figures(tmp_path, tiny_llama_dir):
-    from safetensors import safe_open
-
     made, printed = train_by_command(LAUNCH, tmp_path, tiny_llama_dir, "--bits", 16)
     assert printed.count("base model      spread over 2 processes; each holds 54% of all weights") == 1
-    record = json.loads((made / "rag_ft.json").read_text())
-    assert set(record["results"]) == {"untuned", "tuned"} and record["base_model"]["bits"] == 16
-    with safe_open(made / "adapter_model.safetensors", "pt") as adapter:
-        shapes = {tuple(adapter.get_slice(name).get_shape()) for name in adapter.keys()}
-    assert shapes == {(4, 64), (4, 128), (64, 4), (128, 4), (32, 4)}
+    assert_whole_adapter(made, 16)
