@@ -8,7 +8,7 @@ many tokens as this reader keeps room for. A tuned arm is the merged model there
 an arm without a model does is the same on both sides. Thresholds and studies are left out: the arms answer, once.
 
 The sides take turns, arm by arm. The first table has seconds of the processor, the second those of the clock; each
-ratio comes with the smallest and the largest of a round. The last column says how many tokens `generate` wrote.
+ratio comes with the smallest and the largest of a round. The last column tells how many tokens `generate` wrote.
 OMP_NUM_THREADS is the number of threads of both sides.
 """
 
@@ -125,7 +125,7 @@ def main() -> None:
         folder = Path(name)
         index = Index.build(recipe.documents, folder / "index", progress=False)
         questions = choose_questions(recipe.limited(given.questions), read_records(recipe), frozenset())
-        cases = retrieve_cases(questions, recipe.retriever(index, recipe.k))
+        cases = retrieve_cases(questions, recipe.retriever(index, recipe.deepest_k))
         plain = Plain(folder, cases[0])
         taken: dict[str, Taken] = {}
         written: dict[str, float] = {}
@@ -146,7 +146,8 @@ def main() -> None:
 
 
 def row(name: str, seconds: Seconds, tokens: float) -> Comparison:
-    return compared(name, "s", seconds.ours, seconds.peer, f"generate, {tokens:.1f} tokens a question")
+    peer = f"generate, {tokens:.1f} tokens a question" if tokens else "the same, one question at a time"
+    return compared(name, "s", seconds.ours, seconds.peer, peer)
 
 
 if __name__ == "__main__":
