@@ -23,6 +23,8 @@ from rag_ft.answering.decoding import quote, span_search
 from rag_ft.answering.reader import Reader
 from rag_ft.environment import handbook_path
 from rag_ft.indexing.index import Index
+from rag_ft.models.loading import load_model
+from rag_ft.models.weights import chosen_adapter
 from rag_ft.questions.records import read_questions
 from rag_ft.training.scoring import retrieved_requests
 
@@ -90,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         index = Index.build(handbook_path(), Path(folder) / "index", progress=False)
         requests = retrieved_requests(asked, index)
-    loaded = Reader.from_pretrained().loaded
+    loaded = load_model(adapter=chosen_adapter("default", None))  # with PEFT's layers, which one way needs
     padded, flat, cached = (Reader(loaded, passage_cache_mb=size) for size in (0, 0, 512))
     padded.decoder.__dict__["flat"] = False
     readers = {

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from rag_ft.indexing.chunking import passage_words
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.retriever import WORD_WEIGHT
-from rag_ft.indexing.storage.bm25 import K1, B, Words
+from rag_ft.indexing.storage.postings import K1, B
+from rag_ft.indexing.storage.words import Words
 from rag_ft.question_generation.generator import QuestionGenerator, SamplingConfig
 from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
 from rag_ft.questions.records import read_questions

@@ -7,6 +7,8 @@ QUESTIONS: records of ours, or SQuAD's JSON. INDEX: an index, or a folder of ind
 document ids in the records: of `faq/owner/name/guide.md`, `guide.md` in `owner+name`. Only questions that ask for
 sentences count, and of these only records whose evidence stands in the index where they say. --and: more to fit on,
 such as unanswerable questions. --judge: other questions that nothing is fitted on. --most: so many of each file.
+--generator-weight: of the log-odds, by the packaged generator, that the part chosen from a passage answers, in the
+choice among the passages; 0: it is not asked, and the answer is always that of the first passage.
 
 Each question is searched, reranked and answered as `rag-ft ask` does, with abstention off. An answer is right if the
 question has one and the part shares a character with a piece of its evidence. Each answerable question is asked a
@@ -14,8 +16,8 @@ second time with all passages taken out of the search that hold a piece of its e
 Such an answer counts `--taken-out-weight` (0.25) in the fit, AUC and log-loss; any other counts 1, also one to an
 unanswerable record.
 
-Printed: the area under the ROC curve (AUC) and the log-loss of the relevance alone, of all three signs, and of the
-record as it is. A question is judged by what was fitted without its index, or, of a single index, without its half of
+Printed: the area under the ROC curve (AUC) and the log-loss of the relevance alone, of more signs, and of the record
+as it is. A question is judged by what was fitted without its index, or, of a single index, without its half of
 the documents. Then what each threshold buys, and what to put into `cross_encoder.json`, with the threshold that
 `rag-ft train` would choose.
 """
@@ -38,7 +40,10 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from rag_ft.answering.confidence import PartCalibration, PartSigns, PartWeights
-from rag_ft.answering.evidence import EvidenceReader, choose_part, part_signs
+from rag_ft.answering.evidence import EvidenceReader, best_candidate, parts_alone
+from rag_ft.answering.opinions import NO_OPINION
+from rag_ft.answering.reader import Reader
+from rag_ft.answering.reading import ReadRequest
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.reranking import FIRST_WEIGHT, RERANK_DEPTH, rerank
@@ -49,7 +54,7 @@ from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.weights import PACKAGED
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import split_by_document
-from rag_ft.schema import Hit, Passage, Question
+from rag_ft.schema import Passage, Question
 from rag_ft.text.asking import asks_for_sentences
 from rag_ft.text.spans import Span
 
@@ -60,13 +65,30 @@ SPARE = 10
 PENALTY = 0.5
 """Of the sum of squared weights, so that they stay finite where everything right is surer than everything wrong."""
 THRESHOLDS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
-ALL, AS_RECORDED = "all three, fitted", "the record as it is"
+AS_RECORDED = "the record as it is"
+RECORDED, RECORDED_WITH_GENERATOR = "relevance and margin, fitted", "all four, fitted"
+"""The signs that the packaged record weighs."""
 SIGNS = {
     "relevance, fitted": (0,),
     "relevance and evidence, fitted": (0, 1),
-    "relevance and margin, fitted": (0, 2),
-    ALL: (0, 1, 2),
+    RECORDED: (0, 2),
+    "all three, fitted": (0, 1, 2),
 }
+SIGNS_WITH_GENERATOR = {
+    RECORDED: (0, 2),
+    "generator, fitted": (3,),
+    "relevance, margin and generator, fitted": (0, 2, 3),
+    RECORDED_WITH_GENERATOR: (0, 1, 2, 3),
+}
+
+
+class Models(NamedTuple):
+    """What answers."""
+
+    evidence: EvidenceReader
+    reader: Reader | None
+    """Whose generator is asked; None: none is."""
+    generator_weight: float
 
 
 class Answered(NamedTuple):
@@ -85,7 +107,7 @@ class Sample(NamedTuple):
     """Answers as arrays."""
 
     signs: NDArray[np.float64]
-    """(answers, 3)"""
+    """(answers, 4)"""
     right: NDArray[np.bool_]
     weights: NDArray[np.float64]
 
@@ -134,37 +156,42 @@ def holds_evidence(passage: Passage, question: Question, part: Span | None = Non
     return overlaps_evidence(passage.document_id, start, end, question.evidence)
 
 
-def answer(question: Question, found: Sequence[Hit], cross_encoder: CrossEncoder) -> tuple[PartSigns, bool] | None:
-    """The signs of a question's answer from what a first search found, and whether it is right; None: no sentence."""
-    if not found:
-        return None
-    (hits,) = rerank([Query(question.question)], [found[:RERANK_DEPTH]], cross_encoder, FIRST_WEIGHT, OWN_WEIGHT)
-    passages = [hit.passage for hit in hits[:READ]]
-    scores, *others = cross_encoder.score(question.question, passages)
-    part = choose_part(passages[0], scores)
-    if part is None:
-        return None
-    # An unanswerable record may have evidence all the same: that of a plausible answer.
-    right = question.answerable and holds_evidence(passages[0], question, part.span)
-    return part_signs(part, scores, others, hits[0].margin), right
-
-
-def answer_all(
-    path: Path, folder: Path, cross_encoder: CrossEncoder, most: int | None, *, halve: bool = False
-) -> list[Answered]:
+def answer_all(path: Path, folder: Path, models: Models, most: int | None, *, halve: bool = False) -> list[Answered]:
     """All questions answered, as they are and with the evidence taken out; `halve`: group those of a single index."""
     answered: list[Answered] = []
     for name, index, questions in questions_by_index(path, folder, most):
         groups = halves(name, questions) if halve and (folder / "manifest.json").is_file() else {}
         begun = time.monotonic()
         found = index.as_retriever(k=RERANK_DEPTH + SPARE).retrieve_batch([one.question for one in questions])
-        for question, hits in zip(questions, found, strict=True):
-            group = groups.get(question.id, name)
-            if answer_as_is := answer(question, hits, cross_encoder):
-                answered.append(Answered(group, question.answerable, False, *answer_as_is))
-            others = [hit for hit in hits if not holds_evidence(hit.passage, question)]
-            if question.answerable and (without := answer(question, others, cross_encoder)):
-                answered.append(Answered(group, True, True, *without))
+        asked = [(question, False, hits) for question, hits in zip(questions, found, strict=True)]
+        asked += [
+            (question, True, [hit for hit in hits if not holds_evidence(hit.passage, question)])
+            for question, _, hits in asked
+            if question.answerable
+        ]
+        asked = [(question, taken_out, hits) for question, taken_out, hits in asked if hits]
+        reranked = rerank(
+            [Query(question.question) for question, _, _ in asked],
+            [hits[:RERANK_DEPTH] for _, _, hits in asked],
+            models.evidence.cross_encoder,
+            FIRST_WEIGHT,
+            OWN_WEIGHT,
+        )
+        requests = [
+            ReadRequest.of_hits(question.question, hits[:READ])
+            for (question, _, _), hits in zip(asked, reranked, strict=True)
+        ]
+        candidates = [models.evidence.candidates(request) for request in requests]
+        opinions = [NO_OPINION] * len(requests)
+        if models.reader is not None:
+            opinions = models.reader.opinions.of(list(map(parts_alone, requests, candidates)))
+        for (question, taken_out, _), request, own, opinion in zip(asked, requests, candidates, opinions, strict=True):
+            best = best_candidate(own, request.margins, opinion, models.generator_weight)
+            if best is not None:
+                # An unanswerable record may have evidence all the same: that of a plausible answer.
+                right = question.answerable and holds_evidence(own[best.position].passage, question, best.part.span)
+                group = groups.get(question.id, name)
+                answered.append(Answered(group, question.answerable, taken_out, best.signs, right))
         print(f"{name}: {len(questions)} questions, {time.monotonic() - begun:.0f} s", flush=True)
     return answered
 
@@ -183,7 +210,7 @@ def held_out_confidences(answered: Sequence[Answered], sample: Sample, used: Seq
 def sample_of(answered: Sequence[Answered], taken_out_weight: float) -> Sample:
     """The answers as arrays, weighted."""
     return Sample(
-        np.array([one.signs for one in answered], dtype=np.float64).reshape(-1, 3),
+        np.array([one.signs for one in answered], dtype=np.float64).reshape(-1, len(PartSigns._fields)),
         np.array([one.right for one in answered]),
         np.array([taken_out_weight if one.taken_out else 1.0 for one in answered]),
     )
@@ -272,40 +299,51 @@ def main() -> None:
         "--and", type=Path, nargs=2, action="append", default=[], dest="more", metavar=("QUESTIONS", "INDEX")
     )
     parser.add_argument("--most", type=int)
+    parser.add_argument("--generator-weight", type=float, default=0.0)
     parser.add_argument("--judge", type=Path, nargs=2, action="append", default=[], metavar=("QUESTIONS", "INDEX"))
     parser.add_argument("--taken-out-weight", type=float, default=0.25)
     given = parser.parse_args()
-    cross_encoder = CrossEncoder.from_pretrained(given.cross_encoder or PACKAGED)
-    recorded = EvidenceReader(cross_encoder).calibration.confidence
+    evidence = EvidenceReader(CrossEncoder.from_pretrained(given.cross_encoder or PACKAGED))
+    reader = Reader.from_pretrained(cross_encoder="none") if given.generator_weight else None
+    models = Models(evidence, reader, given.generator_weight)
+    calibration = evidence.calibration
+    recorded = calibration.confidence
+    if reader is not None and calibration.with_generator is not None:
+        recorded = calibration.with_generator.confidence
     answered: list[Answered] = []
     for questions, index in ((given.questions, given.index), *given.more):
-        answered += answer_all(questions, index, cross_encoder, given.most, halve=True)
+        answered += answer_all(questions, index, models, given.most, halve=True)
     sample = sample_of(answered, given.taken_out_weight)
+    candidates = SIGNS if reader is None else SIGNS_WITH_GENERATOR
+    kept = RECORDED if reader is None else RECORDED_WITH_GENERATOR
     scales = {AS_RECORDED: confidences(recorded, sample)}
-    for name, used in SIGNS.items():
+    for name, used in candidates.items():
         scales[name] = held_out_confidences(answered, sample, used)
     print_quality(scales, answered, sample)
     # The rule by which the thresholds of readers are chosen, on what each question gets from the others' fit.
-    pairs = list(zip(map(float, scales[ALL]), answered, strict=True))
+    pairs = list(zip(map(float, scales[kept]), answered, strict=True))
     value = best_threshold(
         [(confidence, float(one.right)) for confidence, one in pairs if one.answerable and not one.taken_out],
         [confidence for confidence, one in pairs if not one.answerable or one.taken_out],
     )
     also = {f"{value:.3f} (chosen)": value}
-    print_thresholds(rows_of(scales[ALL], also, scales[AS_RECORDED], recorded.value), answered)
+    print_thresholds(rows_of(scales[kept], also, scales[AS_RECORDED], recorded.value), answered)
     for questions, index in given.judge:
         print(f"\n{questions.name}, with what was fitted above")
-        judged = answer_all(questions, index, cross_encoder, given.most)
+        judged = answer_all(questions, index, models, given.most)
         other = sample_of(judged, given.taken_out_weight)
-        scales = {name: confidences(fit(sample, used), other) for name, used in SIGNS.items()}
+        scales = {name: confidences(fit(sample, used), other) for name, used in candidates.items()}
         scales = {AS_RECORDED: confidences(recorded, other), **scales}
         print_quality(scales, judged, other)
-        print_thresholds(rows_of(scales[ALL], also, scales[AS_RECORDED], recorded.value), judged)
-    weights = fit(sample, SIGNS[ALL])
+        print_thresholds(rows_of(scales[kept], also, scales[AS_RECORDED], recorded.value), judged)
+    weights = fit(sample, candidates[kept])
     numbers = {name: round(value, 3) for name, value in weights.model_dump().items()}
     record = {"value": round(value, 3), "weights": numbers}
     print("\nFor cross_encoder.json, with the chosen threshold; the table says what another one buys:")
-    print(f'"confidence": {json.dumps(record)}')
+    if reader is None:
+        print(f'"confidence": {json.dumps(record)}')
+    else:
+        print(f'"with_generator": {json.dumps({"weight": given.generator_weight, "confidence": record})}')
 
 
 if __name__ == "__main__":

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel
+
+from rag_ft.models.plain_bert import PlainBert, load_plain_bert
 
 SIZE = 32
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *map(chr, range(33, 127)), *(f"##{chr(i)}" for i in range(33, 127))]
 
 
-def tiny_tokenizer() -> Any:
+def tiny_tokenizer() -> Tokenizer:
     """A BERT tokenizer that knows single characters: every text has tokens with offsets."""
     vocabulary = {piece: i for i, piece in enumerate(PIECES)}
     tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
@@ -24,18 +27,11 @@ def tiny_tokenizer() -> Any:
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        unk_token="[UNK]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
+    return tokenizer
 
 
-def tiny_encoder() -> Any:
-    """A BERT of two layers with random weights."""
+def tiny_bert() -> Any:
+    """A BERT of two layers with random weights, of transformers."""
     config = BertConfig(
         vocab_size=len(PIECES),
         hidden_size=SIZE,
@@ -48,10 +44,16 @@ def tiny_encoder() -> Any:
     return BertModel(config, add_pooling_layer=False)
 
 
+def tiny_encoder() -> PlainBert:
+    """A BERT of two layers with random weights, as cross-encoders have it."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load_plain_bert(write_tiny_embedder(Path(folder)))
+
+
 def write_tiny_embedder(folder: Path) -> Path:
     """The folder of such an encoder, where the packaged embedder's files would be."""
-    tiny_encoder().save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    tiny_bert().save_pretrained(folder)
+    tiny_tokenizer().save(str(folder / "tokenizer.json"))
     return folder
 
 

@@ -85,6 +85,8 @@ class PartSigns(NamedTuple):
     """Log-odds of the words of the part's best unit that they belong to an answer."""
     margin: float
     """Log-odds by which the part's passage comes before the next one."""
+    generator: float = 0.0
+    """Log-odds, by the generator, that the part's passage answers the question; 0 where it was not asked."""
 
 
 class PartWeights(BaseModel):
@@ -95,20 +97,25 @@ class PartWeights(BaseModel):
     relevance: Annotated[float, Field(ge=0)]
     evidence: Annotated[float, Field(ge=0)] = 0.0
     margin: Annotated[float, Field(ge=0)] = 0.0
+    generator: Annotated[float, Field(ge=0)] = 0.0
     intercept: float = 0.0
 
     @model_validator(mode="after")
     def _check_weights(self) -> PartWeights:
-        if not self.relevance + self.evidence + self.margin:
+        if not self.relevance + self.evidence + self.margin + self.generator:
             raise ValueError("all weights are 0, so that every answer would have the same confidence")
         return self
 
     def confidence(self, signs: PartSigns) -> float:
         """The probability that an answer with these signs is right."""
         # Bounded, since the evidence of words that the model did not see is minus infinity.
-        relevance, evidence, margin = (min(max(sign, -_MOST_LOG_ODDS), _MOST_LOG_ODDS) for sign in signs)
+        relevance, evidence, margin, generator = (min(max(sign, -_MOST_LOG_ODDS), _MOST_LOG_ODDS) for sign in signs)
         return probability_of(
-            self.relevance * relevance + self.evidence * evidence + self.margin * margin + self.intercept
+            self.relevance * relevance
+            + self.evidence * evidence
+            + self.margin * margin
+            + self.generator * generator
+            + self.intercept
         )
 
 

@@ -2,25 +2,28 @@
 
 The generator is tuned to find the few words that answer a question of fact. Which sentences explain something the
 cross-encoder finds better and faster (docs/answers.md). It takes the first passage, which a retriever that reranks has
-chosen with it, and there the sentences, list items and code with the most evidence.
+chosen with it, and there the sentences, list items and code with the most evidence. Where its record weighs what the
+generator says of such parts, each read alone, the part that comes first by both together is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
 from rag_ft.answering import completion
 from rag_ft.answering.confidence import PartCalibration, PartSigns
+from rag_ft.answering.opinions import NO_OPINION, Opinion, Opinions
 from rag_ft.answering.reading import Cited, Reading, ReadRequest
 from rag_ft.errors import WeightsError, first_problem
 from rag_ft.metrics.odds import probability_of
 from rag_ft.models.cross_encoder import CrossEncoder, PassageScores
 from rag_ft.models.folder import CROSS_ENCODER_RECORD
 from rag_ft.schema import Passage
-from rag_ft.text.asking import asks_yes_or_no
+from rag_ft.text.asking import asks_for_sentences, asks_yes_or_no
 from rag_ft.text.parts import passage_units, unit_leads, unit_runs
 from rag_ft.text.spans import Span
 from rag_ft.text.yes_or_no import begins_with_yes_or_no
@@ -53,10 +56,28 @@ class ChosenPart(NamedTuple):
         return tuple(dict.fromkeys((self.unit_leads[self.first], self.unit_leads[self.last])))
 
 
+class Candidate(NamedTuple):
+    """A passage, as the cross-encoder sees it."""
+
+    passage: Passage
+    scores: PassageScores
+    part: ChosenPart | None
+    """What may be answered from it; None where it has no unit that may answer."""
+
+
+class GeneratorWeighed(BaseModel):
+    """What a cross-encoder's record says of answers whose parts the generator was asked about, too."""
+
+    weight: Annotated[float, Field(gt=0)]
+    """Of its log-odds, added to those of the part's passage, in the choice among the passages."""
+    confidence: PartCalibration
+
+
 class Calibration(BaseModel):
     """What a cross-encoder's record says of its answers."""
 
     confidence: PartCalibration
+    with_generator: GeneratorWeighed | None = None
     decided_from: Annotated[float, Field(ge=0.5, le=1)] | None = None
     """Least probability of yes against no, or of no against yes, with which an answer decides; None: it never does."""
 
@@ -64,7 +85,8 @@ class Calibration(BaseModel):
 class EvidenceReader:
     """Reads requests with a cross-encoder. Raises WeightsError where its record has no calibration."""
 
-    def __init__(self, cross_encoder: CrossEncoder) -> None:
+    def __init__(self, cross_encoder: CrossEncoder, opinions: Opinions | None = None) -> None:
+        """`opinions`: of a generator, which is asked where the cross-encoder's record weighs what it says."""
         self.cross_encoder = cross_encoder
         try:
             self.calibration = Calibration.model_validate(dict(cross_encoder.record))
@@ -73,26 +95,44 @@ class EvidenceReader:
                 f"the calibration in the cross-encoder's {CROSS_ENCODER_RECORD} is damaged ({first_problem(error)}):"
                 " restore the file, or use the packaged one"
             ) from error
-        self.threshold = self.calibration.confidence.value
+        weighed = self.calibration.with_generator if opinions is not None else None
+        self._opinions = opinions if weighed is not None else None
+        self.generator_weight = 0.0 if weighed is None else weighed.weight
+        self._confidence = self.calibration.confidence if weighed is None else weighed.confidence
+        self.threshold = self._confidence.value
         """An answer with a lower confidence becomes null; None: it must outscore null."""
 
-    def read(self, request: ReadRequest, threshold: float | None) -> Reading | None:
-        """The part of the first passage that answers; None where it has no sentence to choose, for the generator.
+    def read_batch(self, requests: Sequence[ReadRequest]) -> list[Reading | None]:
+        """What each request is answered with; None where it asks for no sentence, or has none to choose from."""
+        asked = {i: one for i, one in enumerate(requests) if one.passages and asks_for_sentences(one.question)}
+        candidates = [self.candidates(request) for request in asked.values()]
+        opinions: Sequence[Opinion] = [NO_OPINION] * len(asked)
+        if self._opinions is not None:
+            opinions = self._opinions.of(list(map(parts_alone, asked.values(), candidates)))
+        readings: list[Reading | None] = [None] * len(requests)
+        for (i, request), own, opinion in zip(asked.items(), candidates, opinions, strict=True):
+            readings[i] = self._read(request, own, opinion)
+        return readings
 
-        `threshold`: for this request, instead of its own. The confidence is the probability that the part answers.
-        """
-        passage = request.passages[0]
-        scores, *others = self.cross_encoder.score(request.question, request.passages)
-        part = choose_part(passage, scores)
-        if part is None:
+    def candidates(self, request: ReadRequest) -> list[Candidate]:
+        """What may be answered from each passage of a request."""
+        scores = self.cross_encoder.score(request.question, request.passages)
+        parts = map(choose_part, request.passages, scores)
+        return list(map(Candidate, request.passages, scores, parts))
+
+    def _read(self, request: ReadRequest, candidates: Sequence[Candidate], opinion: Opinion) -> Reading | None:
+        """The part that answers best. The confidence is the probability that it does."""
+        if (best := best_candidate(candidates, request.margins, opinion, self.generator_weight)) is None:
             return None
-        confidence = self.calibration.confidence.confidence(part_signs(part, scores, others, request.margin))
+        passage, scores, _ = candidates[best.position]
+        part = best.part
+        confidence = self._confidence.confidence(best.signs)
         yes = None
         if asks_yes_or_no(request.question):
             yes = decision(scores, self.calibration.decided_from)
             if (stated := stated_before(passage.text, part)) is not None:
                 yes, part = stated
-        least = self.threshold if threshold is None else threshold
+        least = self.threshold if request.threshold is None else request.threshold
         gives = scores.relevance >= 0 if least is None else confidence >= least
         return Reading(
             answer=passage.text[part.span.start : part.span.end] if gives else None,
@@ -104,9 +144,11 @@ class EvidenceReader:
             not_null=probability_of(scores.relevance),
             abstained=not gives,
             complete=True,
-            completion=completion.render_part(part.leads, (1,), yes) if gives else completion.render(None),
+            completion=completion.render_part(part.leads, (best.position + 1,), yes)
+            if gives
+            else completion.render(None),
             read=(True,) * len(request.passages),
-            prompt_tokens=len(scores.tokens),
+            prompt_tokens=len(scores.tokens) + opinion.prompt_tokens,
             completion_tokens=0,
         )
 
@@ -135,18 +177,57 @@ def stated_before(text: str, part: ChosenPart) -> tuple[bool, ChosenPart] | None
     return None if said is None else (said, longer)
 
 
-def part_signs(
-    part: ChosenPart, scores: PassageScores, others: Sequence[PassageScores], margin: float | None
-) -> PartSigns:
-    """What says whether a part of the first passage, with these scores, is an answer; `others`: of the other passages.
+class BestCandidate(NamedTuple):
+    """The passage and part that a question is answered with."""
 
-    `margin`: that of the reranking, which knows the first search's scores, too. Where it is None, by the relevance
-    alone: over the best of the other passages, or over null, whose log-odds are 0, where there are none. Like a
-    reranking's, it is never negative.
+    position: int
+    """Of its passage in the request."""
+    part: ChosenPart
+    signs: PartSigns
+
+
+def parts_alone(request: ReadRequest, candidates: Sequence[Candidate]) -> ReadRequest:
+    """The request with the parts that may answer as its passages, for the generator to say whether they do."""
+    return ReadRequest(
+        request.question,
+        tuple(
+            passage.model_copy(update={"text": passage.text[part.span.start : part.span.end]})
+            for passage, _, part in candidates
+            if part is not None
+        ),
+    )
+
+
+def best_candidate(
+    candidates: Sequence[Candidate],
+    margins: Sequence[float | None],
+    opinion: Opinion = NO_OPINION,
+    generator_weight: float = 0.0,
+) -> BestCandidate | None:
+    """The candidate that stands first, with what the generator says of the parts weighed in; None without a part.
+
+    The standing is the reranking's, which knows the first search's scores, too. Where its `margins` are not known, it
+    is the relevance. Without an opinion, the part of the first passage is taken. The best one's margin is over the next
+    one, or over null, whose log-odds are 0, where there is none. Like a reranking's, it is never negative.
     """
-    if margin is None:
-        margin = max(scores.relevance - max((other.relevance for other in others), default=0.0), 0.0)
-    return PartSigns(scores.relevance, part.evidence, margin)
+    of_parts = iter(opinion.log_odds)
+    said = [next(of_parts, 0.0) if candidate.part is not None else 0.0 for candidate in candidates]
+    known = [margin for margin in margins[: len(candidates) - 1] if margin is not None]
+    if len(known) == len(candidates) - 1:
+        standing = [-lag for lag in accumulate(known, initial=0.0)]
+    else:
+        standing = [candidate.scores.relevance for candidate in candidates]
+    weighed = [own + generator_weight * log_odds for own, log_odds in zip(standing, said, strict=True)]
+    may_answer = range(len(candidates)) if opinion.log_odds else range(1)
+    position = max(may_answer, key=lambda i: (candidates[i].part is not None, weighed[i], -i))
+    _, scores, part = candidates[position]
+    if part is None:
+        return None
+    if len(candidates) == 1:
+        margin = margins[0] if margins and margins[0] is not None else scores.relevance
+    else:
+        margin = weighed[position] - max(log_odds for i, log_odds in enumerate(weighed) if i != position)
+    return BestCandidate(position, part, PartSigns(scores.relevance, part.evidence, max(margin, 0.0), said[position]))
 
 
 def decision(scores: PassageScores, decided_from: float | None) -> bool | None:

@@ -35,6 +35,7 @@ from rag_ft.answering.decoding.quote import QuoteSearch
 from rag_ft.answering.evidence import EvidenceReader
 from rag_ft.answering.forward.decoder import Decoder
 from rag_ft.answering.forward.prefix_cache import PrefixCache
+from rag_ft.answering.opinions import Opinions
 from rag_ft.answering.outcome import combine
 from rag_ft.answering.prompt import PromptBuilder, reader_budget
 from rag_ft.answering.reading import ReaderProvenance, Reading, ReadRequest, StreamEvent
@@ -82,7 +83,7 @@ class ReaderFamily:
 
     def loaded_with(self, adapter: Weights | None) -> LoadedModel:
         """The model in memory as it is under an adapter."""
-        return replace(self._loaded, model=self.slots.model, adapter=adapter)
+        return replace(self._loaded, adapter=adapter)
 
 
 class FamilyMember(NamedTuple):
@@ -141,9 +142,6 @@ class Reader:
         takes = adapted.whole_sentences if member.family.sentences_only else takes_cross_encoder(self.config)
         self.cross_encoder = member.family.cross_encoder if takes else None
         """Chooses the sentences that answer how, why, yes or no; a `Pipeline` reranks passages with it, too."""
-        self._evidence = EvidenceReader(self.cross_encoder) if self.cross_encoder is not None else None
-        if self._evidence is not None and self.config.threshold is not None:
-            self._evidence.threshold = self.config.threshold
         self.prompts = adapted.prompts
         self.passage_cache = member.family.passage_cache
         """What is kept of passages already read, shared by all readers of this base."""
@@ -161,6 +159,13 @@ class Reader:
             searches=searches,
             second_look=self.mode == "quote" and self.reading == "separate",
         )
+        self.opinions = Opinions(self._rows, self.batches, self.scale)
+        self._evidence: EvidenceReader | None = None
+        if self.cross_encoder is not None:
+            # Only a calibrated adapter's probabilities mean what those did that the record was fitted with.
+            self._evidence = EvidenceReader(self.cross_encoder, None if self.scale.plain else self.opinions)
+            if self.config.threshold is not None:
+                self._evidence.threshold = self.config.threshold
 
     @classmethod
     def from_pretrained(
@@ -192,7 +197,7 @@ class Reader:
             chosen = adapter_folder(chosen)
         config = ReaderConfig(**settings)
         scorer = _named_cross_encoder(cross_encoder, config)  # first: an error should not wait for the base model
-        loaded = load_model(name, adapter=chosen, plan=plan)
+        loaded = load_model(name, adapter=chosen, plan=plan, only_read=True)
         by_default = False
         if cross_encoder is None:
             scorer = _cross_encoder_beside(loaded.adapter, config)
@@ -335,7 +340,7 @@ class Reader:
         On a CPU a passage that several questions share is read once: many questions about few passages are best asked
         together.
         """
-        readings = [self._read_evidence(request) for request in requests]
+        readings = self._read_evidence(requests)
         left = [i for i, reading in enumerate(readings) if reading is None]
         rows = dict(zip(left, self.read_rows([requests[i] for i in left]), strict=True))
         return [
@@ -343,11 +348,9 @@ class Reader:
             for i, (request, reading) in enumerate(zip(requests, readings, strict=True))
         ]
 
-    def _read_evidence(self, request: ReadRequest) -> Reading | None:
+    def _read_evidence(self, requests: Sequence[ReadRequest]) -> list[Reading | None]:
         """What the cross-encoder answers with whole sentences; None where the generator is to read."""
-        if self._evidence is None or not request.passages or not asks_for_sentences(request.question):
-            return None
-        return self._evidence.read(request, request.threshold)
+        return [None] * len(requests) if self._evidence is None else self._evidence.read_batch(requests)
 
     def read_rows(self, requests: Sequence[ReadRequest]) -> list[list[PromptRow]]:
         """The prompts of each request with what came of them, before they are combined: for looking into a reader."""
@@ -365,7 +368,7 @@ class Reader:
 
     def stream_request(self, request: ReadRequest) -> Iterator[StreamEvent]:
         """The completion of a request piece by piece, then the reading, as `stream` gives them."""
-        evidence = self._read_evidence(request)
+        (evidence,) = self._read_evidence([request])
         if evidence is not None:
             yield StreamEvent(evidence.completion, None)
             yield StreamEvent("", evidence)

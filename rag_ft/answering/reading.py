@@ -28,14 +28,13 @@ class ReadRequest(NamedTuple):
     passages: tuple[Passage, ...]
     threshold: float | None = None
     """Replaces the reader's threshold for this question."""
-    margin: float | None = None
-    """Log-odds by which a reranker put the first passage before the next one (`Hit.margin`); None: not known."""
+    margins: tuple[float | None, ...] = ()
+    """Log-odds by which a reranker put each passage before the next one (`Hit.margin`); none, or None: not known."""
 
     @classmethod
     def of_hits(cls, question: str, hits: Sequence[Hit], threshold: float | None = None) -> ReadRequest:
         """A question with what was retrieved for it."""
-        margin = hits[0].margin if hits else None
-        return cls(question, tuple(hit.passage for hit in hits), threshold, margin)
+        return cls(question, tuple(hit.passage for hit in hits), threshold, tuple(hit.margin for hit in hits))
 
 
 class Cited(NamedTuple):

@@ -97,6 +97,6 @@ def _reading(index: Index, asked: list[str], rounds: int, name: str) -> tuple[st
     from rag_ft.models.loading import load_model
     from rag_ft.models.weights import chosen_adapter
 
-    loaded = load_model(name, adapter=chosen_adapter(name, None))
+    loaded = load_model(name, adapter=chosen_adapter(name, None), only_read=True)
     requests = [ReadRequest.of_hits(question, index.search(question)) for question in asked[:QUESTIONS_READ]]
     return loaded.plan.line, reading_speed(loaded, requests, rounds)

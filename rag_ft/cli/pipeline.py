@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -122,13 +126,20 @@ class PipelineChoice:
 
     def load(self) -> Pipeline:
         """The pipeline. Raises what loading an index and a reader raises."""
-        from rag_ft.answering.pipeline import Pipeline
+        with _without_collecting():
+            from rag_ft.answering.pipeline import Pipeline
 
-        index, retrieval = self._index(), self.options.retrieval
-        retriever = index.as_retriever(
-            k=self.options.k, mode=None if retrieval is None else retrieval.value, where=self._where()
-        )
-        return Pipeline(retriever, self._reader())
+            index, retrieval = self._index(), self.options.retrieval
+            retriever = index.as_retriever(
+                k=self.options.k, mode=None if retrieval is None else retrieval.value, where=self._where()
+            )
+            if retrieval == RetrievalChoice.bm25:  # words are searched without an embedder
+                return Pipeline(retriever, self._reader())
+            import torch  # noqa: F401  (two threads that import it at once would wait for each other)
+
+            with _beside(lambda: index.embedder):
+                reader = self._reader()
+            return Pipeline(retriever, reader)
 
     def _where(self) -> Any:
         return parse_where(self.options.where)
@@ -178,6 +189,30 @@ class PipelineChoice:
             if getattr(self.options, name) is not None:
                 mend = "name the adapter as the server does, with --model" if name == "adapter" else "leave it out"
                 raise UsageError(f"--{name.replace('_', '-')} is for a reader on this machine, not at a server: {mend}")
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """A context that is not interrupted to look for garbage: what is imported and loaded in it stays.
+
+    Without it a tenth of the imports' time goes into looking through all modules, again and again.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.freeze()  # else the first collection afterwards looks through all of it
+            gc.enable()
+
+
+@contextmanager
+def _beside(work: Callable[[], object]) -> Iterator[None]:
+    """A context beside which another thread works; what it raises is dropped, and comes again at the first use."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work)
+        yield
 
 
 def _whole_path(name: Name) -> Name:

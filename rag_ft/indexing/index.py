@@ -1,4 +1,7 @@
-"""The index: build, add, remove, search, save, load, verify. One folder holds it; every change is atomic."""
+"""The index: build, add, remove, search, save, load, verify. One folder holds it; every change is atomic.
+
+What reads files is imported by the methods that change an index: a question does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,10 @@ from typing_extensions import Unpack
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.access import Audience, audience
-from rag_ft.indexing.building.changes import (
-    LOCK_TIMEOUT_S,
-    add_to_index,
-    build_index,
-    removal_report,
-    remove_from_index,
-    select_documents,
-    to_remove,
-)
 from rag_ft.indexing.building.copying import copy_index
+from rag_ft.indexing.building.selecting import LOCK_TIMEOUT_S, select_documents, to_remove
 from rag_ft.indexing.building.sentinels import check_sentinels, checked_embedder, embedder_of
 from rag_ft.indexing.chunking import ChunkingConfig
-from rag_ft.indexing.corpus import Source
 from rag_ft.indexing.databases.address import is_database
 from rag_ft.indexing.embedding import load_embedder
 from rag_ft.indexing.feedback import FeedbackAction, FeedbackDetails, add_feedback, feedback_questions
@@ -42,6 +36,7 @@ from rag_ft.schema import Document, Evidence, Hit, Passage
 
 if TYPE_CHECKING:
     from rag_ft.indexing.ahead.blocks import BuildEngine
+    from rag_ft.indexing.corpus import Source
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.ocr.engine import OcrSettings
@@ -113,6 +108,8 @@ class Index:
                 source, str(path), embedder=embedder, chunking=chunking, kind=kind, limits=limits, ocr=ocr,
                 source_code=source_code, keep_originals=keep_originals, progress=progress, lock_timeout_s=lock_timeout_s
             )  # fmt: skip
+        from rag_ft.indexing.building.changes import build_index
+
         store = IndexStore(Path(path))
         if isinstance(embedder, str):
             embedder = load_embedder(embedder)
@@ -359,6 +356,8 @@ class Index:
         its older copy is removed: it is not left to those who could read it before. Raises CorpusError, UsageError,
         IndexLockedError, IndexStoreError.
         """
+        from rag_ft.indexing.building.changes import add_to_index
+
         self.check_changeable()
         with ProgressBar(progress) as bar:
             report = add_to_index(
@@ -388,6 +387,8 @@ class Index:
         `dry_run` only reports what would be removed; `verify(absent=ID)` proves a removal. Raises UsageError if an id
         is not there, nothing matches the filter, or neither or both are given.
         """
+        from rag_ft.indexing.building.changes import removal_report, remove_from_index
+
         self.check_changeable()
         chosen = to_remove(ids, where)
         if dry_run:

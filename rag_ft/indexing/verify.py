@@ -150,6 +150,8 @@ def _check_vectors(generation: Generation) -> _Result:
         norms = np.linalg.norm(vectors[start : start + 65_536], axis=1)
         if not bool(np.all(np.abs(norms - 1.0) < 1e-3)):
             return _Result(False, "a vector does not have length 1")
+    if not generation.vectors.lists_each_row_once():
+        return _Result(False, "the lists do not hold each vector once")
     return _Result(True, "every vector has length 1 and belongs to the text of its passage")
 
 

@@ -20,8 +20,8 @@ from rag_ft.indexing.places import Places
 from rag_ft.indexing.storage.bm25 import Bm25Index
 from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import Counts, index_fingerprint
+from rag_ft.indexing.storage.postings import CountedPostings, count_words
 from rag_ft.indexing.storage.vectors import Scored, VectorIndex, exact_top
-from rag_ft.indexing.storage.word_counts import PartBm25, WordCounts
 from rag_ft.schema import Document, Metadata, Passage
 
 KEPT = 32
@@ -101,7 +101,7 @@ class VisibleGeneration(Generation):
         """The words of the visible passages, counted at first use."""
         with self._counting:
             if self._words is None:
-                self._words = PartBm25(self._parts.counts(), self.rows)
+                self._words = Bm25Index.of(self._parts.counts().part(self.rows), self.manifest.rules)
             return self._words
 
     def passage(self, row: int) -> Passage:
@@ -126,7 +126,7 @@ class VisibleParts:
 
     def __init__(self, whole: Generation) -> None:
         self.whole = whole
-        self._counts: WordCounts | None = None
+        self._counts: CountedPostings | None = None
         self._counting = threading.Lock()
         self._kept: OrderedDict[Audience, VisibleGeneration] = OrderedDict()
         self._lock = threading.Lock()
@@ -149,21 +149,16 @@ class VisibleParts:
             self._kept.move_to_end(key)
             return part
 
-    def counts(self) -> WordCounts:
-        """Word counts of all passages, computed once."""
+    def counts(self) -> CountedPostings:
+        """Word counts of all passages: those of the index, or counted once in an index made before they were kept."""
         from rag_ft.indexing.chunking import passage_words
 
         with self._counting:
             if self._counts is None:
-                positions = range(len(self.whole.table))
-                rules = self.whole.manifest.rules
-                self._counts = WordCounts(
-                    (
-                        passage_words(passage, rules)
-                        for position in positions
-                        for passage in self.whole.passages_of(position)
-                    ),
-                    rules,
+                whole, rules = self.whole, self.whole.manifest.rules
+                passages = (passage for row in range(len(whole.table)) for passage in whole.passages_of(row))
+                self._counts = whole.bm25.counts or count_words(
+                    (passage_words(passage, rules) for passage in passages), rules
                 )
             return self._counts
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rag_ft.errors import UsageError, WeightsError, first_line
 from rag_ft.models.adapter_record import adapter_record, check_base
 from rag_ft.models.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED, Weights, packaged_adapter, resolve_adapter, tensor_shapes
+
+if TYPE_CHECKING:
+    from rag_ft.models.plain_llama import PlainLlama
+
+
+FIRST_SLOT = "default"
+"""PEFT's name for the adapter that a base was loaded with."""
 
 
 class AdapterSlot(NamedTuple):
@@ -32,8 +39,22 @@ class AdapterSlots:
     and for its turn.
     """
 
-    def __init__(self, model: Any, weights: Weights, adapter: Weights | None, *, nf4: bool = False) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Any,
+        weights: Weights,
+        adapter: Weights | None,
+        *,
+        nf4: bool = False,
+        plain: PlainLlama | None = None,
+        load: Callable[[], Any] | None = None,
+    ) -> None:
+        """`plain` and `load`: see `reading_with`; `model` is None then."""
+        self._model = model
+        self._plain = plain
+        self._load = load
+        self._loading = threading.RLock()
+        """Held while the model of the library is loaded, and while the active adapter changes."""
         self._weights = weights
         self._nf4 = nf4
         self._turn = threading.Lock()
@@ -41,13 +62,41 @@ class AdapterSlots:
         self._user_left = threading.Condition()
         self._users = 0
         self._added = 0
-        adapted = _is_adapted(model)
-        slot = str(model.active_adapter) if adapted else None
+        if plain is not None:
+            slot = None if adapter is None else FIRST_SLOT
+        else:
+            slot = str(model.active_adapter) if _is_adapted(model) else None
         self.start = _name_of(adapter) if adapter is not None else slot or NO_ADAPTER
         """Name of the adapter that the model was loaded with; `none` without one."""
         # A model that comes with an adapter and no folder is in training: that adapter is active and not yet on disk.
-        self._slots = {self.start: AdapterSlot(adapter, slot)} if adapted else {}
+        self._slots = {} if slot is None else {self.start: AdapterSlot(adapter, slot)}
         self._active = slot
+
+    @classmethod
+    def reading_with(
+        cls, plain: PlainLlama, load: Callable[[], Any], weights: Weights, adapter: Weights | None
+    ) -> AdapterSlots:
+        """Slots of a base that `plain` reads with until there is a second adapter; `load` loads the library's model."""
+        return cls(None, weights, adapter, plain=plain, load=load)
+
+    @property
+    def model(self) -> Any:
+        """The model of transformers, in PEFT's with adapters; where `PlainLlama` reads, it is loaded when first used.
+
+        Raises WeightsError.
+        """
+        with self._loading:
+            if self._model is None and self._load is not None:
+                self._model = self._load()
+                if self._plain is not None:
+                    self._plain.share_weights(base_of(self._model))
+                self._switch(self._active)
+            return self._model
+
+    @property
+    def network(self) -> Any:
+        """What reads questions: `PlainLlama` while it can, else the model."""
+        return self._plain if self._plain is not None else self.model
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,7 +155,8 @@ class AdapterSlots:
                 return
             self._added += 1
             slot = f"adapter-{self._added}"
-            self.model = attach_adapter(self.model, tuned, slot)
+            self._model = attach_adapter(self.model, tuned, slot)
+            self._plain = None  # it has no second adapter
             self._slots[name] = AdapterSlot(tuned, slot)
             self._activate(self._active)  # loading may have changed which layers are active
 
@@ -129,7 +179,7 @@ class AdapterSlots:
                 self.model.set_adapter(others[0], inference_mode=True)
                 self.model.delete_adapter(slot)
             else:
-                self.model = self.model.unload()  # PEFT's model needs at least one adapter
+                self._model = self.model.unload()  # PEFT's model needs at least one adapter
             self._activate(self._active)
 
     @contextmanager
@@ -167,13 +217,21 @@ class AdapterSlots:
 
     def _activate(self, slot: str | None) -> None:
         """Make a slot the active one; also called for the active one, after the layers have changed."""
+        with self._loading:
+            if self._plain is not None:
+                self._plain.adapted = slot is not None
+            if self._model is not None:
+                self._switch(slot)
+            self._active = slot
+
+    def _switch(self, slot: str | None) -> None:
+        """Let the library's model compute with a slot."""
         if slot is not None:
             if self._active is None or slot == self._active:  # else they are enabled, and visiting all of them is slow
-                self.model.base_model.enable_adapter_layers()
-            self.model.set_adapter(slot, inference_mode=True)
-        elif _is_adapted(self.model):
-            self.model.base_model.disable_adapter_layers()
-        self._active = slot
+                self._model.base_model.enable_adapter_layers()
+            self._model.set_adapter(slot, inference_mode=True)
+        elif _is_adapted(self._model):
+            self._model.base_model.disable_adapter_layers()
 
 
 def adapter_folder(adapter: str | Path) -> Path:
@@ -242,6 +300,11 @@ def _unwrap(model: Any) -> None:
         del model.peft_config
 
 
+def base_of(model: Any) -> Any:
+    """The model without PEFT's around it."""
+    return model.get_base_model() if _is_adapted(model) else model
+
+
 def _is_adapted(model: Any) -> bool:
     """Whether it is PEFT's model around a base; PEFT marks the base too, but does not give it this method."""
     return hasattr(model, "get_base_model")
@@ -261,8 +324,7 @@ def _check_fits(model: Any, tuned: Weights) -> None:
         raise WeightsError(
             f"{tuned.path} is an adapter of the kind {config.get('peft_type')}: only LoRA adapters can share a base"
         )
-    base = model.get_base_model() if _is_adapted(model) else model
-    modules = dict(base.named_modules())
+    modules = dict(base_of(model).named_modules())
     for name, shape in tensor_shapes(tuned.path / ADAPTER_WEIGHTS).items():
         path, _, kind = name.removeprefix("base_model.model.").rpartition(".lora_")
         if kind not in ("A.weight", "B.weight"):

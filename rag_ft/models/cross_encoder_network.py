@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rag_ft.errors import WeightsError, first_line
 from rag_ft.models.cross_encoder_files import changes_between
+from rag_ft.models.plain_bert import PlainBert, load_plain_bert
 from rag_ft.models.weights import Weights
-from rag_ft.progress import quiet_transformers
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 MAX_TOKENS = 512
 """Positions of the encoder, for a question and a passage together."""
@@ -43,9 +46,9 @@ class PairTokens(NamedTuple):
 class CrossEncoderNetwork(nn.Module):
     """Question and passage in, `ScoredPairs` out."""
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: PlainBert) -> None:
         super().__init__()
-        size = int(encoder.config.hidden_size)
+        size = encoder.size
         self.encoder = encoder
         self.relevance = nn.Linear(size, 1)
         """On the first token's state."""
@@ -56,9 +59,7 @@ class CrossEncoderNetwork(nn.Module):
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> ScoredPairs:
         """Score pairs of token ids, (pairs, tokens), of which type 1 is the passage."""
-        states = self.encoder(
-            input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask
-        ).last_hidden_state
+        states = self.encoder(input_ids, token_type_ids, attention_mask)
         evidence = self.evidence(states)[:, :, 0]
         outside = (token_type_ids * attention_mask) == 0
         # Detached: the evidence is learned from where the answer stands, not from what it says.
@@ -68,45 +69,34 @@ class CrossEncoderNetwork(nn.Module):
         return ScoredPairs(self.relevance(first)[:, 0], evidence, self.decision(torch.cat([first, read], -1)))
 
 
-def new_network(embedder: Weights) -> tuple[CrossEncoderNetwork, Any]:
+def new_network(embedder: Weights) -> tuple[CrossEncoderNetwork, Tokenizer]:
     """The embedder's encoder with new heads, and its tokenizer. The heads are random. Raises WeightsError."""
-    from transformers import AutoModel, AutoTokenizer
+    from tokenizers import Tokenizer
 
+    encoder = load_plain_bert(embedder.path)
     try:
-        with quiet_transformers():
-            encoder = AutoModel.from_pretrained(
-                str(embedder.path),
-                add_pooling_layer=False,
-                attn_implementation="sdpa",
-                hidden_dropout_prob=0.0,
-                attention_probs_dropout_prob=0.0,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-            )
-            tokenizer = AutoTokenizer.from_pretrained(str(embedder.path), local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise WeightsError(f"{embedder.path} cannot be loaded as an encoder ({first_line(error)})") from error
+        tokenizer = Tokenizer.from_file(str(embedder.path / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises bare Exception on a broken file
+        raise WeightsError(f"the tokenizer in {embedder.path} cannot be loaded ({first_line(error)})") from error
     return CrossEncoderNetwork(encoder), tokenizer
 
 
-def encode_pairs(tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> PairTokens:
+def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> PairTokens:
     """Tokens of questions and shown passages; a pair beyond the encoder's positions loses the passage's end.
 
     A passage of an index fits: both it and a question have at most half of the positions.
     """
-    encoded = tokenizer(
-        [question for question, _ in pairs],
-        [text for _, text in pairs],
-        truncation="only_second",
-        max_length=MAX_TOKENS,
-        padding=True,
-        return_offsets_mapping=True,
-        return_tensors="pt",
-    )
-    offsets = encoded.pop("offset_mapping")
-    in_passage = (encoded["token_type_ids"] == 1) & (offsets[:, :, 1] > offsets[:, :, 0])
-    return PairTokens(dict(encoded), offsets, in_passage)
+    tokenizer.enable_truncation(MAX_TOKENS, strategy="only_second")
+    tokenizer.enable_padding()
+    encoded = tokenizer.encode_batch(list(pairs))
+    types = torch.tensor([one.type_ids for one in encoded])
+    offsets = torch.tensor([one.offsets for one in encoded])
+    inputs = {
+        "input_ids": torch.tensor([one.ids for one in encoded]),
+        "token_type_ids": types,
+        "attention_mask": torch.tensor([one.attention_mask for one in encoded]),
+    }
+    return PairTokens(inputs, offsets, (types == 1) & (offsets[:, :, 1] > offsets[:, :, 0]))
 
 
 def changes_since(embedder: Weights, network: CrossEncoderNetwork, rank: int | None = None) -> dict[str, Tensor]:

@@ -360,16 +360,31 @@ def _size(folder: Path) -> int:
 
 def _card_licence(folder: Path) -> str:
     """The `license` of the model card's front matter, else that of the conversion's record."""
-    from huggingface_hub import metadata_load
-
     try:
-        licence = (metadata_load(folder / "README.md") or {}).get("license")
+        licence = _front_matter_licence(folder / "README.md")
     except Exception:  # yaml raises anything on a broken card, which must not keep the weights from being used
         licence = None
     if isinstance(licence, str) and licence.strip():
         return gguf.canonical_licence(licence)
     record = gguf.read_record(folder)
     return record.licence if record is not None else gguf.UNKNOWN_LICENCE
+
+
+_PLAIN_LICENCE = re.compile(
+    r"---\n(?:.*\n)*?license: *(?!(?i:null|true|false|yes|no|on|off) *\n)([A-Za-z][\w.+-]*) *\n"
+)
+"""Front matter up to a licence that needs no YAML to be read, as nearly all cards have it."""
+
+
+def _front_matter_licence(card: Path) -> object:
+    """The `license` of a model card; raises what reading a file and YAML raise."""
+    front = card.read_text(encoding="utf-8").partition("\n---")[0] + "\n"
+    plain = _PLAIN_LICENCE.match(front)
+    if plain is not None or "license" not in front:
+        return plain and plain[1]
+    from huggingface_hub import metadata_load  # imported here: it takes half a second, which a question waits for
+
+    return (metadata_load(card) or {}).get("license")
 
 
 def _last_part(name: str) -> str:

@@ -37,6 +37,7 @@ from rag_ft.training.saving import ADAPTER_FILES, is_record
 from rag_ft.training.start import StartAdapter
 from rag_ft.training.steps import setup
 from rag_ft.training.steps.config import TrainConfig
+from rag_ft.training.steps.fsdp import check_fsdp
 from rag_ft.training.steps.processes import check_launch
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def check_run(output: Path, training: TrainConfig, start: StartAdapter | None) -
     """Check all that can be checked before a model is loaded. Raises UsageError."""
     require_extra("train", "training")
     check_launch()
+    check_fsdp(training.bits)
     if training.bits == 4:
         require_extra("nf4", "training in 4 bits")
     check_output_folder(output)

@@ -22,7 +22,7 @@ from rag_ft.files import disk_full, full_disk_as, is_disk_full, require_space, w
 from rag_ft.models import compute
 from rag_ft.models.adapter_record import adapter_record, documents_trained_on
 from rag_ft.models.adapter_slots import AdapterSlots
-from rag_ft.models.loading import LoadedModel
+from rag_ft.models.loading import LoadedModel, load_model
 from rag_ft.models.weights import DEFAULT, weights_identity
 from rag_ft.progress import OnProgress
 from rag_ft.questions.split import Split
@@ -52,6 +52,7 @@ from rag_ft.training.scoring import ReaderScore, score_reader
 from rag_ft.training.start import read_start
 from rag_ft.training.steps import setup, trainer
 from rag_ft.training.steps.config import TrainConfig
+from rag_ft.training.steps.fsdp import fsdp_hidden, is_sharded
 from rag_ft.training.steps.processes import from_main, told_of_lost_processes
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class _Run:
         """A reader with the adapter as it is in the model now, set up as users will ask it."""
         loaded = self.checked.loaded
         slots = AdapterSlots(model.eval(), loaded.weights, None)
-        tuned = LoadedModel(model, loaded.tokenizer, loaded.weights, loaded.plan, None, shared=slots)
+        tuned = LoadedModel(loaded.tokenizer, loaded.weights, loaded.plan, None, shared=slots)
         return Reader(
             tuned,
             mode=mode,
@@ -251,11 +252,22 @@ class _Run:
         """Have the first process finish the run, and take its verdict and figures in the others."""
         given = None
         if main_process():
-            verdict = self.finish(model, history)
+            verdict = self.finish(self.whole(model), history)
             given = _Finished(verdict=verdict, scores=self.scores).model_dump_json()
         finished = _Finished.model_validate_json(from_main(given) or "")
         self.scores.update(finished.scores)
         return finished.verdict
+
+    def whole(self, model: Any) -> Any:
+        """The trained model, or a copy of it where its base is spread over processes that do not take part in asking.
+
+        The copy is loaded where the base was loaded first, and has an adapter of the same shape.
+        """
+        if not is_sharded(model):
+            return model
+        with fsdp_hidden():
+            loaded = load_model(self.config.reader, plan=self.checked.loaded.plan)
+        return setup.adapt(loaded, self.checked.lora, self.config.training)
 
     def finish(self, model: Any, history: Sequence[dict[str, float]]) -> Diagnosis:
         """Choose the better of the trained adapters, diagnose the run, and write the adapter; `model` then holds it."""

@@ -84,21 +84,28 @@ def test_no_scale_turns_the_order_round(wrong):
 
 
 weights = st.floats(0, 5)
-signs = st.builds(PartSigns, *[st.floats(-40, 40) | st.just(-math.inf)] * 3)
+signs = st.builds(PartSigns, *[st.floats(-40, 40) | st.just(-math.inf)] * 4)
 
 
-@given(weights, weights, weights, st.floats(-5, 5), signs, st.sampled_from(PartSigns._fields), st.floats(0, 50))
-def test_no_sign_for_an_answer_lowers_its_confidence(relevance, evidence, margin, intercept, given_signs, name, more):
-    assume(relevance + evidence + margin)
-    scale = PartWeights(relevance=relevance, evidence=evidence, margin=margin, intercept=intercept)
+@given(
+    st.fixed_dictionaries(dict.fromkeys(PartSigns._fields, weights)),
+    st.floats(-5, 5),
+    signs,
+    st.sampled_from(PartSigns._fields),
+    st.floats(0, 50),
+)
+def test_no_sign_for_an_answer_lowers_its_confidence(of_signs, intercept, given_signs, name, more):
+    assume(sum(of_signs.values()))
+    scale = PartWeights(**of_signs, intercept=intercept)
     raised = given_signs._replace(**{name: getattr(given_signs, name) + more})
     assert 0 <= scale.confidence(given_signs) <= scale.confidence(raised) <= 1
 
 
 def test_each_sign_counts_with_its_weight():
-    scale = PartWeights(relevance=0.5, evidence=0.25, margin=2.0, intercept=-3.0)
+    scale = PartWeights(relevance=0.5, evidence=0.25, margin=2.0, generator=0.75, intercept=-3.0)
     assert scale.confidence(PartSigns(2.0, 4.0, 0.5)) == pytest.approx(0.5)
     assert scale.confidence(PartSigns(2.0, 4.0, 1.5)) == pytest.approx(probability_of(2.0))
+    assert scale.confidence(PartSigns(2.0, 4.0, 0.5, -4.0)) == pytest.approx(probability_of(-3.0))
 
 
 @given(st.floats(0.01, 5), st.floats(-5, 5), signs)

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_ft.answering.evidence import EvidenceReader, choose_part, decision, part_signs
+from rag_ft.answering.evidence import Candidate, EvidenceReader, best_candidate, choose_part, decision
+from rag_ft.answering.opinions import Opinion
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import WeightsError
 from rag_ft.metrics.odds import probability_of
@@ -17,6 +18,9 @@ By default there is none. To avoid this, set one:
     call(timeout=5)
 
 It counts from the call."""
+
+
+DEFAULT = "By default there is none."
 
 
 def passage(text=TEXT):
@@ -47,8 +51,8 @@ class CrossEncoderThatKnows:
 
 
 def read(question, given, threshold=None, text=TEXT):
-    request = ReadRequest(question, (passage(text), passage("Tea is at four.")))
-    return EvidenceReader(CrossEncoderThatKnows(given)).read(request, threshold)
+    request = ReadRequest(question, (passage(text), passage("Tea is at four.")), threshold)
+    return EvidenceReader(CrossEncoderThatKnows(given)).read_batch([request])[0]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +137,8 @@ def test_a_passage_without_a_sentence_is_left_to_the_generator():
         {"confidence": "high"},
         {"confidence": {"value": 0}, "decided_from": 3},
         {"confidence": {"value": 0, "weights": {"relevance": -1}}},
+        {"confidence": {"value": 0}, "with_generator": {"weight": 0, "confidence": {"value": 0}}},
+        {"confidence": {"value": 0}, "with_generator": {"weight": 1}},
     ],
 )
 def test_a_record_without_a_calibration_is_refused(record):
@@ -144,25 +150,103 @@ WEIGHED = {"confidence": {"value": 0.5, "weights": {"relevance": 0.5, "evidence"
 
 
 @pytest.mark.parametrize(
-    ("passages", "margin", "counted"),
-    [(2, 3.0, 3.0), (1, 3.0, 3.0), (2, None, 1.0), (1, None, 2.0), (2, 0.0, 0.0)],
+    ("passages", "margins", "counted"),
+    [(2, (3.0, None), 3.0), (1, (3.0,), 3.0), (2, (None, None), 1.0), (1, (), 2.0), (2, (0.0, 1.0), 0.0)],
     ids=["reranked", "one kept of those reranked", "not reranked", "alone", "as good as the next"],
 )
-def test_the_margin_is_the_rerankings_or_that_of_the_relevance(passages, margin, counted):
-    request = ReadRequest("Why?", (passage(), passage("Tea is at four."))[:passages], threshold=0.0, margin=margin)
+def test_the_margin_is_the_rerankings_or_that_of_the_relevance(passages, margins, counted):
+    request = ReadRequest("Why?", (passage(), passage("Tea is at four."))[:passages], 0.0, margins)
     given_scores = scores(TEXT, "It counts from the call.", relevance=2.0)
-    reading = EvidenceReader(CrossEncoderThatKnows(given_scores, WEIGHED)).read(request, None)
+    (reading,) = EvidenceReader(CrossEncoderThatKnows(given_scores, WEIGHED)).read_batch([request])
     # Relevance 2, evidence 2: .5 * 2 + .25 * 2 - 2.
     assert reading.answer_confidence == pytest.approx(probability_of(-0.5 + counted))
     assert reading.not_null == pytest.approx(probability_of(2.0))
 
 
+def best(relevances, margins=(), said=(), weight=1.0, parts=True):
+    """Position and margin of the best of some passages."""
+    given = [scores(TEXT, "none", relevance=relevance) for relevance in relevances]
+    candidates = [Candidate(passage(), own, choose_part(passage(), own)) for own in given]
+    if parts is not True:
+        candidates = [one if i in parts else one._replace(part=None) for i, one in enumerate(candidates)]
+    found = best_candidate(candidates, margins, Opinion(tuple(said)), weight)
+    return None if found is None else (found.position, found.signs.margin)
+
+
 def test_a_passage_that_is_less_relevant_than_another_or_than_null_has_no_margin():
-    below, above = scores(TEXT, "none", relevance=-1.0), scores(TEXT, "none", relevance=4.0)
-    part = choose_part(passage(), below)
-    assert part_signs(part, below, [above, below], None) == (-1.0, part.evidence, 0.0)
-    assert part_signs(part, below, [], None) == (-1.0, part.evidence, 0.0)
-    assert part_signs(part, above, [below, below], None).margin == 5.0
+    assert best([-1.0, 4.0, -1.0]) == (0, 0.0)
+    assert best([-1.0]) == (0, 0.0)
+    assert best([4.0, -1.0, -1.0]) == (0, 5.0)
+
+
+def test_what_the_generator_says_can_put_the_part_of_a_later_passage_first():
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), [0.0, 2.5, 0.0]) == (1, 0.5)
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), [0.0, 5.0, 0.0], weight=0.5) == (1, 0.5)
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), [0.0, 1.5, 3.25]) == (2, 0.25)
+    assert best([0.0] * 3, (2.0, 1.0, None), [0.0, 1.5, 0.0]) == (0, 0.5)
+    assert best([0.0] * 2, (2.0, None), [0.0, 2.0]) == (0, 0.0)  # as good as the next: the first stays
+    assert best([1.0, 3.0], (), [2.5, 0.0]) == (0, 0.5)  # not reranked: by the relevance
+    assert best([1.0], (2.0,), [5.0]) == (0, 2.0)  # alone: over what was not given
+
+
+def test_a_passage_without_a_part_is_not_chosen_and_counts_in_the_margin():
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), [1.5, 0.0], parts={1, 2}) == (1, 0.0)
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), [3.0, 0.0], parts={1, 2}) == (1, 1.0)
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), parts={1, 2}) is None  # not asked: the first or none
+    assert best([0.0] * 3, (2.0, 1.0, 9.0), parts=()) is None
+
+
+class OpinionsThatAreGiven:
+    """Stands for a generator: says the same of every request."""
+
+    def __init__(self, *log_odds):
+        self.asked = []
+        self.opinion = Opinion(log_odds, 100)
+
+    def of(self, requests):
+        self.asked.append([(request.question, [read.text for read in request.passages]) for request in requests])
+        return [self.opinion] * len(requests)
+
+
+WITH_GENERATOR = {
+    **WEIGHED,
+    "with_generator": {
+        "weight": 0.5,
+        "confidence": {"value": 0.3, "weights": {"relevance": 0.5, "margin": 1, "generator": 0.25, "intercept": -2}},
+    },
+}
+
+
+def test_the_generators_word_counts_in_the_choice_of_the_passage_and_in_the_confidence():
+    tea = passage("Tea is at four.")
+    request = ReadRequest("Why?", (tea, passage()), margins=(1.0, None))
+    knows = CrossEncoderThatKnows(scores(TEXT, "It counts from the call.", relevance=2.0), WITH_GENERATOR)
+    (reading,) = EvidenceReader(knows, OpinionsThatAreGiven(0.0, 4.0)).read_batch([request])
+    assert reading.cited[0].passage is request.passages[1]
+    assert reading.completion.endswith('"citations": [2]}')
+    # Half of the given relevance for a passage after the first; .5 * 4 - 1 before the next one; 4 by the generator.
+    assert reading.answer_confidence == pytest.approx(probability_of(0.5 * 1.0 + 1.0 + 0.25 * 4.0 - 2.0))
+    assert reading.prompt_tokens == len(TEXT) + 100
+    assert EvidenceReader(knows, OpinionsThatAreGiven(0.0, 1.9)).read_batch([request])[0].cited == ()
+
+
+def test_the_generator_is_asked_once_and_only_of_questions_that_ask_for_sentences():
+    knows = CrossEncoderThatKnows(scores(TEXT, DEFAULT), WITH_GENERATOR)
+    asked = OpinionsThatAreGiven(1.0)
+    questions = ["Why?", "Who is it?", "How do I call it?"]
+    requests = [ReadRequest(question, (passage(),)) for question in questions]
+    readings = EvidenceReader(knows, asked).read_batch([*requests, ReadRequest("Why?", ())])
+    assert [reading is None for reading in readings] == [False, True, False, True]
+    assert asked.asked == [[("Why?", [DEFAULT]), ("How do I call it?", [DEFAULT])]]
+
+
+def test_a_record_that_does_not_weigh_the_generator_does_not_ask_it():
+    asked = OpinionsThatAreGiven(1.0)
+    reader = EvidenceReader(CrossEncoderThatKnows(scores(TEXT, "none"), WEIGHED), asked)
+    assert reader.read_batch([ReadRequest("Why?", (passage(),))])[0] is not None
+    assert (asked.asked, reader.threshold) == ([], 0.5)
+    weighs = CrossEncoderThatKnows(scores(TEXT, "none"), WITH_GENERATOR)
+    assert EvidenceReader(weighs).threshold == 0.5 and EvidenceReader(weighs, asked).threshold == 0.3
 
 
 def test_the_evidence_of_a_part_is_that_of_its_best_unit():
@@ -174,18 +258,19 @@ def test_the_evidence_of_a_part_is_that_of_its_best_unit():
 def test_words_that_the_model_did_not_see_give_no_confidence():
     unseen = scores(TEXT, "none")._replace(evidence=np.zeros(0, dtype=np.float32), tokens=())
     request = ReadRequest("Why?", (passage(),))
-    reading = EvidenceReader(CrossEncoderThatKnows(unseen, WEIGHED)).read(request, None)
+    (reading,) = EvidenceReader(CrossEncoderThatKnows(unseen, WEIGHED)).read_batch([request])
     assert reading.abstained and 0 <= reading.answer_confidence < 0.01
 
 
 def test_the_threshold_is_on_the_scale_of_the_weights():
-    request = ReadRequest("Why?", (passage(),), margin=0.6)
+    request = ReadRequest("Why?", (passage(),), margins=(0.6,))
     reader = EvidenceReader(CrossEncoderThatKnows(scores(TEXT, "By default there is none."), WEIGHED))
-    sure = reader.read(request, None)
+    lower, lowest, highest = (request._replace(threshold=threshold) for threshold in (0.53, 0.0, 1.0))
+    sure, *others = reader.read_batch(
+        [request, request._replace(margins=(0.4,)), lower, lowest, highest._replace(margins=(1e6,))]
+    )
     assert sure.answer is not None and sure.answer_confidence == pytest.approx(probability_of(0.1))
-    assert reader.read(request._replace(margin=0.4), None).answer is None
-    assert reader.read(request, 0.53).answer is None and reader.read(request, 0.0).answer is not None
-    assert reader.read(request._replace(margin=1e6), 1.0).answer is None
+    assert [other.answer is not None for other in others] == [False, False, True, False]
 
 
 @given(evidence=st.lists(st.floats(-5, 5, width=32), min_size=len(TEXT), max_size=len(TEXT)))

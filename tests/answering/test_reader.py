@@ -14,6 +14,7 @@ from rag_ft.answering.config import adapt_config
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import PromptTooLongError, UsageError
+from rag_ft.metrics.odds import probability_of
 from rag_ft.models.cross_encoder import CrossEncoder, PassageScores
 from rag_ft.text.spans import Span
 
@@ -207,6 +208,32 @@ def test_a_cross_encoder_has_a_threshold_of_its_own_until_one_is_set(loaded):
     assert reader.read_batch([why])[0].answer is None and reader.threshold_of("part", None) == 0.9
 
 
+def test_only_a_calibrated_adapter_is_asked_for_its_opinion(tiny_llama_dir, tmp_path):
+    class CrossEncoderThatWeighsTheGenerator(CrossEncoderThatLikesTheFirstWord):
+        record: ClassVar = {
+            "confidence": {"value": 0.5},
+            "with_generator": {
+                "weight": 1.0,
+                "confidence": {"value": 0.0, "weights": {"relevance": 0, "generator": 1}},
+            },
+        }
+
+    why = ReadRequest("Why does the fox jump?", PASSAGES)
+    settings = {"cross_encoder": CrossEncoderThatWeighsTheGenerator(), "whole_sentences": True}
+
+    def reader(name, scale):
+        folder = make_adapter(tmp_path / name, tiny_llama_dir, 1, threshold=0.0, scale=scale)
+        return Reader(fresh(tiny_llama_dir, folder).loaded, **settings)
+
+    asked, not_asked = reader("calibrated", PlattScale(slope=0.5, intercept=-1.0)), reader("plain", PlattScale())
+    assert asked.threshold_of("part", None) == 0.0 and not_asked.threshold_of("part", None) == 0.5
+    (reading,), (plain,) = asked.read_batch([why]), not_asked.read_batch([why])
+    part = reading.cited[0].passage.model_copy(update={"text": reading.answer})
+    (opinion,) = asked.opinions.of([ReadRequest(why.question, (part,))])
+    assert reading.answer_confidence == pytest.approx(probability_of(opinion.log_odds[0]), abs=1e-4)
+    assert plain.answer_confidence == pytest.approx(probability_of(1.0))
+
+
 def test_a_reader_says_what_reranks_for_it(loaded):
     assert tiny_reader(loaded).reranking == {}
     reranking = tiny_reader(loaded, whole_sentences=True, cross_encoder=CrossEncoderThatLikesTheFirstWord()).reranking
@@ -252,7 +279,7 @@ def test_readers_of_one_base_share_model_settings_and_cache(tiny_llama_dir, tmp_
     second = first.with_adapter("tuned")
     assert (first.adapter, second.adapter, second.threshold) == ("none", "tuned", 0.25)
     assert second.passage_cache is first.passage_cache and second.config is first.config
-    assert second.loaded.model.get_base_model() is first.loaded.model
+    assert second.loaded.model is first.loaded.model
     assert second.with_adapter("none") is first and first.with_adapter("tuned") is second
 
 

@@ -1,5 +1,6 @@
 """What `rag-ft ask` makes of stdin and of a conversation; with the real models in test_commands.py."""
 
+import gc
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 from rag_ft.answering.bulk.questions import line_object
 from rag_ft.answering.pipeline import _asked as inputs_of
 from rag_ft.cli.ask import NEW_SUBJECT, _answer_lines, _converse
+from rag_ft.cli.pipeline import _beside, _without_collecting
 from rag_ft.errors import RagFtError, UsageError
 from rag_ft.schema import Answer
 from rag_ft.serving.http.openapi import ANSWER
@@ -85,3 +87,18 @@ def test_json_without_an_object_is_a_question():
     assert line_object('["one"]') is None
     assert line_object('{"question": "x"') is None
     assert line_object('{"question": "x"}') == {"question": "x"}
+
+
+def test_loading_leaves_the_garbage_collector_as_it_was():
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError), _without_collecting():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled()
+
+
+def test_what_is_loaded_beside_has_ended_and_its_error_is_left_to_the_first_use():
+    done = []
+    with _beside(lambda: done.append(1)), _beside(lambda: 1 / 0):
+        pass
+    assert done == [1]

@@ -14,6 +14,7 @@ from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import PromptMismatchError, UsageError, WeightsError
 from rag_ft.indexing.index import Index
 from rag_ft.models.compute import compute_plan
+from rag_ft.models.plain_llama import PlainLlama
 from rag_ft.models.weights import packaged_adapter, resolve_reader, weights_identity
 from rag_ft.schema import Passage
 
@@ -61,6 +62,25 @@ def test_base_weights_are_in_memory_once(tiny_llama_dir, adapters):
     assert base < {id(parameter) for parameter in other.parameters()}
     added = sum(parameter.numel() for parameter in other.parameters()) - before
     assert 0 < added == sum(tensor.numel() for name, tensor in other.named_parameters() if "adapter-1" in name)
+
+
+def test_the_library_s_model_reads_from_the_second_adapter_on_and_uses_the_same_weights(tiny_llama_dir, adapters):
+    reader = fresh(tiny_llama_dir, adapters["one"])
+    plain, before = reader.loaded.network, (seen(reader), seen(reader.with_adapter("none")))
+    assert isinstance(plain, PlainLlama)
+    embedding = reader.loaded.model.get_input_embeddings().weight
+    assert reader.loaded.network is plain, "looking at the library's model does not change what reads"
+    assert embedding.data_ptr() == plain.get_input_embeddings().weight.data_ptr()
+    reader.add_adapter("two", adapters["two.v2"])
+    assert reader.loaded.network is reader.loaded.model is not plain
+    assert (seen(reader), seen(reader.with_adapter("none"))) == before
+
+
+def test_a_reader_switched_off_stays_so_when_the_library_s_model_is_loaded(tiny_llama_dir, adapters):
+    reader = fresh(tiny_llama_dir, adapters["one"])
+    untuned = seen(reader.with_adapter("none"))
+    reader.add_adapter("two", adapters["two.v2"])
+    assert seen(reader.with_adapter("none")) == untuned
 
 
 def test_an_adapter_brings_its_threshold_and_prompt_and_leaves_what_was_given(tiny_llama_dir, adapters):

@@ -12,6 +12,14 @@ def tiny(tiny_llama_dir):
     return load_base(str(tiny_llama_dir), TrainConfig(bits=32))
 
 
+@pytest.fixture(scope="session")
+def whole(tiny_llama_dir, tmp_path_factory):
+    """The measurements of one process that trained on a little world and was never stopped."""
+    from launched import settings, train
+
+    return train(tiny_llama_dir, tmp_path_factory.mktemp("whole"), settings())
+
+
 @pytest.fixture
 def encoded(tiny, world):
     """The world's questions as groups under one head, each with its gold passage and a hard negative."""

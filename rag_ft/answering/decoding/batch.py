@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -37,18 +37,28 @@ class BatchRunner:
 
     def run(self, requests: Sequence[Sequence[PromptRow]]) -> None:
         """Read, and search or decode, the rows of each request. A few processors share the requests among them."""
+        self._share_out(requests, self._run)
+
+    def start(self, requests: Sequence[Sequence[PromptRow]]) -> None:
+        """Only read the rows of each request, which gives them their probability of null."""
+        self._share_out(requests, self._start)
+
+    def _share_out(
+        self, requests: Sequence[Sequence[PromptRow]], run: Callable[[Sequence[Sequence[PromptRow]], int], None]
+    ) -> None:
+        """Call `run` with all requests, or with parts of them in threads; its number is a pass's prompt tokens."""
         import torch
 
         threads = self.side_threads
         # Autocast, which readings in training use, belongs to its thread.
         if threads == 1 or sum(bool(rows) for rows in requests) < threads or torch.is_autocast_enabled("cpu"):
-            self._run(requests)
+            run(requests, _TOKENS_PER_PASS)
             return
         order = sorted((i for i, rows in enumerate(requests) if rows), key=lambda i: _reading_order(requests[i]))
         costs = [sum(self._rows.unread_tokens(row) for row in requests[i]) for i in order]
         rounds = math.ceil(sum(costs) / _TOKENS_PER_PASS)
         parts = [[requests[order[position]] for position in part] for part in even_parts(costs, rounds * threads)]
-        run_side_by_side([partial(self._run, part, _TOKENS_PER_PASS // threads) for part in parts], threads)
+        run_side_by_side([partial(run, part, _TOKENS_PER_PASS // threads) for part in parts], threads)
 
     @property
     def side_threads(self) -> int:
@@ -63,14 +73,16 @@ class BatchRunner:
         fits = 1 < threads <= MOST_THREADS and self._searches and can_compute_alone() and self._rows.flat
         return threads if fits else 1
 
-    def _run(self, requests: Sequence[Sequence[PromptRow]], tokens_per_pass: int = _TOKENS_PER_PASS) -> None:
+    def _run(self, requests: Sequence[Sequence[PromptRow]], tokens_per_pass: int) -> None:
         """Run requests in this thread; a pass reads at most `tokens_per_pass` prompt tokens."""
         for group in _groups(requests, tokens_per_pass):
             self._answerer.run(group)
         if self.second_look:
-            looks = second_looks(self._rows, requests)
-            for group in _groups([[look] for look in looks], tokens_per_pass):
-                self._rows.start([look for request_rows in group for look in request_rows])
+            self._start([[look] for look in second_looks(self._rows, requests)], tokens_per_pass)
+
+    def _start(self, requests: Sequence[Sequence[PromptRow]], tokens_per_pass: int) -> None:
+        for group in _groups(requests, tokens_per_pass):
+            self._rows.start([row for rows in group for row in rows])
 
 
 def _reading_order(rows: Sequence[PromptRow]) -> tuple[int, list[int], int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag_ft.answering import completion
 from rag_ft.errors import ReaderError
+from rag_ft.models.plain_tokenizer import PlainTokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +63,8 @@ class GrammarCompiler:
         from llguidance.hf import from_tokenizer
 
         self._vocabulary = vocabulary
+        if isinstance(tokenizer, PlainTokenizer):
+            tokenizer = tokenizer.library
         self._tokenizer = from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=end_of_turn_id)
 
     def matcher(self, lark: str) -> Matcher:

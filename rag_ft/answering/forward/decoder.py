@@ -57,9 +57,9 @@ class Decoder:
 
         `prefixes`: keeps what prompts start with, for each `owner`, which names one state of the weights.
         """
-        self._model = loaded.model
+        self._loaded = loaded
         self._activate = activate or nullcontext
-        self._config = loaded.model.config.get_text_config(decoder=True)
+        self._config = self._model.config.get_text_config(decoder=True)
         kinds = set(getattr(self._config, "layer_types", None) or ["full_attention"])
         if kinds - {"full_attention", "sliding_attention"}:
             raise UsageError(
@@ -68,9 +68,13 @@ class Decoder:
             )
         self._heads: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._reading_head = threading.Lock()
-        self._cache_argument = _cache_argument(loaded.model)
         self._prefixes = PrefixCache(0) if prefixes is None else prefixes
         self._owner = owner
+
+    @property
+    def _model(self) -> Any:
+        """What reads now: it changes where an adapter is added to a base that `PlainLlama` reads."""
+        return self._loaded.network
 
     @property
     def window(self) -> int:
@@ -228,7 +232,7 @@ class Decoder:
                 use_cache=True,
                 # As indices: of a slice's view torch multiplies a copy of the output head for each row of the batch.
                 logits_to_keep=torch.arange(ids.shape[1] - keep, ids.shape[1], device=ids.device) if keep else 0,
-                **{self._cache_argument: past},
+                **{_cache_argument(self._model): past},
             )
         grown = [(layer.keys, layer.values) for layer in past.layers]  # the cache grows in place
         return ForwardResult(out.logits.float(), grown)

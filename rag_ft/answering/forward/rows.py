@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
-from rag_ft.answering.forward.row_attention import attending_rows
+from rag_ft.answering.forward.row_attention import attend_rows, attending_rows
 from rag_ft.answering.forward.row_cache import RowCache, RowPiece
 from rag_ft.answering.forward.token_tree import NODES_PER_PASS, TreeNode, logprobs_of, tree_shape
 from rag_ft.models.attention import close_enough, plain_attention
+from rag_ft.models.plain_llama import PlainLlama
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ def rows_forward(
     model: Any, rows: Sequence[RowPiece], ids: Sequence[int], positions: Sequence[int], wanted: Sequence[int]
 ) -> Tensor:
     """One pass over flat rows: logits (wanted, V). The rows' caches get the new tokens after those held."""
+    if isinstance(model, PlainLlama):
+        return model.read(ids, positions, partial(attend_rows, rows), wanted)
     device = model.device
     with attending_rows(model), torch.inference_mode():
         out = model(
@@ -139,6 +143,8 @@ def takes_rows(model: Any) -> bool:
     Whatever a model adds to its attention (a window, a cap on scores, sinks, a mask of its own) is refused there, by
     whatever name its config has for it; the trial finds the rest, as far as a few tokens show it.
     """
+    if isinstance(model, PlainLlama):
+        return True
     with _trying:  # no rows are read beside the trial, which compares them with the model's own attention
         known = _takes_rows.get(model)
         if known is None:

@@ -78,7 +78,12 @@ class GenerationBuilder:
         self.vectors = KnownVectors(journal, base if same_embedder else None)
         """What need not be embedded."""
         self._writer = GenerationWriter(
-            store, base.manifest if base else None, embedder=embedder, chunking=chunking, entry=entry
+            store,
+            base.manifest if base else None,
+            embedder=embedder,
+            chunking=chunking,
+            entry=entry,
+            former=self._copied,
         )
         try:
             self._staging = Staging(self._writer.folder)

@@ -20,11 +20,12 @@ from rag_ft.errors import (
 )
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.building.rows import CopiedDocument
+from rag_ft.indexing.building.selecting import select_documents
 from rag_ft.indexing.building.sentinels import check_sentinels
 from rag_ft.indexing.building.writer import GenerationWriter
 from rag_ft.indexing.chunking import Chunker, ChunkingConfig
 from rag_ft.indexing.corpus import Corpus, Source, document_fingerprint, read_corpus
-from rag_ft.indexing.filters import Where, as_filter, matches
+from rag_ft.indexing.filters import Where
 from rag_ft.indexing.ocr.reading import Former, ocr_before
 from rag_ft.indexing.sources.events import CorpusFailure, ReadDocument, SkippedFile, UnchangedDocument
 from rag_ft.indexing.sources.known import KnownFiles
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-
-
-LOCK_TIMEOUT_S = 10.0
 
 
 def build_index(
@@ -139,41 +137,13 @@ def remove_from_index(
         removed = select_documents(base, store.path, ids, where)
         report = removal_report(base, removed, dry_run=False, store=store)
         manifest = base.manifest
-        writer = GenerationWriter(store, manifest, embedder=None, chunking=manifest.chunking, entry=manifest.embedder)
+        writer = GenerationWriter(
+            store, manifest, embedder=None, chunking=manifest.chunking, entry=manifest.embedder, former=base
+        )
         with abandoned_on_error(writer):
             rest = [CopiedDocument(base, position) for position in range(len(base.table)) if position not in removed]
             store.commit(writer.write(rest, manifest.kind_choice))
     return report
-
-
-def to_remove(ids: str | Sequence[str] | None, where: Where | None) -> tuple[list[str] | None, Where | None]:
-    """The ids or the filter of a removal, one of which is None. Raises UsageError."""
-    if (ids is None) == (where is None):
-        raise UsageError("say what to remove: either ids or where")
-    wanted = [ids] if isinstance(ids, str) else list(ids) if ids is not None else None
-    where = as_filter(where) if where is not None else None
-    if wanted == [] or where == {}:
-        raise UsageError("say what to remove: an empty list or filter would mean nothing or everything")
-    return wanted, where
-
-
-def select_documents(
-    generation: Generation, index_path: Path | str, ids: Sequence[str] | None, where: Where | None
-) -> set[int]:
-    """Numbers in the table of the documents with these ids, or of those that match a filter. Raises UsageError."""
-    if ids is not None:
-        for name in ids:
-            if name not in generation.position_of:
-                raise UsageError(
-                    f"the index at {index_path} has no document {name!r}: 'rag-ft index info --documents' lists them"
-                )
-        return {generation.position_of[name] for name in ids}
-    assert where is not None
-    where = as_filter(where)
-    matching = {position for position, row in enumerate(generation.table) if matches(row, where)}
-    if not matching:
-        raise UsageError(f"no document of the index at {index_path} matches {where}: nothing was removed")
-    return matching
 
 
 def removal_report(

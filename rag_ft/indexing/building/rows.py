@@ -35,6 +35,10 @@ class DocumentRows(Protocol):
     def line_bytes(self) -> int:
         """Bytes of its lines, in the files of documents and of passages together."""
 
+    @property
+    def former_rows(self) -> range:
+        """Rows of its passages in the former generation; empty if it was cut in this run."""
+
     def document_line(self) -> DocumentLines:
         """Its line in the file of documents."""
 
@@ -59,6 +63,11 @@ class CopiedDocument:
         self.new_places = places
         self._position = position
         self._first, self._end = int(base.firsts[position]), int(base.firsts[position + 1])
+
+    @property
+    def former_rows(self) -> range:
+        """Rows of its passages in the former generation."""
+        return range(self._first, self._end)
 
     @property
     def row(self) -> TableRow:
@@ -197,6 +206,8 @@ class StagedDocument:
     keys: Sequence[bytes]
     staging: Staging
     vectors: KnownVectors
+    former_rows: range = range(0)
+    """None: it was cut in this run."""
 
     @property
     def line_bytes(self) -> int:
@@ -221,6 +232,15 @@ class StagedDocument:
         for row, key in enumerate(self.keys):
             vectors[row] = self.vectors[key]
             keys[row] = np.frombuffer(key, dtype=np.uint8)
+
+
+def former_rows(documents: Sequence[DocumentRows]) -> NDArray[np.int64]:
+    """For each passage of some documents its row in the former generation; -1 if it was cut in this run."""
+    parts = [np.zeros(0, dtype=np.int64)]
+    for document in documents:
+        rows = document.former_rows
+        parts.append(np.arange(rows.start, rows.stop) if rows else np.full(document.row.passages, -1, dtype=np.int64))
+    return np.concatenate(parts)
 
 
 def append_span(file: IO[bytes], data: bytes) -> ByteSpan:

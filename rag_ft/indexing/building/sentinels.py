@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,11 +93,10 @@ def least_cosine(arithmetic: Collection[str]) -> float:
     return BFLOAT16_COSINE if any(name.endswith("bfloat16") for name in arithmetic) else FLOAT32_COSINE
 
 
-def write_sentinels(folder: Path, texts: Iterable[str], vectors: NDArray[np.float32]) -> None:
-    """Keep some of a generation's passages: `texts` as they were embedded, in the order of their vectors."""
+def write_sentinels(folder: Path, texts: Callable[[list[int]], Iterable[str]], vectors: NDArray[np.float32]) -> None:
+    """Keep some of a generation's passages. `texts`: those of some rows, ascending, as they were embedded."""
     rows = evenly_spread(len(vectors), SENTINELS_KEPT)
-    chosen = set(rows)
-    (folder / SENTINELS).write_bytes(json_line([text for row, text in enumerate(texts) if row in chosen]))
+    (folder / SENTINELS).write_bytes(json_line([*texts(rows)]))
     save_array(folder / SENTINEL_VECTORS, vectors[rows])
 
 

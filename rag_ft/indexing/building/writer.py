@@ -13,10 +13,11 @@ from pydantic import JsonValue
 from rag_ft.environment import library_versions
 from rag_ft.errors import IndexStoreError
 from rag_ft.files import require_space
-from rag_ft.indexing.building.rows import DocumentRows, Staging
+from rag_ft.indexing.building.rows import DocumentRows, Staging, former_rows
 from rag_ft.indexing.building.sentinels import evenly_spread, write_sentinels
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.storage.bm25 import Bm25Index
+from rag_ft.indexing.storage.changing import FormerVectors, index_vectors
 from rag_ft.indexing.storage.folder import (
     BM25,
     DOCUMENTS,
@@ -29,6 +30,7 @@ from rag_ft.indexing.storage.folder import (
     VECTORS,
 )
 from rag_ft.indexing.storage.generation import (
+    Generation,
     LinesWriter,
     TableRow,
     json_line,
@@ -38,12 +40,12 @@ from rag_ft.indexing.storage.generation import (
 )
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import Counts, EmbedderEntry, Manifest, index_fingerprint
+from rag_ft.indexing.storage.postings import count_words, merged
 from rag_ft.indexing.storage.reading import save_array
 from rag_ft.indexing.storage.store import IndexStore, seal
 from rag_ft.indexing.storage.vectors import (
     HNSW_NEIGHBOURS,
     IndexKindChoice,
-    build_vectors,
     choose_kind,
     stored_vectors,
     write_vectors,
@@ -63,7 +65,7 @@ class GenerationWriter:
     """Writes one generation into a folder of its own. Use it under `store.writing()`.
 
     `embedder`: measures the recall of an approximate index. None (for a removal): kind, effort and recall are taken
-    from `base`.
+    from `base`. `former`: the generation that documents are copied from, if its graph and its words may be used again.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class GenerationWriter:
         embedder: Embedder | None,
         chunking: Mapping[str, JsonValue],
         entry: EmbedderEntry,
+        former: Generation | None = None,
     ) -> None:
         self._store = store
+        self._former = former
         self._embedder = embedder
         self._measured = base if embedder is None else None
         self._chunking = dict(chunking)
@@ -104,17 +108,19 @@ class GenerationWriter:
             staging.drop()
         vectors, keys = self._vectors_and_keys(documents)
         save_array(self.folder / KEYS, keys)
-        save_array(self.folder / TEXT_KEYS, text_keys(self.folder / PASSAGES, table))
+        rows = former_rows(documents)
+        save_array(self.folder / TEXT_KEYS, self._text_keys(table, rows))
         measured = self._measured
         kind = measured.kind if measured else choose_kind(kind_choice, len(vectors))
-        index, effort = build_vectors(vectors, kind, lambda: self._recall_queries(table, vectors))
+        before = self._former
+        former = None if before is None else FormerVectors(before.folder / VECTORS, before.vectors.vectors, rows)
+        index, effort = index_vectors(vectors, kind, lambda: self._recall_queries(table, vectors), former)
         write_vectors(index, self.folder / VECTORS)
         if stored_vectors(index) is None:
             save_array(self.folder / RAW_VECTORS, vectors)
         del index
-        words = words_of_passages(self.folder / PASSAGES, table, self._rules)
-        Bm25Index.build(words, self._rules).save(self.folder / BM25)
-        write_sentinels(self.folder, self._texts(table), vectors)
+        self._words(table, rows).save(self.folder / BM25)
+        write_sentinels(self.folder, lambda wanted: self._texts(table, wanted), vectors)
         return Manifest(
             generation=self.folder.name,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -181,9 +187,28 @@ class GenerationWriter:
             document.fill(vectors[start:end], keys[start:end])
         return vectors, keys
 
-    def _texts(self, table: Sequence[TableRow]) -> Iterator[str]:
-        """The passages as they are embedded, in order."""
-        return passage_texts(self.folder / PASSAGES, table, self._rules)
+    def _text_keys(self, table: Sequence[TableRow], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The key of each passage's text. `rows`: their former ones."""
+        before = None if self._former is None else self._former.text_keys
+        if before is None:
+            return text_keys(self.folder / PASSAGES, table)
+        keys = np.empty(len(rows), dtype=np.uint64)
+        new = np.flatnonzero(rows < 0)
+        keys[rows >= 0] = before[rows[rows >= 0]]
+        keys[new] = text_keys(self.folder / PASSAGES, table, new.tolist())
+        return keys
+
+    def _words(self, table: Sequence[TableRow], rows: NDArray[np.int64]) -> Bm25Index:
+        """The words of the passages; counted only where they are new. `rows`: their former ones."""
+        path, before = self.folder / PASSAGES, None if self._former is None else self._former.bm25.counts
+        if before is None:
+            return Bm25Index.build(words_of_passages(path, table, self._rules), self._rules)
+        new = words_of_passages(path, table, self._rules, np.flatnonzero(rows < 0).tolist())
+        return Bm25Index.of(merged(before, rows, count_words(new, self._rules)), self._rules)
+
+    def _texts(self, table: Sequence[TableRow], rows: list[int]) -> Iterator[str]:
+        """Some passages as they are embedded, in order."""
+        return passage_texts(self.folder / PASSAGES, table, self._rules, rows)
 
     def _recall_queries(self, table: Sequence[TableRow], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Queries to measure recall with: 12 consecutive words from each of 200 passages, embedded.
@@ -192,8 +217,8 @@ class GenerationWriter:
         """
         if self._embedder is None:
             return np.zeros((0, self._entry.dimension), dtype=np.float32)
-        rows = set(evenly_spread(len(vectors), RECALL_QUERIES))
-        queries = [middle_words(text) for row, text in enumerate(self._texts(table)) if row in rows]
+        rows = evenly_spread(len(vectors), RECALL_QUERIES)
+        queries = [middle_words(text) for text in self._texts(table, rows)]
         return self._embedder.encode_query([query for query in queries if query])
 
 

@@ -29,10 +29,10 @@ from rag_ft.indexing.building.changes import (
     read_source,
     refuse_nothing,
     removal_report,
-    select_documents,
     take_all,
 )
 from rag_ft.indexing.building.rows import CopiedDocument, StagedDocument
+from rag_ft.indexing.building.selecting import select_documents
 from rag_ft.indexing.building.sentinels import check_sentinels, evenly_spread
 from rag_ft.indexing.building.writer import middle_words
 from rag_ft.indexing.chunking import ChunkingConfig, passage_text, passage_words
@@ -50,12 +50,12 @@ from rag_ft.indexing.databases.store import (
     UpdatedDocument,
 )
 from rag_ft.indexing.filters import Where
-from rag_ft.indexing.storage.bm25 import Words
 from rag_ft.indexing.storage.generation import stored_passage, text_key
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import BuildReport, EmbedderEntry, Manifest, RemovalReport
 from rag_ft.indexing.storage.store import IndexStore
 from rag_ft.indexing.storage.vectors import RECALL_AT
+from rag_ft.indexing.storage.words import Words
 from rag_ft.progress import OnProgress
 
 if TYPE_CHECKING:

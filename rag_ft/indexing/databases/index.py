@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.access import Audience, audience
-from rag_ft.indexing.building.changes import LOCK_TIMEOUT_S, removal_report, select_documents, to_remove
+from rag_ft.indexing.building.changes import removal_report
+from rag_ft.indexing.building.selecting import LOCK_TIMEOUT_S, select_documents, to_remove
 from rag_ft.indexing.building.sentinels import checked_embedder
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source

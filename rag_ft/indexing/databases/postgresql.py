@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_S = 10
+
+_GIVE_UP = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+"""When a network that has gone silent counts as cut (s, s, probes, ms); the system's own limit is hours."""
 _BATCH = 256
 """Documents written together."""
 _PLAIN_UP_TO = 1_500
@@ -59,10 +62,13 @@ class PostgresStore:
 
     def _connect(self, *, writing: bool = False) -> psycopg.Connection[Any]:
         import psycopg
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
         with self.errors():
+            given = conninfo_to_dict(self._address.connection)
+            limits: dict[str, Any] = {name: value for name, value in _GIVE_UP.items() if name not in given}
             connection = psycopg.connect(
-                self._address.connection,
+                make_conninfo(self._address.connection, **limits),
                 connect_timeout=_CONNECT_S,
                 autocommit=True,
                 application_name="rag-ft",

@@ -17,10 +17,10 @@ from rag_ft.indexing.shards.generation import Shard, ShardedGeneration
 from rag_ft.indexing.shards.listing import ShardList, read_list
 from rag_ft.indexing.shards.opening import OpenShards, hidden, not_searched, open_shards
 from rag_ft.indexing.shards.searcher import ShardedSearcher
-from rag_ft.indexing.storage.bm25 import Words
 from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import Check, VerifyReport
 from rag_ft.indexing.storage.store import IndexStore, VerifyLevel
+from rag_ft.indexing.storage.words import Words
 from rag_ft.indexing.verify import verify_index
 from rag_ft.questions.feedback import FeedbackRecords
 

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from rag_ft.checksums import sha256_of
 from rag_ft.errors import IndexStoreError
 from rag_ft.files import is_real_folder, remove_tree, sync_tree, write_atomic
-from rag_ft.indexing.storage.bm25 import K1, B
 from rag_ft.indexing.storage.folder import PASSAGES, is_generation
 from rag_ft.indexing.storage.generation import Generation, words_of_passages
+from rag_ft.indexing.storage.postings import K1, B, count_words
 from rag_ft.indexing.storage.reading import load_array, load_json, save_array
-from rag_ft.indexing.storage.word_counts import WordCounts
 
 _VOCABULARY = "vocabulary.json"
 _ARRAYS = ("starts.npy", "rows.npy", "times.npy", "lengths.npy")
@@ -40,7 +39,7 @@ class Posting(NamedTuple):
 
     rows: NDArray[np.int32]
     """Ascending."""
-    times: NDArray[np.int32]
+    times: NDArray[np.integer[Any]]
     """How often each holds it."""
 
 
@@ -64,7 +63,7 @@ class Postings:
         vocabulary: Mapping[str, int],
         starts: NDArray[np.int64],
         rows: NDArray[np.int32],
-        times: NDArray[np.int32],
+        times: NDArray[np.integer[Any]],
         lengths: NDArray[np.int32],
     ) -> None:
         self._vocabulary = vocabulary
@@ -121,7 +120,7 @@ class Postings:
         return scores
 
     def _parts(
-        self, word: str, rows: NDArray[np.int32], times: NDArray[np.int32], corpus: Corpus
+        self, word: str, rows: NDArray[np.int32], times: NDArray[np.integer[Any]], corpus: Corpus
     ) -> NDArray[np.float32]:
         # Step by step as bm25s computes it, Lucene's variant, in float32 at the end: the last digit must agree.
         counts = times.astype(np.float64)
@@ -168,20 +167,13 @@ def corpus_of(parts: Sequence[Mapping[str, int]], texts: int, words: int) -> Cor
     return Corpus(words / texts, dict(zip(held, rarity, strict=True)))
 
 
-def count_words(generation: Generation) -> Postings:
-    """Count the words of a shard's passages."""
+def shard_postings(generation: Generation) -> Postings:
+    """The words of a shard's passages: as the shard keeps them, or counted now if it was made before that was kept."""
     rules = generation.manifest.rules
-    counts = WordCounts(words_of_passages(generation.folder / PASSAGES, generation.table, rules), rules)
-    order = np.argsort(counts.terms, kind="stable")
-    texts_with = np.bincount(counts.terms, minlength=len(counts.vocabulary))
-    rows = np.repeat(np.arange(len(counts.lengths), dtype=np.int32), np.diff(counts.firsts))
-    return Postings(
-        counts.vocabulary,
-        np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(texts_with, dtype=np.int64)]),
-        rows[order],
-        counts.times[order],
-        counts.lengths.astype(np.int32),
+    counts = generation.bm25.counts or count_words(
+        words_of_passages(generation.folder / PASSAGES, generation.table, rules), rules
     )
+    return Postings(counts.vocabulary, counts.starts, counts.rows, counts.times, counts.lengths)
 
 
 def postings_of(generation: Generation, folder: Path, *, mmap: bool = True) -> Postings:
@@ -192,7 +184,7 @@ def postings_of(generation: Generation, folder: Path, *, mmap: bool = True) -> P
     kept = folder / generation.manifest.generation
     postings = _load(kept, generation, mmap=mmap)
     if postings is None:
-        postings = count_words(generation)
+        postings = shard_postings(generation)
         with contextlib.suppress(OSError, IndexStoreError):  # read-only, or full: counted again next time
             _save(postings, kept, generation)
             postings = _load(kept, generation, mmap=mmap) or postings
@@ -226,7 +218,7 @@ def _save(postings: Postings, folder: Path, generation: Generation) -> None:
     work = parent / f"{folder.name}.{secrets.token_hex(4)}{_UNFINISHED}"
     work.mkdir()
     try:
-        vocabulary = json.dumps(postings._vocabulary, ensure_ascii=False, separators=(",", ":"))
+        vocabulary = json.dumps(dict(postings._vocabulary), ensure_ascii=False, separators=(",", ":"))
         (work / _VOCABULARY).write_text(vocabulary, encoding="utf-8")
         arrays: tuple[NDArray[Any], ...] = (postings._starts, postings._rows, postings._times, postings.lengths)
         for name, array in zip(_ARRAYS, arrays, strict=True):

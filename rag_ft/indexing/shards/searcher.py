@@ -22,8 +22,9 @@ from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.shards.crew import Crew
 from rag_ft.indexing.shards.generation import Shard, ShardedGeneration
 from rag_ft.indexing.shards.postings import Corpus, corpus_of
-from rag_ft.indexing.storage.bm25 import Words, best_rows, rounded_scores
+from rag_ft.indexing.storage.bm25 import best_rows, rounded_scores
 from rag_ft.indexing.storage.vectors import Scored
+from rag_ft.indexing.storage.words import Words
 from rag_ft.schema import Hit, Passage
 
 if TYPE_CHECKING:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import re
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,14 +14,12 @@ from numpy.typing import NDArray
 
 from rag_ft.errors import IndexCorruptError
 from rag_ft.extras import import_without
-from rag_ft.indexing.storage.folder import BM25, BM25_EMPTY, BM25_FILES
+from rag_ft.indexing.storage.folder import BM25, BM25_COUNTS, BM25_EMPTY, BM25_FILES
+from rag_ft.indexing.storage.postings import K1, B, CountedPostings, bm25_scores, count_words
 from rag_ft.indexing.storage.reading import REPAIR, load_array, load_json, reading, save_array
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored
-from rag_ft.text.normalising import NORMALISING_RULES, runs, terms
-
-_WORD = re.compile(r"\w+")
-K1 = 1.5
-B = 0.75
+from rag_ft.indexing.storage.words import Words
+from rag_ft.text.normalising import NORMALISING_RULES
 
 _PARAMS = {
     "k1": K1,
@@ -38,12 +34,7 @@ _PARAMS = {
 _ARRAYS = ("data", "indices", "indptr")
 """In the order of their files in `BM25_FILES`; vocabulary and settings come after them."""
 _VOCABULARY, _SETTINGS = BM25_FILES[-2:]
-
-STOPWORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
-    "they this to was will with".split()
-)
-"""Lucene's English list. It has no question words: they are too rare in passages to mislead."""
+_TIMES, _LENGTHS = BM25_COUNTS
 
 
 def _bm25s() -> ModuleType:
@@ -55,50 +46,23 @@ def _bm25s() -> ModuleType:
     return import_without("bm25s", "jax")
 
 
-class Words:
-    """Text to index terms: normalised, identifiers whole and in parts, no English stop words, Porter 2 stems.
-
-    Single characters are kept ("rank 8"). `rules`: those of the index that is searched (`ChunkingConfig.rules`); by
-    the former ones a term is a run of letters and digits in lower case. Threads may share it: stemming holds a lock.
-    """
-
-    def __init__(self, rules: int = NORMALISING_RULES) -> None:
-        import Stemmer
-
-        self._normalising = rules >= NORMALISING_RULES
-        self._stemmer = Stemmer.Stemmer("english")
-        self._stems: dict[str, list[str]] = {}
-        """The stemmed terms of each run that was met."""
-        self._lock = threading.Lock()
-
-    def of(self, text: str) -> list[str]:
-        """The terms of a text in order, with repeats."""
-        words = runs(text) if self._normalising else _WORD.findall(text.lower())
-        with self._lock:
-            stems = self._stems
-            new = [word for word in set(words) if word not in stems]
-            if new:
-                if len(stems) > 500_000:
-                    stems.clear()
-                    new = list(set(words))
-                for word in new:
-                    stems[word] = self._stemmer.stemWords(self._terms(word))
-            return [stem for word in words for stem in stems[word]]
-
-    def _terms(self, word: str) -> list[str]:
-        if self._normalising:
-            return terms(word, STOPWORDS)
-        return [] if word in STOPWORDS else [word]
-
-
 class Bm25Index:
     """BM25 over numbered texts (Lucene's variant, k1 1.5, b 0.75). Safe for concurrent searches."""
 
-    def __init__(self, index: Any | None, size: int, folder: Path = Path(BM25), rules: int = NORMALISING_RULES) -> None:
+    def __init__(
+        self,
+        index: Any | None,
+        size: int,
+        folder: Path = Path(BM25),
+        rules: int = NORMALISING_RULES,
+        counts: CountedPostings | None = None,
+    ) -> None:
         self._index = index
         self._size = size
         self._folder = folder
         self._words = Words(rules)
+        self.counts = counts
+        """What its scores were computed from; None in an index made before that was kept."""
 
     def __len__(self) -> int:
         return self._size
@@ -106,21 +70,21 @@ class Bm25Index:
     @classmethod
     def build(cls, texts: Iterable[str], rules: int = NORMALISING_RULES) -> Bm25Index:
         """Index texts, numbered from 0; the same texts always give the same bytes. `rules`: see `Words`."""
-        bm25s = _bm25s()
-        words = Words(rules)
-        vocabulary: dict[str, int] = {"": 0}  # never empty, which bm25s could not store
-        numbered: list[list[int]] = [
-            [vocabulary.setdefault(word, len(vocabulary)) for word in words.of(text)] for text in texts
-        ]
-        if not any(numbered):
-            return cls(None, len(numbered), rules=rules)
-        index = bm25s.BM25(**_PARAMS, csc_backend="numpy")
-        index.scores = index.build_index_from_ids(
-            unique_token_ids=list(range(len(vocabulary))), corpus_token_ids=numbered, show_progress=False
+        return cls.of(count_words(texts, rules), rules)
+
+    @classmethod
+    def of(cls, counts: CountedPostings, rules: int = NORMALISING_RULES) -> Bm25Index:
+        """Index texts whose words were counted."""
+        size = len(counts.lengths)
+        if not len(counts.rows):
+            return cls(None, size, rules=rules, counts=counts)
+        arrays = (bm25_scores(counts), counts.rows, counts.starts)
+        return cls(
+            _searchable(dict(zip(_ARRAYS, arrays, strict=True)), counts.vocabulary, size),
+            size,
+            rules=rules,
+            counts=counts,
         )
-        index.vocab_dict = vocabulary
-        index.unique_token_ids_set = set(vocabulary.values())
-        return cls(index, len(numbered), rules=rules)
 
     def save(self, folder: Path) -> None:
         """Write arrays as .npy and the vocabulary as JSON into a folder, which is created if missing.
@@ -132,23 +96,28 @@ class Bm25Index:
         if self._index is None:
             (folder / BM25_EMPTY).write_text(json.dumps({"num_docs": self._size}), encoding="utf-8")
             return
+        assert self.counts is not None
+        save_array(folder / _TIMES, self.counts.times)
+        save_array(folder / _LENGTHS, self.counts.lengths)
         for name, path in zip(_ARRAYS, BM25_FILES, strict=False):
             save_array(folder / path, self._index.scores[name])
-        vocabulary = json.dumps(self._index.vocab_dict, ensure_ascii=False, separators=(",", ":"))
+        vocabulary = json.dumps(dict(self._index.vocab_dict), ensure_ascii=False, separators=(",", ":"))
         (folder / _VOCABULARY).write_text(vocabulary, encoding="utf-8")
         params = {**_PARAMS, "num_docs": self._size, "version": importlib.metadata.version("bm25s")}
         (folder / _SETTINGS).write_text(json.dumps(params, indent=4), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, *, mmap: bool = True, rules: int = NORMALISING_RULES) -> Bm25Index:
+    def load(
+        cls, folder: Path, *, mmap: bool = True, rules: int = NORMALISING_RULES, counted: bool = True
+    ) -> Bm25Index:
         """Read what `save` wrote, after the checksums of the files were compared. `rules`: see `Words`.
 
-        Settings other than this program's own are refused. Raises IndexStoreError.
+        Settings other than this program's own are refused. `counted`: whether counts were kept. Raises IndexStoreError.
         """
-        bm25s = _bm25s()
         with reading(folder):
             if (folder / BM25_EMPTY).exists():
-                return cls(None, _size(load_json(folder / BM25_EMPTY), folder / BM25_EMPTY), folder, rules)
+                size = _size(load_json(folder / BM25_EMPTY), folder / BM25_EMPTY)
+                return cls(None, size, folder, rules, count_words([""] * size, rules))
             params = load_json(folder / _SETTINGS)
             size = _size(params, folder / _SETTINGS)
             wrong = [name for name, value in _PARAMS.items() if name != "backend" and params.get(name) != value]
@@ -158,23 +127,21 @@ class Bm25Index:
             paths = dict(zip(_ARRAYS, BM25_FILES, strict=False))
             arrays = {name: load_array(folder / path, mmap=mmap) for name, path in paths.items()}
             _check(folder, vocabulary, arrays)
-            index = bm25s.BM25(**_PARAMS, csc_backend="numpy")
-            index.scores = {**arrays, "num_docs": size}
-            index.nonoccurrence_array = None
-            index.vocab_dict = vocabulary
-            index.unique_token_ids_set = set(vocabulary.values())
-            return cls(index, size, folder, rules)
+            counts = None
+            if counted:
+                times, lengths = (load_array(folder / name, mmap=mmap) for name in BM25_COUNTS)
+                _check_counts(folder, times, lengths, len(arrays["data"]), size)
+                counts = CountedPostings(vocabulary, arrays["indptr"], arrays["indices"], times, lengths)
+            return cls(_searchable(arrays, vocabulary, size), size, folder, rules, counts)
 
     def equals(self, other: Bm25Index) -> bool:
-        """Whether both hold the same words, postings and scores."""
+        """Whether both hold the same words, postings and scores, and the same counts if both have them."""
         if self._size != other._size or (self._index is None) != (other._index is None):
             return False
         if self._index is None or other._index is None:
             return True
-        return self._index.vocab_dict == other._index.vocab_dict and all(
-            np.array_equal(self._index.scores[name], other._index.scores[name])
-            for name in ("data", "indices", "indptr")
-        )
+        mine, theirs = _by_word(self._index, self.counts), _by_word(other._index, other.counts)
+        return all(np.array_equal(mine[name], theirs[name]) for name in mine.keys() & theirs.keys())
 
     def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[list[Scored]]:
         """The k best texts for each query, among those that share a word with it; equal scores are in row order.
@@ -195,10 +162,13 @@ class Bm25Index:
         if self._index is None:
             return None
         vocabulary = self._index.vocab_dict
+        starts = self._index.scores["indptr"]
         known = [vocabulary[word] for word in self._words.of(query) if word in vocabulary]
-        if not known:
-            return None
         with reading(self._folder):
+            # In a part of the texts, words of the others have no postings.
+            known = [number for number in known if starts[number + 1] > starts[number]]
+            if not known:
+                return None
             scores: NDArray[np.float32] = self._index.get_scores_from_ids(known)
         return scores
 
@@ -207,6 +177,23 @@ class Bm25Index:
         if scores is None or k <= 0:
             return []
         return best_rows(scores, k, allowed)
+
+
+def _by_word(index: Any, counts: CountedPostings | None) -> dict[str, NDArray[Any]]:
+    """The arrays with their words in order: an index made before numbers words as they came."""
+    words, arrays = index.vocab_dict, index.scores
+    counted = {} if counts is None else {"times": counts.times, "lengths": counts.lengths}
+    order = np.array([words[word] for word in sorted(words)], dtype=np.int64)
+    sizes = np.diff(arrays["indptr"])[order]
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes, dtype=np.int64)])
+    at = np.arange(starts[-1]) + np.repeat(arrays["indptr"][order] - starts[:-1], sizes)
+    postings = {"data": arrays["data"], "indices": arrays["indices"], "times": counted.get("times")}
+    return {
+        "words": np.array(sorted(words)),
+        "starts": starts,
+        **{name: array[at] for name, array in postings.items() if array is not None},
+        **({"lengths": counted["lengths"]} if counted else {}),
+    }
 
 
 def best_rows(scores: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None) -> list[Scored]:
@@ -226,6 +213,23 @@ def _size(params: Any, path: Path) -> int:
     if type(size) is not int or size < 0:
         raise IndexCorruptError(f"{path} does not give the number of texts: {REPAIR}")
     return size
+
+
+def _searchable(arrays: Mapping[str, NDArray[Any]], vocabulary: Mapping[str, int], size: int) -> Any:
+    """What bm25s searches in."""
+    index = _bm25s().BM25(**_PARAMS, csc_backend="numpy")
+    index.scores = {**arrays, "num_docs": size}
+    index.nonoccurrence_array = None
+    index.vocab_dict = vocabulary
+    index.unique_token_ids_set = set(vocabulary.values())
+    return index
+
+
+def _check_counts(folder: Path, times: NDArray[Any], lengths: NDArray[Any], postings: int, size: int) -> None:
+    """Raise IndexCorruptError unless there is a count for each posting and a length for each text."""
+    for name, array, wanted in ((_TIMES, times, postings), (_LENGTHS, lengths, size)):
+        if array.dtype.kind not in "iu" or array.shape != (wanted,):
+            raise IndexCorruptError(f"{folder / name} does not hold counts: {REPAIR}")
 
 
 def _check(folder: Path, vocabulary: Any, arrays: dict[str, NDArray[Any]]) -> None:

@@ -72,12 +72,16 @@ class FeedbackFile:
 
         A damaged file stays as it is, and the error says so: its records cannot be told apart.
         """
-        if not self.path.exists() and not self.unfinished():
+        if not self.is_there():
             return
         with self._writing(timeout_s):
             clear_partial(self.path)
             before = self.read()
             self._write(before, [entry for entry in before if entry.documents <= set(documents)])
+
+    def is_there(self) -> bool:
+        """Whether there is anything to prune."""
+        return self.path.exists() or bool(self.unfinished())
 
     def unfinished(self) -> list[Path]:
         """What writers that run, or were killed, have beside the file."""

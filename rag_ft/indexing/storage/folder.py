@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 from rag_ft.errors import UsageError
 from rag_ft.files import is_real_folder, partials, remove_tree, write_atomic
 
-FORMAT = 5
+FORMAT = 6
 """Version of the files on disk; a higher one is refused.
 
 Version 1, without `TableRow.file`, 2, without `TEXT_KEYS`, kinds of passages, blocks of documents and
-`TableRow.conservation`, 3, without `PLACES`, and 4, without `EmbedderEntry.arithmetic`, are read.
+`TableRow.conservation`, 3, without `PLACES`, 4, without `EmbedderEntry.arithmetic`, and 5, without `BM25_COUNTS`, are
+read.
 """
 
 MANIFEST = "manifest.json"
@@ -59,6 +60,7 @@ BM25_FILES = (
     "vocab.index.json",
     "params.index.json",
 )
+BM25_COUNTS = ("times.npy", "lengths.npy")
 
 MANIFEST_BYTES = 1_000_000
 """Larger than any manifest: a larger file was not written by this program and is not read."""
@@ -103,7 +105,7 @@ _GENERATION = _OwnPaths(
         STAGED_DOCUMENTS,
         STAGED_PASSAGES,
         STAGED_PLACES,
-        *(f"{BM25}/{name}" for name in (BM25_EMPTY, *BM25_FILES)),
+        *(f"{BM25}/{name}" for name in (BM25_EMPTY, *BM25_FILES, *BM25_COUNTS)),
     ),
     _one_of(BM25),
 )

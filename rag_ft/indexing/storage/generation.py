@@ -7,7 +7,7 @@ import hashlib
 import json
 import mmap as mmap_module
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -197,21 +197,31 @@ def stored_passage(document: TableRow, content: dict[str, Any]) -> Passage:
     )
 
 
-def passage_texts(path: Path, table: Sequence[TableRow], rules: int) -> Iterator[str]:
-    """The passages of a passage file as they are embedded, in order. `rules`: those of the manifest."""
-    for passage in _bare_passages(path, table):
+def passage_texts(
+    path: Path, table: Sequence[TableRow], rules: int, rows: Iterable[int] | None = None
+) -> Iterator[str]:
+    """The passages of a passage file as they are embedded, in order. `rules`: those of the manifest.
+
+    `rows`: only these, ascending.
+    """
+    for passage in _bare_passages(path, table, rows):
         yield passage_text(passage, rules)
 
 
-def words_of_passages(path: Path, table: Sequence[TableRow], rules: int) -> Iterator[str]:
-    """The passages of a passage file as they are searched by words, in order. `rules`: those of the manifest."""
-    for passage in _bare_passages(path, table):
+def words_of_passages(
+    path: Path, table: Sequence[TableRow], rules: int, rows: Iterable[int] | None = None
+) -> Iterator[str]:
+    """The passages of a passage file as they are searched by words, in order. `rules`, `rows`: as above."""
+    for passage in _bare_passages(path, table, rows):
         yield passage_words(passage, rules)
 
 
-def text_keys(path: Path, table: Sequence[TableRow]) -> NDArray[np.uint64]:
-    """A number for the text of each passage of a passage file, equal where texts differ in white space alone."""
-    return np.array([text_key(passage.text) for passage in _bare_passages(path, table)], dtype=np.uint64)
+def text_keys(path: Path, table: Sequence[TableRow], rows: Iterable[int] | None = None) -> NDArray[np.uint64]:
+    """A number for the text of each passage of a passage file, equal where texts differ in white space alone.
+
+    `rows`: only these, ascending.
+    """
+    return np.array([text_key(passage.text) for passage in _bare_passages(path, table, rows)], dtype=np.uint64)
 
 
 def text_key(text: str) -> int:
@@ -219,14 +229,25 @@ def text_key(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(" ".join(text.split()).encode(), digest_size=8).digest(), "little")
 
 
-def _bare_passages(path: Path, table: Sequence[TableRow]) -> Iterator[Passage]:
-    """The passages of a passage file in order, without what the table says of their documents, but with the title."""
+def _bare_passages(path: Path, table: Sequence[TableRow], rows: Iterable[int] | None) -> Iterator[Passage]:
+    """Passages of a passage file, without what the table says of their documents, but with the title."""
     with reading(path), path.open("rb") as file:
-        for row in table:
-            for _ in range(row.passages):
-                content = json.loads(next(file))
-                title = content.pop("title", row.title)
-                yield Passage.model_construct(title=title, **content)
+        if rows is None:
+            for document in table:
+                for _ in range(document.passages):
+                    yield _bare_passage(next(file), document)
+            return
+        starts: NDArray[np.int64] = load_array(offsets_path(path), mmap=True)
+        ends = np.cumsum([document.passages for document in table], dtype=np.int64)
+        for row in rows:
+            file.seek(int(starts[row]))
+            yield _bare_passage(file.readline(), table[int(np.searchsorted(ends, row, side="right"))])
+
+
+def _bare_passage(line: bytes, document: TableRow) -> Passage:
+    content = json.loads(line)
+    title = content.pop("title", document.title)
+    return Passage.model_construct(title=title, **content)
 
 
 class PlacesFile:
@@ -277,7 +298,7 @@ class Generation:
         stored = stored_vectors(raw)
         vectors = load_array(folder / RAW_VECTORS, mmap=mmap) if stored is None else stored
         self.vectors = VectorIndex(raw, manifest.kind, manifest.search_effort, vectors, folder / VECTORS)
-        self.bm25 = Bm25Index.load(folder / BM25, mmap=mmap, rules=manifest.rules)
+        self.bm25 = Bm25Index.load(folder / BM25, mmap=mmap, rules=manifest.rules, counted=manifest.words_counted)
         self.text_keys: NDArray[np.uint64] | None = None
         """What `text_keys` gives for each row; None in an index made before."""
         if TEXT_KEYS in manifest.files:

@@ -15,6 +15,7 @@ from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.embedding import arithmetic_of
 from rag_ft.indexing.storage.folder import (
     BM25,
+    BM25_COUNTS,
     BM25_EMPTY,
     BM25_FILES,
     FORMAT,
@@ -43,9 +44,11 @@ _LARGEST_EFFORT = 4096
 """Eight times the largest effort that is ever chosen: more is damage, and would exhaust memory in a search."""
 _MAX_DIMENSION = 2**31
 _WITH_TEXT_KEYS = 3
-"""The first format that has them."""
+_WITH_COUNTS = 6
+"""The first formats that have them."""
 _REQUIRED_FILES = frozenset({*LINES_FILES, TABLE, KEYS, VECTORS, SENTINELS, SENTINEL_VECTORS})
 _BM25_PATHS = frozenset(f"{BM25}/{name}" for name in BM25_FILES)
+_COUNTS_PATHS = frozenset(f"{BM25}/{name}" for name in BM25_COUNTS)
 _EMPTY_BM25_PATHS = frozenset({f"{BM25}/{BM25_EMPTY}"})
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -166,10 +169,17 @@ class Manifest(Record):
         with_keys = self.format >= _WITH_TEXT_KEYS or TEXT_KEYS in self.files
         required = _REQUIRED_FILES | extra | ({TEXT_KEYS} if with_keys else set())
         files = self.files.keys() - {PLACES}  # only where some document has places
-        if files not in (required | _BM25_PATHS, required | _EMPTY_BM25_PATHS):
+        with_counts = self.format >= _WITH_COUNTS or not _COUNTS_PATHS.isdisjoint(files)
+        words = _BM25_PATHS | _COUNTS_PATHS if with_counts else _BM25_PATHS
+        if files not in (required | words, required | _EMPTY_BM25_PATHS):
             wrong = sorted(required - files) or sorted(files - required)
             raise ValueError(f"files is not the list of an index's files ({[name[:40] for name in wrong[:1]]})")
         return self
+
+    @property
+    def words_counted(self) -> bool:
+        """Whether it keeps what BM25's scores were computed from."""
+        return not _COUNTS_PATHS.isdisjoint(self.files)
 
     @property
     def rules(self) -> int:

@@ -208,7 +208,7 @@ class IndexStore:
 
     def _prune_feedback(self, generation: str | None) -> None:
         """Erase the feedback on documents that a generation does not have; where it cannot be read, none."""
-        if generation is None:
+        if generation is None or not self.feedback.is_there():
             return
         try:
             self.feedback.prune({row.id for row in read_table(self.generations / generation / TABLE)}, _FEEDBACK_WAIT_S)

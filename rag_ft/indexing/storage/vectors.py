@@ -9,7 +9,7 @@ import errno
 import importlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -119,18 +119,20 @@ def build_vectors(
         index = faiss.IndexHNSWFlat(dimension, HNSW_NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = HNSW_BUILD_EFFORT
         index.add(np.ascontiguousarray(vectors))
-        efforts = [32, 64, 128, 256, 512]
     else:
         index = _train_ivf_pq(vectors)
         for start in range(0, rows, _SCAN_BLOCK):
             index.add(np.ascontiguousarray(vectors[start : start + _SCAN_BLOCK]))
+    return index, measure_effort(index, kind, vectors, queries())
+
+
+def measure_effort(index: Any, kind: IndexKind, vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> Effort:
+    """The least search effort of an approximate index whose recall@10 against exact search is 0.95, or the largest."""
+    queries = np.ascontiguousarray(queries)
+    if kind == "hnsw":
+        efforts = [32, 64, 128, 256, 512]
+    else:
         efforts = sorted({min(index.nlist, probes) for probes in (4, 8, 16, 32, 64, 128, 256, 512)})
-    return index, _measure_effort(index, kind, vectors, np.ascontiguousarray(queries()), efforts)
-
-
-def _measure_effort(
-    index: Any, kind: IndexKind, vectors: NDArray[np.float32], queries: NDArray[np.float32], efforts: Sequence[int]
-) -> Effort:
     exact = _exact_rows(vectors, queries)
     total = max(1, sum(len(rows) for rows in exact))
     best = Effort(efforts[-1], 0.0)
@@ -145,11 +147,16 @@ def _measure_effort(
     return best
 
 
+def ivf_lists(rows: int) -> int:
+    """Number of lists into which this many vectors are divided."""
+    return max(1, min(int(4 * math.sqrt(rows)), rows // 39))
+
+
 def _train_ivf_pq(vectors: NDArray[np.float32]) -> Any:
     faiss = _faiss()
 
     rows, dimension = vectors.shape
-    lists = max(1, min(int(4 * math.sqrt(rows)), rows // 39))
+    lists = ivf_lists(rows)
     bits = max(1, min(8, int(math.log2(rows))))
     # 8 dimensions per code byte if the dimension allows.
     parts = next(
@@ -304,6 +311,17 @@ class VectorIndex:
             rankings += [self._rescore(query, rows, k) for query, rows in zip(block, candidates, strict=True)]
         return rankings
 
+    def lists_each_row_once(self) -> bool:
+        """Whether the lists of ivf-pq hold each row once; a graph's links are checked by FAISS when it is read."""
+        faiss = _faiss()
+        if self.kind != "ivf-pq" or not len(self):
+            return True
+        with reading(self._path):
+            lists = faiss.downcast_InvertedLists(self._index.invlists)
+            sizes = [lists.list_size(place) for place in range(self._index.nlist)]
+            ids = [faiss.rev_swig_ptr(lists.get_ids(place), size) for place, size in enumerate(sizes) if size]
+            return bool(np.array_equal(np.sort(np.concatenate(ids)), np.arange(len(self))))
+
     def scores(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The exact scores of some rows for one query, as `search` gives them."""
         return exact_scores(self.vectors[rows], query)
@@ -332,9 +350,7 @@ class VectorIndex:
     def _rescore(self, query: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> list[Scored]:
         """Order candidates by exact score, so that equal vectors have equal scores in any position."""
         rows = np.sort(rows[rows >= 0])  # FAISS fills up with -1
-        scores = exact_scores(self.vectors[rows], query)
-        order = np.argsort(-scores, kind="stable")[:k]
-        return [Scored(int(rows[i]), float(scores[i])) for i in order]
+        return _best(rows, exact_scores(self.vectors[rows], query), k)
 
     def _scan(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.int64]) -> list[Scored]:
         scores = np.concatenate(
@@ -343,8 +359,7 @@ class VectorIndex:
                 for start in range(0, len(allowed), _SCAN_BLOCK)
             ]
         )
-        order = np.argsort(-scores, kind="stable")[:k]
-        return [Scored(int(allowed[i]), float(scores[i])) for i in order]
+        return _best(allowed, scores, k)
 
 
 _NEAR = 1e-4
@@ -366,9 +381,13 @@ def exact_top(
         part = slice(start, start + _SCAN_BLOCK)
         near[part] = vectors[rows[part]] @ query
     rows = rows[near >= np.partition(near, -k)[-k] - _NEAR]
-    scores = exact_scores(vectors[rows], query)
+    return _best(rows, exact_scores(vectors[rows], query), k)
+
+
+def _best(rows: NDArray[np.int64], scores: NDArray[np.float64], k: int) -> list[Scored]:
+    """The k best of some rows, ascending; equal scores stay in row order."""
     order = np.argsort(-scores, kind="stable")[:k]
-    return [Scored(int(rows[i]), float(scores[i])) for i in order]
+    return [*map(Scored, rows[order].tolist(), scores[order].tolist())]
 
 
 def exact_scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -34,7 +34,8 @@ def calibrate(outcomes: Sequence[Outcome], before: Mapping[str, Any] | None) -> 
     """Scale, threshold and decision, each chosen where the held-out questions that ask for sentences suffice.
 
     `before`: record of the cross-encoder that the training started from, whose values stay where they do not. Its
-    threshold is a probability of being right, and so keeps its meaning on another scale.
+    threshold is a probability of being right, and so keeps its meaning on another scale. What it weighs a generator's
+    word with does not, and is left out beside a new scale.
     """
     start = UNCALIBRATED if before is None else Calibration.model_validate(dict(before))
     asked = [outcome for outcome in outcomes if outcome.asks_for_sentences]
@@ -48,7 +49,7 @@ def calibrate(outcomes: Sequence[Outcome], before: Mapping[str, Any] | None) -> 
     decided_from = decides_from(said) if len(said) >= FEWEST else start.decided_from
     if scale.plain:
         kept = "an answer must outscore null" if before is None else "scale and threshold stay as they were"
-        calibration = Calibration(confidence=start.confidence, decided_from=decided_from)
+        calibration = start.model_copy(update={"decided_from": decided_from})
         return ChosenCalibration(calibration, counts, f"{on}: too few to choose a scale, so {kept}")
     value, note = start.confidence.value, "threshold as it was" if before is not None else "no threshold"
     if min(len(null), len(answerable)) >= FEWEST_OF_EACH:

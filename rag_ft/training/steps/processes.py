@@ -21,8 +21,8 @@ from rag_ft.errors import TrainingError, UsageError, first_line
 WAIT_SECONDS = 7 * 24 * 3600
 """How long a process waits for another that is alive; the first one answers the held-out questions meanwhile."""
 
-_SHARDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
-"""Variables with which `accelerate launch` asks for a base model that is spread over the devices."""
+_DEEPSPEED = "ACCELERATE_USE_DEEPSPEED"
+"""Variable with which `accelerate launch` asks for DeepSpeed."""
 
 _LOST = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL", "Socket Timeout")
 """Words in torch's errors about a process that no longer answers."""
@@ -30,12 +30,11 @@ _LOST = ("gloo/transport", "Connection closed by peer", "Connection reset by pee
 
 def check_launch() -> None:
     """Raise UsageError for a launch that a run cannot be part of."""
-    for variable, name in _SHARDING.items():
-        if process_count() > 1 and os.environ.get(variable, "").lower() == "true":
-            raise UsageError(
-                f"the launcher asks for {name}, which spreads the base model over the devices, but a run holds all of"
-                " it on each: launch without it, with --bits 4 for a large base"
-            )
+    if process_count() > 1 and os.environ.get(_DEEPSPEED, "").lower() == "true":
+        raise UsageError(
+            "the launcher asks for DeepSpeed, whose checkpoints only the same number of its processes can resume: for a"
+            " base model that no device holds whole, launch with FSDP"
+        )
 
 
 def refuse_processes(what: str) -> None:

@@ -11,6 +11,7 @@ from rag_ft.models.compute import autocast
 from rag_ft.models.folder import ADAPTER_WEIGHTS
 from rag_ft.training.lora import AdapterConfig, LoraPlan
 from rag_ft.training.steps.config import TrainConfig
+from rag_ft.training.steps.fsdp import fsdp_asked, fsdp_hidden
 from rag_ft.training.steps.kbit import check_prepared, freeze, keep_differentiable
 from rag_ft.training.steps.processes import own_device
 
@@ -23,6 +24,7 @@ def load_base(name: str, config: TrainConfig) -> LoadedModel:
     """Load the base model as training holds it, in `config.bits` bits.
 
     On a CPU with memory to spare, 4-bit values are unpacked into float32; on other CPUs and on GPUs they stay packed.
+    With FSDP, a base too large for the GPU is loaded into main memory, from where `shard_base` moves parts of it.
     """
     from dataclasses import replace
 
@@ -30,13 +32,16 @@ def load_base(name: str, config: TrainConfig) -> LoadedModel:
     from rag_ft.models.loading import load_model, unpack_nf4
 
     plan = compute_plan(own_device(), quantisation="nf4" if config.bits == 4 else "none")
-    packed = config.bits == 4 and (config.keep_packed or plan.device != "cpu" or not _unpacked_fits(name))
+    packed = config.bits == 4 and (config.keep_packed or plan.device != "cpu" or not _fits(name, 4, "cpu"))
     if not packed:
         # The adapter's updates are small: the base stays float32 and bfloat16 is used inside products only.
         plan = replace(plan, quantisation="none", dtype="float32" if config.bits != 16 else plan.dtype)
     elif plan.device == "cpu":
         plan = replace(plan, dtype="float32")
-    loaded = load_model(name, plan=plan)
+    if fsdp_asked() and plan.device != "cpu" and not _fits(name, config.bits // 8, plan.device):
+        plan = replace(plan, device="cpu")
+    with fsdp_hidden():
+        loaded = load_model(name, plan=plan)
     if config.bits == 4 and not packed:
         unpack_nf4(loaded.model)
     elif packed:
@@ -44,15 +49,15 @@ def load_base(name: str, config: TrainConfig) -> LoadedModel:
     return loaded
 
 
-def _unpacked_fits(name: str) -> bool:
-    """Whether a model's weights in 32 bits take at most half of the free memory."""
+def _fits(name: str, value_bytes: int, device: str) -> bool:
+    """Whether a model's weights, with so many bytes for each value, take at most half of a device's free memory."""
     import torch
 
     from rag_ft.models.weights import resolve_reader, tensor_shapes
 
     files = resolve_reader(name).path.glob("*.safetensors")
     values = sum(math.prod(shape) for file in files for shape in tensor_shapes(file).values())
-    return 4 * values <= _free_bytes(torch.device("cpu")) / 2
+    return value_bytes * values <= _free_bytes(torch.device(device)) / 2
 
 
 def adapt(loaded: LoadedModel, lora: AdapterConfig, config: TrainConfig, *, start: Weights | None = None) -> Any:
@@ -68,7 +73,9 @@ def adapt(loaded: LoadedModel, lora: AdapterConfig, config: TrainConfig, *, star
     plan = model_plan(loaded.model, lora)
     checkpointing = config.checkpointing
     if checkpointing is None:
-        checkpointing = needs_checkpointing(plan, config.row_tokens, loaded.model.device)
+        # With FSDP the base may be in main memory until it is spread over the GPUs that train it.
+        device = torch.device(own_device() or loaded.model.device)
+        checkpointing = needs_checkpointing(plan, config.row_tokens, device)
     torch.manual_seed(config.seed)
     if config.bits == 16:
         model = freeze(loaded.model)  # PEFT's function would hold the whole base in 32 bits

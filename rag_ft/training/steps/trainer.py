@@ -38,6 +38,7 @@ from rag_ft.training.folder import (
 )
 from rag_ft.training.saving import step_of
 from rag_ft.training.steps.config import TrainConfig
+from rag_ft.training.steps.fsdp import fsdp_asked, fsdp_hidden, is_sharded, shard_base
 from rag_ft.training.steps.processes import (
     WAIT_SECONDS,
     check_agreement,
@@ -175,7 +176,10 @@ def train_rows(
     best = BestAdapter(output / BEST, config.patience, measured)
     listeners = [checkpoints, measured, best, GradientCheck(), *callbacks]
     parts = _parts(rows)
-    trainer = _row_trainer(model, tokenizer, parts, held_out_rows, config, output, listeners, shared=shared)
+    if fsdp_asked():
+        shard_base(model)
+    with fsdp_hidden():
+        trainer = _row_trainer(model, tokenizer, parts, held_out_rows, config, output, listeners, shared=shared)
     check_agreement(_fingerprint(rows, held_out_rows), "rows to train on")
     ended, resumed = _state_of(output)
     try:
@@ -326,8 +330,10 @@ def _train(trainer: Any, model: Any, resumed: Path | None, stop: Callable[[], No
 
     dtype = product_type(_on_cpu(model))
     attention = trees(model.get_base_model()) if shared else nullcontext()
-    with _interrupts(stop), fused(model, dtype) as parts, attention:
-        trainer.head_dtype = dtype if parts.head else None
+    # The fused kernels hold on to weights, and those of a sharded base are there only while its own code computes.
+    kernels = nullcontext() if is_sharded(model) else fused(model, dtype)
+    with _interrupts(stop), kernels as parts, attention:
+        trainer.head_dtype = dtype if parts is not None and parts.head else None
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     return int(trainer.state.global_step)
 

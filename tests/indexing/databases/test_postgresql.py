@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
+from contextlib import closing
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cut_network import Relay, relay
 from databases import new_database, psql
 from fakes import HashingEmbedder
 from small_indexes import CHUNKING, DOCUMENTS, document
@@ -178,6 +182,51 @@ def test_a_connection_cut_in_the_middle_of_the_write_leaves_the_index_as_it_was(
     assert index.newest().fingerprint == before and index.verify().ok
     index.add([document("a.md", 1), document("z.md")], progress=False)
     assert len([*index.documents()]) == 7 and index.verify().ok
+
+
+def test_a_network_cut_in_the_middle_of_a_write_leaves_the_index_as_it_was(postgres: str, address: str) -> None:
+    """At a quarter, half and nine tenths of the bytes that the whole change sends over TCP."""
+    later = [document("a.md", 1), *(document(f"{i}.md") for i in range(40))]
+    with relay(parse_qs(urlsplit(postgres).query)["host"][0] + "/.s.PGSQL.5432") as network:
+        rehearsed = DatabaseIndex.connect(over(network, new_database(postgres), create), embedder=HashingEmbedder())
+        sent = network.passed["up"]
+        rehearsed.add(later, progress=False)
+        sent = network.passed["up"] - sent
+        before = create(address).fingerprint
+        for share in (0.25, 0.5, 0.9):
+            index = DatabaseIndex.connect(over(network, address), embedder=HashingEmbedder())
+            network.cut_after("up", round(share * sent))
+            with pytest.raises(IndexStoreError, match="an unfinished change has left the index as it was") as raised:
+                index.add(later, progress=False)
+            assert network.is_down and "\n" not in str(raised.value)
+            network.mend()
+            kept = DatabaseIndex.connect(address, embedder=HashingEmbedder())
+            assert kept.fingerprint == before and kept.verify().ok
+        index = DatabaseIndex.connect(over(network, address), embedder=HashingEmbedder())
+        index.add(later, progress=False)
+        assert index.verify().ok and index.fingerprint == rehearsed.newest().fingerprint
+
+
+def over(network: Relay, address: str, prepare: Callable[[str], object] | None = None) -> str:
+    """The address of a database through a relay; `prepare` is called with its own address before."""
+    if prepare is not None:
+        prepare(address)
+    return f"postgresql://postgres@127.0.0.1:{network.port}{urlsplit(address).path}"
+
+
+def test_the_driver_is_told_to_give_up_a_silent_network_within_two_minutes_unless_the_address_says_otherwise(
+    address: str,
+) -> None:
+    create(address)
+
+    def told(address: str) -> dict[str, str]:
+        with closing(open_store(address)._connect()) as connection:
+            return connection.info.get_parameters()
+
+    usual = told(address)
+    idle, interval, count = (int(usual[f"keepalives_{name}"]) for name in ("idle", "interval", "count"))
+    assert idle + interval * count <= 120 and usual["tcp_user_timeout"] == "60000"
+    assert told(f"{address}&tcp_user_timeout=5000")["tcp_user_timeout"] == "5000"
 
 
 def test_a_server_that_was_restarted_is_reached_again(address: str) -> None:

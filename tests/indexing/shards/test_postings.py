@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_indexes import DOCUMENTS, build
 
-from rag_ft.indexing.shards.postings import Corpus, PartPostings, corpus_of, count_words, postings_of, sweep_postings
-from rag_ft.indexing.storage.bm25 import Words
+from rag_ft.indexing.shards.postings import Corpus, PartPostings, corpus_of, postings_of, shard_postings, sweep_postings
 from rag_ft.indexing.storage.store import IndexStore, open_generation
+from rag_ft.indexing.storage.words import Words
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def statistics(postings, words) -> Corpus:
 
 
 def test_with_the_statistics_of_one_index_scores_are_its_own(generation):
-    postings = count_words(generation)
+    postings = shard_postings(generation)
     for query in ("rule 2 for billing", "coffee coffee version 0 of c.md", "nothing like it zebra"):
         words = Words().of(query)
         own = generation.bm25._scores(query)
@@ -33,7 +33,7 @@ def test_with_the_statistics_of_one_index_scores_are_its_own(generation):
 
 
 def test_a_part_counts_only_its_own_passages(generation):
-    postings = count_words(generation)
+    postings = shard_postings(generation)
     rows = np.array([0, 3, 4, 9], dtype=np.int64)
     part = PartPostings(postings, rows)
     assert len(part) == 4 and part.words == int(postings.lengths[rows].sum())
@@ -57,16 +57,16 @@ def same(one, other) -> bool:
 
 def test_counts_are_kept_mapped_and_used_again(generation, tmp_path, monkeypatch):
     postings = postings_of(generation, tmp_path / "words")
-    assert same(postings, count_words(generation))
-    assert isinstance(postings._rows, np.memmap)
-    monkeypatch.setattr("rag_ft.indexing.shards.postings.count_words", None)
+    assert same(postings, shard_postings(generation))
+    assert isinstance(postings._rows.base, np.memmap)
+    monkeypatch.setattr("rag_ft.indexing.shards.postings.shard_postings", None)
     assert same(postings_of(generation, tmp_path / "words"), postings)
 
 
 @pytest.mark.parametrize("name", ["rows.npy", "vocabulary.json", "words.json", "lengths.npy"])
 @pytest.mark.parametrize("damage", ["gone", "other", "empty"])
 def test_damaged_counts_are_counted_again(generation, tmp_path, name, damage):
-    wanted = count_words(generation)
+    wanted = shard_postings(generation)
     postings_of(generation, tmp_path / "words")
     path = tmp_path / "words" / generation.manifest.generation / name
     data = bytearray(path.read_bytes())
@@ -81,12 +81,12 @@ def test_counts_of_another_index_are_not_taken_for_its_own(generation, tmp_path)
     foreign = open_generation(IndexStore(other.path), verify="none")
     postings_of(foreign, tmp_path / "words")
     (tmp_path / "words" / foreign.manifest.generation).rename(tmp_path / "words" / generation.manifest.generation)
-    assert same(postings_of(generation, tmp_path / "words"), count_words(generation))
+    assert same(postings_of(generation, tmp_path / "words"), shard_postings(generation))
 
 
 def test_where_nothing_can_be_written_words_are_counted_each_time(generation, tmp_path):
     (tmp_path / "words").write_text("a file")
-    assert same(postings_of(generation, tmp_path / "words"), count_words(generation))
+    assert same(postings_of(generation, tmp_path / "words"), shard_postings(generation))
     assert (tmp_path / "words").read_text() == "a file"
 
 

@@ -3,9 +3,11 @@
 import json
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
+from cut_network import relay
 from fakes import HashingEmbedder
 from in_process import ReadsHere
 from s3_server import s3  # noqa: F401  a fixture
@@ -141,6 +143,37 @@ def test_a_server_that_is_not_there_is_one_sentence(s3, tmp_path, monkeypatch): 
     with pytest.raises(CorpusError, match=r"^s3://docs/none cannot be read \(EndpointConnectionError: .*the network"):
         built("s3://docs/none", tmp_path / "remote")
     S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("engine", [None, ReadsHere()])
+def test_a_network_cut_in_the_middle_of_a_file_ends_the_build_and_nothing_looks_whole(
+    s3,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+    engine,
+):
+    from s3fs import S3FileSystem
+
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in "abc":
+        (docs / f"{name}.txt").write_text("".join(f"Rule {i} of {name} is kept.\n" for i in range(2_000)))
+    address = s3.put(docs, f"cut{engine is None}")
+    server = urlsplit(s3.address)
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with relay((server.hostname, server.port)) as network:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{network.port}")
+        S3FileSystem.clear_instance_cache()
+        network.cut_after("down", 75_000)  # in the second of three files
+        with pytest.raises(CorpusError, match=rf"^{address} cannot be read \(.*and the network, then run the same"):
+            built(address, tmp_path / "remote", engine=engine)
+        assert network.is_down and not (tmp_path / "remote" / "manifest.json").exists()
+        network.mend()
+        S3FileSystem.clear_instance_cache()
+        index = built(address, tmp_path / "remote", engine=engine)
+    S3FileSystem.clear_instance_cache()
+    assert index.verify().ok and table(index, address) == table(built(docs, tmp_path / "local"), str(docs))
 
 
 def test_memory_is_read_here_and_refused_where_workers_read(tmp_path):

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from rag_ft.errors import IndexCorruptError
-from rag_ft.indexing.storage.bm25 import K1, B, Bm25Index, Words
+from rag_ft.indexing.storage.bm25 import Bm25Index
+from rag_ft.indexing.storage.postings import K1, B
+from rag_ft.indexing.storage.words import Words
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog",
@@ -19,15 +21,6 @@ TEXTS = [
     "",
     "!!! ...",
 ]
-
-
-def test_words_are_lower_case_stems_without_stop_words_and_keep_single_digits():
-    terms = Words().of("The Parameters of rank 8, adding naïve CAFÉS")
-    assert terms == ["paramet", "rank", "8", "add", "naïv", "café"]
-
-
-def test_the_former_rules_give_the_former_words():
-    assert Words(2).of("getLoads max_load 1,024 cafe\u0301s") == ["getload", "max_load", "1", "024", "cafe", "s"]
 
 
 @pytest.mark.parametrize(

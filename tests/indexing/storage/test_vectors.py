@@ -123,3 +123,19 @@ def test_garbage_is_an_error_and_not_a_crash(tmp_path: Path):
 def test_small_product_quantisation_prints_no_warning(capfd):
     build_vectors(unit(40), "ivf-pq", lambda: unit(5, seed=1))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_lists_that_hold_a_row_twice_are_noticed(mmap, tmp_path):
+    vectors = unit(300)
+    index, _ = build_vectors(vectors, "ivf-pq", lambda: unit(5, seed=1))
+    write_vectors(index, tmp_path / "sound")
+    index.remove_ids(np.array([7]))
+    index.add_with_ids(vectors[7:8], np.array([8]))
+    write_vectors(index, tmp_path / "other")
+    for name, sound in (("sound", True), ("other", False)):
+        read = read_vectors(tmp_path / name, mmap=mmap)
+        assert VectorIndex(read, "ivf-pq", 32, vectors).lists_each_row_once() == sound
+    assert VectorIndex(
+        build_vectors(vectors, "hnsw", lambda: vectors[:5])[0], "hnsw", 32, vectors
+    ).lists_each_row_once()

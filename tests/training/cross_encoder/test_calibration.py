@@ -5,7 +5,12 @@ from rag_ft.schema import Evidence, Question
 from rag_ft.training.cross_encoder.calibration import calibrate, decides_from
 from rag_ft.training.cross_encoder.scoring import Outcome
 
-BEFORE = {"confidence": {"value": 0.3, "platt": {"slope": 0.5, "intercept": -1.0}}, "decided_from": 0.9, "licence": "x"}
+BEFORE = {
+    "confidence": {"value": 0.3, "platt": {"slope": 0.5, "intercept": -1.0}},
+    "with_generator": {"weight": 1.0, "confidence": {"value": 0.2, "weights": {"relevance": 0.5, "generator": 0.5}}},
+    "decided_from": 0.9,
+    "licence": "x",
+}
 
 
 def outcome(own, right, asked="Why?", answerable=True, yes=None, yes_share=0.5):
@@ -45,6 +50,7 @@ def test_without_unanswerable_questions_the_threshold_stays_a_probability_of_bei
     chosen = calibrate(SURE_AND_HALF_RIGHT, BEFORE)
     assert chosen.calibration.confidence.value == 0.3 and chosen.calibration.confidence.platt.slope != 0.5
     assert chosen.calibration.decided_from == 0.9 and "threshold as it was" in chosen.note
+    assert chosen.calibration.with_generator is None  # which was fitted with the scale before
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,16 @@ what Ctrl-C sends it.
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 STEPS = 20
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 
 
 def settings():
@@ -51,6 +53,29 @@ def train(model, output, config, callbacks=(), dropout=0.0):
         rows = pack(encoded, config.row_tokens, config.seed)
         adapted = adapt(loaded, AdapterConfig(rank=4, dropout=dropout), config)
         return train_rows(adapted, loaded.tokenizer, rows, rows[:3], config, Path(output), callbacks=callbacks)
+
+
+def launch(launcher, *arguments):
+    """A finished run of this file in the processes that a launcher (a module and its options) starts."""
+    return subprocess.run(
+        [sys.executable, *map(str, (*launcher, __file__, *arguments))],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def assert_same_losses(history, whole):
+    """Two runs measured the same losses, to 1e-4."""
+    import pytest
+
+    assert [record["step"] for record in history] == [record["step"] for record in whole]
+    for record, expected in zip(history, whole, strict=True):
+        for name in ("loss", "eval_loss"):
+            assert (name in record) == (name in expected)
+            assert record.get(name, 0) == pytest.approx(expected.get(name, 0), abs=1e-4), record["step"]
 
 
 def at(step, act, saved=False):

@@ -1,0 +1,9 @@
+from .extracted import Extracted as Extracted
+from .extracted import Unreadable as Unreadable
+from .limits import MAX_FILE_BYTES as MAX_FILE_BYTES
+from .limits import MAX_PARTS as MAX_PARTS
+from .limits import MAX_UNPACKED_BYTES as MAX_UNPACKED_BYTES
+from .limits import ReadLimits as ReadLimits
+from .program.source import SOURCE_SUFFIXES as SOURCE_SUFFIXES
+from .readers import READERS as READERS
+from .readers import extract as extract
