@@ -1,17 +1,17 @@
 """A server under load: eight clients, then one, each asking one question after another; beside llama.cpp's server.
 
-    python benchmarks/serving_load.py [--seconds 300] [--clients 8] [--rounds 1] [--peer build/bin/llama-server]
+    python benchmarks/serving_load.py [--seconds 300] [--clients 8] [--rounds 1] [--questions N] [--peer PROGRAM]
 
 Starts `rag-ft serve` on the bundled handbook in a process of its own, asks the handbook's questions (each client in
 another order), and tells throughput, latencies, errors, the server's processor time a question, and its memory every
 half minute. Every question is asked once before, so that what the server keeps of passages read before favours nobody.
 
-`--peer` also starts llama.cpp's server with the packaged reader, merged and in Q8_0, and as many slots as there are
-clients. It gets the same questions with the passages that the index finds for them, in the same chat messages, and
-writes greedily under the JSON schema of a completion. It searches nothing and checks nothing. Its cache of earlier
-prompts is off, since that would hold the very prompts that are asked again; each slot keeps its last one. Both servers
-have the same number of threads, and take turns in each round. With `--peer`, the ratios of both follow. The source of
-llama.cpp comes with its Python package:
+`--peer` also starts llama.cpp's server, `build/bin/llama-server`, with the packaged reader, merged and in Q8_0, and as
+many slots as there are clients. It gets the same questions with the passages that the index finds for them, in the same
+chat messages, and writes greedily under the JSON schema of a completion. It searches nothing and checks nothing. Its
+cache of earlier prompts is off, since that would hold the very prompts that are asked again; each slot keeps its last
+one. Both servers have the same number of threads (OMP_NUM_THREADS; on a busy machine 1, since two wait for each other),
+and take turns in each round. The ratios of both follow. The source of llama.cpp comes with its Python package:
 
     pip download --no-deps --no-binary llama-cpp-python llama-cpp-python && tar xzf llama_cpp_python-*.tar.gz
     cmake -S llama_cpp_python-*/vendor/llama.cpp -B build -DCMAKE_BUILD_TYPE=Release -DLLAMA_BUILD_UI=OFF \\
