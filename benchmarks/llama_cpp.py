@@ -31,14 +31,13 @@ from rag_ft.adapters.export import export_adapter
 from rag_ft.adapters.merge import merge_adapter
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import ReadRequest
+from rag_ft.benchmarking.asking import MOST_TOKENS, generate
 from rag_ft.environment import handbook_path, handbook_questions_path
 from rag_ft.indexing.index import Index
 from rag_ft.models.loading import load_model
 from rag_ft.questions.records import read_questions
 from rag_ft.text.asking import asks_for_sentences
 from rag_ft.training.scoring import retrieved_requests
-
-MOST_TOKENS = 48
 
 ANOTHER = "Which token ends a turn?"
 """What passages are read for first: a question of facts, which the model reads, and not the cross-encoder."""
@@ -113,7 +112,9 @@ class Sides:
         return {
             "ours, passages new": lambda request: self._timed(lambda: self.cold.read_batch([request])),
             "ours, passages read before": self._ours_warm,
-            "transformers, merged": lambda request: self._timed(lambda: self._generate(request)),
+            "transformers, merged": lambda request: self._timed(
+                lambda: generate(self._merged, self._prompt(request).ids, MOST_TOKENS)
+            ),
             "llama.cpp Q8_0": lambda request: self._llama_cpp(request, warm=False, grammar=False),
             "llama.cpp Q8_0, grammar": lambda request: self._llama_cpp(request, warm=False, grammar=True),
             "llama.cpp Q8_0, passages read before": lambda request: self._llama_cpp(request, warm=True, grammar=False),
@@ -131,19 +132,6 @@ class Sides:
 
     def _prompt(self, request: ReadRequest) -> Any:
         return self.cold.prompts.build(request.question, request.passages, self.cold.budget)
-
-    def _generate(self, request: ReadRequest) -> None:
-        import torch
-
-        ids = torch.tensor([self._prompt(request).ids])
-        with torch.inference_mode():
-            self._merged.model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=MOST_TOKENS,
-                do_sample=False,
-                pad_token_id=self._merged.tokenizer.eos_token_id,
-            )
 
     def _llama_cpp(self, request: ReadRequest, *, warm: bool, grammar: bool) -> float:
         prompt = self._prompt(request)

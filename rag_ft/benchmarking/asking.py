@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rag_ft.benchmarking.comparison import Comparison, compared, in_turns
 
 if TYPE_CHECKING:
-    from rag_ft.answering.reader import Reader
     from rag_ft.answering.reading import ReadRequest
     from rag_ft.models.loading import LoadedModel
 
@@ -27,7 +26,8 @@ def reading_speed(loaded: LoadedModel, requests: Sequence[ReadRequest], rounds: 
         mine: list[list[float]] = []
         theirs: list[list[float]] = []
         for request in requests:
-            ours, peer = partial(reader.read_batch, [request]), partial(generate, reader, request)
+            prompt = reader.prompts.build(request.question, request.passages, reader.budget)
+            ours, peer = partial(reader.read_batch, [request]), partial(generate, loaded, prompt.ids)
             ours()
             peer()
             seconds = in_turns(ours, peer, rounds)
@@ -36,21 +36,20 @@ def reading_speed(loaded: LoadedModel, requests: Sequence[ReadRequest], rounds: 
         yield compared(f"read a question, {what}", "s", _means(mine), _means(theirs), GENERATE)
 
 
-def generate(reader: Reader, request: ReadRequest) -> None:
-    """Have transformers write the completion of the same prompt, token by token."""
+def generate(loaded: LoadedModel, ids: Sequence[int], max_new_tokens: int = MOST_TOKENS) -> list[int]:
+    """What transformers writes after a prompt, token by token, greedily; with the end-of-turn token if it wrote one."""
     import torch
 
-    model = reader.loaded.model
-    ids = torch.tensor([reader.prompts.build(request.question, request.passages, reader.budget).ids])
-    ids = ids.to(model.get_input_embeddings().weight.device)
+    prompt = torch.tensor([list(ids)], device=loaded.model.get_input_embeddings().weight.device)
     with torch.inference_mode():
-        model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=MOST_TOKENS,
+        written = loaded.model.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=max_new_tokens,
             do_sample=False,
-            pad_token_id=reader.loaded.tokenizer.eos_token_id,
+            pad_token_id=loaded.tokenizer.eos_token_id,
         )
+    return [int(token) for token in written[0, len(ids) :]]
 
 
 def _means(rounds_of_each: list[list[float]]) -> list[float]:

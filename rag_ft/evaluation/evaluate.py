@@ -213,8 +213,7 @@ def _ask(
     on_progress: OnProgress | None,
 ) -> FinishedRun:
     """Retrieve once for all arms, choose thresholds, and ask every arm every question."""
-    deepest = max([recipe.k, *(getattr(choice, "k", None) or 0 for choice in recipe.arm)])
-    retriever = recipe.retriever(index, deepest)
+    retriever = recipe.retriever(index, recipe.deepest_k)
     cases = retrieve_cases(questions.judged, retriever)
     thresholds: dict[str, ChosenThreshold] = {}
     if recipe.choosing:

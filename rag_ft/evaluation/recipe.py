@@ -300,6 +300,11 @@ class Recipe(_Model):
         """Names of the arms whose threshold is chosen on development questions."""
         return [arm.name for arm in self.arm if getattr(arm, "threshold", None) == "development"]
 
+    @property
+    def deepest_k(self) -> int:
+        """Number of passages retrieved once for all arms: as many as the arm with most reads."""
+        return max([self.k, *(getattr(choice, "k", None) or 0 for choice in self.arm)])
+
     def retriever(self, index: Index, k: int) -> Retriever:
         """The search that all arms share. Raises WeightsError where it reranks and the cross-encoder is damaged."""
         reranker = CrossEncoder.from_pretrained() if self.rerank else None

@@ -32,6 +32,13 @@ def test_paths_count_from_the_recipes_folder(tmp_path):
     assert recipe.questions == str(tmp_path / "qa.jsonl") and recipe.arm[1].pick == "random"
 
 
+def test_as_many_passages_are_retrieved_as_the_arm_with_most_reads(tmp_path):
+    deep = '\n[[arm]]\nname = "deep"\nkind = "reader"\nadapter = "none"\nk = 7\n'
+    assert read_recipe(_write(tmp_path, "k = 2\n" + GOOD)).deepest_k == 2
+    assert read_recipe(_write(tmp_path, "k = 2\n" + GOOD + deep)).deepest_k == 7
+    assert read_recipe(_write(tmp_path, "k = 9\n" + GOOD + deep)).deepest_k == 9
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

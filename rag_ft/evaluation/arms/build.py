@@ -107,9 +107,7 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
                 # An arm's seconds and memory must not depend on the passages of earlier questions.
                 passage_cache_mb=0,
                 whole_sentences=choice.whole_sentences,
-                cross_encoder=CrossEncoder.from_pretrained(choice.cross_encoder)
-                if choice.cross_encoder != "none"
-                else None,
+                cross_encoder=_cross_encoder(choice),
             )
             return ReaderArm(
                 choice.name,

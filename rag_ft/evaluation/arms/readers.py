@@ -48,7 +48,7 @@ class ReaderArm:
         from rag_ft.answering.pipeline import Pipeline
 
         questions = [case.question.question for case in cases]
-        hits = [self._hits(case) for case in cases]
+        hits = [self.hits(case) for case in cases]
         start = time.perf_counter()
         retriever = None if self.lists is None else self.lists.as_retriever(k=self.k)
         answers = Pipeline(retriever, self.reader).read_batch(questions, hits)
@@ -58,7 +58,8 @@ class ReaderArm:
             for case, passages, answer in zip(cases, hits, answers, strict=True)
         ]
 
-    def _hits(self, case: Case) -> list[Hit]:
+    def hits(self, case: Case) -> list[Hit]:
+        """The passages that it reads for a case: as retrieved, or the gold passage first."""
         if self.perfect is None or not case.question.answerable:
             return list(case.hits[: self.k])
         gold = gold_passages(self.perfect, case.question)
