@@ -56,6 +56,11 @@ _MOST_LOG_ODDS = 30.0
 """Log-odds beyond which a sign counts as certain."""
 
 
+def bounded(log_odds: float) -> float:
+    """Log-odds as far as they count, which are finite: sums and differences of certain signs stay numbers."""
+    return min(max(log_odds, -_MOST_LOG_ODDS), _MOST_LOG_ODDS)
+
+
 class KindCalibration(BaseModel):
     """Threshold and scale of the answers of one kind."""
 
@@ -109,7 +114,7 @@ class PartWeights(BaseModel):
     def confidence(self, signs: PartSigns) -> float:
         """The probability that an answer with these signs is right."""
         # Bounded, since the evidence of words that the model did not see is minus infinity.
-        relevance, evidence, margin, generator = (min(max(sign, -_MOST_LOG_ODDS), _MOST_LOG_ODDS) for sign in signs)
+        relevance, evidence, margin, generator = map(bounded, signs)
         return probability_of(
             self.relevance * relevance
             + self.evidence * evidence

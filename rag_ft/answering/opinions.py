@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rag_ft.answering.confidence import PlattScale
+from rag_ft.answering.confidence import PlattScale, bounded
 from rag_ft.answering.decoding.batch import BatchRunner
 from rag_ft.answering.decoding.prompt_rows import PromptRow, PromptRows
 from rag_ft.answering.outcome import not_null_probability
@@ -53,5 +53,5 @@ class Opinions:
     def _opinion(self, rows: Sequence[PromptRow], passages: int) -> Opinion:
         said = [0.0] * passages
         for row in rows:
-            said[row.positions[0]] = log_odds(self._scale.scaled(not_null_probability([row.null])))
+            said[row.positions[0]] = bounded(log_odds(self._scale.scaled(not_null_probability([row.null]))))
         return Opinion(tuple(said), sum(len(row.prompt) for row in rows))

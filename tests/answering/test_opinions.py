@@ -38,3 +38,11 @@ def test_of_a_passage_that_does_not_fit_there_is_no_opinion(loaded):
     mixed, nothing = opinions(tiny_reader(loaded)).of(asked)
     assert mixed.log_odds[0] == 0.0 and mixed.log_odds[1] != 0.0
     assert nothing == ((0.0,), 0)
+
+
+@pytest.mark.parametrize("null", [0.0, -60.0], ids=["certainly null", "certainly not null"])
+def test_of_certain_parts_the_opinion_is_finite(loaded, monkeypatch, null):
+    subject = tiny_reader(loaded)
+    monkeypatch.setattr(subject.batches, "start", lambda requests: [setattr(row, "null", null) for (row,) in requests])
+    (opinion,) = opinions(subject).of([ReadRequest(QUESTIONS[0], PASSAGES[:1])])
+    assert opinion.log_odds == ((-30.0,) if null == 0.0 else (30.0,))
