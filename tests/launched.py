@@ -21,6 +21,16 @@ STEPS = 20
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 
 
+def launch_arguments(configuration, *options):
+    """What accelerate's launcher makes of a configuration, and the configuration as it reads it."""
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    given = ["--config_file", str(configuration), *options, "train.py"]
+    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(given))
+    return arguments, load_config_from_file(str(configuration))
+
+
 def settings():
     """Settings of the run, for comparison with one process."""
     from rag_ft.training.steps.config import TrainConfig

@@ -19,7 +19,7 @@ from typing import Any
 from rag_ft.environment import process_count
 from rag_ft.errors import TrainingError, UsageError
 from rag_ft.models.compute import autocast
-from rag_ft.training.steps.processes import refuse_setting
+from rag_ft.training.steps.processes import launcher_asks, refuse_setting
 from rag_ft.training.steps.setup import load_adapter
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ A run decides itself how many rows a step has, where gradients are clipped, and 
 
 def deepspeed_asked() -> bool:
     """Whether the launcher asks for DeepSpeed."""
-    return process_count() > 1 and os.environ.get(_ASKED, "").lower() == "true"
+    return launcher_asks(_ASKED)
 
 
 def check_deepspeed() -> None:

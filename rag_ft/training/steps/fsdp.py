@@ -17,7 +17,7 @@ from typing import Any
 
 from rag_ft.environment import process_count
 from rag_ft.errors import UsageError
-from rag_ft.training.steps.processes import WAIT_SECONDS, own_device, refuse_setting
+from rag_ft.training.steps.processes import WAIT_SECONDS, launcher_asks, own_device, refuse_setting
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _FOLLOWED = {
 
 def fsdp_asked() -> bool:
     """Whether the launcher asks for a base model that is spread over its processes."""
-    return process_count() > 1 and os.environ.get(_ASKED, "").lower() == "true"
+    return launcher_asks(_ASKED)
 
 
 def check_fsdp(bits: int) -> None:

@@ -25,6 +25,11 @@ _LOST = ("gloo/transport", "Connection closed by peer", "Connection reset by pee
 """Words in torch's errors about a process that no longer answers."""
 
 
+def launcher_asks(variable: str) -> bool:
+    """Whether a launcher of several processes asks for what a variable stands for."""
+    return process_count() > 1 and os.environ.get(variable, "").lower() == "true"
+
+
 def refuse_setting(setting: str, value: str, followed: str) -> None:
     """Raise UsageError unless a setting of the launcher's has the value that a run follows; empty: it is not set."""
     if value.lower() != followed.lower():

@@ -6,7 +6,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from launched import assert_same_losses, assert_whole_adapter, at, launch, settings, train, train_by_command
+from launched import (
+    assert_same_losses,
+    assert_whole_adapter,
+    at,
+    launch,
+    launch_arguments,
+    settings,
+    train,
+    train_by_command,
+)
 
 from rag_ft.errors import TrainingError, UsageError
 from rag_ft.training.folder import measurements, newest_checkpoint, step_of_checkpoint
@@ -20,15 +29,9 @@ installed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed
 @pytest.fixture
 def asked(monkeypatch):
     """What the launcher sets for each process when it is given the configuration of the docs."""
-    from accelerate.commands.config.config_args import load_config_from_file
-    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
     from accelerate.utils.launch import prepare_deepspeed_cmd_env
 
-    parser = launch_command_parser()
-    arguments, *_ = _validate_launch_command(
-        parser.parse_args(["--config_file", str(CONFIGURATION), "--main_process_port", "0", "train.py"])
-    )
-    loaded = load_config_from_file(str(CONFIGURATION))
+    arguments, loaded = launch_arguments(CONFIGURATION, "--main_process_port", "0")
     assert loaded.distributed_type == "DEEPSPEED" and arguments.use_deepspeed
     arguments.deepspeed_fields_from_accelerate_config = ",".join(loaded.deepspeed_config)
     _command, given = prepare_deepspeed_cmd_env(arguments)

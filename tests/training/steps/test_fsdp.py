@@ -7,7 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from launched import assert_same_losses, assert_whole_adapter, at, launch, settings, train, train_by_command
+from launched import (
+    assert_same_losses,
+    assert_whole_adapter,
+    at,
+    launch,
+    launch_arguments,
+    settings,
+    train,
+    train_by_command,
+)
 
 from rag_ft.errors import UsageError
 from rag_ft.training.folder import measurements, newest_checkpoint, step_of_checkpoint
@@ -20,13 +29,10 @@ LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", CONFIGURATION)
 @pytest.fixture
 def asked(monkeypatch):
     """What the launcher sets for each process when it is given the configuration of the docs."""
-    from accelerate.commands.config.config_args import load_config_from_file
-    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
     from accelerate.utils.launch import prepare_multi_gpu_env
 
-    parser = launch_command_parser()
-    arguments, *_ = _validate_launch_command(parser.parse_args(["--config_file", str(CONFIGURATION), "train.py"]))
-    assert load_config_from_file(str(CONFIGURATION)).distributed_type == "FSDP" and arguments.use_fsdp
+    arguments, loaded = launch_arguments(CONFIGURATION)
+    assert loaded.distributed_type == "FSDP" and arguments.use_fsdp
     for name, value in prepare_multi_gpu_env(arguments).items():
         if name.startswith(("FSDP_", "ACCELERATE_USE")):
             monkeypatch.setenv(name, value)
