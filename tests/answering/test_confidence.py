@@ -108,6 +108,14 @@ def test_each_sign_counts_with_its_weight():
     assert scale.confidence(PartSigns(2.0, 4.0, 0.5, -4.0)) == pytest.approx(probability_of(-3.0))
 
 
+@given(scales, signs)
+def test_a_rescaled_curve_gives_the_confidences_of_the_curve_on_the_scale(platt, given_signs):
+    curve = PartWeights(relevance=0.5, evidence=0.25, margin=0.5, generator=0.75, intercept=-1.0)
+    confidence = curve.confidence(given_signs)
+    assume(1e-9 < confidence < 1 - 1e-9)
+    assert curve.rescaled(platt).confidence(given_signs) == pytest.approx(platt.scaled(confidence), abs=1e-6)
+
+
 @given(st.floats(0.01, 5), st.floats(-5, 5), signs)
 def test_a_record_with_platts_scale_says_what_it_said(slope, intercept, given_signs):
     assume(abs(given_signs.relevance) < 20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from rag_ft.environment import library_versions, packaged_cross_encoder_path
-from rag_ft.errors import DatasetError, TrainingError
+from rag_ft.errors import DatasetError, TrainingError, WeightsError
 from rag_ft.extras import require_extra
 from rag_ft.files import full_disk_as, require_space
 from rag_ft.models.adapter_record import documents_trained_on
@@ -27,7 +27,8 @@ from rag_ft.models.cross_encoder_files import (
     write_cross_encoder,
 )
 from rag_ft.models.cross_encoder_network import CrossEncoderNetwork, changes_since, new_network
-from rag_ft.models.weights import PACKAGED, Weights, resolve_embedder, weights_in
+from rag_ft.models.folder import ADAPTER_CONFIG
+from rag_ft.models.weights import NO_ADAPTER, PACKAGED, Weights, resolve_embedder, weights_in
 from rag_ft.progress import OnProgress
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import Split, documents_of, split_by_document
@@ -42,9 +43,11 @@ from rag_ft.training.cross_encoder.losses import losses
 from rag_ft.training.cross_encoder.scoring import (
     CrossEncoderScore,
     Outcome,
+    Quoted,
     RankedQuestion,
     gain,
     outcomes_of,
+    quotes_with_opinion,
     rank_questions,
     score_outcomes,
 )
@@ -292,7 +295,11 @@ class _Run:
         score, start_score = score_outcomes(outcomes), score_outcomes(before)
         for line in self._verdict(kept, before, outcomes):
             logger.info("%s", line)
-        calibration = calibrate(outcomes, None if self.start is None else self.start.record)
+        calibration = calibrate(
+            outcomes,
+            None if self.start is None else self.start.record,
+            lambda weighs: self._quotes_with_opinion(changes, weighs, ranked),
+        )
         logger.info("confidence      %s", calibration.note)
         results = {"start": start_score, "tuned": score} if self.start is not None else {"tuned": score}
         record = {
@@ -307,6 +314,28 @@ class _Run:
             write_cross_encoder(self.output, changes, self.embedder, record, card)
         (work / CHECKPOINT).unlink(missing_ok=True)  # last: until then, the same command only measures again
         return TrainedCrossEncoder(self.output, kept, None if self.start is None else start_score, score)
+
+    def _quotes_with_opinion(
+        self, changes: dict[str, Tensor], record: Mapping[str, Any], ranked: Sequence[RankedQuestion]
+    ) -> list[Quoted]:
+        """What is quoted where a record weighs the opinion of the reader that is used beside this cross-encoder.
+
+        That is the adapter in the folder around the output, else the packaged one. Nothing where its probabilities have
+        no scale, or it is one of another base model: such a reader's opinion is not weighed.
+        """
+        from rag_ft.answering.reader import Reader
+
+        around = self.output.parent
+        adapter = around if (around / ADAPTER_CONFIG).is_file() else None
+        try:
+            reader = Reader.from_pretrained(adapter=adapter, cross_encoder=NO_ADAPTER)
+        except WeightsError:
+            return []
+        if reader.scale.plain:
+            return []
+        network, tokenizer = new_network(self.embedder)
+        add_changes(network, changes, self.output)
+        return quotes_with_opinion(CrossEncoder(network.eval(), tokenizer, None, record), reader.opinions, ranked)
 
     def _verdict(self, kept: int, before: Sequence[Outcome], after: Sequence[Outcome]) -> list[str]:
         score = score_outcomes(after)
