@@ -33,13 +33,15 @@ class ChosenCalibration(NamedTuple):
 def calibrate(
     outcomes: Sequence[Outcome],
     before: Mapping[str, Any] | None,
+    taken_out: Sequence[Outcome] = (),
     with_opinion: Callable[[Mapping[str, Any]], Sequence[Quoted]] | None = None,
 ) -> ChosenCalibration:
     """Scale, threshold and decision, each chosen where the held-out questions that ask for sentences suffice.
 
     `before`: record of the cross-encoder that the training started from, whose values stay where they do not. Its
-    threshold is a probability of being right, and so keeps its meaning on another scale. `with_opinion`: what is quoted
-    with the generator's opinion, by a record that weighs it; without it, no opinion is weighed beside a new scale.
+    threshold is a probability of being right, and so keeps its meaning on another scale. `taken_out`: of the questions
+    without the passages that show their evidence. `with_opinion`: what is quoted of either with the generator's
+    opinion, by a record that weighs it; without it, no opinion is weighed beside a new scale.
     """
     start = UNCALIBRATED if before is None else Calibration.model_validate(dict(before))
     asked = [outcome for outcome in outcomes if outcome.asks_for_sentences]
@@ -50,7 +52,9 @@ def calibrate(
     on = f"{len(asked)} held-out questions ask for sentences, {right} of them quoted from the right place"
     decided_from = decides_from(said) if len(said) >= FEWEST else start.decided_from
     own = PartCalibration(value=start.confidence.value)
-    chosen = _rescale(own, [outcome.quoted for outcome in asked], kept=before is not None)
+    quotes = [outcome.quoted for outcome in asked]
+    quotes += [outcome.quoted._replace(taken_out=True) for outcome in taken_out]
+    chosen = _rescale(own, quotes, kept=before is not None)
     if chosen is None:
         kept = "an answer must outscore null" if before is None else "scale and threshold stay as they were"
         calibration = start.model_copy(update={"decided_from": decided_from})
@@ -59,10 +63,10 @@ def calibrate(
     weighed = None
     if start.with_generator is not None and with_opinion is not None:
         record = {"confidence": confidence.model_dump(), "with_generator": start.with_generator.model_dump()}
-        quotes = with_opinion(record)
-        if (again := _rescale(start.with_generator.confidence, quotes, kept=True)) is not None:
+        helped = with_opinion(record)
+        if (again := _rescale(start.with_generator.confidence, helped, kept=True)) is not None:
             weighed = start.with_generator.model_copy(update={"confidence": again[0]})
-            counts["right_with_generator"] = sum(quoted.right for quoted in quotes)
+            counts["right_with_generator"] = sum(quoted.right for quoted in helped)
             note += f". With the generator's opinion {counts['right_with_generator']} are right: {again[1]}"
     calibration = Calibration(confidence=confidence, with_generator=weighed, decided_from=decided_from)
     return ChosenCalibration(calibration, counts, f"{on}: {note}")
@@ -73,14 +77,18 @@ def _rescale(before: PartCalibration, quotes: Sequence[Quoted], *, kept: bool) -
 
     `kept`: whether its threshold was chosen before, and so stays where the unanswerable questions are too few.
     """
-    scale = fit_platt([quoted.own for quoted in quotes], [quoted.right for quoted in quotes])
+    shown = [quoted for quoted in quotes if not quoted.taken_out]
+    if len(shown) < FEWEST:
+        return None
+    own, right, weights = zip(*((quoted.own, quoted.right, quoted.weight) for quoted in quotes), strict=True)
+    scale = fit_platt(own, right, weights)
     if scale.plain:
         return None
-    null = [quoted.own for quoted in quotes if not quoted.question.answerable]
-    answerable = [(quoted.own, quoted.quote_f1) for quoted in quotes if quoted.question.answerable]
+    null = [quoted.own for quoted in shown if not quoted.question.answerable]
+    answerable = [(quoted.own, quoted.quote_f1) for quoted in shown if quoted.question.answerable]
     value, note = before.value, "threshold as it was" if kept else "no threshold"
-    if min(len(null), len(answerable)) >= FEWEST_OF_EACH and (own := best_threshold(answerable, null)):
-        value = scale.scaled(own)
+    if min(len(null), len(answerable)) >= FEWEST_OF_EACH and (best := best_threshold(answerable, null)):
+        value = scale.scaled(best)
         note = f"threshold {value:.2f}, weighed with {len(null)} unanswerable ones"
     if before.weights is None and before.platt is None:
         chosen = PartCalibration(value=value, platt=scale)

@@ -34,7 +34,7 @@ from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import Split, documents_of, split_by_document
 from rag_ft.schema import FINGERPRINT, Question
 from rag_ft.text.asking import asks_for_sentences
-from rag_ft.training.cross_encoder.calibration import calibrate
+from rag_ft.training.cross_encoder.calibration import ChosenCalibration, calibrate
 from rag_ft.training.cross_encoder.card import cross_encoder_card
 from rag_ft.training.cross_encoder.config import CrossEncoderConfig
 from rag_ft.training.cross_encoder.examples import PairSources, draw_example, pair_sources
@@ -50,6 +50,7 @@ from rag_ft.training.cross_encoder.scoring import (
     quotes_with_opinion,
     rank_questions,
     score_outcomes,
+    without_evidence,
 )
 from rag_ft.training.cross_encoder.trainer import PairTrainer, TrainedPairs
 from rag_ft.training.saving import PACKAGES
@@ -58,6 +59,7 @@ from rag_ft.training.steps.processes import refuse_processes
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rag_ft.answering.opinions import Opinions
     from rag_ft.indexing.index import Index
 
 logger = logging.getLogger(__name__)
@@ -295,11 +297,7 @@ class _Run:
         score, start_score = score_outcomes(outcomes), score_outcomes(before)
         for line in self._verdict(kept, before, outcomes):
             logger.info("%s", line)
-        calibration = calibrate(
-            outcomes,
-            None if self.start is None else self.start.record,
-            lambda weighs: self._quotes_with_opinion(changes, weighs, ranked),
-        )
+        calibration = self._calibrate(changes, outcomes, ranked)
         logger.info("confidence      %s", calibration.note)
         results = {"start": start_score, "tuned": score} if self.start is not None else {"tuned": score}
         record = {
@@ -315,13 +313,31 @@ class _Run:
         (work / CHECKPOINT).unlink(missing_ok=True)  # last: until then, the same command only measures again
         return TrainedCrossEncoder(self.output, kept, None if self.start is None else start_score, score)
 
-    def _quotes_with_opinion(
-        self, changes: dict[str, Tensor], record: Mapping[str, Any], ranked: Sequence[RankedQuestion]
-    ) -> list[Quoted]:
-        """What is quoted where a record weighs the opinion of the reader that is used beside this cross-encoder.
+    def _calibrate(
+        self, changes: dict[str, Tensor], outcomes: Sequence[Outcome], ranked: Sequence[RankedQuestion]
+    ) -> ChosenCalibration:
+        """The calibration of the cross-encoder that is written."""
+        network, tokenizer = new_network(self.embedder)
+        add_changes(network, changes, self.output)
+        network.eval()
+        bare = without_evidence(ranked)
 
-        That is the adapter in the folder around the output, else the packaged one. Nothing where its probabilities have
-        no scale, or it is one of another base model: such a reader's opinion is not weighed.
+        def with_opinion(record: Mapping[str, Any]) -> list[Quoted]:
+            if (opinions := self._opinions()) is None:
+                return []
+            weighs = CrossEncoder(network, tokenizer, None, record)
+            taken_out = [quoted._replace(taken_out=True) for quoted in quotes_with_opinion(weighs, opinions, bare)]
+            return [*quotes_with_opinion(weighs, opinions, ranked), *taken_out]
+
+        before = None if self.start is None else self.start.record
+        taken_out = outcomes_of(CrossEncoder(network, tokenizer, None, {}), bare)
+        return calibrate(outcomes, before, taken_out, with_opinion)
+
+    def _opinions(self) -> Opinions | None:
+        """The opinions of the reader that is used beside this cross-encoder.
+
+        Its adapter is the one in the folder around the output, else the packaged one. None where its probabilities have
+        no scale, or it is one of another base model: such an opinion is not weighed.
         """
         from rag_ft.answering.reader import Reader
 
@@ -330,12 +346,8 @@ class _Run:
         try:
             reader = Reader.from_pretrained(adapter=adapter, cross_encoder=NO_ADAPTER)
         except WeightsError:
-            return []
-        if reader.scale.plain:
-            return []
-        network, tokenizer = new_network(self.embedder)
-        add_changes(network, changes, self.output)
-        return quotes_with_opinion(CrossEncoder(network.eval(), tokenizer, None, record), reader.opinions, ranked)
+            return None
+        return None if reader.scale.plain else reader.opinions
 
     def _verdict(self, kept: int, before: Sequence[Outcome], after: Sequence[Outcome]) -> list[str]:
         score = score_outcomes(after)

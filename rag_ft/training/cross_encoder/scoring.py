@@ -35,6 +35,9 @@ MAX_ASKED = 200
 _READ = 3
 """Passages that the reader is given, as a retriever gives them by default."""
 
+TAKEN_OUT_WEIGHT = 0.25
+"""What an answer to a question whose evidence was taken out counts in a scale, beside 1 for any other."""
+
 RIGHT_FROM = 0.5
 """Least share of the evidence that a right quote covers."""
 
@@ -57,6 +60,13 @@ class Quoted(NamedTuple):
     """Harmonic mean of that, and of the share of the quote that is evidence."""
     own: float
     """The confidence, before any new scale."""
+    taken_out: bool = False
+    """Whether the passages that show the evidence were taken out of the search, so that no answer is right."""
+
+    @property
+    def weight(self) -> float:
+        """What it counts in a scale."""
+        return TAKEN_OUT_WEIGHT if self.taken_out else 1.0
 
     @property
     def right(self) -> bool:
@@ -142,6 +152,18 @@ def rank_questions(questions: Sequence[Question], index: Index, most: int = MAX_
     return [
         RankedQuestion(question, query, tuple(hits))
         for question, query, hits in zip(chosen, queries, hits_by_query, strict=True)
+    ]
+
+
+def without_evidence(ranked: Sequence[RankedQuestion]) -> list[RankedQuestion]:
+    """The answerable questions that ask for sentences, with those of their passages that do not show the evidence.
+
+    Held-out questions mostly have an answer. What people ask often has none, and a scale has to know of that.
+    """
+    return [
+        one._replace(hits=tuple(hit for hit in one.hits if not _place(hit.passage).shows(one.question)))
+        for one in ranked
+        if one.question.answerable and asks_for_sentences(one.query.text)
     ]
 
 

@@ -18,6 +18,7 @@ from rag_ft.training.cross_encoder.scoring import (
     quotes_with_opinion,
     rank_questions,
     score_outcomes,
+    without_evidence,
 )
 
 TEXT = "Tea is at four. The crane lifts 42 tonnes. It is inspected in May."
@@ -112,6 +113,18 @@ def test_with_the_generators_opinion_the_part_that_it_prefers_is_quoted_and_noth
     assert (right.question, right.covered, right.quote_f1, right.right) == (CRANE, 1, 1, True)
     assert right.own == pytest.approx(probability_of(-1.0 + 0.5 * 9.0))
     assert (null.question, null.right) == (NULL, False) and null.own == pytest.approx(probability_of(1.0 - 0.5 * 9.0))
+
+
+def test_without_their_evidence_only_what_has_evidence_is_asked_again():
+    ranked = [
+        RankedQuestion(CRANE, Query("Why?"), hits("a", "d", "b")),
+        RankedQuestion(NULL, Query("Why not?"), hits("d")),
+        RankedQuestion(question("42"), Query("How many tonnes?"), hits("d")),
+    ]
+    (bare,) = without_evidence(ranked)
+    assert bare.question is CRANE and [hit.passage.document_id for hit in bare.hits] == ["a", "b"]
+    (wrong,) = outcomes_of(CrossEncoderThatKnows("a", "The crane"), [bare])
+    assert wrong.rank is None and not wrong.right
 
 
 def test_an_unanswerable_question_has_no_rank_and_counts_in_no_figure():
