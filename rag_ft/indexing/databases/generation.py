@@ -31,6 +31,9 @@ from rag_ft.schema import Document, Passage
 _SPARE = 16
 """Candidates beyond k, among which the exact order is found."""
 
+_FETCHED_TOGETHER = 8192
+"""Vectors of a part of an index that are fetched and scored at once."""
+
 
 class DatabaseGeneration(Generation):
     """One state of an index in a database.
@@ -326,6 +329,11 @@ class StoreVectors(VectorIndex):
                 generation.fetched.take(rows, vectors)
                 rankings.append(_ranked(exact_scores(vectors[order], query), rows[order], k))
         return rankings
+
+    def _scan(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.int64]) -> list[Scored]:
+        """The k best of some rows, whose vectors are fetched once."""
+        parts = (allowed[start : start + _FETCHED_TOGETHER] for start in range(0, len(allowed), _FETCHED_TOGETHER))
+        return _ranked(np.concatenate([exact_scores(self.vectors[rows], query) for rows in parts]), allowed, k)
 
 
 class StoreWords(Bm25Index):

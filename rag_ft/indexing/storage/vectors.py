@@ -304,7 +304,7 @@ class VectorIndex:
         if k == 0:
             return [[] for _ in queries]
         if allowed is not None and self.kind != "flat" and len(allowed) <= _EXACT_FILTER_UP_TO:
-            return [self._scan(query, k, allowed) for query in queries]
+            return [exact_top(self.vectors, query, k, allowed) for query in queries]
         rankings: list[list[Scored]] = []
         # One by one inside FAISS: above 20 queries it switches to BLAS, whose sums differ in the last digits.
         for start in range(0, len(queries), 16):
@@ -353,15 +353,6 @@ class VectorIndex:
         """Order candidates by exact score, so that equal vectors have equal scores in any position."""
         rows = np.sort(rows[rows >= 0])  # FAISS fills up with -1
         return _best(rows, exact_scores(self.vectors[rows], query), k)
-
-    def _scan(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.int64]) -> list[Scored]:
-        scores = np.concatenate(
-            [
-                exact_scores(self.vectors[allowed[start : start + _SCAN_BLOCK]], query)
-                for start in range(0, len(allowed), _SCAN_BLOCK)
-            ]
-        )
-        return _best(allowed, scores, k)
 
 
 _NEAR = 1e-4
