@@ -57,6 +57,7 @@ from rag_ft.questions.split import split_by_document
 from rag_ft.schema import Passage, Question
 from rag_ft.text.asking import asks_for_sentences
 from rag_ft.text.spans import Span
+from rag_ft.training.cross_encoder.scoring import TAKEN_OUT_WEIGHT
 
 READ = 3
 """Passages that the reader is given."""
@@ -301,7 +302,7 @@ def main() -> None:
     parser.add_argument("--most", type=int)
     parser.add_argument("--generator-weight", type=float, default=0.0)
     parser.add_argument("--judge", type=Path, nargs=2, action="append", default=[], metavar=("QUESTIONS", "INDEX"))
-    parser.add_argument("--taken-out-weight", type=float, default=0.25)
+    parser.add_argument("--taken-out-weight", type=float, default=TAKEN_OUT_WEIGHT)
     given = parser.parse_args()
     evidence = EvidenceReader(CrossEncoder.from_pretrained(given.cross_encoder or PACKAGED))
     reader = Reader.from_pretrained(cross_encoder="none") if given.generator_weight else None

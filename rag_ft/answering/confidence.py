@@ -111,6 +111,11 @@ class PartWeights(BaseModel):
             raise ValueError("all weights are 0, so that every answer would have the same confidence")
         return self
 
+    def rescaled(self, scale: PlattScale) -> PartWeights:
+        """The curve whose confidences are those of this one on another scale."""
+        signs = {name: scale.slope * getattr(self, name) for name in PartSigns._fields}
+        return PartWeights(**signs, intercept=scale.slope * self.intercept + scale.intercept)
+
     def confidence(self, signs: PartSigns) -> float:
         """The probability that an answer with these signs is right."""
         # Bounded, since the evidence of words that the model did not see is minus infinity.
@@ -143,8 +148,13 @@ class PartCalibration(BaseModel):
 
     def confidence(self, signs: PartSigns) -> float:
         """The probability that a part with these signs is right."""
+        return self.curve.confidence(signs)
+
+    @property
+    def curve(self) -> PartWeights:
+        """What gives the confidence."""
         platt = self.platt or PLAIN
-        return (self.weights or PartWeights(relevance=platt.slope, intercept=platt.intercept)).confidence(signs)
+        return self.weights or PartWeights(relevance=platt.slope, intercept=platt.intercept)
 
 
 def at_threshold(

@@ -271,8 +271,10 @@ _MAX_LOG_ODDS = 30.0
 """Log-odds beyond which a confidence counts as certain."""
 
 
-def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale:
-    """The scale under which the outcomes are likeliest.
+def fit_platt(
+    confidences: Sequence[float], right: Sequence[bool], weights: Sequence[float] | None = None
+) -> PlattScale:
+    """The scale under which the outcomes are likeliest; `weights`: what each counts, 1 unless given.
 
     Fitted to Platt's targets, which keep it finite if every answer above some confidence is right. The plain scale for
     fewer than `FEWEST` answers, or if all of them are right, or all wrong.
@@ -280,9 +282,10 @@ def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale
     import numpy as np
     from scipy.optimize import minimize
 
-    yes = sum(right)
-    no = len(right) - yes
-    if len(right) < FEWEST or not yes or not no:
+    counts = np.ones(len(right)) if weights is None else np.array(weights)
+    yes = float(counts @ np.array(right, dtype=bool))
+    no = float(counts.sum()) - yes
+    if len(right) < FEWEST or not any(right) or all(right):
         return PLAIN
     clipped = (min(max(log_odds(confidence), -_MAX_LOG_ODDS), _MAX_LOG_ODDS) for confidence in confidences)
     odds = np.array(list(clipped))
@@ -290,8 +293,8 @@ def fit_platt(confidences: Sequence[float], right: Sequence[bool]) -> PlattScale
 
     def loss(scale: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         score = scale[0] * odds + scale[1]
-        miss = 1 / (1 + np.exp(-score)) - targets
-        return float(np.sum(np.logaddexp(0, score) - targets * score)), np.array([miss @ odds, miss.sum()])
+        miss = counts * (1 / (1 + np.exp(-score)) - targets)
+        return float(counts @ (np.logaddexp(0, score) - targets * score)), np.array([miss @ odds, miss.sum()])
 
     fit = minimize(loss, [1.0, 0.0], jac=True, bounds=[(_FLATTEST, None), (None, None)])
     return PlattScale(slope=float(fit.x[0]), intercept=float(fit.x[1]))

@@ -54,6 +54,13 @@ def test_an_overconfident_reader_is_calibrated_on_questions_that_were_not_fitted
     assert calibration_error([scale.scaled(one) for one in confidences], right) < 0.06
 
 
+def test_an_outcome_with_a_weight_counts_as_so_many():
+    confidences, right = drawn(0.7, -0.4, 60)
+    weights = [3.0 if i < 30 else 1.0 for i in range(60)]
+    repeated = [*confidences, *confidences[:30] * 2], [*right, *right[:30] * 2]
+    assert fit_platt(confidences, right, weights).slope == pytest.approx(fit_platt(*repeated).slope, rel=1e-3)
+
+
 def test_the_scale_is_finite_where_confidence_parts_right_from_wrong():
     found = fit_platt([0.1] * 20 + [0.9] * 20, [False] * 20 + [True] * 20)
     # Platt's targets: 21/22 and 1/22.
@@ -106,6 +113,14 @@ def test_each_sign_counts_with_its_weight():
     assert scale.confidence(PartSigns(2.0, 4.0, 0.5)) == pytest.approx(0.5)
     assert scale.confidence(PartSigns(2.0, 4.0, 1.5)) == pytest.approx(probability_of(2.0))
     assert scale.confidence(PartSigns(2.0, 4.0, 0.5, -4.0)) == pytest.approx(probability_of(-3.0))
+
+
+@given(scales, signs)
+def test_a_rescaled_curve_gives_the_confidences_of_the_curve_on_the_scale(platt, given_signs):
+    curve = PartWeights(relevance=0.5, evidence=0.25, margin=0.5, generator=0.75, intercept=-1.0)
+    confidence = curve.confidence(given_signs)
+    assume(1e-9 < confidence < 1 - 1e-9)
+    assert curve.rescaled(platt).confidence(given_signs) == pytest.approx(platt.scaled(confidence), abs=1e-6)
 
 
 @given(st.floats(0.01, 5), st.floats(-5, 5), signs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from rag_ft.environment import library_versions, packaged_cross_encoder_path
-from rag_ft.errors import DatasetError, TrainingError
+from rag_ft.errors import DatasetError, TrainingError, WeightsError
 from rag_ft.extras import require_extra
 from rag_ft.files import full_disk_as, require_space
 from rag_ft.models.adapter_record import documents_trained_on
@@ -27,13 +27,14 @@ from rag_ft.models.cross_encoder_files import (
     write_cross_encoder,
 )
 from rag_ft.models.cross_encoder_network import CrossEncoderNetwork, changes_since, new_network
-from rag_ft.models.weights import PACKAGED, Weights, resolve_embedder, weights_in
+from rag_ft.models.folder import ADAPTER_CONFIG
+from rag_ft.models.weights import NO_ADAPTER, PACKAGED, Weights, resolve_embedder, weights_in
 from rag_ft.progress import OnProgress
 from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import Split, documents_of, split_by_document
 from rag_ft.schema import FINGERPRINT, Question
 from rag_ft.text.asking import asks_for_sentences
-from rag_ft.training.cross_encoder.calibration import calibrate
+from rag_ft.training.cross_encoder.calibration import ChosenCalibration, calibrate
 from rag_ft.training.cross_encoder.card import cross_encoder_card
 from rag_ft.training.cross_encoder.config import CrossEncoderConfig
 from rag_ft.training.cross_encoder.examples import PairSources, draw_example, pair_sources
@@ -42,11 +43,14 @@ from rag_ft.training.cross_encoder.losses import losses
 from rag_ft.training.cross_encoder.scoring import (
     CrossEncoderScore,
     Outcome,
+    Quoted,
     RankedQuestion,
     gain,
     outcomes_of,
+    quotes_with_opinion,
     rank_questions,
     score_outcomes,
+    without_evidence,
 )
 from rag_ft.training.cross_encoder.trainer import PairTrainer, TrainedPairs
 from rag_ft.training.saving import PACKAGES
@@ -55,6 +59,7 @@ from rag_ft.training.steps.processes import refuse_processes
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rag_ft.answering.opinions import Opinions
     from rag_ft.indexing.index import Index
 
 logger = logging.getLogger(__name__)
@@ -292,7 +297,7 @@ class _Run:
         score, start_score = score_outcomes(outcomes), score_outcomes(before)
         for line in self._verdict(kept, before, outcomes):
             logger.info("%s", line)
-        calibration = calibrate(outcomes, None if self.start is None else self.start.record)
+        calibration = self._calibrate(changes, outcomes, ranked)
         logger.info("confidence      %s", calibration.note)
         results = {"start": start_score, "tuned": score} if self.start is not None else {"tuned": score}
         record = {
@@ -307,6 +312,42 @@ class _Run:
             write_cross_encoder(self.output, changes, self.embedder, record, card)
         (work / CHECKPOINT).unlink(missing_ok=True)  # last: until then, the same command only measures again
         return TrainedCrossEncoder(self.output, kept, None if self.start is None else start_score, score)
+
+    def _calibrate(
+        self, changes: dict[str, Tensor], outcomes: Sequence[Outcome], ranked: Sequence[RankedQuestion]
+    ) -> ChosenCalibration:
+        """The calibration of the cross-encoder that is written."""
+        network, tokenizer = new_network(self.embedder)
+        add_changes(network, changes, self.output)
+        network.eval()
+        bare = without_evidence(ranked)
+
+        def with_opinion(record: Mapping[str, Any]) -> list[Quoted]:
+            if (opinions := self._opinions()) is None:
+                return []
+            weighs = CrossEncoder(network, tokenizer, None, record)
+            taken_out = [quoted._replace(taken_out=True) for quoted in quotes_with_opinion(weighs, opinions, bare)]
+            return [*quotes_with_opinion(weighs, opinions, ranked), *taken_out]
+
+        before = None if self.start is None else self.start.record
+        taken_out = outcomes_of(CrossEncoder(network, tokenizer, None, {}), bare)
+        return calibrate(outcomes, before, taken_out, with_opinion)
+
+    def _opinions(self) -> Opinions | None:
+        """The opinions of the reader that is used beside this cross-encoder.
+
+        Its adapter is the one in the folder around the output, else the packaged one. None where its probabilities have
+        no scale, or it is one of another base model: such an opinion is not weighed.
+        """
+        from rag_ft.answering.reader import Reader
+
+        around = self.output.parent
+        adapter = around if (around / ADAPTER_CONFIG).is_file() else None
+        try:
+            reader = Reader.from_pretrained(adapter=adapter, cross_encoder=NO_ADAPTER)
+        except WeightsError:
+            return None
+        return None if reader.scale.plain else reader.opinions
 
     def _verdict(self, kept: int, before: Sequence[Outcome], after: Sequence[Outcome]) -> list[str]:
         score = score_outcomes(after)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.answering.evidence import choose_part
+from rag_ft.answering.evidence import EvidenceReader, choose_part
+from rag_ft.answering.opinions import Opinions
+from rag_ft.answering.reading import Reading, ReadRequest
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.reranking import FIRST_WEIGHT, RERANK_DEPTH, rerank
 from rag_ft.indexing.retriever import OWN_WEIGHT
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
 MAX_ASKED = 200
 """Held-out questions asked at most."""
 
+_READ = 3
+"""Passages that the reader is given, as a retriever gives them by default."""
+
+TAKEN_OUT_WEIGHT = 0.25
+"""What an answer to a question whose evidence was taken out counts in a scale, beside 1 for any other."""
+
 RIGHT_FROM = 0.5
 """Least share of the evidence that a right quote covers."""
 
@@ -40,6 +48,30 @@ class RankedQuestion(NamedTuple):
     question: Question
     query: Query
     hits: tuple[Hit, ...]
+
+
+class Quoted(NamedTuple):
+    """What one question is answered with, nothing declined."""
+
+    question: Question
+    covered: float
+    """Share of the evidence that the quote covers."""
+    quote_f1: float
+    """Harmonic mean of that, and of the share of the quote that is evidence."""
+    own: float
+    """The confidence, before any new scale."""
+    taken_out: bool = False
+    """Whether the passages that show the evidence were taken out of the search, so that no answer is right."""
+
+    @property
+    def weight(self) -> float:
+        """What it counts in a scale."""
+        return TAKEN_OUT_WEIGHT if self.taken_out else 1.0
+
+    @property
+    def right(self) -> bool:
+        """Whether the right place is quoted."""
+        return self.question.answerable and self.covered >= RIGHT_FROM
 
 
 class Outcome(NamedTuple):
@@ -63,9 +95,14 @@ class Outcome(NamedTuple):
         return (float(self.rank == 1) + self.quote_f1) / 2
 
     @property
+    def quoted(self) -> Quoted:
+        """What it quotes of the first passage."""
+        return Quoted(self.question, self.covered, self.quote_f1, self.own)
+
+    @property
     def right(self) -> bool:
         """Whether the right place is quoted."""
-        return self.question.answerable and self.covered >= RIGHT_FROM
+        return self.quoted.right
 
     @property
     def asks_for_sentences(self) -> bool:
@@ -118,8 +155,43 @@ def rank_questions(questions: Sequence[Question], index: Index, most: int = MAX_
     ]
 
 
+def without_evidence(ranked: Sequence[RankedQuestion]) -> list[RankedQuestion]:
+    """The answerable questions that ask for sentences, with those of their passages that do not show the evidence.
+
+    Held-out questions mostly have an answer. What people ask often has none, and a scale has to know of that.
+    """
+    return [
+        one._replace(hits=tuple(hit for hit in one.hits if not _place(hit.passage).shows(one.question)))
+        for one in ranked
+        if one.question.answerable and asks_for_sentences(one.query.text)
+    ]
+
+
 def outcomes_of(cross_encoder: CrossEncoder, ranked: Sequence[RankedQuestion]) -> list[Outcome]:
     """What a cross-encoder makes of each question with passages: reranked as in a search, quoted as in an answer."""
+    return [_outcome(cross_encoder, *reranked) for reranked in _reranked(cross_encoder, ranked)]
+
+
+def quotes_with_opinion(
+    cross_encoder: CrossEncoder, opinions: Opinions, ranked: Sequence[RankedQuestion]
+) -> list[Quoted]:
+    """What is quoted where the generator gives its opinion, too, of the questions that ask for sentences.
+
+    The record of `cross_encoder` weighs the opinion. Nothing is declined. Questions without a part are left out.
+    """
+    asked = [question for question in ranked if asks_for_sentences(question.query.text)]
+    reranked = _reranked(cross_encoder, asked)
+    requests = [ReadRequest.of_hits(question.question, hits[:_READ], 0.0) for question, hits in reranked]
+    readings = EvidenceReader(cross_encoder, opinions).read_batch(requests)
+    return [
+        _quoted(question, reading)
+        for (question, _), reading in zip(reranked, readings, strict=True)
+        if reading is not None
+    ]
+
+
+def _reranked(cross_encoder: CrossEncoder, ranked: Sequence[RankedQuestion]) -> list[tuple[Question, list[Hit]]]:
+    """Each question with passages, and these in the cross-encoder's order."""
     asked = [question for question in ranked if question.hits]
     hits_by_question = rerank(
         [question.query for question in asked],
@@ -128,10 +200,13 @@ def outcomes_of(cross_encoder: CrossEncoder, ranked: Sequence[RankedQuestion]) -
         FIRST_WEIGHT,
         OWN_WEIGHT,
     )
-    return [
-        _outcome(cross_encoder, ranked_question.question, hits)
-        for ranked_question, hits in zip(asked, hits_by_question, strict=True)
-    ]
+    return [(ranked_question.question, hits) for ranked_question, hits in zip(asked, hits_by_question, strict=True)]
+
+
+def _quoted(question: Question, reading: Reading) -> Quoted:
+    (cited,) = reading.cited
+    assert cited.span is not None
+    return Quoted(question, *quote_figures(cited.passage, cited.span, question), reading.answer_confidence)
 
 
 def _outcome(cross_encoder: CrossEncoder, question: Question, hits: Sequence[Hit]) -> Outcome:

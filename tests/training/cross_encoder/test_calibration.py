@@ -1,6 +1,8 @@
 import pytest
 
+from rag_ft.answering.confidence import PartSigns
 from rag_ft.answering.evidence import Calibration
+from rag_ft.metrics.odds import log_odds
 from rag_ft.schema import Evidence, Question
 from rag_ft.training.cross_encoder.calibration import calibrate, decides_from
 from rag_ft.training.cross_encoder.scoring import Outcome
@@ -11,6 +13,10 @@ BEFORE = {
     "decided_from": 0.9,
     "licence": "x",
 }
+
+
+def quoted(own, right, asked="Why?", answerable=True):
+    return outcome(own, right, asked, answerable).quoted
 
 
 def outcome(own, right, asked="Why?", answerable=True, yes=None, yes_share=0.5):
@@ -51,6 +57,64 @@ def test_without_unanswerable_questions_the_threshold_stays_a_probability_of_bei
     assert chosen.calibration.confidence.value == 0.3 and chosen.calibration.confidence.platt.slope != 0.5
     assert chosen.calibration.decided_from == 0.9 and "threshold as it was" in chosen.note
     assert chosen.calibration.with_generator is None  # which was fitted with the scale before
+
+
+def test_questions_whose_evidence_was_taken_out_count_a_quarter_as_wrong_and_make_no_threshold():
+    taken_out = [outcome(own, False) for own in (0.9, 0.95) for _ in range(16)]
+    chosen = calibrate(SURE_AND_HALF_RIGHT, BEFORE, taken_out)
+    confidence = chosen.calibration.confidence
+    assert confidence.platt.scaled(0.92) == pytest.approx(0.4, abs=0.05)  # 16 of 32 + 32 / 4
+    assert confidence.value == 0.3 and chosen.chosen_on["questions"] == 32
+    few = SURE_AND_HALF_RIGHT[:12]
+    assert calibrate(few, BEFORE, taken_out).calibration == Calibration.model_validate(BEFORE)
+
+
+def test_the_weights_of_the_generators_opinion_are_scaled_as_a_whole_to_what_is_right_with_it():
+    asked = []
+
+    def with_opinion(record):
+        asked.append(record)
+        return [quoted(own, right) for own in (0.6, 0.65) for right in (True, True, True, False) * 8]
+
+    chosen = calibrate(SURE_AND_HALF_RIGHT, BEFORE, with_opinion=with_opinion)
+    assert asked[0]["with_generator"] == Calibration.model_validate(BEFORE).with_generator.model_dump()
+    assert asked[0]["confidence"] == chosen.calibration.confidence.model_dump()
+    weighed = chosen.calibration.with_generator
+    weights = weighed.confidence.weights
+    assert weighed.weight == 1 and weights.relevance == pytest.approx(weights.generator) != 0.5
+    # Log-odds of .62 by the curve before, which was right in three of four.
+    signs = PartSigns(0.49, 0.0, 0.0, 0.49)
+    assert weighed.confidence.confidence(signs) == pytest.approx(0.75, abs=0.05)
+    assert weighed.confidence.value == 0.2  # no unanswerable question to choose another with
+    assert chosen.chosen_on["right_with_generator"] == 48
+    assert ". With the generator's opinion 48 are right: scale " in chosen.note
+
+
+def test_a_threshold_with_the_generators_opinion_parts_its_own_confidences():
+    def with_opinion(_record):
+        return [quoted(0.9, i > 0) for i in range(20)] + [quoted(0.4, False, answerable=False) for _ in range(8)]
+
+    weighed = calibrate(SURE_AND_HALF_RIGHT, BEFORE, with_opinion=with_opinion).calibration.with_generator.confidence
+    sure, unsure = (PartSigns(log_odds(own), 0.0, 0.0, log_odds(own)) for own in (0.9, 0.4))
+    assert weighed.confidence(unsure) < weighed.value < weighed.confidence(sure)
+
+
+@pytest.mark.parametrize("quotes", [[], [quoted(0.9, True)] * 40])
+def test_without_enough_said_by_the_generator_its_opinion_is_not_weighed(quotes):
+    assert (
+        calibrate(SURE_AND_HALF_RIGHT, BEFORE, with_opinion=lambda _record: quotes).calibration.with_generator is None
+    )
+
+
+def test_the_generator_is_not_asked_where_nothing_is_scaled_or_nothing_weighed_it():
+    def never(_record):
+        pytest.fail("asked")
+
+    unweighed = {name: value for name, value in BEFORE.items() if name != "with_generator"}
+    assert calibrate(SURE_AND_HALF_RIGHT, unweighed, with_opinion=never).calibration.with_generator is None
+    assert calibrate(SURE_AND_HALF_RIGHT[:12], BEFORE, with_opinion=never).calibration == Calibration.model_validate(
+        BEFORE
+    )
 
 
 @pytest.mark.parametrize(

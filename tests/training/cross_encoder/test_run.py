@@ -5,11 +5,13 @@ import pytest
 from fakes import HashingEmbedder
 
 from rag_ft.answering.evidence import EvidenceReader
+from rag_ft.environment import handbook_path, packaged_cross_encoder_path
 from rag_ft.errors import DatasetError, TrainingError, UsageError, WeightsError
 from rag_ft.indexing.index import Index
 from rag_ft.models.adapter_record import adapters_trained_on
 from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.cross_encoder_files import read_changes, read_record
+from rag_ft.questions.records import read_questions
 from rag_ft.questions.split import split_by_document
 from rag_ft.schema import Document
 from rag_ft.training.cross_encoder import run
@@ -28,11 +30,14 @@ def lines(caplog):
 
 
 def worth(monkeypatch, *worths):
-    """Let the measurements of a run be worth this: before, at step 0, at each evaluation, and of the rounded state."""
+    """Let the measurements of a run be worth this: before, at step 0, at each evaluation, and of the rounded state.
+
+    What comes after them is of questions without their evidence.
+    """
     left = list(worths)
 
     def outcomes(cross_encoder, ranked):
-        mean = left.pop(0)
+        mean = left.pop(0) if left else 0.5
         return [Outcome(asked.question, 1, 1.0, 2 * mean - 1, 0.5, 0.5) for asked in ranked]
 
     monkeypatch.setattr(run, "outcomes_of", outcomes)
@@ -164,10 +169,21 @@ def test_other_settings_do_not_resume(tmp_path, world, packaged, monkeypatch):
 
 
 @pytest.mark.slow
-def test_twelve_records_of_the_handbook_lower_the_loss_of_the_packaged_one(tmp_path, handbook_index):
-    from rag_ft.environment import handbook_path
-    from rag_ft.questions.records import read_questions
+def test_the_packaged_generators_opinion_is_scaled_for_a_cross_encoder_of_ones_own(tmp_path, handbook_index, lines):
+    questions = read_questions(handbook_path() / "asked.jsonl")[:120:2]
+    config = CrossEncoderConfig(epochs=0.05, evaluations=1, held_out=0.5, questions_per_step=4, passages=3)
+    trained = train_cross_encoder(questions, Index.load(handbook_index), tmp_path / "out", config=config)
+    record, before = read_record(trained.path), read_record(packaged_cross_encoder_path())
+    weights = record["with_generator"]["confidence"]["weights"]
+    packaged_weights = before["with_generator"]["confidence"]["weights"]
+    slope = weights["generator"] / packaged_weights["generator"]
+    assert slope != 1 and weights["evidence"] == pytest.approx(slope * packaged_weights["evidence"])
+    assert record["chosen_on"]["right_with_generator"] > 0
+    assert "With the generator's opinion" in lines.text
 
+
+@pytest.mark.slow
+def test_twelve_records_of_the_handbook_lower_the_loss_of_the_packaged_one(tmp_path, handbook_index):
     questions = read_questions(handbook_path() / "asked.jsonl")[:60:5]
     config = CrossEncoderConfig(epochs=2, evaluations=1, held_out=0.3, questions_per_step=4, passages=3)
     reported = []

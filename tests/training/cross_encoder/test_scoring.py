@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag_ft.answering.opinions import Opinion
 from rag_ft.indexing.query import Query
+from rag_ft.metrics.odds import probability_of
 from rag_ft.models.cross_encoder import PassageScores
 from rag_ft.schema import Evidence, Hit, Passage, Question
 from rag_ft.text.spans import Span
@@ -13,8 +15,10 @@ from rag_ft.training.cross_encoder.scoring import (
     gain,
     outcomes_of,
     quote_figures,
+    quotes_with_opinion,
     rank_questions,
     score_outcomes,
+    without_evidence,
 )
 
 TEXT = "Tea is at four. The crane lifts 42 tonnes. It is inspected in May."
@@ -79,6 +83,48 @@ def test_passages_are_reranked_and_the_first_one_is_quoted():
     (absent,) = outcomes_of(CrossEncoderThatKnows("a", "The crane"), [ranked[0]._replace(hits=hits("a", "b"))])
     assert absent.rank is None
     assert outcomes_of(CrossEncoderThatKnows("a", "The crane"), [ranked[0]._replace(hits=())]) == []
+
+
+class OpinionsThatPrefer:
+    """Stands for a generator: certain of the parts with some words, and of no others."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def of(self, requests):
+        return [
+            Opinion(tuple(9.0 if self.words in read.text else -9.0 for read in asked.passages)) for asked in requests
+        ]
+
+
+def test_with_the_generators_opinion_the_part_that_it_prefers_is_quoted_and_nothing_is_declined():
+    ranked = [
+        RankedQuestion(CRANE, Query("Why?"), hits("a", "d")),
+        RankedQuestion(NULL, Query("Why not?"), hits("a")),
+        RankedQuestion(question("42"), Query("How many tonnes?"), hits("d")),  # left to the reader
+        RankedQuestion(CRANE, Query("Why?"), ()),
+    ]
+    scorer = CrossEncoderThatKnows("a", "The crane lifts 42 tonnes.")
+    scorer.record = {
+        "confidence": {"value": 0.9},
+        "with_generator": {"weight": 2.0, "confidence": {"value": 0.9, "weights": {"relevance": 1, "generator": 0.5}}},
+    }
+    right, null = quotes_with_opinion(scorer, OpinionsThatPrefer("42"), ranked)
+    assert (right.question, right.covered, right.quote_f1, right.right) == (CRANE, 1, 1, True)
+    assert right.own == pytest.approx(probability_of(-1.0 + 0.5 * 9.0))
+    assert (null.question, null.right) == (NULL, False) and null.own == pytest.approx(probability_of(1.0 - 0.5 * 9.0))
+
+
+def test_without_their_evidence_only_what_has_evidence_is_asked_again():
+    ranked = [
+        RankedQuestion(CRANE, Query("Why?"), hits("a", "d", "b")),
+        RankedQuestion(NULL, Query("Why not?"), hits("d")),
+        RankedQuestion(question("42"), Query("How many tonnes?"), hits("d")),
+    ]
+    (bare,) = without_evidence(ranked)
+    assert bare.question is CRANE and [hit.passage.document_id for hit in bare.hits] == ["a", "b"]
+    (wrong,) = outcomes_of(CrossEncoderThatKnows("a", "The crane"), [bare])
+    assert wrong.rank is None and not wrong.right
 
 
 def test_an_unanswerable_question_has_no_rank_and_counts_in_no_figure():
