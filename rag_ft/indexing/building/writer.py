@@ -113,7 +113,7 @@ class GenerationWriter:
         measured = self._measured
         kind = measured.kind if measured else choose_kind(kind_choice, len(vectors))
         before = self._former
-        former = None if before is None else FormerVectors(before.folder / VECTORS, before.vectors.vectors, rows)
+        former = None if before is None else _former_vectors(before, rows)
         index, effort = index_vectors(vectors, kind, lambda: self._recall_queries(table, vectors), former)
         write_vectors(index, self.folder / VECTORS)
         if stored_vectors(index) is None:
@@ -131,6 +131,7 @@ class GenerationWriter:
             kind_choice=kind_choice,
             search_effort=measured.search_effort if measured else effort.search,
             recall_at_10=measured.recall_at_10 if measured else effort.recall_at_10,
+            recall_when_built=effort.recall_when_built,
             counts=Counts(documents=len(table), passages=len(vectors)),
             versions=library_versions(),
             files=seal(self.folder),
@@ -220,6 +221,13 @@ class GenerationWriter:
         rows = evenly_spread(len(vectors), RECALL_QUERIES)
         queries = [middle_words(text) for text in self._texts(table, rows)]
         return self._embedder.encode_query([query for query in queries if query])
+
+
+def _former_vectors(before: Generation, rows: NDArray[np.int64]) -> FormerVectors:
+    """The vectors of an index before a change; `rows` as `FormerVectors` has them."""
+    manifest = before.manifest
+    reached = manifest.recall_at_10 if manifest.recall_when_built is None else manifest.recall_when_built
+    return FormerVectors(before.folder / VECTORS, before.vectors.vectors, rows, reached)
 
 
 def middle_words(text: str) -> str:

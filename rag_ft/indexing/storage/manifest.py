@@ -119,6 +119,8 @@ class Manifest(Record):
     """efSearch for HNSW, lists probed for IVF-PQ, 0 for flat."""
     recall_at_10: float = Field(ge=0, le=1, allow_inf_nan=False)
     """Recall against exact search, measured when documents were last built or added; 1 for flat."""
+    recall_when_built: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    """What it was when graph or lists were last built; None where that was for this state."""
     counts: Counts
     versions: dict[Text, Text]
     """Versions of the libraries that wrote it."""

@@ -80,6 +80,8 @@ class Effort:
     """efSearch for HNSW, lists probed for IVF-PQ, 0 for flat."""
     recall_at_10: float
     """Share of the exact ten nearest that the index finds, over sampled queries; 1 for flat."""
+    recall_when_built: float | None = None
+    """That of the state that the graph or lists were built for, where this one only changed them."""
 
 
 def _faiss() -> Any:
@@ -130,7 +132,7 @@ def measure_effort(index: Any, kind: IndexKind, vectors: NDArray[np.float32], qu
     """The least search effort of an approximate index whose recall@10 against exact search is 0.95, or the largest."""
     queries = np.ascontiguousarray(queries)
     if kind == "hnsw":
-        efforts = [32, 64, 128, 256, 512]
+        efforts = [32, 64, 128, 256, 512, 1024, 2048]
     else:
         efforts = sorted({min(index.nlist, probes) for probes in (4, 8, 16, 32, 64, 128, 256, 512)})
     exact = _exact_rows(vectors, queries)

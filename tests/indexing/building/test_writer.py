@@ -75,6 +75,17 @@ def test_after_additions_removals_and_replacements_in_any_order(kind, tmp_path_f
     assert_as_built_from_scratch(index, folder / "fresh")
 
 
+def test_the_recall_of_the_last_build_stays_known_after_changes(path):
+    index = build([varied(name) for name in NAMES[:20]], path, kind="hnsw")
+    reached = index.manifest.recall_at_10
+    assert index.manifest.recall_when_built is None
+    index.add([varied(NAMES[20])], progress=False)
+    index.remove([NAMES[3]])
+    assert index.manifest.recall_when_built == reached
+    index.add([varied(NAMES[21])], progress=False)
+    assert Index.load(path, embedder=HashingEmbedder()).manifest.recall_when_built == reached
+
+
 def test_a_change_adds_to_the_graph_and_counts_only_new_words(path, monkeypatch):
     index = build([varied(name) for name in NAMES], path, kind="hnsw")
     monkeypatch.setattr("rag_ft.indexing.storage.changing.build_vectors", None)

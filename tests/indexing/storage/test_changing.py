@@ -7,6 +7,7 @@ import pytest
 
 from rag_ft.indexing.storage.changing import REMOVED_MOST, FormerVectors, changed_vectors, index_vectors
 from rag_ft.indexing.storage.vectors import (
+    Effort,
     VectorIndex,
     build_vectors,
     kind_of,
@@ -139,4 +140,15 @@ def test_a_changed_index_that_misses_its_recall_is_built_anew(former, monkeypatc
     before = FormerVectors(former / "hnsw", BEFORE, rows)
     index, effort = index_vectors(BEFORE, "hnsw", lambda: QUERIES, before)
     assert index is not unusable and effort.recall_at_10 >= 0.95
+    assert effort.recall_when_built is None, "this state's"
     assert index_vectors(BEFORE, "hnsw", no_queries, before)[0] is unusable, "nothing to measure with"
+
+
+def test_a_collection_on_which_new_graphs_miss_the_recall_too_is_not_built_anew_for_it(former, monkeypatch):
+    measured = [0.9, 0.89, 0.87]
+    monkeypatch.setattr("rag_ft.indexing.storage.changing.measure_effort", lambda *_: Effort(2048, measured.pop(0)))
+    monkeypatch.setattr("rag_ft.indexing.storage.changing.build_vectors", lambda *_: ("new", Effort(2048, 0.9)))
+    before = FormerVectors(former / "hnsw", BEFORE, np.arange(2000), recall_when_built=0.9)
+    kept = [index_vectors(BEFORE, "hnsw", lambda: QUERIES, before) for _ in range(3)]
+    assert [index == "new" for index, _ in kept] == [False, False, True]
+    assert [effort.recall_when_built for _, effort in kept] == [0.9, 0.9, None]
