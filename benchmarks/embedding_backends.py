@@ -23,8 +23,9 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from rag_ft.indexing.chunking import Chunker, ChunkingConfig, passage_text
-from rag_ft.indexing.embedding import WindowedEmbedder, load_embedder
+from rag_ft.indexing.embedding import load_embedder
 from rag_ft.indexing.openvino_embedding import OpenVinoEmbedder
+from rag_ft.indexing.sentence_embedding import WindowedEmbedder
 from rag_ft.models.compute import compute_plan
 from rag_ft.models.embedding_backend import embedding_plan
 from rag_ft.models.openvino_encoder import encoder_folder, read_encoder

@@ -34,9 +34,10 @@ from rag_ft.environment import handbook_path, handbook_questions_path
 from rag_ft.extras import import_without
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import read_corpus
-from rag_ft.indexing.embedding import SentenceEmbedder, WindowedEmbedder, load_embedder
+from rag_ft.indexing.embedding import load_embedder
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.openvino_embedding import OpenVinoEmbedder
+from rag_ft.indexing.sentence_embedding import SentenceEmbedder, WindowedEmbedder
 from rag_ft.models.embedding_backend import embedding_plan
 from rag_ft.models.openvino_encoder import encoder_folder, read_encoder, without_telemetry
 from rag_ft.models.weights import resolve_embedder

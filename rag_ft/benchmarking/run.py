@@ -13,8 +13,8 @@ from rag_ft.benchmarking.comparison import Comparison, table_head
 from rag_ft.errors import UsageError
 
 if TYPE_CHECKING:
-    from rag_ft.indexing.embedding import WindowedEmbedder
     from rag_ft.indexing.index import Index
+    from rag_ft.indexing.sentence_embedding import WindowedEmbedder
 
 QUESTIONS_SEARCHED = 20
 QUESTIONS_READ = 2

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rag_ft.benchmarking.comparison import Comparison, compared, in_turns, percentile
 
 if TYPE_CHECKING:
-    from rag_ft.indexing.embedding import WindowedEmbedder
     from rag_ft.indexing.index import Index
+    from rag_ft.indexing.sentence_embedding import WindowedEmbedder
     from rag_ft.models.weights import Weights
 
 PLAIN_ENCODE = "SentenceTransformer.encode of the same passages"

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
 
 from rag_ft.errors import EvidenceMovedError, UsageError
 from rag_ft.indexing.access import Audience
-from rag_ft.indexing.embedding import check_question
-from rag_ft.indexing.query import checked_history
+from rag_ft.indexing.query import check_question, checked_history
 from rag_ft.indexing.storage.feedback import FeedbackFile
 from rag_ft.questions.excerpts import marked_answer
 from rag_ft.questions.feedback import Feedback, FeedbackRecords, FeedbackVerdict, feedback_id, feedback_records

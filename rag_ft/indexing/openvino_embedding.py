@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_ft.errors import UsageError, WeightsError
-from rag_ft.indexing.embedding import SentenceEmbedder, Vectors, WindowedEmbedder
+from rag_ft.indexing.sentence_embedding import SentenceEmbedder, Vectors, WindowedEmbedder
 from rag_ft.models.openvino_encoder import (
     PROBES,
     CompiledEncoder,

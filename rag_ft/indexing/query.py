@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from rag_ft.errors import UsageError
-from rag_ft.indexing.embedding import check_question
 
 HISTORY_TURNS = 3
 """Earlier questions that a search uses, the last ones: chosen by measurement, docs/retrieval.md."""
@@ -70,3 +69,15 @@ def _kind(value: object) -> str:
         return "null"
     name = {"str": "text", "int": "a number", "float": "a number", "bool": "true or false", "dict": "an object"}
     return name.get(type(value).__name__, f"of the type {type(value).__name__}")
+
+
+def check_question(question: str) -> None:
+    """Raise UsageError for a question that is blank or not valid Unicode."""
+    if not question.strip():
+        raise UsageError("the question is empty: ask something")
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the question has half of a surrogate pair at character {error.start}: send valid Unicode"
+        ) from error

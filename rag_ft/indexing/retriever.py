@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, JsonValue
 
 from rag_ft.errors import UsageError
-from rag_ft.indexing.embedding import check_question
 from rag_ft.indexing.filters import as_filter
 from rag_ft.indexing.locations import location_of
-from rag_ft.indexing.query import Query, make_query
+from rag_ft.indexing.query import Query, check_question, make_query
 from rag_ft.indexing.reranking import FIRST_WEIGHT, RERANK_DEPTH, Reranker, rerank
 from rag_ft.indexing.searcher import Hits, Searcher
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored, check_k

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rag_ft.errors import UsageError
 from rag_ft.indexing.chunking import embedder_input
-from rag_ft.indexing.embedding import check_question
 from rag_ft.indexing.filters import Where, as_filter, matches
+from rag_ft.indexing.query import check_question
 from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.vectors import Scored, check_k
 from rag_ft.schema import Hit

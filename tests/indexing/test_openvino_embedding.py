@@ -10,9 +10,10 @@ from small_indexes import DOCUMENTS
 from tiny_embedder import write_tiny_sentence_embedder
 
 from rag_ft.errors import IndexMismatchError, WeightsError
-from rag_ft.indexing.embedding import SentenceEmbedder, load_embedder
+from rag_ft.indexing.embedding import load_embedder
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.openvino_embedding import OpenVinoEmbedder, convert, load_openvino_embedder
+from rag_ft.indexing.sentence_embedding import SentenceEmbedder
 from rag_ft.models.embedding_backend import embedding_plan
 from rag_ft.models.openvino_encoder import read_encoder
 from rag_ft.models.weights import resolve_embedder

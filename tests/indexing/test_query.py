@@ -1,7 +1,7 @@
 import pytest
 
 from rag_ft.errors import UsageError
-from rag_ft.indexing.query import HISTORY_TURNS, Query, checked_history, make_query
+from rag_ft.indexing.query import HISTORY_TURNS, Query, check_question, checked_history, make_query
 
 FIRST, SECOND, THIRD, FOURTH = "Who leads it?", "And since when?", "What is ice?", "How cold is it?"
 
@@ -49,3 +49,9 @@ def test_what_is_no_history_is_one_sentence(history, message):
 def test_a_history_is_stripped_and_may_be_any_sequence():
     assert checked_history((" What is ice? ",)) == ("What is ice?",)
     assert checked_history([]) == ()
+
+
+@pytest.mark.parametrize(("question", "message"), [("", "is empty"), ("  \n", "is empty"), ("\udfff", "surrogate")])
+def test_a_question_that_cannot_be_embedded_is_a_usage_error(question, message):
+    with pytest.raises(UsageError, match=message):
+        check_question(question)

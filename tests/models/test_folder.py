@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rag_ft.errors import WeightsError
-from rag_ft.indexing.embedding import SentenceEmbedder, load_embedder
+from rag_ft.indexing.embedding import load_embedder
+from rag_ft.indexing.sentence_embedding import SentenceEmbedder
 from rag_ft.models.defaults import embedder_folder
 from rag_ft.models.folder import check_model_folder, module_types
 from rag_ft.models.weights import (

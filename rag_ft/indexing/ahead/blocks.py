@@ -17,7 +17,8 @@ from rag_ft.indexing.corpus import CorpusFile
 from rag_ft.indexing.formats import ReadLimits
 
 if TYPE_CHECKING:
-    from rag_ft.indexing.embedding import Embedder, Vectors
+    from rag_ft.indexing.embedding import Embedder
+    from rag_ft.indexing.sentence_embedding import Vectors
 
 BLOCK_FILES = 64
 BLOCK_BYTES = 1_000_000

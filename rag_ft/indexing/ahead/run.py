@@ -13,7 +13,7 @@ from rag_ft.indexing.ahead.blocks import BlockWork, BuildEngine, FileBlock, file
 from rag_ft.indexing.ahead.finished import FinishedBlocks
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.corpus import Corpus, CorpusEntry, CorpusFile
-from rag_ft.indexing.embedding import WindowedEmbedder
+from rag_ft.indexing.sentence_embedding import WindowedEmbedder
 from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument
 from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.original import Original

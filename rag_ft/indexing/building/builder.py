@@ -41,7 +41,8 @@ from rag_ft.schema import Document
 
 if TYPE_CHECKING:
     from rag_ft.indexing.chunking import Chunker
-    from rag_ft.indexing.embedding import Embedder, Vectors
+    from rag_ft.indexing.embedding import Embedder
+    from rag_ft.indexing.sentence_embedding import Vectors
 
 BLOCK_PASSAGES = 1024
 """Passages embedded between two writes of the journal: a killed build loses at most these, about 10 s of work."""

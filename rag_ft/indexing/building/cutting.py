@@ -16,7 +16,8 @@ from rag_ft.indexing.storage.journal import passage_key
 from rag_ft.schema import Document
 
 if TYPE_CHECKING:
-    from rag_ft.indexing.embedding import Embedder, Vectors
+    from rag_ft.indexing.embedding import Embedder
+    from rag_ft.indexing.sentence_embedding import Vectors
 
 
 class CutDocument(NamedTuple):
