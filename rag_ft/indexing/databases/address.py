@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from rag_ft.errors import UsageError
-
-if TYPE_CHECKING:
-    from rag_ft.indexing.databases.store import DatabaseStore
 
 DEFAULT_NAME = "rag_ft"
 """Name of an index in a database whose address names none."""
@@ -38,6 +35,14 @@ class PostgresAddress(NamedTuple):
     """Name of the index in the database."""
     secrets: tuple[str, ...]
     """What must not be shown."""
+
+
+class LanceAddress(NamedTuple):
+    """An index in a LanceDB folder."""
+
+    folder: Path
+    name: str
+    """Name of the index in the folder."""
 
 
 def postgres_address(address: str) -> PostgresAddress:
@@ -92,22 +97,15 @@ def _is_folder(folder: str) -> bool:
     return bool(folder) and "://" not in folder
 
 
-def open_store(address: str) -> DatabaseStore:
-    """The database at an address; nothing is connected yet.
-
-    Raises UsageError for what is not an address, MissingExtraError.
-    """
+def parsed_address(address: str) -> PostgresAddress | LanceAddress:
+    """An address taken apart. Raises UsageError for what is not an address."""
     if address.startswith(_POSTGRESQL):
-        from rag_ft.indexing.databases.postgresql import PostgresStore
-
-        return PostgresStore(postgres_address(address))
+        return postgres_address(address)
     if address.startswith(_LANCEDB):
-        from rag_ft.indexing.databases.lance import LanceStore
-
         folder, _, name = address.removeprefix(_LANCEDB).partition("#")
         if not _is_folder(folder):
             raise UsageError(
                 "an index in LanceDB is kept in a folder of this machine: give lancedb:FOLDER or lancedb:FOLDER#NAME"
             )
-        return LanceStore(Path(folder).expanduser(), index_name(name))
+        return LanceAddress(Path(folder).expanduser(), index_name(name))
     raise UsageError("this is not the address of a database: give postgresql://... or lancedb:FOLDER")

@@ -15,7 +15,6 @@ from rag_ft.indexing.building.selecting import LOCK_TIMEOUT_S, select_documents,
 from rag_ft.indexing.building.sentinels import checked_embedder
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.corpus import Source
-from rag_ft.indexing.databases.address import open_store
 from rag_ft.indexing.databases.changes import (
     ReadOptions,
     change_index,
@@ -24,6 +23,7 @@ from rag_ft.indexing.databases.changes import (
     remove_documents,
 )
 from rag_ft.indexing.databases.generation import DatabaseGeneration
+from rag_ft.indexing.databases.opening import open_store
 from rag_ft.indexing.databases.searcher import DatabaseSearcher
 from rag_ft.indexing.databases.store import DatabaseStore, StoreSession
 from rag_ft.indexing.embedding import load_embedder

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rag_ft.errors import UsageError
-from rag_ft.indexing.databases.address import index_name, is_database, open_store, postgres_address
+from rag_ft.indexing.databases.address import LanceAddress, index_name, is_database, parsed_address, postgres_address
 
 
 def test_only_addresses_are_databases() -> None:
@@ -59,7 +61,13 @@ def test_a_name_of_an_index_is_a_plain_word(name: str) -> None:
         index_name(name)
 
 
+def test_an_address_is_taken_apart_by_the_database_that_it_names() -> None:
+    assert parsed_address("postgresql://h/db#docs") == postgres_address("postgresql://h/db#docs")
+    assert parsed_address("lancedb:/data/lance#docs") == LanceAddress(Path("/data/lance"), "docs")
+    assert parsed_address("lancedb:~/lance") == LanceAddress(Path.home() / "lance", "rag_ft")
+
+
 @pytest.mark.parametrize("address", ["lancedb:", "lancedb:s3://bucket/x", "mysql://h/db"])
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(UsageError, match="give"):
-        open_store(address)
+        parsed_address(address)

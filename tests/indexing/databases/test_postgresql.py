@@ -17,8 +17,8 @@ from small_indexes import CHUNKING, DOCUMENTS, document
 
 from rag_ft.errors import IndexFormatError, IndexLockedError, IndexMissingError, IndexStoreError, UsageError
 from rag_ft.indexing.building.sentinels import SENTINELS_CHECKED
-from rag_ft.indexing.databases.address import open_store
 from rag_ft.indexing.databases.index import DatabaseIndex
+from rag_ft.indexing.databases.opening import open_store
 from rag_ft.indexing.databases.postgresql_session import PostgresSession, word_vector
 
 END_CONNECTIONS = (
