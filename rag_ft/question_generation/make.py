@@ -23,7 +23,7 @@ from rag_ft.files import full_disk_as, is_disk_full, locked, write_atomic
 from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.question_generation.choosing import Chooser, answerable_of, checked_shares
 from rag_ft.question_generation.duplicates import AskedBefore
-from rag_ft.question_generation.fitting import fit_problem
+from rag_ft.question_generation.fitting import Surroundings, fit_problem
 from rag_ft.question_generation.made import MadeQuestions
 from rag_ft.question_generation.outcomes import Outcome, WorkFolder
 from rag_ft.question_generation.round_trip import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RULES = 5
+RULES = 6
 """Raised when other questions are chosen or kept: an unfinished run of earlier rules does not resume."""
 
 NEAR_DUPLICATE = "near-duplicate"
@@ -240,7 +240,8 @@ class _Run:
         evidence = Evidence(
             document_id=passage.document_id, start=passage.start + start, end=passage.start + end, quote=quote
         )
-        reason = problem_of(question, quote, written.kind, passage) or fit_problem(question, quote, written.yes)
+        around = Surroundings.of(passage.text, written.span)
+        reason = problem_of(question, quote, written.kind, passage) or fit_problem(question, quote, written.yes, around)
         if reason is None and not self._before.add(question, evidence):
             reason = NEAR_DUPLICATE
         return outcome.model_copy(

@@ -25,6 +25,7 @@ from rag_ft.text.references import points_to_its_text, unexplained_word
 
 POINTS_TO_TEXT = "points to its text"
 UNEXPLAINED = "names nothing for it, they or this"
+UNEXPLAINED_ANSWER = "its answer says it, they or this"
 NOT_A_QUESTION = "not a question"
 REPEATS_ITSELF = "repeats itself"
 TOO_SHORT = f"shorter than {FEWEST_WORDS} words"
@@ -72,6 +73,8 @@ def _answer_problem(question: str, answer: str, kind: AnswerKind) -> str | None:
     """Words that all stand in the question are not what it asks for, and nor is a sentence that says it again."""
     if kind == "span" and repeats_question(question)(answer):
         return HOLDS_ITS_ANSWER
+    if kind == "span" and unexplained_word(answer):
+        return UNEXPLAINED_ANSWER
     inside = normalise(answer)
     holds = bool(inside) and f" {inside} " in f" {normalise(question)} "
     if asks_yes_or_no(question) or " or " in f" {question.casefold()} ":

@@ -1,6 +1,16 @@
 import pytest
 
-from rag_ft.question_generation.fitting import NO_DIFFERENCE, NO_REASON, NO_STEPS, PERHAPS_NO, fit_problem
+from rag_ft.question_generation.fitting import (
+    COUNTS_ELSE,
+    NO_DIFFERENCE,
+    NO_REASON,
+    NO_STEPS,
+    PART_OF_A_WORD,
+    PERHAPS_NO,
+    Surroundings,
+    fit_problem,
+)
+from rag_ft.text.spans import Span
 
 
 @pytest.mark.parametrize(
@@ -28,3 +38,28 @@ from rag_ft.question_generation.fitting import NO_DIFFERENCE, NO_REASON, NO_STEP
 )
 def test_an_answer_is_of_the_kind_that_is_asked_for(question, answer, yes, problem):
     assert fit_problem(question, answer, yes) == problem
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence", "answer", "problem"),
+    [
+        ("How many layers are adapted?", "All 30 layers are adapted.", "30", None),
+        ("How many layers are adapted?", "We adapt nine of its layers.", "nine", None),
+        ("How many hidden layers does it have?", "It has 30 layers.", "30 layers", None),
+        ("How many gates of the harbour are closed?", "Three large gates are closed.", "Three", None),
+        ("How many things are needed?", "You need 12.", "12", None),
+        ("How many bytes does an adapter take?", "An adapter takes 640 MB.", "640", COUNTS_ELSE),
+        ("How many questions did it answer?", "It reached an F1 of 51 on the held-out questions.", "51", COUNTS_ELSE),
+        ("How many layers are left?", "There are 30. The layers are thin.", "30", COUNTS_ELSE),
+        ("How many layers are adapted?", "The layers of the block are adapted.", "The layers", COUNTS_ELSE),
+        ("How many layers are there?", "MiniLM-L6-v2 is small.", "6", PART_OF_A_WORD),
+        ("What is the letter?", "An adapter is small.", "d", PART_OF_A_WORD),
+        ("What is the letter?", "An adapter is small.", "A", PART_OF_A_WORD),
+        ("How much does it cost?", "It costs 5 euros.", "5", None),
+        ("Which option is it?", "Give N-5 there.", "-5", None),
+    ],
+)
+def test_a_number_is_whole_and_counts_what_is_asked_for(question, sentence, answer, problem):
+    start = sentence.index(answer)
+    around = Surroundings.of(sentence, Span(start, start + len(answer)))
+    assert fit_problem(question, answer, None, around) == problem

@@ -46,6 +46,7 @@ def test_a_question_stands_on_its_own_or_has_a_reason(question, reason):
         ("How is the tower not open at night?", "The tower is not open at night.", "part", "holds its answer"),
         ("Is the tower open at night?", "The tower is open at night.", "part", None),
         ("How high are towers?", "107 metres", "span", None),
+        ("What must be closed at night in Oslo?", "this tower", "span", self_contained.UNEXPLAINED_ANSWER),
     ],
 )
 def test_a_question_does_not_hold_its_answer_and_shares_words_with_its_passage(question, answer, kind, reason):
