@@ -2,11 +2,12 @@
 
     python benchmarks/made_questions.py PATH/TO/dev.json -o OUT [--records 500] [--epochs 1]
 
-Two of SQuAD 2.0's held-out articles, Warsaw and Force, give the records to tune on: those that people wrote, and as
-many that `make_questions` makes from the same articles. Neither the packaged reader nor the packaged generator has seen
-them. Two readers are tuned from the untuned base with equal settings and asked all questions about the other two
-articles, Imperialism and French and Indian War, over an index of all four; so is the untuned base. A fifth of either
-records is unanswerable. Each step is kept in OUT and not repeated: `--only human` or `--only made` does one reader's.
+Two of SQuAD 2.0's held-out articles, Warsaw and Force, give the records to tune on: those that `make_questions` makes
+from them, as far as they give so many, and as many that people wrote about them. Neither the packaged reader nor the
+packaged generator has seen the articles. Two readers are tuned from the untuned base with equal settings and asked
+questions about the other two articles, Imperialism and French and Indian War, over an index of all four; so is the
+untuned base. A fifth of the made records is unanswerable, and as many of the others. Each step is kept in OUT and not
+repeated: `--only human` or `--only made` does one reader's.
 """
 
 from __future__ import annotations
@@ -51,16 +52,27 @@ def about(questions: list[Question], titles: tuple[str, ...]) -> list[Question]:
     return [question for question in questions if question.evidence and question.evidence[0].document_id in titles]
 
 
-def human_records(questions: list[Question], count: int) -> list[Question]:
-    """Records that people wrote, a fifth of them unanswerable."""
+def made_records(output: Path, count: int) -> list[Question]:
+    """Records made from the articles to tune on, kept in `output`; fewer than `count` where these give no more."""
+    path = output / "made-records.jsonl"
+    if not path.is_file():
+        source = Index.load(output / "tuned-on")
+        made = make_questions(source, count, output / "made.jsonl", unanswerable=UNANSWERABLE, overwrite=True)
+        write_questions(made.records, path)
+    return read_questions(path)
+
+
+def human_records(questions: list[Question], made: list[Question]) -> list[Question]:
+    """Records that people wrote: with and without an answer, as many of each as were made.
+
+    Raises ValueError where people wrote fewer.
+    """
     chooser = random.Random(0)
-    unanswerable = round(count * UNANSWERABLE)
-    sides = [[question for question in questions if question.answerable is side] for side in (True, False)]
-    return [
-        question
-        for side, wanted in zip(sides, (count - unanswerable, unanswerable), strict=True)
-        for question in chooser.sample(side, min(wanted, len(side)))
-    ]
+    chosen = []
+    for answerable in (True, False):
+        side = [question for question in questions if question.answerable is answerable]
+        chosen += chooser.sample(side, sum(record.answerable is answerable for record in made))
+    return chosen
 
 
 def asked(reader: Reader, questions: list[Question], index: Index) -> list[dict[str, float | bool]]:
@@ -117,13 +129,10 @@ def main() -> None:
         if name == "untuned":
             reader = Reader.from_pretrained(adapter="none")
         else:
+            records = made_records(output, given.records)
             if name == "human":
-                records = human_records(about(questions, TUNED_ON), given.records)
-            else:
-                source = Index.load(output / "tuned-on")
-                made = make_questions(source, given.records, output / "made.jsonl", unanswerable=UNANSWERABLE)
-                records = list(made.records)
-            write_questions(records, output / f"{name}-records.jsonl")
+                records = human_records(about(questions, TUNED_ON), records)
+                write_questions(records, output / "human-records.jsonl")
             tuned = train_reader(
                 records,
                 index,
@@ -142,6 +151,8 @@ def main() -> None:
     }
     if len(readings) < len(READERS):
         return
+    records = made_records(output, given.records)
+    print(f"{len(records)} records of each kind, {sum(record.answerable for record in records)} with an answer")
     print(f"{len(test)} questions, {sum(question.answerable for question in test)} answerable")
     print("| F1 of the answerable | untuned | people's records | made records | share of the gain | made - people's |")
     print("|---|---|---|---|---|---|")
