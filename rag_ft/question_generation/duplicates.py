@@ -46,11 +46,15 @@ class AskedBefore:
 
     def add(self, question: str, evidence: Evidence) -> bool:
         """Add a question unless it is near one that was added before; whether it was added."""
-        new = asked_question(question, evidence)
-        if any(are_near(new, known) for known in self._asked):
+        if self.is_near(question, evidence):
             return False
-        self._asked.append(new)
+        self._asked.append(asked_question(question, evidence))
         return True
+
+    def is_near(self, question: str, evidence: Evidence) -> bool:
+        """Whether a question is near one that was added."""
+        new = asked_question(question, evidence)
+        return any(are_near(new, known) for known in self._asked)
 
 
 def without_near_duplicates(questions: Iterable[Question]) -> list[Question]:

@@ -95,13 +95,13 @@ class QuestionGenerator:
         return cls(Reader.from_pretrained(base, adapter=folder, cross_encoder=NO_ADAPTER), sampling)
 
     @classmethod
-    def beside(cls, reader: Reader) -> QuestionGenerator:
+    def beside(cls, reader: Reader, sampling: SamplingConfig | None = None) -> QuestionGenerator:
         """The packaged generator on a reader's base model, which is then in memory once.
 
         Raises WeightsError where the reader holds another base, or holds it in another way.
         """
         reader.add_adapter(_BESIDE, packaged_generator_path())
-        return cls(reader.with_adapter(_BESIDE))
+        return cls(reader.with_adapter(_BESIDE), sampling)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_ft.question_generation.duplicates import are_near, asked_question, without_near_duplicates
+from rag_ft.question_generation.duplicates import AskedBefore, are_near, asked_question, without_near_duplicates
 from rag_ft.schema import Evidence, Question
 
 WORDS = "tower bridge Oslo Lima high built year open night guild harbour library how when is the of was".split()
@@ -27,6 +27,12 @@ def test_the_same_evidence_needs_fewer_words_in_common():
     assert are_near(first, asked("When was the tower of Oslo founded?"))
     assert not are_near(first, asked("When was the tower of Oslo founded?", 20, 30))
     assert not are_near(first, asked("Which guild of masons owned a bridge?"))
+
+
+def test_looking_whether_a_question_was_asked_does_not_ask_it():
+    before, evidence = AskedBefore(), record("x", "How high is the tower?").evidence[0]
+    assert not before.is_near("How high is the tower?", evidence)
+    assert before.add("How high is the tower?", evidence) and before.is_near("How high is the tower?", evidence)
 
 
 questions = st.lists(
