@@ -162,9 +162,9 @@ def main() -> None:
         test_of = compare(scores["made"], scores["human"])
         low, high = test_of.difference.low, test_of.difference.high
         label = "always answering" if share is None else f"{share:.0%} of the unanswerable recognised"
-        gained = (made_f1 - untuned) / (human - untuned) if human > untuned else float("nan")
+        gained = f"{(made_f1 - untuned) / (human - untuned):.0%}" if human > untuned else "no gain"
         print(
-            f"| {label} | {untuned:.1f} | {human:.1f} | {made_f1:.1f} | {gained:.0%} |"
+            f"| {label} | {untuned:.1f} | {human:.1f} | {made_f1:.1f} | {gained} |"
             f" {made_f1 - human:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) |"
         )
 
