@@ -12,7 +12,7 @@ from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.shards.changing import add_shards
 from rag_ft.indexing.storage.folder import content_checksum
-from rag_ft.indexing.storage.generation import json_line
+from rag_ft.indexing.storage.lines import json_line
 from rag_ft.schema import Document
 
 CHUNKING = ChunkingConfig(max_tokens=24)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from pydantic import JsonValue
 
 from rag_ft.errors import UsageError
-from rag_ft.indexing.storage.generation import TableRow
+from rag_ft.indexing.storage.table import TableRow
 from rag_ft.schema import json_value
 
 Where: TypeAlias = Mapping[str, JsonValue]

@@ -25,10 +25,11 @@ from rag_ft.indexing.filters import Where
 from rag_ft.indexing.places import Places
 from rag_ft.indexing.searcher import Searcher
 from rag_ft.indexing.storage.folder import holds_shards
-from rag_ft.indexing.storage.generation import Generation, TableRow
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import BuildReport, Manifest, RemovalReport, VerifyReport
 from rag_ft.indexing.storage.originals import KeptFile
 from rag_ft.indexing.storage.store import IndexStore, VerifyLevel, check_level, open_generation
+from rag_ft.indexing.storage.table import TableRow
 from rag_ft.indexing.storage.vectors import IndexKindChoice, check_kind
 from rag_ft.progress import ProgressBar
 from rag_ft.questions.feedback import Feedback, FeedbackRecords

@@ -25,10 +25,11 @@ from rag_ft.indexing.storage.folder import (
     own_in_index,
     unfinished_manifests,
 )
-from rag_ft.indexing.storage.generation import Generation, passage_texts, text_keys, words_of_passages
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.journal import passage_key
 from rag_ft.indexing.storage.manifest import Check, VerifyReport, index_fingerprint
 from rag_ft.indexing.storage.store import IndexStore, open_generation
+from rag_ft.indexing.storage.table import passage_texts, text_keys, words_of_passages
 from rag_ft.schema import Document, Passage
 from rag_ft.text.sentences import sentence_spans
 

@@ -88,7 +88,7 @@ def former(path):
     generation = path / "generations" / json.loads((path / "manifest.json").read_bytes())["generation"]
     from rag_ft.checksums import sha256_of
     from rag_ft.indexing.storage.bm25 import Bm25Index
-    from rag_ft.indexing.storage.generation import passage_texts
+    from rag_ft.indexing.storage.table import passage_texts
 
     manifest = json.loads((path / "manifest.json").read_bytes())
     table = Index.load(path).entries()

@@ -31,10 +31,12 @@ from rag_ft.indexing.corpus import blocks_checksum, document_content, document_f
 from rag_ft.indexing.embedding import arithmetic_of
 from rag_ft.indexing.sources.events import CorpusFailure, Cut, printable
 from rag_ft.indexing.sources.original import Original
-from rag_ft.indexing.storage.generation import Generation, TableRow, json_line
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.journal import Journal
+from rag_ft.indexing.storage.lines import json_line
 from rag_ft.indexing.storage.manifest import EmbedderEntry, Failure, Manifest
 from rag_ft.indexing.storage.store import IndexStore
+from rag_ft.indexing.storage.table import TableRow
 from rag_ft.indexing.storage.vectors import IndexKindChoice
 from rag_ft.progress import OnProgress, Progress, notify
 from rag_ft.schema import Document

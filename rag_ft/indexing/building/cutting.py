@@ -11,8 +11,9 @@ from rag_ft.errors import IndexMismatchError
 from rag_ft.indexing.chunking import Chunker, passage_text
 from rag_ft.indexing.corpus import document_content
 from rag_ft.indexing.sources.events import Cut
-from rag_ft.indexing.storage.generation import json_line, passage_row
 from rag_ft.indexing.storage.journal import passage_key
+from rag_ft.indexing.storage.lines import json_line
+from rag_ft.indexing.storage.table import passage_row
 from rag_ft.schema import Document
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.indexing.storage.folder import STAGED_DOCUMENTS, STAGED_PASSAGES, STAGED_PLACES
-from rag_ft.indexing.storage.generation import Generation, TableRow
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.journal import KEY_BYTES, Journal
+from rag_ft.indexing.storage.table import TableRow
 
 
 class DocumentLines(NamedTuple):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rag_ft.errors import IndexMismatchError, WeightsError
 from rag_ft.indexing.embedding import arithmetic_of, load_embedder, load_named_embedder
 from rag_ft.indexing.storage.folder import SENTINEL_VECTORS, SENTINELS
-from rag_ft.indexing.storage.generation import Generation, json_line
+from rag_ft.indexing.storage.generation import Generation
+from rag_ft.indexing.storage.lines import json_line
 from rag_ft.indexing.storage.reading import save_array
 
 if TYPE_CHECKING:

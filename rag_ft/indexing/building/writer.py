@@ -29,20 +29,14 @@ from rag_ft.indexing.storage.folder import (
     TEXT_KEYS,
     VECTORS,
 )
-from rag_ft.indexing.storage.generation import (
-    Generation,
-    LinesWriter,
-    TableRow,
-    json_line,
-    passage_texts,
-    text_keys,
-    words_of_passages,
-)
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.journal import KEY_BYTES
+from rag_ft.indexing.storage.lines import LinesWriter, json_line
 from rag_ft.indexing.storage.manifest import Counts, EmbedderEntry, Manifest, index_fingerprint
 from rag_ft.indexing.storage.postings import count_words, merged
 from rag_ft.indexing.storage.reading import save_array
 from rag_ft.indexing.storage.store import IndexStore, seal
+from rag_ft.indexing.storage.table import TableRow, passage_texts, text_keys, words_of_passages
 from rag_ft.indexing.storage.vectors import (
     HNSW_NEIGHBOURS,
     IndexKindChoice,

@@ -50,10 +50,10 @@ from rag_ft.indexing.databases.store import (
     UpdatedDocument,
 )
 from rag_ft.indexing.filters import Where
-from rag_ft.indexing.storage.generation import stored_passage, text_key
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import BuildReport, EmbedderEntry, Manifest, RemovalReport
 from rag_ft.indexing.storage.store import IndexStore
+from rag_ft.indexing.storage.table import stored_passage, text_key
 from rag_ft.indexing.storage.vectors import RECALL_AT
 from rag_ft.indexing.storage.words import Words
 from rag_ft.progress import OnProgress

@@ -21,9 +21,10 @@ from rag_ft.indexing.chunking import passage_text, passage_words
 from rag_ft.indexing.databases.store import DatabaseStore, Rows, Settings, StoredDocument, StoreSession
 from rag_ft.indexing.places import Places
 from rag_ft.indexing.storage.bm25 import Bm25Index
-from rag_ft.indexing.storage.generation import Generation, stored_passage
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.journal import KEY_BYTES
 from rag_ft.indexing.storage.manifest import METRIC, Counts, Manifest, index_fingerprint
+from rag_ft.indexing.storage.table import stored_passage
 from rag_ft.indexing.storage.vectors import SCORE_DECIMALS, Scored, VectorIndex, exact_scores
 from rag_ft.indexing.storage.words import Words
 from rag_ft.schema import Document, Passage

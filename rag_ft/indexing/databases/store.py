@@ -23,8 +23,8 @@ from rag_ft.errors import (
     IndexStoreError,
     first_problem,
 )
-from rag_ft.indexing.storage.generation import TableRow
 from rag_ft.indexing.storage.manifest import EmbedderEntry
+from rag_ft.indexing.storage.table import TableRow
 from rag_ft.schema import Record
 
 FORMAT = 2

@@ -24,7 +24,7 @@ from rag_ft.indexing.places import Places, encode_places
 from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument, corpus_failure, skipped_file
 from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.original import Original
-from rag_ft.indexing.storage.generation import TableRow
+from rag_ft.indexing.storage.table import TableRow
 from rag_ft.schema import Document, Metadata
 
 OCR = "ocr"

@@ -22,9 +22,10 @@ from rag_ft.checksums import sha256_of
 from rag_ft.errors import IndexStoreError
 from rag_ft.files import is_real_folder, remove_tree, sync_tree, write_atomic
 from rag_ft.indexing.storage.folder import PASSAGES, is_generation
-from rag_ft.indexing.storage.generation import Generation, words_of_passages
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.postings import K1, B, count_words
 from rag_ft.indexing.storage.reading import load_array, load_json, save_array
+from rag_ft.indexing.storage.table import words_of_passages
 
 _VOCABULARY = "vocabulary.json"
 _ARRAYS = ("starts.npy", "rows.npy", "times.npy", "lengths.npy")

@@ -20,7 +20,7 @@ from rag_ft.indexing.sources.original import Original
 from rag_ft.indexing.storage.folder import ORIGINALS, is_original, is_unfinished_original
 
 if TYPE_CHECKING:
-    from rag_ft.indexing.storage.generation import TableRow
+    from rag_ft.indexing.storage.table import TableRow
 
 logger = logging.getLogger(__name__)
 

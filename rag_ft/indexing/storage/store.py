@@ -58,10 +58,11 @@ from rag_ft.indexing.storage.folder import (
     remove_journal,
     unfinished_manifests,
 )
-from rag_ft.indexing.storage.generation import Generation, read_table
+from rag_ft.indexing.storage.generation import Generation
 from rag_ft.indexing.storage.manifest import FileEntry, Manifest
 from rag_ft.indexing.storage.originals import Originals
 from rag_ft.indexing.storage.reading import REPAIR, reading, regular_size, store_error
+from rag_ft.indexing.storage.table import read_table
 
 logger = logging.getLogger(__name__)
 

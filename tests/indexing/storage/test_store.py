@@ -22,7 +22,6 @@ from rag_ft.errors import IndexCorruptError, IndexFormatError, IndexMissingError
 from rag_ft.indexing.chunking import ChunkingConfig
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.storage.folder import FORMAT, content_checksum
-from rag_ft.indexing.storage.generation import LinesReader, LinesWriter
 from rag_ft.indexing.storage.store import IndexStore
 from rag_ft.schema import Document
 
@@ -389,22 +388,6 @@ def test_readers_beside_a_writer_always_see_one_whole_state(tmp_path):
 
 
 # Parts
-
-
-def test_lines_are_read_in_any_order(tmp_path):
-    writer = LinesWriter(tmp_path / "x.jsonl")
-    writer.write(b'{"a":1}\n"b"\n', [8, 4])
-    writer.write(b"[3]\n", [4])
-    writer.close()
-    lines = LinesReader(tmp_path / "x.jsonl")
-    assert [lines[2], lines[0], lines[1], len(lines)] == [[3], {"a": 1}, "b", 3]
-    assert lines.raw(1, 3) == b'"b"\n[3]\n'
-    assert [*lines.lengths(0, 3)] == [8, 4, 4]
-
-
-def test_no_lines_are_no_lines(tmp_path):
-    LinesWriter(tmp_path / "x.jsonl").close()
-    assert len(LinesReader(tmp_path / "x.jsonl")) == 0
 
 
 def test_no_other_generation_survives_a_commit(tmp_path):
