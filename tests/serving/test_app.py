@@ -634,7 +634,7 @@ def short_write(*_, **__):
 FULL_PARTS = {
     "the texts": ("rag_ft.indexing.building.writer.LinesWriter.write", full_disk),
     "the vectors": ("rag_ft.indexing.building.writer.write_vectors", short_write),
-    "the places of lines": ("rag_ft.indexing.storage.generation.save_array", full_disk),
+    "the places of lines": ("rag_ft.indexing.storage.lines.save_array", full_disk),
     "the manifest": ("rag_ft.indexing.storage.store.write_atomic", full_disk),
     "the checksums": ("rag_ft.indexing.building.writer.seal", full_disk),
 }

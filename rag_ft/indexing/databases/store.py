@@ -100,7 +100,7 @@ class NewPassage(NamedTuple):
     """A passage to be written."""
 
     content: dict[str, Any]
-    """As the passage file of an index folder holds it (`storage.generation.passage_row`)."""
+    """As the passage file of an index folder holds it (`storage.table.passage_row`)."""
     key: bytes
     """Key of the text that was embedded (`storage.journal.passage_key`)."""
     text_key: int

@@ -14,7 +14,7 @@ class Cut(NamedTuple):
     """The passages of a document, as the index keeps them."""
 
     lines: tuple[bytes, ...]
-    """Their lines in the file of passages (`storage.generation.passage_row`), in order."""
+    """Their lines in the file of passages (`storage.table.passage_row`), in order."""
     keys: tuple[bytes, ...]
     """Keys of their vectors (`storage.journal.passage_key`)."""
 
