@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -291,7 +292,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
-    searched = [entry for entry in results if entry["stage"] == "search"]
+    searched = sorted((entry for entry in results if entry["stage"] == "search"), key=itemgetter("passages", "kind"))
     drawing = Figure(figsize=(6.4, 2.4), layout="constrained")
     FigureCanvasSVG(drawing)
     axes = drawing.subplots(1, 2)
@@ -302,11 +303,11 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
     axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[0].yaxis.set_minor_locator(NullLocator())
     axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes[1].bar(places, [entry["now_gb"] for entry in searched], 0.5, color="#1f5f8b")
     axes[1].set(ylabel="GB in memory")
     for axis in axes:
-        axis.set_xticks(places, [f"{entry['kind']}\n{entry['passages']:,}" for entry in searched], fontsize=8)
+        axis.set_xticks(places, [f"{entry['kind']}\n{entry['passages'] / 1e6:g} M" for entry in searched], fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "rag_ft", "font.family": "sans-serif"}):
         drawing.savefig(path, format="svg", metadata={"Date": None})
