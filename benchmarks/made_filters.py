@@ -56,7 +56,7 @@ class Sheet:
         asked = []
         for request, written in zip(requests, self._generator.write(requests), strict=True):
             if isinstance(written, WrittenQuestion):
-                evidence = evidence_of(request.passage, written)
+                evidence = written.evidence_in(request.passage)
                 broken = self._broken(request.passage, written, evidence)
                 if len(broken) < 2:
                     asked.append((request, written, evidence, broken))
@@ -89,13 +89,6 @@ class Sheet:
         broken = [rule for rule, is_broken in breaks.items() if is_broken]
         near = self._before.is_near(question, evidence) if broken else not self._before.add(question, evidence)
         return [*broken, NEW] if near else broken
-
-
-def evidence_of(passage: Passage, written: WrittenQuestion) -> Evidence:
-    """The answer of a written question in its document."""
-    start, end = (passage.start + offset for offset in written.span)
-    quote = passage.text[written.span.start : written.span.end]
-    return Evidence(document_id=passage.document_id, start=start, end=end, quote=quote)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,6 +91,12 @@ class CrossEncoder:
         add_changes(network, read_changes(folder), folder)
         network.eval()
         return cls(network, tokenizer, weights_in(folder, "cross-encoder"), record)
+
+    def with_record(self, record: Mapping[str, Any]) -> CrossEncoder:
+        """The same network under another record; both keep their scores together."""
+        other = copy(self)
+        other.record = record
+        return other
 
     @property
     def fingerprint(self) -> str:

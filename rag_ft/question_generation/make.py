@@ -35,7 +35,7 @@ from rag_ft.question_generation.round_trip import (
 from rag_ft.question_generation.self_contained import problem_of
 from rag_ft.question_generation.source import QuestionSource, WriteRequest, WrittenQuestion
 from rag_ft.questions.records import write_questions
-from rag_ft.schema import Evidence, Question
+from rag_ft.schema import Question
 from rag_ft.text import openings
 from rag_ft.text.english import seems_english
 from rag_ft.text.openings import AskedFor
@@ -237,9 +237,7 @@ class _Run:
         quote = passage.text[start:end] if 0 <= start < end <= len(passage.text) else ""
         if not quote.strip():
             return outcome.model_copy(update={"question": stored, "reason": NOT_IN_PASSAGE})
-        evidence = Evidence(
-            document_id=passage.document_id, start=passage.start + start, end=passage.start + end, quote=quote
-        )
+        evidence = written.evidence_in(passage)
         around = Surroundings.of(passage.text, written.span)
         reason = problem_of(question, quote, written.kind, passage) or fit_problem(question, quote, written.yes, around)
         if reason is None and not self._before.add(question, evidence):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from rag_ft.schema import AnswerKind, Passage
+from rag_ft.schema import AnswerKind, Evidence, Passage
 from rag_ft.text.openings import AskedFor
 from rag_ft.text.spans import Span
 
@@ -30,6 +30,14 @@ class WrittenQuestion(NamedTuple):
     """What the part says, where the question asks for yes or no."""
     logprob: float
     """Mean log-probability of a token of the question under what wrote it; 0 where it is not known."""
+
+    def evidence_in(self, passage: Passage) -> Evidence:
+        """The answer's place in the document of its passage."""
+        start, end = self.span
+        quote = passage.text[start:end]
+        return Evidence(
+            document_id=passage.document_id, start=passage.start + start, end=passage.start + end, quote=quote
+        )
 
 
 class QuestionSource(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_ft.answering.confidence import NO_KINDS, PLAIN, KindCalibration, PlattScale
+from rag_ft.answering.confidence import NO_KINDS, PLAIN, KindCalibration, PlattScale, bounded
 from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import Reading, ReadRequest
 from rag_ft.errors import DatasetError
@@ -267,9 +267,6 @@ FEWEST_OF_EACH = 5
 _FLATTEST = 0.01
 """Minimum slope: a scale must neither reverse the order of confidences nor make all of them equal."""
 
-_MAX_LOG_ODDS = 30.0
-"""Log-odds beyond which a confidence counts as certain."""
-
 
 def fit_platt(
     confidences: Sequence[float], right: Sequence[bool], weights: Sequence[float] | None = None
@@ -287,8 +284,7 @@ def fit_platt(
     no = float(counts.sum()) - yes
     if len(right) < FEWEST or not any(right) or all(right):
         return PLAIN
-    clipped = (min(max(log_odds(confidence), -_MAX_LOG_ODDS), _MAX_LOG_ODDS) for confidence in confidences)
-    odds = np.array(list(clipped))
+    odds = np.array([bounded(log_odds(confidence)) for confidence in confidences])
     targets = np.where(np.array(right), (yes + 1) / (yes + 2), 1 / (no + 2))
 
     def loss(scale: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -78,6 +78,15 @@ def test_a_pair_is_read_once(folder, monkeypatch):
     assert encoder.relevance_batch([("How much?", PASSAGES[1])]) == [first[1].relevance]
 
 
+def test_another_record_leaves_the_network_and_the_scores_that_were_read(folder, monkeypatch):
+    scorer = CrossEncoder.from_pretrained(folder)
+    scores = scorer.score("Who?", PASSAGES)
+    other = scorer.with_record({"confidence": {"value": 0.1}})
+    monkeypatch.setattr(CrossEncoder, "_read", lambda *_: pytest.fail("read again"))
+    assert other.score("Who?", PASSAGES) == scores
+    assert (other.record["confidence"]["value"], scorer.record["confidence"]["value"]) == (0.1, 0.5)
+
+
 def test_equal_passages_of_one_call_are_read_once_and_an_empty_call_gives_nothing(folder):
     encoder = CrossEncoder.from_pretrained(folder)
     assert encoder.score("How much?", []) == []

@@ -283,21 +283,21 @@ class _Run:
     ) -> TrainedCrossEncoder:
         """Choose between the best state, as it is after rounding to its file, and the start; calibrate and write it."""
         kept, outcomes = trained.best_step, list(before)
+        written: CrossEncoder | None = None
         changes: dict[str, Tensor] = {} if self.start is None else self.start.changes
         if trained.best is not None:
             trainer.load(trained.best)
             rounded = changes_since(self.embedder, network, self.config.rank)
-            tuned, tokenizer = new_network(self.embedder)
-            add_changes(tuned, rounded, self.output)
-            after = outcomes_of(CrossEncoder(tuned.eval(), tokenizer, None, {}), ranked)
+            tuned = self._cross_encoder(rounded)
+            after = outcomes_of(tuned, ranked)
             if self.start is None or gain(before, after)[0] > 0:
-                changes, outcomes = rounded, after
+                changes, outcomes, written = rounded, after, tuned
             else:
                 kept = 0
         score, start_score = score_outcomes(outcomes), score_outcomes(before)
         for line in self._verdict(kept, before, outcomes):
             logger.info("%s", line)
-        calibration = self._calibrate(changes, outcomes, ranked)
+        calibration = self._calibrate(written or self._cross_encoder(changes), outcomes, ranked)
         logger.info("confidence      %s", calibration.note)
         results = {"start": start_score, "tuned": score} if self.start is not None else {"tuned": score}
         record = {
@@ -313,25 +313,27 @@ class _Run:
         (work / CHECKPOINT).unlink(missing_ok=True)  # last: until then, the same command only measures again
         return TrainedCrossEncoder(self.output, kept, None if self.start is None else start_score, score)
 
-    def _calibrate(
-        self, changes: dict[str, Tensor], outcomes: Sequence[Outcome], ranked: Sequence[RankedQuestion]
-    ) -> ChosenCalibration:
-        """The calibration of the cross-encoder that is written."""
+    def _cross_encoder(self, changes: dict[str, Tensor]) -> CrossEncoder:
+        """A cross-encoder with these changes, as it is read from its file."""
         network, tokenizer = new_network(self.embedder)
         add_changes(network, changes, self.output)
-        network.eval()
+        return CrossEncoder(network.eval(), tokenizer, None, {})
+
+    def _calibrate(
+        self, written: CrossEncoder, outcomes: Sequence[Outcome], ranked: Sequence[RankedQuestion]
+    ) -> ChosenCalibration:
+        """The calibration of the cross-encoder that is written."""
         bare = without_evidence(ranked)
 
         def with_opinion(record: Mapping[str, Any]) -> list[Quoted]:
             if (opinions := self._opinions()) is None:
                 return []
-            weighs = CrossEncoder(network, tokenizer, None, record)
+            weighs = written.with_record(record)
             taken_out = [quoted._replace(taken_out=True) for quoted in quotes_with_opinion(weighs, opinions, bare)]
             return [*quotes_with_opinion(weighs, opinions, ranked), *taken_out]
 
         before = None if self.start is None else self.start.record
-        taken_out = outcomes_of(CrossEncoder(network, tokenizer, None, {}), bare)
-        return calibrate(outcomes, before, taken_out, with_opinion)
+        return calibrate(outcomes, before, outcomes_of(written, bare), with_opinion)
 
     def _opinions(self) -> Opinions | None:
         """The opinions of the reader that is used beside this cross-encoder.
