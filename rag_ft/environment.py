@@ -21,6 +21,11 @@ def home() -> Path:
     return Path(given).expanduser() if given else user_cache_path("rag_ft", appauthor=False)
 
 
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 EMBEDDING_BACKEND = "RAG_FT_EMBED_WITH"
 """Environment variable that chooses what embeds where nothing else does: auto, torch or openvino."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rag_ft.errors import CorpusError, UsageError
 from rag_ft.indexing.access import ACCESS, RULES_FILE, AccessRules, Label, label_of, labelled, narrowed
 from rag_ft.indexing.formats import ReadLimits
-from rag_ft.indexing.parsing.worker import Worker
 from rag_ft.indexing.sources.events import (
     CorpusEvent,
     CorpusFailure,
@@ -27,8 +27,10 @@ from rag_ft.indexing.sources.events import (
 )
 from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.folder import FolderWalk
-from rag_ft.indexing.sources.known import KnownFiles, ReadFile
+from rag_ft.indexing.sources.known import KnownFiles
 from rag_ft.indexing.sources.memory import documents_in_memory
+from rag_ft.indexing.sources.reader import CorpusFile, FileReader
+from rag_ft.indexing.sources.reading_ahead import FILES_AHEAD, ReadersAhead
 from rag_ft.indexing.sources.remote import RemoteFile, RemoteFolder, is_address, local_path
 from rag_ft.schema import Document
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from langchain_core.document_loaders import BaseLoader
     from langchain_core.documents import Document as LangchainDocument
 
-    from rag_ft.indexing.ocr.engine import CheckedOcr, OcrSettings
+    from rag_ft.indexing.ocr.engine import OcrSettings
     from rag_ft.indexing.ocr.reading import Former
 
 logger = logging.getLogger(__name__)
@@ -45,9 +47,6 @@ Source: TypeAlias = (
     "str | Path | BaseLoader | Iterable[LangchainDocument] | Iterable[Document] | Iterable[ReadDocument]"
 )
 
-
-CorpusFile: TypeAlias = "SourceFile | RemoteFile"
-"""A file, not read yet."""
 
 CorpusEntry: TypeAlias = "CorpusFile | CorpusFailure | SkippedFile"
 """A file to read, or why one is not."""
@@ -74,7 +73,7 @@ class Corpus:
     def __init__(
         self,
         name: str,
-        read: Callable[[Worker], Iterator[CorpusEvent]],
+        read: Callable[[], Iterator[CorpusEvent]],
         *,
         root: Path | None = None,
         limits: ReadLimits | None = None,
@@ -103,7 +102,7 @@ class Corpus:
 
     def read_as(self, events: Callable[[], Iterator[CorpusEvent]]) -> Corpus:
         """The same corpus with what was read of it elsewhere; access rules are those of now."""
-        return Corpus(self.name, lambda _: events(), root=self.root, limits=self.limits, entries=self._entries)
+        return Corpus(self.name, events, root=self.root, limits=self.limits, entries=self._entries)
 
     def events(self) -> Generator[CorpusEvent, None, None]:
         """Read the source: documents, failures and skipped files in the order in which they are met.
@@ -113,7 +112,7 @@ class Corpus:
         """
         self._rules = AccessRules()
         seen: set[str] = set()
-        with Worker(self.limits) as worker, closing(_generator(self._read(worker))) as events:
+        with closing(_generator(self._read())) as events:
             for event in events:
                 if not isinstance(event, ReadDocument | UnchangedDocument):
                     yield event
@@ -231,7 +230,7 @@ def read_corpus(
         if not path.exists():
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
         checked = ocr.checked() if ocr is not None else None
-        reading: Reading = partial(_reading, checked, limits or ReadLimits(), former)
+        new_reader = partial(FileReader, limits or ReadLimits(), checked, former)
         entries: Callable[[], Iterable[CorpusEntry]]
         if path.is_dir():
             entries = partial(FolderWalk, path, exclude=exclude, known=known, source_code=source_code)
@@ -239,33 +238,18 @@ def read_corpus(
             entries, known_files = partial(_one_file, path), None
         return Corpus(
             str(path),
-            lambda worker: _events_of(entries(), worker, known_files, reading),
+            lambda: _events_of(entries(), known_files, new_reader),
             root=path,
             limits=limits,
             entries=entries,
         )
     if hasattr(source, "lazy_load"):
         loader = source
-        return Corpus(type(loader).__name__, lambda _: documents_in_memory(loader.lazy_load()))
+        return Corpus(type(loader).__name__, lambda: documents_in_memory(loader.lazy_load()))
     if isinstance(source, Iterable):
         documents: Iterable[Any] = source
-        return Corpus("the documents given", lambda _: documents_in_memory(documents))
+        return Corpus("the documents given", lambda: documents_in_memory(documents))
     raise UsageError(f"documents cannot be read from {type(source).__name__}: give a path, a loader or documents")
-
-
-Reading: TypeAlias = Callable[[], AbstractContextManager[ReadFile]]
-
-
-@contextmanager
-def _reading(ocr: CheckedOcr | None, limits: ReadLimits, former: Callable[[str], Former | None]) -> Iterator[ReadFile]:
-    """The way to read files, with recognition or without."""
-    if ocr is None:
-        yield SourceFile.events
-        return
-    from rag_ft.indexing.ocr.reading import OcrReading
-
-    with OcrReading(ocr, limits, former) as reading:
-        yield reading.events
 
 
 def _remote_corpus(
@@ -278,11 +262,11 @@ def _remote_corpus(
 ) -> Corpus:
     """The documents at an address."""
     checked = ocr.checked() if ocr is not None else None
-    reading: Reading = partial(_reading, checked, limits or ReadLimits(), former)
+    new_reader = partial(FileReader, limits or ReadLimits(), checked, former)
     folder = RemoteFolder(address, known=known, source_code=source_code)
     return Corpus(
         folder.address,
-        lambda worker: _events_of(folder, worker, None, reading),
+        lambda: _events_of(folder, None, new_reader),
         root=folder.mirror,
         limits=limits,
         entries=lambda: folder,
@@ -294,23 +278,29 @@ def _one_file(path: Path) -> list[CorpusEntry]:
 
 
 def _events_of(
-    entries: Iterable[CorpusEntry],
-    worker: Worker,
-    known_files: KnownFiles | None,
-    reading: Reading,
+    entries: Iterable[CorpusEntry], known_files: KnownFiles | None, new_reader: Callable[[], FileReader]
 ) -> Iterator[CorpusEvent]:
-    with reading() as read:
+    """What the entries give, in order; files are read ahead."""
+    waiting: deque[Iterator[CorpusEvent]] = deque()
+    with ReadersAhead(new_reader) as readers:
         for entry in entries:
-            if isinstance(entry, RemoteFile):
-                yield from entry.events(worker, read)
-            elif not isinstance(entry, SourceFile):
-                yield entry
-            elif known_files is None:
-                yield from read(entry, worker)
-            else:
-                yield from known_files.events(entry, worker, read)
+            waiting.append(_started(entry, known_files, readers))
+            if len(waiting) > FILES_AHEAD:
+                yield from waiting.popleft()
+        while waiting:
+            yield from waiting.popleft()
     if known_files is not None:
         yield from known_files.end()
+
+
+def _started(entry: CorpusEntry, known_files: KnownFiles | None, readers: ReadersAhead) -> Iterator[CorpusEvent]:
+    """What an entry gives; a file that is to be read is started now."""
+    if isinstance(entry, CorpusFailure | SkippedFile):
+        return iter((entry,))
+    if known_files is None or isinstance(entry, RemoteFile):
+        return readers.start(entry)
+    remembered = known_files.remembered(entry)
+    return known_files.noted(entry, readers.start(entry)) if remembered is None else remembered
 
 
 _CAME_LATER = ("blocks", "locations")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from rag_ft.environment import usable_cores
 from rag_ft.errors import UsageError
 
 Quantisation: TypeAlias = Literal["none", "nf4"]
@@ -94,7 +95,7 @@ def _threads() -> tuple[int, str]:
     setting = os.environ.get("OMP_NUM_THREADS", "")
     if setting.isdigit() and int(setting) > 0:
         return int(setting), "OMP_NUM_THREADS is set"
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = usable_cores()
     return count, f"{count} cores may be used"
 
 

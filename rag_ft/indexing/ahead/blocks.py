@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.indexing.chunking import ChunkingConfig
-from rag_ft.indexing.corpus import CorpusFile
 from rag_ft.indexing.formats import ReadLimits
+from rag_ft.indexing.sources.reader import CorpusFile
 
 if TYPE_CHECKING:
     from rag_ft.indexing.embedding import Embedder

@@ -12,11 +12,12 @@ from rag_ft.errors import EngineError, UsageError
 from rag_ft.indexing.ahead.blocks import BlockWork, BuildEngine, FileBlock, file_blocks
 from rag_ft.indexing.ahead.finished import FinishedBlocks
 from rag_ft.indexing.building.builder import GenerationBuilder
-from rag_ft.indexing.corpus import Corpus, CorpusEntry, CorpusFile
+from rag_ft.indexing.corpus import Corpus, CorpusEntry
 from rag_ft.indexing.sentence_embedding import WindowedEmbedder
 from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument
 from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.original import Original
+from rag_ft.indexing.sources.reader import CorpusFile
 from rag_ft.indexing.sources.remote import RemoteFile, check_seen_by_workers, is_address
 
 logger = logging.getLogger(__name__)

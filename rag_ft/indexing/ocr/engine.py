@@ -131,6 +131,7 @@ class Recogniser:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._stopped = False
 
     def __enter__(self) -> Recogniser:
         return self
@@ -154,11 +155,21 @@ class Recogniser:
         if folder is not None:
             folder.cleanup()
 
+    def stop(self) -> None:
+        """End the process from another thread: the image that it reads is not recognised, nor are those that follow."""
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            _kill(process)
+
     def recognise(self, scan: Scan) -> RecognisedPage:
         """The text of an image. Raises PageNotRecognised; the next image gets a new process if one had to be ended."""
-        if self._process is None:
+        if self._process is None and not self._stopped:
             self._process = self._started()
             self._reply(_START_SECONDS)
+        if self._stopped:  # perhaps while the process started, which it then did not end
+            self.close()
+            raise PageNotRecognised("was not recognised: reading was stopped")
         header = {"width": scan.width, "height": scan.height, "languages": self.ocr.languages, "dpi": _DPI}
         reply = self._reply(self._limits.seconds, json.dumps(header).encode(), scan.pixels)
         if reply.error:

@@ -75,7 +75,15 @@ class OcrReading:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process that recognises, if one is running."""
         self._recogniser.close()
+
+    def stop(self) -> None:
+        """End the process from another thread, which also stops the worker: the page that it reads is given up."""
+        self._recogniser.stop()
 
     def events(self, file: SourceFile, worker: Worker) -> Iterator[CorpusEvent]:
         """What a file gives."""

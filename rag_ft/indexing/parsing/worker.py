@@ -98,7 +98,7 @@ class Read(NamedTuple):
 class Worker:
     """A process that reads documents, started when it is first needed.
 
-    Used as a context manager: when it exits, the process has ended. Not for several threads at once.
+    Used as a context manager: when it exits, the process has ended. Not for several threads at once, but for `stop`.
     """
 
     def __init__(self, limits: ReadLimits | None = None, *, start_seconds: float = START_SECONDS) -> None:
@@ -108,6 +108,7 @@ class Worker:
         self._start_seconds = start_seconds
         self._process: _Process | None = None
         self._files = 0
+        self._stopped = False
 
     def __enter__(self) -> Worker:
         return self
@@ -122,6 +123,13 @@ class Worker:
         process, self._process = self._process, None
         if process is not None:
             process.end()
+
+    def stop(self) -> None:
+        """End the process from another thread: what is being read raises WorkerFailed, and so does all that follows."""
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            process.kill()
 
     @property
     def process_id(self) -> int | None:
@@ -154,6 +162,7 @@ class Worker:
                     self.close()
 
     def _ready(self) -> _Process:
+        self._refuse_if_stopped()
         process = self._process
         if process is not None:
             expired = self._files >= _FILES_PER_PROCESS or process.memory() > self.limits.memory_bytes * _MEMORY_SHARE
@@ -162,8 +171,14 @@ class Worker:
             self.close()
         self._files = 0
         self._process = process = _Process(self.limits, self._start_seconds)
+        self._refuse_if_stopped()  # which may have come while it started, and then ended nothing
         self.kept_from = process.kept_from
         return process
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped:
+            self.close()
+            raise WorkerFailed("was not read: reading was stopped")
 
 
 class _Crash(Exception):
@@ -222,6 +237,10 @@ class _Process:
 
     def alive(self) -> bool:
         return self._popen.poll() is None and not self._watch.timed_out
+
+    def kill(self) -> None:
+        """End it without waiting: for another thread than that which reads."""
+        self._popen.kill()
 
     def memory(self) -> int:
         """Bytes that it holds now; 0 if it has ended."""

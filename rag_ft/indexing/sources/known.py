@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TypeAlias
 
 from rag_ft.indexing.access import AccessRules, Label
-from rag_ft.indexing.parsing.worker import Worker
 from rag_ft.indexing.sources.events import (
     CorpusEvent,
     CorpusFailure,
@@ -23,9 +21,6 @@ from rag_ft.indexing.sources.events import (
 )
 from rag_ft.indexing.sources.file import CANNOT_BE_OPENED, SourceFile
 from rag_ft.indexing.sources.stamp import Stamp, stamp_at
-
-ReadFile: TypeAlias = Callable[[SourceFile, Worker], Iterator[CorpusEvent]]
-"""A way to read a file."""
 
 
 @dataclass
@@ -57,6 +52,8 @@ class KnownFiles:
         self._files: dict[str, _FileRead] = {}
         self._read: dict[str, _FileRead] = {}
         """Files that the running build has met."""
+        self._started: dict[str, _FileRead] = {}
+        """Files that are to be read, as they were before."""
         self._current: _FileRead | None = None
         self._stored: Mapping[str, str] = {}
         self._rules = AccessRules()
@@ -67,26 +64,41 @@ class KnownFiles:
         """Start a build; `stored`: fingerprints of the documents that the index can keep, by id."""
         self._files.update(self._read)
         self._read, self._stored, self._rules, self._met = {}, stored, AccessRules(), set()
+        self._started.clear()
 
-    def events(self, file: SourceFile, worker: Worker, read: ReadFile = SourceFile.events) -> Iterator[CorpusEvent]:
-        """What a file gives, read or remembered; for one that is kept back, a failure."""
-        self._before_each()
+    def remembered(self, file: SourceFile) -> Iterator[CorpusEvent] | None:
+        """What a file gives without being read: what it gave before, or why it is kept back. None if it is to be read.
+
+        Call it before the file is read, and then `noted` with what it gives. Raises CorpusError.
+        """
         held = self._kept_back(file.name)
         if held is not None:
-            self._met.add(held)
-            yield corpus_failure(file.path, self.kept_back[held], file.name)
-            return
+            return self._held(file, held)
         stamp, labels = stamp_at(file.path), tuple(self._rules.labels(file.path))
         former = self._files.get(file.name)
         if former is not None and (former.stamp, former.labels) == (stamp, labels) and self._is_stored(former):
-            self._read[file.name] = former
-            yield from former.unread
-            for document_id in former.taken:
-                yield UnchangedDocument(document_id, file.name, file.path)
-            return
+            return self._unchanged(file, former)
         self._files.pop(file.name, None)
-        self._current = current = _FileRead(stamp, labels)
-        for event in read(file, worker):
+        self._started[file.name] = _FileRead(stamp, labels)
+        return None
+
+    def _held(self, file: SourceFile, held: str) -> Iterator[CorpusEvent]:
+        self._before_each()
+        self._met.add(held)
+        yield corpus_failure(file.path, self.kept_back[held], file.name)
+
+    def _unchanged(self, file: SourceFile, former: _FileRead) -> Iterator[CorpusEvent]:
+        self._before_each()
+        self._read[file.name] = former
+        yield from former.unread
+        for document_id in former.taken:
+            yield UnchangedDocument(document_id, file.name, file.path)
+
+    def noted(self, file: SourceFile, events: Iterator[CorpusEvent]) -> Iterator[CorpusEvent]:
+        """The events of a file that is read, noted for later builds."""
+        self._before_each()
+        self._current = current = self._started.pop(file.name)
+        for event in events:
             if isinstance(event, ReadDocument):
                 current.documents += 1
             elif isinstance(event, CorpusFailure | SkippedFile):
@@ -95,7 +107,7 @@ class KnownFiles:
         self._read[file.name] = current
 
     def took(self, document_id: str, fingerprint: str) -> None:
-        """Note that the index took a document of the file that is being read."""
+        """Note that the index took a document of the file whose events are being taken."""
         if self._current is not None:
             self._current.taken[document_id] = fingerprint
 

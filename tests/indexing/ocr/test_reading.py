@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,10 @@ from rag_ft.indexing.formats.limits import ReadLimits
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.ocr.engine import OcrSettings, Recogniser
 from rag_ft.indexing.ocr.reading import ocr_before
+from rag_ft.indexing.sources.events import CorpusFailure
+from rag_ft.indexing.sources.file import SourceFile
 from rag_ft.indexing.sources.known import KnownFiles
+from rag_ft.indexing.sources.reader import FileReader
 
 EMBEDDER = HashingEmbedder()
 ENGLISH = OcrSettings()
@@ -185,3 +190,20 @@ def test_without_the_program_nothing_is_built(folder, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UsageError, match="needs the program tesseract"):
         build(folder)
+
+
+@needs_tesseract
+def test_a_reader_that_is_stopped_gives_up_the_pages_that_are_left(folder, recognised):
+    (folder / "long.pdf").write_bytes(pdf(*[CRANE] * 40))
+    file = SourceFile(folder / "long.pdf", "long.pdf", required=True)
+    events = []
+    with FileReader(ReadLimits(), ENGLISH.checked()) as reader:
+        reading = threading.Thread(target=lambda: events.extend(reader.events(file)))
+        reading.start()
+        while not recognised:
+            time.sleep(0.01)
+        reader.stop()
+        reading.join(timeout=20)
+        assert not reading.is_alive()
+    assert len(recognised) < 10
+    assert [event for event in events if isinstance(event, CorpusFailure)]

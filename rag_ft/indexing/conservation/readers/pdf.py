@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rag_ft.indexing.conservation.source import Source
 from rag_ft.indexing.conservation.words import MAY_JOIN
+from rag_ft.indexing.formats.pdf.calls import address_of, text_calls
 
 RUNNING = "running headers and footers"
 OUTSIDE = "outside the page"
@@ -108,6 +109,10 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
     ended = supposed = False  # a line, and a space, as pdfium sees them
     edge = baseline = 0.0
     origin_x, origin_y = ctypes.c_double(), ctypes.c_double()
+    # called for every character, most with addresses
+    calls, text_page, box = text_calls(), address_of(content), ctypes.addressof(rectangle)
+    unicode_of, box_of, origin_of, is_generated = calls.unicode_of, calls.box_of, calls.origin_of, calls.is_generated
+    origin = ctypes.addressof(origin_x), ctypes.addressof(origin_y)
 
     def end() -> None:
         if any(unicodedata.bidirectional(part[0]) in _RIGHT_TO_LEFT for part in parts):
@@ -118,7 +123,7 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
         parts.clear()
 
     for index in range(content.count_chars()):
-        code = pdfium.FPDFText_GetUnicode(content, index)
+        code = unicode_of(text_page, index)
         if code in (10, 13):
             ended = True
             continue
@@ -132,38 +137,43 @@ def _lines(page: Any, content: Any) -> tuple[list[_Line], str]:
             parts.append(character)
             cut = True
             continue
-        if code == 32 and pdfium.FPDFText_IsGenerated(content, index) == 1:
+        if code == 32 and is_generated(text_page, index) == 1:
             supposed = True
             continue
-        if character.isspace() or not pdfium.FPDFText_GetLooseCharBox(content, index, ctypes.byref(rectangle)):
+        if character.isspace() or not box_of(text_page, index, box):
             parts.append(" ")
             outside.append(" ")
             continue
-        width, height = abs(rectangle.right - rectangle.left), abs(rectangle.top - rectangle.bottom)
-        x, y = (rectangle.left + rectangle.right) / 2, (rectangle.top + rectangle.bottom) / 2
+        x0, x1, y0, y1 = rectangle.left, rectangle.right, rectangle.bottom, rectangle.top
+        width, height = abs(x1 - x0), abs(y1 - y0)
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
         if not (left - 1 <= x <= right + 1 and bottom - 1 <= y <= top + 1):
             outside.append(character)
             continue
-        here = (x, y, max(width, height))
-        pdfium.FPDFText_GetCharOrigin(content, index, ctypes.byref(origin_x), ctypes.byref(origin_y))
+        extent = width if width > height else height
+        here = (x, y, extent)
+        origin_of(text_page, index, *origin)
+        line = origin_y.value
         # Before and after a superscript, pdfium sees the end of a line.
-        beside = 0 < x - before[0] < 2 * here[2] and abs(y - before[1]) < 0.6 * max(here[2], before[2])
-        if ended and (turned or cut or not beside):
+        if ended:
+            beside = 0 < x - before[0] < 2 * extent and abs(y - before[1]) < 0.6 * max(extent, before[2])
+            if turned or cut or not beside:
+                end()
+            ended = False
+        if parts and turned and math.hypot(x - before[0], y - before[1]) > 1.2 * max(extent, before[2]) > 0:
             end()
-        ended = False
-        if parts and turned and math.hypot(x - before[0], y - before[1]) > 1.2 * max(here[2], before[2]) > 0:
-            end()
-        elif parts and not turned and not cut and abs(origin_y.value - baseline) > 0.05 * max(here[2], before[2]):
-            parts.append(MAY_JOIN)
+        elif line != baseline and parts and not turned and not cut:
+            if abs(line - baseline) > 0.05 * max(extent, before[2]):
+                parts.append(MAY_JOIN)
         if supposed and parts:
             # pdfium sees a space, also where letters are only a little apart.
-            parts.append(" " if turned or rectangle.left - edge > 0.15 * here[2] else MAY_JOIN)
+            parts.append(" " if turned or x0 - edge > 0.15 * extent else MAY_JOIN)
         supposed = False
         if not parts:
             place = here
         parts.append(character)
-        drawn.append((rectangle.left, rectangle.right, character))
-        before, edge, baseline, cut = here, rectangle.right, origin_y.value, False
+        drawn.append((x0, x1, character))
+        before, edge, baseline, cut = here, x1, line, False
     end()
     return lines, "".join(outside).strip()
 

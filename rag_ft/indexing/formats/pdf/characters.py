@@ -6,8 +6,10 @@ import ctypes
 import math
 from array import array
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+from rag_ft.indexing.formats.pdf.calls import address_of, text_calls
 
 ASCENT, DESCENT = 0.8, 0.2
 """How far a character's box reaches above and below its baseline, as a share of its size. Fonts state more or less than
@@ -195,8 +197,9 @@ class PageText:
 
         rectangle = pdfium.FS_RECTF()
         target = ctypes.addressof(rectangle)
-        page = ctypes.cast(content.raw, ctypes.c_void_p).value
-        object_of, unicode_of, box_of, _ = _functions(pdfium)
+        page = address_of(content)
+        calls = text_calls()
+        object_of, unicode_of, box_of = calls.object_of, calls.unicode_of, calls.box_of
         address: int | None = None
         setting: _Setting | None = None
         boxes = self._boxes.values
@@ -256,7 +259,7 @@ class PageText:
         stated = pdfium.FPDFText_GetFontSize(content.raw, index)
         pdfium.FPDFText_GetCharOrigin(content.raw, index, ctypes.byref(x), ctypes.byref(y))
         # Many programs draw each character by an object of its own: those of a line are set alike.
-        font = _functions(pdfium).font_of(drawn_by)
+        font = text_calls().font_of(drawn_by)
         across = y.value if matrix.b == 0 else x.value if matrix.a == 0 else index
         key = (font, stated, matrix.a, matrix.b, matrix.c, matrix.d, across)
         setting = self._settings.get(key)
@@ -327,33 +330,6 @@ class PageText:
                 number = self._boxes.add((left, top, left + advance, bottom), self.sheet.width, self.sheet.height)
                 glyph = Glyph(character, left, left + advance, baseline, style, number)
                 self.glyphs.setdefault(0, []).append(glyph)
-
-
-class _Functions(NamedTuple):
-    """Functions of pdfium that take and give addresses, which is faster than objects, and can be compared."""
-
-    object_of: Any
-    """The text object that draws a character, by the text page and the character's number."""
-    unicode_of: Any
-    box_of: Any
-    """Writes a character's box to an address."""
-    font_of: Any
-    """The font of a text object."""
-
-
-@cache
-def _functions(pdfium: Any) -> _Functions:
-    address, number = ctypes.c_void_p, ctypes.c_int
-
-    def function(of: Any, result: Any, *arguments: Any) -> Any:
-        return ctypes.CFUNCTYPE(result, *arguments)(ctypes.cast(of, address).value or 0)
-
-    return _Functions(
-        function(pdfium.FPDFText_GetTextObject, address, address, number),
-        function(pdfium.FPDFText_GetUnicode, ctypes.c_uint, address, number),
-        function(pdfium.FPDFText_GetLooseCharBox, number, address, number, address),
-        function(pdfium.FPDFTextObj_GetFont, address, address),
-    )
 
 
 @lru_cache(maxsize=4_096)
