@@ -28,8 +28,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from rag_ft.indexing.ahead.on_ray import RayBuild
 from rag_ft.indexing.corpus import read_corpus
+from rag_ft.indexing.distributed.on_ray import RayBuild
 from rag_ft.indexing.embedding import Embedder, load_embedder
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.storage.store import IndexStore, open_generation

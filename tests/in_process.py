@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
-from rag_ft.indexing.ahead.blocks import BlockPart, BlockWork, FileBlock
-from rag_ft.indexing.ahead.reader import BlockReader
+from rag_ft.indexing.distributed.blocks import BlockPart, BlockWork, FileBlock
+from rag_ft.indexing.distributed.reader import BlockReader
 
 
 @dataclass

@@ -25,7 +25,7 @@ MAY_NEED = {
     "cluster.py": {"ray"},
     "evaluation/": {"eval"},
     "indexing/formats/": {"formats"},
-    "indexing/ahead/on_ray.py": {"ray"},
+    "indexing/distributed/on_ray.py": {"ray"},
     "indexing/sources/remote.py": {"remote"},
     "indexing/conservation/readers/": {"formats"},
     "indexing/formats/scans.py": {"formats", "ocr"},

@@ -20,10 +20,13 @@ TESTED_ELSEWHERE = {
     "answering/forward/row_cache.py": ("answering/forward/test_row_attention.py", "read by the attention over rows"),
     "answering/forward/token_tree.py": ("answering/forward/test_decoder.py", "one pass equals a pass per branch"),
     # What the workers of a build do, seen in the index that comes of it.
-    "indexing/ahead/blocks.py": ("indexing/ahead/test_run.py", "which files are read together, and which again"),
-    "indexing/ahead/finished.py": ("indexing/ahead/test_run.py", "blocks kept, damaged and removed"),
-    "indexing/ahead/reader.py": ("indexing/ahead/test_run.py", "an index equal to one built directly"),
-    "indexing/ahead/records.py": ("indexing/ahead/test_run.py", "an index equal to one built directly"),
+    "indexing/distributed/blocks.py": (
+        "indexing/distributed/test_run.py",
+        "which files are read together, and which again",
+    ),
+    "indexing/distributed/finished.py": ("indexing/distributed/test_run.py", "blocks kept, damaged and removed"),
+    "indexing/distributed/reader.py": ("indexing/distributed/test_run.py", "an index equal to one built directly"),
+    "indexing/distributed/records.py": ("indexing/distributed/test_run.py", "an index equal to one built directly"),
     "indexing/building/cutting.py": ("indexing/building/test_builder.py", "what is embedded, and what is kept"),
     "indexing/building/selecting.py": ("indexing/building/test_changes.py", "which documents a removal means"),
     "indexing/formats/readers.py": ("indexing/formats/test_fuzz.py", "every reader, by its suffix"),

@@ -33,8 +33,8 @@ def build(scratch: Path, name: str, address: str | None = None) -> dict[str, str
     """Build the index in a folder of that name; the checksums of its files."""
     from logging_embedder import LoggingEmbedder
 
-    from rag_ft.indexing.ahead import blocks
-    from rag_ft.indexing.ahead.on_ray import RayBuild
+    from rag_ft.indexing.distributed import blocks
+    from rag_ft.indexing.distributed.on_ray import RayBuild
     from rag_ft.indexing.index import Index
 
     blocks.BLOCK_FILES = BLOCK

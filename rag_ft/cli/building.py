@@ -201,7 +201,7 @@ class PlacedBuildOptions(BuildOptions):
     def build(self, source: Path, index: Path, *, embedder: Embedder | None = None, **settings: Any) -> Index:
         """Build the index, on a cluster if that is chosen."""
         if self.engine is EngineChoice.ray:
-            from rag_ft.indexing.ahead.on_ray import RayBuild
+            from rag_ft.indexing.distributed.on_ray import RayBuild
 
             settings["engine"] = RayBuild(address=self.address, workers=self.workers, gpus=self.worker_gpus)
         return super().build(source, index, embedder=embedder, **settings)

@@ -36,8 +36,8 @@ from rag_ft.questions.feedback import Feedback, FeedbackRecords
 from rag_ft.schema import Document, Evidence, Hit, Passage
 
 if TYPE_CHECKING:
-    from rag_ft.indexing.ahead.blocks import BuildEngine
     from rag_ft.indexing.corpus import Source
+    from rag_ft.indexing.distributed.blocks import BuildEngine
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.ocr.engine import OcrSettings
@@ -95,7 +95,7 @@ class Index:
         keep the files themselves beside the index; a build without it removes them from there. `ocr`: recognise the
         text of scanned pages and of images. `progress`: draw a bar if stderr is a terminal. `known_files`: given to
         each build of a folder, it makes the next one read only files that have changed. `engine`: what reads, cuts and
-        embeds the files, such as `rag_ft.indexing.ahead.on_ray.RayBuild`; None for this process.
+        embeds the files, such as `rag_ft.indexing.distributed.on_ray.RayBuild`; None for this process.
 
         Raises CorpusError if the source has nothing usable, UsageError, IndexLockedError, IndexStoreError.
         """

@@ -37,7 +37,7 @@ from rag_ft.progress import OnProgress
 from rag_ft.questions.feedback import Feedback
 
 if TYPE_CHECKING:
-    from rag_ft.indexing.ahead.blocks import BuildEngine
+    from rag_ft.indexing.distributed.blocks import BuildEngine
     from rag_ft.indexing.embedding import Embedder
     from rag_ft.indexing.formats import ReadLimits
     from rag_ft.indexing.ocr.engine import OcrSettings
@@ -91,9 +91,9 @@ def _read_by(engine: BuildEngine | None, corpus: Corpus, builder: GenerationBuil
     """The corpus as it is read: in this process, or by an engine before it is taken."""
     if engine is None:
         return nullcontext(corpus)
-    from rag_ft.indexing.ahead.run import read_ahead
+    from rag_ft.indexing.distributed.run import read_by_workers
 
-    return read_ahead(corpus, engine, builder)
+    return read_by_workers(corpus, engine, builder)
 
 
 def add_to_index(

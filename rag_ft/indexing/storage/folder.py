@@ -112,7 +112,7 @@ _GENERATION = _OwnPaths(
 BLOCK_NAME = re.compile(r"block-\d{6,}-([0-9a-f]{32})\.npy")
 BLOCK_UNFINISHED = re.compile(r"block-[0-9a-f]{8}\.tmp")
 READ_NAME = re.compile(r"read-([0-9a-f]{32})-([0-9a-f]{32})\.jsonl")
-"""Documents of a block of files (`indexing.ahead`), by what decides them and by their checksum."""
+"""Documents of a block of files (`indexing.distributed`), by what decides them and by their checksum."""
 READ_UNFINISHED = re.compile(r"read-[0-9a-f]{8}\.tmp")
 _PART_OF_JOURNAL = re.compile(
     "|".join(name.pattern for name in (BLOCK_NAME, BLOCK_UNFINISHED, READ_NAME, READ_UNFINISHED))

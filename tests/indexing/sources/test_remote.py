@@ -14,7 +14,7 @@ from s3_server import s3  # noqa: F401  a fixture
 
 from rag_ft import Index
 from rag_ft.errors import CorpusError, MissingExtraError, UsageError
-from rag_ft.indexing.ahead import blocks
+from rag_ft.indexing.distributed import blocks
 from rag_ft.indexing.formats import ReadLimits
 from rag_ft.indexing.parsing.worker import Worker
 from rag_ft.indexing.sources.remote import RemoteFolder, is_address, local_path

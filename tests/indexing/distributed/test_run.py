@@ -10,8 +10,8 @@ from in_process import ReadsHere
 
 from rag_ft import Index
 from rag_ft.errors import CorpusError, EngineError, UsageError
-from rag_ft.indexing.ahead import blocks, reader
 from rag_ft.indexing.chunking import ChunkingConfig
+from rag_ft.indexing.distributed import blocks, reader
 from rag_ft.indexing.ocr.engine import OcrSettings
 
 
@@ -115,10 +115,10 @@ def test_what_could_not_be_opened_is_tried_again_after_an_interruption(docs, tmp
         (docs / "d5.md").unlink()
         return found
 
-    monkeypatch.setattr("rag_ft.indexing.ahead.run.file_blocks", vanishing)
+    monkeypatch.setattr("rag_ft.indexing.distributed.run.file_blocks", vanishing)
     with pytest.raises(KeyboardInterrupt):
         built(docs, tmp_path / "ahead", ReadsHere(most=2))
-    monkeypatch.setattr("rag_ft.indexing.ahead.run.file_blocks", listed)
+    monkeypatch.setattr("rag_ft.indexing.distributed.run.file_blocks", listed)
     shutil.copy2(tmp_path / "kept.md", docs / "d5.md")
     ahead = built(docs, tmp_path / "ahead", ReadsHere())
     assert "d5.md" in ahead.build_report.added

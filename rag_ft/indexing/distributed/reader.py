@@ -13,11 +13,11 @@ import numpy as np
 
 import rag_ft
 from rag_ft.errors import CorpusError, EngineError
-from rag_ft.indexing.ahead.blocks import BlockPart, BlockWork, FileBlock
-from rag_ft.indexing.ahead.records import record_of
 from rag_ft.indexing.building.builder import BLOCK_PASSAGES
 from rag_ft.indexing.building.cutting import cut_document, embed_checked, invalid_unicode
 from rag_ft.indexing.chunking import Chunker
+from rag_ft.indexing.distributed.blocks import BlockPart, BlockWork, FileBlock
+from rag_ft.indexing.distributed.records import record_of
 from rag_ft.indexing.embedding import load_embedder
 from rag_ft.indexing.parsing.worker import Worker
 from rag_ft.indexing.sources.events import CorpusEvent, CorpusFailure, ReadDocument

@@ -1,4 +1,4 @@
-"""`read_ahead`: the blocks of a corpus read by an engine, and the corpus that gives their documents to a build."""
+"""`read_by_workers`: the blocks of a corpus read by an engine, and the corpus that gives their documents to a build."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import rag_ft
 from rag_ft.errors import EngineError, UsageError
-from rag_ft.indexing.ahead.blocks import BlockWork, BuildEngine, FileBlock, file_blocks
-from rag_ft.indexing.ahead.finished import FinishedBlocks
 from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.corpus import Corpus, CorpusEntry
+from rag_ft.indexing.distributed.blocks import BlockWork, BuildEngine, FileBlock, file_blocks
+from rag_ft.indexing.distributed.finished import FinishedBlocks
 from rag_ft.indexing.sentence_embedding import WindowedEmbedder
 from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument
 from rag_ft.indexing.sources.file import SourceFile
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def read_ahead(corpus: Corpus, engine: BuildEngine, builder: GenerationBuilder) -> Iterator[Corpus]:
+def read_by_workers(corpus: Corpus, engine: BuildEngine, builder: GenerationBuilder) -> Iterator[Corpus]:
     """Have the files of a corpus read, cut and embedded; the corpus within the block gives what came of them.
 
     It gives the same events in the same order as the corpus itself, and the builder knows the vectors of all passages.

@@ -17,8 +17,8 @@ from ray_cluster import cluster_or_skip
 
 from rag_ft import Index
 from rag_ft.errors import CorpusError, EngineError, UsageError
-from rag_ft.indexing.ahead import blocks
-from rag_ft.indexing.ahead.on_ray import RayBuild, _as_one_sentence
+from rag_ft.indexing.distributed import blocks
+from rag_ft.indexing.distributed.on_ray import RayBuild, _as_one_sentence
 from rag_ft.indexing.storage.store import IndexStore, open_generation
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

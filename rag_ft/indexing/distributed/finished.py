@@ -21,8 +21,8 @@ from typing import IO
 from rag_ft.checksums import sha256_of
 from rag_ft.errors import EngineError
 from rag_ft.files import fsync, is_plain_file, is_real_folder
-from rag_ft.indexing.ahead.blocks import BlockPart, FileBlock
-from rag_ft.indexing.ahead.records import events_in
+from rag_ft.indexing.distributed.blocks import BlockPart, FileBlock
+from rag_ft.indexing.distributed.records import events_in
 from rag_ft.indexing.sources.events import CorpusEvent
 from rag_ft.indexing.storage.folder import READ_NAME, READ_UNFINISHED
 from rag_ft.indexing.storage.reading import reading

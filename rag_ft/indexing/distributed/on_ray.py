@@ -20,8 +20,8 @@ import numpy as np
 
 from rag_ft.cluster import Cluster
 from rag_ft.errors import EngineError, RagFtError, UsageError, first_line
-from rag_ft.indexing.ahead.blocks import BlockPart, BlockWork, FileBlock
-from rag_ft.indexing.ahead.reader import BlockReader
+from rag_ft.indexing.distributed.blocks import BlockPart, BlockWork, FileBlock
+from rag_ft.indexing.distributed.reader import BlockReader
 from rag_ft.indexing.storage.journal import KEY_BYTES
 
 MOST_DEATHS = 3
