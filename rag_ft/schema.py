@@ -250,6 +250,18 @@ class Item(Record):
     end: int
 
 
+class DeclinedAnswer(Record):
+    """The best answer to a question that was not given, as the reader is not sure enough of it."""
+
+    answer: str
+    kind: AnswerKind = "span"
+    yes: bool | None = None
+    items: tuple[Item, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    """The probability that it is right, as `Answer.confidence` of an answer that is given."""
+
+
 class Answer(Record):
     """The reply to one question."""
 
@@ -281,6 +293,9 @@ class Answer(Record):
     model's own probability of the outcome, which is not calibrated."""
     abstained: bool
     """True if null won, or the answer's confidence was below the threshold."""
+    declined: DeclinedAnswer | None = None
+    """Where the reader abstained: the sentences that it would have quoted, to be shown as unsure or not at all. None if
+    their confidence is under 0.05, or its best answer is words alone."""
     complete: bool
     """False if the completion hit its token limit or could not be parsed; `answer` is then None."""
     completion: str

@@ -9,6 +9,7 @@ generator says of such parts, each read alone, the part that comes first by both
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Annotated, NamedTuple
 
@@ -133,23 +134,33 @@ class EvidenceReader:
             if (stated := stated_before(passage.text, part)) is not None:
                 yes, part = stated
         least = self.threshold if request.threshold is None else request.threshold
-        gives = scores.relevance >= 0 if least is None else confidence >= least
-        return Reading(
-            answer=passage.text[part.span.start : part.span.end] if gives else None,
-            kind="part" if gives else "span",
-            yes=yes if gives else None,
-            cited=(Cited(passage, part.span),) if gives else (),
-            confidence=confidence if gives else 1 - confidence,
+        given = Reading(
+            answer=passage.text[part.span.start : part.span.end],
+            kind="part",
+            yes=yes,
+            cited=(Cited(passage, part.span),),
+            confidence=confidence,
             answer_confidence=confidence,
             not_null=probability_of(scores.relevance),
-            abstained=not gives,
+            abstained=False,
             complete=True,
-            completion=completion.render_part(part.leads, (best.position + 1,), yes)
-            if gives
-            else completion.render(None),
+            completion=completion.render_part(part.leads, (best.position + 1,), yes),
             read=(True,) * len(request.passages),
             prompt_tokens=len(scores.tokens) + opinion.prompt_tokens,
             completion_tokens=0,
+        )
+        if scores.relevance >= 0 if least is None else confidence >= least:
+            return given
+        return given.decline(
+            replace(
+                given,
+                answer=None,
+                kind="span",
+                yes=None,
+                cited=(),
+                abstained=True,
+                completion=completion.render(None),
+            )
         )
 
 

@@ -56,11 +56,9 @@ def combine(
         return replace(nothing, confidence=1 - confidence)
     # Free text that says an answer has decided, however unsure it is.
     loses = winner.odds < 0 and not winner.decided if threshold is None else confidence < threshold
-    if loses:
-        return replace(nothing, confidence=1 - confidence, answer_confidence=confidence, not_null=not_null)
     as_written = winner.text if len(rows) == 1 else ""
     numbers = _citation_numbers(winner.cited, passages, nothing.read)
-    return replace(
+    given = replace(
         nothing,
         answer=winner.best if sentences is None else sentences.text,
         kind=kind,
@@ -77,6 +75,7 @@ def combine(
             else completion.render(winner.best, numbers)
         ),
     )
+    return given.decline(nothing) if loses else given
 
 
 def _nothing_answered(rows: Sequence[PromptRow], passages: Sequence[Passage], scale: PlattScale) -> Reading:

@@ -23,12 +23,16 @@ from rag_ft.indexing.query import Query, make_query
 from rag_ft.indexing.retriever import Retriever
 from rag_ft.indexing.searcher import Hits
 from rag_ft.indexing.sources.memory import langchain_fields
-from rag_ft.schema import Answer, Hit, Item, Passage, Provenance, RetrievedPassage, Usage
+from rag_ft.schema import Answer, Citation, DeclinedAnswer, Hit, Item, Passage, Provenance, RetrievedPassage, Usage
 from rag_ft.text.asking import asks_for_several
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
     from pydantic import BaseModel
+
+
+LEAST_DECLINED = 0.05
+"""Confidence of declined sentences that are worth telling."""
 
 
 class PipelineInput(TypedDict):
@@ -268,32 +272,32 @@ class Pipeline(Runnable[QuestionInput, Answer]):
     ) -> Answer:
         start = time.perf_counter()
         passages = [hit.passage for hit in hits]
-        claims = [Claim(cited.passage, cited.span) for cited in reading.cited]
-        citations = verify(reading.answer, claims, passages) if reading.answer is not None else ()
         searched = self.retriever.index if isinstance(self.retriever, Retriever) else None
         index = searched if isinstance(searched, Index) else None
-        answer = reading.answer
-        items: tuple[Item, ...] = ()
-        if index is not None and answer is not None and reading.kind == "part":
-            listed = listed_answer(answer, citations[0], claims[0].passage, index)
-            answer, citations, items = listed.answer, (listed.citation, *citations[1:]), listed.items
-        elif answer is not None and claims and reading.kind == "span" and asks_for_several(query.text):
-            items = enumerated_items(answer, citations[0], claims[0].passage)
-        if index is not None:
-            citations = tuple(place(citation, index) for citation in citations)
+        verified = _verified(reading, query.text, passages, index)
+        unsure, declined = reading.declined, None
+        # Words alone are not told: far fewer of them are right, and one does not see it (docs/answers.md).
+        if unsure is not None and unsure.kind == "part" and unsure.confidence >= LEAST_DECLINED:
+            declined = DeclinedAnswer(
+                kind=unsure.kind,
+                yes=unsure.yes,
+                confidence=min(unsure.confidence, 1.0),
+                **_verified(unsure, query.text, passages, index)._asdict(),
+            )
         return Answer(
             question=query.text,
-            answer=answer,
+            answer=verified.answer,
             kind=reading.kind,
             yes=reading.yes,
-            items=items,
+            items=verified.items,
             history=query.history,
             history_left_out=query.left_out,
             searched=query.joined,
             incomplete=hits.incomplete if isinstance(hits, Hits) else (),
-            citations=citations,
+            citations=verified.citations,
             confidence=min(max(reading.confidence, 0.0), 1.0),
             abstained=reading.abstained,
+            declined=declined,
             complete=reading.complete,
             completion=reading.completion,
             passages=tuple(
@@ -314,6 +318,31 @@ class Pipeline(Runnable[QuestionInput, Answer]):
                 **reader.provenance,
             ),
         )
+
+
+class _Verified(NamedTuple):
+    """What was read as it is told: with the places of its quotes, and the whole of a list."""
+
+    answer: str | None
+    citations: tuple[Citation, ...] = ()
+    items: tuple[Item, ...] = ()
+
+
+def _verified(reading: Reading, question: str, passages: Sequence[Passage], index: Index | None) -> _Verified:
+    answer = reading.answer
+    if answer is None:
+        return _Verified(None)
+    claims = [Claim(cited.passage, cited.span) for cited in reading.cited]
+    citations = verify(answer, claims, passages)
+    items: tuple[Item, ...] = ()
+    if index is not None and reading.kind == "part":
+        listed = listed_answer(answer, citations[0], claims[0].passage, index)
+        answer, citations, items = listed.answer, (listed.citation, *citations[1:]), listed.items
+    elif claims and reading.kind == "span" and asks_for_several(question):
+        items = enumerated_items(answer, citations[0], claims[0].passage)
+    if index is not None:
+        citations = tuple(place(citation, index) for citation in citations)
+    return _Verified(answer, citations, items)
 
 
 class _Asked(TypedDict):

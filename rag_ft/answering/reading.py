@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict, get_args
 
 from pydantic import JsonValue
@@ -76,6 +76,18 @@ class Reading:
     completion_tokens: int
     passes: int = 0
     """Tree passes of the span search; 0 in other modes."""
+    declined: Reading | None = None
+    """What would have been read at the threshold 0, if the reader abstained and has an answer."""
+
+    def decline(self, instead: Reading) -> Reading:
+        """Decline this answer, as its confidence is too low; `instead`: a null that cost as much."""
+        return replace(
+            instead,
+            confidence=1 - self.confidence,
+            answer_confidence=self.answer_confidence,
+            not_null=self.not_null,
+            declined=self,
+        )
 
 
 class StreamEvent(NamedTuple):

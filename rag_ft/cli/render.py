@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.text import Span, Text
 
 from rag_ft.cli.terminal import HARMFUL, escaped, shown, shown_lines
-from rag_ft.schema import Answer, Citation
+from rag_ft.schema import Answer, Citation, DeclinedAnswer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -104,12 +104,18 @@ def print_answer(answer: Answer, console: Console) -> None:
         console.print(Text(f"  {answer.completion[:200]}", style="dim"))
     elif not answer.passages:
         console.print(Text("no passage was retrieved", style="bold yellow"))
-    else:
+    elif answer.declined is None:
         console.print(Text("no answer in the passages", style="bold yellow"))
-    for i, citation in enumerate(answer.citations, start=1):
+    else:
+        likely = f"{answer.declined.confidence:.0%} likely to be right"
+        console.print(Text(f"not sure enough to answer; the best found is {likely}:", style="bold yellow"))
+        for line in _answer_lines(answer.declined, answer.declined.answer):
+            console.print(Text(line))
+    shown = answer if answer.declined is None else answer.declined
+    for i, citation in enumerate(shown.citations, start=1):
         console.print(_source(i, citation))
         console.print(_quote(citation))
-    if not answer.citations and answer.passages:
+    if not shown.citations and answer.passages:
         sources = list(dict.fromkeys(retrieved.passage.document_id for retrieved in answer.passages))
         console.print(Text(f"  read: {', '.join(sources)}", style="dim"))
     for sentence in answer.incomplete:
@@ -119,7 +125,7 @@ def print_answer(answer: Answer, console: Console) -> None:
     unread = sum(not retrieved.read for retrieved in answer.passages)
     usage = answer.usage
     seconds = usage.retrieve_seconds + usage.read_seconds + usage.verify_seconds
-    note = f"  confidence {answer.confidence:.2f} · {usage.prompt_tokens} prompt tokens · {seconds:.1f} s"
+    note = f"  confidence {shown.confidence:.2f} · {usage.prompt_tokens} prompt tokens · {seconds:.1f} s"
     if unread:
         note += f" · {unread} of {len(answer.passages)} passages did not fit the prompt"
     if answer.history_left_out:
@@ -131,7 +137,7 @@ _MOST_LINES = 20
 """Lines of an answer that are shown; `--json` has all."""
 
 
-def _answer_lines(answer: Answer, text: str) -> list[str]:
+def _answer_lines(answer: Answer | DeclinedAnswer, text: str) -> list[str]:
     """Words of a sentence in one line; a part of a passage in the lines that it has in its document."""
     polarity = {True: "Yes: ", False: "No: ", None: ""}[answer.yes]
     if answer.kind == "span":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from rag_ft.indexing.access import Audience
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.retriever import Retriever
 from rag_ft.indexing.watching.watcher import check_watchable
-from rag_ft.schema import Answer
+from rag_ft.schema import Answer, Citation
 from rag_ft.serving.engine import Engine
 from rag_ft.serving.watching import FolderWatch
 
@@ -49,13 +49,23 @@ class Quote(SourceSpan):
     verdict: str
 
 
+class UnsureAnswer(BaseModel):
+    """The best answer where none is sure enough to be given."""
+
+    answer: str
+    confidence: float
+    """The probability that it is right."""
+    quotes: list[Quote]
+
+
 class QuotedAnswer(BaseModel):
     """An answer, without the fields that only a program needs."""
 
     answer: str | None
-    """Null if the documents do not answer."""
+    """Null if the documents do not answer, or no answer is sure enough."""
     confidence: float
     quotes: list[Quote]
+    declined: UnsureAnswer | None = None
     incomplete: list[str] = []
     """What of the documents could not be searched."""
 
@@ -145,11 +155,17 @@ def create_mcp(
 
 
 def _quoted(answer: Answer) -> QuotedAnswer:
+    unsure = answer.declined
     return QuotedAnswer(
         answer=answer.answer,
         confidence=answer.confidence,
         incomplete=list(answer.incomplete),
-        quotes=[
-            Quote.model_validate(citation.model_dump(include=set(Quote.model_fields))) for citation in answer.citations
-        ],
+        quotes=_quotes(answer.citations),
+        declined=None
+        if unsure is None
+        else UnsureAnswer(answer=unsure.answer, confidence=unsure.confidence, quotes=_quotes(unsure.citations)),
     )
+
+
+def _quotes(citations: Sequence[Citation]) -> list[Quote]:
+    return [Quote.model_validate(citation.model_dump(include=set(Quote.model_fields))) for citation in citations]

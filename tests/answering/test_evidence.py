@@ -121,7 +121,9 @@ def test_a_passage_that_hardly_answers_is_declined_and_the_threshold_may_be_give
     assert (declined.answer, declined.abstained, declined.cited, declined.yes) == (None, True, (), None)
     assert declined.confidence == declined.answer_confidence == pytest.approx(0.5)
     assert declined.completion == '{"answer": null, "citations": []}'
-    assert read("Why?", unsure, threshold=0.4).answer == "It counts from the call."
+    given = read("Why?", unsure, threshold=0.4)
+    assert given.answer == "It counts from the call." and given.declined is None
+    assert declined.declined == given  # what would have been given, and what it cost
     assert read("Why?", scores(TEXT, "none", relevance=9.0), threshold=1.0).answer is None
 
 

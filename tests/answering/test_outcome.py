@@ -57,6 +57,15 @@ def test_without_a_threshold_an_answer_must_outscore_null(logprob, answer):
     assert (reading.not_null, reading.confidence) == pytest.approx((0.5, 0.5))
 
 
+def test_an_answer_that_is_declined_is_kept_as_it_would_have_been_given():
+    rows = [row(0, FIFTH, "fox", -1.0)]
+    given, declined = (combine(rows, PASSAGES, threshold, PLAIN) for threshold in (0.0, 0.9))
+    assert given.declined is None and declined.declined == given
+    assert (declined.answer, declined.cited, declined.completion) == (None, (), completion.render(None))
+    assert declined.confidence == pytest.approx(1 - given.confidence)
+    assert combine([row(null=FIFTH)], PASSAGES, 0.9, PLAIN).declined is None  # there is nothing to give
+
+
 @pytest.mark.parametrize(("threshold", "answer"), [(0.79, "fox"), (0.81, None)])
 def test_a_threshold_is_compared_with_the_confidence_alone(threshold, answer):
     reading = combine([row(0, FIFTH, "fox", -30.0)], PASSAGES, threshold, PLAIN)

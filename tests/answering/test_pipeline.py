@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -8,6 +9,7 @@ from fakes import HashingEmbedder
 from langchain_core.documents import Document as LangchainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
+from scripted_reader import ScriptedReader
 from tiny_reader import tiny_reader
 
 from rag_ft.answering.pipeline import Pipeline, _hit
@@ -208,6 +210,33 @@ def test_a_question_can_have_a_threshold_of_its_own(pipeline):
     assert pipeline.ask(asked, threshold=1.0).abstained and not pipeline.ask(asked, threshold=0.0).abstained
     with pytest.raises(UsageError, match="between 0"):
         pipeline.ask(asked, threshold=1.5)
+
+
+class UnsureReader(ScriptedReader):
+    """Declines what the scripted reader says, as sentences or as words."""
+
+    def __init__(self, kind, confidence):
+        super().__init__()
+        self.kind, self.confidence = kind, confidence
+
+    def read(self, request):
+        given = replace(super().read(request), kind=self.kind, confidence=self.confidence)
+        return given.decline(replace(given, answer=None, kind="span", cited=(), abstained=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "confidence", "told"), [("part", 0.1, True), ("part", 0.04, False), ("span", 0.2, False)]
+)
+def test_declined_sentences_are_told_but_neither_words_nor_what_is_hardly_ever_right(index, kind, confidence, told):
+    answer = Pipeline(index.as_retriever(k=2), UnsureReader(kind, confidence)).ask(QUESTIONS[0])
+    assert answer.answer is None and answer.abstained and answer.citations == ()
+    assert answer.confidence == pytest.approx(1 - confidence)
+    if not told:
+        assert answer.declined is None
+        return
+    given = Pipeline(index.as_retriever(k=2), ScriptedReader()).ask(QUESTIONS[0])
+    assert (answer.declined.answer, answer.declined.kind, answer.declined.confidence) == (given.answer, "part", 0.1)
+    assert answer.declined.citations[0].quote in index.document(given.citations[0].document_id).text
 
 
 def test_bad_questions_are_one_sentence(pipeline):

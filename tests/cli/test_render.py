@@ -7,7 +7,7 @@ from rich.console import Console
 from rag_ft.cli.render import Terminal, print_answer, print_ocr_hint, short
 from rag_ft.indexing.conservation.record import Conservation
 from rag_ft.indexing.storage.manifest import BuildReport, Failure
-from rag_ft.schema import Answer, Citation, Item, Passage, Provenance, RetrievedPassage, Usage
+from rag_ft.schema import Answer, Citation, DeclinedAnswer, Item, Passage, Provenance, RetrievedPassage, Usage
 
 TEXT = "It costs 5 euros\nand 20 cents. [bold]Not markup[/bold]."
 
@@ -92,6 +92,17 @@ def test_no_answer_and_a_broken_completion_are_told_apart():
     assert "no answer in the passages" in null and "read: d" in null
     broken = printed(answer(answer=None, citations=(), complete=False, completion='{"answer'), colour=False)
     assert "the completion was cut off" in broken and '{"answer' in broken
+
+
+def test_a_declined_answer_is_shown_as_unsure_with_its_quote():
+    given = answer()
+    unsure = DeclinedAnswer(answer=given.answer, citations=given.citations, confidence=0.16)
+    lines = printed(
+        answer(answer=None, citations=(), abstained=True, confidence=0.84, declined=unsure), colour=False
+    ).split("\n")
+    assert lines[:2] == ["not sure enough to answer; the best found is 16% likely to be right:", "euros and 20"]
+    assert "[1] d.txt" in lines[2] and "“It costs 5 euros and 20 cents." in lines[3]
+    assert "confidence 0.16" in lines[4]
 
 
 def test_what_a_follow_up_was_searched_with_is_printed():

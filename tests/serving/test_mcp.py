@@ -7,11 +7,12 @@ import pytest
 from fakes import HashingEmbedder
 from mcp import Client, StdioServerParameters, stdio_client
 
+from rag_ft.answering.pipeline import Pipeline
 from rag_ft.environment import handbook_path
 from rag_ft.errors import UsageError
 from rag_ft.indexing.access import audience
 from rag_ft.indexing.index import Index
-from rag_ft.schema import Document
+from rag_ft.schema import DeclinedAnswer, Document
 from rag_ft.serving.mcp import create_mcp
 
 
@@ -65,6 +66,21 @@ async def test_changes_of_the_index_are_picked_up_while_it_runs(index, tiny_read
 def test_the_part_of_an_index_is_refused_because_a_refresh_would_load_all_of_it(index, tiny_reader):
     with pytest.raises(UsageError, match="only what some groups may read"):
         create_mcp(index.visible_to(["staff"]), tiny_reader)
+
+
+async def test_sentences_that_are_not_sure_enough_come_with_their_quotes(index, tiny_reader, monkeypatch):
+    def unsure(pipeline, question, **options):
+        given = ask(pipeline, question, **options)
+        declined = DeclinedAnswer(answer=given.answer, citations=given.citations, confidence=0.1)
+        return given.model_copy(update={"answer": None, "citations": (), "declined": declined})
+
+    ask = Pipeline.ask
+    monkeypatch.setattr(Pipeline, "ask", unsure)
+    async with Client(create_mcp(index, tiny_reader)) as client:
+        asked = (await client.call_tool("ask", {"question": "How high is the tower of Oslo?"})).structured_content
+    assert asked["answer"] is None and asked["quotes"] == []
+    assert asked["declined"]["confidence"] == 0.1
+    assert asked["declined"]["answer"] in asked["declined"]["quotes"][0]["quote"]
 
 
 @pytest.mark.slow

@@ -212,6 +212,27 @@ def test_an_adapter_is_chosen_other_passages_are_shown_and_the_report_is_opened(
 
 
 @pytest.mark.parametrize("width", [1280, 390])
+def test_declined_sentences_are_shown_as_unsure_and_can_be_called_the_answer(
+    serve, real_reader, browser, index, width, tmp_path
+):
+    reader = Reader(real_reader.loaded, threshold=1.0, cross_encoder=real_reader.cross_encoder)
+    client: httpx.Client = serve(reader)
+    driver = browser(width, 900, str(client.base_url), False)
+    wait(driver, lambda d: "38 documents" in find(d, "#about").text)
+    ask(driver, "Why are labels masked?")
+    assert "not sure enough to answer:" in find(driver, "#answer-facts").text
+    sentences = find(driver, "#answer-text").text
+    assert sentences and find(driver, "#quotes mark").text
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    driver.save_screenshot(str(tmp_path / "unsure.png"))
+    button = next(one for one in driver.find_elements("css selector", "#feedback button") if "This is" in one.text)
+    button.send_keys("\n")
+    wait(driver, lambda d: "Noted as the answer" in find(d, "#feedback [role=status]").text)
+    (entry,) = read_feedback(index)
+    assert entry.verdict == "better" and entry.better.quote.split()[:3] == sentences.split()[:3]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
 def test_feedback_is_given_with_the_keyboard_and_better_words_are_marked(serve, real_reader, browser, index, width):
     client: httpx.Client = serve(real_reader)
     driver = browser(width, 900, str(client.base_url), False)

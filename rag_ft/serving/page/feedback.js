@@ -21,9 +21,11 @@ export function feedbackOn(answer, sourceOf) {
   if (!evidence) return [];
   const answered = answer.answer !== null;
   const found = answered && answer.citations[0] && answer.citations[0].answer_start !== null;
+  const unsure = answer.declined?.citations[0] ? answer.declined : null;
   const verdicts = [
-    ...(found || !answered ? [["right", "Right"]] : []),
-    ["wrong", "Wrong"],
+    ...(found || !answered ? [["right", unsure ? "There is no answer" : "Right"]] : []),
+    ...(unsure ? [["unsure", "This is the answer"]] : []),
+    ["wrong", unsure ? "The answer is another" : "Wrong"],
     ...(answered ? [["no_answer", "Should give no answer"]] : []),
     ["better", answered ? "Mark better words" : "Mark the answer"],
   ];
@@ -33,7 +35,7 @@ export function feedbackOn(answer, sourceOf) {
   marking.hidden = true;
   let marker = null;
   const choices = make("div", undefined, "choices");
-  choices.append(make("span", answered ? "Is this answer right?" : "Is it right to give no answer?", "quiet"));
+  choices.append(make("span", answered ? "Is this answer right?" : unsure ? "What is right?" : "Is it right to give no answer?", "quiet"));
   const buttons = verdicts.map(([verdict, label]) => {
     const button = make("button", label, "choice");
     button.type = "button";
@@ -59,12 +61,13 @@ export function feedbackOn(answer, sourceOf) {
   function choose(verdict) {
     if (verdict === answer.opinion) return send("withdraw");
     if (verdict === "better") return marking.hidden ? mark() : close();
+    if (verdict === "unsure") return send(verdict, evidenceOf(unsure));
     return send(verdict);
   }
 
   async function send(verdict, better) {
     const body = { question: answer.question, history: answer.history, verdict, evidence, answered, kind: answer.kind, yes: answer.yes };
-    if (better) body.better = better;
+    if (better) Object.assign(body, { verdict: "better", better });
     try {
       const reply = await json("v1/feedback", {
         method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
@@ -72,7 +75,7 @@ export function feedbackOn(answer, sourceOf) {
       answer.opinion = verdict === "withdraw" ? null : verdict;
       const said = {
         right: "Noted: right.", wrong: "Noted: wrong.", no_answer: "Noted: there should be no answer.",
-        better: `Noted as the better answer: “${reply.answer}”`, withdraw: "Taken back.",
+        better: `Noted as the better answer: “${reply.answer}”`, unsure: `Noted as the answer: “${reply.answer}”`, withdraw: "Taken back.",
       };
       status.textContent = answer.opinion ? `${said[verdict]} Press the button again to take it back.` : said[verdict];
       close();

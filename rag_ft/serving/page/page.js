@@ -139,17 +139,22 @@ function toQuote(frame) {
 
 function showAnswer(answer, focus) {
   const abstained = answer.answer === null;
+  const unsure = answer.declined;
+  // What is shown with its quotes: the answer, or the nearest that was not sure enough.
+  const shown = unsure ?? answer;
   byId("answer-title").textContent = answer.question;
   const text = byId("answer-text");
-  text.textContent = abstained
+  text.textContent = shown.answer === null
     ? answer.complete ? "The documents do not answer this." : "The answer could not be completed."
-    : { true: "Yes: ", false: "No: " }[answer.yes] ?? "";
-  if (!abstained) text.append(answer.answer);
+    : { true: "Yes: ", false: "No: " }[shown.yes] ?? "";
+  if (shown.answer !== null) text.append(shown.answer);
   text.classList.toggle("none", abstained);
-  text.classList.toggle("part", answer.kind === "part");
+  text.classList.toggle("part", shown.kind === "part");
   const facts = byId("answer-facts");
   facts.replaceChildren();
-  if (abstained) {
+  if (unsure) {
+    facts.append(make("span", `not sure enough to answer: ${percent(unsure.confidence)} likely to be right`, "bad"));
+  } else if (abstained) {
     facts.append(make("span", `no answer · confidence ${percent(answer.confidence)}`));
   } else {
     facts.append(make("span", `confidence ${percent(answer.confidence)}`));
@@ -162,11 +167,11 @@ function showAnswer(answer, focus) {
     facts.append(make("span", `searched with: ${answer.history.join(" / ")}${left}`, "searched"));
   }
   for (const sentence of answer.incomplete ?? []) facts.append(make("span", `Incomplete: ${sentence}`, "bad"));
-  if (abstained) facts.append(make("span", "Tick “Always answer” to see the best quote, right or wrong.", "hint"));
+  if (abstained && !unsure) facts.append(make("span", "Tick “Always answer” to see the best quote, right or wrong.", "hint"));
   const quotes = byId("quotes");
   quotes.replaceChildren();
   const citedIds = new Set();
-  for (const citation of answer.citations) {
+  for (const citation of shown.citations) {
     const cited = answer.passages.find((retrieved) => retrieved.passage.id === citation.passage_id);
     // A list may go on after its passage: then the quote has all of it.
     const holds = cited && citation.end <= cited.passage.start + [...cited.passage.text].length;
@@ -184,9 +189,9 @@ function showAnswer(answer, focus) {
   const others = answer.passages.filter((retrieved) => !citedIds.has(retrieved.passage.id));
   const details = byId("others");
   details.hidden = others.length === 0;
-  details.open = abstained;
+  details.open = abstained && !unsure;
   details.querySelector("summary").textContent =
-    `${counted(others.length, abstained ? "passage" : "other passage")} read`;
+    `${counted(others.length, shown.answer === null ? "passage" : "other passage")} read`;
   const list = details.querySelector("ol");
   list.replaceChildren();
   for (const retrieved of others) {
