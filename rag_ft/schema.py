@@ -251,7 +251,10 @@ class Item(Record):
 
 
 class DeclinedAnswer(Record):
-    """The best answer to a question that was not given, as the reader is not sure enough of it."""
+    """The best answer that was found, and not given because the reader is not sure enough of it.
+
+    Its fields are those of an `Answer` that is given.
+    """
 
     answer: str
     kind: AnswerKind = "span"
@@ -259,7 +262,7 @@ class DeclinedAnswer(Record):
     items: tuple[Item, ...] = ()
     citations: tuple[Citation, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1)]
-    """The probability that it is right, as `Answer.confidence` of an answer that is given."""
+    """The probability that it is right."""
 
 
 class Answer(Record):

@@ -278,11 +278,14 @@ class Pipeline(Runnable[QuestionInput, Answer]):
         unsure, declined = reading.declined, None
         # Words alone are not told: far fewer of them are right, and one does not see it (docs/answers.md).
         if unsure is not None and unsure.kind == "part" and unsure.confidence >= LEAST_DECLINED:
+            told = _verified(unsure, query.text, passages, index)
             declined = DeclinedAnswer(
+                answer=told.answer or "",
                 kind=unsure.kind,
                 yes=unsure.yes,
+                items=told.items,
+                citations=told.citations,
                 confidence=min(unsure.confidence, 1.0),
-                **_verified(unsure, query.text, passages, index)._asdict(),
             )
         return Answer(
             question=query.text,

@@ -58,7 +58,7 @@ def trace(
             embedder = index.manifest.embedder
             same = embedder.fingerprint == provenance.embedder
             links.append(Link("embedder", same, f"{embedder.name}, {provenance.embedder[:12]}"))
-    for i, citation in enumerate(answer.citations, start=1):
+    for i, citation in enumerate((answer.declined or answer).citations, start=1):
         links.extend(_citation_links(f"citation {i}", citation, index))
     links.append(_reader_link(answer, reader))
     adapter = provenance.adapter[:12] if provenance.adapter else "none"

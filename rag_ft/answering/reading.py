@@ -80,7 +80,7 @@ class Reading:
     """What would have been read at the threshold 0, if the reader abstained and has an answer."""
 
     def decline(self, instead: Reading) -> Reading:
-        """Decline this answer, as its confidence is too low; `instead`: a null that cost as much."""
+        """A null in place of this answer, which it keeps as `declined`; `instead`: a null that cost as much."""
         return replace(
             instead,
             confidence=1 - self.confidence,

@@ -111,11 +111,11 @@ def print_answer(answer: Answer, console: Console) -> None:
         console.print(Text(f"not sure enough to answer; the best found is {likely}:", style="bold yellow"))
         for line in _answer_lines(answer.declined, answer.declined.answer):
             console.print(Text(line))
-    shown = answer if answer.declined is None else answer.declined
-    for i, citation in enumerate(shown.citations, start=1):
+    told = answer if answer.declined is None else answer.declined
+    for i, citation in enumerate(told.citations, start=1):
         console.print(_source(i, citation))
         console.print(_quote(citation))
-    if not shown.citations and answer.passages:
+    if not told.citations and answer.passages:
         sources = list(dict.fromkeys(retrieved.passage.document_id for retrieved in answer.passages))
         console.print(Text(f"  read: {', '.join(sources)}", style="dim"))
     for sentence in answer.incomplete:
@@ -125,7 +125,7 @@ def print_answer(answer: Answer, console: Console) -> None:
     unread = sum(not retrieved.read for retrieved in answer.passages)
     usage = answer.usage
     seconds = usage.retrieve_seconds + usage.read_seconds + usage.verify_seconds
-    note = f"  confidence {shown.confidence:.2f} · {usage.prompt_tokens} prompt tokens · {seconds:.1f} s"
+    note = f"  confidence {told.confidence:.2f} · {usage.prompt_tokens} prompt tokens · {seconds:.1f} s"
     if unread:
         note += f" · {unread} of {len(answer.passages)} passages did not fit the prompt"
     if answer.history_left_out:

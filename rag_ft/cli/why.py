@@ -57,7 +57,8 @@ def why(
         echo_json(json.dumps([link._asdict() for link in links]))
     else:
         console = stdout()
-        console.print(f"{given.question} → {given.answer}", style="bold")
+        unsure = "" if given.declined is None else f", not sure enough of: {given.declined.answer}"
+        console.print(f"{given.question} → {given.answer}{unsure}", style="bold")
         if given.searched is not None:
             console.print(f"searched with it: {given.searched}", style="dim")
         for link in links:
@@ -92,5 +93,5 @@ def _paths(answer: Answer, index: Path | None) -> list[str]:
     folder = str(index or answer.provenance.index_path or "")
     if not folder:
         return []
-    sources = [citation.source for citation in answer.citations if Path(citation.source).is_file()]
+    sources = [citation.source for citation in (answer.declined or answer).citations if Path(citation.source).is_file()]
     return list(dict.fromkeys([folder, *sources]))

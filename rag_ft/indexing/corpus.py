@@ -64,7 +64,7 @@ class CorpusContents:
 
 
 class Corpus:
-    """Documents of one source, read while they are iterated; memory holds one at a time, or a batch of JSON lines.
+    """Documents of one source. Files are read ahead of those that are taken, as far as memory allows.
 
     Iterating gives the documents; `events` also gives what could not be read and what was left out. If two documents
     have the same id, the first counts and the other is a failure.
@@ -107,8 +107,8 @@ class Corpus:
     def events(self) -> Generator[CorpusEvent, None, None]:
         """Read the source: documents, failures and skipped files in the order in which they are met.
 
-        Close the generator if you stop early: it holds the process that reads. Raises CorpusError if that process
-        cannot be started, an `access.toml` cannot be understood, or the whole source has vanished.
+        Close the generator if you stop early: it holds the processes that read. Raises CorpusError if none can be
+        started, an `access.toml` cannot be understood, or the whole source has vanished.
         """
         self._rules = AccessRules()
         seen: set[str] = set()
@@ -206,6 +206,7 @@ def read_corpus(
     source_code: bool = False,
     ocr: OcrSettings | None = None,
     former: Callable[[str], Former | None] = lambda file: None,
+    keep_originals: bool = True,
 ) -> Corpus:
     """The documents of a folder, a file, a JSONL file, a SQuAD JSON file, a langchain loader or documents in memory.
 
@@ -218,15 +219,16 @@ def read_corpus(
     so that a `.json` among them without documents is a failure, and source code among them is read again.
     `source_code`: whether a folder's source files are read; a single one is. `known_files`: what an earlier build read
     of a folder, whose files that have not changed are not read again. `ocr`: recognise the text of scanned pages and of
-    images; `former` gives the document that was read from a file before, so that no page is recognised twice. Files are
-    read in a process of their own, each within `limits`; one that exceeds them is a failure. Raises CorpusError if the
-    path does not exist, and during iteration if no process can be started; MissingExtraError, UsageError if text cannot
-    be recognised here.
+    images; `former` gives the document that was read from a file before, so that no page is recognised twice.
+    `keep_originals`: whether the copy of a fetched file is there until its document was dealt with. Files are read in
+    processes of their own, each within `limits`; one that exceeds them is a failure. Raises CorpusError if the path
+    does not exist, and during iteration if no process can be started; MissingExtraError, UsageError if text cannot be
+    recognised here.
     """
     if isinstance(source, str | Path):
         path = local_path(source)
         if path is None:
-            return _remote_corpus(str(source), known, limits, source_code, ocr, former)
+            return _remote_corpus(str(source), known, limits, source_code, ocr, former, keep_originals)
         if not path.exists():
             raise CorpusError(f"there is nothing at {path}: give a folder or a file with documents")
         checked = ocr.checked() if ocr is not None else None
@@ -238,7 +240,7 @@ def read_corpus(
             entries, known_files = partial(_one_file, path), None
         return Corpus(
             str(path),
-            lambda: _events_of(entries(), known_files, new_reader),
+            lambda: _events_of(entries(), known_files, partial(ReadersAhead, new_reader)),
             root=path,
             limits=limits,
             entries=entries,
@@ -259,6 +261,7 @@ def _remote_corpus(
     source_code: bool,
     ocr: OcrSettings | None,
     former: Callable[[str], Former | None],
+    keep_originals: bool,
 ) -> Corpus:
     """The documents at an address."""
     checked = ocr.checked() if ocr is not None else None
@@ -266,7 +269,7 @@ def _remote_corpus(
     folder = RemoteFolder(address, known=known, source_code=source_code)
     return Corpus(
         folder.address,
-        lambda: _events_of(folder, None, new_reader),
+        lambda: _events_of(folder, None, partial(ReadersAhead, new_reader, hold_fetched=keep_originals)),
         root=folder.mirror,
         limits=limits,
         entries=lambda: folder,
@@ -278,11 +281,11 @@ def _one_file(path: Path) -> list[CorpusEntry]:
 
 
 def _events_of(
-    entries: Iterable[CorpusEntry], known_files: KnownFiles | None, new_reader: Callable[[], FileReader]
+    entries: Iterable[CorpusEntry], known_files: KnownFiles | None, new_readers: Callable[[], ReadersAhead]
 ) -> Iterator[CorpusEvent]:
     """What the entries give, in order; files are read ahead."""
     waiting: deque[Iterator[CorpusEvent]] = deque()
-    with ReadersAhead(new_reader) as readers:
+    with new_readers() as readers:
         for entry in entries:
             waiting.append(_started(entry, known_files, readers))
             if len(waiting) > FILES_AHEAD:

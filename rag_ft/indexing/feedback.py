@@ -68,9 +68,11 @@ def add_feedback(
 ) -> Feedback | None:
     """Keep what somebody says of an answer; a second vote of the same person on the same answer replaces the first.
 
-    `evidence`: where the answer stands; where it was null, the likeliest passage. `verdict`: "right", "wrong",
-    "better", "no_answer" (it should have been null), or "withdraw", which erases the vote and returns None. Raises
-    UsageError where a document, as it is on disk now, does not have these words, or may not be read; IndexStoreError.
+    `evidence`: where the answer stands; where it was null, what was shown in its place, or the likeliest passage.
+    `kind`, `yes`: of what stands there, kept where it is called right or is itself the better answer. `verdict`:
+    "right", "wrong", "better", "no_answer" (it should have been null), or "withdraw", which erases the vote and returns
+    None. Raises UsageError where a document, as it is on disk now, does not have these words, or may not be read;
+    IndexStoreError.
     """
     question, turns = question.strip(), checked_history(list(history))
     check_question(question)
@@ -85,6 +87,7 @@ def add_feedback(
         return None
     if (better is None) == (verdict == "better"):
         raise UsageError("'better' takes the place of the better words, and no other verdict does: give both")
+    shown = (verdict == "right" and answered) or better == evidence
     entry = Feedback(
         id=name,
         question=question,
@@ -93,8 +96,8 @@ def add_feedback(
         answered=answered,
         evidence=evidence,
         better=better,
-        kind=kind if verdict == "right" and answered else "span",
-        yes=yes if verdict == "right" and answered and kind == "part" else None,
+        kind=kind if shown else "span",
+        yes=yes if shown and kind == "part" else None,
         by=by,
         on=on,
     )
@@ -188,4 +191,4 @@ def _with_better(entry: Feedback, index: Index) -> Feedback:
     text = index.document(entry.better.document_id).text
     (start, end), whole = marked_answer(text, entry.better.start, entry.better.end)
     better = entry.better.model_copy(update={"start": start, "end": end, "quote": text[start:end]})
-    return entry.model_copy(update={"better": better, "kind": "part" if whole else "span"})
+    return entry.model_copy(update={"better": better, "kind": "part" if whole else entry.kind})

@@ -49,7 +49,7 @@ class Quote(SourceSpan):
     verdict: str
 
 
-class UnsureAnswer(BaseModel):
+class QuotedDeclinedAnswer(BaseModel):
     """The best answer where none is sure enough to be given."""
 
     answer: str
@@ -65,7 +65,8 @@ class QuotedAnswer(BaseModel):
     """Null if the documents do not answer, or no answer is sure enough."""
     confidence: float
     quotes: list[Quote]
-    declined: UnsureAnswer | None = None
+    declined: QuotedDeclinedAnswer | None = None
+    """What was found and not given; null where there is nothing to tell."""
     incomplete: list[str] = []
     """What of the documents could not be searched."""
 
@@ -163,7 +164,7 @@ def _quoted(answer: Answer) -> QuotedAnswer:
         quotes=_quotes(answer.citations),
         declined=None
         if unsure is None
-        else UnsureAnswer(answer=unsure.answer, confidence=unsure.confidence, quotes=_quotes(unsure.citations)),
+        else QuotedDeclinedAnswer(answer=unsure.answer, confidence=unsure.confidence, quotes=_quotes(unsure.citations)),
     )
 
 

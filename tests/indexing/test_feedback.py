@@ -136,6 +136,16 @@ def test_better_words_are_trimmed_and_long_ones_become_whole_sentences(index):
     assert index.feedback_questions().records[0].kind == "part"
 
 
+def test_what_was_shown_and_is_called_the_answer_keeps_its_kind_and_its_yes_or_no(index):
+    shown = at(index, "It was built")
+    entry = index.add_feedback(QUESTION, "better", shown, better=shown, kind="part", yes=False, answered=False)
+    assert (entry.kind, entry.yes) == ("part", False)
+    (record,) = index.feedback_questions().records
+    assert (record.kind, record.yes) == ("part", False)
+    other = index.add_feedback(QUESTION, "better", shown, better=at(index, "metres"), kind="part", yes=False)
+    assert (other.kind, other.yes) == ("span", None)  # of words marked elsewhere nobody has said what they are
+
+
 def test_a_place_that_does_not_hold_the_words_is_refused(index):
     wrong = at(index, "metres").model_copy(update={"quote": "meters"})
     with pytest.raises(EvidenceMovedError, match="does not hold the quote"):

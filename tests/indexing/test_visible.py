@@ -173,7 +173,7 @@ def test_the_exact_search_finds_what_a_scan_of_everything_finds():
 
 def test_an_answer_for_some_groups_is_walked_back_with_these_groups(index):
     from rag_ft.answering.provenance import trace
-    from rag_ft.schema import Answer, Provenance, Usage
+    from rag_ft.schema import Answer, Citation, DeclinedAnswer, Provenance, Usage
 
     part = index.visible_to("staff")
     made = Provenance(
@@ -198,5 +198,12 @@ def test_an_answer_for_some_groups_is_walked_back_with_these_groups(index):
         provenance=made,
     )
     assert trace(answer, groups=["staff"])[0].ok is True
+    passage = next(part.passages())
+    quote = {"document_id": passage.document_id, "passage_id": passage.id, "source": "", "title": "", "page": None}
+    quote |= {"quote": passage.text, "start": passage.start, "end": passage.end, "verdict": "supported"}
+    citation = Citation.model_validate({**quote, "answer_start": None, "answer_end": None})
+    unsure = DeclinedAnswer(answer=passage.text, citations=(citation,), confidence=0.1)
+    told = trace(answer.model_copy(update={"declined": unsure}), groups=["staff"])
+    assert ("citation 1", True) in [(link.name, link.ok) for link in told]  # what was shown is walked back, too
     whole = trace(answer)[0]
     assert whole.ok is False and "--groups" in whole.detail

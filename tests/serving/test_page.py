@@ -230,6 +230,7 @@ def test_declined_sentences_are_shown_as_unsure_and_can_be_called_the_answer(
     wait(driver, lambda d: "Noted as the answer" in find(d, "#feedback [role=status]").text)
     (entry,) = read_feedback(index)
     assert entry.verdict == "better" and entry.better.quote.split()[:3] == sentences.split()[:3]
+    assert entry.kind == "part" and entry.evidence == entry.better
 
 
 @pytest.mark.parametrize("width", [1280, 390])

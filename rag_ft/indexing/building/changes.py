@@ -77,7 +77,7 @@ def build_index(
                 " add --ocr to keep it",
                 store.path,
             )
-        corpus = read_source(source, store.path, base, limits, source_code, known_files, ocr)
+        corpus = read_source(source, store.path, base, limits, source_code, known_files, ocr, keep_originals)
         builder = generation_builder(store, base, embedder, chunking, on_progress, keep_originals)
         with abandoned_on_error(builder), _read_by(engine, corpus, builder) as corpus:
             unread = take_all(builder, corpus, known_files)
@@ -114,7 +114,7 @@ def add_to_index(
         base = open_generation(store, verify="full")
         check_sentinels(base, embedder, store.path)
         store.sweep(base.manifest.generation, journal=False)
-        corpus = read_source(source, store.path, base, limits, source_code, ocr=ocr)
+        corpus = read_source(source, store.path, base, limits, source_code, ocr=ocr, keep_originals=keep_originals)
         builder = generation_builder(
             store, base, embedder, ChunkingConfig.stored(base.manifest.chunking), on_progress, keep_originals
         )
@@ -202,6 +202,7 @@ def read_source(
     source_code: bool,
     known_files: KnownFiles | None = None,
     ocr: OcrSettings | None = None,
+    keep_originals: bool = True,
 ) -> Corpus:
     """The documents of a source, without those of the index itself at `path`."""
     rows = base.table if base is not None else []
@@ -224,6 +225,7 @@ def read_source(
         known_files=known_files,
         ocr=ocr,
         former=former,
+        keep_originals=keep_originals,
     )
 
 

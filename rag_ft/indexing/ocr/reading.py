@@ -82,7 +82,7 @@ class OcrReading:
         self._recogniser.close()
 
     def stop(self) -> None:
-        """End the process from another thread, which also stops the worker: the page that it reads is given up."""
+        """End the process from another thread, which must stop the worker, too: the page that it reads is given up."""
         self._recogniser.stop()
 
     def events(self, file: SourceFile, worker: Worker) -> Iterator[CorpusEvent]:

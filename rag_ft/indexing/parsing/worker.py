@@ -124,6 +124,10 @@ class Worker:
         if process is not None:
             process.end()
 
+    def start(self) -> None:
+        """Start the process now, and not with the first file. Raises CorpusError where it cannot be started."""
+        self._ready()
+
     def stop(self) -> None:
         """End the process from another thread: what is being read raises WorkerFailed, and so does all that follows."""
         self._stopped = True

@@ -53,7 +53,7 @@ class KnownFiles:
         self._read: dict[str, _FileRead] = {}
         """Files that the running build has met."""
         self._started: dict[str, _FileRead] = {}
-        """Files that are to be read, as they were before."""
+        """Files that were given to a reader and not taken yet, as they were when they were listed."""
         self._current: _FileRead | None = None
         self._stored: Mapping[str, str] = {}
         self._rules = AccessRules()

@@ -54,6 +54,10 @@ class FileReader:
         read = SourceFile.events if self._recognition is None else self._recognition.events
         return file.events(self._worker, read) if isinstance(file, RemoteFile) else read(file, self._worker)
 
+    def start(self) -> None:
+        """Start the process that parses now, and not with the first file. Raises CorpusError."""
+        self._worker.start()
+
     def stop(self) -> None:
         """End the processes from another thread: what is being read fails, and so does all that follows."""
         self._worker.stop()

@@ -5,6 +5,8 @@ Embedding computes in this process while files are parsed in others, so that nei
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 import time
 from collections import deque
@@ -13,18 +15,25 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from rag_ft.environment import usable_cores
+from rag_ft.errors import CorpusError
 from rag_ft.indexing.sources.events import CorpusEvent, ReadDocument
 from rag_ft.indexing.sources.reader import CorpusFile, FileReader
 from rag_ft.indexing.sources.remote import RemoteFile
 
+logger = logging.getLogger(__name__)
+
 FILES_AHEAD = 256
 """Files that may be listed and read before the first of them is taken."""
-_BYTES_AHEAD = 64_000_000
-"""Characters of documents, and bytes of their places, that may be read and not dealt with."""
+_SIZE_AHEAD = 64_000_000
+"""What may be read and not yet dealt with, as `_size_of` counts: characters and bytes."""
+_SIZE_OF_EVENT, _SIZE_OF_PART = 2_000, 200
+"""What an event takes besides its text, and each of a document's headings, blocks, pages and locations."""
 _MOST_READERS = 4
 """Each holds a process with its libraries, 50 MB and more."""
 _WAIT_FOR_READER_SECONDS = 1.0
 """A further reader is started when documents were waited for so long in all: its start takes half a second."""
+_END_SECONDS = 5.0
+"""How long a reader is waited for in the end; one that fetches a file from elsewhere cannot be interrupted."""
 
 
 @dataclass(eq=False)
@@ -34,7 +43,7 @@ class _Reading:
     file: CorpusFile
     events: list[CorpusEvent] = field(default_factory=list)
     size: int = 0
-    """Of these events, as `_BYTES_AHEAD` counts."""
+    """Of these events."""
     taken_size: int = 0
     """Of the events that were taken last."""
     ended: bool = False
@@ -49,19 +58,26 @@ class _Reading:
 
 
 class ReadersAhead:
-    """Readers that read files in the order in which they were started. Use it as a context, which ends them.
+    """Has files read by several readers, and gives their events in the order in which the files were started.
 
-    `most`: readers at once; by default four, or as many as there are cores.
+    Use it as a context, which ends the readers. `most`: readers at once; by default four, or as many as there are
+    cores. `hold_fetched`: go on with a file from elsewhere only when its document was dealt with, since its copy on
+    this machine is deleted then.
     """
 
-    def __init__(self, new_reader: Callable[[], FileReader], *, most: int | None = None) -> None:
+    def __init__(
+        self, new_reader: Callable[[], FileReader], *, most: int | None = None, hold_fetched: bool = True
+    ) -> None:
         self._new_reader = new_reader
         self._most = most or min(_MOST_READERS, usable_cores())
+        self._hold_fetched = hold_fetched
         self._changed = threading.Condition()
         self._queue: deque[_Reading] = deque()
         self._size = 0
         self._waited_seconds = 0.0
         self._stopped = False
+        self._error: BaseException | None = None
+        """What ended a reader that should have gone on."""
         self._readers: list[FileReader] = []
         self._threads: list[threading.Thread] = []
 
@@ -78,7 +94,8 @@ class ReadersAhead:
         for reader in readers:
             reader.stop()
         for thread in self._threads:
-            thread.join()
+            if thread is not threading.current_thread():  # which may collect a generator that nobody closed
+                thread.join(_END_SECONDS)
 
     def start(self, file: CorpusFile) -> Iterator[CorpusEvent]:
         """Have a file read after those before it; its events, and what reading it raises, as they come."""
@@ -111,6 +128,8 @@ class ReadersAhead:
 
     def _wait_for_events(self) -> None:
         """Wait for a change, and start a further reader once this has taken long enough in all."""
+        if self._error is not None:
+            raise self._error
         since = time.monotonic()
         self._changed.wait(max(_WAIT_FOR_READER_SECONDS - self._waited_seconds, 0.0))
         self._waited_seconds += time.monotonic() - since
@@ -120,25 +139,34 @@ class ReadersAhead:
                 self._add_reader()
 
     def _add_reader(self) -> None:
-        thread = threading.Thread(target=self._read, name="rag-ft-read-ahead", daemon=True)
+        is_first = not self._threads
+        thread = threading.Thread(target=self._run, args=(is_first,), name="rag-ft-read-ahead", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            if is_first:
+                raise CorpusError(f"documents are read by a thread, which cannot be started here ({error})") from error
+            self._most = len(self._threads)
+            return
         self._threads.append(thread)
-        thread.start()
 
-    def _read(self) -> None:
-        with self._new_reader() as reader:
+    def _run(self, is_first: bool) -> None:
+        try:
+            with self._new_reader() as reader:
+                with self._changed:
+                    self._readers.append(reader)
+                if not is_first:
+                    reader.start()
+                while (reading := self._next()) is not None and self._read(reader, reading):
+                    pass
+        except BaseException as error:
+            if not is_first and isinstance(error, CorpusError):
+                logger.info("no further process reads documents: %s", error)
+                self._most = len(self._threads)
+                return
             with self._changed:
-                self._readers.append(reader)
-            while (reading := self._next()) is not None:
-                try:
-                    for event in reader.events(reading.file):
-                        if not self._give(reading, event):
-                            return
-                except BaseException as error:
-                    reading.error = error
-                finally:
-                    with self._changed:
-                        reading.ended = True
-                        self._changed.notify_all()
+                self._error = error
+                self._changed.notify_all()
 
     def _next(self) -> _Reading | None:
         """The next file to read, as soon as there is one; None once all is stopped."""
@@ -147,13 +175,24 @@ class ReadersAhead:
                 self._changed.wait()
             return None if self._stopped else self._queue.popleft()
 
+    def _read(self, reader: FileReader, reading: _Reading) -> bool:
+        """Read a file to its end; False once all is stopped."""
+        try:
+            return all(self._give(reading, event) for event in reader.events(reading.file))
+        except BaseException as error:
+            reading.error = error
+            return True
+        finally:
+            with self._changed:
+                reading.ended = True
+                self._changed.notify_all()
+
     def _give(self, reading: _Reading, event: CorpusEvent) -> bool:
         """Add what a file gave, as soon as there is room; False once all is stopped."""
-        size = len(event.document.text) + len(event.places) if isinstance(event, ReadDocument) else 0
-        # A fetched file is deleted when reading goes on, and whoever takes the document may want it until then.
-        held = isinstance(reading.file, RemoteFile) and isinstance(event, ReadDocument) and event.original is not None
+        size = _size_of(event)
+        held = self._hold_fetched and isinstance(reading.file, RemoteFile) and isinstance(event, ReadDocument)
         with self._changed:
-            while not (self._stopped or self._size < _BYTES_AHEAD or reading.lacks_events):
+            while not (self._stopped or self._size < _SIZE_AHEAD or reading.lacks_events):
                 self._changed.wait()
             reading.events.append(event)
             reading.size += size
@@ -162,3 +201,13 @@ class ReadersAhead:
             while held and not self._stopped and not reading.lacks_events:
                 self._changed.wait()
             return not self._stopped
+
+
+def _size_of(event: CorpusEvent) -> int:
+    """About the bytes that an event holds."""
+    if not isinstance(event, ReadDocument):
+        return _SIZE_OF_EVENT
+    document = event.document
+    metadata = len(json.dumps(document.metadata)) if document.metadata else 0
+    parts = len(document.headings) + len(document.blocks) + len(document.page_starts) + len(document.locations)
+    return _SIZE_OF_EVENT + len(document.text) + len(event.places) + metadata + _SIZE_OF_PART * parts

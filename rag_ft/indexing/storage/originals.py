@@ -6,13 +6,14 @@ A file is there before the manifest that needs it, and goes after the last one t
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import re
 import secrets
 from collections.abc import Container, Iterator
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from rag_ft.checksums import sha256_of
 from rag_ft.files import fsync, is_plain_file, is_real_folder
@@ -64,13 +65,23 @@ class Originals:
         return path is not None and sha256_of(path, fresh=fresh) == sha256
 
     def keep(self, original: Original) -> bool:
-        """Copy a file, durably, unless it is there; False if it has changed since it was read. Raises OSError."""
+        """Copy a file, durably, unless it is there; False if it has changed or gone since. Raises OSError."""
         if self.sound(original.sha256):
             return True
+        try:
+            source = _opened(original)
+        except OSError as error:  # files are read some time before their documents are taken
+            reason = error.strerror or error
+            logger.warning("%s cannot be opened any more (%s): its original is not kept", original.path, reason)
+            return False
+        with source:
+            return self._keep(original, source)
+
+    def _keep(self, original: Original, source: BinaryIO) -> bool:
         self.folder.mkdir(exist_ok=True)
         unfinished = self.folder / f"{original.sha256}.{secrets.token_hex(4)}.tmp"
         try:
-            if _copy(original, unfinished) != original.sha256:
+            if _copy(source, unfinished) != original.sha256:
                 logger.warning("%s changed while it was read: its original is kept by the next build", original.path)
                 return False
             fsync(unfinished)
@@ -106,20 +117,16 @@ class Originals:
                 yield path
 
 
-def _copy(original: Original, target: Path) -> str:
+def _opened(original: Original) -> BinaryIO:
+    """The bytes to read. Raises OSError."""
+    return io.BytesIO(original.data) if original.path is None else original.path.open("rb")
+
+
+def _copy(source: BinaryIO, target: Path) -> str:
     """Write the bytes; returns their hex SHA-256. Raises OSError."""
     digest = hashlib.sha256()
     with target.open("xb") as file:
-        for piece in _pieces(original):
+        while piece := source.read(_PIECE):
             digest.update(piece)
             file.write(piece)
     return digest.hexdigest()
-
-
-def _pieces(original: Original) -> Iterator[bytes]:
-    if original.path is None:
-        yield original.data
-        return
-    with original.path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            yield piece

@@ -17,11 +17,12 @@ function evidenceOf(answer) {
 
 // The buttons below an answer. What was chosen stays with the answer for as long as the tab has it.
 export function feedbackOn(answer, sourceOf) {
-  const evidence = evidenceOf(answer);
+  const unsure = answer.declined?.citations[0] ? answer.declined : null;
+  const shown = unsure ?? answer;
+  const evidence = evidenceOf(shown);
   if (!evidence) return [];
   const answered = answer.answer !== null;
-  const found = answered && answer.citations[0] && answer.citations[0].answer_start !== null;
-  const unsure = answer.declined?.citations[0] ? answer.declined : null;
+  const found = shown.answer !== null && shown.citations[0] && shown.citations[0].answer_start !== null;
   const verdicts = [
     ...(found || !answered ? [["right", unsure ? "There is no answer" : "Right"]] : []),
     ...(unsure ? [["unsure", "This is the answer"]] : []),
@@ -61,12 +62,12 @@ export function feedbackOn(answer, sourceOf) {
   function choose(verdict) {
     if (verdict === answer.opinion) return send("withdraw");
     if (verdict === "better") return marking.hidden ? mark() : close();
-    if (verdict === "unsure") return send(verdict, evidenceOf(unsure));
+    if (verdict === "unsure") return send(verdict, evidence);
     return send(verdict);
   }
 
   async function send(verdict, better) {
-    const body = { question: answer.question, history: answer.history, verdict, evidence, answered, kind: answer.kind, yes: answer.yes };
+    const body = { question: answer.question, history: answer.history, verdict, evidence, answered, kind: shown.kind, yes: shown.yes };
     if (better) Object.assign(body, { verdict: "better", better });
     try {
       const reply = await json("v1/feedback", {

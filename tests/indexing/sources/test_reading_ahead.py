@@ -59,6 +59,9 @@ class ScriptedReader:
     def events(self, file):
         return self._script(file.name, self._stop)
 
+    def start(self) -> None:
+        pass
+
     def stop(self) -> None:
         self._stop.set()
 
@@ -76,7 +79,7 @@ def until(condition: Callable[[], bool]) -> None:
     slow=st.sets(st.integers(0, 11)),
     failing=st.none() | st.integers(0, 11),
     most=st.integers(1, 4),
-    room=st.integers(1, 60),
+    room=st.integers(1, 9_000),
 )
 def test_events_come_in_the_order_of_the_files_whatever_is_slow_large_or_fails(sizes, slow, failing, most, room):
     def script(name: str, stop: threading.Event) -> Iterator[CorpusEvent]:
@@ -95,7 +98,7 @@ def test_events_come_in_the_order_of_the_files_whatever_is_slow_large_or_fails(s
         if failing is None or number <= failing
     ]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(reading_ahead, "_BYTES_AHEAD", room)
+        patched.setattr(reading_ahead, "_SIZE_AHEAD", room)
         patched.setattr(reading_ahead, "_WAIT_FOR_READER_SECONDS", 0.0)  # every wait starts a reader
         given, error = [], None
         with ReadersAhead(lambda: ScriptedReader(script), most=most) as readers:
@@ -124,7 +127,8 @@ def test_files_are_read_while_the_documents_of_another_are_dealt_with():
 
 
 def test_no_more_waits_to_be_taken_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(reading_ahead, "_BYTES_AHEAD", 25)
+    monkeypatch.setattr(reading_ahead, "_SIZE_AHEAD", 25)
+    monkeypatch.setattr(reading_ahead, "_SIZE_OF_EVENT", 0)
     given: list[str] = []
 
     def script(name: str, stop: threading.Event) -> Iterator[CorpusEvent]:
@@ -140,6 +144,52 @@ def test_no_more_waits_to_be_taken_than_there_is_room_for(monkeypatch):
         assert first.document.id == "a0" and len(given) == 4
         rest = [event.document.id for events in started for event in events]
     assert ["a0", *rest] == [f"{name}{part}" for name in "ab" for part in range(10)]
+
+
+@pytest.mark.parametrize("metadata", [{}, {"notes": "x" * 50_000}])
+def test_short_documents_and_their_metadata_take_room_too(monkeypatch, metadata):
+    monkeypatch.setattr(reading_ahead, "_SIZE_AHEAD", 200_000)
+    given: list[int] = []
+
+    def script(name: str, stop: threading.Event) -> Iterator[CorpusEvent]:
+        for part in range(1_000):
+            given.append(part)
+            yield ReadDocument(Document(id=f"{part}", text="a", metadata=metadata), name)
+
+    with ReadersAhead(lambda: ScriptedReader(script), most=1) as readers:
+        next(readers.start(file("a")))
+        time.sleep(0.3)
+        assert len(given) <= (4 if metadata else 100) + 1
+
+
+def test_a_further_reader_that_cannot_start_is_done_without(monkeypatch):
+    monkeypatch.setattr(reading_ahead, "_WAIT_FOR_READER_SECONDS", 0.0)
+    readers_made: list[ScriptedReader] = []
+
+    class OnlyOne(ScriptedReader):
+        def start(self) -> None:
+            raise CorpusError("no process can be started")
+
+    def new_reader() -> OnlyOne:
+        readers_made.append(OnlyOne(script))
+        return readers_made[-1]
+
+    def script(name: str, stop: threading.Event) -> Iterator[CorpusEvent]:
+        time.sleep(0.01)
+        yield document(name)
+
+    with ReadersAhead(new_reader, most=4) as readers:
+        started = [readers.start(file(f"{number}")) for number in range(20)]
+        assert [event.document.id for events in started for event in events] == [f"{number}" for number in range(20)]
+    assert 2 <= len(readers_made) <= 4
+
+
+def test_a_reader_that_cannot_be_made_is_an_error_and_no_wait():
+    def new_reader() -> ScriptedReader:
+        raise MemoryError("no room")
+
+    with ReadersAhead(new_reader) as readers, pytest.raises(MemoryError, match="no room"):
+        next(readers.start(file("a")))
 
 
 def test_a_further_reader_starts_only_when_documents_are_waited_for(monkeypatch):
@@ -202,6 +252,10 @@ def test_a_fetched_file_stays_until_its_document_was_dealt_with(tmp_path):
         assert fetched.read_text() == "a"
         assert isinstance(next(events), SkippedFile) and not fetched.exists()
         assert [*events] == []
+    with ReadersAhead(lambda: ScriptedReader(script), hold_fetched=False) as readers:
+        events = readers.start(remote)
+        assert isinstance(next(events), ReadDocument)
+        until(lambda: not fetched.exists())
 
 
 def test_a_folder_read_by_several_readers_gives_what_one_gives(tmp_path, monkeypatch):

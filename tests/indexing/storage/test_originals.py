@@ -9,6 +9,7 @@ from fakes import HashingEmbedder
 from small_indexes import CHUNKING
 
 from rag_ft.errors import CorpusError, UsageError
+from rag_ft.indexing.building.builder import GenerationBuilder
 from rag_ft.indexing.index import Index
 from rag_ft.indexing.sources.events import ReadDocument
 from rag_ft.indexing.sources.original import Original
@@ -147,6 +148,21 @@ def test_a_file_that_changed_after_it_was_read_is_not_kept(tmp_path, caplog):
     originals = Originals(tmp_path)
     assert not originals.keep(Original(sha(b"old"), file))
     assert not [*originals.folder.iterdir()] and "changed while it was read" in caplog.text
+
+
+def test_a_file_that_is_gone_after_it_was_read_is_told_and_the_build_goes_on(folder, path, caplog, monkeypatch):
+    """Files are read ahead of those whose originals are copied."""
+    take = GenerationBuilder.take
+
+    def taken(builder, document, *arguments):
+        if document.id == "lock.txt":
+            (folder / "lock.txt").unlink()
+        take(builder, document, *arguments)
+
+    monkeypatch.setattr(GenerationBuilder, "take", taken)
+    index = build(folder, path)
+    assert kept(path) == [sha(HTML)] and "cannot be opened any more" in caplog.text
+    assert index.document("lock.txt").text and index.original("lock.txt") is None
 
 
 def test_a_copy_of_the_index_has_them_too(folder, path, tmp_path):
