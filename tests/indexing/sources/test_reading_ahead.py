@@ -319,16 +319,20 @@ def test_what_an_embedder_raises_ends_the_readers(tmp_path):
 def test_an_interrupt_while_a_file_is_read_ends_the_program_at_once(tmp_path):
     (tmp_path / "many.jsonl").write_text('{"text": "Some words."}\n' * 400_000)
     code = (
-        "import sys; from rag_ft.indexing.corpus import read_corpus\n"
+        "import signal, sys; from rag_ft.indexing.corpus import read_corpus\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a background job is started without
         "for number, event in enumerate(read_corpus(sys.argv[1]).events()):\n"
         "    if number == 10: print('reads', flush=True)\n"
     )
-    started = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert started.stdout is not None and started.stdout.readline() == "reads\n"
-    children = psutil.Process(started.pid).children(recursive=True)
-    started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=SECONDS)
+    ) as started:
+        try:
+            assert started.stdout is not None and started.stdout.readline() == "reads\n"
+            children = psutil.Process(started.pid).children(recursive=True)
+            started.send_signal(signal.SIGINT)
+            _, said = started.communicate(timeout=SECONDS)
+        finally:
+            started.kill()
     assert started.returncode != 0 and said.strip().endswith("KeyboardInterrupt")
     assert children and not any(child.is_running() and child.status() != "zombie" for child in children)
