@@ -52,13 +52,13 @@ def same(folder: Path, index: Index) -> None:
 def test_only_files_that_changed_are_read(folder, read):
     known = KnownFiles()
     build(folder, known)
-    assert read == ["a.md", "b.md", "c.md"]
+    assert sorted(read) == ["a.md", "b.md", "c.md"]
     read.clear()
     (folder / "b.md").write_text("# Title b\n\nAnother text.\n")
     (folder / "c.md").unlink()
     (folder / "d.md").write_text("A new one.\n")
     index = build(folder, known)
-    assert read == ["b.md", "d.md"]
+    assert sorted(read) == ["b.md", "d.md"]
     report = index.build_report
     assert (report.added, report.changed, report.removed, report.unchanged) == (("d.md",), ("b.md",), ("c.md",), 1)
     same(folder, index)
@@ -124,7 +124,7 @@ def test_everything_is_read_for_passages_of_another_size(folder, read):
     build(folder, known)
     read.clear()
     build(folder, known, chunking=ChunkingConfig(max_tokens=40))
-    assert read == ["a.md", "b.md", "c.md"]
+    assert sorted(read) == ["a.md", "b.md", "c.md"]
 
 
 def test_a_file_that_cannot_be_read_is_named_each_time_and_tried_when_it_changes(folder, read):
@@ -185,12 +185,12 @@ def test_a_build_that_was_given_up_is_made_by_the_next(folder, read):
         pass
 
     def give_up():
-        if len(read) == limit:
+        taken.append("a file")
+        if len(taken) == 3:
             raise GivenUp
 
-    limit, known = 2, KnownFiles(give_up)
+    taken, known = [], KnownFiles(give_up)
     with pytest.raises(GivenUp):
         build(folder, known)
-    limit = -1
     index = build(folder, known)
     same(folder, index)
