@@ -9,7 +9,6 @@ generator says of such parts, each read alone, the part that comes first by both
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import accumulate
 from typing import Annotated, NamedTuple
 
@@ -149,19 +148,8 @@ class EvidenceReader:
             prompt_tokens=len(scores.tokens) + opinion.prompt_tokens,
             completion_tokens=0,
         )
-        if scores.relevance >= 0 if least is None else confidence >= least:
-            return given
-        return given.decline(
-            replace(
-                given,
-                answer=None,
-                kind="span",
-                yes=None,
-                cited=(),
-                abstained=True,
-                completion=completion.render(None),
-            )
-        )
+        gives = scores.relevance >= 0 if least is None else confidence >= least
+        return given if gives else given.decline()
 
 
 def choose_part(passage: Passage, scores: PassageScores) -> ChosenPart | None:

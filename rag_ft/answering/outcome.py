@@ -75,7 +75,7 @@ def combine(
             else completion.render(winner.best, numbers)
         ),
     )
-    return given.decline(nothing) if loses else given
+    return given.decline() if loses else given
 
 
 def _nothing_answered(rows: Sequence[PromptRow], passages: Sequence[Passage], scale: PlattScale) -> Reading:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict, get
 
 from pydantic import JsonValue
 
+from rag_ft.answering import completion
 from rag_ft.errors import UsageError
 from rag_ft.schema import AnswerKind, Hit, Passage
 from rag_ft.text.spans import Span
@@ -79,13 +80,17 @@ class Reading:
     declined: Reading | None = None
     """What would have been read at the threshold 0, if the reader abstained and has an answer."""
 
-    def decline(self, instead: Reading) -> Reading:
-        """A null in place of this answer, which it keeps as `declined`; `instead`: a null that cost as much."""
+    def decline(self) -> Reading:
+        """A null in place of this answer, which it keeps as `declined`."""
         return replace(
-            instead,
+            self,
+            answer=None,
+            kind="span",
+            yes=None,
+            cited=(),
             confidence=1 - self.confidence,
-            answer_confidence=self.answer_confidence,
-            not_null=self.not_null,
+            abstained=True,
+            completion=completion.render(None),
             declined=self,
         )
 

@@ -302,8 +302,7 @@ def _started(entry: CorpusEntry, known_files: KnownFiles | None, readers: Reader
         return iter((entry,))
     if known_files is None or isinstance(entry, RemoteFile):
         return readers.start(entry)
-    remembered = known_files.remembered(entry)
-    return known_files.noted(entry, readers.start(entry)) if remembered is None else remembered
+    return known_files.events(entry, partial(readers.start, entry))
 
 
 _CAME_LATER = ("blocks", "locations")

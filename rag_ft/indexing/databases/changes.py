@@ -110,7 +110,9 @@ def change_index(
             chunking = ChunkingConfig() if base is None else ChunkingConfig.stored(base.manifest.chunking)
         if kind is None:
             kind = store.kinds[0] if base is None else base.settings.kind
-        corpus = read_source(source, work.path, base, options.limits, options.source_code, ocr=options.ocr)
+        corpus = read_source(
+            source, work.path, base, options.limits, options.source_code, ocr=options.ocr, keep_originals=False
+        )
         builder = generation_builder(work, base, embedder, chunking, options.on_progress, False)
         with abandoned_on_error(builder):
             unread = take_all(builder, corpus)

@@ -52,8 +52,6 @@ class KnownFiles:
         self._files: dict[str, _FileRead] = {}
         self._read: dict[str, _FileRead] = {}
         """Files that the running build has met."""
-        self._started: dict[str, _FileRead] = {}
-        """Files that were given to a reader and not taken yet, as they were when they were listed."""
         self._current: _FileRead | None = None
         self._stored: Mapping[str, str] = {}
         self._rules = AccessRules()
@@ -64,12 +62,11 @@ class KnownFiles:
         """Start a build; `stored`: fingerprints of the documents that the index can keep, by id."""
         self._files.update(self._read)
         self._read, self._stored, self._rules, self._met = {}, stored, AccessRules(), set()
-        self._started.clear()
 
-    def remembered(self, file: SourceFile) -> Iterator[CorpusEvent] | None:
-        """What a file gives without being read: what it gave before, or why it is kept back. None if it is to be read.
+    def events(self, file: SourceFile, start: Callable[[], Iterator[CorpusEvent]]) -> Iterator[CorpusEvent]:
+        """What a file gives, read or remembered; for one that is kept back, a failure. Raises CorpusError.
 
-        Call it before the file is read, and then `noted` with what it gives. Raises CorpusError.
+        `start` has it read, at once if it is to be.
         """
         held = self._kept_back(file.name)
         if held is not None:
@@ -79,8 +76,7 @@ class KnownFiles:
         if former is not None and (former.stamp, former.labels) == (stamp, labels) and self._is_stored(former):
             return self._unchanged(file, former)
         self._files.pop(file.name, None)
-        self._started[file.name] = _FileRead(stamp, labels)
-        return None
+        return self._noted(file, _FileRead(stamp, labels), start())
 
     def _held(self, file: SourceFile, held: str) -> Iterator[CorpusEvent]:
         self._before_each()
@@ -94,10 +90,9 @@ class KnownFiles:
         for document_id in former.taken:
             yield UnchangedDocument(document_id, file.name, file.path)
 
-    def noted(self, file: SourceFile, events: Iterator[CorpusEvent]) -> Iterator[CorpusEvent]:
-        """The events of a file that is read, noted for later builds."""
+    def _noted(self, file: SourceFile, current: _FileRead, events: Iterator[CorpusEvent]) -> Iterator[CorpusEvent]:
         self._before_each()
-        self._current = current = self._started.pop(file.name)
+        self._current = current
         for event in events:
             if isinstance(event, ReadDocument):
                 current.documents += 1

@@ -190,7 +190,8 @@ class ReadersAhead:
     def _give(self, reading: _Reading, event: CorpusEvent) -> bool:
         """Add what a file gave, as soon as there is room; False once all is stopped."""
         size = _size_of(event)
-        held = self._hold_fetched and isinstance(reading.file, RemoteFile) and isinstance(event, ReadDocument)
+        is_file = isinstance(event, ReadDocument) and event.original is not None
+        held = is_file and isinstance(reading.file, RemoteFile) and self._hold_fetched
         with self._changed:
             while not (self._stopped or self._size < _SIZE_AHEAD or reading.lacks_events):
                 self._changed.wait()

@@ -258,6 +258,21 @@ def test_a_fetched_file_stays_until_its_document_was_dealt_with(tmp_path):
         until(lambda: not fetched.exists())
 
 
+def test_the_lines_of_a_fetched_file_are_read_ahead(tmp_path):
+    """No line is a file that somebody could keep."""
+    given: list[int] = []
+
+    def script(name: str, stop: threading.Event) -> Iterator[CorpusEvent]:
+        for part in range(10):
+            yield document(f"{name}:{part}")
+            given.append(part)
+
+    remote = RemoteFile("memory://", "a", "memory://a.jsonl", "a.jsonl", True, True, "1", 1, tmp_path / "a.jsonl")
+    with ReadersAhead(lambda: ScriptedReader(script)) as readers:
+        next(readers.start(remote))
+        until(lambda: len(given) == 10)
+
+
 def test_a_folder_read_by_several_readers_gives_what_one_gives(tmp_path, monkeypatch):
     docs = tmp_path / "docs"
     docs.mkdir()
