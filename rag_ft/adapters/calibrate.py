@@ -77,8 +77,9 @@ def calibrate_adapter(
         )
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     unseen = _unseen(records, trained_documents(record, index.document_fingerprints()))
-    tuned = Reader.from_pretrained(reader, adapter=weights.path, whole_sentences=False)
-    answered = always_answered(tuned, unseen, index, k, most)
+    asked = Reader.from_pretrained(reader, adapter=weights.path)
+    tuned = Reader(asked.loaded, whole_sentences=False)  # the threshold is that of the generator's own answers
+    answered = always_answered(tuned, unseen, index, k, most, asked.cross_encoder)
     score = answered.chosen(recognise, margin=margin)
     if tuned.threshold is not None:
         before = {"threshold": tuned.threshold, "kinds": dict(tuned.kinds)}

@@ -114,7 +114,7 @@ def compare_adapters(
         raise UsageError("no questions were given to compare the adapters on: give at least one")
     readers = _readers(first, second, reader, plan, settings)
     rows: list[ComparedQuestion] = []
-    retriever = index.as_retriever(k=k)
+    retriever = index.as_retriever(k=k, **readers[0].reranking)
     for start in range(0, len(records), _BATCH):
         batch = records[start : start + _BATCH]
         queries = [retriever.query(record.question, record.history) for record in batch]

@@ -73,6 +73,7 @@ def judge_readers(
         documents=str(folder.file(INDEX).resolve()),
         sample=plan.judge,
         seed=training.seed,
+        rerank=True,
         primary=Primary(first=TUNED, second=BEFORE),
         development=Development(documents=tuple(sorted(documents_of(sides.choose))), questions=max(1, plan.choose)),
         arm=(

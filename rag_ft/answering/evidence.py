@@ -9,7 +9,6 @@ generator says of such parts, each read alone, the part that comes first by both
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
@@ -17,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from rag_ft.answering import completion
 from rag_ft.answering.confidence import PartCalibration, PartSigns
 from rag_ft.answering.opinions import NO_OPINION, Opinion, Opinions
-from rag_ft.answering.reading import Cited, Reading, ReadRequest
+from rag_ft.answering.reading import Cited, Reading, ReadRequest, standings
 from rag_ft.errors import WeightsError, first_problem
 from rag_ft.metrics.odds import probability_of
 from rag_ft.models.cross_encoder import CrossEncoder, PassageScores
@@ -211,11 +210,7 @@ def best_candidate(
     """
     of_parts = iter(opinion.log_odds)
     said = [next(of_parts, 0.0) if candidate.part is not None else 0.0 for candidate in candidates]
-    known = [margin for margin in margins[: len(candidates) - 1] if margin is not None]
-    if len(known) == len(candidates) - 1:
-        standing = [-lag for lag in accumulate(known, initial=0.0)]
-    else:
-        standing = [candidate.scores.relevance for candidate in candidates]
+    standing = standings(margins, len(candidates)) or [candidate.scores.relevance for candidate in candidates]
     weighed = [own + generator_weight * log_odds for own, log_odds in zip(standing, said, strict=True)]
     may_answer = range(len(candidates)) if opinion.log_odds else range(1)
     position = max(may_answer, key=lambda i: (candidates[i].part is not None, weighed[i], -i))

@@ -9,7 +9,7 @@ compete, and the sentence of the best answer is read once more on its own). `out
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -48,7 +48,6 @@ from rag_ft.models.cross_encoder_files import is_cross_encoder
 from rag_ft.models.folder import CROSS_ENCODER_FOLDER
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED, Weights, chosen_adapter
 from rag_ft.schema import AnswerKind, Passage
-from rag_ft.text.asking import asks_for_sentences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +60,6 @@ class RerankingFields(TypedDict, total=False):
     """Fields of a `Retriever`."""
 
     reranker: CrossEncoder
-    reranks: Callable[[str], bool]
 
 
 class ReaderFamily:
@@ -287,13 +285,8 @@ class Reader:
 
     @property
     def reranking(self) -> RerankingFields:
-        """Fields of a `Retriever` that reranks for this reader; empty without a cross-encoder.
-
-        Questions of facts keep the first search's order, for which the reader's threshold was chosen.
-        """
-        if self.cross_encoder is None:
-            return {}
-        return {"reranker": self.cross_encoder, "reranks": asks_for_sentences}
+        """Fields of a `Retriever` that reranks for this reader; empty without a cross-encoder."""
+        return {} if self.cross_encoder is None else {"reranker": self.cross_encoder}
 
     @property
     def provenance(self) -> ReaderProvenance:

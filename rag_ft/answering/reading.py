@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict, get_args
 
 from pydantic import JsonValue
@@ -36,6 +37,12 @@ class ReadRequest(NamedTuple):
     def of_hits(cls, question: str, hits: Sequence[Hit], threshold: float | None = None) -> ReadRequest:
         """A question with what was retrieved for it."""
         return cls(question, tuple(hit.passage for hit in hits), threshold, tuple(hit.margin for hit in hits))
+
+
+def standings(margins: Sequence[float | None], passages: int) -> list[float]:
+    """The log-odds of passages in a reranking, the first one's being 0; empty where a margin is not known."""
+    known = [margin for margin in margins[: passages - 1] if margin is not None]
+    return [-lag for lag in accumulate(known, initial=0.0)] if len(known) == passages - 1 else []
 
 
 class Cited(NamedTuple):

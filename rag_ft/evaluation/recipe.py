@@ -383,6 +383,7 @@ def fair_recipe(
         split="held out",
         split_adapter=tuned,
         k=k,
+        rerank=True,
         faithfulness=True,
         seed=seed,
         primary=Primary(first="tuned, with passages", second="prompted, with passages"),

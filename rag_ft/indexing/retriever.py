@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
@@ -82,8 +82,6 @@ class Retriever(BaseRetriever):
     """Weight of a follow-up's own ranking beside that of its text joined to the earlier questions."""
     reranker: Reranker | None = None
     """What reads the best passages again, with the question, and puts them in order; `CrossEncoder` is one."""
-    reranks: Callable[[str], bool] | None = None
-    """Which questions are reranked; None: all."""
     rerank_depth: Annotated[int, Field(ge=1)] = RERANK_DEPTH
     """Passages that the reranker reads; k if that is more."""
     first_weight: Annotated[float, Field(ge=0)] = FIRST_WEIGHT
@@ -129,17 +127,13 @@ class Retriever(BaseRetriever):
         # One searcher for the whole call: documents that are added meanwhile must not renumber the rows.
         searcher = self.index.searcher()
         allowed = searcher.rows_where(where)
-        chosen = [i for i, query in enumerate(asked) if self.reranks is None or self.reranks(query.text)]
-        if self.reranker is None or not chosen:
+        if self.reranker is None:
             found = [searcher.hits(ranking, allowed) for ranking in self._rank(searcher, asked, k, allowed, mode)]
             return [Hits(query_hits, searcher.incomplete) for query_hits in found]
         rankings = self._rank(searcher, asked, max(k, self.rerank_depth), allowed, mode)
         hits = [searcher.hits(ranking, allowed) for ranking in rankings]
-        to_rerank = ([asked[i] for i in chosen], [hits[i] for i in chosen])
-        reranked = rerank(*to_rerank, self.reranker, self.first_weight, self.own_weight)
-        for i, query_hits in zip(chosen, reranked, strict=True):
-            hits[i] = query_hits
-        return [Hits(query_hits[:k], searcher.incomplete) for query_hits in hits]
+        reranked = rerank(asked, hits, self.reranker, self.first_weight, self.own_weight)
+        return [Hits(query_hits[:k], searcher.incomplete) for query_hits in reranked]
 
     def _rank(
         self,

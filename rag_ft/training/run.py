@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -22,6 +23,7 @@ from rag_ft.files import disk_full, full_disk_as, is_disk_full, require_space, w
 from rag_ft.models import compute
 from rag_ft.models.adapter_record import adapter_record, documents_trained_on
 from rag_ft.models.adapter_slots import AdapterSlots
+from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.models.loading import LoadedModel, load_model
 from rag_ft.models.weights import DEFAULT, weights_identity
 from rag_ft.progress import OnProgress
@@ -192,6 +194,15 @@ class _Run:
             whole_sentences=False,
         )
 
+    @cached_property
+    def reranker(self) -> CrossEncoder | None:
+        """What puts passages in order for such a reader where users ask it; None for one that is tuned on parts."""
+        return None if self._tunes_parts else CrossEncoder.from_pretrained()
+
+    @property
+    def _tunes_parts(self) -> bool:
+        return any(example.leads for example in self.checked.ready.train.examples)
+
     def claim_folder(self) -> None:
         """Make the run's folder and write its record.
 
@@ -244,7 +255,7 @@ class _Run:
     def _measure(self, name: str, reader: Reader) -> None:
         if not main_process():
             return
-        self.scores[name] = score_reader(reader, self.checked.ready.held_out_questions, self.index)
+        self.scores[name] = score_reader(reader, self.checked.ready.held_out_questions, self.index, self.reranker)
         logger.info("%s", _score_line(name, self.scores[name]))
 
     @told_of_lost_processes()
@@ -319,7 +330,7 @@ class _Run:
             "shots": False,
             "kinds": sorted({"part" if example.leads else "span" for example in ready.train.examples}),
             # Tuned on the words of a sentence, it leaves how and why to the cross-encoder, as the packaged one does.
-            "whole_sentences": not any(example.leads for example in ready.train.examples),
+            "whole_sentences": not self._tunes_parts,
             "licence": self.licence,
             "data_note": self.data_note,
             "base_model": {
@@ -367,7 +378,7 @@ class _Run:
             if (self.work / name).is_dir():
                 setup.load_adapter(model, self.work / name)
                 questions = self.checked.ready.held_out_questions
-                scores[name] = score_reader(self.reader_of(model), questions, self.index)
+                scores[name] = score_reader(self.reader_of(model), questions, self.index, self.reranker)
         kept = max(scores, key=lambda name: scores[name].worth)  # the first of equal ones
         setup.load_adapter(model, self.work / kept)
         return kept, scores[kept]

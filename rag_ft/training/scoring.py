@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rag_ft.indexing.index import Index
+    from rag_ft.indexing.reranking import Reranker
 
 MAX_HELD_OUT = 200
 """Held-out questions asked at most: the figures and the threshold come from them."""
@@ -172,18 +173,28 @@ class AlwaysAnswered(NamedTuple):
         )
 
 
-def score_reader(reader: Reader, questions: Sequence[Question], index: Index) -> ReaderScore:
+def score_reader(
+    reader: Reader, questions: Sequence[Question], index: Index, reranker: Reranker | None = None
+) -> ReaderScore:
     """The figures of a reader on questions with three retrieved passages, at the threshold that is best on them."""
-    return always_answered(reader, questions, index).chosen()
+    return always_answered(reader, questions, index, reranker=reranker).chosen()
 
 
 def always_answered(
-    reader: Reader, questions: Sequence[Question], index: Index, k: int = 3, most: int = MAX_HELD_OUT
+    reader: Reader,
+    questions: Sequence[Question],
+    index: Index,
+    k: int = 3,
+    most: int = MAX_HELD_OUT,
+    reranker: Reranker | None = None,
 ) -> AlwaysAnswered:
-    """Ask questions with retrieved passages and abstention off: at most `most`, evenly spread over each kind."""
+    """Ask questions with retrieved passages and abstention off: at most `most`, evenly spread over each kind.
+
+    `reranker`: what the passages are put in order by where the reader is asked; its threshold is for such passages.
+    """
     chosen = spread_questions(questions, most)
     histories = [question.history for question in chosen]
-    requests = retrieved_requests([question.question for question in chosen], index, k, 0.0, histories)
+    requests = retrieved_requests([question.question for question in chosen], index, k, 0.0, histories, reranker)
     # Training holds the base in float32; the reader will compute in the fast type, and its threshold is for that.
     with autocasting(reader.loaded.model):
         readings = reader.read_batch(requests)
@@ -231,9 +242,10 @@ def retrieved_requests(
     k: int = 3,
     threshold: float | None = None,
     histories: Sequence[Sequence[str]] | None = None,
+    reranker: Reranker | None = None,
 ) -> list[ReadRequest]:
     """Requests to read questions with the passages that an index retrieves for each; `histories`: one per question."""
-    retriever = index.as_retriever(k=k)
+    retriever = index.as_retriever(k=k, reranker=reranker)
     pairs = zip(questions, histories or [()] * len(questions), strict=True)
     hits_by_question = retriever.retrieve_batch([retriever.query(*pair) for pair in pairs])
     return [

@@ -238,7 +238,6 @@ def test_a_reader_says_what_reranks_for_it(loaded):
     assert tiny_reader(loaded).reranking == {}
     reranking = tiny_reader(loaded, whole_sentences=True, cross_encoder=CrossEncoderThatLikesTheFirstWord()).reranking
     assert isinstance(reranking["reranker"], CrossEncoderThatLikesTheFirstWord)
-    assert reranking["reranks"]("Why?") and not reranking["reranks"]("Who?")
 
 
 def test_separate_reading_of_one_passage_equals_joint_reading(loaded):

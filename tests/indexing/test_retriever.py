@@ -310,13 +310,3 @@ def test_a_reranker_orders_the_best_passages_and_k_are_kept(index: Index) -> Non
     assert reranker.read == [(QUERIES[0], hit.passage.text) for hit in first]
     assert [hit.margin for hit in hits] == [len(longest[i]) - len(longest[i + 1]) for i in (0, 1)]
     assert all(hit.margin is None for hit in first)
-
-
-def test_only_chosen_questions_are_reranked(index: Index) -> None:
-    reranker = RerankerThatPrefersLongTexts()
-    plain = index.as_retriever(k=3).retrieve_batch(QUERIES[:2])
-    chosen = index.as_retriever(k=3, reranker=reranker, reranks=QUERIES[1].__eq__).retrieve_batch(QUERIES[:2])
-    assert chosen[0] == plain[0]
-    assert {question for question, _ in reranker.read} == {QUERIES[1]} and len(reranker.read) > 3
-    none = index.as_retriever(k=3, reranker=reranker, reranks=lambda question: False).retrieve_batch(QUERIES[:2])
-    assert none == plain

@@ -213,7 +213,7 @@ def test_thresholds_of_kinds_that_the_held_out_questions_gave_are_recorded(
     kinds = {"part": KindCalibration(value=0.4, platt=PlattScale(slope=0.5))}
     figures = {"questions": 9, "answerable": 5, "must_answer_f1": 0.5, "answerable_f1": 0.5, "null_recognised": 0.5}
     score = run.ReaderScore(**figures, threshold=0.3, kinds=kinds)
-    monkeypatch.setattr(run, "score_reader", lambda reader, questions, index: score)
+    monkeypatch.setattr(run, "score_reader", lambda reader, questions, index, reranker: score)
     train_reader(questions, index, tmp_path, reader=str(tiny_llama_dir), compare=False, **SMALL)
     record = json.loads((tmp_path / "rag_ft.json").read_text())
     assert recorded_kinds(record) == kinds and record["threshold"]["value"] == 0.3
@@ -286,7 +286,7 @@ def test_the_adapter_that_answers_better_is_kept_and_the_first_of_equal_ones(tmp
         (tmp_path / name).mkdir()
     monkeypatch.setattr("rag_ft.training.steps.setup.load_adapter", lambda model, folder: loaded.append(folder.name))
 
-    def score(reader, questions, index):
+    def score(reader, questions, index, reranker):
         f1 = scores[loaded[-1]]
         return run.ReaderScore(
             questions=9, answerable=5, must_answer_f1=f1, answerable_f1=f1, null_recognised=f1, threshold=0.3
@@ -298,6 +298,7 @@ def test_the_adapter_that_answers_better_is_kept_and_the_first_of_equal_ones(tmp
         reader_of=lambda model: None,
         checked=SimpleNamespace(ready=SimpleNamespace(held_out_questions=())),
         index=None,
+        reranker=None,
     )
     chosen, result = run._Run.better(training, None)
     assert (chosen, result.worth, loaded[-1]) == (kept, pytest.approx(max(0.4, last)), kept)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rag_ft.answering.forward.decoder import AnySession, Decoder
 from rag_ft.answering.prompt import Prompt, PromptBuilder, TokenBudget
-from rag_ft.answering.reading import Cited, Mode, ReadingWay, ReadRequest, check_threshold
+from rag_ft.answering.reading import Cited, Mode, ReadingWay, ReadRequest, check_threshold, standings
 from rag_ft.errors import PromptTooLongError
 from rag_ft.schema import AnswerKind, Passage
 
@@ -54,17 +54,25 @@ class PromptRow:
     """Tree passes of the span search."""
     second_look: PromptRow | None = None
     """The sentence of the best answer alone, if it was read."""
+    standing: float = 0.0
+    """Log-odds of its passage in the reranking, added to those of its answers where rows compete: 0 for the first
+    passage, negative for the others; 0 without a reranking. docs/answers.md says what that gains."""
 
     @property
     def odds(self) -> float:
         """Log-odds of the best answer against null."""
         return self.scored[self.best] - self.null if self.best is not None else -math.inf
 
+    @property
+    def standing_odds(self) -> float:
+        """By how much the row's best answer is ahead of null, its passage's standing counted: what rows compete by."""
+        return self.odds + self.standing
+
 
 def best_row(rows: Sequence[PromptRow]) -> PromptRow | None:
-    """The complete row whose answer has the best odds; the first of equal ones, None where no row is complete."""
+    """The complete row whose answer stands best; the first of equal ones, None where no row is complete."""
     complete = [row for row in rows if row.complete]
-    return max(complete, key=lambda row: (row.odds, -row.null), default=None)
+    return max(complete, key=lambda row: (row.standing_odds, -row.null), default=None)
 
 
 class StartedRows(NamedTuple):
@@ -103,6 +111,9 @@ class PromptRows:
                 too_long = error
         if not rows and too_long is not None:
             raise too_long
+        if reranked := standings(request.margins, len(request.passages)):
+            for row in rows:
+                row.standing = reranked[row.positions[0]]
         return rows
 
     def build(self, question: str, passages: Sequence[Passage], positions: Sequence[int] = ()) -> PromptRow:

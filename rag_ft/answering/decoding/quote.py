@@ -100,7 +100,8 @@ def _searches(
         starts = sorted(trie.children[0])
         after = dict(zip(starts, first[i, starts].tolist(), strict=True)) if starts else {}
         without = excluded[i] if excluded else ()
-        searches.append(SpanSearch(trie, float(started.opened[i]), after, close, row.null, without))
+        # A span of a passage that stands behind must be so much likelier.
+        searches.append(SpanSearch(trie, float(started.opened[i]), after, close, row.null - row.standing, without))
     return searches
 
 

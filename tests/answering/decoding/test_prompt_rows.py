@@ -51,11 +51,24 @@ def test_starting_rows_notes_how_likely_null_is(loaded):
 
 def test_the_best_row_has_the_best_odds_and_the_first_of_equal_ones_wins():
     def row(null, logprob=None, complete=True):
-        scored = {} if logprob is None else {"x": logprob}
-        best = None if logprob is None else "x"
-        return PromptRow("Q?", Prompt((), (), (), (), ()), (), [], 0, null, scored, best, complete=complete)
+        found = {} if logprob is None else {"scored": {"x": logprob}, "best": "x"}
+        return PromptRow("Q?", Prompt((), (), (), (), ()), (), [], 0, null, complete=complete, **found)
 
     rows = [row(-1.0), row(-1.0, -3.0), row(-2.0, -3.0), row(-2.0, -3.0), row(-9.0, -1.0, complete=False)]
     assert best_row(rows) is rows[2]
     assert best_row([row(-1.0), surest := row(-2.0)]) is surest
     assert best_row(rows[4:]) is best_row([]) is None
+    rows[2].standing = -0.5
+    assert best_row(rows) is rows[3]
+
+
+def test_passages_read_one_by_one_stand_as_the_reranking_has_them(loaded):
+    rows = rows_of(tiny_reader(loaded))
+
+    def stand(margins, reading="separate"):
+        return [row.standing for row in rows.of_request(ReadRequest("What?", PASSAGES, None, margins), reading)]
+
+    assert stand((0.5, 2.0, 9.0)) == [0.0, -0.5, -2.5]
+    assert stand((0.5, 2.0, None)) == [0.0, -0.5, -2.5]
+    assert stand(()) == stand((0.5, None, 9.0)) == [0.0, 0.0, 0.0]
+    assert stand((0.5, 2.0, 9.0), "joint") == [0.0]

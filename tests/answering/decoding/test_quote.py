@@ -79,6 +79,19 @@ def test_the_best_answer_is_the_one_with_the_best_odds_against_its_own_null(load
         assert result.answer == max(alone.values())[1]
 
 
+@pytest.mark.parametrize("margins", [(0.5, 0.5, None), (30.0, 0.0, None), (0.0, 30.0, None), (0.0, 0.0, None)])
+def test_what_a_reranking_says_of_the_passages_is_added_to_the_odds_of_their_answers(loaded, margins):
+    subject = tiny_reader(loaded, reading="separate", threshold=0.0)
+    standings = (0.0, -margins[0], -margins[0] - margins[1])
+    for question in QUESTIONS:
+        sums = []
+        for standing, passage_ in zip(standings, PASSAGES, strict=True):
+            ((row,),) = subject.read_rows([ReadRequest(question, (passage_,))])
+            sums.append((row.odds + standing, row.best))
+        (reading,) = subject.read_batch([ReadRequest(question, PASSAGES, None, margins)])
+        assert reading.answer == max(sums)[1]
+
+
 @pytest.mark.slow
 def test_with_the_real_reader_the_search_is_never_less_likely_than_greedy_decoding():
     from rag_ft.environment import handbook_path

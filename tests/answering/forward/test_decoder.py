@@ -78,6 +78,8 @@ def counted_tokens(monkeypatch):
 def test_a_context_read_before_is_not_read_again_and_changes_no_number(loaded, counted_tokens):
     head, context, other = (5, 6), [10, 11, 12, 13], [20, 21]
     first, second = [*context, 30, 31], [*context, 40, 41, 42]
+    Decoder(loaded).start(head, [first])  # the first one in a process tries the model out
+    counted_tokens.clear()
     decoder = Decoder(loaded, prefixes=PrefixCache(1 << 20), owner="a")
     decoder.start(head, [first], keep=2, contexts=[4])
     assert counted_tokens == [2, 6]

@@ -1,0 +1,77 @@
+"""What the passages of a question should compete by: the odds of their spans, or the reranking's log-odds as well.
+
+    python benchmarks/competing_passages.py datasets/handbook/questions.jsonl indexes/handbook [--weights 0 0.5 1]
+    python benchmarks/competing_passages.py PATH/TO/dev.json indexes/squad --documents Imperialism Warsaw Force
+
+Only questions that want some words: those that ask for sentences are answered by the cross-encoder. Always answering:
+F1 on answerable, the share of answers from a passage with the evidence, and F1 on answerable where 65 and 74% of the
+unanswerable questions are recognised. The first row reads what the first search puts first.
+"""
+
+import argparse
+from pathlib import Path
+
+from rag_ft import Index, Reader
+from rag_ft.answering.reading import ReadRequest
+from rag_ft.models import CrossEncoder
+from rag_ft.questions.records import read_questions
+from rag_ft.text.asking import asks_for_sentences
+from rag_ft.training.scoring import judged_answers
+
+RECOGNISED = (0.65, 0.74)
+
+
+def shows_evidence(reading, question) -> bool:
+    return any(
+        cited.passage.document_id == piece.document_id
+        and cited.passage.start <= piece.start
+        and piece.end <= cited.passage.end
+        for cited in reading.cited
+        for piece in question.evidence
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("questions", type=Path)
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--documents", nargs="*", help="only questions about these")
+    parser.add_argument("--every", type=int, default=1, help="ask every so many")
+    parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.5, 1.0])
+    given = parser.parse_args()
+    questions = [
+        question
+        for question in read_questions(given.questions)
+        if not asks_for_sentences(question.question)
+        and (not given.documents or any(piece.document_id in given.documents for piece in question.evidence))
+    ][:: given.every]
+    texts = [question.question for question in questions]
+    index = Index.load(given.index)
+    reader = Reader.from_pretrained(cross_encoder="none")
+    ways = {"first search": (index.as_retriever(k=3).retrieve_batch(texts), 0.0)}
+    reranked = index.as_retriever(k=3, reranker=CrossEncoder.from_pretrained()).retrieve_batch(texts)
+    ways |= {f"reranked, weight {weight:g}": (reranked, weight) for weight in given.weights}
+    print(f"{len(questions)} questions, {sum(question.answerable for question in questions)} answerable")
+    for name, (found, weight) in ways.items():
+        readings = reader.read_batch(
+            [
+                ReadRequest(
+                    text,
+                    tuple(hit.passage for hit in hits),
+                    0.0,
+                    tuple(weight * (hit.margin or 0.0) for hit in hits),
+                )
+                for text, hits in zip(texts, found, strict=True)
+            ]
+        )
+        pairs = list(zip(readings, questions, strict=True))
+        right = [shows_evidence(*pair) for pair in pairs if pair[1].answerable]
+        answers = judged_answers(pairs)
+        at_recall = [answers.score(answers.recognising(share, margin=False)).answerable_f1 for share in RECOGNISED]
+        shown = " / ".join(f"{100 * f1:.1f}" for f1 in at_recall)
+        f1 = 100 * sum(score for _, score in answers.answered) / len(answers.answered)
+        print(f"{name}: F1 {f1:.1f}, right passage {sum(right) / len(right):.1%}, recognising {shown}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
