@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.environment import packaged_cross_encoder_path
+from rag_ft.models.compute import autocast
 from rag_ft.models.cross_encoder_files import add_changes, check_base, read_changes, read_record
 from rag_ft.models.weights import PACKAGED, Weights, resolve_embedder, weights_in
 from rag_ft.text.spans import Span
@@ -108,11 +109,15 @@ class CrossEncoder:
         return self.score_batch([(question, passage) for passage in passages])
 
     def score_batch(self, pairs: Sequence[tuple[str, Passage]]) -> list[PassageScores]:
-        """The scores of pairs of a question and a passage, in their order; pairs that were scored lately are kept."""
+        """The scores of pairs of a question and a passage, in their order; pairs that were scored lately are kept.
+
+        Products are computed in bfloat16 where the CPU is faster with it.
+        """
         import torch
 
         keys = [(question, passage.title, passage.text) for question, passage in pairs]
-        with self._lock, torch.inference_mode():
+        half = torch.autocast("cpu", torch.bfloat16, enabled=autocast(on_cpu=True) == "bfloat16")
+        with self._lock, torch.inference_mode(), half:
             known = {key: self._kept[key] for key in keys if key in self._kept}
             new = list(dict.fromkeys(key for key in keys if key not in known))
             missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
@@ -143,7 +148,7 @@ class CrossEncoder:
             results.append(
                 PassageScores(
                     relevance=float(scored.relevance[i]),
-                    evidence=scored.evidence[i][of_text].numpy(),
+                    evidence=scored.evidence[i][of_text].float().numpy(),
                     tokens=tuple(Span(*span) for span in spans),
                     says=tuple(says[i]),
                 )
