@@ -12,7 +12,7 @@ from rag_ft.cli.terminal import echo_json
 DEMO_QUESTIONS = (
     "What does gradient checkpointing cost?",
     "Who proposed rank-stabilised LoRA?",
-    "What does the Apollo guidance computer have to do with LoRA?",
+    "How many parameters does GPT-4 have?",
 )
 """Two that the packaged reader gets right, and one that the handbook does not answer."""
 
