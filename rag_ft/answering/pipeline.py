@@ -71,7 +71,7 @@ class Pipeline(Runnable[QuestionInput, Answer]):
     suffices for `read_batch`, which takes passages that were retrieved already. `ask`, `ask_batch` and `events` are the
     plain interface; `invoke`, `batch`, `stream`, `ainvoke`, `|` and the rest come from langchain-core and take a
     question, `{"question": ...}` or `{"question": ..., "history": [...]}`. If the reader has a cross-encoder, and the
-    retriever no reranker, it reranks the passages of questions that ask for sentences.
+    retriever no reranker, it reranks the passages.
     """
 
     def __init__(self, retriever: BaseRetriever | None, reader: PassageReader) -> None:
