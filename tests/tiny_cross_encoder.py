@@ -6,11 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
+from rag_ft.models.cross_encoder import PassageScores
 from rag_ft.models.plain_bert import PlainBert, load_plain_bert
+from rag_ft.text.spans import Span
 
 SIZE = 32
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *map(chr, range(33, 127)), *(f"##{chr(i)}" for i in range(33, 127))]
@@ -28,6 +31,26 @@ def tiny_tokenizer() -> Tokenizer:
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     return tokenizer
+
+
+def passage_scores(
+    relevance: float,
+    evidence: Any,
+    tokens: tuple[Span, ...],
+    says: tuple[float, float, float] = (1.0, 0.0, 0.0),
+    starts: Any = None,
+    ends: Any = None,
+) -> PassageScores:
+    """What a cross-encoder says of a passage; without `starts` and `ends`, nothing of spans."""
+    none = np.zeros(len(tokens), dtype=np.float32)
+    return PassageScores(
+        relevance,
+        np.array(evidence, dtype=np.float32),
+        tokens,
+        says,
+        none if starts is None else np.array(starts, dtype=np.float32),
+        none if ends is None else np.array(ends, dtype=np.float32),
+    )
 
 
 def tiny_bert() -> Any:

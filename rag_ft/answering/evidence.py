@@ -79,6 +79,20 @@ class Calibration(BaseModel):
     with_generator: GeneratorWeighed | None = None
     decided_from: Annotated[float, Field(ge=0.5, le=1)] | None = None
     """Least probability of yes against no, or of no against yes, with which an answer decides; None: it never does."""
+    span_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of its log-odds of spans, added to the generator's in the search for an answer in a few words; 0: it was not
+    trained to mark any."""
+
+
+def recorded_calibration(cross_encoder: CrossEncoder) -> Calibration:
+    """What a cross-encoder's record says of its answers. Raises WeightsError where that is damaged."""
+    try:
+        return Calibration.model_validate(dict(cross_encoder.record))
+    except ValidationError as error:
+        raise WeightsError(
+            f"the calibration in the cross-encoder's {CROSS_ENCODER_RECORD} is damaged ({first_problem(error)}):"
+            " restore the file, or use the packaged one"
+        ) from error
 
 
 class EvidenceReader:
@@ -87,13 +101,7 @@ class EvidenceReader:
     def __init__(self, cross_encoder: CrossEncoder, opinions: Opinions | None = None) -> None:
         """`opinions`: of a generator, which is asked where the cross-encoder's record weighs what it says."""
         self.cross_encoder = cross_encoder
-        try:
-            self.calibration = Calibration.model_validate(dict(cross_encoder.record))
-        except ValidationError as error:
-            raise WeightsError(
-                f"the calibration in the cross-encoder's {CROSS_ENCODER_RECORD} is damaged ({first_problem(error)}):"
-                " restore the file, or use the packaged one"
-            ) from error
+        self.calibration = recorded_calibration(cross_encoder)
         weighed = self.calibration.with_generator if opinions is not None else None
         self._opinions = opinions if weighed is not None else None
         self.generator_weight = 0.0 if weighed is None else weighed.weight

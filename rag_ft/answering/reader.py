@@ -29,10 +29,11 @@ from rag_ft.answering.config import (
 )
 from rag_ft.answering.decoding.batch import BatchRunner
 from rag_ft.answering.decoding.candidates import CandidateFinder
+from rag_ft.answering.decoding.encoder_spans import EncoderSpans
 from rag_ft.answering.decoding.generate import TokenDecoder
 from rag_ft.answering.decoding.prompt_rows import PromptRow, PromptRows
 from rag_ft.answering.decoding.quote import QuoteSearch
-from rag_ft.answering.evidence import EvidenceReader
+from rag_ft.answering.evidence import EvidenceReader, recorded_calibration
 from rag_ft.answering.forward.decoder import Decoder
 from rag_ft.answering.forward.prefix_cache import PrefixCache
 from rag_ft.answering.opinions import Opinions
@@ -151,9 +152,12 @@ class Reader:
         self._rows = PromptRows(self.prompts, self.decoder, self.budget, self.mode)
         self._tokens = TokenDecoder(self._rows, self.prompts, self.decoder, candidates, self.budget, self.config)
         searches = self.mode == "quote" and self.config.decoding == "search"
+        spans = _encoder_spans(self.cross_encoder)
         self.batches = BatchRunner(
             self._rows,
-            QuoteSearch(self._rows, self.prompts, candidates, parts=adapted.parts) if searches else self._tokens,
+            QuoteSearch(self._rows, self.prompts, candidates, parts=adapted.parts, encoder=spans)
+            if searches
+            else self._tokens,
             searches=searches,
             second_look=self.mode == "quote" and self.reading == "separate",
         )
@@ -417,6 +421,15 @@ class Reader:
         if request.threshold is not None:
             threshold, kinds = request.threshold, at_threshold(self.kinds, request.threshold)
         return combine(rows, request.passages, threshold, self.scale, kinds, whole=self.whole_sentences)
+
+
+def _encoder_spans(cross_encoder: CrossEncoder | None) -> EncoderSpans | None:
+    """What a cross-encoder says of spans; None without one, or where its record gives that no weight.
+
+    Raises WeightsError.
+    """
+    weight = recorded_calibration(cross_encoder).span_weight if cross_encoder is not None else 0.0
+    return EncoderSpans(cross_encoder, weight) if cross_encoder is not None and weight else None
 
 
 def _named_cross_encoder(name: str | Path | None, config: ReaderConfig) -> CrossEncoder | None:

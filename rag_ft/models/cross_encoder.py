@@ -1,6 +1,6 @@
 """A second small model that reads a question and a passage together: does it answer, with which words, yes or no?
 
-The packaged embedder's encoder (all-MiniLM-L6-v2, 22 million parameters) with three heads, tuned as a cross-encoder
+The packaged embedder's encoder (all-MiniLM-L6-v2, 22 million parameters) with four heads, tuned as a cross-encoder
 (Nogueira and Cho, "Passage Re-ranking with BERT", 2019). An embedder reads each passage before anybody asks; this model
 reads it with the question, so it is better and can only be afforded for the few passages that a search has found.
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from rag_ft.models.cross_encoder_network import CrossEncoderNetwork
     from rag_ft.schema import Passage
 
+LEAST_ODDS = -50.0
+"""Log-odds of a span whose words the model did not see."""
+
 TOKENS_PER_BATCH = 4096
 """Padded tokens per forward pass."""
 
@@ -48,6 +51,26 @@ class PassageScores(NamedTuple):
     """Where each token stands in the passage's text."""
     says: tuple[float, float, float]
     """Probability that the passage says neither yes nor no, that it says yes, and that it says no."""
+    starts: NDArray[np.float32]
+    ends: NDArray[np.float32]
+    """Log-odds that an answer in a few words starts, and ends, at each token, against there being none in the passage;
+    (tokens,). All 0 without a head for spans."""
+
+    def span_odds(self, spans: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Log-odds of each span being the answer, against none in the passage, (spans,).
+
+        `spans`: start and end of each in the passage's text, (spans, 2). The least there is where the model did not
+        see the span's words.
+        """
+        if not self.tokens or not len(spans):
+            return np.full(len(spans), LEAST_ODDS)
+        starts, ends = np.array(self.tokens).T
+        first = np.searchsorted(ends, spans[:, 0], side="right")
+        last = np.searchsorted(starts, spans[:, 1], side="left") - 1
+        seen = (first < len(starts)) & (last >= first)
+        odds = np.full(len(spans), LEAST_ODDS)
+        odds[seen] = self.starts[first[seen]].astype(float) + self.ends[last[seen]]
+        return odds
 
     def evidence_of(self, span: Span) -> float:
         """The mean evidence of the tokens of a span; minus infinity where no token lies in it."""
@@ -139,7 +162,9 @@ class CrossEncoder:
 
         tokens = encode_pairs(self.tokenizer, [(question, shown_text(passage)) for question, passage in pairs])
         scored = self.network(**tokens.inputs)
-        says = scored.says.softmax(-1).tolist()
+        says = scored.says.float().softmax(-1).tolist()
+        ends = scored.ends.float()
+        ends = ends - ends[:, :1]  # (pairs, tokens, 2), against the first token's: no answer
         results = []
         for i, (_, passage) in enumerate(pairs):
             start = shown_start(passage)
@@ -151,6 +176,8 @@ class CrossEncoder:
                     evidence=scored.evidence[i][of_text].float().numpy(),
                     tokens=tuple(Span(*span) for span in spans),
                     says=tuple(says[i]),
+                    starts=ends[i, of_text, 0].numpy(),
+                    ends=ends[i, of_text, 1].numpy(),
                 )
             )
         return results

@@ -24,7 +24,7 @@ CROSS_ENCODER_FILES = (CROSS_ENCODER_RECORD, CROSS_ENCODER_WEIGHTS, "README.md")
 """The record first: a folder with it has the others, too."""
 
 _UP, _DOWN = ".up", ".down"
-_HEADS = ("relevance", "evidence", "decision")
+_HEADS = ("relevance", "evidence", "decision", "ends")
 
 
 def base_of(embedder: Weights) -> dict[str, str]:

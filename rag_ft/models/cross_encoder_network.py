@@ -1,4 +1,4 @@
-"""The cross-encoder as a torch module: an encoder with a head for the passage, one for its words, one for yes or no."""
+"""The cross-encoder as a torch module: an encoder with heads for the passage, its sentences, its spans, yes and no."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ class ScoredPairs(NamedTuple):
     """(pairs, tokens)"""
     says: Tensor
     """(pairs, 3): logits of neither, yes, no."""
+    ends: Tensor
+    """(pairs, tokens, 2): logits that an answer in a few words starts, and ends, at each token. The first token stands
+    for no such answer in the passage."""
 
 
 class PairTokens(NamedTuple):
@@ -56,6 +59,11 @@ class CrossEncoderNetwork(nn.Module):
         """On each token's state."""
         self.decision = nn.Linear(2 * size, 3)
         """On the first token's state and the mean state of the evidence: it reads the evidence, then decides."""
+        self.ends = nn.Linear(size, 2)
+        """On each token's state, as Devlin et al., "BERT", 2019, section 4.3. Zero, so that an older file, which has no
+        such head, says nothing of spans."""
+        nn.init.zeros_(self.ends.weight)
+        nn.init.zeros_(self.ends.bias)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> ScoredPairs:
         """Score pairs of token ids, (pairs, tokens), of which type 1 is the passage."""
@@ -66,7 +74,8 @@ class CrossEncoderNetwork(nn.Module):
         weights = evidence.detach().clamp(-20, 20).masked_fill(outside, _LEAST).softmax(-1)
         read = (weights[:, :, None] * states).sum(1)
         first = states[:, 0]
-        return ScoredPairs(self.relevance(first)[:, 0], evidence, self.decision(torch.cat([first, read], -1)))
+        says = self.decision(torch.cat([first, read], -1))
+        return ScoredPairs(self.relevance(first)[:, 0], evidence, says, self.ends(states))
 
 
 def new_network(embedder: Weights) -> tuple[CrossEncoderNetwork, Tokenizer]:

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_cross_encoder import passage_scores
 
 from rag_ft.answering.evidence import Candidate, EvidenceReader, best_candidate, choose_part, decision
 from rag_ft.answering.opinions import Opinion
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import WeightsError
 from rag_ft.metrics.odds import probability_of
-from rag_ft.models.cross_encoder import PassageScores
 from rag_ft.schema import Passage
 from rag_ft.text.spans import Span
 
@@ -32,7 +32,7 @@ def scores(text, evidence, relevance=2.0, says=(0.2, 0.7, 0.1)):
     start = text.index(evidence)
     inside = [2.0 if start <= i < start + len(evidence) else -2.0 for i in range(len(text))]
     tokens = tuple(Span(i, i + 1) for i in range(len(text)))
-    return PassageScores(relevance, np.array(inside, dtype=np.float32), tokens, says)
+    return passage_scores(relevance, np.array(inside, dtype=np.float32), tokens, says)
 
 
 class CrossEncoderThatKnows:
@@ -279,7 +279,7 @@ def test_the_threshold_is_on_the_scale_of_the_weights():
 @settings(max_examples=60)
 def test_a_part_is_whole_units_whatever_the_evidence(evidence):
     tokens = tuple(Span(i, i + 1) for i in range(len(TEXT)))
-    given_scores = PassageScores(1.0, np.array(evidence, dtype=np.float32), tokens, (1.0, 0.0, 0.0))
+    given_scores = passage_scores(1.0, np.array(evidence, dtype=np.float32), tokens, (1.0, 0.0, 0.0))
     chosen = choose_part(passage(), given_scores)
     part = TEXT[chosen.span.start : chosen.span.end]
     assert part == part.strip() and not part.endswith("set one:")

@@ -10,6 +10,7 @@ from langchain_core.documents import Document as LangchainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from scripted_reader import ScriptedReader
+from tiny_cross_encoder import passage_scores
 from tiny_reader import tiny_reader
 
 from rag_ft.answering.pipeline import Pipeline, _hit
@@ -17,7 +18,6 @@ from rag_ft.answering.reading import Cited, Reading
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.indexing.index import Index
 from rag_ft.metrics.odds import probability_of
-from rag_ft.models.cross_encoder import PassageScores
 from rag_ft.schema import Answer, Document, Hit, Passage
 from rag_ft.text.spans import Span
 
@@ -122,7 +122,7 @@ class CrossEncoderThatLikesFoxes:
 
     def score(self, question, passages):
         return [
-            PassageScores(relevance, np.array([3.0], dtype=np.float32), (Span(0, len(passage.text)),), (1.0, 0.0, 0.0))
+            passage_scores(relevance, np.array([3.0], dtype=np.float32), (Span(0, len(passage.text)),), (1.0, 0.0, 0.0))
             for passage, relevance in zip(
                 passages, self.relevance_batch([(question, passage) for passage in passages]), strict=True
             )

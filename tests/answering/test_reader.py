@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from tiny_adapters import fresh, make_adapter
+from tiny_cross_encoder import passage_scores
 from tiny_reader import PASSAGES, QUESTIONS, passage, tiny_reader
 
 from rag_ft.answering import completion
@@ -15,7 +16,7 @@ from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import PromptTooLongError, UsageError
 from rag_ft.metrics.odds import probability_of
-from rag_ft.models.cross_encoder import CrossEncoder, PassageScores
+from rag_ft.models.cross_encoder import CrossEncoder
 from rag_ft.text.spans import Span
 
 
@@ -126,7 +127,7 @@ class CrossEncoderThatLikesTheFirstWord:
 
     def score(self, question, passages):
         return [
-            PassageScores(1.0, np.array([3.0, -3.0], dtype=np.float32), (Span(0, 3), Span(3, 9)), (1.0, 0.0, 0.0))
+            passage_scores(1.0, np.array([3.0, -3.0], dtype=np.float32), (Span(0, 3), Span(3, 9)), (1.0, 0.0, 0.0))
             for _ in passages
         ]
 

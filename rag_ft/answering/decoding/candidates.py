@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rag_ft.answering.decoding.span_search import SpanTrie
 from rag_ft.answering.forward.prefix_cache import PrefixCache
 from rag_ft.answering.prompt import PromptBuilder
@@ -22,12 +25,29 @@ from rag_ft.text.spans import Span, candidate_spans
 
 _BYTES_PER_NODE = 280
 _BYTES_PER_TEXT = 650
+_BYTES_PER_PLACE = 32
 """Measured with tracemalloc in CPython 3.11, on passages of 60 words."""
 
 
 def answer_spans(passage: Passage) -> list[Span]:
     """Where in a passage an answer may stand, in reading order."""
     return candidate_spans(passage.text, sentence_spans(passage.text))
+
+
+class PlacedSpans(NamedTuple):
+    """Where the candidates stand: a line per occurrence, in the order of the candidates."""
+
+    candidates: NDArray[np.int64]
+    """(occurrences,)"""
+    passages: NDArray[np.int64]
+    """Index of the passage, (occurrences,)."""
+    spans: NDArray[np.int64]
+    """Start and end in its text, (occurrences, 2)."""
+
+    def span(self, occurrence: int) -> Span:
+        """Where an occurrence stands in its passage."""
+        start, end = self.spans[occurrence].tolist()
+        return Span(start, end)
 
 
 @dataclass(frozen=True)
@@ -46,10 +66,22 @@ class Candidates:
         """The bodies as a trie; candidate numbers are indices into `texts`."""
         return SpanTrie(self.bodies)
 
+    @cached_property
+    def placed(self) -> PlacedSpans:
+        """Every occurrence of `texts`."""
+        found = [
+            (candidate, passage_index, *span)
+            for candidate, text in enumerate(self.texts)
+            for passage_index, span in self.occurrences[text]
+        ]
+        table = np.array(found, dtype=np.int64).reshape(-1, 4)
+        return PlacedSpans(table[:, 0], table[:, 1], table[:, 2:])
+
     @property
     def nbytes(self) -> int:
         """Approximate memory of all of it."""
-        return _BYTES_PER_NODE * len(self.trie.tokens) + _BYTES_PER_TEXT * len(self.occurrences)
+        texts, places = len(self.occurrences), sum(map(len, self.occurrences.values()))
+        return _BYTES_PER_NODE * len(self.trie.tokens) + _BYTES_PER_TEXT * texts + _BYTES_PER_PLACE * places
 
     def repeating(self, question: str) -> frozenset[int]:
         """Candidates that only repeat the question, and so do not answer it."""

@@ -57,6 +57,11 @@ class PromptRow:
     standing: float = 0.0
     """Log-odds of its passage in the reranking, added to those of its answers where rows compete: 0 for the first
     passage, negative for the others; 0 without a reranking. docs/answers.md says what that gains."""
+    encoder_odds: float | None = None
+    """Log-odds of the best answer by the cross-encoder, against no answer in its passage; None where it was not asked
+    about spans."""
+    added_odds: float = 0.0
+    """What of that counts in the choice of the answer."""
 
     @property
     def odds(self) -> float:
@@ -65,8 +70,8 @@ class PromptRow:
 
     @property
     def standing_odds(self) -> float:
-        """By how much the row's best answer is ahead of null, its passage's standing counted: what rows compete by."""
-        return self.odds + self.standing
+        """By how much the row's best answer is ahead of null, with the cross-encoder's say: what rows compete by."""
+        return self.odds + self.added_odds + self.standing
 
 
 def best_row(rows: Sequence[PromptRow]) -> PromptRow | None:

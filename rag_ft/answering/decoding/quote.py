@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from rag_ft.answering.decoding.candidates import CandidateFinder, Candidates, find_parts
+from rag_ft.answering.decoding.encoder_spans import EncoderSpans, SpanOpinion
 from rag_ft.answering.decoding.prompt_rows import PromptRow, PromptRows, StartedRows
 from rag_ft.answering.decoding.span_search import SpanSearch, SpanTrie, search_spans
 from rag_ft.answering.forward.decoder import AnySession
@@ -19,12 +20,23 @@ from rag_ft.answering.reading import Cited
 
 
 class QuoteSearch:
-    """Answers rows by span search; `parts`: whether the reader was tuned to answer with parts of passages, too."""
+    """Answers rows by span search.
+
+    `parts`: whether the reader was tuned to answer with parts of passages, too. `encoder`: a second model whose
+    log-odds of spans are added.
+    """
 
     def __init__(
-        self, rows: PromptRows, prompts: PromptBuilder, candidates: CandidateFinder, *, parts: bool = False
+        self,
+        rows: PromptRows,
+        prompts: PromptBuilder,
+        candidates: CandidateFinder,
+        *,
+        parts: bool = False,
+        encoder: EncoderSpans | None = None,
     ) -> None:
         self._parts = parts
+        self._encoder = encoder
         self._rows = rows
         self._prompts = prompts
         self._candidates = candidates
@@ -45,14 +57,23 @@ class QuoteSearch:
         candidates = [self._candidates.find(row.prompt.passages) for row in rows]
         excluded = [listed.repeating(row.question) for row, listed in zip(rows, candidates, strict=True)]
         tries = [listed.trie for listed in candidates]
-        searches = iter(_searches(rows, tries, started, self._prompts.close_ids((1,))[0], excluded))
+        opinions: Sequence[SpanOpinion | None] = [None] * len(rows)
+        added: Sequence[Sequence[float]] = ()
+        if self._encoder is not None:
+            opinions = self._encoder.of(rows, candidates)
+            added = [(self._encoder.weight * opinion.candidates).tolist() for opinion in opinions if opinion]
+        searches = iter(_searches(rows, tries, started, self._prompts.close_ids((1,))[0], excluded, added))
         results = search_spans(started.session, [[next(searches) for _ in request_rows] for request_rows in requests])
-        for i, (row, listed, result) in enumerate(zip(rows, candidates, results, strict=True)):
+        for i, (row, listed, opinion, result) in enumerate(zip(rows, candidates, opinions, results, strict=True)):
             row.scored = {listed.texts[candidate]: logprob for candidate, logprob in result.logprobs.items()}
             row.passes = result.passes
             if result.best >= 0:
                 row.best = listed.texts[result.best]
-                row.cited = (self._cite(started.session, i, row, listed, result.best),)
+                if opinion is None:
+                    row.cited = (self._cite(started.session, i, row, listed, result.best),)
+                else:
+                    row.cited = (opinion.cite(row, result.best),)
+                    row.encoder_odds, row.added_odds = float(opinion.candidates[result.best]), added[i][result.best]
             row.completion_tokens = len(self._prompts.completion_ids(row.best, (1,)))
 
     def _run_parts(self, requests: Sequence[Sequence[PromptRow]]) -> None:
@@ -92,16 +113,18 @@ def _searches(
     started: StartedRows,
     close: int,
     excluded: Sequence[Collection[int]] = (),
+    added: Sequence[Sequence[float]] = (),
 ) -> list[SpanSearch]:
-    """A search per row over its trie, whose first tokens are scored already; `excluded`: candidates of each row."""
+    """A search per row over its trie, whose first tokens are scored already; `excluded`, `added`: of each row."""
     first = started.session.logits[:, -1].log_softmax(-1)
     searches: list[SpanSearch] = []
     for i, (row, trie) in enumerate(zip(rows, tries, strict=True)):
         starts = sorted(trie.children[0])
         after = dict(zip(starts, first[i, starts].tolist(), strict=True)) if starts else {}
-        without = excluded[i] if excluded else ()
+        without, more = excluded[i] if excluded else (), added[i] if added else ()
         # A span of a passage that stands behind must be so much likelier.
-        searches.append(SpanSearch(trie, float(started.opened[i]), after, close, row.null - row.standing, without))
+        null = row.null - row.standing
+        searches.append(SpanSearch(trie, float(started.opened[i]), after, close, null, without, more))
     return searches
 
 

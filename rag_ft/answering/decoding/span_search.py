@@ -7,6 +7,9 @@ likeliest of all candidates. Often the first pass proves it; a reader with flat 
 
 Several prompts may compete for one answer, each span against the null of its own prompt. Then the most promising prompt
 is searched first, and those that can no longer beat its best span are left: most passages are never searched at all.
+
+Another model's log-odds for each candidate can be added to this one's: a subtree is then bounded by its first
+probability and the most that is added to a candidate in it.
 """
 
 from __future__ import annotations
@@ -72,6 +75,14 @@ class SpanTrie:
             if node and self.ends[node] < 0:
                 self.ends[node] = candidate
 
+    def most_below(self, values: Sequence[float]) -> list[float]:
+        """For each node the highest value of a candidate that ends at it or below it."""
+        most = [values[candidate] if candidate >= 0 else -math.inf for candidate in self.ends]
+        for node in range(len(most) - 1, 0, -1):  # children come after their parents
+            parent = self.parents[node]
+            most[parent] = max(most[parent], most[node])
+        return most
+
 
 class SearchResult(NamedTuple):
     """Natural log-probabilities after the prompt and the completion's head."""
@@ -79,9 +90,9 @@ class SearchResult(NamedTuple):
     best: int
     """The likeliest candidate, as an index into the trie's bodies; -1 where there is none."""
     best_logprob: float
-    """Log-probability of the opening quote, the best candidate and the closing quote."""
+    """Log-probability of the opening quote, the best candidate and the closing quote, without what was added to it."""
     logprobs: dict[int, float]
-    """Log-probability of each candidate that was scored."""
+    """Log-probability of each candidate that was scored, without what was added to it."""
     passes: int
 
 
@@ -89,7 +100,8 @@ class SpanSearch:
     """The search over one prompt's trie; `search_spans` drives many of them in step.
 
     `null_logprob`: what its spans are measured against where several prompts compete. `excluded`: candidates that
-    cannot be the answer; longer ones may start with them.
+    cannot be the answer; longer ones may start with them. `added`: what is added to the log-probability of each
+    candidate in the choice of the best.
     """
 
     def __init__(
@@ -100,8 +112,11 @@ class SpanSearch:
         close: int,
         null_logprob: float = 0.0,
         excluded: Collection[int] = (),
+        added: Sequence[float] = (),
     ) -> None:
         self.trie = trie
+        self._added = added
+        self._most = trie.most_below(added) if added else ()
         self._excluded = excluded
         self._close = close
         self._null = null_logprob
@@ -121,6 +136,14 @@ class SpanSearch:
             self._logprob[child] = base + after[token]
             self._frontier.add(child)
 
+    def _total(self, candidate: int) -> float:
+        """What a scored candidate is chosen by."""
+        return self._scored[candidate] + (self._added[candidate] if self._added else 0.0)
+
+    def _bound(self, node: int) -> float:
+        """What no candidate at a node or below it can exceed."""
+        return self._logprob[node] + (self._most[node] if self._added else 0.0)
+
     def _closing(self, node: int) -> int:
         """The token that ends the candidate of a node."""
         candidate = self.trie.ends[node]
@@ -134,12 +157,12 @@ class SpanSearch:
     @property
     def best_odds(self) -> float:
         """Log-odds against null of the best candidate that was scored."""
-        return max(self._scored.values(), default=-math.inf) - self._null
+        return max(map(self._total, self._scored), default=-math.inf) - self._null
 
     @property
     def upper_bound(self) -> float:
         """Log-odds against null that no candidate still to be scored can exceed."""
-        return max((self._logprob[node] for node in self._frontier), default=-math.inf) - self._null
+        return max(map(self._bound, self._frontier), default=-math.inf) - self._null
 
     def finished(self, rival: float = -math.inf) -> bool:
         """Whether it is proved that no unscored candidate beats the best one, or reaches a rival prompt's log-odds."""
@@ -150,14 +173,15 @@ class SpanSearch:
         """Nodes to score next, parents before children: the frontier by likelihood, and below it by a guess."""
         chosen: list[int] = []
         guesses: list[tuple[float, int]] = []
-        frontier = [(-self._logprob[node], node) for node in self._frontier]
+        frontier = [(-self._bound(node), node) for node in self._frontier]
         heapq.heapify(frontier)
         while len(chosen) < limit and (frontier or guesses):
             source = guesses if not frontier or (guesses and guesses[0] < frontier[0]) else frontier
             cost, node = heapq.heappop(source)
             chosen.append(node)
             for child in self.trie.children[node].values():
-                heapq.heappush(guesses, (cost - _GUESSED_LOG_STEP, child))
+                less = self._most[node] - self._most[child] if self._added else 0.0
+                heapq.heappush(guesses, (cost + less - _GUESSED_LOG_STEP, child))
         return chosen
 
     def request(self, limit: int) -> tuple[list[int], list[TreeNode], list[list[int]]]:
@@ -190,7 +214,7 @@ class SpanSearch:
     def result(self) -> SearchResult:
         """The outcome so far; the answer once `finished`."""
         # Of equal probabilities the first candidate wins, so that a run can be repeated.
-        best = max(self._scored, key=lambda candidate: (self._scored[candidate], -candidate), default=-1)
+        best = max(self._scored, key=lambda candidate: (self._total(candidate), -candidate), default=-1)
         return SearchResult(best, self._scored.get(best, -math.inf), dict(self._scored), self._passes)
 
 

@@ -68,7 +68,9 @@ def calibrate(
             weighed = start.with_generator.model_copy(update={"confidence": again[0]})
             counts["right_with_generator"] = sum(quoted.right for quoted in helped)
             note += f". With the generator's opinion {counts['right_with_generator']} are right: {again[1]}"
-    calibration = Calibration(confidence=confidence, with_generator=weighed, decided_from=decided_from)
+    calibration = Calibration(
+        confidence=confidence, with_generator=weighed, decided_from=decided_from, span_weight=start.span_weight
+    )
     return ChosenCalibration(calibration, counts, f"{on}: {note}")
 
 

@@ -33,6 +33,8 @@ class PairExample(NamedTuple):
     """Where the evidence stands in the first passage as it is shown; None: no passage answers."""
     yes: bool | None = None
     """What the evidence says to a question of yes or no."""
+    words: Span | None = None
+    """Where the few words that answer stand in the first passage as it is shown; None: whole sentences do."""
 
 
 class PairSource(NamedTuple):
@@ -47,6 +49,8 @@ class PairSource(NamedTuple):
     """Where the evidence stands in that passage's own text."""
     others: tuple[Passage, ...]
     """Passages that do not answer, best first."""
+    words: Span | None = None
+    """Where the few words that answer stand in that passage's own text; None: whole sentences do."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def pair_sources(
         others = fillers.filled(others[: config.negatives_among], question)
         evidence = None if gold is None else evidence_in(gold, question)
         if gold is not None or others:
-            sources.append(PairSource(question, query.joined or query.text, gold, evidence, tuple(others)))
+            words = None if gold is None else words_in(gold, question)
+            sources.append(PairSource(question, query.joined or query.text, gold, evidence, tuple(others), words))
     if not any(source.gold is not None for source in sources):
         record, why = next(iter(dropped.items()), ("", "no record is answerable"))
         raise DatasetError(
@@ -100,8 +105,10 @@ def draw_example(source: PairSource, config: CrossEncoderConfig, chooser: random
     if not shown or source.gold is None or source.evidence is None:
         return PairExample(source.text, tuple(others), None)
     shift = shown_start(source.gold)
-    evidence = Span(source.evidence.start + shift, source.evidence.end + shift)
-    return PairExample(source.text, (source.gold, *others), evidence, source.question.yes)
+    evidence, words = (
+        None if span is None else Span(span.start + shift, span.end + shift) for span in (source.evidence, source.words)
+    )
+    return PairExample(source.text, (source.gold, *others), evidence, source.question.yes, words)
 
 
 def overlap(passage: Passage, question: Question) -> int:
@@ -114,14 +121,28 @@ def evidence_in(passage: Passage, question: Question) -> Span | None:
 
     Of a few words that answer, the whole sentences. None where it holds none.
     """
-    piece = max(question.evidence, key=lambda piece: _shared(passage, piece), default=None)
-    if piece is None or _shared(passage, piece) <= 0:
+    piece = _best_piece(passage, question)
+    if piece is None:
         return None
     start, end = max(piece.start - passage.start, 0), min(piece.end - passage.start, len(passage.text))
     if question.kind == "span":
         held = [span for span in sentence_spans(passage.text) if span.start < end and start < span.end]
         start, end = (held[0].start, held[-1].end) if held else (start, end)
     return Span(start, end)
+
+
+def words_in(passage: Passage, question: Question) -> Span | None:
+    """Where a passage's text holds the few words that answer a question; None where it lacks some, or for parts."""
+    piece = _best_piece(passage, question)
+    if question.kind != "span" or piece is None or _shared(passage, piece) < piece.end - piece.start:
+        return None
+    return Span(piece.start - passage.start, piece.end - passage.start)
+
+
+def _best_piece(passage: Passage, question: Question) -> Evidence | None:
+    """Of a question's evidence the piece that a passage holds most of; None where it holds none."""
+    piece = max(question.evidence, key=lambda piece: _shared(passage, piece), default=None)
+    return piece if piece is not None and _shared(passage, piece) > 0 else None
 
 
 def _shared(passage: Passage, piece: Evidence) -> int:

@@ -39,6 +39,11 @@ def test_every_span_stands_where_it_is_said_to_and_none_is_longer_than_allowed(c
             for number, span in found.first_occurrences(text).items()
         )
     assert list(found.texts) == [text for text in found.occurrences if len(text) <= most]
+    placed = found.placed
+    listed = [
+        (found.texts[one], number, placed.span(i)) for i, (one, number, _) in enumerate(zip(*placed, strict=True))
+    ]
+    assert listed == [(text, *place) for text in found.texts for place in found.occurrences[text]]
     assert list(found.bodies) == by_characters(found.texts)
 
 

@@ -72,6 +72,55 @@ def test_an_excluded_candidate_is_never_the_answer_and_the_best_of_the_others_is
     assert (result.best in left) == bool(left) and not excluded & result.logprobs.keys()
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(bodies_of, st.floats(-12, 0)), min_size=1, max_size=4), st.integers(0, 1000), st.data())
+def test_what_is_added_to_candidates_decides_with_their_probability(prompts, seed, data):
+    model = TableModel(seed)
+    first = dict(enumerate(model.logprobs(()).tolist()))
+    numbers = st.floats(-20, 20)
+    added = [data.draw(st.lists(numbers, min_size=len(bodies), max_size=len(bodies))) for bodies, _ in prompts]
+    contest = [
+        SpanSearch(SpanTrie(bodies), 0.0, first, CLOSE, null, added=more)
+        for (bodies, null), more in zip(prompts, added, strict=True)
+    ]
+    results = search_spans(model, [contest], nodes_in_first_pass=4)
+    exact = [
+        [model.probability(body) + plus - null for body, plus in zip(bodies, more, strict=True)]
+        for (bodies, null), more in zip(prompts, added, strict=True)
+    ]
+    totals = [own[result.best] if result.best >= 0 else -math.inf for own, result in zip(exact, results, strict=True)]
+    assert max(totals) == pytest.approx(max(map(max, exact)))
+    for result, (bodies, _) in zip(results, prompts, strict=True):
+        assert all(value == pytest.approx(model.probability(bodies[i])) for i, value in result.logprobs.items())
+        assert result.best < 0 or result.best_logprob == result.logprobs[result.best]
+
+
+def test_a_second_opinion_leaves_fewer_branches_to_score():
+    model = TableModel(1)
+    rng = random.Random(0)
+    bodies = sorted({tuple(rng.randrange(9) for _ in range(6)) for _ in range(400)})
+    model.search(bodies)
+    without, model.nodes = model.nodes, 0
+    added = [0.0 if body == bodies[7] else -30.0 for body in bodies]
+    first = dict(enumerate(model.logprobs(()).tolist()))
+    (result,) = search_spans(model, [[SpanSearch(SpanTrie(bodies), 0.0, first, CLOSE, added=added)]])
+    assert result.best == 7 and model.nodes < without / 4
+
+
+@given(bodies_of, st.data())
+def test_the_most_below_a_node_is_that_of_its_best_candidate(bodies, data):
+    trie = SpanTrie(bodies)
+    values = data.draw(st.lists(st.floats(-9, 9), min_size=len(bodies), max_size=len(bodies)))
+    most = trie.most_below(values)
+    for candidate, body in enumerate(bodies):
+        node = 0
+        for token in body:
+            assert most[node] >= values[candidate]
+            node = trie.children[node][token]
+        assert most[node] >= values[candidate]
+    assert set(most) <= set(values) and most[0] == max(values)
+
+
 def test_unlikely_branches_are_not_scored():
     model = TableModel(1)
     rng = random.Random(0)

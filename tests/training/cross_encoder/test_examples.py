@@ -8,7 +8,7 @@ from rag_ft.errors import DatasetError
 from rag_ft.models.cross_encoder import shown_text
 from rag_ft.schema import Evidence, Passage, Question
 from rag_ft.training.cross_encoder.config import CrossEncoderConfig
-from rag_ft.training.cross_encoder.examples import draw_example, evidence_in, overlap, pair_sources
+from rag_ft.training.cross_encoder.examples import draw_example, evidence_in, overlap, pair_sources, words_in
 
 CONFIG = CrossEncoderConfig(passages=3, without_evidence=0)
 TEXT = "Tea is at four. The crane lifts 42 tonnes. It is inspected in May. Rope is in the shed."
@@ -35,9 +35,10 @@ def test_the_first_passage_holds_the_evidence_and_the_others_do_not(world):
             first, *others = example.passages
             shown = shown_text(first)[example.evidence.start : example.evidence.end]
             assert source.question.answers[0] in shown and shown.endswith(".") and "\n" not in shown
+            assert shown_text(first)[example.words.start : example.words.end] == source.question.evidence[0].quote
             assert not any(overlap(other, source.question) > 0 for other in others)
         else:
-            assert example.evidence is None
+            assert example.evidence is None and example.words is None
 
 
 def test_now_and_then_the_evidence_is_left_out(world):
@@ -86,6 +87,15 @@ def test_of_a_few_words_the_sentences_that_hold_them_are_evidence_and_of_a_part_
     assert evidence_in(passage(), question(*where, kind="part")) == where
     assert evidence_in(passage(document="other"), question(*where)) is None
     assert evidence_in(passage(0, 16), question(*where)) is None
+
+
+def test_words_are_those_of_a_short_answer_where_the_passage_holds_them_whole():
+    where = TEXT.index("42 tonnes"), TEXT.index("42 tonnes") + 9
+    assert words_in(passage(), question(*where)) == where
+    assert words_in(passage(where[0]), question(*where)) == (0, 9)
+    assert words_in(passage(where[0] + 1), question(*where)) is None
+    assert words_in(passage(), question(*where, kind="part")) is None
+    assert words_in(passage(document="other"), question(*where)) is None
 
 
 @given(start=st.integers(0, len(TEXT) - 1), data=st.data())

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -52,22 +54,31 @@ def test_the_loss_of_an_example_does_not_depend_on_the_others_of_its_batch(netwo
     torch.testing.assert_close(losses(network, TOKENIZER, [EXAMPLE, null]), torch.cat(alone), atol=1e-4, rtol=1e-4)
 
 
-def test_the_loss_is_the_sum_of_the_choice_the_evidence_and_the_decision(network):
+def test_the_loss_is_the_sum_of_the_choice_the_evidence_the_decision_and_the_words(network):
     with torch.no_grad():
         for head in (network.relevance, network.evidence, network.decision):
             head.weight.zero_()
             head.bias.zero_()
     choice, token, decision = torch.tensor([4.0, 2.0, 3.0]).log()  # of three passages and none, of in or out, of three
-    assert losses(network, TOKENIZER, [EXAMPLE])[0].item() == pytest.approx(choice + 2 * token + 0.3 * decision)
+    # The tokens of a passage are its characters here, and one more stands for no answer.
+    of_own, of_others = (
+        sum(math.log(len(read.text.replace(" ", "")) + 1) for read in reads) / len(reads)
+        for reads in ([ANSWERS], OTHERS)
+    )
+    sentences = choice + 2 * token + 0.6 * of_others
+    assert losses(network, TOKENIZER, [EXAMPLE])[0].item() == pytest.approx(sentences + 0.3 * decision)
     for yes in (True, False):
         loss = losses(network, TOKENIZER, [EXAMPLE._replace(yes=yes)])[0].item()
-        assert loss == pytest.approx(choice + 2 * token + 1.5 * decision)
-    assert losses(network, TOKENIZER, [PairExample("Who?", OTHERS, None)])[0].item() == pytest.approx(decision)
+        assert loss == pytest.approx(sentences + 1.5 * decision)
+    words = losses(network, TOKENIZER, [EXAMPLE._replace(words=Span(10, 14))])[0].item()
+    assert words == pytest.approx(sentences + 0.3 * decision + 1.5 * of_own)
+    null = losses(network, TOKENIZER, [PairExample("Who?", OTHERS, None)])[0].item()
+    assert null == pytest.approx(decision + 0.6 * of_others)
 
 
 @pytest.mark.parametrize(("yes", "says"), [(None, 0), (True, 1), (False, 2)])
 def test_steps_along_the_gradient_raise_what_is_right(network, yes, says):
-    example = EXAMPLE._replace(yes=yes)
+    example = EXAMPLE._replace(yes=yes, words=Span(10, 14))
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
     for _ in range(40):
         optimizer.zero_grad()
@@ -79,3 +90,8 @@ def test_steps_along_the_gradient_raise_what_is_right(network, yes, says):
     assert scored.says[0].argmax() == says
     marked = tokens.offsets[0][(scored.evidence[0] > 0) & tokens.in_passage[0]]
     assert marked[:, 1].max() <= 15 and len(marked) == len("Teaisatfour.")
+    starts, ends = scored.ends[0].masked_fill(~tokens.in_passage[0][:, None], -1e4).argmax(0).tolist()
+    assert tokens.offsets[0][[starts, ends]].tolist() == [[10, 11], [13, 14]]
+    assert (scored.ends[0].amax(0) > scored.ends[0, 0]).all()
+    for other in (1, 2):  # nothing answers in the others
+        assert (scored.ends[other][tokens.in_passage[other]].amax(0) < scored.ends[other, 0]).all()

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_cross_encoder import passage_scores
 
 from rag_ft.answering.opinions import Opinion
 from rag_ft.indexing.query import Query
 from rag_ft.metrics.odds import probability_of
-from rag_ft.models.cross_encoder import PassageScores
 from rag_ft.schema import Evidence, Hit, Passage, Question
 from rag_ft.text.spans import Span
 from rag_ft.training.cross_encoder.scoring import (
@@ -49,7 +49,7 @@ class CrossEncoderThatKnows:
 
     def score(self, question, passages):
         return [
-            PassageScores(
+            passage_scores(
                 1.0 if read.document_id == self.likes else -1.0,
                 evidence_scores(read.text, self.evidence),
                 tuple(Span(i, i + 1) for i in range(len(read.text))),

@@ -1,0 +1,58 @@
+"""What the cross-encoder says of candidate spans: a second model's log-odds, added to the generator's in the search.
+
+An encoder reads words with what stands after them, a generator only with what stands before: they err differently.
+docs/answers.md says what adding both gains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_ft.answering.decoding.candidates import Candidates, PlacedSpans
+from rag_ft.answering.decoding.prompt_rows import PromptRow
+from rag_ft.answering.reading import Cited
+from rag_ft.models.cross_encoder import LEAST_ODDS, CrossEncoder
+
+
+class SpanOpinion(NamedTuple):
+    """What the cross-encoder says of the candidates of one prompt."""
+
+    candidates: NDArray[np.float64]
+    """Log-odds of each candidate where it stands best, against no answer in its passage, (candidates,)."""
+    occurrences: NDArray[np.float64]
+    """Log-odds of each of `placed`, (occurrences,)."""
+    placed: PlacedSpans
+
+    def cite(self, row: PromptRow, candidate: int) -> Cited:
+        """The place where a candidate stands best; the first of equal ones."""
+        of_candidate = np.flatnonzero(self.placed.candidates == candidate)
+        best = of_candidate[np.argmax(self.occurrences[of_candidate])]
+        return Cited(row.prompt.passages[self.placed.passages[best]], self.placed.span(int(best)))
+
+
+class EncoderSpans:
+    """Asks the cross-encoder about candidates. `weight`: of its log-odds beside the generator's."""
+
+    def __init__(self, cross_encoder: CrossEncoder, weight: float) -> None:
+        self._cross_encoder = cross_encoder
+        self.weight = weight
+
+    def of(self, rows: Sequence[PromptRow], candidates: Sequence[Candidates]) -> list[SpanOpinion]:
+        """Its opinion of the candidates of each row."""
+        pairs = [(row.question, passage) for row in rows for passage in row.prompt.passages]
+        scores = iter(self._cross_encoder.score_batch(pairs))
+        opinions = []
+        for row, listed in zip(rows, candidates, strict=True):
+            placed = listed.placed
+            occurrences = np.full(len(placed.candidates), LEAST_ODDS)
+            for passage_index, _ in enumerate(row.prompt.passages):
+                inside = placed.passages == passage_index
+                occurrences[inside] = next(scores).span_odds(placed.spans[inside])
+            best = np.full(len(listed.texts), LEAST_ODDS)
+            np.maximum.at(best, placed.candidates, occurrences)
+            opinions.append(SpanOpinion(best, occurrences, placed))
+        return opinions
