@@ -78,7 +78,8 @@ def calibrate_adapter(
     records = read_questions(questions) if isinstance(questions, str | Path) else list(questions)
     unseen = _unseen(records, trained_documents(record, index.document_fingerprints()))
     asked = Reader.from_pretrained(reader, adapter=weights.path)
-    tuned = Reader(asked.loaded, whole_sentences=False)  # the threshold is that of the generator's own answers
+    # The threshold is that of spans: how sure whole sentences are is in the cross-encoder's record.
+    tuned = Reader(asked.loaded, whole_sentences=False, cross_encoder=asked.cross_encoder)
     answered = always_answered(tuned, unseen, index, k, most, asked.cross_encoder)
     score = answered.chosen(recognise, margin=margin)
     if tuned.threshold is not None:

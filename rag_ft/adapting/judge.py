@@ -60,12 +60,12 @@ def judge_readers(
 
     def reads(name: str, adapter: str, **settings: Any) -> ReaderChoice:
         record = {} if adapter == NO_ADAPTER else adapter_record(resolve_adapter(adapter))
-        whole = parts and record.get("whole_sentences") is True
         # As `rag-ft ask` answers: an adapter that was tuned on words leaves whole sentences to the cross-encoder.
         beside = Path(adapter) / CROSS_ENCODER_FOLDER
         chooser = str(beside) if is_cross_encoder(beside) else PACKAGED
-        sentences = {"whole_sentences": True, "cross_encoder": chooser} if whole else {}
-        return ReaderChoice(name=name, kind="reader", adapter=adapter, **sentences, **settings)
+        helped = record.get("whole_sentences") is True
+        asked = {"whole_sentences": parts, "cross_encoder": chooser} if helped else {}
+        return ReaderChoice(name=name, kind="reader", adapter=adapter, **asked, **settings)
 
     recipe = Recipe(
         title="Was tuning worth it?",

@@ -141,8 +141,11 @@ def gives_sentences(config: ReaderConfig, record: Mapping[str, Any]) -> bool:
 
 
 def takes_cross_encoder(config: ReaderConfig) -> bool:
-    """Whether a cross-encoder may choose whole sentences for a reader with this config."""
-    return config.mode == "quote" and config.whole_sentences is not False
+    """Whether a cross-encoder may help a reader with this config to quote: to choose spans, and whole sentences.
+
+    Sentences only where `whole_sentences` is not switched off.
+    """
+    return config.mode == "quote"
 
 
 def _knows_parts(record: Mapping[str, Any]) -> bool:

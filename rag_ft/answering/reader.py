@@ -111,8 +111,9 @@ class Reader:
     ) -> None:
         """`settings`: the fields of `ReaderConfig`. `prompts`: build prompts with these instead of the adapter's.
 
-        `member`: join the readers of a base in memory, as `with_adapter` does. `cross_encoder`: chooses the sentences
-        that answer how, why, yes or no; with `sentences_only`, not for an adapter that was tuned to do so itself.
+        `member`: join the readers of a base in memory, as `with_adapter` does. `cross_encoder`: helps to choose spans,
+        and chooses the sentences that answer how, why, yes or no, unless `whole_sentences` is False; with
+        `sentences_only`, not for an adapter that was tuned to do so itself.
         Raises UsageError, WeightsError, PromptMismatchError.
         """
         if member is None:
@@ -140,7 +141,8 @@ class Reader:
         """Whether spans become whole sentences where the question asks for them."""
         takes = adapted.whole_sentences if member.family.sentences_only else takes_cross_encoder(self.config)
         self.cross_encoder = member.family.cross_encoder if takes else None
-        """Chooses the sentences that answer how, why, yes or no; a `Pipeline` reranks passages with it, too."""
+        """Helps to choose spans, and chooses the sentences that answer how, why, yes or no; a `Pipeline` reranks
+        passages with it, too."""
         self.prompts = adapted.prompts
         self.passage_cache = member.family.passage_cache
         """What is kept of passages already read, shared by all readers of this base."""
@@ -163,7 +165,7 @@ class Reader:
         )
         self.opinions = Opinions(self._rows, self.batches, self.scale)
         self._evidence: EvidenceReader | None = None
-        if self.cross_encoder is not None:
+        if self.cross_encoder is not None and self.config.whole_sentences is not False:
             # Only a calibrated adapter's probabilities mean what those did that the record was fitted with.
             self._evidence = EvidenceReader(self.cross_encoder, None if self.scale.plain else self.opinions)
             if self.config.threshold is not None:
@@ -440,10 +442,9 @@ def _named_cross_encoder(name: str | Path | None, config: ReaderConfig) -> Cross
     if name is None or str(name) == NO_ADAPTER:
         return None
     if not takes_cross_encoder(config):
-        setting = f"mode {config.mode!r}" if config.mode != "quote" else "whole_sentences=False"
         raise UsageError(
-            f"a cross-encoder chooses sentences to quote, and a reader with {setting} gives none: leave out the"
-            " cross-encoder or that setting"
+            f"a cross-encoder chooses what to quote, and a reader in mode {config.mode!r} quotes nothing: leave out the"
+            " cross-encoder or that mode"
         )
     return CrossEncoder.from_pretrained(name)
 
@@ -451,6 +452,7 @@ def _named_cross_encoder(name: str | Path | None, config: ReaderConfig) -> Cross
 def _cross_encoder_beside(adapter: Weights | None, config: ReaderConfig) -> CrossEncoder | None:
     """The cross-encoder that was tuned beside an adapter; None where there is none, or it cannot be used."""
     folder = adapter.path / CROSS_ENCODER_FOLDER if adapter is not None else None
-    if folder is None or not is_cross_encoder(folder) or not takes_cross_encoder(config):
+    takes = takes_cross_encoder(config) and config.whole_sentences is not False
+    if folder is None or not takes or not is_cross_encoder(folder):
         return None
     return CrossEncoder.from_pretrained(folder)

@@ -69,8 +69,8 @@ class ReaderChoice(_Arm):
     """Whether how, why, yes/no and the like are answered with whole sentences, and lists to their end, as `rag-ft ask`
     answers them with the packaged adapter. False: with the words that the reader chose, to judge the reader alone."""
     cross_encoder: str = "none"
-    """What chooses the whole sentences: `packaged`, as in `rag-ft ask`, or the folder of a cross-encoder; `none`: they
-    are those around the words that the reader chose."""
+    """What helps to choose words, and chooses the whole sentences: `packaged`, as in `rag-ft ask`, or the folder of a
+    cross-encoder. `none`: the reader chooses the words alone, and sentences are those around them."""
 
     @model_validator(mode="after")
     def _sentences_are_quoted(self) -> ReaderChoice:
@@ -78,8 +78,10 @@ class ReaderChoice(_Arm):
             raise ValueError(
                 f"whole_sentences is true, but mode is {self.mode!r}: only mode 'quote' gives sentences of a passage"
             )
-        if self.cross_encoder != "none" and not self.whole_sentences:
-            raise ValueError("cross_encoder chooses whole sentences: set whole_sentences = true, too")
+        if self.cross_encoder != "none" and self.mode != "quote":
+            raise ValueError(
+                f"cross_encoder chooses words and sentences to quote, but mode is {self.mode!r}: leave one of them out"
+            )
         return self
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_ft.environment import packaged_cross_encoder_path
-from rag_ft.models.compute import autocast
+from rag_ft.models.compute import half_products_on_cpu
 from rag_ft.models.cross_encoder_files import add_changes, check_base, read_changes, read_record
 from rag_ft.models.weights import PACKAGED, Weights, resolve_embedder, weights_in
 from rag_ft.text.spans import Span
@@ -139,8 +139,7 @@ class CrossEncoder:
         import torch
 
         keys = [(question, passage.title, passage.text) for question, passage in pairs]
-        half = torch.autocast("cpu", torch.bfloat16, enabled=autocast(on_cpu=True) == "bfloat16")
-        with self._lock, torch.inference_mode(), half:
+        with self._lock, torch.inference_mode(), half_products_on_cpu():
             known = {key: self._kept[key] for key in keys if key in self._kept}
             new = list(dict.fromkeys(key for key in keys if key not in known))
             missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}

@@ -192,11 +192,15 @@ class _Run:
             shots=False,
             passage_cache_mb=0,
             whole_sentences=False,
+            cross_encoder=self.reranker if mode == "quote" else None,
         )
 
     @cached_property
     def reranker(self) -> CrossEncoder | None:
-        """What puts passages in order for such a reader where users ask it; None for one that is tuned on parts."""
+        """What puts passages in order for such a reader where users ask it, and helps to choose spans.
+
+        None for one that is tuned on parts.
+        """
         return None if self._tunes_parts else CrossEncoder.from_pretrained()
 
     @property
@@ -245,7 +249,14 @@ class _Run:
         """The base model with the adapter to train; with `compare`, the reader is measured before and with it."""
         loaded, start = self.checked.loaded, self.config.start
         if compare:
-            self._measure("untuned", Reader(loaded, reading=self.config.examples.reading, passage_cache_mb=0))
+            untuned = Reader(
+                loaded,
+                reading=self.config.examples.reading,
+                passage_cache_mb=0,
+                whole_sentences=False,
+                cross_encoder=self.reranker,
+            )
+            self._measure("untuned", untuned)
         weights = None if start is None else start.weights
         model = setup.adapt(loaded, self.checked.lora, self.config.training, start=weights)
         if compare and start is not None:

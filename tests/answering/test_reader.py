@@ -147,7 +147,8 @@ def test_a_cross_encoder_chooses_sentences_and_leaves_other_questions_to_the_gen
     likes = CrossEncoderThatLikesTheFirstWord()
     assert tiny_reader(loaded, cross_encoder=likes).cross_encoder is likes
     assert tiny_reader(loaded, cross_encoder=likes, sentences_only=True).cross_encoder is None
-    assert tiny_reader(loaded, cross_encoder=likes, whole_sentences=False).cross_encoder is None
+    words = tiny_reader(loaded, cross_encoder=likes, whole_sentences=False)
+    assert words.cross_encoder is likes and words.read_batch([why])[0].kind == "span"
     assert tiny_reader(loaded, cross_encoder=likes, mode="schema").cross_encoder is None
 
 
@@ -190,12 +191,15 @@ def test_an_adapter_that_was_tuned_on_parts_takes_only_a_cross_encoder_that_was_
     assert fresh(tiny_llama_dir, folder, cross_encoder=tmp_path / "other").cross_encoder.name == str(tmp_path / "other")
 
 
-@pytest.mark.parametrize(
-    ("settings", "reason"), [({"mode": "schema"}, "mode 'schema'"), ({"whole_sentences": False}, "whole_sentences=Fal")]
-)
-def test_a_cross_encoder_that_would_not_be_used_is_refused(tiny_llama_dir, named_cross_encoders, settings, reason):
-    with pytest.raises(UsageError, match=f"a cross-encoder chooses sentences to quote, and a reader with {reason}"):
-        Reader.from_pretrained(str(tiny_llama_dir), cross_encoder="packaged", **settings)
+def test_a_cross_encoder_that_would_not_be_used_is_refused(tiny_llama_dir, named_cross_encoders):
+    with pytest.raises(UsageError, match="a cross-encoder chooses what to quote, and a reader in mode 'schema' quotes"):
+        Reader.from_pretrained(str(tiny_llama_dir), cross_encoder="packaged", mode="schema")
+
+
+def test_a_reader_without_whole_sentences_has_a_cross_encoder_only_if_it_is_named(tiny_llama_dir, named_cross_encoders):
+    words = {"whole_sentences": False}
+    assert Reader.from_pretrained(str(tiny_llama_dir), **words).cross_encoder is None
+    assert Reader.from_pretrained(str(tiny_llama_dir), cross_encoder="packaged", **words).cross_encoder is not None
 
 
 def test_a_cross_encoder_has_a_threshold_of_its_own_until_one_is_set(loaded):

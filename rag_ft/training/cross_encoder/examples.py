@@ -51,6 +51,8 @@ class PairSource(NamedTuple):
     """Passages that do not answer, best first."""
     words: Span | None = None
     """Where the few words that answer stand in that passage's own text; None: whole sentences do."""
+    shown: int | None = None
+    """How many passages it is shown with; None: as many as the config says."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,10 @@ def pair_sources(
 
 def draw_example(source: PairSource, config: CrossEncoderConfig, chooser: random.Random) -> PairExample:
     """One example of a question; its passages are drawn again each time."""
-    shown = source.gold is not None and (not source.others or chooser.random() >= config.without_evidence)
-    others = chooser.sample(source.others, min(config.passages - int(shown), len(source.others)))
+    alone = not source.others or source.shown == 1
+    shown = source.gold is not None and (alone or chooser.random() >= config.without_evidence)
+    passages = config.passages if source.shown is None else source.shown
+    others = chooser.sample(source.others, min(passages - int(shown), len(source.others)))
     if not shown or source.gold is None or source.evidence is None:
         return PairExample(source.text, tuple(others), None)
     shift = shown_start(source.gold)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from rag_ft.models.compute import autocast
+from rag_ft.models.compute import half_products_on_cpu
 from rag_ft.models.cross_encoder import shown_text
 from rag_ft.models.cross_encoder_network import CrossEncoderNetwork, PairTokens, ScoredPairs, encode_pairs
 from rag_ft.text.spans import Span
@@ -36,7 +36,7 @@ def losses(network: CrossEncoderNetwork, tokenizer: Any, examples: Sequence[Pair
     """
     pairs = [(example.question, shown_text(passage)) for example in examples for passage in example.passages]
     tokens = encode_pairs(tokenizer, pairs)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast(on_cpu=True) == "bfloat16"):
+    with half_products_on_cpu():
         scored = network(**tokens.inputs)
     scored = ScoredPairs(*(scores.float() for scores in scored))
     each: list[Tensor] = []

@@ -6,8 +6,11 @@ from tiny_cross_encoder import passage_scores
 from tiny_reader import PASSAGES, QUESTIONS, exact_logprob, passage, tiny_reader
 
 from rag_ft.answering.decoding.candidates import answer_spans
+from rag_ft.answering.pipeline import Pipeline
+from rag_ft.answering.reader import Reader
 from rag_ft.answering.reading import ReadRequest
 from rag_ft.errors import WeightsError
+from rag_ft.indexing.index import Index
 from rag_ft.questions.wording import repeats_question
 from rag_ft.text.spans import Span
 
@@ -102,3 +105,21 @@ def test_a_damaged_weight_is_refused_in_a_sentence(loaded):
 
     with pytest.raises(WeightsError, match="span_weight"):
         tiny_reader(loaded, cross_encoder=Damaged())
+
+
+@pytest.mark.slow
+def test_the_packaged_cross_encoder_finds_words_that_the_packaged_reader_alone_does_not(handbook_index):
+    retriever = Index.load(handbook_index).as_retriever(k=3)
+    both = Reader.from_pretrained(threshold=0.0)
+    without = both.cross_encoder.with_record({**both.cross_encoder.record, "span_weight": 0.0})
+    alone = Reader(both.loaded, threshold=0.0, cross_encoder=without)
+    asked = {
+        "Which system was the first with continuous batching?": "Orca",
+        "How many weights share one scale in NF4?": "64",
+        "How much memory does a flat index of one million 384-dimensional vectors need?": "1.54 GB",
+    }
+    answers = {
+        reader: [Pipeline(retriever, reader).ask(question).answer for question in asked] for reader in (both, alone)
+    }
+    assert answers[both] == list(asked.values())
+    assert not set(answers[alone]) & set(asked.values())
