@@ -35,7 +35,7 @@ from rag_ft.training.cross_encoder.config import CrossEncoderConfig, Rates
 from rag_ft.training.cross_encoder.examples import PairSource, pair_sources
 from rag_ft.training.cross_encoder.trainer import PairTrainer
 
-CONFIG = CrossEncoderConfig(epochs=1, questions_per_step=12, passages=2, without_evidence=0.05, rank=64, seed=3)
+CONFIG = CrossEncoderConfig(epochs=1, questions_per_step=12, passages=2, without_evidence=0.05, seed=3)
 RATES = Rates(encoder=1.5e-4, heads=1e-3)
 MOST_WORDS = 30
 """Tokens of an answer that is looked for when a state is measured."""

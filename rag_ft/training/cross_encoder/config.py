@@ -42,7 +42,7 @@ class CrossEncoderConfig(BaseModel):
     head_rate: Rate | None = None
     """Peak learning rate of the heads; None: 1e-3 from the embedder, 1e-4 from a cross-encoder."""
     rank: Annotated[int, Field(ge=1, le=384)] | None = None
-    """Width of the narrow matrices in which the changes are written, for a file of 5 MB at 64; None: whole, 21 MB."""
+    """Width of the narrow matrices in which the changes are written, for a file of 5 MB at 64; None: whole, 11 MB."""
     warmup_share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     """Share of the steps in which the learning rates rise from 0; then they fall to 0 in a line."""
     evaluations: Annotated[int, Field(ge=1)] = 5
