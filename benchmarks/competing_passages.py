@@ -1,11 +1,13 @@
-"""What the passages of a question should compete by: the odds of their spans, or the reranking's log-odds as well.
+"""What the passages and the spans of a question should compete by: the generator's odds, or the cross-encoder's, too.
 
     python benchmarks/competing_passages.py datasets/handbook/questions.jsonl indexes/handbook [--weights 0 0.5 1]
     python benchmarks/competing_passages.py PATH/TO/dev.json indexes/squad --documents Imperialism Warsaw Force
 
 Only questions that want some words: those that ask for sentences are answered by the cross-encoder. Always answering:
 F1 on answerable, the share of answers from a passage with the evidence, and F1 on answerable where 65 and 74% of the
-unanswerable questions are recognised. The first row reads what the first search puts first.
+unanswerable questions are recognised. The first row reads what the first search puts first, the next ones what the
+cross-encoder does, with its log-odds of passages at some weights and without those of spans. The last ones add those of
+spans at some weights.
 """
 
 import argparse
@@ -37,7 +39,8 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("--documents", nargs="*", help="only questions about these")
     parser.add_argument("--every", type=int, default=1, help="ask every so many")
-    parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.5, 1.0])
+    parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 0.5, 1.0], help="of passages")
+    parser.add_argument("--span-weights", type=float, nargs="*", default=[0.5, 1.0])
     given = parser.parse_args()
     questions = [
         question
@@ -47,12 +50,19 @@ def main() -> None:
     ][:: given.every]
     texts = [question.question for question in questions]
     index = Index.load(given.index)
-    reader = Reader.from_pretrained(cross_encoder="none")
-    ways = {"first search": (index.as_retriever(k=3).retrieve_batch(texts), 0.0)}
-    reranked = index.as_retriever(k=3, reranker=CrossEncoder.from_pretrained()).retrieve_batch(texts)
-    ways |= {f"reranked, weight {weight:g}": (reranked, weight) for weight in given.weights}
+    alone = Reader.from_pretrained(cross_encoder="none")
+    cross_encoder = CrossEncoder.from_pretrained()
+
+    def with_spans(weight: float) -> Reader:
+        weighed = cross_encoder.with_record({**cross_encoder.record, "span_weight": weight})
+        return Reader(alone.loaded, whole_sentences=False, cross_encoder=weighed)
+
+    ways = {"first search": (alone, index.as_retriever(k=3).retrieve_batch(texts), 0.0)}
+    reranked = index.as_retriever(k=3, reranker=cross_encoder).retrieve_batch(texts)
+    ways |= {f"reranked, weight {weight:g}": (alone, reranked, weight) for weight in given.weights}
+    ways |= {f"spans, too, weight {weight:g}": (with_spans(weight), reranked, 1.0) for weight in given.span_weights}
     print(f"{len(questions)} questions, {sum(question.answerable for question in questions)} answerable")
-    for name, (found, weight) in ways.items():
+    for name, (reader, found, weight) in ways.items():
         readings = reader.read_batch(
             [
                 ReadRequest(

@@ -74,7 +74,8 @@ class ReaderFamily:
         self.passage_cache = PrefixCache(self.config.passage_cache_mb * 2**20)
         self.cross_encoder: CrossEncoder | None = None
         self.sentences_only = False
-        """Whether the cross-encoder serves only readers that give whole sentences: it was not chosen for this one."""
+        """Whether the cross-encoder serves only readers that give whole sentences: it was not chosen for this family,
+        and is loaded with the first adapter that gives them."""
         self.readers: dict[str, Reader] = {}
         self.lock = threading.Lock()
         """Held to look up or add a reader."""
@@ -205,7 +206,7 @@ class Reader:
         by_default = False
         if cross_encoder is None:
             scorer = _cross_encoder_beside(loaded.adapter, config)
-            by_default = scorer is None
+            by_default = scorer is None  # then added adapters may want one, too
         if by_default and gives_sentences(config, reading_record(loaded.weights, loaded.adapter)):
             scorer = CrossEncoder.from_pretrained()
         reader = cls(loaded, cross_encoder=scorer, sentences_only=by_default, **settings)
@@ -229,7 +230,9 @@ class Reader:
         """
         family = self._member.family
         tuned = family.slots.checked(name, folder)
-        adapt_config(family.config, family.loaded_with(tuned), family.prompts)  # its prompt is checked before loading
+        adapted = adapt_config(family.config, family.loaded_with(tuned), family.prompts)  # checks its prompt
+        if family.sentences_only and family.cross_encoder is None and adapted.whole_sentences:
+            family.cross_encoder = CrossEncoder.from_pretrained()
         family.slots.add(name, tuned)
 
     def remove_adapter(self, name: str) -> None:

@@ -303,7 +303,8 @@ def test_the_packaged_adapter_beside_the_untuned_base_is_the_default_reader():
     text = (handbook_path() / "kbit-preparation.md").read_text(encoding="utf-8")[:600]
     passage = Passage(id="k", document_id="k", text=text, start=0, end=len(text))
     requests = [
-        ReadRequest(question, (passage,)) for question in ("What does gradient checkpointing cost?", "Who wrote it?")
+        ReadRequest(question, (passage,))
+        for question in ("What does gradient checkpointing cost?", "Who wrote it?", "Why?")
     ]
     plan = compute_plan("cpu")
     assert weights_identity(resolve_reader())

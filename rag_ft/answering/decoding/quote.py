@@ -57,23 +57,20 @@ class QuoteSearch:
         candidates = [self._candidates.find(row.prompt.passages) for row in rows]
         excluded = [listed.repeating(row.question) for row, listed in zip(rows, candidates, strict=True)]
         tries = [listed.trie for listed in candidates]
-        opinions: Sequence[SpanOpinion | None] = [None] * len(rows)
-        added: Sequence[Sequence[float]] = ()
-        if self._encoder is not None:
-            opinions = self._encoder.of(rows, candidates)
-            added = [(self._encoder.weight * opinion.candidates).tolist() for opinion in opinions if opinion]
+        opinions: Sequence[SpanOpinion] = self._encoder.of(rows, candidates) if self._encoder is not None else ()
+        added = [opinion.added for opinion in opinions]
         searches = iter(_searches(rows, tries, started, self._prompts.close_ids((1,))[0], excluded, added))
         results = search_spans(started.session, [[next(searches) for _ in request_rows] for request_rows in requests])
-        for i, (row, listed, opinion, result) in enumerate(zip(rows, candidates, opinions, results, strict=True)):
+        for i, (row, listed, result) in enumerate(zip(rows, candidates, results, strict=True)):
             row.scored = {listed.texts[candidate]: logprob for candidate, logprob in result.logprobs.items()}
             row.passes = result.passes
             if result.best >= 0:
                 row.best = listed.texts[result.best]
-                if opinion is None:
-                    row.cited = (self._cite(started.session, i, row, listed, result.best),)
+                if opinions:
+                    row.cited = (opinions[i].cite(row, result.best),)
+                    row.encoder_odds, row.added_odds = opinions[i].candidates[result.best], added[i][result.best]
                 else:
-                    row.cited = (opinion.cite(row, result.best),)
-                    row.encoder_odds, row.added_odds = float(opinion.candidates[result.best]), added[i][result.best]
+                    row.cited = (self._cite(started.session, i, row, listed, result.best),)
             row.completion_tokens = len(self._prompts.completion_ids(row.best, (1,)))
 
     def _run_parts(self, requests: Sequence[Sequence[PromptRow]]) -> None:
