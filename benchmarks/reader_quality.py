@@ -142,6 +142,8 @@ def main() -> None:
     parser.add_argument("--first", action="store_true", help="sample the first articles, not the last four")
     parser.add_argument("--runs", nargs="+", default=["quote/separate/0", "quote/joint/0", "schema/joint/0"])
     parser.add_argument("--adapter", help="a folder, or none; left out: the packaged one")
+    parser.add_argument("--cross-encoder", help="a folder, packaged or none; left out: as `rag-ft ask` has it")
+    parser.add_argument("--words", action="store_true", help="no whole sentences, whatever a question asks for")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     names = [name for name, _ in parse_squad(given.squad.read_text(encoding="utf-8"))]
@@ -151,18 +153,19 @@ def main() -> None:
     random.Random(given.seed).shuffle(questions)
     questions = questions[: given.questions]
     given.output.mkdir(parents=True, exist_ok=True)
-    results, loaded = {}, None
+    results, loaded, cross_encoder = {}, None, None
     with tempfile.TemporaryDirectory() as folder:
         index = Index.build(given.squad, Path(folder) / "index", progress=False)
         for run in given.runs:
             mode, reading, *rest = run.split("/")
             settings = {"mode": mode, "reading": reading, "threshold": float(rest[0]) if rest else None}
-            reader = (
-                Reader.from_pretrained(adapter=given.adapter, **settings)
-                if loaded is None
-                else Reader(loaded, **settings)
-            )
-            loaded = reader.loaded
+            if given.words:
+                settings["whole_sentences"] = False
+            if loaded is None:
+                reader = Reader.from_pretrained(adapter=given.adapter, cross_encoder=given.cross_encoder, **settings)
+                loaded, cross_encoder = reader.loaded, reader.cross_encoder
+            else:
+                reader = Reader(loaded, cross_encoder=cross_encoder, **settings)
             print(run, flush=True)
             results[run], records = measure(Pipeline(index.as_retriever(k=3), reader), questions, index)
             print(json.dumps(results[run]), flush=True)
