@@ -94,6 +94,8 @@ class IndexStore:
         self.journal = path / JOURNAL
         self.originals = Originals(path)
         self.feedback = FeedbackFile(path)
+        self._begun: list[Path] = []
+        """Generations that the present writer has begun."""
 
     def read_manifest(self) -> Manifest:
         """The manifest, with its checksum compared. Raises the matching kind of IndexStoreError."""
@@ -146,9 +148,24 @@ class IndexStore:
             self.path.mkdir(parents=True, exist_ok=True)
             with locked(self.path / LOCK, busy, timeout_s):
                 mark(self.path)
-                yield
+                with self._nothing_begun_left():
+                    yield
         except OSError as error:
             raise store_error(error, self.path, kept) from error
+
+    @contextlib.contextmanager
+    def _nothing_begun_left(self) -> Iterator[None]:
+        """Remove what was begun in the block and not committed if it fails.
+
+        Writers clean up after themselves; but a signal may come when the folder is made and no writer has it yet.
+        """
+        self._begun = []
+        try:
+            yield
+        except BaseException:
+            for folder in self._begun:
+                self.abandon(folder)
+            raise
 
     def committed_generation(self) -> str | None:
         """Name of the generation that the manifest names; None if there is no readable manifest."""
@@ -160,6 +177,7 @@ class IndexStore:
     def new_generation(self) -> Path:
         """Create an empty folder for the files of the next generation."""
         folder = self.generations / f"{secrets.token_hex(8)}"
+        self._begun.append(folder)
         folder.mkdir(parents=True)
         return folder
 

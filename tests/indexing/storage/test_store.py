@@ -390,6 +390,31 @@ def test_readers_beside_a_writer_always_see_one_whole_state(tmp_path):
 # Parts
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_generation_is_removed_even_if_no_writer_has_it_when_the_work_is_interrupted(copy, error):
+    store = IndexStore(copy)
+    with pytest.raises(error), store.writing(1.0):
+        folder = store.new_generation()
+        (folder / "passages.jsonl").write_text("{}\n")
+        raise error
+    assert [folder.name for folder in store.generations.iterdir()] == [Index.load(copy).manifest.generation]
+
+
+def test_a_signal_that_comes_when_the_folder_is_made_leaves_the_former_index_alone(copy, monkeypatch):
+    begin = IndexStore.new_generation
+
+    def interrupted(store):
+        begin(store)
+        raise KeyboardInterrupt
+
+    before = Index.load(copy).manifest
+    monkeypatch.setattr(IndexStore, "new_generation", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(7, copy, version=1)
+    assert Index.load(copy, verify="full").manifest == before
+    assert len([*(copy / "generations").iterdir()]) == 1
+
+
 def test_no_other_generation_survives_a_commit(tmp_path):
     path = tmp_path / "index"
     for version in range(3):
