@@ -40,7 +40,7 @@ class Advice(BaseModel):
 
     choice: Choice
     reasons: tuple[str, ...]
-    """Sentences with their figures; the first gives the reason for the choice."""
+    """Sentences with their figures: the reason for the choice first, after a generator that is not worth its time."""
     standing: tuple[str, ...] = STANDING
 
 
@@ -69,6 +69,7 @@ def advise(
     best = best_of_roles(figures, settings)
     reasons: list[str] = []
     choice = _choose(best, contrasts, reasons)
+    _justify_generator(figures, settings, contrasts, reasons)
     _name_better_outside(best, figures, settings, reasons)
     _where_to_work(best, contrasts, reasons)
     _adjust_threshold(best, reasons)
@@ -129,6 +130,34 @@ def _adjusted(contrast: Contrast, ways: Sequence[str], contrasts: Sequence[Contr
     names = frozenset((contrast.first, contrast.second))
     among = {frozenset((pair.first, pair.second)): pair.p for pair in contrasts if {pair.first, pair.second} <= {*ways}}
     return holm({"\n".join(sorted(pair)): p for pair, p in among.items()})["\n".join(sorted(names))]
+
+
+def _justify_generator(
+    figures: Sequence[ArmFigures],
+    settings: Mapping[str, Mapping[str, JsonValue]],
+    contrasts: Sequence[Contrast],
+    reasons: list[str],
+) -> None:
+    """Whether a tuned reader is better than the cross-encoder beside it would be alone: said first if it is not."""
+    for alone in figures:
+        if settings[alone.name].get("kind") != "cross-encoder" or "f1" not in alone.figures:
+            continue
+        cross_encoder = settings[alone.name]["cross-encoder"]
+        beside = [arm for arm in figures if settings[arm.name].get("cross-encoder") == cross_encoder]
+        tuned = [arm for arm in beside if role_of(settings[arm.name]) == "both" and "f1" in arm.figures]
+        if not tuned:
+            continue
+        reader = max(tuned, key=_f1)
+        contrast = _between(reader.name, alone.name, contrasts)
+        if contrast is None:
+            continue
+        difference = contrast.difference
+        interval = "" if difference.low is None else f" [{difference.low:+.3f}, {difference.high:+.3f}]"
+        gain = f"{_score(reader)}; {_score(alone)}. The generator brings {difference.mean:+.3f}{interval}"
+        if contrast.apart and difference.mean > 0:
+            reasons.append(f"{gain}.")
+        else:
+            reasons.insert(0, f"{gain}: it is not shown to be worth its time.")
 
 
 def _name_better_outside(

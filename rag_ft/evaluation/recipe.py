@@ -108,6 +108,18 @@ class ExtractiveChoice(_Arm):
     """Lowest log-odds of a span over null at which it is given as the answer."""
 
 
+class CrossEncoderChoice(_Arm):
+    """The cross-encoder alone: the words, or the sentences, that it would choose without a generator."""
+
+    kind: Literal["cross-encoder"]
+    cross_encoder: str = PACKAGED
+    """`packaged`, or a folder that `rag-ft train --tune cross-encoder` wrote."""
+    threshold: ArmThreshold = None
+    """None: its record's for sentences, and words must be likelier than none."""
+    k: Annotated[int, Field(ge=1)] | None = None
+    """Number of passages; None: the recipe's."""
+
+
 class ChatChoice(_Arm):
     """A chat model: one at an OpenAI-compatible URL, or any langchain-core chat model that a function returns."""
 
@@ -138,7 +150,14 @@ class FunctionChoice(_Arm):
 
 
 ArmChoice: TypeAlias = Annotated[
-    ClosedBookChoice | ReaderChoice | SentenceChoice | PassageChoice | ExtractiveChoice | ChatChoice | FunctionChoice,
+    ClosedBookChoice
+    | ReaderChoice
+    | SentenceChoice
+    | PassageChoice
+    | CrossEncoderChoice
+    | ExtractiveChoice
+    | ChatChoice
+    | FunctionChoice,
     Field(discriminator="kind"),
 ]
 
@@ -375,8 +394,10 @@ def fair_recipe(
     def prompted(name: str, shots: bool) -> ReaderChoice:
         return ReaderChoice(name=name, kind="reader", adapter=NO_ADAPTER, shots=shots, threshold="development")
 
-    def trained(name: str, gold: bool) -> ReaderChoice:
-        return ReaderChoice(name=name, kind="reader", adapter=tuned, threshold=threshold, gold=gold)
+    def trained(name: str, gold: bool = False, cross_encoder: str = "none") -> ReaderChoice:
+        return ReaderChoice(
+            name=name, kind="reader", adapter=tuned, threshold=threshold, gold=gold, cross_encoder=cross_encoder
+        )
 
     return Recipe(
         title=f"{Path(questions).stem}: prompt, retrieve, tune, or both?",
@@ -397,7 +418,9 @@ def fair_recipe(
             prompted("prompted zero-shot, with passages", shots=False),
             prompted("prompted, with passages", shots=True),
             closed_book("tuned, no passages", tuned),
-            trained("tuned, with passages", gold=False),
+            trained("tuned, with passages"),
+            trained("tuned, with passages and cross-encoder", cross_encoder=PACKAGED),
+            CrossEncoderChoice(name="cross-encoder alone", kind="cross-encoder", threshold="development"),
             trained("tuned, gold passage first", gold=True),
             PassageChoice(name="whole top passage", kind="passage"),
             PassageChoice(name="a random retrieved passage", kind="passage", pick="random"),

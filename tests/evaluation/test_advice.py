@@ -14,6 +14,9 @@ SETTINGS = {
     "perfect": {"kind": "reader", "adapter": "a", "gold first": True},
     "passage": {"kind": "passage"},
     "large": {"kind": "chat"},
+    "beside": {"kind": "reader", "adapter": "a", "gold first": False, "cross-encoder": "f"},
+    "alone": {"kind": "cross-encoder", "cross-encoder": "f"},
+    "another alone": {"kind": "cross-encoder", "cross-encoder": "g"},
 }
 ANSWERED_WRONGLY = {"answered_what_has_no_answer": 5}
 
@@ -61,6 +64,9 @@ def test_roles_follow_from_settings():
         "tune",
         "both",
         "both, perfect retrieval",
+        None,
+        None,
+        "both",
         None,
         None,
     ]
@@ -122,6 +128,21 @@ def test_a_better_model_beside_the_reader_is_never_passed_over():
         and "ahead of “tuned”: it does not use this reader" in advice.reasons[1]
     )
     assert not any("large" in reason for reason in _advice(prompted=4, tuned=20, large=9).reasons)
+
+
+def test_a_generator_that_is_not_better_than_the_cross_encoder_beside_it_is_told_first():
+    advice = _advice(prompted=4, beside=20, alone=21)
+    assert "“alone” has F1 0.525" in advice.reasons[0] and "The generator brings -0.025 [" in advice.reasons[0]
+    assert advice.reasons[0].endswith("it is not shown to be worth its time.")
+    assert "Holm's p" in advice.reasons[1] and advice.choice == "both"
+    better = _advice(prompted=4, beside=34, alone=12)
+    assert "Holm's p" in better.reasons[0]
+    assert "The generator brings +0.550 [" in better.reasons[1] and "worth" not in better.reasons[1]
+
+
+def test_a_generator_is_compared_with_the_cross_encoder_that_helps_it_alone():
+    for arms in ({"tuned": 20, "alone": 21}, {"beside": 20, "another alone": 21}):
+        assert not any("The generator brings" in reason for reason in _advice(prompted=4, **arms).reasons)
 
 
 def test_arms_that_are_not_chosen_from_do_not_make_the_advice_blinder():

@@ -47,6 +47,15 @@ class Arm(Protocol):
         ...
 
 
+@runtime_checkable
+class ChoosingArm(Arm, Protocol):
+    """An arm with a threshold that an evaluation can choose."""
+
+    def with_threshold(self, threshold: float, chosen_on: str) -> Arm:
+        """The arm with another threshold. `chosen_on`: the questions that it was chosen on, for the report."""
+        ...
+
+
 def cut(cases: Sequence[Case], k: int | None) -> list[Case]:
     """The cases with their first k passages only; the run retrieves as many as its deepest arm needs."""
     return [case._replace(hits=case.hits[:k]) for case in cases]

@@ -16,6 +16,7 @@ from rag_ft.evaluation.recipe import (
     ArmChoice,
     ChatChoice,
     ClosedBookChoice,
+    CrossEncoderChoice,
     ExtractiveChoice,
     FunctionChoice,
     PassageChoice,
@@ -86,6 +87,12 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
             from rag_ft.evaluation.arms.outside import ExtractiveArm
 
             return ExtractiveArm.from_pretrained(choice.name, choice.model, threshold=choice.threshold, k=recipe.k)
+        case CrossEncoderChoice():
+            from rag_ft.answering.encoder_alone import EncoderAlone
+            from rag_ft.evaluation.arms.encoder import EncoderArm
+
+            alone = EncoderAlone(CrossEncoder.from_pretrained(choice.cross_encoder), _threshold(choice))
+            return EncoderArm(choice.name, alone, choice.k or recipe.k)
         case ChatChoice():
             from rag_ft.evaluation.arms.outside import ChatArm
 
@@ -122,8 +129,8 @@ def _cross_encoder(choice: ReaderChoice) -> CrossEncoder | None:
     return None if choice.cross_encoder == NO_ADAPTER else CrossEncoder.from_pretrained(choice.cross_encoder)
 
 
-def _threshold(choice: ReaderChoice | ClosedBookChoice) -> float | None:
-    """A reader's threshold; 0 until one is chosen, so that every question has an answer to choose by."""
+def _threshold(choice: ReaderChoice | ClosedBookChoice | CrossEncoderChoice) -> float | None:
+    """An arm's threshold; 0 until one is chosen, so that every question has an answer to choose by."""
     return 0.0 if choice.threshold == "development" else choice.threshold
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -58,6 +58,11 @@ class ReaderArm:
             for case, passages, answer in zip(cases, hits, answers, strict=True)
         ]
 
+    def with_threshold(self, threshold: float, chosen_on: str) -> ReaderArm:
+        """The arm with another threshold, which its reader keeps."""
+        self.reader.threshold = threshold
+        return replace(self, threshold_from=chosen_on)
+
     def hits(self, case: Case) -> list[Hit]:
         """The passages that it reads for a case: as retrieved, or the gold passage first."""
         if self.perfect is None or not case.question.answerable:
@@ -104,6 +109,11 @@ class ClosedBookArm:
             )
             for case, reading in zip(cases, readings, strict=True)
         ]
+
+    def with_threshold(self, threshold: float, chosen_on: str) -> ClosedBookArm:
+        """The arm with another threshold, which its reader keeps."""
+        self.reader.threshold = threshold
+        return replace(self, threshold_from=chosen_on)
 
 
 def _by_kind(reader: Reader) -> str:

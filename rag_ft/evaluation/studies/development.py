@@ -7,13 +7,11 @@ a strawman beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_ft.evaluation.arms.base import Arm, Case
-from rag_ft.evaluation.arms.readers import ClosedBookArm, ReaderArm
+from rag_ft.evaluation.arms.base import Arm, Case, ChoosingArm
 from rag_ft.evaluation.figures import f1_of, main_document
 from rag_ft.evaluation.runner import run_arms
 from rag_ft.metrics.thresholds import best_threshold
@@ -48,10 +46,10 @@ def choose_thresholds(
 ) -> tuple[list[Arm], dict[str, ChosenThreshold]]:
     """The arms, those in `names` with a threshold chosen on `cases` by the rule of training; and the choices.
 
-    These must be readers that answer at any confidence. Their replies are kept in `output`, so that an evaluation that
-    resumes chooses the same. Arms without a reader are unchanged.
+    These must answer at any confidence. Their replies are kept in `output`, so that an evaluation that resumes chooses
+    the same. Arms without a threshold are unchanged.
     """
-    choosing = [arm for arm in arms if arm.name in names and isinstance(arm, ReaderArm | ClosedBookArm)]
+    choosing = [arm for arm in arms if arm.name in names and isinstance(arm, ChoosingArm)]
     if not choosing:
         return list(arms), {}
 
@@ -80,10 +78,10 @@ def choose_thresholds(
 
 
 def _with_threshold(arm: Arm, chosen: ChosenThreshold) -> Arm:
-    if not isinstance(arm, ReaderArm | ClosedBookArm):
+    if not isinstance(arm, ChoosingArm):
         return arm
-    arm.reader.threshold = chosen.threshold
-    return replace(arm, threshold_from=f"{chosen.questions} development questions about {chosen.documents} documents")
+    chosen_on = f"{chosen.questions} development questions about {chosen.documents} documents"
+    return arm.with_threshold(chosen.threshold, chosen_on)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rag_ft.evaluation.recipe import Recipe
     from rag_ft.indexing.index import Index
 
-_READING_KINDS = ("reader", "chat", "extractive", "function")
+_READING_KINDS = ("reader", "cross-encoder", "chat", "extractive", "function")
 """Kinds of arms that read passages."""
 
 

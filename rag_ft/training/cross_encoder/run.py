@@ -239,7 +239,7 @@ class _Run:
             trainable / 1e6,
         )
         ranked = rank_questions(self.prepared.held_out_questions, self.index)
-        before = outcomes_of(CrossEncoder(network.eval(), tokenizer, None, {}), ranked)
+        before = self._outcomes(CrossEncoder(network.eval(), tokenizer, None, {}), ranked)
         trainer = PairTrainer(
             network,
             tokenizer,
@@ -262,11 +262,16 @@ class _Run:
             "settings": self.config.model_dump(mode="json", exclude={"checkpoint_minutes"}),
         }
 
+    def _outcomes(self, cross_encoder: CrossEncoder, ranked: Sequence[RankedQuestion]) -> list[Outcome]:
+        """What a state makes of the held-out questions; of words, if those of the start count beside a generator's."""
+        marks_words = self.start is not None and bool(self.start.record.get("span_weight"))
+        return outcomes_of(cross_encoder, ranked, marks_words=marks_words)
+
     def _measure(
         self, network: CrossEncoderNetwork, tokenizer: Any, ranked: Sequence[RankedQuestion]
     ) -> tuple[float, dict[str, float]]:
         """What the network is worth on the held-out questions, and its figures there."""
-        score = score_outcomes(outcomes_of(CrossEncoder(network.eval(), tokenizer, None, {}), ranked))
+        score = score_outcomes(self._outcomes(CrossEncoder(network.eval(), tokenizer, None, {}), ranked))
         loss = held_out_loss(network, tokenizer, self.prepared.held_out, self.config)
         figures = {name: float(value) for name, value in score.model_dump().items() if name != "questions"}
         logger.info("measured        held-out loss %.3f; %s", loss, score.figures())
@@ -289,7 +294,7 @@ class _Run:
             trainer.load(trained.best)
             rounded = changes_since(self.embedder, network, self.config.rank)
             tuned = self._cross_encoder(rounded)
-            after = outcomes_of(tuned, ranked)
+            after = self._outcomes(tuned, ranked)
             if self.start is None or gain(before, after)[0] > 0:
                 changes, outcomes, written = rounded, after, tuned
             else:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from rag_ft.answering.encoder_alone import best_words
 from rag_ft.answering.evidence import EvidenceReader, choose_part
 from rag_ft.answering.opinions import Opinions
 from rag_ft.answering.reading import Reading, ReadRequest
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.reranking import FIRST_WEIGHT, RERANK_DEPTH, rerank
 from rag_ft.indexing.retriever import OWN_WEIGHT
+from rag_ft.metrics.answers import token_f1
 from rag_ft.metrics.odds import probability_of
 from rag_ft.metrics.retrieval import Place
-from rag_ft.models.cross_encoder import CrossEncoder
+from rag_ft.models.cross_encoder import CrossEncoder, PassageScores
 from rag_ft.schema import Hit, Passage, Question
 from rag_ft.text.asking import asks_for_sentences
 from rag_ft.text.spans import Span
@@ -88,11 +90,18 @@ class Outcome(NamedTuple):
     """Its own probability that the first passage answers, before any scale."""
     yes_share: float
     """Probability of yes against no."""
+    words_f1: float | None = None
+    """Token F1 of the few words that it marks in the first passage; None where sentences answer, or are asked for."""
+
+    @property
+    def answer_f1(self) -> float:
+        """F1 of what the question is answered with: words, or the quote."""
+        return self.quote_f1 if self.words_f1 is None else self.words_f1
 
     @property
     def worth(self) -> float:
-        """What a state is chosen by: the mean of hit@1 and of the quote's F1."""
-        return (float(self.rank == 1) + self.quote_f1) / 2
+        """What a state is chosen by: the mean of hit@1 and of the answer's F1."""
+        return (float(self.rank == 1) + self.answer_f1) / 2
 
     @property
     def quoted(self) -> Quoted:
@@ -128,18 +137,25 @@ class CrossEncoderScore(BaseModel):
     """Questions whose record says yes or no."""
     decided_right: int
     """Those of which the cross-encoder says the same."""
+    words: int = 0
+    """Questions that a few words answer; 0 where it is not used for those."""
+    words_f1: float = 0.0
+    """Mean token F1 of the words that it marks for them."""
+    answer_f1: float
+    """Mean F1 of what all questions are answered with: these words, or the quote."""
 
     @property
     def worth(self) -> float:
-        """What a state is chosen by: the mean of hit@1 and of the quote's F1."""
-        return (self.hit_at_1 + self.quote_f1) / 2
+        """What a state is chosen by: the mean of hit@1 and of the answer's F1."""
+        return (self.hit_at_1 + self.answer_f1) / 2
 
     def figures(self) -> str:
         """The figures for people to read."""
         says = f"; yes or no right in {self.decided_right} of {self.decided}" if self.decided else ""
+        words = f"; words of {self.words} F1 {self.words_f1:.3f}" if self.words else ""
         return (
             f"hit@1 {self.hit_at_1:.3f}, hit@3 {self.hit_at_3:.3f}; quotes cover {self.covered:.3f} of the evidence,"
-            f" F1 {self.quote_f1:.3f}{says}"
+            f" F1 {self.quote_f1:.3f}{words}{says}"
         )
 
 
@@ -167,9 +183,14 @@ def without_evidence(ranked: Sequence[RankedQuestion]) -> list[RankedQuestion]:
     ]
 
 
-def outcomes_of(cross_encoder: CrossEncoder, ranked: Sequence[RankedQuestion]) -> list[Outcome]:
-    """What a cross-encoder makes of each question with passages: reranked as in a search, quoted as in an answer."""
-    return [_outcome(cross_encoder, *reranked) for reranked in _reranked(cross_encoder, ranked)]
+def outcomes_of(
+    cross_encoder: CrossEncoder, ranked: Sequence[RankedQuestion], *, marks_words: bool = False
+) -> list[Outcome]:
+    """What a cross-encoder makes of each question with passages: reranked as in a search, quoted as in an answer.
+
+    `marks_words`: whether it is used for the few words of an answer, too, so that these are measured.
+    """
+    return [_outcome(cross_encoder, *reranked, marks_words) for reranked in _reranked(cross_encoder, ranked)]
 
 
 def quotes_with_opinion(
@@ -209,7 +230,7 @@ def _quoted(question: Question, reading: Reading) -> Quoted:
     return Quoted(question, *quote_figures(cited.passage, cited.span, question), reading.answer_confidence)
 
 
-def _outcome(cross_encoder: CrossEncoder, question: Question, hits: Sequence[Hit]) -> Outcome:
+def _outcome(cross_encoder: CrossEncoder, question: Question, hits: Sequence[Hit], marks_words: bool) -> Outcome:
     first = hits[0].passage
     scores = cross_encoder.score(question.question, [first])[0]
     part = choose_part(first, scores)
@@ -223,7 +244,16 @@ def _outcome(cross_encoder: CrossEncoder, question: Question, hits: Sequence[Hit
         quote_f1,
         probability_of(scores.relevance),
         yes / (yes + no) if yes + no > 0 else 0.5,
+        _words_f1(question, first, scores) if marks_words else None,
     )
+
+
+def _words_f1(question: Question, passage: Passage, scores: PassageScores) -> float | None:
+    """The token F1 of the words that a cross-encoder marks; None where they are not what answers the question."""
+    if question.kind != "span" or not question.answerable or asks_for_sentences(question.question):
+        return None
+    best = best_words(question.question, passage, scores)
+    return 0.0 if best is None else token_f1(passage.text[best.span.start : best.span.end], question.answers)
 
 
 def quote_figures(passage: Passage, quote: Span, question: Question) -> tuple[float, float]:
@@ -251,6 +281,7 @@ def score_outcomes(outcomes: Sequence[Outcome]) -> CrossEncoderScore:
     answerable = [outcome for outcome in outcomes if outcome.question.answerable and outcome.question.evidence]
     count = len(answerable)
     said = [outcome for outcome in answerable if outcome.question.yes is not None]
+    words = [outcome.words_f1 for outcome in answerable if outcome.words_f1 is not None]
     return CrossEncoderScore(
         questions=count,
         hit_at_1=sum(outcome.rank == 1 for outcome in answerable) / count,
@@ -259,6 +290,9 @@ def score_outcomes(outcomes: Sequence[Outcome]) -> CrossEncoderScore:
         quote_f1=sum(outcome.quote_f1 for outcome in answerable) / count,
         decided=len(said),
         decided_right=sum((outcome.yes_share > 0.5) == outcome.question.yes for outcome in said),
+        words=len(words),
+        words_f1=sum(words) / max(1, len(words)),
+        answer_f1=sum(outcome.answer_f1 for outcome in answerable) / count,
     )
 
 

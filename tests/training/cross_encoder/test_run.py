@@ -36,7 +36,7 @@ def worth(monkeypatch, *worths):
     """
     left = list(worths)
 
-    def outcomes(cross_encoder, ranked):
+    def outcomes(cross_encoder, ranked, **options):
         mean = left.pop(0) if left else 0.5
         return [Outcome(asked.question, 1, 1.0, 2 * mean - 1, 0.5, 0.5) for asked in ranked]
 

@@ -169,6 +169,44 @@ def outcome(rank, f1, asked=CRANE, own=0.5, yes_share=0.5):
     return Outcome(asked, rank, f1, f1, own, yes_share)
 
 
+class CrossEncoderThatMarks(CrossEncoderThatKnows):
+    """Marks the words with a mark as an answer in a few words, too."""
+
+    def score(self, question, passages):
+        def marked(scores, text):
+            first = text.find(self.evidence)
+            starts, ends = np.full(len(text), -9.0), np.full(len(text), -9.0)
+            if first >= 0:
+                starts[first] = ends[first + len(self.evidence) - 1] = 2.0
+            return scores._replace(starts=starts, ends=ends)
+
+        return [
+            marked(scores, read.text) for scores, read in zip(super().score(question, passages), passages, strict=True)
+        ]
+
+
+def test_the_words_that_it_marks_are_measured_where_a_few_words_answer():
+    asked = question("42 tonnes", "span").model_copy(update={"question": "How much does the crane lift?"})
+    ranked = [RankedQuestion(asked, Query(asked.question), hits("d")), RankedQuestion(CRANE, Query("Why?"), hits("d"))]
+    encoder = CrossEncoderThatMarks("d", "lifts 42 tonnes")
+    words, sentences = outcomes_of(encoder, ranked, marks_words=True)
+    assert words.words_f1 == pytest.approx(0.8) and words.worth == pytest.approx(0.9)
+    assert sentences.words_f1 is None and sentences.worth == (1 + sentences.quote_f1) / 2
+    score = score_outcomes([words, sentences])
+    assert (score.words, score.words_f1) == (1, pytest.approx(0.8))
+    assert score.worth == pytest.approx((words.worth + sentences.worth) / 2)
+    assert "; words of 1 F1 0.800" in score.figures()
+    assert [outcome.words_f1 for outcome in outcomes_of(encoder, ranked)] == [None, None]
+
+
+def test_of_an_unanswerable_question_no_words_are_measured():
+    asked = Question(id="null", question="How much does the whale lift?", answerable=False)
+    (null,) = outcomes_of(
+        CrossEncoderThatMarks("d", "42"), [RankedQuestion(asked, Query("?"), hits("d"))], marks_words=True
+    )
+    assert null.words_f1 is None
+
+
 def test_a_gain_is_paired_and_has_a_standard_error():
     before = [outcome(2, 0.0), outcome(1, 0.5), outcome(None, 0.0, NULL)]
     assert gain(before, before) == (0, 0)

@@ -1,0 +1,60 @@
+"""The cross-encoder alone as an arm: the extractive encoder that a tuned generator has to justify itself against."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from rag_ft.answering.citation import Claim
+from rag_ft.answering.reading import Reading, ReadRequest
+from rag_ft.evaluation.arms.base import Case, cut, plain_prediction
+from rag_ft.evaluation.predictions import Prediction
+
+if TYPE_CHECKING:
+    from rag_ft.answering.encoder_alone import EncoderAlone
+
+
+@dataclass(frozen=True)
+class EncoderArm:
+    """The cross-encoder with passages, and no generator."""
+
+    name: str
+    reader: EncoderAlone
+    k: int
+    threshold_from: str = ""
+    """What the evaluation chose the threshold on; empty where it did not choose one."""
+
+    @property
+    def settings(self) -> Mapping[str, JsonValue]:
+        """The cross-encoder's fingerprint and its threshold."""
+        return {
+            "kind": "cross-encoder",
+            "k": self.k,
+            "cross-encoder": self.reader.cross_encoder.fingerprint,
+            "threshold": self.reader.threshold,
+            **({"threshold chosen on": self.threshold_from} if self.threshold_from else {}),
+        }
+
+    def reply(self, cases: Sequence[Case]) -> list[Prediction]:
+        """The cross-encoder's answers: words, or whole sentences where the question asks for them."""
+        cases = cut(cases, self.k)
+        start = time.perf_counter()
+        readings = self.reader.read_batch([ReadRequest.of_hits(case.question.question, case.hits) for case in cases])
+        share = (time.perf_counter() - start) / max(len(cases), 1)
+        return [self._prediction(case, reading, share) for case, reading in zip(cases, readings, strict=True)]
+
+    def with_threshold(self, threshold: float, chosen_on: str) -> EncoderArm:
+        """The arm with another threshold, which its reader keeps."""
+        self.reader.threshold = threshold
+        return replace(self, threshold_from=chosen_on)
+
+    def _prediction(self, case: Case, reading: Reading, seconds: float) -> Prediction:
+        claims = [Claim(cited.passage, cited.span) for cited in reading.cited]
+        plain = plain_prediction(self.name, case, reading.answer, claims, reading.answer_confidence, seconds)
+        return plain.model_copy(
+            update={"kind": reading.kind, "yes": reading.yes, "prompt_tokens": reading.prompt_tokens}
+        )
