@@ -15,22 +15,13 @@ from pathlib import Path
 
 from rag_ft import Index, Reader
 from rag_ft.answering.reading import ReadRequest
+from rag_ft.evaluation.arms.base import place_of
 from rag_ft.models import CrossEncoder
 from rag_ft.questions.records import read_questions
 from rag_ft.text.asking import asks_for_sentences
 from rag_ft.training.scoring import judged_answers
 
 RECOGNISED = (0.65, 0.74)
-
-
-def shows_evidence(reading, question) -> bool:
-    return any(
-        cited.passage.document_id == piece.document_id
-        and cited.passage.start <= piece.start
-        and piece.end <= cited.passage.end
-        for cited in reading.cited
-        for piece in question.evidence
-    )
 
 
 def main() -> None:
@@ -75,7 +66,11 @@ def main() -> None:
             ]
         )
         pairs = list(zip(readings, questions, strict=True))
-        right = [shows_evidence(*pair) for pair in pairs if pair[1].answerable]
+        right = [
+            any(place_of(cited.passage).shows(question) for cited in reading.cited)
+            for reading, question in pairs
+            if question.answerable
+        ]
         answers = judged_answers(pairs)
         at_recall = [answers.score(answers.recognising(share, margin=False)).answerable_f1 for share in RECOGNISED]
         shown = " / ".join(f"{100 * f1:.1f}" for f1 in at_recall)

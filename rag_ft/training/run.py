@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -249,24 +249,27 @@ class _Run:
         """The base model with the adapter to train; with `compare`, the reader is measured before and with it."""
         loaded, start = self.checked.loaded, self.config.start
         if compare:
-            untuned = Reader(
-                loaded,
-                reading=self.config.examples.reading,
-                passage_cache_mb=0,
-                whole_sentences=False,
-                cross_encoder=self.reranker,
-            )
-            self._measure("untuned", untuned)
+            self._measure("untuned", self._untuned)
         weights = None if start is None else start.weights
         model = setup.adapt(loaded, self.checked.lora, self.config.training, start=weights)
         if compare and start is not None:
-            self._measure("start", self.reader_of(model))
+            self._measure("start", lambda: self.reader_of(model))
         return model
 
-    def _measure(self, name: str, reader: Reader) -> None:
-        if not main_process():
+    def _untuned(self) -> Reader:
+        return Reader(
+            self.checked.loaded,
+            reading=self.config.examples.reading,
+            passage_cache_mb=0,
+            whole_sentences=False,
+            cross_encoder=self.reranker,
+        )
+
+    def _measure(self, name: str, make_reader: Callable[[], Reader]) -> None:
+        if not main_process():  # the others need no reader, nor its cross-encoder
             return
-        self.scores[name] = score_reader(reader, self.checked.ready.held_out_questions, self.index, self.reranker)
+        held_out = self.checked.ready.held_out_questions
+        self.scores[name] = score_reader(make_reader(), held_out, self.index, self.reranker)
         logger.info("%s", _score_line(name, self.scores[name]))
 
     @told_of_lost_processes()

@@ -21,10 +21,9 @@ from rag_ft.models.cross_encoder import LEAST_ODDS, CrossEncoder
 class SpanOpinion(NamedTuple):
     """What the cross-encoder says of the candidates of one prompt."""
 
-    candidates: list[float]
-    """Log-odds of each candidate where it stands best, against no answer in its passage."""
     added: list[float]
-    """What is added to the generator's log-probability of each candidate: these, weighed."""
+    """What is added to the generator's log-probability of each candidate: its log-odds where it stands best, against
+    no answer in its passage, weighed."""
     occurrences: NDArray[np.float64]
     """Log-odds of each of `placed`, (occurrences,)."""
     placed: PlacedSpans
@@ -56,5 +55,5 @@ class EncoderSpans:
                 occurrences[inside] = next(scores).span_odds(placed.spans[inside])
             best = np.full(len(listed.texts), LEAST_ODDS)
             np.maximum.at(best, placed.candidates, occurrences)
-            opinions.append(SpanOpinion(best.tolist(), (self.weight * best).tolist(), occurrences, placed))
+            opinions.append(SpanOpinion((self.weight * best).tolist(), occurrences, placed))
         return opinions

@@ -57,11 +57,9 @@ class PromptRow:
     standing: float = 0.0
     """Log-odds of its passage in the reranking, added to those of its answers where rows compete: 0 for the first
     passage, negative for the others; 0 without a reranking. docs/answers.md says what that gains."""
-    encoder_odds: float | None = None
-    """Log-odds of the best answer by the cross-encoder, against no answer in its passage; None where it was not asked
-    about spans."""
     added_odds: float = 0.0
-    """What of that counts in the choice of the answer."""
+    """Log-odds of the best answer by the cross-encoder, against no answer in its passage, weighed; 0 where it was not
+    asked about spans."""
 
     @property
     def odds(self) -> float:

@@ -68,7 +68,7 @@ class QuoteSearch:
                 row.best = listed.texts[result.best]
                 if opinions:
                     row.cited = (opinions[i].cite(row, result.best),)
-                    row.encoder_odds, row.added_odds = opinions[i].candidates[result.best], added[i][result.best]
+                    row.added_odds = added[i][result.best]
                 else:
                     row.cited = (self._cite(started.session, i, row, listed, result.best),)
             row.completion_tokens = len(self._prompts.completion_ids(row.best, (1,)))

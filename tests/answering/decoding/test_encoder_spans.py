@@ -59,8 +59,7 @@ def test_the_answer_is_the_span_that_both_models_together_like_best(loaded, ques
     assert won.standing_odds == pytest.approx(max(best), abs=2e-2)
     assert best[rows.index(won)] == pytest.approx(max(best), abs=2e-2)
     (cited,) = won.cited
-    assert cited.text == won.best and won.encoder_odds == pytest.approx(encoder.odds(*cited), abs=1e-4)
-    assert won.added_odds == pytest.approx(weight * won.encoder_odds)
+    assert cited.text == won.best and won.added_odds == pytest.approx(weight * encoder.odds(*cited), abs=1e-4)
 
 
 def test_of_equal_texts_the_place_is_cited_that_the_cross_encoder_prefers(loaded):
@@ -93,7 +92,7 @@ def test_passages_of_a_joint_prompt_are_each_asked_about(loaded):
     )
     assert [read.text for _, read in encoder.asked] == [read.text for read in PASSAGES]
     (cited,) = row.cited
-    assert cited.text == row.best and row.encoder_odds == pytest.approx(encoder.odds(*cited), abs=1e-4)
+    assert cited.text == row.best and row.added_odds == pytest.approx(encoder.odds(*cited), abs=1e-4)
 
 
 def test_a_damaged_weight_is_refused_in_a_sentence(loaded):
