@@ -23,6 +23,9 @@ from rag_ft.questions.wording import repeats_question
 from rag_ft.schema import Passage
 from rag_ft.text.spans import Span
 
+_LIKELIER = 0.5
+"""Probability from which words are likelier than none."""
+
 
 class BestWords(NamedTuple):
     """The few words of a passage that most likely answer a question."""
@@ -46,24 +49,32 @@ def best_words(question: str, passage: Passage, scores: PassageScores) -> BestWo
 class EncoderAlone:
     """Reads requests with a cross-encoder and nothing else."""
 
-    def __init__(self, cross_encoder: CrossEncoder, threshold: float | None = None) -> None:
-        """`threshold`: None for the record's own where sentences are asked for; words must be likelier than none.
+    def __init__(
+        self, cross_encoder: CrossEncoder, threshold: float | None = None, *, whole_sentences: bool = True
+    ) -> None:
+        """`threshold`: of words; None: they must be likelier than none. Sentences have the one in the record.
 
-        Raises WeightsError where the record has no calibration, UsageError for a cross-encoder that marks no words.
+        `whole_sentences`: whether how, why, yes or no and the like are answered with sentences. Raises WeightsError
+        where the record has no calibration, UsageError where it gives no weight to words.
         """
         self.cross_encoder = cross_encoder
         self.threshold = threshold
+        self.whole_sentences = whole_sentences
         self._sentences = EvidenceReader(cross_encoder)
         if not self._sentences.calibration.span_weight:
             raise UsageError(
-                "this cross-encoder was not trained to mark the words of an answer, so it cannot answer alone: use the"
-                " packaged one, or one that was tuned from it"
+                "this cross-encoder cannot answer alone, because its record gives no weight to the words that it marks:"
+                " use the packaged one, or one that was tuned from it"
             )
+
+    def with_threshold(self, threshold: float) -> EncoderAlone:
+        """The same cross-encoder with another threshold."""
+        return EncoderAlone(self.cross_encoder, threshold, whole_sentences=self.whole_sentences)
 
     def read_batch(self, requests: Sequence[ReadRequest]) -> list[Reading]:
         """What each request is answered with; a null keeps the answer that was not given as `declined`."""
-        if self.threshold is not None:
-            requests = [request._replace(threshold=self.threshold) for request in requests]
+        if not self.whole_sentences:
+            return [self._words(request) for request in requests]
         return [
             self._words(request) if reading is None else reading
             for request, reading in zip(requests, self._sentences.read_batch(requests), strict=True)
@@ -72,9 +83,12 @@ class EncoderAlone:
     def _words(self, request: ReadRequest) -> Reading:
         """The words that answer best. The confidence is the probability that they do, against none in their passage."""
         scores = self.cross_encoder.score(request.question, request.passages)
-        standing = standings(request.margins, len(scores)) or [own.relevance for own in scores]
+        standing = standings(request.margins, len(scores)) or [score.relevance for score in scores]
         marked = [best_words(request.question, *read) for read in zip(request.passages, scores, strict=True)]
-        weighed = [-np.inf if own is None else own.log_odds + lag for own, lag in zip(marked, standing, strict=True)]
+        weighed = [
+            -np.inf if words is None else words.log_odds + stands
+            for words, stands in zip(marked, standing, strict=True)
+        ]
         position = int(np.argmax(weighed)) if weighed else 0
         best = marked[position] if marked else None
         nothing = Reading(
@@ -89,7 +103,7 @@ class EncoderAlone:
             complete=True,
             completion=completion.render(None),
             read=(True,) * len(request.passages),
-            prompt_tokens=sum(len(own.tokens) for own in scores),
+            prompt_tokens=sum(len(score.tokens) for score in scores),
             completion_tokens=0,
         )
         if best is None:
@@ -106,4 +120,5 @@ class EncoderAlone:
             abstained=False,
             completion=completion.render(answer, (position + 1,)),
         )
-        return given if confidence >= (0.5 if request.threshold is None else request.threshold) else given.decline()
+        least = self.threshold if request.threshold is None else request.threshold
+        return given if confidence >= (_LIKELIER if least is None else least) else given.decline()

@@ -8,8 +8,8 @@ generator says of such parts, each read alone, the part that comes first by both
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -84,10 +84,10 @@ class Calibration(BaseModel):
     trained to mark any."""
 
 
-def recorded_calibration(cross_encoder: CrossEncoder) -> Calibration:
+def recorded_calibration(record: Mapping[str, Any]) -> Calibration:
     """What a cross-encoder's record says of its answers. Raises WeightsError where that is damaged."""
     try:
-        return Calibration.model_validate(dict(cross_encoder.record))
+        return Calibration.model_validate(dict(record))
     except ValidationError as error:
         raise WeightsError(
             f"the calibration in the cross-encoder's {CROSS_ENCODER_RECORD} is damaged ({first_problem(error)}):"
@@ -101,7 +101,7 @@ class EvidenceReader:
     def __init__(self, cross_encoder: CrossEncoder, opinions: Opinions | None = None) -> None:
         """`opinions`: of a generator, which is asked where the cross-encoder's record weighs what it says."""
         self.cross_encoder = cross_encoder
-        self.calibration = recorded_calibration(cross_encoder)
+        self.calibration = recorded_calibration(cross_encoder.record)
         weighed = self.calibration.with_generator if opinions is not None else None
         self._opinions = opinions if weighed is not None else None
         self.generator_weight = 0.0 if weighed is None else weighed.weight
@@ -152,7 +152,7 @@ class EvidenceReader:
             complete=True,
             completion=completion.render_part(part.leads, (best.position + 1,), yes),
             read=(True,) * len(request.passages),
-            prompt_tokens=len(scores.tokens) + opinion.prompt_tokens,
+            prompt_tokens=sum(len(read.scores.tokens) for read in candidates) + opinion.prompt_tokens,
             completion_tokens=0,
         )
         gives = scores.relevance >= 0 if least is None else confidence >= least

@@ -433,7 +433,7 @@ def _encoder_spans(cross_encoder: CrossEncoder | None) -> EncoderSpans | None:
 
     Raises WeightsError.
     """
-    weight = recorded_calibration(cross_encoder).span_weight if cross_encoder is not None else 0.0
+    weight = recorded_calibration(cross_encoder.record).span_weight if cross_encoder is not None else 0.0
     return EncoderSpans(cross_encoder, weight) if cross_encoder is not None and weight else None
 
 

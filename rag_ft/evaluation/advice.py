@@ -20,7 +20,7 @@ Choice: TypeAlias = Literal["prompt", "retrieve", "tune", "both", "cannot tell"]
 
 _LEVEL = 0.05
 
-_OUTSIDE = ("chat", "extractive", "function")
+_OUTSIDE = ("cross-encoder", "chat", "extractive", "function")
 """Kinds of arms that do not use the reader."""
 
 STANDING = (
@@ -69,8 +69,9 @@ def advise(
     best = best_of_roles(figures, settings)
     reasons: list[str] = []
     choice = _choose(best, contrasts, reasons)
-    _justify_generator(figures, settings, contrasts, reasons)
-    _name_better_outside(best, figures, settings, reasons)
+    compared = _justify_generator(figures, settings, contrasts, reasons)
+    others = [arm for arm in figures if settings[arm.name].get("kind") in _OUTSIDE and arm.name not in compared]
+    _name_better_outside(best, [arm for arm in others if "f1" in arm.figures], reasons)
     _where_to_work(best, contrasts, reasons)
     _adjust_threshold(best, reasons)
     if curve is not None:
@@ -137,38 +138,47 @@ def _justify_generator(
     settings: Mapping[str, Mapping[str, JsonValue]],
     contrasts: Sequence[Contrast],
     reasons: list[str],
-) -> None:
-    """Whether a tuned reader is better than the cross-encoder beside it would be alone: said first if it is not."""
+) -> set[str]:
+    """Whether a tuned reader is better than the cross-encoder beside it is alone: said first if that is not shown.
+
+    Returns the arms of a cross-encoder alone that were compared. Arms that give whole sentences are compared with such
+    arms, and arms that give words with others that do.
+    """
+    compared = set()
     for alone in figures:
         if settings[alone.name].get("kind") != "cross-encoder" or "f1" not in alone.figures:
             continue
-        cross_encoder = settings[alone.name]["cross-encoder"]
-        beside = [arm for arm in figures if settings[arm.name].get("cross-encoder") == cross_encoder]
-        tuned = [arm for arm in beside if role_of(settings[arm.name]) == "both" and "f1" in arm.figures]
-        if not tuned:
+        alike = [
+            arm
+            for arm in figures
+            if role_of(settings[arm.name]) == "both"
+            and "f1" in arm.figures
+            and all(
+                settings[arm.name].get(name) == settings[alone.name].get(name)
+                for name in ("cross-encoder", "whole sentences")
+            )
+        ]
+        reader = max(alike, key=_f1, default=None)
+        contrast = None if reader is None else _between(reader.name, alone.name, contrasts)
+        if reader is None or contrast is None:
             continue
-        reader = max(tuned, key=_f1)
-        contrast = _between(reader.name, alone.name, contrasts)
-        if contrast is None:
-            continue
+        compared.add(alone.name)
         difference = contrast.difference
         interval = "" if difference.low is None else f" [{difference.low:+.3f}, {difference.high:+.3f}]"
-        gain = f"{_score(reader)}; {_score(alone)}. The generator brings {difference.mean:+.3f}{interval}"
-        if contrast.apart and difference.mean > 0:
+        gain = (
+            f"{_score(reader)}; {_score(alone)}. The generator brings {difference.mean:+.3f}{interval}"
+            f" (p = {contrast.p:.2g})"
+        )
+        if contrast.apart and contrast.p < _LEVEL and difference.mean > 0:
             reasons.append(f"{gain}.")
         else:
-            reasons.insert(0, f"{gain}: it is not shown to be worth its time.")
+            reasons.insert(0, f"{gain}: it is not shown to be better than the cross-encoder alone.")
+    return compared
 
 
-def _name_better_outside(
-    best: Mapping[Role, ArmFigures],
-    figures: Sequence[ArmFigures],
-    settings: Mapping[str, Mapping[str, JsonValue]],
-    reasons: list[str],
-) -> None:
-    """Name the best arm that does not use the reader, if it is ahead: it is not chosen, but worth knowing."""
+def _name_better_outside(best: Mapping[Role, ArmFigures], others: Sequence[ArmFigures], reasons: list[str]) -> None:
+    """Name the best of the arms that do not use the reader, if it is ahead: it is not chosen, but worth knowing."""
     ways = _ways(best).values()
-    others = [arm for arm in figures if settings[arm.name].get("kind") in _OUTSIDE and "f1" in arm.figures]
     if not ways or not others:
         return
     top, other = max(ways, key=_f1), max(others, key=_f1)

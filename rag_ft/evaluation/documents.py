@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag_ft.errors import EvaluationError
-from rag_ft.models.adapter_record import adapter_record, reading_record, trained_documents
+from rag_ft.evaluation.arms.base import Arm, TrainedArm
+from rag_ft.models.adapter_record import adapter_record, held_out_documents, trained_documents
 from rag_ft.questions.records import moved_evidence
 from rag_ft.schema import Question
 
 if TYPE_CHECKING:
-    from rag_ft.evaluation.arms.base import Arm
     from rag_ft.evaluation.recipe import Recipe
     from rag_ft.indexing.index import Index
 
@@ -67,20 +67,19 @@ def count_leaks(arms: Sequence[Arm], questions: Sequence[Question], index: Index
 
 
 def count_chosen_on(arms: Sequence[Arm], questions: Sequence[Question]) -> dict[str, int]:
-    """Questions about an adapter's held-out documents, on which its step and its own threshold were chosen."""
-    return _questions_about(arms, questions, lambda record: (record.get("data") or {}).get("held_out", ()))
+    """Questions about the documents held out of an arm's training, on which its step and threshold were chosen."""
+    return _questions_about(arms, questions, held_out_documents)
 
 
 def _questions_about(
     arms: Sequence[Arm], questions: Sequence[Question], documents: Callable[[Mapping[str, Any]], Collection[str]]
 ) -> dict[str, int]:
-    """Number of questions about the documents that `documents` takes from a reader's record, by arm; zeros left out."""
+    """Number of questions about the documents that `documents` takes from an arm's records, by arm; zeros left out."""
     counts = {}
     for arm in arms:
-        reader = getattr(arm, "reader", None)
-        if reader is None:
+        if not isinstance(arm, TrainedArm):
             continue
-        names = documents(reading_record(reader.loaded.weights, reader.loaded.adapter))
+        names = {name for record in arm.training_records() for name in documents(record)}
         count = sum(any(piece.document_id in names for piece in question.evidence) for question in questions)
         if count:
             counts[arm.name] = count

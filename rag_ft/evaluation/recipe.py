@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rag_ft.errors import EvaluationError, UsageError, first_problem
 from rag_ft.models.chat import CURRENCY, TokenPrice
 from rag_ft.models.cross_encoder import CrossEncoder
+from rag_ft.models.cross_encoder_files import is_cross_encoder
+from rag_ft.models.folder import CROSS_ENCODER_FOLDER
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED
 
 if TYPE_CHECKING:
@@ -109,15 +111,26 @@ class ExtractiveChoice(_Arm):
 
 
 class CrossEncoderChoice(_Arm):
-    """The cross-encoder alone: the words, or the sentences, that it would choose without a generator."""
+    """The cross-encoder alone: what it would answer without a generator."""
 
     kind: Literal["cross-encoder"]
     cross_encoder: str = PACKAGED
     """`packaged`, or a folder that `rag-ft train --tune cross-encoder` wrote."""
     threshold: ArmThreshold = None
-    """None: its record's for sentences, and words must be likelier than none."""
+    """Of words. None: they must be likelier than none. Sentences have the one in the cross-encoder's record."""
     k: Annotated[int, Field(ge=1)] | None = None
     """Number of passages; None: the recipe's."""
+    whole_sentences: bool = False
+    """Whether how, why, yes/no and the like are answered with whole sentences, as by a reader with this setting."""
+
+    @model_validator(mode="after")
+    def _chosen_for_words(self) -> CrossEncoderChoice:
+        if self.whole_sentences and self.threshold == "development":
+            raise ValueError(
+                "a threshold chosen on development questions is for words, and whole_sentences gives sentences, too,"
+                " which have another: leave one of them out"
+            )
+        return self
 
 
 class ChatChoice(_Arm):
@@ -259,8 +272,9 @@ class Recipe(_Model):
     """Number of questions to ask, drawn at random by `seed`; None: all."""
     k: Annotated[int, Field(ge=1, le=100)] = 3
     retrieval: Literal["dense", "bm25", "hybrid", "blend"] = "blend"
-    rerank: bool = False
-    """Whether the packaged cross-encoder reads the best passages again and puts them in order, as in `rag-ft ask`."""
+    rerank: bool | str = False
+    """Whether the packaged cross-encoder, or the one in this folder, puts the best passages in order, as in `rag-ft
+    ask`."""
     faithfulness: bool = False
     """Whether to ask the reading arms again with the answer swapped in the gold passage."""
     robustness: Annotated[int, Field(ge=0)] = 0
@@ -328,7 +342,8 @@ class Recipe(_Model):
 
     def retriever(self, index: Index, k: int) -> Retriever:
         """The search that all arms share. Raises WeightsError where it reranks and the cross-encoder is damaged."""
-        reranker = CrossEncoder.from_pretrained() if self.rerank else None
+        name = PACKAGED if self.rerank is True else self.rerank
+        reranker = CrossEncoder.from_pretrained(name) if name else None
         return index.as_retriever(k=k, mode=self.retrieval, reranker=reranker)
 
     def limited(self, count: int) -> Recipe:
@@ -357,6 +372,7 @@ def read_recipe(path: str | Path) -> Recipe:
         _resolve_adapter(table, "adapter", path.parent)
         _resolve_adapter(table, "cross_encoder", path.parent)
     _resolve_adapter(content, "split_adapter", path.parent)
+    _resolve_adapter(content, "rerank", path.parent)
     curve = content.get("learning_curve")
     _resolve_adapter(curve, "folder", path.parent)
     sizes = curve.get("adapter") if isinstance(curve, dict) else None
@@ -379,14 +395,16 @@ def fair_recipe(
     """The recipe that `evaluate` runs for questions and an adapter: prompting, retrieval, tuning, and both.
 
     The arms are those of evals/handbook.toml, and share retriever, k, budget and grammar. The adapter is judged on
-    documents that it was not trained on. Untuned readers get thresholds chosen on 30% of these; so does the adapter,
-    unless it is the packaged one: its own threshold may have been chosen on the questions asked here. Raises
-    UsageError.
+    documents that it was not trained on, with the cross-encoder that was tuned beside it, or else the packaged one.
+    Untuned readers get thresholds chosen on 30% of these; so does the adapter, unless it is the packaged one: its own
+    threshold may have been chosen on the questions asked here. Raises UsageError.
     """
     if str(adapter) == NO_ADAPTER:
         raise UsageError("the comparison needs an adapter: give its folder, or leave it out for the packaged one")
     tuned = PACKAGED if str(adapter) == PACKAGED else str(Path(adapter).resolve())
     threshold: ArmThreshold = None if tuned == PACKAGED else "development"
+    beside = Path(tuned) / CROSS_ENCODER_FOLDER
+    cross_encoder = str(beside) if tuned != PACKAGED and is_cross_encoder(beside) else PACKAGED
 
     def closed_book(name: str, adapter: str, shots: bool = True) -> ClosedBookChoice:
         return ClosedBookChoice(name=name, kind="closed book", adapter=adapter, shots=shots, threshold="development")
@@ -406,7 +424,7 @@ def fair_recipe(
         split="held out",
         split_adapter=tuned,
         k=k,
-        rerank=True,
+        rerank=True if cross_encoder == PACKAGED else cross_encoder,
         faithfulness=True,
         seed=seed,
         primary=Primary(first="tuned, with passages", second="prompted, with passages"),
@@ -419,8 +437,13 @@ def fair_recipe(
             prompted("prompted, with passages", shots=True),
             closed_book("tuned, no passages", tuned),
             trained("tuned, with passages"),
-            trained("tuned, with passages and cross-encoder", cross_encoder=PACKAGED),
-            CrossEncoderChoice(name="cross-encoder alone", kind="cross-encoder", threshold="development"),
+            trained("tuned, with passages and cross-encoder", cross_encoder=cross_encoder),
+            CrossEncoderChoice(
+                name="cross-encoder alone",
+                kind="cross-encoder",
+                cross_encoder=cross_encoder,
+                threshold="development",
+            ),
             trained("tuned, gold passage first", gold=True),
             PassageChoice(name="whole top passage", kind="passage"),
             PassageChoice(name="a random retrieved passage", kind="passage", pick="random"),

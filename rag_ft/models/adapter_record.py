@@ -120,5 +120,16 @@ def trained_documents(record: Mapping[str, Any], fingerprints: Mapping[str, str]
     """
     known = documents_trained_on(record)
     if not known:
-        return frozenset((record.get("data") or {}).get("documents", ()))
+        return _named(record, "documents")
     return frozenset(name for name, fingerprint in fingerprints.items() if fingerprint[:FINGERPRINT] in known)
+
+
+def held_out_documents(record: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the documents that were held out of a training, on which its step and its threshold were chosen."""
+    return _named(record, "held_out")
+
+
+def _named(record: Mapping[str, Any], key: str) -> frozenset[str]:
+    """The documents that a record lists under a key; none where it only counts them."""
+    names = (record.get("data") or {}).get(key)
+    return frozenset(names) if isinstance(names, list) else frozenset()

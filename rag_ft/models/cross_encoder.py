@@ -55,6 +55,8 @@ class PassageScores(NamedTuple):
     ends: NDArray[np.float32]
     """Log-odds that an answer in a few words starts, and ends, at each token, against there being none in the passage;
     (tokens,). All 0 without a head for spans."""
+    cut: bool = False
+    """Whether the model did not see the passage's end, which is beyond its positions."""
 
     def span_odds(self, spans: NDArray[np.int64]) -> NDArray[np.float64]:
         """Log-odds of each span being the answer, against none in the passage, (spans,).
@@ -68,6 +70,8 @@ class PassageScores(NamedTuple):
         first = np.searchsorted(ends, spans[:, 0], side="right")
         last = np.searchsorted(starts, spans[:, 1], side="left") - 1
         seen = (first < len(starts)) & (last >= first)
+        if self.cut:
+            seen &= spans[:, 1] <= ends[-1]
         odds = np.full(len(spans), LEAST_ODDS)
         odds[seen] = self.starts[first[seen]].astype(float) + self.ends[last[seen]]
         return odds
@@ -120,6 +124,12 @@ class CrossEncoder:
         """The same network under another record; both keep their scores together."""
         other = copy(self)
         other.record = record
+        return other
+
+    def apart(self) -> CrossEncoder:
+        """The same network, which remembers scores of its own."""
+        other = copy(self)
+        other._kept = OrderedDict()
         return other
 
     @property
@@ -177,6 +187,7 @@ class CrossEncoder:
                     says=tuple(says[i]),
                     starts=ends[i, of_text, 0].numpy(),
                     ends=ends[i, of_text, 1].numpy(),
+                    cut=bool(tokens.cut[i]),
                 )
             )
         return results

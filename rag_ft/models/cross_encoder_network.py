@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rag_ft.errors import WeightsError, first_line
+from rag_ft.errors import PromptTooLongError, WeightsError, first_line
 from rag_ft.models.cross_encoder_files import changes_between
 from rag_ft.models.plain_bert import PlainBert, load_plain_bert
 from rag_ft.models.weights import Weights
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 512
 """Positions of the encoder, for a question and a passage together."""
+
+_MOST_OF_A_QUESTION = MAX_TOKENS - 4
+"""Tokens of a question beside three special ones and one of a passage."""
 
 _LEAST = -1e4
 
@@ -44,6 +47,8 @@ class PairTokens(NamedTuple):
     """(pairs, tokens, 2): where each token stands in the passage's shown text."""
     in_passage: Tensor
     """(pairs, tokens): which tokens belong to the passage."""
+    cut: tuple[bool, ...]
+    """Whether the passage of each pair lost its end."""
 
 
 class CrossEncoderNetwork(nn.Module):
@@ -93,19 +98,37 @@ def new_network(embedder: Weights) -> tuple[CrossEncoderNetwork, Tokenizer]:
 def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> PairTokens:
     """Tokens of questions and shown passages; a pair beyond the encoder's positions loses the passage's end.
 
-    A passage of an index fits: both it and a question have at most half of the positions.
+    With the packaged embedder a passage of an index fits: both it and a question have at most half of the positions.
+    Raises PromptTooLongError for a question that leaves no room for any passage.
     """
     tokenizer.enable_truncation(MAX_TOKENS, strategy="only_second")
     tokenizer.enable_padding()
-    encoded = tokenizer.encode_batch(list(pairs))
+    try:
+        encoded = tokenizer.encode_batch(list(pairs))
+    except Exception as error:  # tokenizers raises bare Exception
+        _refuse_long(tokenizer, [question for question, _ in pairs])
+        raise error
     types = torch.tensor([one.type_ids for one in encoded])
     offsets = torch.tensor([one.offsets for one in encoded])
+    cut = tuple(bool(pair.overflowing) for pair in encoded)
     inputs = {
         "input_ids": torch.tensor([one.ids for one in encoded]),
         "token_type_ids": types,
         "attention_mask": torch.tensor([one.attention_mask for one in encoded]),
     }
-    return PairTokens(inputs, offsets, (types == 1) & (offsets[:, :, 1] > offsets[:, :, 0]))
+    return PairTokens(inputs, offsets, (types == 1) & (offsets[:, :, 1] > offsets[:, :, 0]), cut)
+
+
+def _refuse_long(tokenizer: Tokenizer, questions: Sequence[str]) -> None:
+    """Raise PromptTooLongError for the first question that no passage fits beside."""
+    tokenizer.no_truncation()
+    for question in questions:
+        length = len(tokenizer.encode(question, add_special_tokens=False).ids)
+        if length > _MOST_OF_A_QUESTION:
+            raise PromptTooLongError(
+                f"the question has {length:,} tokens, but the cross-encoder reads at most {_MOST_OF_A_QUESTION}:"
+                " shorten it"
+            )
 
 
 def changes_since(embedder: Weights, network: CrossEncoderNetwork, rank: int | None = None) -> dict[str, Tensor]:

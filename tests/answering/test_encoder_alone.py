@@ -44,9 +44,9 @@ class CrossEncoderThatMarks:
         return [self.by_text[read.text] for read in passages]
 
 
-def read(scores, question="How many tonnes?", threshold=None, margins=(), **asked):
-    request = ReadRequest(question, tuple(map(passage, scores)), margins=margins, **asked)
-    return EncoderAlone(CrossEncoderThatMarks(scores), threshold).read_batch([request])[0]
+def read(scores, question="How many tonnes?", threshold=None, margins=(), **options):
+    request = ReadRequest(question, tuple(map(passage, scores)), margins=margins)
+    return EncoderAlone(CrossEncoderThatMarks(scores), threshold, **options).read_batch([request])[0]
 
 
 def test_the_words_with_the_highest_log_odds_in_any_passage_are_cited_where_they_stand():
@@ -81,11 +81,14 @@ def test_words_must_be_likelier_than_none_or_reach_the_threshold(odds, threshold
 
 def test_a_question_of_why_gets_the_sentence_that_the_cross_encoder_chooses():
     text = "It is painted red. Then ships see it at night."
-    scores = marking(text, "red", 3.0, relevance=4.0)
+    scores = marking(text, "ships", 3.0, relevance=4.0)
     after = np.arange(len(text)) >= text.index("Then")
     scores = scores._replace(evidence=np.where(after, np.float32(3), np.float32(-3)))
     reading = read({text: scores}, "Why is it painted red?")
     assert (reading.answer, reading.kind) == ("Then ships see it at night.", "part")
+    # A threshold is for words; sentences have the record's, on another scale.
+    assert read({text: scores}, "Why is it painted red?", threshold=1.0).answer == "Then ships see it at night."
+    assert read({text: scores}, "Why is it painted red?", whole_sentences=False).answer == "ships"
 
 
 def test_words_that_repeat_the_question_are_no_answer():
@@ -101,7 +104,7 @@ def test_without_passages_or_words_nothing_is_answered():
 
 
 def test_a_cross_encoder_that_marks_no_words_cannot_answer_alone():
-    with pytest.raises(UsageError, match="not trained to mark the words"):
+    with pytest.raises(UsageError, match="gives no weight to the words"):
         EncoderAlone(CrossEncoderThatMarks({}, span_weight=0.0))
     broken = CrossEncoderThatMarks({})
     broken.record = {}

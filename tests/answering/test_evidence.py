@@ -228,7 +228,7 @@ def test_the_generators_word_counts_in_the_choice_of_the_passage_and_in_the_conf
     assert reading.completion.endswith('"citations": [2]}')
     # Half of the given relevance for a passage after the first; .5 * 4 - 1 before the next one; 4 by the generator.
     assert reading.answer_confidence == pytest.approx(probability_of(0.5 * 1.0 + 1.0 + 0.25 * 4.0 - 2.0))
-    assert reading.prompt_tokens == len(TEXT) + 100
+    assert reading.prompt_tokens == 2 * len(TEXT) + 100  # as many tokens are given for the second passage
     assert EvidenceReader(knows, OpinionsThatAreGiven(0.0, 1.9)).read_batch([request])[0].cited == ()
 
 

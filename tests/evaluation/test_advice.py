@@ -17,6 +17,7 @@ SETTINGS = {
     "beside": {"kind": "reader", "adapter": "a", "gold first": False, "cross-encoder": "f"},
     "alone": {"kind": "cross-encoder", "cross-encoder": "f"},
     "another alone": {"kind": "cross-encoder", "cross-encoder": "g"},
+    "alone in sentences": {"kind": "cross-encoder", "cross-encoder": "f", "whole sentences": True},
 }
 ANSWERED_WRONGLY = {"answered_what_has_no_answer": 5}
 
@@ -67,6 +68,7 @@ def test_roles_follow_from_settings():
         None,
         None,
         "both",
+        None,
         None,
         None,
     ]
@@ -133,16 +135,18 @@ def test_a_better_model_beside_the_reader_is_never_passed_over():
 def test_a_generator_that_is_not_better_than_the_cross_encoder_beside_it_is_told_first():
     advice = _advice(prompted=4, beside=20, alone=21)
     assert "“alone” has F1 0.525" in advice.reasons[0] and "The generator brings -0.025 [" in advice.reasons[0]
-    assert advice.reasons[0].endswith("it is not shown to be worth its time.")
+    assert advice.reasons[0].endswith("it is not shown to be better than the cross-encoder alone.")
     assert "Holm's p" in advice.reasons[1] and advice.choice == "both"
     better = _advice(prompted=4, beside=34, alone=12)
     assert "Holm's p" in better.reasons[0]
-    assert "The generator brings +0.550 [" in better.reasons[1] and "worth" not in better.reasons[1]
+    assert "The generator brings +0.550 [" in better.reasons[1] and "not shown" not in better.reasons[1]
 
 
 def test_a_generator_is_compared_with_the_cross_encoder_that_helps_it_alone():
-    for arms in ({"tuned": 20, "alone": 21}, {"beside": 20, "another alone": 21}):
-        assert not any("The generator brings" in reason for reason in _advice(prompted=4, **arms).reasons)
+    for name, arms in (("tuned", ("alone",)), ("beside", ("another alone",)), ("beside", ("alone in sentences",))):
+        reasons = _advice(prompted=4, **{name: 20, arms[0]: 36}).reasons
+        assert not any("The generator brings" in reason for reason in reasons)
+        assert f"“{arms[0]}” has F1 0.900" in reasons[1] and f"ahead of “{name}”" in reasons[1]
 
 
 def test_arms_that_are_not_chosen_from_do_not_make_the_advice_blinder():

@@ -7,6 +7,8 @@ from little_evaluation import asking, little_arms
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms.baselines import PassageArm
+from rag_ft.evaluation.arms.encoder import EncoderArm
+from rag_ft.evaluation.arms.readers import ReaderArm
 from rag_ft.evaluation.documents import count_chosen_on, count_leaks
 from rag_ft.evaluation.evaluate import evaluate_recipe
 from rag_ft.evaluation.report.pages import markdown
@@ -49,7 +51,7 @@ def test_questions_that_an_adapter_was_chosen_on_are_counted_and_reported(prepar
 
     (tmp_path / "tuning.json").write_text(json.dumps({"data": {"held_out": ["Oslo.txt"]}}))
     loaded = SimpleNamespace(adapter=None, weights=SimpleNamespace(path=tmp_path))
-    arm = SimpleNamespace(name="tuned", reader=SimpleNamespace(loaded=loaded))
+    arm = ReaderArm("tuned", SimpleNamespace(loaded=loaded, cross_encoder=None), 3)
     questions = little_world()[1]
     about = sum(any(piece.document_id == "Oslo.txt" for piece in question.evidence) for question in questions)
     assert about and count_chosen_on([arm, PassageArm("top")], questions) == {"tuned": about}
@@ -72,11 +74,35 @@ def test_questions_that_a_merged_reader_was_tuned_on_are_counted_as_those_of_an_
     merged = SimpleNamespace(adapter=None, weights=SimpleNamespace(path=tmp_path))
     untuned = SimpleNamespace(adapter=None, weights=SimpleNamespace(path=tiny_llama_dir))
     arms = [
-        SimpleNamespace(name=name, reader=SimpleNamespace(loaded=loaded))
+        ReaderArm(name, SimpleNamespace(loaded=loaded, cross_encoder=None), 3)
         for name, loaded in (("merged", merged), ("untuned", untuned))
     ]
     about = sum(any(piece.document_id == "Oslo.txt" for piece in question.evidence) for question in questions)
     assert about and count_leaks(arms, questions, index) == {"merged": about}
+
+
+def test_questions_that_a_cross_encoder_was_tuned_or_chosen_on_are_counted_too(prepared, tmp_path, tiny_llama_dir):
+    from types import SimpleNamespace
+
+    index, _ = prepared
+    _, questions = little_world()
+    prints = [index.document_fingerprint("Oslo.txt")[:16]]
+    record = {"data": {"document_fingerprints": prints, "held_out": ["Lima.txt"]}}
+    tuned, packaged = (
+        SimpleNamespace(record=one, fingerprint="f") for one in (record, {"data": {"documents": 9140, "questions": 9}})
+    )
+    untuned = SimpleNamespace(adapter=None, weights=SimpleNamespace(path=tiny_llama_dir))
+    arms = [
+        ReaderArm("beside", SimpleNamespace(loaded=untuned, cross_encoder=tuned), 3),
+        EncoderArm("alone", SimpleNamespace(cross_encoder=tuned, threshold=0.5, whole_sentences=False), 3),
+        EncoderArm("packaged alone", SimpleNamespace(cross_encoder=packaged, threshold=0.5, whole_sentences=False), 3),
+    ]
+    about = {
+        name: sum(any(piece.document_id == name for piece in question.evidence) for question in questions)
+        for name in ("Oslo.txt", "Lima.txt")
+    }
+    assert count_leaks(arms, questions, index) == dict.fromkeys(("beside", "alone"), about["Oslo.txt"])
+    assert count_chosen_on(arms, questions) == dict.fromkeys(("beside", "alone"), about["Lima.txt"])
 
 
 def test_documents_trained_on_are_found_by_fingerprint_under_another_name(tmp_path):

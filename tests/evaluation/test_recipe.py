@@ -80,11 +80,36 @@ def test_a_call_without_a_recipe_asks_the_arms_of_the_handbooks_recipe():
     assert fair_recipe("qa.jsonl", "index").primary == written.primary
 
 
+def test_an_adapter_is_judged_with_the_cross_encoder_beside_it(tmp_path):
+    (tmp_path / "adapter" / "cross_encoder").mkdir(parents=True)
+    assert fair_recipe("qa.jsonl", "index", tmp_path / "adapter").rerank is True
+    (tmp_path / "adapter" / "cross_encoder" / "cross_encoder.json").write_text("{}")
+    recipe = fair_recipe("qa.jsonl", "index", tmp_path / "adapter")
+    folder = str(tmp_path / "adapter" / "cross_encoder")
+    named = {arm.cross_encoder for arm in recipe.arm if getattr(arm, "cross_encoder", "none") != "none"}
+    assert (recipe.rerank, named) == (folder, {folder})
+
+
+def test_a_folder_to_rerank_with_counts_from_the_recipes_own(tmp_path):
+    (tmp_path / "recipe.toml").write_text('rerank = "mine"\n' + GOOD)
+    assert read_recipe(tmp_path / "recipe.toml").rerank == str(tmp_path / "mine")
+
+
+def test_a_threshold_of_words_is_not_chosen_where_sentences_are_given(tmp_path):
+    alone = 'kind = "cross-encoder"\nwhole_sentences = true\nthreshold = "development"'
+    with pytest.raises(EvaluationError, match="is for words, and whole_sentences gives sentences"):
+        read_recipe(_write(tmp_path, GOOD.replace('kind = "passage"\npick = "random"', alone)))
+
+
 def test_what_people_ask_is_asked_of_the_same_arms_and_of_some_that_say_more_than_a_reader_chose():
     folder = Path(__file__).resolve().parents[2] / "evals"
     asked, written = (read_recipe(folder / f"{name}.toml") for name in ("asked", "handbook"))
     more = [arm for arm in asked.arm if arm not in written.arm]
-    assert {arm.name for arm in written.arm} == {arm.name for arm in asked.arm if arm not in more}
+    plain_arms = [arm for arm in written.arm if arm.kind != "cross-encoder"]
+    (alone,) = [arm for arm in more if arm.kind == "cross-encoder"]
+    more.remove(alone)
+    assert alone.whole_sentences and alone.cross_encoder == "packaged"
+    assert {arm.name for arm in plain_arms} == {arm.name for arm in asked.arm if arm not in [*more, alone]}
     in_own_words, *whole = more
     assert (in_own_words.kind, in_own_words.adapter, in_own_words.mode) == ("reader", "none", "schema")
     # Each differs from one of the others by whole sentences alone.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_cross_encoder import passage_scores, use_tiny_embedder
 
-from rag_ft.errors import WeightsError
+from rag_ft.errors import PromptTooLongError, WeightsError
 from rag_ft.models.cross_encoder import LEAST_ODDS, CrossEncoder
 from rag_ft.models.cross_encoder_files import write_cross_encoder
 from rag_ft.models.cross_encoder_network import changes_since, new_network
@@ -164,3 +164,32 @@ def test_a_file_from_before_there_were_spans_says_nothing_of_them(tmp_path, embe
     write_cross_encoder(tmp_path / "old", changes, embedder, {"confidence": {"value": 0.5}}, "# Card\n")
     scores = CrossEncoder.from_pretrained(tmp_path / "old").score("How much?", PASSAGES)
     assert not any(score.starts.any() or score.ends.any() for score in scores)
+
+
+def test_a_span_that_runs_past_what_the_model_saw_has_no_odds(folder):
+    long = passage("ab " * 400)
+    (scores,) = CrossEncoder.from_pretrained(folder).score("Why?", [long])
+    seen = scores.tokens[-1].end
+    assert scores.cut and seen < len(long.text)
+    to_the_end, past_it, beyond = scores.span_odds(np.array([[0, seen], [0, seen + 2], [seen + 1, seen + 3]]))
+    assert to_the_end == pytest.approx(scores.starts[0] + scores.ends[-1])
+    assert past_it == beyond == LEAST_ODDS
+    assert not CrossEncoder.from_pretrained(folder).score("Why?", PASSAGES)[0].cut
+
+
+def test_a_question_that_leaves_no_room_for_a_passage_is_refused_in_a_sentence(folder):
+    encoder = CrossEncoder.from_pretrained(folder)
+    assert encoder.score("a " * 508, PASSAGES)
+    with pytest.raises(PromptTooLongError, match=r"question has 600 tokens, but the cross-encoder reads at most 508"):
+        encoder.score_batch([("Why?", PASSAGES[0]), ("a " * 600, PASSAGES[0])])
+    assert encoder.score("How much is it?", PASSAGES)
+
+
+def test_one_that_is_apart_remembers_scores_of_its_own(folder, monkeypatch):
+    first = CrossEncoder.from_pretrained(folder)
+    first.score("Who?", PASSAGES)
+    other = first.apart()
+    monkeypatch.setattr(CrossEncoder, "_read", lambda *_: pytest.fail("read again"))
+    assert first.score("Who?", PASSAGES) and other.network is first.network
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        other.score("Who?", PASSAGES)

@@ -50,7 +50,7 @@ class EncoderSpans:
         for row, listed in zip(rows, candidates, strict=True):
             placed = listed.placed
             occurrences = np.full(len(placed.candidates), LEAST_ODDS)
-            for passage_index, _ in enumerate(row.prompt.passages):
+            for passage_index in range(len(row.prompt.passages)):
                 inside = placed.passages == passage_index
                 occurrences[inside] = next(scores).span_odds(placed.spans[inside])
             best = np.full(len(listed.texts), LEAST_ODDS)

@@ -8,7 +8,7 @@ are comparable"); what differs between two arms is what their names say.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -48,7 +48,16 @@ class Arm(Protocol):
 
 
 @runtime_checkable
-class ChoosingArm(Arm, Protocol):
+class TrainedArm(Protocol):
+    """An arm whose models say what they were tuned on."""
+
+    def training_records(self) -> Sequence[Mapping[str, Any]]:
+        """The record of each tuned model: what it was trained on, and what was held out."""
+        ...
+
+
+@runtime_checkable
+class ChoosingArm(Protocol):
     """An arm with a threshold that an evaluation can choose."""
 
     def with_threshold(self, threshold: float, chosen_on: str) -> Arm:

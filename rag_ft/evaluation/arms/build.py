@@ -38,7 +38,11 @@ if TYPE_CHECKING:
 def build_arms(recipe: Recipe, index: Index, reader: str = "default") -> list[Arm]:
     """The arms of a recipe; each pair of base and adapter is loaded once. Raises what loading raises."""
     loaded: dict[str, LoadedModel] = {}
-    return [_build(choice, recipe, index, lambda name: _loaded(reader, name, loaded)) for choice in recipe.arm]
+    cross_encoders = CrossEncoders()
+    return [
+        _build(choice, recipe, index, lambda name: _loaded(reader, name, loaded), cross_encoders)
+        for choice in recipe.arm
+    ]
 
 
 def curve_arms(recipe: Recipe, index: Index, reader: str = "default") -> Iterator[tuple[int, Arm]]:
@@ -54,7 +58,7 @@ def curve_arms(recipe: Recipe, index: Index, reader: str = "default") -> Iterato
 
     def arm(records: int, adapter: str) -> tuple[int, Arm]:
         choice = like.model_copy(update={"name": f"{records} records", "adapter": adapter, "threshold": threshold})
-        return records, _build(choice, recipe, index, lambda name: _loaded(reader, name, {}))
+        return records, _build(choice, recipe, index, lambda name: _loaded(reader, name, {}), CrossEncoders())
 
     # A missing curve is reported now, not after all other arms have been asked.
     return (arm(records, adapter) for records, adapter in sorted(adapters.items()))
@@ -72,7 +76,13 @@ def _curve_folder(folder: Path) -> dict[int, str]:
     return adapters
 
 
-def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str], LoadedModel]) -> Arm:
+def _build(
+    choice: ArmChoice,
+    recipe: Recipe,
+    index: Index,
+    load: Callable[[str], LoadedModel],
+    cross_encoders: CrossEncoders,
+) -> Arm:
     from rag_ft.answering.prompt import PromptBuilder
     from rag_ft.answering.reader import Reader
 
@@ -91,7 +101,9 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
             from rag_ft.answering.encoder_alone import EncoderAlone
             from rag_ft.evaluation.arms.encoder import EncoderArm
 
-            alone = EncoderAlone(CrossEncoder.from_pretrained(choice.cross_encoder), _threshold(choice))
+            alone = EncoderAlone(
+                cross_encoders.load(choice.cross_encoder), _threshold(choice), whole_sentences=choice.whole_sentences
+            )
             return EncoderArm(choice.name, alone, choice.k or recipe.k)
         case ChatChoice():
             from rag_ft.evaluation.arms.outside import ChatArm
@@ -114,7 +126,7 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
                 # An arm's seconds and memory must not depend on the passages of earlier questions.
                 passage_cache_mb=0,
                 whole_sentences=choice.whole_sentences,
-                cross_encoder=_cross_encoder(choice),
+                cross_encoder=None if choice.cross_encoder == NO_ADAPTER else cross_encoders.load(choice.cross_encoder),
             )
             return ReaderArm(
                 choice.name,
@@ -125,8 +137,17 @@ def _build(choice: ArmChoice, recipe: Recipe, index: Index, load: Callable[[str]
             )
 
 
-def _cross_encoder(choice: ReaderChoice) -> CrossEncoder | None:
-    return None if choice.cross_encoder == NO_ADAPTER else CrossEncoder.from_pretrained(choice.cross_encoder)
+class CrossEncoders:
+    """Loads each cross-encoder once; each arm has its own memory of scores, so that its seconds are its own."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, CrossEncoder] = {}
+
+    def load(self, name: str) -> CrossEncoder:
+        """The packaged cross-encoder, or the one in a folder. Raises WeightsError."""
+        if name not in self._known:
+            self._known[name] = CrossEncoder.from_pretrained(name)
+        return self._known[name].apart()
 
 
 def _threshold(choice: ReaderChoice | ClosedBookChoice | CrossEncoderChoice) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncoderArm:
-    """The cross-encoder with passages, and no generator."""
+    """The cross-encoder with passages, and no generator: words, or whole sentences where it is set to give them."""
 
     name: str
     reader: EncoderAlone
@@ -36,21 +36,25 @@ class EncoderArm:
             "k": self.k,
             "cross-encoder": self.reader.cross_encoder.fingerprint,
             "threshold": self.reader.threshold,
+            **({"whole sentences": True} if self.reader.whole_sentences else {}),
             **({"threshold chosen on": self.threshold_from} if self.threshold_from else {}),
         }
 
     def reply(self, cases: Sequence[Case]) -> list[Prediction]:
-        """The cross-encoder's answers: words, or whole sentences where the question asks for them."""
+        """The cross-encoder's answers."""
         cases = cut(cases, self.k)
         start = time.perf_counter()
         readings = self.reader.read_batch([ReadRequest.of_hits(case.question.question, case.hits) for case in cases])
         share = (time.perf_counter() - start) / max(len(cases), 1)
         return [self._prediction(case, reading, share) for case, reading in zip(cases, readings, strict=True)]
 
+    def training_records(self) -> Sequence[Mapping[str, Any]]:
+        """The cross-encoder's."""
+        return [self.reader.cross_encoder.record]
+
     def with_threshold(self, threshold: float, chosen_on: str) -> EncoderArm:
-        """The arm with another threshold, which its reader keeps."""
-        self.reader.threshold = threshold
-        return replace(self, threshold_from=chosen_on)
+        """The arm with another threshold."""
+        return replace(self, reader=self.reader.with_threshold(threshold), threshold_from=chosen_on)
 
     def _prediction(self, case: Case, reading: Reading, seconds: float) -> Prediction:
         claims = [Claim(cited.passage, cited.span) for cited in reading.cited]

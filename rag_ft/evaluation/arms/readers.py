@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from rag_ft.answering.confidence import CONFIDENCE, PlattScale
 from rag_ft.evaluation.arms.base import Case, from_answer, gold_passages, rounded
 from rag_ft.evaluation.predictions import Prediction
+from rag_ft.models.adapter_record import reading_record
 from rag_ft.schema import Hit
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class ReaderArm:
             from_answer(self.name, case._replace(hits=tuple(passages)), answer, share)
             for case, passages, answer in zip(cases, hits, answers, strict=True)
         ]
+
+    def training_records(self) -> Sequence[Mapping[str, Any]]:
+        """The adapter's, and the cross-encoder's."""
+        return _training_records(self.reader)
 
     def with_threshold(self, threshold: float, chosen_on: str) -> ReaderArm:
         """The arm with another threshold, which its reader keeps."""
@@ -110,10 +115,19 @@ class ClosedBookArm:
             for case, reading in zip(cases, readings, strict=True)
         ]
 
+    def training_records(self) -> Sequence[Mapping[str, Any]]:
+        """The adapter's."""
+        return _training_records(self.reader)
+
     def with_threshold(self, threshold: float, chosen_on: str) -> ClosedBookArm:
         """The arm with another threshold, which its reader keeps."""
         self.reader.threshold = threshold
         return replace(self, threshold_from=chosen_on)
+
+
+def _training_records(reader: Reader) -> list[Mapping[str, Any]]:
+    own = reading_record(reader.loaded.weights, reader.loaded.adapter)
+    return [own] if reader.cross_encoder is None else [own, reader.cross_encoder.record]
 
 
 def _by_kind(reader: Reader) -> str:

@@ -232,8 +232,8 @@ def _notes(report: ReportData) -> list[str]:
     if whole:
         notes.append(
             "As rag-ft ask does with the packaged adapter, these answer how, why, yes/no and the like with the whole"
-            f" sentences around the words that the reader chose, and give lists to their end: {', '.join(whole)}. The"
-            " answers of other readers are the words that these chose."
+            f" sentences, and readers give lists to their end: {', '.join(whole)}. The answers of other readers are the"
+            " words that these chose."
         )
     for name, study in results.faithfulness.items():
         notes.append(

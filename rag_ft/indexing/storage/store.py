@@ -182,9 +182,18 @@ class IndexStore:
         return folder
 
     def abandon(self, folder: Path) -> None:
-        """Delete an unfinished generation; one that was committed before something else failed stays."""
-        if self.committed_generation() != folder.name:
-            with contextlib.suppress(OSError):
+        """Delete an unfinished generation; one that was committed before something else failed stays.
+
+        So does one of which that cannot be told, until the next build.
+        """
+        try:
+            committed = self.read_manifest().generation
+        except (IndexMissingError, IndexCorruptError, IndexFormatError):
+            committed = ""  # a manifest that this program writes is there, and whole
+        except IndexStoreError:
+            return
+        if committed != folder.name:
+            with contextlib.suppress(OSError, UsageError):
                 remove_generation(folder, inside=self.path)
 
     def commit(self, manifest: Manifest) -> None:

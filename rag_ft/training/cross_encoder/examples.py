@@ -86,8 +86,8 @@ def pair_sources(
             dropped[question.id] = reason
             continue
         ranked = [hit.passage for hit in hits if hit.passage.document_id not in apart]
-        others = [passage for passage in ranked if not question.answerable or overlap(passage, question) <= 0]
-        others = fillers.filled(others[: config.negatives_among], question)
+        others = [passage for passage in ranked if not _answers(passage, question, gold)]
+        others = fillers.filled(others[: config.negatives_among], question, gold)
         evidence = None if gold is None else evidence_in(gold, question)
         if gold is not None or others:
             words = None if gold is None else words_in(gold, question)
@@ -118,6 +118,11 @@ def draw_example(source: PairSource, config: CrossEncoderConfig, chooser: random
 def overlap(passage: Passage, question: Question) -> int:
     """Characters of a question's evidence that a passage holds, of the piece that it holds most of; 0 or less: none."""
     return max((_shared(passage, piece) for piece in question.evidence), default=0)
+
+
+def _answers(passage: Passage, question: Question, gold: Passage | None) -> bool:
+    """Whether a passage holds evidence of a question, or is a copy of the one that does."""
+    return question.answerable and (overlap(passage, question) > 0 or (gold is not None and passage.text == gold.text))
 
 
 def evidence_in(passage: Passage, question: Question) -> Span | None:
@@ -180,13 +185,13 @@ class _Fillers:
         self._passages = [passage for passage in passages if passage.document_id not in apart]
         self._needed = config.passages
 
-    def filled(self, others: Sequence[Passage], question: Question) -> list[Passage]:
-        """The passages, and as many more as an example needs, none of which holds evidence."""
+    def filled(self, others: Sequence[Passage], question: Question, gold: Passage | None) -> list[Passage]:
+        """The passages, and as many more as an example needs, none of which answers."""
         filled = list(others)
         ids = {passage.id for passage in filled}
         for passage in self._passages:
             if len(filled) >= self._needed:
                 break
-            if passage.id not in ids and (not question.answerable or overlap(passage, question) <= 0):
+            if passage.id not in ids and not _answers(passage, question, gold):
                 filled.append(passage)
         return filled

@@ -49,7 +49,8 @@ def losses(network: CrossEncoderNetwork, tokenizer: Any, examples: Sequence[Pair
         if example.evidence is not None:
             inside = tokens.in_passage[first]
             labels = evidence_labels(tokens, first, example.evidence)[inside]
-            loss = loss + EVIDENCE_WEIGHT * binary_cross_entropy_with_logits(scored.evidence[first][inside], labels)
+            if len(labels):  # a passage of signs that the tokenizer drops has none
+                loss = loss + EVIDENCE_WEIGHT * binary_cross_entropy_with_logits(scored.evidence[first][inside], labels)
             says = 0 if example.yes is None else 1 if example.yes else 2
             weight = DECIDED_WEIGHT if says else UNDECIDED_WEIGHT
             loss = loss + weight * cross_entropy(scored.says[first][None], torch.tensor([says]))
@@ -57,16 +58,18 @@ def losses(network: CrossEncoderNetwork, tokenizer: Any, examples: Sequence[Pair
                 loss = loss + SPAN_WEIGHT * _ends_loss(scored, tokens, first, ends)
         others = range(first if example.evidence is None else first + 1, last)
         if others:
-            none = torch.stack([_ends_loss(scored, tokens, pair, (0, 0)) for pair in others])
-            loss = loss + NO_SPAN_WEIGHT * none.mean()
+            unmarked = torch.stack([_ends_loss(scored, tokens, pair, (0, 0)) for pair in others])
+            loss = loss + NO_SPAN_WEIGHT * unmarked.mean()
         each.append(loss)
         first = last
     return torch.stack(each)
 
 
 def _end_tokens(tokens: PairTokens, pair: int, words: Span) -> tuple[int, int] | None:
-    """The first and the last token of the words in a pair's passage; None where the model does not see them."""
+    """The first and the last token of the words in a pair's passage; None where the model does not see them all."""
     of_words = evidence_labels(tokens, pair, words).nonzero()[:, 0].tolist()
+    if tokens.cut[pair] and words.end > int(tokens.offsets[pair, :, 1][tokens.in_passage[pair]].max()):
+        return None
     return (of_words[0], of_words[-1]) if of_words else None
 
 

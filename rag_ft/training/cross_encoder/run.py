@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from rag_ft.answering.evidence import recorded_calibration
 from rag_ft.environment import library_versions, packaged_cross_encoder_path
 from rag_ft.errors import DatasetError, TrainingError, WeightsError
 from rag_ft.extras import require_extra
@@ -196,6 +197,7 @@ def check_cross_encoder_run(output: Path, start_from: str | Path | None) -> Star
     folder = packaged_cross_encoder_path() if str(start_from) == PACKAGED else Path(start_from)
     record = read_record(folder)
     check_base(folder, record, resolve_embedder())
+    recorded_calibration(record)  # raises: its values may stay as they are
     return StartCrossEncoder(weights_in(folder, "cross-encoder"), record, read_changes(folder))
 
 

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from little_evaluation import little_arms
 from tiny_cross_encoder import passage_scores
 
 from rag_ft.answering.encoder_alone import EncoderAlone
 from rag_ft.evaluation.arms.base import Case
 from rag_ft.evaluation.arms.build import build_arms
 from rag_ft.evaluation.arms.encoder import EncoderArm
+from rag_ft.evaluation.evaluate import evaluate_recipe
 from rag_ft.evaluation.recipe import Recipe
 from rag_ft.evaluation.studies.development import choose_thresholds
 from rag_ft.schema import Hit, Passage, Question
@@ -24,7 +26,7 @@ class CrossEncoderThatMarksNumbers:
     fingerprint = "f"
 
     def __init__(self, surer=1.0):
-        self.record = {"confidence": {"value": 0.6}, "span_weight": 1.0}
+        self.record = {"confidence": {"value": 0.0}, "span_weight": 1.0}
         self.surer = surer
 
     def score(self, question, passages):
@@ -45,7 +47,7 @@ def cases(*texts, answers=("42 tonnes",)):
 
 
 def arm(k=2, threshold=None, surer=1.0):
-    return EncoderArm("alone", EncoderAlone(CrossEncoderThatMarksNumbers(surer), threshold), k)
+    return EncoderArm("alone", EncoderAlone(CrossEncoderThatMarksNumbers(surer), threshold, whole_sentences=False), k)
 
 
 def test_its_answers_are_cited_and_their_tokens_counted():
@@ -75,6 +77,41 @@ def test_its_threshold_is_chosen_on_development_questions(tmp_path):
     assert chosen.settings["threshold"] == choices["alone"].threshold
     assert chosen.settings["threshold chosen on"].startswith("3 development questions")
     assert [reply.answer for reply in chosen.reply(asked)] == ["42 tonnes", "42 tonnes", None]
+
+
+def test_another_threshold_leaves_the_first_arm_as_it_was():
+    first = arm(threshold=0.0)
+    assert first.with_threshold(0.9, "9 questions").reader.threshold == 0.9
+    assert first.reader.threshold == 0.0 and "threshold chosen on" not in first.settings
+
+
+def test_a_run_with_it_ends_with_a_report(prepared, tmp_path):
+    index, recipe = prepared
+
+    def arms(recipe, index):
+        return [*little_arms(recipe, index), EncoderArm("alone", EncoderAlone(CrossEncoderThatMarksCities()), 3)]
+
+    report = evaluate_recipe(recipe, tmp_path / "out", arms=arms, index=index)
+    assert report.results.settings["alone"]["kind"] == "cross-encoder"
+    assert "alone" in (tmp_path / "out" / "report.md").read_text()
+
+
+class CrossEncoderThatMarksCities(CrossEncoderThatMarksNumbers):
+    """Stands for a cross-encoder: marks the first word of any passage."""
+
+    def _scores(self, question, text):
+        starts, ends = np.full(len(text), -9.0), np.full(len(text), -9.0)
+        starts[0] = ends[len(text.split()[0]) - 1] = 1.0
+        tokens = tuple(Span(i, i + 1) for i in range(len(text)))
+        return passage_scores(1.0, [1.0] * len(text), tokens, starts=starts, ends=ends)
+
+
+def test_whole_sentences_are_a_setting_of_its_own():
+    whole = EncoderArm("whole", EncoderAlone(CrossEncoderThatMarksNumbers()), 2)
+    words = EncoderArm("words", EncoderAlone(CrossEncoderThatMarksNumbers(), whole_sentences=False), 2)
+    assert whole.settings == words.settings | {"whole sentences": True}
+    asked = cases("Why does the crane lift that much?")
+    assert [arm.reply(asked)[0].kind for arm in (whole, words)] == ["part", "span"]
 
 
 @pytest.mark.slow

@@ -400,6 +400,19 @@ def test_a_generation_is_removed_even_if_no_writer_has_it_when_the_work_is_inter
     assert [folder.name for folder in store.generations.iterdir()] == [Index.load(copy).manifest.generation]
 
 
+def test_a_generation_stays_while_it_cannot_be_told_whether_it_was_committed(copy, monkeypatch):
+    store = IndexStore(copy)
+    committed = store.read_manifest().generation
+
+    def unreadable(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("rag_ft.indexing.storage.store.regular_size", unreadable)
+        store.abandon(store.generations / committed)
+    assert Index.load(copy, verify="full").manifest.generation == committed
+
+
 def test_a_signal_that_comes_when_the_folder_is_made_leaves_the_former_index_alone(copy, monkeypatch):
     begin = IndexStore.new_generation
 

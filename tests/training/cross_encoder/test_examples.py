@@ -1,12 +1,14 @@
 import random
 
 import pytest
+from fakes import HashingEmbedder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_ft.errors import DatasetError
+from rag_ft.indexing.index import Index
 from rag_ft.models.cross_encoder import shown_text
-from rag_ft.schema import Evidence, Passage, Question
+from rag_ft.schema import Document, Evidence, Passage, Question
 from rag_ft.training.cross_encoder.config import CrossEncoderConfig
 from rag_ft.training.cross_encoder.examples import draw_example, evidence_in, overlap, pair_sources, words_in
 
@@ -49,6 +51,16 @@ def test_now_and_then_the_evidence_is_left_out(world):
     without = [example for example in drawn if example.evidence is None]
     assert 10 < len(without) < 30
     assert not any(overlap(shown, source.question) > 0 for example in without for shown in example.passages)
+
+
+def test_a_copy_of_the_passage_that_answers_is_not_shown_as_one_that_does_not(world, tmp_path):
+    index, questions = world
+    documents = [Document(id=name, text=index.document(name).text) for name in index.documents()]
+    copies = [document.model_copy(update={"id": f"0-{document.id}"}) for document in documents]
+    doubled = Index.build([*documents, *copies], tmp_path / "doubled", embedder=HashingEmbedder())
+    for source in pair_sources(questions, doubled, CONFIG).sources:
+        if source.gold is not None:
+            assert source.gold.text not in [passage.text for passage in source.others]
 
 
 def test_passages_of_the_other_side_are_not_used(world):

@@ -95,3 +95,17 @@ def test_steps_along_the_gradient_raise_what_is_right(network, yes, says):
     assert (scored.ends[0].amax(0) > scored.ends[0, 0]).all()
     for other in (1, 2):  # nothing answers in the others
         assert (scored.ends[other][tokens.in_passage[other]].amax(0) < scored.ends[other, 0]).all()
+
+
+def test_words_that_the_model_does_not_see_to_their_end_are_not_learned(network):
+    long = passage("ab " * 400)
+    seen = PairExample("Why?", (long,), Span(0, 300), words=Span(0, 300))
+    cut = seen._replace(words=Span(0, 900))
+    unmarked = seen._replace(words=None)
+    with_words, past_the_end, without = (losses(network, TOKENIZER, [one]).item() for one in (seen, cut, unmarked))
+    assert with_words > without and past_the_end == pytest.approx(without)
+
+
+def test_a_passage_without_a_token_has_a_finite_loss(network):
+    example = PairExample("Why?", (passage("\u200b"),), Span(0, 1), words=Span(0, 1))
+    assert torch.isfinite(losses(network, TOKENIZER, [example])).all()

@@ -147,6 +147,10 @@ def test_what_cannot_be_started_from_or_written_to_is_one_sentence(tmp_path, wor
     with pytest.raises(WeightsError, match="is not a cross-encoder"):
         train_cross_encoder(questions, index, tmp_path / "new", start_from=tmp_path / "out", config=CONFIG)
     record = json.loads((packaged / "cross_encoder.json").read_text())
+    damaged = {**record, "span_weight": -1}
+    (packaged / "cross_encoder.json").write_text(json.dumps(damaged))
+    with pytest.raises(WeightsError, match=r"calibration in the cross-encoder's cross_encoder\.json is damaged"):
+        train_cross_encoder(questions, index, tmp_path / "new", config=CONFIG)
     record["base"]["sha256"] = "0" * 64
     (packaged / "cross_encoder.json").write_text(json.dumps(record))
     with pytest.raises(WeightsError, match="was tuned from tiny"):
