@@ -29,13 +29,13 @@ def combine(
     """One reading from the rows of a request and its passages.
 
     The best answer is the one with the highest odds against its own row's null, with the cross-encoder's say and its
-    passage's standing added where there are any; the test against null is the generator's alone. Its confidence is the probability
-    that null is not what this row says, nor what it says to the answer's sentence alone (the mean of their log-odds),
-    on the adapter's scale: whether the passage answers the question, however unsure the reader is which of several
-    similar spans says it best. Shares of all rows' answers together recognise unanswerable questions less well
+    passage's standing added where there are any; the test against null is the generator's alone. Its confidence is the
+    probability that null is not what this row says, nor what it says to the answer's sentence alone (the mean of their
+    log-odds), on the adapter's scale: whether the passage answers the question, however unsure the reader is which of
+    several similar spans says it best. Shares of all rows' answers together recognise unanswerable questions less well
     (docs/answers.md). Without a threshold the answer must outscore null. `kinds`: threshold and scale for the best
-    answer's kind, instead of the common ones; which answer is best does not depend on them. `whole`: where
-    the question asks for it, a span is answered with the sentences that hold it, as a part.
+    answer's kind, instead of the common ones; which answer is best does not depend on them. `whole`: where the question
+    asks for it, a span is answered with the sentences that hold it, as a part.
     """
     nothing = _nothing_answered(rows, passages, scale)
     if not rows:
