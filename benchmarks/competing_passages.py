@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rag_ft import Index, Reader
 from rag_ft.answering.reading import ReadRequest
-from rag_ft.evaluation.arms.base import place_of
+from rag_ft.metrics.retrieval import Place
 from rag_ft.models import CrossEncoder
 from rag_ft.questions.records import read_questions
 from rag_ft.text.asking import asks_for_sentences
@@ -67,7 +67,7 @@ def main() -> None:
         )
         pairs = list(zip(readings, questions, strict=True))
         right = [
-            any(place_of(cited.passage).shows(question) for cited in reading.cited)
+            any(Place.of(cited.passage).shows(question) for cited in reading.cited)
             for reading, question in pairs
             if question.answerable
         ]

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue, ValidationError
 
 from rag_ft.errors import EvaluationError
-from rag_ft.evaluation.arms.base import Arm, Case, failure, place_of
+from rag_ft.evaluation.arms.base import Arm, Case, failure
 from rag_ft.evaluation.predictions import Prediction
 from rag_ft.evaluation.resources import Memory, MemoryWatch
 from rag_ft.files import append_whole, clear_partial, full_disk_as, is_plain_file, replacing, write_atomic
+from rag_ft.indexing.judged import at_evidence
 from rag_ft.progress import OnProgress, Progress, notify
-from rag_ft.schema import Hit, Question
+from rag_ft.schema import Question
 
 if TYPE_CHECKING:
     from rag_ft.indexing.retriever import Retriever
@@ -184,22 +185,9 @@ def retrieve_cases(questions: Sequence[Question], retriever: Retriever) -> list[
         raise EvaluationError("there are no questions to ask: check the recipe's questions and split")
     batch = retriever.retrieve_batch([retriever.query(question.question, question.history) for question in questions])
     return [
-        Case(question, tuple(_at_evidence(hit, question, retriever) for hit in hits))
+        Case(question, tuple(at_evidence(hit, question, retriever.index) for hit in hits))
         for question, hits in zip(questions, batch, strict=True)
     ]
-
-
-def _at_evidence(hit: Hit, question: Question, retriever: Retriever) -> Hit:
-    """The hit, at that of the places of its text that holds a piece of the question's evidence, if one does."""
-    from rag_ft.indexing.index import Index
-
-    documents = {piece.document_id for piece in question.evidence}
-    for passage_id in hit.also_in:
-        if passage_id.rpartition("#")[0] in documents and isinstance(retriever.index, Index):
-            passage = retriever.index.passage_by_id(passage_id)
-            if place_of(passage).shows(question):
-                return hit.model_copy(update={"passage": passage})
-    return hit
 
 
 def run_fingerprint(arms: Sequence[Arm], cases: Sequence[Case]) -> str:

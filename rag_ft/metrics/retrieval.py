@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rag_ft.extras import require_extra
-from rag_ft.schema import Evidence, Question, Record
+from rag_ft.schema import Evidence, Passage, Question, Record
 
 CUTOFFS = (1, 3, 5, 10)
 
@@ -61,6 +61,11 @@ class Place(Record):
     document_id: str
     start: int
     end: int
+
+    @classmethod
+    def of(cls, passage: Passage) -> Place:
+        """What of its document a passage covers."""
+        return cls(document_id=passage.document_id, start=passage.start, end=passage.end)
 
     def holds(self, evidence: Evidence) -> bool:
         """Whether a whole piece of evidence lies within it."""

@@ -82,14 +82,9 @@ def gold_passages(index: Index, question: Question) -> list[Passage]:
     for piece in question.evidence:
         if piece.document_id in indexed:
             for passage in index.passages_of(piece.document_id):
-                if place_of(passage).shows(question):
+                if Place.of(passage).shows(question):
                     gold.setdefault(passage.id, passage)
     return list(gold.values())
-
-
-def place_of(passage: Passage) -> Place:
-    """The span of the document that a passage covers."""
-    return Place(document_id=passage.document_id, start=passage.start, end=passage.end)
 
 
 def failure(arm: str, case: Case, reason: str, seconds: float = 0.0) -> Prediction:
@@ -98,7 +93,7 @@ def failure(arm: str, case: Case, reason: str, seconds: float = 0.0) -> Predicti
         arm=arm,
         question_id=case.question.id,
         answer=None,
-        passages=tuple(place_of(hit.passage) for hit in case.hits),
+        passages=tuple(Place.of(hit.passage) for hit in case.hits),
         failed=" ".join(reason.split())[:300] or "no reason was given",
         seconds=seconds,
     )
@@ -113,7 +108,7 @@ def from_answer(arm: str, case: Case, answer: Answer, seconds: float) -> Predict
         kind=answer.kind,
         yes=answer.yes,
         citations=cited_places(answer.citations, [hit.passage for hit in case.hits]),
-        passages=tuple(place_of(hit.passage) for hit in case.hits),
+        passages=tuple(Place.of(hit.passage) for hit in case.hits),
         confidence=rounded(answer.confidence if answer.answer is not None else 1 - answer.confidence),
         complete=answer.complete,
         prompt_tokens=answer.usage.prompt_tokens,
@@ -132,7 +127,7 @@ def plain_prediction(
         question_id=case.question.id,
         answer=answer,
         citations=cited_places(verify(answer, claims, passages), passages) if answer is not None else (),
-        passages=tuple(place_of(passage) for passage in passages),
+        passages=tuple(Place.of(passage) for passage in passages),
         confidence=confidence if confidence is None else rounded(confidence),
         seconds=seconds,
     )
@@ -143,7 +138,7 @@ def cited_places(citations: Sequence[Citation], passages: Sequence[Passage]) -> 
     by_id = {passage.id: passage for passage in passages}
     return tuple(
         CitedPlace(
-            passage=place_of(by_id[citation.passage_id]),
+            passage=Place.of(by_id[citation.passage_id]),
             quote=citation.quote,
             verdict=citation.verdict,
             start=citation.start if citation.answer_start is None else citation.answer_start,

@@ -14,8 +14,9 @@ from rag_ft.answering import completion
 from rag_ft.answering.citation import Claim, verify
 from rag_ft.answering.prompt import chat_messages
 from rag_ft.errors import AnswerParseError, WeightsError, first_line
-from rag_ft.evaluation.arms.base import Case, cited_places, cut, depth, failure, place_of
+from rag_ft.evaluation.arms.base import Case, cited_places, cut, depth, failure
 from rag_ft.evaluation.predictions import Prediction
+from rag_ft.metrics.retrieval import Place
 from rag_ft.models.chat import chat_model_name, invoke_together, reply_text
 from rag_ft.text.spans import Span
 
@@ -78,7 +79,7 @@ class ChatArm:
             question_id=case.question.id,
             answer=answer,
             citations=cited_places(verify(answer, claims, passages), passages) if answer else (),
-            passages=tuple(place_of(passage) for passage in passages),
+            passages=tuple(Place.of(passage) for passage in passages),
             parses=parsed is not None,
             prompt_tokens=int(usage.get("input_tokens", 0)),
             completion_tokens=int(usage.get("output_tokens", 0)),
@@ -186,7 +187,7 @@ class ExtractiveArm:
             question_id=case.question.id,
             answer=given,
             citations=cited_places(verify(given, claims, passages), passages) if given else (),
-            passages=tuple(place_of(passage) for passage in passages),
+            passages=tuple(Place.of(passage) for passage in passages),
             confidence=round(1 / (1 + math.exp(-max(min(score, 50.0), -50.0))), 6) if spans else 0.0,
             prompt_tokens=tokens,
             seconds=seconds,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from rag_ft.evaluation.advice import advise, best_of_roles
-from rag_ft.evaluation.arms.base import Case, place_of
+from rag_ft.evaluation.arms.base import Case
 from rag_ft.evaluation.documents import count_chosen_on, count_leaks
 from rag_ft.evaluation.error_budget import BudgetFlow, budget_flow
 from rag_ft.evaluation.figures import ArmFigures, Contrast, arm_figures, contrasts, main_document
@@ -20,7 +20,7 @@ from rag_ft.evaluation.recipe import Recipe
 from rag_ft.evaluation.report.results import Results
 from rag_ft.evaluation.studies.development import ChosenThreshold
 from rag_ft.evaluation.studies.run import run_faithfulness, run_learning_curve, run_robustness
-from rag_ft.metrics.retrieval import CUTOFFS, retrieval_metrics
+from rag_ft.metrics.retrieval import CUTOFFS, Place, retrieval_metrics
 from rag_ft.metrics.statistics import detectable_before
 from rag_ft.progress import OnProgress
 from rag_ft.questions.records import origin_counts
@@ -182,7 +182,7 @@ def _flow(
 
 def _retrieval(cases: Sequence[Case]) -> dict[str, float]:
     """Mean retrieval metrics of the cases; the run's depth is among the cutoffs."""
-    rankings = {case.question.id: [place_of(hit.passage) for hit in case.hits] for case in cases}
+    rankings = {case.question.id: [Place.of(hit.passage) for hit in case.hits] for case in cases}
     cutoffs = sorted({*CUTOFFS, max(map(len, rankings.values()))})
     values = retrieval_metrics(rankings, {case.question.id: case.question for case in cases}, cutoffs)
     return {name: round(sum(scores.values()) / len(scores), 6) for name, scores in values.items() if scores}

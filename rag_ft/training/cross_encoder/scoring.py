@@ -15,6 +15,7 @@ from rag_ft.answering.encoder_alone import best_words
 from rag_ft.answering.evidence import EvidenceReader, choose_part
 from rag_ft.answering.opinions import Opinions
 from rag_ft.answering.reading import Reading, ReadRequest
+from rag_ft.indexing.judged import at_evidence
 from rag_ft.indexing.query import Query
 from rag_ft.indexing.reranking import FIRST_WEIGHT, RERANK_DEPTH, rerank
 from rag_ft.indexing.retriever import OWN_WEIGHT
@@ -166,7 +167,7 @@ def rank_questions(questions: Sequence[Question], index: Index, most: int = MAX_
     queries = [retriever.query(question.question, question.history) for question in chosen]
     hits_by_query = retriever.retrieve_batch(queries)
     return [
-        RankedQuestion(question, query, tuple(hits))
+        RankedQuestion(question, query, tuple(at_evidence(hit, question, index) for hit in hits))
         for question, query, hits in zip(chosen, queries, hits_by_query, strict=True)
     ]
 
@@ -177,7 +178,7 @@ def without_evidence(ranked: Sequence[RankedQuestion]) -> list[RankedQuestion]:
     Held-out questions mostly have an answer. What people ask often has none, and a scale has to know of that.
     """
     return [
-        one._replace(hits=tuple(hit for hit in one.hits if not _place(hit.passage).shows(one.question)))
+        one._replace(hits=tuple(hit for hit in one.hits if not Place.of(hit.passage).shows(one.question)))
         for one in ranked
         if one.question.answerable and asks_for_sentences(one.query.text)
     ]
@@ -235,7 +236,7 @@ def _outcome(cross_encoder: CrossEncoder, question: Question, hits: Sequence[Hit
     scores = cross_encoder.score(question.question, [first])[0]
     part = choose_part(first, scores)
     covered, quote_f1 = (0.0, 0.0) if part is None else quote_figures(first, part.span, question)
-    shows = (i for i, hit in enumerate(hits, start=1) if _place(hit.passage).shows(question))
+    shows = (i for i, hit in enumerate(hits, start=1) if Place.of(hit.passage).shows(question))
     _, yes, no = scores.says
     return Outcome(
         question,
@@ -303,7 +304,3 @@ def gain(before: Sequence[Outcome], after: Sequence[Outcome]) -> tuple[float, fl
     mean = sum(differences) / len(differences)
     variance = sum((difference - mean) ** 2 for difference in differences) / max(1, len(differences) - 1)
     return mean, math.sqrt(variance / len(differences))
-
-
-def _place(passage: Passage) -> Place:
-    return Place(document_id=passage.document_id, start=passage.start, end=passage.end)
