@@ -167,9 +167,10 @@ def _gold(question: Question, index: Index, known: Collection[str]) -> tuple[Pas
     pieces = [piece for piece in question.evidence if piece.document_id in known]
     if not pieces:
         return None, "the index lacks the document of its evidence"
+    for piece in pieces:
+        if index.document(piece.document_id).text[piece.start : piece.end] != piece.quote:
+            return None, "its evidence does not stand at its offsets"
     piece = pieces[0]
-    if index.document(piece.document_id).text[piece.start : piece.end] != piece.quote:
-        return None, "its evidence does not stand at its offsets"
     gold = max(index.passages_of(piece.document_id), key=lambda passage: overlap(passage, question), default=None)
     if gold is None or overlap(gold, question) <= 0:
         return None, "no passage of the index holds its evidence"

@@ -79,12 +79,14 @@ def test_a_record_that_cannot_be_used_is_named_with_the_reason(world):
         questions[0].model_copy(update={"id": "bare", "evidence": ()}),
         questions[0].model_copy(update={"id": "elsewhere", "evidence": (elsewhere,)}),
         questions[1].model_copy(update={"id": "moved", "evidence": (moved,)}),
+        questions[1].model_copy(update={"id": "later piece moved", "evidence": (*questions[1].evidence, moved)}),
     ]
     sources = pair_sources([*questions, *odd], index, CONFIG)
     assert sources.dropped == {
         "bare": "answerable, but without evidence",
         "elsewhere": "the index lacks the document of its evidence",
         "moved": "its evidence does not stand at its offsets",
+        "later piece moved": "its evidence does not stand at its offsets",
     }
     with pytest.raises(DatasetError, match=r"\(record bare: answerable, but without evidence\): run 'rag-ft data ch"):
         pair_sources(odd, index, CONFIG)
