@@ -53,6 +53,8 @@ class PairSource(NamedTuple):
     """Where the few words that answer stand in that passage's own text; None: whole sentences do."""
     shown: int | None = None
     """How many passages it is shown with; None: as many as the config says."""
+    near: Passage | None = None
+    """Of an unanswerable question, the passage that it was written about, if the index finds it: always shown."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,15 @@ def pair_sources(
             dropped[question.id] = reason
             continue
         ranked = [hit.passage for hit in hits if hit.passage.document_id not in apart]
-        others = [passage for passage in ranked if not _answers(passage, question, gold)]
+        near = None if question.answerable else next((one for one in ranked if overlap(one, question) > 0), None)
+        others = [passage for passage in ranked if passage is not near and not _answers(passage, question, gold)]
         others = fillers.filled(others[: config.negatives_among], question, gold)
+        others = [passage for passage in others if near is None or passage.id != near.id]
         evidence = None if gold is None else evidence_in(gold, question)
-        if gold is not None or others:
+        if gold is not None or near is not None or others:
             words = None if gold is None else words_in(gold, question)
-            sources.append(PairSource(question, query.joined or query.text, gold, evidence, tuple(others), words))
+            text = query.joined or query.text
+            sources.append(PairSource(question, text, gold, evidence, tuple(others), words, near=near))
     if not any(source.gold is not None for source in sources):
         record, why = next(iter(dropped.items()), ("", "no record is answerable"))
         raise DatasetError(
@@ -105,9 +110,10 @@ def draw_example(source: PairSource, config: CrossEncoderConfig, chooser: random
     alone = not source.others or source.shown == 1
     shown = source.gold is not None and (alone or chooser.random() >= config.without_evidence)
     passages = config.passages if source.shown is None else source.shown
-    others = chooser.sample(source.others, min(passages - int(shown), len(source.others)))
+    first = () if source.near is None else (source.near,)
+    others = chooser.sample(source.others, min(passages - int(shown) - len(first), len(source.others)))
     if not shown or source.gold is None or source.evidence is None:
-        return PairExample(source.text, tuple(others), None)
+        return PairExample(source.text, (*first, *others), None)
     shift = shown_start(source.gold)
     evidence, words = (
         None if span is None else Span(span.start + shift, span.end + shift) for span in (source.evidence, source.words)

@@ -43,6 +43,20 @@ def test_the_first_passage_holds_the_evidence_and_the_others_do_not(world):
             assert example.evidence is None and example.words is None
 
 
+def test_an_unanswerable_question_is_shown_beside_the_passage_that_it_was_written_about(world):
+    index, questions = world
+    sources = pair_sources(questions, index, CONFIG).sources
+    unanswerable = [source for source in sources if not source.question.answerable]
+    assert unanswerable and all(source.near is not None for source in unanswerable)
+    for source in unanswerable:
+        assert overlap(source.near, source.question) > 0
+        for seed in range(5):
+            passages = draw_example(source, CONFIG, random.Random(seed)).passages
+            assert passages[0] is source.near and len({passage.id for passage in passages}) == 3
+        (alone,) = draw_example(source._replace(shown=1), CONFIG, random.Random(0)).passages
+        assert alone is source.near
+
+
 def test_now_and_then_the_evidence_is_left_out(world):
     index, questions = world
     config = CONFIG.model_copy(update={"without_evidence": 0.5})
