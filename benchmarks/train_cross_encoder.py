@@ -6,14 +6,10 @@
     rag-ft index build MIXED/documents.jsonl MIXED/index
     rag-ft index build RECORDS/documents.jsonl RECORDS/index
     python benchmarks/train_cross_encoder.py MIXED RECORDS OUTPUT
-    rag-ft data unanswerable SOME.jsonl --index RECORDS/index -n 5000 -o MADE
-    python benchmarks/train_cross_encoder.py MIXED RECORDS OUTPUT --second-pass MADE
 
 Of MIXED all questions, which keep what the start knows: those for sentences with three passages each, the others with
 two. Of RECORDS the questions for a few words that are not among them: every third with two passages, the others with
 the one that answers, which is what finding words is learned from. The run goes on from the packaged cross-encoder.
-A second pass takes fewer of them, at lower rates, with two passages at most, and unanswerable questions that were made:
-SOME.jsonl are those of RECORDS about SQuAD's articles and Natural Questions.
 Killed and called again, it goes on from its checkpoint. OUTPUT/cross_encoder.json then has the calibration of the
 start, which `benchmarks/sentence_confidence.py` fits anew.
 """
@@ -40,11 +36,9 @@ from rag_ft.training.cross_encoder.examples import PairSource, pair_sources
 from rag_ft.training.cross_encoder.trainer import PairTrainer
 
 CONFIG = CrossEncoderConfig(epochs=1, questions_per_step=12, passages=2, without_evidence=0.05, seed=3)
-RATES, SECOND_RATES = Rates(encoder=1.5e-4, heads=1e-3), Rates(encoder=1e-4, heads=1e-4)
+RATES = Rates(encoder=1.5e-4, heads=1e-3)
 SHARES = {"faq": 0.0, "squad1": 0.4, "policy": 0.5}
 """Share of RECORDS' questions of a set that are used, by the beginnings of document ids; all of the others."""
-SECOND_SHARES = {"amazon": 0.2, "reddit": 0.2}
-"""Shares of these, in a second pass; three quarters of the others that have an answer."""
 
 
 def set_of(question: Question) -> str:
@@ -52,8 +46,8 @@ def set_of(question: Question) -> str:
     return question.evidence[0].document_id.split("/")[0]
 
 
-def sources_of(mixed: Path, records: Path, made: Path | None) -> tuple[list[PairSource], list[PairSource]]:
-    """What is trained on, and what states are measured on. `made`: unanswerable questions, of a second pass."""
+def sources_of(mixed: Path, records: Path) -> tuple[list[PairSource], list[PairSource]]:
+    """What is trained on, and what states are measured on."""
     chooser = random.Random(CONFIG.seed)
     asked = read_questions(mixed / "questions.jsonl")
     known = {question.id for question in asked}
@@ -64,13 +58,8 @@ def sources_of(mixed: Path, records: Path, made: Path | None) -> tuple[list[Pair
     ]
     chosen = [question for question in read_questions(records / "chosen.jsonl") if question.kind == "span"]
     index = Index.load(records / "index")
-    if made is not None:
-        words = [
-            one for one in words if chooser.random() < SECOND_SHARES.get(set_of(one), 0.75 if one.answers else 1.0)
-        ]
-        words += read_questions(made)
     train = [
-        source._replace(shown=3 if source.question.kind == "part" and made is None else 2)
+        source._replace(shown=3 if source.question.kind == "part" else 2)
         for source in pair_sources(asked, Index.load(mixed / "index"), CONFIG).sources
     ]
     train += [
@@ -101,11 +90,10 @@ def main() -> None:
     parser.add_argument("mixed", type=Path)
     parser.add_argument("records", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--second-pass", type=Path, metavar="MADE")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    train, held_out = sources_of(options.mixed, options.records, options.second_pass)
+    train, held_out = sources_of(options.mixed, options.records)
     print(f"{len(train):,} questions; words of {len(held_out)} others are looked for", flush=True)
     start = CrossEncoder.from_pretrained()
     work = options.output / "training"
@@ -116,8 +104,7 @@ def main() -> None:
         print(f"F1 of the words {f1:.3f}", flush=True)
         return f1, {"words_f1": f1}
 
-    rates = RATES if options.second_pass is None else SECOND_RATES
-    trainer = PairTrainer(start.network, start.tokenizer, train, CONFIG, rates, work, measured, keep_start=False)
+    trainer = PairTrainer(start.network, start.tokenizer, train, CONFIG, RATES, work, measured, keep_start=False)
     trained = trainer.train(lambda progress: print(progress.done, progress.total, dict(progress.figures), flush=True))
     if trained.best is not None:
         trainer.load(trained.best)
