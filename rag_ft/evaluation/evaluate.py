@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol, overload
 from rag_ft.errors import EvaluationError, UsageError
 from rag_ft.evaluation.arms.build import build_arms, check_chat, curve_arms
 from rag_ft.evaluation.documents import count_foreign, refuse_moved, training_documents
-from rag_ft.evaluation.recipe import ChatChoice, Recipe, fair_recipe, read_recipe
+from rag_ft.evaluation.fair_recipe import fair_recipe
+from rag_ft.evaluation.recipe import ChatChoice, Recipe, read_recipe
 from rag_ft.evaluation.report.compute import FinishedRun, RunQuestions, compute_results
 from rag_ft.evaluation.report.pages import Report
 from rag_ft.evaluation.report.results import check_run_folder

@@ -4,7 +4,7 @@ import pytest
 
 from rag_ft.errors import EvaluationError
 from rag_ft.evaluation.arms.build import build_arms, curve_arms
-from rag_ft.evaluation.recipe import Recipe, fair_recipe, read_recipe
+from rag_ft.evaluation.recipe import Recipe, read_recipe
 
 GOOD = """title = "Little"
 questions = "qa.jsonl"
@@ -72,22 +72,6 @@ def test_a_typo_is_reported_with_its_key(tmp_path, change, words):
 def test_a_recipe_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(EvaluationError, match=r"none\.toml cannot be read"):
         read_recipe(tmp_path / "none.toml")
-
-
-def test_a_call_without_a_recipe_asks_the_arms_of_the_handbooks_recipe():
-    written = read_recipe(Path(__file__).resolve().parents[2] / "evals" / "handbook.toml")
-    assert fair_recipe("qa.jsonl", "index").arm == written.arm
-    assert fair_recipe("qa.jsonl", "index").primary == written.primary
-
-
-def test_an_adapter_is_judged_with_the_cross_encoder_beside_it(tmp_path):
-    (tmp_path / "adapter" / "cross_encoder").mkdir(parents=True)
-    assert fair_recipe("qa.jsonl", "index", tmp_path / "adapter").rerank is True
-    (tmp_path / "adapter" / "cross_encoder" / "cross_encoder.json").write_text("{}")
-    recipe = fair_recipe("qa.jsonl", "index", tmp_path / "adapter")
-    folder = str(tmp_path / "adapter" / "cross_encoder")
-    named = {arm.cross_encoder for arm in recipe.arm if getattr(arm, "cross_encoder", "none") != "none"}
-    assert (recipe.rerank, named) == (folder, {folder})
 
 
 def test_a_folder_to_rerank_with_counts_from_the_recipes_own(tmp_path):
