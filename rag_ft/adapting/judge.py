@@ -17,8 +17,7 @@ from rag_ft.evaluation.report.results import Results, check_run_folder, read_res
 from rag_ft.evaluation.runner import PREDICTIONS, read_predictions
 from rag_ft.files import remove_tree
 from rag_ft.models.adapter_record import adapter_record
-from rag_ft.models.cross_encoder_files import is_cross_encoder
-from rag_ft.models.folder import CROSS_ENCODER_FOLDER
+from rag_ft.models.cross_encoder_files import cross_encoder_beside
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED, resolve_adapter
 from rag_ft.progress import OnProgress
 from rag_ft.questions.records import read_questions
@@ -61,8 +60,7 @@ def judge_readers(
     def reads(name: str, adapter: str, **settings: Any) -> ReaderChoice:
         record = {} if adapter == NO_ADAPTER else adapter_record(resolve_adapter(adapter))
         # As `rag-ft ask` answers: an adapter that was tuned on words leaves whole sentences to the cross-encoder.
-        beside = Path(adapter) / CROSS_ENCODER_FOLDER
-        chooser = str(beside) if is_cross_encoder(beside) else PACKAGED
+        chooser = str(cross_encoder_beside(Path(adapter)) or PACKAGED)
         helped = record.get("whole_sentences") is True
         asked = {"whole_sentences": parts, "cross_encoder": chooser} if helped else {}
         return ReaderChoice(name=name, kind="reader", adapter=adapter, **asked, **settings)

@@ -33,7 +33,7 @@ from rag_ft.answering.decoding.encoder_spans import EncoderSpans
 from rag_ft.answering.decoding.generate import TokenDecoder
 from rag_ft.answering.decoding.prompt_rows import PromptRow, PromptRows
 from rag_ft.answering.decoding.quote import QuoteSearch
-from rag_ft.answering.evidence import EvidenceReader, recorded_calibration
+from rag_ft.answering.evidence import EvidenceReader
 from rag_ft.answering.forward.decoder import Decoder
 from rag_ft.answering.forward.prefix_cache import PrefixCache
 from rag_ft.answering.opinions import Opinions
@@ -45,8 +45,7 @@ from rag_ft.metrics.kinds import judged_kind
 from rag_ft.models.adapter_record import reading_record
 from rag_ft.models.adapter_slots import AdapterSlot, AdapterSlots, adapter_folder
 from rag_ft.models.cross_encoder import CrossEncoder
-from rag_ft.models.cross_encoder_files import is_cross_encoder
-from rag_ft.models.folder import CROSS_ENCODER_FOLDER
+from rag_ft.models.cross_encoder_files import cross_encoder_beside
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED, Weights, chosen_adapter
 from rag_ft.schema import AnswerKind, Passage
 
@@ -155,7 +154,7 @@ class Reader:
         self._rows = PromptRows(self.prompts, self.decoder, self.budget, self.mode)
         self._tokens = TokenDecoder(self._rows, self.prompts, self.decoder, candidates, self.budget, self.config)
         searches = self.mode == "quote" and self.config.decoding == "search"
-        spans = _encoder_spans(self.cross_encoder)
+        spans = EncoderSpans.recorded(self.cross_encoder)
         self.batches = BatchRunner(
             self._rows,
             QuoteSearch(self._rows, self.prompts, candidates, parts=adapted.parts, encoder=spans)
@@ -428,15 +427,6 @@ class Reader:
         return combine(rows, request.passages, threshold, self.scale, kinds, whole=self.whole_sentences)
 
 
-def _encoder_spans(cross_encoder: CrossEncoder | None) -> EncoderSpans | None:
-    """What a cross-encoder says of spans; None without one, or where its record gives that no weight.
-
-    Raises WeightsError.
-    """
-    weight = recorded_calibration(cross_encoder.record).span_weight if cross_encoder is not None else 0.0
-    return EncoderSpans(cross_encoder, weight) if cross_encoder is not None and weight else None
-
-
 def _named_cross_encoder(name: str | Path | None, config: ReaderConfig) -> CrossEncoder | None:
     """The cross-encoder with a name; None for no name and for `none`.
 
@@ -454,8 +444,7 @@ def _named_cross_encoder(name: str | Path | None, config: ReaderConfig) -> Cross
 
 def _cross_encoder_beside(adapter: Weights | None, config: ReaderConfig) -> CrossEncoder | None:
     """The cross-encoder that was tuned beside an adapter; None where there is none, or it cannot be used."""
-    folder = adapter.path / CROSS_ENCODER_FOLDER if adapter is not None else None
-    takes = takes_cross_encoder(config) and config.whole_sentences is not False
-    if folder is None or not takes or not is_cross_encoder(folder):
+    if adapter is None or not takes_cross_encoder(config) or config.whole_sentences is False:
         return None
-    return CrossEncoder.from_pretrained(folder)
+    folder = cross_encoder_beside(adapter.path)
+    return None if folder is None else CrossEncoder.from_pretrained(folder)

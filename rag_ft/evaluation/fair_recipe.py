@@ -16,8 +16,7 @@ from rag_ft.evaluation.recipe import (
     Recipe,
     SentenceChoice,
 )
-from rag_ft.models.cross_encoder_files import is_cross_encoder
-from rag_ft.models.folder import CROSS_ENCODER_FOLDER
+from rag_ft.models.cross_encoder_files import cross_encoder_beside
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED
 
 
@@ -35,8 +34,8 @@ def fair_recipe(
         raise UsageError("the comparison needs an adapter: give its folder, or leave it out for the packaged one")
     tuned = PACKAGED if str(adapter) == PACKAGED else str(Path(adapter).resolve())
     threshold: ArmThreshold = None if tuned == PACKAGED else "development"
-    beside = Path(tuned) / CROSS_ENCODER_FOLDER
-    cross_encoder = str(beside) if tuned != PACKAGED and is_cross_encoder(beside) else PACKAGED
+    beside = None if tuned == PACKAGED else cross_encoder_beside(Path(tuned))
+    cross_encoder = PACKAGED if beside is None else str(beside)
 
     def closed_book(name: str, adapter: str, shots: bool = True) -> ClosedBookChoice:
         return ClosedBookChoice(name=name, kind="closed book", adapter=adapter, shots=shots, threshold="development")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rag_ft.checksums import sha256_of
 from rag_ft.errors import WeightsError, first_line
 from rag_ft.files import replacing_together
-from rag_ft.models.folder import CROSS_ENCODER_RECORD, CROSS_ENCODER_WEIGHTS
+from rag_ft.models.folder import CROSS_ENCODER_FOLDER, CROSS_ENCODER_RECORD, CROSS_ENCODER_WEIGHTS
 from rag_ft.models.weights import Weights
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ def check_base(folder: Path, record: Mapping[str, Any], embedder: Weights) -> No
 def is_cross_encoder(folder: Path) -> bool:
     """Whether a folder holds the record of a cross-encoder, which is written last."""
     return (folder / CROSS_ENCODER_RECORD).is_file()
+
+
+def cross_encoder_beside(adapter: Path) -> Path | None:
+    """The folder of the cross-encoder that was tuned beside an adapter; None where there is none."""
+    folder = adapter / CROSS_ENCODER_FOLDER
+    return folder if is_cross_encoder(folder) else None
 
 
 def read_record(folder: Path) -> dict[str, Any]:

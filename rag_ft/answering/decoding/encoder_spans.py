@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rag_ft.answering.decoding.candidates import Candidates, PlacedSpans
 from rag_ft.answering.decoding.prompt_rows import PromptRow
+from rag_ft.answering.evidence import recorded_calibration
 from rag_ft.answering.reading import Cited
 from rag_ft.models.cross_encoder import LEAST_ODDS, CrossEncoder
 
@@ -41,6 +42,17 @@ class EncoderSpans:
     def __init__(self, cross_encoder: CrossEncoder, weight: float) -> None:
         self._cross_encoder = cross_encoder
         self.weight = weight
+
+    @classmethod
+    def recorded(cls, cross_encoder: CrossEncoder | None) -> EncoderSpans | None:
+        """With the weight in a cross-encoder's record; None without one, or where its record gives none.
+
+        Raises WeightsError.
+        """
+        if cross_encoder is None:
+            return None
+        weight = recorded_calibration(cross_encoder.record).span_weight
+        return cls(cross_encoder, weight) if weight else None
 
     def of(self, rows: Sequence[PromptRow], candidates: Sequence[Candidates]) -> list[SpanOpinion]:
         """Its opinion of the candidates of each row."""
