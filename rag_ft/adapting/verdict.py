@@ -203,7 +203,7 @@ def _how_sure(findings: Findings, before: str) -> list[str]:
     if here is not None:
         sentences.append(
             f"A threshold chosen on your documents takes {before} to F1 {_f1(figures.get(BEFORE_HERE))}. The difference"
-            f" to that is {_signed(here)}: what tuning does beyond a better threshold."
+            f" from that is {_signed(here)}: what tuning does beyond a better threshold."
         )
     prompted = between(results, TUNED, PROMPTED)
     if prompted is not None:

@@ -32,12 +32,12 @@ def adapt(
             show_default=False,
         ),
     ] = None,
-    minutes: Annotated[float, typer.Option(help="What the whole should stay within.")] = 30.0,
+    minutes: Annotated[float, typer.Option(help="Time budget of the whole run.")] = 30.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop after the plan: what would be trained, and how long it would take.")
     ] = False,
     start_from: Annotated[
-        str, typer.Option(help="Adapter to go on with and to judge against: 'packaged', or a folder.")
+        str, typer.Option(help="Adapter to start from and to judge against: 'packaged', or a folder.")
     ] = "packaged",
     reader: ReaderOption = "default",
     embedder: EmbedderOption = "default",

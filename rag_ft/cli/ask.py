@@ -50,8 +50,8 @@ def ask(
     """Answer a question from an index, with citations.
 
     At the prompt each question follows up those before it; /new begins another subject. A line of stdin is a question,
-    or JSON: {"question": "And how often?", "history": ["an earlier question"]}. The questions of a file (--questions)
-    may be any number: a run that is interrupted resumes when the command is repeated.
+    or JSON: {"question": "And how often?", "history": ["an earlier question"]}. A file (--questions) may have any
+    number of questions: a run that is interrupted resumes when the command is repeated.
 
     Examples:
     rag-ft ask "How does LoRA start?" --index indexes/handbook

@@ -18,7 +18,7 @@ def bench(
     no_reading: Annotated[bool, typer.Option("--no-reading", help="Leave out the reader.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Measure this program on this machine, each figure beside what one would run instead: about two minutes.
+    """Measure this program on this machine, each figure beside the usual alternative: about two minutes.
 
     Close other programs: both sides take turns, so ratios hold on a busy machine, but seconds do not.
     """

@@ -35,7 +35,7 @@ def next_questions(
     labelled: Annotated[
         Path | None,
         typer.Option(
-            help="Records that you have already: questions about other documents and passages are worth more.",
+            help="Your records so far: questions about other documents and passages are worth more.",
             show_default=False,
         ),
     ] = None,

@@ -103,7 +103,7 @@ def serve(
     A shared bearer token is read from RAG_FT_TOKEN. Listening on an address that other machines can reach requires it,
     or a file of personal tokens (--tokens).
 
-    --watch FOLDER takes changes of the files in within seconds. Uploads and deletions are then refused.
+    --watch FOLDER picks up changes of the files within seconds. Uploads and deletions are then refused.
 
     Examples:
     rag-ft serve --index indexes/handbook

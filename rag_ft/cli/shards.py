@@ -10,7 +10,7 @@ import typer
 from rag_ft.cli.options import JsonOption
 from rag_ft.cli.terminal import echo_json
 
-shards_app = typer.Typer(help="Search several indexes as one: its shards.", no_args_is_help=True)
+shards_app = typer.Typer(help="Search several indexes, its shards, as one.", no_args_is_help=True)
 
 ShardsFolder = Annotated[Path, typer.Argument(help="Folder with the list of shards.", show_default=False)]
 

@@ -24,7 +24,7 @@ def unanswerable(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed for what is exchanged, and for what.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for choosing what is exchanged.")] = 0,
     overwrite: OverwriteOption = False,
 ) -> int:
     """Make unanswerable question records out of answerable ones, without a language model.
