@@ -213,6 +213,8 @@ FAIR_ARMS = [
     "prompted, with passages",
     "tuned, no passages",
     "tuned, with passages",
+    "tuned, with passages and cross-encoder",
+    "cross-encoder alone",
     "tuned, gold passage first",
     "whole top passage",
     "a random retrieved passage",
@@ -230,7 +232,9 @@ def test_questions_an_index_and_an_adapter_are_enough(prepared, tmp_path, tiny_l
     assert [arm.name for arm in results.arms] == FAIR_ARMS
     assert {results.primary.first, results.primary.second} == {"tuned, with passages", "prompted, with passages"}
     # Its own threshold may have been chosen on the questions that are asked.
-    assert set(results.development) == {name for name in FAIR_ARMS if name.startswith(("prompted", "tuned"))}
+    assert set(results.development) == {
+        name for name in FAIR_ARMS if name.startswith(("prompted", "tuned", "cross-encoder"))
+    }
     assert results.questions == 4 and results.recipe["split"] == "held out"
 
     scratch = report.run.path
@@ -299,7 +303,7 @@ def test_the_handbook_is_evaluated_with_the_packaged_adapter_in_one_call(tmp_pat
     assert [arm.name for arm in report.results.arms] == FAIR_ARMS and report.results.questions == 4
     assert not any(arm.failed for arm in report.results.arms) and report.results.leaks == {}
     # The packaged adapter comes with a threshold of its own.
-    assert set(report.results.development) == {*FAIR_ARMS[:2], *FAIR_ARMS[3:6]}
+    assert set(report.results.development) == {*FAIR_ARMS[:2], *FAIR_ARMS[3:6], "cross-encoder alone"}
     page = report.save(tmp_path / "saved")
     assert page.is_file() and (tmp_path / "saved" / "predictions.jsonl").is_file()
 

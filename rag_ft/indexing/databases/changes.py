@@ -254,8 +254,8 @@ def _recall(state: DatabaseGeneration, embedder: Embedder) -> float:
                 {tuple(pair) for pair in np.column_stack(session.nearest(vector, RECALL_AT, None, which).rows).tolist()}
                 for which in (True, False)
             )
-            wanted += len(exact)
-            hits += len(exact & found)
+            wanted += min(len(exact), RECALL_AT)  # of equal passages, all come
+            hits += min(len(exact & found), RECALL_AT)
     return round(hits / max(1, wanted), 4)
 
 

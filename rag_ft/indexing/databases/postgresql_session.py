@@ -89,11 +89,11 @@ class PostgresSession:
         if approximate:
             effort = max(_HNSW_EFFORT, 2 * k)
             self.all("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
-        # The sum keeps the approximate index out of an exact search.
-        order = "vector <#> %s" if approximate else "(vector <#> %s) + 0"
+        # The sum keeps the approximate index out of an exact search; of equal passages, all come, to be ranked alike.
+        order = "vector <#> %s LIMIT %s" if approximate else "(vector <#> %s) + 0 FETCH FIRST %s ROWS WITH TIES"
         where, parameters = _among(documents)
         rows = self.all(
-            f"SELECT document, position, text_key, vector FROM {{passages}} {where} ORDER BY {order} LIMIT %s",
+            f"SELECT document, position, text_key, vector FROM {{passages}} {where} ORDER BY {order}",
             [*parameters, vector, k],
         )
         return Nearest(Rows.of(rows), _column(rows, 2), _vectors([row[3] for row in rows], len(vector)))

@@ -20,6 +20,8 @@ from rag_ft.indexing.building.sentinels import SENTINELS_CHECKED
 from rag_ft.indexing.databases.index import DatabaseIndex
 from rag_ft.indexing.databases.opening import open_store
 from rag_ft.indexing.databases.postgresql_session import PostgresSession, word_vector
+from rag_ft.indexing.index import Index
+from rag_ft.schema import Document
 
 END_CONNECTIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <>"
@@ -296,3 +298,12 @@ def test_recall_is_measured_with_the_effort_that_searches_have(address: str, mon
 def test_words_become_a_tsvector_whatever_they_hold() -> None:
     assert word_vector(["it's", "a\\b", "it's"]) == "'it''s':1,3 'a\\\\b':2"
     assert word_vector(["x" * 501]) == ""
+
+
+def test_passages_that_stand_equal_are_ranked_as_in_a_folder_wherever_the_server_keeps_them(address, tmp_path):
+    documents = [Document(id=f"{i:02}.txt", text=f"Word{i} stands alone here.") for i in range(60)]
+    index = create(address, documents)
+    folder = Index.build(documents, tmp_path / "index", embedder=HashingEmbedder(), chunking=CHUNKING, progress=False)
+    psql(address, "UPDATE rag_ft_passages SET position = position WHERE document < 40")  # moves them behind the others
+    # All but one of the passages share no word with the query.
+    assert index.search("zebra", 7, mode="dense") == folder.search("zebra", 7, mode="dense")
