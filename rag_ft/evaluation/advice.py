@@ -72,7 +72,7 @@ def advise(
     compared = _justify_generator(figures, settings, contrasts, reasons)
     others = [arm for arm in figures if settings[arm.name].get("kind") in _OUTSIDE and arm.name not in compared]
     _name_better_outside(best, [arm for arm in others if "f1" in arm.figures], reasons)
-    _where_to_work(best, contrasts, reasons)
+    _where_to_work(best.get("both, perfect retrieval"), figures, settings, contrasts, reasons)
     _adjust_threshold(best, reasons)
     if curve is not None:
         reasons.append(more_records(curve))
@@ -148,17 +148,7 @@ def _justify_generator(
     for alone in figures:
         if settings[alone.name].get("kind") != "cross-encoder" or "f1" not in alone.figures:
             continue
-        alike = [
-            arm
-            for arm in figures
-            if role_of(settings[arm.name]) == "both"
-            and "f1" in arm.figures
-            and all(
-                settings[arm.name].get(name) == settings[alone.name].get(name)
-                for name in ("cross-encoder", "whole sentences")
-            )
-        ]
-        reader = max(alike, key=_f1, default=None)
+        reader = max(_tuned_alike(alone, figures, settings), key=_f1, default=None)
         contrast = None if reader is None else _between(reader.name, alone.name, contrasts)
         if reader is None or contrast is None:
             continue
@@ -188,9 +178,18 @@ def _name_better_outside(best: Mapping[Role, ArmFigures], others: Sequence[ArmFi
         )
 
 
-def _where_to_work(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast], reasons: list[str]) -> None:
-    both, perfect = best.get("both"), best.get("both, perfect retrieval")
-    if both is None or perfect is None:
+def _where_to_work(
+    perfect: ArmFigures | None,
+    figures: Sequence[ArmFigures],
+    settings: Mapping[str, Mapping[str, JsonValue]],
+    contrasts: Sequence[Contrast],
+    reasons: list[str],
+) -> None:
+    """Whether the retriever or the reader loses more, by an arm with perfect retrieval and the best one like it."""
+    if perfect is None:
+        return
+    both = max(_tuned_alike(perfect, figures, settings), key=_f1, default=None)
+    if both is None:
         return
     gain, rest = _f1(perfect) - _f1(both), 1 - _f1(perfect)
     contrast = _between(perfect.name, both.name, contrasts)
@@ -200,6 +199,22 @@ def _where_to_work(best: Mapping[Role, ArmFigures], contrasts: Sequence[Contrast
         f"With perfect retrieval “{both.name}” would gain {gain:.3f} F1{unsure}; even then the reader would lose"
         f" {rest:.3f}: work on the {part} next."
     )
+
+
+def _tuned_alike(
+    arm: ArmFigures, figures: Sequence[ArmFigures], settings: Mapping[str, Mapping[str, JsonValue]]
+) -> list[ArmFigures]:
+    """The tuned readers with passages that use the cross-encoder and whole sentences as an arm does."""
+    return [
+        other
+        for other in figures
+        if role_of(settings[other.name]) == "both"
+        and "f1" in other.figures
+        and all(
+            settings[other.name].get(name) == settings[arm.name].get(name)
+            for name in ("cross-encoder", "whole sentences")
+        )
+    ]
 
 
 def _adjust_threshold(best: Mapping[Role, ArmFigures], reasons: list[str]) -> None:

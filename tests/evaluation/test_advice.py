@@ -101,6 +101,13 @@ def test_the_loss_is_split_between_retriever_and_reader():
     assert reader.endswith("work on the reader next.") and "(not distinguishable from zero)" in reader
 
 
+def test_perfect_retrieval_is_compared_with_the_reader_that_is_otherwise_the_same():
+    reasons = _advice(prompted=5, tuned=14, beside=36, perfect=16).reasons
+    (work,) = [reason for reason in reasons if "perfect retrieval" in reason]
+    assert work.startswith("With perfect retrieval “tuned” would gain 0.050 F1")
+    assert not any("perfect retrieval" in reason for reason in _advice(prompted=5, beside=36, perfect=16).reasons)
+
+
 def _with_budget(**counts):
     """The last reason for a tuned reader with so many questions in its bins."""
     questions = _questions()
