@@ -231,7 +231,7 @@ def _notes(report: ReportData) -> list[str]:
     whole = [f"“{name}”" for name, settings in results.settings.items() if settings.get("whole sentences")]
     if whole:
         notes.append(
-            "As rag-ft ask does with the packaged adapter, these answer how, why, yes/no and the like with the whole"
+            "As rag-ft ask does with the packaged adapter, these answer how, why, yes/no and the like with whole"
             f" sentences, and readers give lists to their end: {', '.join(whole)}. The answers of other readers are the"
             " words that these chose."
         )
