@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rag_ft.answering.evidence import recorded_calibration
 from rag_ft.errors import UsageError
 from rag_ft.evaluation.recipe import (
     ArmThreshold,
@@ -16,7 +17,7 @@ from rag_ft.evaluation.recipe import (
     Recipe,
     SentenceChoice,
 )
-from rag_ft.models.cross_encoder_files import cross_encoder_beside
+from rag_ft.models.cross_encoder_files import cross_encoder_beside, read_record
 from rag_ft.models.weights import NO_ADAPTER, PACKAGED
 
 
@@ -28,7 +29,7 @@ def fair_recipe(
     The arms are those of evals/handbook.toml, and share retriever, k, budget and grammar. The adapter is judged on
     documents that it was not trained on, with the cross-encoder that was tuned beside it, or else the packaged one.
     Untuned readers get thresholds chosen on 30% of these; so does the adapter, unless it is the packaged one: its own
-    threshold may have been chosen on the questions asked here. Raises UsageError.
+    threshold may have been chosen on the questions asked here. Raises UsageError, WeightsError.
     """
     if str(adapter) == NO_ADAPTER:
         raise UsageError("the comparison needs an adapter: give its folder, or leave it out for the packaged one")
@@ -36,6 +37,11 @@ def fair_recipe(
     threshold: ArmThreshold = None if tuned == PACKAGED else "development"
     beside = None if tuned == PACKAGED else cross_encoder_beside(Path(tuned))
     cross_encoder = PACKAGED if beside is None else str(beside)
+    # One that was tuned before cross-encoders marked words, or from the embedder, cannot answer alone.
+    marks_words = beside is None or recorded_calibration(read_record(beside)).span_weight
+    alone = CrossEncoderChoice(
+        name="cross-encoder alone", kind="cross-encoder", cross_encoder=cross_encoder, threshold="development"
+    )
 
     def closed_book(name: str, adapter: str, shots: bool = True) -> ClosedBookChoice:
         return ClosedBookChoice(name=name, kind="closed book", adapter=adapter, shots=shots, threshold="development")
@@ -69,12 +75,7 @@ def fair_recipe(
             closed_book("tuned, no passages", tuned),
             trained("tuned, with passages"),
             trained("tuned, with passages and cross-encoder", cross_encoder=cross_encoder),
-            CrossEncoderChoice(
-                name="cross-encoder alone",
-                kind="cross-encoder",
-                cross_encoder=cross_encoder,
-                threshold="development",
-            ),
+            *((alone,) if marks_words else ()),
             trained("tuned, gold passage first", gold=True),
             PassageChoice(name="whole top passage", kind="passage"),
             PassageChoice(name="a random retrieved passage", kind="passage", pick="random"),
