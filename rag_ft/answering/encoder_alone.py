@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -86,11 +87,10 @@ class EncoderAlone:
         standing = standings(request.margins, len(scores)) or [score.relevance for score in scores]
         marked = [best_words(request.question, *read) for read in zip(request.passages, scores, strict=True)]
         weighed = [
-            -np.inf if words is None else words.log_odds + stands
-            for words, stands in zip(marked, standing, strict=True)
+            (words.log_odds + stands, position, words)
+            for position, (words, stands) in enumerate(zip(marked, standing, strict=True))
+            if words is not None
         ]
-        position = int(np.argmax(weighed)) if weighed else 0
-        best = marked[position] if marked else None
         nothing = Reading(
             answer=None,
             kind="span",
@@ -106,8 +106,9 @@ class EncoderAlone:
             prompt_tokens=sum(len(score.tokens) for score in scores),
             completion_tokens=0,
         )
-        if best is None:
+        if not weighed:
             return nothing
+        _, position, best = max(weighed, key=itemgetter(0))
         passage, confidence = request.passages[position], probability_of(best.log_odds)
         answer = passage.text[best.span.start : best.span.end]
         given = replace(

@@ -187,7 +187,7 @@ class CrossEncoder:
                     says=tuple(says[i]),
                     starts=ends[i, of_text, 0].numpy(),
                     ends=ends[i, of_text, 1].numpy(),
-                    cut=bool(tokens.cut[i]),
+                    cut=tokens.cut[i],
                 )
             )
         return results

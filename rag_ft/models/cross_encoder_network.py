@@ -105,9 +105,9 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> Pair
     tokenizer.enable_padding()
     try:
         encoded = tokenizer.encode_batch(list(pairs))
-    except Exception as error:  # tokenizers raises bare Exception
+    except Exception:  # tokenizers raises a bare one
         _refuse_long(tokenizer, [question for question, _ in pairs])
-        raise error
+        raise
     types = torch.tensor([one.type_ids for one in encoded])
     offsets = torch.tensor([one.offsets for one in encoded])
     cut = tuple(bool(pair.overflowing) for pair in encoded)

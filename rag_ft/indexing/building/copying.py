@@ -30,14 +30,10 @@ def copy_index(generation: Generation, index_path: Path, target: IndexStore, *, 
         needed = sum(entry.size for entry in manifest.files.values())
         require_space(target.path, needed, error=IndexStoreError, kept=_KEPT)
         folder = target.new_generation()
-        try:
-            _copy_files(generation, index_path, folder)
-            check_files(folder, manifest.files, level="full")
-            sync_tree(folder)
-            target.commit(manifest.model_copy(update={"generation": folder.name}))
-        except BaseException:
-            target.abandon(folder)
-            raise
+        _copy_files(generation, index_path, folder)
+        check_files(folder, manifest.files, level="full")
+        sync_tree(folder)
+        target.commit(manifest.model_copy(update={"generation": folder.name}))
         _copy_feedback(generation, index_path, target, lock_timeout_s)
 
 

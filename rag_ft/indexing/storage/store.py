@@ -155,9 +155,9 @@ class IndexStore:
 
     @contextlib.contextmanager
     def _nothing_begun_left(self) -> Iterator[None]:
-        """Remove what was begun in the block and not committed if it fails.
+        """Remove the generations that were begun in the block and not committed, if it fails.
 
-        Writers clean up after themselves; but a signal may come when the folder is made and no writer has it yet.
+        Here and not where they are written: a signal may come when the folder is made and nobody has it yet.
         """
         self._begun = []
         try:

@@ -89,9 +89,8 @@ def pair_sources(
             continue
         ranked = [hit.passage for hit in hits if hit.passage.document_id not in apart]
         near = None if question.answerable else next((one for one in ranked if overlap(one, question) > 0), None)
-        others = [passage for passage in ranked if passage is not near and not _answers(passage, question, gold)]
-        others = fillers.filled(others[: config.negatives_among], question, gold)
-        others = [passage for passage in others if near is None or passage.id != near.id]
+        others = [passage for passage in ranked if _is_negative(passage, question, gold or near)]
+        others = fillers.filled(others[: config.negatives_among], question, gold or near)
         evidence = None if gold is None else evidence_in(gold, question)
         if gold is not None or near is not None or others:
             words = None if gold is None else words_in(gold, question)
@@ -126,9 +125,13 @@ def overlap(passage: Passage, question: Question) -> int:
     return max((_shared(passage, piece) for piece in question.evidence), default=0)
 
 
-def _answers(passage: Passage, question: Question, gold: Passage | None) -> bool:
-    """Whether a passage holds evidence of a question, or is a copy of the one that does."""
-    return question.answerable and (overlap(passage, question) > 0 or (gold is not None and passage.text == gold.text))
+def _is_negative(passage: Passage, question: Question, first: Passage | None) -> bool:
+    """Whether a passage may stand as one that does not answer, beside the one that an example starts with.
+
+    So may neither a copy of that one nor a passage with evidence of an answerable question.
+    """
+    copied = first is not None and passage.text == first.text
+    return not copied and not (question.answerable and overlap(passage, question) > 0)
 
 
 def evidence_in(passage: Passage, question: Question) -> Span | None:
@@ -192,13 +195,13 @@ class _Fillers:
         self._passages = [passage for passage in passages if passage.document_id not in apart]
         self._needed = config.passages
 
-    def filled(self, others: Sequence[Passage], question: Question, gold: Passage | None) -> list[Passage]:
-        """The passages, and as many more as an example needs, none of which answers."""
+    def filled(self, others: Sequence[Passage], question: Question, first: Passage | None) -> list[Passage]:
+        """The passages, and as many more as an example needs beside the one that it starts with."""
         filled = list(others)
         ids = {passage.id for passage in filled}
         for passage in self._passages:
             if len(filled) >= self._needed:
                 break
-            if passage.id not in ids and not _answers(passage, question, gold):
+            if passage.id not in ids and _is_negative(passage, question, first):
                 filled.append(passage)
         return filled
