@@ -57,7 +57,9 @@ def made_records(output: Path, count: int) -> list[Question]:
     path = output / "made-records.jsonl"
     if not path.is_file():
         source = Index.load(output / "tuned-on")
-        made = make_questions(source, count, output / "made.jsonl", unanswerable=UNANSWERABLE, overwrite=True)
+        made = make_questions(
+            source, count, output / "made.jsonl", writer="both", unanswerable=UNANSWERABLE, overwrite=True
+        )
         write_questions(made.records, path)
     return read_questions(path)
 

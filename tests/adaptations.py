@@ -25,7 +25,7 @@ class ScriptedMaker:
         self.records, self.rejected, self.calls, self.stops = list(records), list(rejected), 0, 0
         """`stops`: how many of the next calls are stopped half-way."""
 
-    def __call__(self, index, count, output, *, source=None, pipeline=None, unanswerable=0.2, seed=0, on_progress=None):
+    def __call__(self, index, count, output, *, source=None, writer=None, seed=0, on_progress=None):
         work = output.with_name(f"{output.name}.partial")
         rejected = output.with_name("made.rejected.jsonl")
         if not work.exists() and (output.exists() or rejected.exists()):

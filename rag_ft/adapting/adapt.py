@@ -18,6 +18,7 @@ from rag_ft.adapting.stages import opened
 from rag_ft.adapting.verdict import Verdict
 from rag_ft.models.weights import DEFAULT, PACKAGED
 from rag_ft.progress import OnProgress
+from rag_ft.question_generation.make import Writer
 
 if TYPE_CHECKING:
     from rag_ft.indexing.corpus import Source
@@ -45,7 +46,9 @@ class AdaptOptions(TypedDict, total=False):
     embedder: str | Embedder
     """The embedding model of the index."""
     source: Any
-    """What writes questions; None: the packaged generator."""
+    """What writes questions; None: what `writer` says."""
+    writer: Writer | None
+    """As `make_questions`'."""
     make_questions: MakeQuestions | None
     """What makes the records; None: the package's `make_questions`."""
     on_progress: OnProgress | None
@@ -98,6 +101,7 @@ def _checked(documents: Source, output: str | Path, options: AdaptOptions) -> Ad
         start_from=str(options.get("start_from", PACKAGED)),
         embedder=options.get("embedder", "default"),
         source=options.get("source"),
+        writer=options.get("writer"),
         make_questions=options.get("make_questions"),
         on_progress=options.get("on_progress"),
     )

@@ -17,7 +17,7 @@ from rag_ft.checksums import sha256_of
 from rag_ft.errors import DatasetError, UsageError
 from rag_ft.files import is_plain_file, is_real_folder, remove_tree
 from rag_ft.progress import OnProgress
-from rag_ft.question_generation.make import make_questions
+from rag_ft.question_generation.make import Writer, make_questions
 from rag_ft.questions.records import check_evidence, origin_words, read_questions
 from rag_ft.questions.split import documents_of
 from rag_ft.schema import Question
@@ -33,7 +33,7 @@ _NOT_RETRIEVED = "not retrieved"
 
 
 MakeQuestions: TypeAlias = Callable[..., object]
-"""`make_questions(index, count, output, *, source=None, pipeline=None, unanswerable=0.2, seed=0, on_progress=None)`.
+"""`make_questions(index, count, output, *, source=None, writer=None, seed=0, on_progress=None)`, for one.
 
 It writes `output`, and what it threw away beside it (`NAME.rejected.jsonl`); while it is not done, there is
 `OUTPUT.partial`, from which it resumes.
@@ -48,6 +48,7 @@ def collect_records(
     seed: int,
     *,
     source: Any = None,
+    writer: Writer | None = None,
     maker: MakeQuestions | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def collect_records(
     given = [] if questions is None else read_questions(questions)
     made: dict[str, Any] = {}
     if make:
-        made = _make(folder, index, make, seed, source, maker or make_questions, on_progress)
+        made = _make(folder, index, make, seed, source, writer, maker or make_questions, on_progress)
 
     def join_records() -> dict[str, JsonValue]:
         records = _joined(given, read_questions(folder.file(MADE)) if make else [])
@@ -95,6 +96,7 @@ def _make(
     count: int,
     seed: int,
     source: Any,
+    writer: Writer | None,
     maker: MakeQuestions,
     on_progress: OnProgress | None,
 ) -> dict[str, Any]:
@@ -106,14 +108,14 @@ def _make(
         if begun or not is_plain_file(output):  # else only what is known of the stage was not yet written
             if not begun:
                 folder.file(_REJECTED).unlink(missing_ok=True)  # of a call that kept nothing
-            maker(index, count, output, source=source, seed=seed, on_progress=on_progress)
+            maker(index, count, output, source=source, writer=writer, seed=seed, on_progress=on_progress)
         rejected = Counter(reason for reason, _ in _rejections(folder))
         kept = len(read_questions(output))
         return {"sha256": _made_digest(folder), "kept": kept, "wanted": count, "rejected": dict(rejected)}
 
     return folder.stage(
         "made",
-        {"index": index.fingerprint, "make": count, "source": getattr(source, "fingerprint", None), "seed": seed},
+        {"index": index.fingerprint, "make": count, "source": getattr(source, "fingerprint", writer), "seed": seed},
         make_records,
         stands=lambda result: result["sha256"] == _made_digest(folder),
         renew=lambda: _remove_made(folder),

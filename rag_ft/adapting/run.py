@@ -54,6 +54,7 @@ from rag_ft.models.adapter_record import adapter_record
 from rag_ft.models.folder import ADAPTER_WEIGHTS, CROSS_ENCODER_FOLDER
 from rag_ft.models.weights import resolve_adapter, resolve_reader, weights_identity
 from rag_ft.progress import OnProgress
+from rag_ft.question_generation.make import Writer
 from rag_ft.questions.records import read_questions
 from rag_ft.schema import Question
 from rag_ft.training.cross_encoder.folder import is_cross_encoder_run
@@ -112,6 +113,7 @@ class Adaptation:
     start_from: str
     embedder: str | Embedder
     source: Any = None
+    writer: Writer | None = None
     make_questions: MakeQuestions | None = None
     on_progress: OnProgress | None = None
 
@@ -160,6 +162,7 @@ class Adaptation:
             self.make,
             self.seed,
             source=self.source,
+            writer=self.writer,
             maker=self.make_questions,
             on_progress=self.on_progress,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_ft.cli.make_questions import WriterOption
 from rag_ft.cli.options import EmbedderOption, ReaderOption
 from rag_ft.cli.terminal import printed_lines
 
@@ -32,6 +33,7 @@ def adapt(
             show_default=False,
         ),
     ] = None,
+    writer: WriterOption = None,
     minutes: Annotated[float, typer.Option(help="Time budget of the whole run.")] = 30.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop after the plan: what would be trained, and how long it would take.")
@@ -61,6 +63,7 @@ def adapt(
     options: AdaptOptions = {
         "questions": questions,
         "make": make,
+        "writer": writer,
         "minutes": minutes,
         "seed": seed,
         "reader": reader,

@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from rag_ft.models.chat import TokenPrice
     from rag_ft.question_generation.made import MadeQuestions
 
+WriterOption = Annotated[
+    Literal["sentences", "generator", "both"] | None,
+    typer.Option(
+        help="What writes the questions: sentences that answer one by themselves, the packaged generator, or both."
+        " Default: sentences.",
+        show_default=False,
+    ),
+]
+
 _DOCUMENTS_SHOWN = 3
 _CHAT_PANEL = "Chat model"
 _NO_PRICE = "for the price, give the model's prices per million tokens: --prompt-million and --completion-million"
@@ -30,10 +39,11 @@ def make(
     count: Annotated[int, typer.Option("--count", "-n", help="Records to make.")] = 300,
     unanswerable: Annotated[float, typer.Option(help="Share of the records that have no answer.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed for passages and questions.")] = 0,
+    writer: WriterOption = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="Chat model instead of the packaged generator: a name at --url, or module:function that returns one.",
+            help="Chat model that writes the questions instead: a name at --url, or module:function that returns one.",
             show_default=False,
             rich_help_panel=_CHAT_PANEL,
         ),
@@ -78,9 +88,11 @@ def make(
 ) -> int:
     """Make question records from the passages of an index.
 
-    A small generator writes each question with its answer, which are words of the passage. A question is kept where it
-    stands on its own, is not asked twice, and where search and reader come back with the same words. The others are in
-    NAME.rejected.jsonl, with the reason. A run that is interrupted resumes when the command is repeated.
+    "To resume, repeat the command" answers "How do I resume?": sentences that answer a question by themselves are
+    turned around. --writer both adds what a small generator writes, with words of the passage as its answer: more
+    questions, and fewer good ones among them. A question is kept where it stands on its own, is not asked
+    twice, and where search and reader come back with the same words. The others are in NAME.rejected.jsonl, with the
+    reason. A run that is interrupted resumes when the command is repeated.
 
     Example:
     rag-ft data make --index indexes/docs -n 300 made.jsonl
@@ -92,6 +104,8 @@ def make(
     from rag_ft.question_generation.chat_source import ChatSource, estimate_calls
     from rag_ft.question_generation.make import make_questions
 
+    if writer and model:
+        raise UsageError(f"--writer {writer} and --model {model} both say what writes the questions: give one of them")
     if url and not model:
         raise UsageError("--url names a server but not its model: give --model NAME")
     price = _price(prompt_million, completion_million)
@@ -112,6 +126,7 @@ def make(
                 count,
                 output,
                 source=source,
+                writer=writer,
                 unanswerable=unanswerable,
                 seed=seed,
                 overwrite=overwrite,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -70,11 +70,16 @@ def checked_shares(shares: Mapping[AskedFor, float] | None) -> dict[AskedFor, fl
     return {name: shares.get(name, 0.0) / total for name in ASKED_FOR}
 
 
+def asked_of_a_model(passage: Passage) -> Mapping[AskedFor, int]:
+    """Number of questions of each kind that a model may be asked to write about a passage."""
+    return dict.fromkeys(what_it_gives(passage), MOST_ATTEMPTS)
+
+
 class _Askable(NamedTuple):
-    """A passage and what it can be asked for."""
+    """A passage and how many questions of each kind it can be asked."""
 
     passage: Passage
-    gives: frozenset[AskedFor]
+    gives: Mapping[AskedFor, int]
 
 
 class Chooser:
@@ -83,7 +88,14 @@ class Chooser:
     Copies of a passage count once, at the first document that has it.
     """
 
-    def __init__(self, passages: Iterable[Passage], seed: int, shares: Mapping[AskedFor, float]) -> None:
+    def __init__(
+        self,
+        passages: Iterable[Passage],
+        seed: int,
+        shares: Mapping[AskedFor, float],
+        gives: Callable[[Passage], Mapping[AskedFor, int]] = asked_of_a_model,
+    ) -> None:
+        """`gives`: how many questions of each kind a passage can be asked."""
         self._seed = seed
         self._shares = shares
         self._asked: Counter[AskedFor] = Counter()
@@ -93,14 +105,14 @@ class Chooser:
         seen: set[bytes] = set()
         by_document: dict[str, list[_Askable]] = {}
         for passage in passages:
-            gives = frozenset(name for name in what_it_gives(passage) if shares[name] > 0)
-            if not gives:
+            possible = {name: number for name, number in gives(passage).items() if shares[name] > 0}
+            if not possible:
                 self.passages_without_sentences += 1
                 continue
             text = hashlib.sha256(" ".join(passage.text.split()).encode("utf-8", "surrogatepass")).digest()
             if text not in seen:
                 seen.add(text)
-                by_document.setdefault(passage.document_id, []).append(_Askable(passage, gives))
+                by_document.setdefault(passage.document_id, []).append(_Askable(passage, possible))
         self.documents = tuple(by_document)
         self.passages = [askable.passage for queue in by_document.values() for askable in queue]
         order = sorted(by_document)
@@ -119,11 +131,13 @@ class Chooser:
             askable = queue.popleft()
             passage = askable.passage
             asked = self._asked_of.setdefault(passage.id, [])
-            asked_for = self._most_wanted(askable.gives.difference(asked) or askable.gives)
-            requests.append(WriteRequest(passage, asked_for, self._request_seed(passage, len(asked))))
+            left = frozenset(name for name, number in askable.gives.items() if asked.count(name) < number)
+            asked_for = self._most_wanted(left.difference(asked) or left)
+            attempt = asked.count(asked_for)
+            requests.append(WriteRequest(passage, asked_for, self._request_seed(passage, len(asked)), attempt))
             asked.append(asked_for)
             self._asked[asked_for] += 1
-            if len(asked) < MOST_ATTEMPTS:
+            if len(asked) < min(MOST_ATTEMPTS, sum(askable.gives.values())):
                 queue.append(askable)
             if queue:
                 self._turns.append(queue)

@@ -1,6 +1,7 @@
 """MAKE: question records from the passages of an index. `make_questions` writes, filters, asks back, and saves.
 
-`choosing.py` says which passage is asked for what, a `QuestionSource` writes, `self_contained.py`, `fitting.py` and
+`choosing.py` says which passage is asked for what; sentences that answer a question by themselves come first
+(`sentences/`), then a `QuestionSource` writes; `self_contained.py`, `fitting.py` and
 `duplicates.py` filter, `round_trip.py` asks the whole pipeline, `outcomes.py` keeps what came of it, so that a killed
 run resumes.
 """
@@ -14,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 from pydantic import JsonValue
 
@@ -33,6 +34,7 @@ from rag_ft.question_generation.round_trip import (
     round_trip_problem,
 )
 from rag_ft.question_generation.self_contained import problem_of
+from rag_ft.question_generation.sentences.source import SentenceQuestions
 from rag_ft.question_generation.source import QuestionSource, WriteRequest, WrittenQuestion
 from rag_ft.questions.records import write_questions
 from rag_ft.schema import Question
@@ -46,8 +48,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RULES = 6
+RULES = 7
 """Raised when other questions are chosen or kept: an unfinished run of earlier rules does not resume."""
+
+Writer: TypeAlias = Literal["sentences", "generator", "both"]
+"""What writes questions: sentences turned around, the packaged generator, or the one and then the other."""
 
 NEAR_DUPLICATE = "near-duplicate"
 NOT_IN_PASSAGE = "answer not in the passage"
@@ -66,6 +71,7 @@ def make_questions(
     output: str | Path,
     *,
     source: QuestionSource | None = None,
+    writer: Writer | None = None,
     pipeline: Answers | None = None,
     asked_for: Mapping[AskedFor, float] | None = None,
     unanswerable: float = 0.2,
@@ -75,7 +81,9 @@ def make_questions(
 ) -> MadeQuestions:
     """Make `count` question records from the passages of an index and write them to `output`, a JSONL file.
 
-    `source` writes the questions; None: the packaged generator. A question stays where it stands on its own, is not
+    `writer`: "sentences" (the default) turns sentences around that answer a question by themselves, "generator" lets
+    the packaged generator write, "both" the generator where such sentences are used up. `source` writes them instead,
+    such as a `ChatSource`. A question stays where it stands on its own, is not
     nearly the same as another, and where `pipeline` (None: the default reader on this index) comes back with its
     evidence. All others are written beside `output`, as `NAME.rejected.jsonl`, with the reason. `asked_for`: shares of
     what is asked for (`choosing.SHARES`). `unanswerable`: share of the records that have no answer, made from the
@@ -89,13 +97,23 @@ def make_questions(
     shares = checked_shares(asked_for)
     work = WorkFolder(output)
     _check_call(count, unanswerable, output, overwrite, work)
+    writer = _checked_writer(writer, source)
     chooser = Chooser(index.passages(), seed, shares)
-    notes = _notes_before(index, chooser, packaged=source is None)
+    notes = _notes_before(index, chooser, english=writer is not None)
     for note in notes:
         logger.info("%s", note)
-    source, pipeline = _defaults(index, source, pipeline)
+    phases: list[_Phase] = []
+    if writer in ("sentences", "both"):
+        sentences = SentenceQuestions(chooser.passages)
+        used_up = "all sentences that answer a question by themselves are used up"
+        if writer == "sentences":
+            used_up += " (the packaged generator writes more: writer='both', or --writer both)"
+        phases.append(_Phase(Chooser(chooser.passages, seed, shares, sentences.gives), sentences, used_up))
+    model, pipeline = _defaults(index, source, pipeline, generator=writer in ("generator", "both"))
+    if model is not None:
+        phases.append(_Phase(chooser, model, "all passages are used up"))
     settings: dict[str, JsonValue] = {
-        "source": source.fingerprint,
+        "source": "+".join(phase.source.fingerprint for phase in phases),
         "index": index.fingerprint,
         "pipeline": pipeline_fingerprint(pipeline),
         "count": count,
@@ -109,7 +127,7 @@ def make_questions(
         busy = UsageError(f"another process is making {output}: wait for it, or give another output")
         with locked(work.lock, busy):
             known = work.claim(settings, overwrite=overwrite)
-            run = _Run(chooser, source, pipeline, work, answerable_of(count, unanswerable), on_progress)
+            run = _Run(phases, pipeline, work, answerable_of(count, unanswerable), on_progress)
             run.make(known)
             made = _finished(run, index, count, seed, notes, output, on_progress)
             _write(made)
@@ -128,13 +146,21 @@ def rejected_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}.rejected.jsonl")
 
 
+class _Phase(NamedTuple):
+    """A source, and what it is asked until it gives no more."""
+
+    chooser: Chooser
+    source: QuestionSource
+    used_up: str
+    """What is said where there is nothing more to ask it."""
+
+
 class _Run:
     """Batch after batch until there are questions enough, or nothing to ask."""
 
     def __init__(
         self,
-        chooser: Chooser,
-        source: QuestionSource,
+        phases: Sequence[_Phase],
         pipeline: Answers,
         work: WorkFolder,
         wanted: int,
@@ -146,39 +172,48 @@ class _Run:
         self.rejected: list[Outcome] = []
         self.ended_early = ""
         """Why there are fewer than wanted."""
-        self._chooser = chooser
-        self._source = source
+        self._phases = phases
         self._pipeline = pipeline
         self._work = work
         self._before = AskedBefore()
         self._on_progress = on_progress
+        self._batches = 0
+        self._started = time.monotonic()
+        self._kept_before = 0
 
     def make(self, known: Sequence[Sequence[Outcome]]) -> None:
         """Make the batches after those that are `known` from before."""
         if known:
             logger.info("resuming: %d requests were done before", sum(map(len, known)))
-        batch, fruitless, started, kept_before = 0, 0, time.monotonic(), 0
-        while len(self.kept) < self.wanted:
-            requests = self._chooser.next_batch()
-            if not requests:
-                self.ended_early = "all passages are used up"
+        for phase in self._phases:
+            self.ended_early = self._make_phase(phase, known)
+            if not self.ended_early:
                 return
-            if batch < len(known):
-                outcomes = self._as_before(requests, known[batch])
-                kept_before = len(self.kept) + sum(not outcome.reason for outcome in outcomes)
-                started = time.monotonic()
+
+    def _make_phase(self, phase: _Phase, known: Sequence[Sequence[Outcome]]) -> str:
+        """Ask one source; why it gave no more, empty where there are questions enough."""
+        fruitless = 0
+        while len(self.kept) < self.wanted:
+            requests = phase.chooser.next_batch()
+            if not requests:
+                return phase.used_up
+            if self._batches < len(known):
+                outcomes = self._as_before(requests, known[self._batches])
+                self._kept_before = len(self.kept) + sum(not outcome.reason for outcome in outcomes)
+                self._started = time.monotonic()
             else:
-                outcomes = self._outcomes(requests, batch)
+                outcomes = self._outcomes(phase.source, requests, self._batches)
                 self._work.append(outcomes)
-            fruitful = self._settle(outcomes)
+            fruitful = self._settle(phase.chooser, outcomes)
             fruitless = 0 if fruitful else fruitless + 1
-            batch += 1
-            new = len(self.kept) - kept_before
-            left = (time.monotonic() - started) / new * max(self.wanted - len(self.kept), 0) if new else None
+            self._batches += 1
+            new = len(self.kept) - self._kept_before
+            missing = max(self.wanted - len(self.kept), 0)
+            left = (time.monotonic() - self._started) / new * missing if new else None
             notify(self._on_progress, Progress("questions", min(len(self.kept), self.wanted), self.wanted, left))
             if fruitless == _MOST_FRUITLESS and len(self.kept) < self.wanted:
-                self.ended_early = f"the last {fruitless} batches gave none"
-                return
+                return f"the last {fruitless} batches gave none"
+        return ""
 
     def _as_before(self, requests: Sequence[WriteRequest], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         same = len(requests) == len(outcomes) and all(map(Outcome.answers, outcomes, requests))
@@ -189,17 +224,17 @@ class _Run:
                 self._before.add(outcome.question, outcome.evidence)
         return outcomes
 
-    def _settle(self, outcomes: Sequence[Outcome]) -> bool:
+    def _settle(self, chooser: Chooser, outcomes: Sequence[Outcome]) -> bool:
         """Count the outcomes of a batch; whether any was kept."""
         kept = [outcome for outcome in outcomes if not outcome.reason]
         for outcome in kept:
-            self._chooser.kept(outcome.asked_for)
+            chooser.kept(outcome.asked_for)
         self.kept += kept
         self.rejected += [outcome for outcome in outcomes if outcome.reason]
         return bool(kept)
 
-    def _outcomes(self, requests: Sequence[WriteRequest], batch: int) -> list[Outcome]:
-        written = self._source.write(requests)
+    def _outcomes(self, source: QuestionSource, requests: Sequence[WriteRequest], batch: int) -> list[Outcome]:
+        written = source.write(requests)
         if len(written) != len(requests):
             raise DatasetError(
                 f"the source gave {len(written)} questions for {len(requests)} requests: make its write() return one"
@@ -345,6 +380,19 @@ def _check_call(count: int, unanswerable: float, output: Path, overwrite: bool, 
         raise UsageError(f"{output} cannot be written: give the path of a file in a folder that exists")
 
 
+def _checked_writer(writer: Writer | None, source: QuestionSource | None) -> Writer | None:
+    """What writes the questions; None for a source that was given. Raises UsageError."""
+    if writer not in (None, *get_args(Writer)):
+        raise UsageError(
+            f"writer is {writer!r} but must be {', '.join(get_args(Writer)[:-1])} or {get_args(Writer)[-1]}"
+        )
+    if source is None:
+        return writer or "sentences"
+    if writer is not None:
+        raise UsageError(f"writer is {writer!r}, and a source is given, which writes all questions: leave out one")
+    return None
+
+
 def _make_folder(work: WorkFolder) -> None:
     try:
         work.make()
@@ -354,8 +402,11 @@ def _make_folder(work: WorkFolder) -> None:
         raise DatasetError(f"{work.path} cannot be made ({error.strerror}): choose another output") from error
 
 
-def _notes_before(index: Index, chooser: Chooser, *, packaged: bool) -> list[str]:
-    """What a person should know before anything is made. Raises DatasetError where nothing can be."""
+def _notes_before(index: Index, chooser: Chooser, *, english: bool) -> list[str]:
+    """What a person should know before anything is made; `english`: by what writes English only.
+
+    Raises DatasetError where nothing can be made.
+    """
     if not chooser.passages:
         raise DatasetError(
             f"no question can be made from {index.place}: its {chooser.passages_without_sentences:,} passages hold"
@@ -367,24 +418,27 @@ def _notes_before(index: Index, chooser: Chooser, *, packaged: bool) -> list[str
             f"{chooser.documents[0]} is the only document to ask about, so the records cannot be split by document:"
             " tuning on them cannot be judged on other documents"
         )
-    if packaged:
+    if english:
         other = sum(not seems_english(passage.text) for passage in chooser.passages)
         if other > _FEW_NOT_ENGLISH * len(chooser.passages):
             notes.append(
-                f"{other:,} of {len(chooser.passages):,} passages seem not to be in English, and the packaged generator"
-                " writes English: give a chat model that writes their language (--model)"
+                f"{other:,} of {len(chooser.passages):,} passages seem not to be in English, and questions are"
+                " written in English: give a chat model that writes their language (--model)"
             )
     return notes
 
 
-def _defaults(index: Index, source: QuestionSource | None, pipeline: Answers | None) -> tuple[QuestionSource, Answers]:
-    """What was given, or the default reader and, on its base, the packaged generator."""
+def _defaults(
+    index: Index, source: QuestionSource | None, pipeline: Answers | None, *, generator: bool
+) -> tuple[QuestionSource | None, Answers]:
+    """What was given, or the default reader and, on its base where `generator`, the packaged generator."""
     from rag_ft.answering.pipeline import Pipeline
     from rag_ft.answering.reader import Reader
     from rag_ft.question_generation.generator import QuestionGenerator
 
+    generator = generator and source is None
     if pipeline is None:
         reader = Reader.from_pretrained()
         pipeline = Pipeline(index.as_retriever(), reader)
-        return (QuestionGenerator.beside(reader) if source is None else source), pipeline
-    return (QuestionGenerator.from_pretrained() if source is None else source), pipeline
+        return (QuestionGenerator.beside(reader) if generator else source), pipeline
+    return (QuestionGenerator.from_pretrained() if generator else source), pipeline

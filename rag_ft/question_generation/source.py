@@ -17,6 +17,8 @@ class WriteRequest(NamedTuple):
     asked_for: AskedFor
     seed: int
     """Decides the question among those that the passage gives: equal requests give equal questions."""
+    attempt: int = 0
+    """How often the passage was asked for the same before."""
 
 
 class WrittenQuestion(NamedTuple):

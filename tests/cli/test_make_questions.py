@@ -23,8 +23,8 @@ def chat():
 def scripted(monkeypatch, kind):
     """Put a scripted source and a pipeline of this kind in the place of the packaged generator and reader."""
 
-    def defaults(index, source, pipeline):
-        return source or ScriptedSource(), pipeline or kind(index)
+    def defaults(index, source, pipeline, *, generator):
+        return ScriptedSource() if generator else source, pipeline or kind(index)
 
     monkeypatch.setattr(maker, "_defaults", defaults)
 
@@ -39,7 +39,8 @@ def make(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "my_chat", sys.modules[__name__])
 
     def run(*options, output="made.jsonl"):
-        return run_main("data", "make", "--index", tmp_path / "index", tmp_path / output, *options)
+        writer = () if "--model" in options or "--writer" in options else ("--writer", "generator")
+        return run_main("data", "make", "--index", tmp_path / "index", tmp_path / output, *writer, *options)
 
     return run
 

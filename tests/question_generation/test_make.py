@@ -170,14 +170,60 @@ def test_ten_copies_give_the_questions_of_one(tmp_path):
     assert [record.question for record in made.records] == [record.question for record in one.records]
 
 
-def test_other_languages_are_told_once_where_the_packaged_generator_writes(tmp_path, monkeypatch):
+def test_other_languages_are_told_once_where_english_is_written(tmp_path, monkeypatch):
     german = "Der Turm von Oslo ist hundert Meter hoch, weil ihn eine Gilde so gebaut hat. Er wird nachts geschlossen."
     docs = [*documents(("Lima",)), Document(id="de.txt", text=german)]
     index = build(tmp_path / "index", docs)
-    monkeypatch.setattr(maker, "_defaults", lambda index, source, pipeline: (source or ScriptedSource(), pipeline))
+    monkeypatch.setattr(maker, "_defaults", lambda index, source, pipeline, generator: (source, pipeline))
     notes = make(index, tmp_path / "q.jsonl", count=4, source=None).notes
     assert len([note for note in notes if "1 of 7 passages seem not to be in English" in note]) == 1
     assert not any("English" in note for note in make(index, tmp_path / "r.jsonl", count=4).notes)
+
+
+def test_sentences_that_answer_a_question_by_themselves_are_turned_around_without_a_model(index, tmp_path):
+    made = make(index, tmp_path / "q.jsonl", count=30, source=None, unanswerable=0)
+    questions = {record.question: record for record in made.records}
+    night = questions["Must the market of Lima be closed at night?"]
+    assert (night.kind, night.yes, night.tags, night.origin) == ("part", True, ("whether",), "made")
+    assert night.answers == ("The market of Lima must be closed at night.",)
+    assert any(question.startswith("Why is the ") for question in questions) and len(made.records) == 30
+    assert check_evidence(made.records, documents()) == []
+
+
+def test_the_generator_goes_on_where_sentences_are_used_up(index, tmp_path, monkeypatch):
+    source = ScriptedSource()
+    monkeypatch.setattr(maker, "_defaults", lambda index, given, pipeline, generator: (source, pipeline))
+    asked = []
+    monkeypatch.setattr(ScriptedSource, "write", lambda self, requests: asked.append(len(requests)) or ["none"] * 16)
+    both = make(index, tmp_path / "q.jsonl", count=900, source=None, writer="both", unanswerable=0)
+    turned = sum(record.tags[0] in ("why", "whether") for record in both.records)
+    assert turned == len(both.records) and asked == [16] * 10
+    assert "the last 10 batches gave none" in both.notes[-1]
+    monkeypatch.setattr(maker, "_defaults", lambda index, given, pipeline, generator: (given, pipeline))
+    alone = make(index, tmp_path / "r.jsonl", count=900, source=None, unanswerable=0)
+    assert alone.records == both.records and "--writer both" in alone.notes[-1]
+
+
+def test_a_run_of_sentences_and_generator_resumes_in_either(index, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        maker,
+        "_defaults",
+        lambda index, given, pipeline, generator: (ScriptedSource() if generator else given, pipeline),
+    )
+    whole = make(index, tmp_path / "a.jsonl", count=120, source=None, writer="both")
+    for batches in (1, 6, 9):
+        output = tmp_path / f"{batches}.jsonl"
+        written = WorkFolder.append
+
+        def stops(self, outcomes, written=written, last=batches):
+            if outcomes[0].batch == last:
+                raise KeyboardInterrupt
+            written(self, outcomes)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(WorkFolder, "append", stops)
+            make(index, output, count=120, source=None, writer="both")
+        assert make(index, output, count=120, source=None, writer="both").records == whole.records
 
 
 @pytest.mark.parametrize(
@@ -188,6 +234,8 @@ def test_other_languages_are_told_once_where_the_packaged_generator_writes(tmp_p
         ("q.jsonl", {"unanswerable": 0.9}, "unanswerable is 0.9"),
         ("q.jsonl", {"asked_for": {"facts": 1}}, "names 'facts'"),
         ("none/q.jsonl", {}, "a folder that exists"),
+        ("q.jsonl", {"writer": "sentences"}, "writer is 'sentences', and a source is given"),
+        ("q.jsonl", {"writer": "people", "source": None}, "must be sentences, generator or both"),
         ("there.jsonl", {}, "already exists"),
     ],
 )

@@ -1,0 +1,95 @@
+"""Sentences that give a value, a number or a list: "The default rank is 8", "X has 12 layers"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rag_ft.question_generation.sentences.grammar import (
+    HEDGE,
+    NOUN_PHRASE,
+    WORD,
+    Statement,
+    Turned,
+    is_plural,
+    is_subject,
+)
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON
+from rag_ft.question_generation.sentences.wording import about_me, statement
+
+_VALUE = (
+    r"(?P<value>[^,;:]+?)(?:[,;]\s.*"
+    r"|\s+(?:and|but|or\s+in\s+other\s+words|because|which|if|unless|when|so|for|with|while)\b.*)?"
+)
+_DEFAULT = re.compile(rf"[Tt]he\s+default\s+(?P<of>{WORD}(?:\s+(?!(?:is|are)\b){WORD}){{0,5}})\s+is\s+{_VALUE}")
+_DEFAULTS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+defaults\s+to\s+{_VALUE}")
+_STANDS_FOR = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+stands\s+for\s+{_VALUE}")
+_NO_VALUE = re.compile(
+    r"(?:to|applied|set|determined|that|used|also|not|based|chosen|often|usually|a\s+good|fine|too|the\s+same|now|as|it|this|what"
+    r"|whatever|defined|computed|calculated|only|enough|in)\b",
+    re.IGNORECASE,
+)
+
+_NUMBER = (
+    r"(?:\d[\d,.]*|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty|sixty"
+    r"|hundred)"
+)
+_HAS_MANY = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>has|have|contains?|holds?|supports?|uses?|needs?|requires?|consists?\s+of|includes?"
+    rf"|provides?|offers?|stores?)\s+(?P<value>(?:about\s+|around\s+|roughly\s+|up\s+to\s+)?{_NUMBER}"
+    r"(?:\s+(?:million|billion|thousand))?)\s+(?P<things>[a-z][\w-]+s)(?:[,;:.]\s.*|\s+and\s.*)?"
+)
+
+_FOLLOWING = re.compile(
+    rf"(?:[Tt]he\s+)?[Ff]ollowing\s+(?P<things>(?:{WORD}\s+){{0,3}}?[\w-]+s)\s+(?P<verb>are|can|must|should|need\s+to)\s+(?P<rest>.+)"
+)
+_HAS_FOLLOWING = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>supports?|has|have|accepts?|provides?|offers?|includes?|uses?|needs?|requires?|contains?)"
+    r"\s+(?:the\s+following|these|two|three|four|five|six|several|different|multiple)\s+(?:\w+\s+)??(?P<things>[\w-]+s)"
+)
+
+
+def default(s: Statement) -> Iterator[Turned]:
+    """The default X is Y. X defaults to Y. X stands for Y."""
+    if s.before:
+        return
+    if match := _DEFAULT.fullmatch(s.whole):
+        if not _NO_VALUE.match(match["value"]):
+            yield Turned(f"What is the default {match['of']}", "fact", words=match["value"])
+        return
+    for pattern, ending in ((_DEFAULTS_TO, "default to"), (_STANDS_FOR, "stand for")):
+        match = pattern.fullmatch(s.whole)
+        if match and is_subject(match["subject"]) and not _NO_VALUE.match(match["value"]):
+            yield Turned(f"What does {s.names.in_a_question(match['subject'])} {ending}", "fact", words=match["value"])
+
+
+def how_many(s: Statement) -> Iterator[Turned]:
+    """X has twelve Ys."""
+    match = None if s.before else _HAS_MANY.fullmatch(s.main)
+    if match is None or not is_subject(match["subject"]) or match["things"] in ("times", "things", "ways"):
+        return
+    verb, *particle = match["verb"].split()
+    singular = verb in BASE_OF_THIRD_PERSON
+    if singular == is_plural(match["subject"]) or HEDGE.search(s.main):
+        return
+    base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
+    subject = s.names.in_a_question(match["subject"])
+    yield Turned(
+        f"How many {match['things']} {'does' if singular else 'do'} {subject} {base}", "fact", words=match["value"]
+    )
+
+
+def which(s: Statement) -> Iterator[Turned]:
+    """The following Xs are supported: ... Y supports the following Xs: ..."""
+    if s.before or not s.introduces:
+        return
+    if match := _FOLLOWING.fullmatch(s.whole):
+        rest = statement(match["rest"])
+        if rest:
+            yield Turned(f"Which {match['things']} {match['verb']} {about_me(rest)}", "list")
+    elif (match := _HAS_FOLLOWING.fullmatch(s.whole)) and is_subject(match["subject"]):
+        singular = match["verb"] in BASE_OF_THIRD_PERSON
+        if singular != is_plural(match["subject"]):
+            base = BASE_OF_THIRD_PERSON.get(match["verb"], match["verb"])
+            subject = s.names.in_a_question(match["subject"])
+            yield Turned(f"Which {match['things']} {'does' if singular else 'do'} {subject} {base}", "list")

@@ -1,0 +1,140 @@
+"""What the rules share: a sentence taken apart, and the words that say what may be asked about. English only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS
+from rag_ft.question_generation.sentences.wording import Names
+from rag_ft.text.openings import AskedFor
+
+
+class Turned(NamedTuple):
+    """A question that a sentence answers."""
+
+    question: str
+    asked_for: AskedFor
+    yes: bool | None = None
+    """What the sentence says, where the question asks for yes or no."""
+    words: str = ""
+    """Words of the sentence that are the answer; empty where it is the whole sentence."""
+
+
+class Statement(NamedTuple):
+    """A sentence taken apart."""
+
+    whole: str
+    """Without list mark, markup and connective."""
+    before: str
+    """A clause before the first comma that says when, where or what for; empty where there is none."""
+    main: str
+    """The rest."""
+    is_step: bool
+    """Whether it is numbered: such a sentence speaks of those before it."""
+    introduces: bool
+    """Whether it ends in a colon: what follows it belongs to it."""
+    names: Names
+    is_term: Callable[[str], bool]
+    """Whether words are a term of the document, that a reader may ask the meaning of."""
+
+
+Rule = Callable[[Statement], Iterator[Turned]]
+
+WORD = r"\w[\w.+#%/'-]*"
+AUXILIARY = (
+    r"is|are|was|were|can|cannot|can't|must|should|may|might|will|could|would|has|have|had|does|do|did|isn't|aren't|won't|doesn't"
+    r"|don't"
+)
+NOUN_PHRASE = (
+    rf"(?:(?:[Tt]he|[Aa]n?)\s+)?{WORD}(?:\s+(?!(?:{AUXILIARY}|be|been|being|that|which|who|whose|where|when|if|because|so"
+    rf"|and|or|but|to|as|than)\b){WORD}){{0,4}}"
+)
+ADVERBS = (
+    r"(?:(?:also|then|simply|just|always|still|now|first|easily|even|instead|therefore|manually|directly|automatically"
+    r"|currently|already|fully|completely)\s+)*"
+)
+POSITIVE = {
+    "cannot": "can",
+    "can't": "can",
+    "isn't": "is",
+    "aren't": "are",
+    "won't": "will",
+    "doesn't": "does",
+    "don't": "do",
+}
+"""Auxiliaries that deny, without the denial."""
+
+HEDGE = re.compile(
+    r"\b(?:only|sometimes|usually|often|generally|typically|normally|likely|probably|almost|mostly|mainly|depend(?:s|ing)|unless"
+    r"|until|except|perhaps|may\s+be|rarely|seldom|ideally|in\s+theory|many|most|some|few|several|at\s+least|at\s+most)\b",
+    re.IGNORECASE,
+)
+"""What makes of a yes or no a "sometimes"."""
+CONDITION = re.compile(
+    r"\b(?:unless|if|when|as\s+long\s+as|provided|in\s+order\s+to|so\s+that|but|until|except|though|although|however|while"
+    r"|whereas|or\s+else)\b",
+    re.IGNORECASE,
+)
+DENIAL = re.compile(r"\b(?:not|no|nothing|never|none|neither|nor|without|hardly|cannot)\b|n't\b", re.IGNORECASE)
+
+NO_SUBJECT = re.compile(
+    r"(?:this|that|these|those|it|they|there|here|we|you|i|he|she|what|which|who|when|where|how|why|if|all|some|many|most"
+    r"|each|every|any|no|none|one|two|three|four|five|both|such|another|others?|only|as|in|on|at|for|by|with|from|to|after"
+    r"|before|since|because|while|although|note|please|see|and|or|but|so|not|also|however|now|then|today|currently|nothing"
+    r"|everything|something|anything|someone|anyone|everyone|instead|using|below|above|more|less|few|several|its|their|your"
+    r"|our|my|once|given|like|unlike|even|just|do|don't|never|always|let|make|sure|neither|either|having|being|very|too"
+    r"|otherwise|doing|if|whether|sometimes|often|usually|generally|typically|normally|occasionally|according|further|in|say|suppose|imagine)\b",
+    re.IGNORECASE,
+)
+"""Beginnings of what is no noun phrase, or means nothing by itself."""
+_LAST_NO_NOUN = re.compile(
+    r"(?:also|then|only|not|never|always|often|usually|still|now|just|both|all|each|itself|themselves"
+    r"|of|in|on|for|with|from|by|at|\w{2,}ly)\Z",
+    re.IGNORECASE,
+)
+VAGUE = (
+    r"(?:current|old|new|resulting|existing|specific|original|actual|entire|full|right|correct|last|final|latest|main)"
+)
+UNIQUE = (
+    r"(?:internet|web|terminal|console|browser|kernel|shell|cloud|clipboard|keyboard|desktop|api|cli|gui|network|disk|gpu|cpu"
+    r"|memory|screen|public|world|command\s+line|background|past|future|beginning|end|filesystem)"
+)
+_KNOWN_THING = re.compile(rf"the\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)*[\w'-]+", re.IGNORECASE)
+"""What only the text around it makes clear: "the file", "the current setting"."""
+_TWO_VERBS = re.compile(r"\b(?:and|or)\s+(?:\w+ly\s+|not\s+|also\s+)?(?P<verb>[a-z]+)\b")
+
+
+def is_subject(phrase: str) -> bool:
+    """Whether words before a verb are a noun phrase that can be asked about."""
+    words = phrase.split()
+    if NO_SUBJECT.match(phrase) or _LAST_NO_NOUN.search(phrase):
+        return False
+    if any(word.lower() in BASE_OF_THIRD_PERSON for word in words[1:-1]):
+        return False  # a verb within
+    # The first word may be an order: "Use blocks when ...".
+    return not (words[0].lower() in VERBS and len(words) > 1) and _KNOWN_THING.fullmatch(phrase) is None
+
+
+def is_plural(subject: str) -> bool:
+    """Whether a noun phrase takes "are"."""
+    last = subject.split()[-1].lower()
+    return last.endswith("s") and not last.endswith(("ss", "us", "is", "os", "'s", ".js"))
+
+
+def goes_on(rest: str) -> bool:
+    """Whether a second verb of the same subject follows: "is small and takes a second"."""
+    return any(
+        match["verb"] in BASE_OF_THIRD_PERSON or match["verb"] in VERBS or re.fullmatch(AUXILIARY, match["verb"])
+        for match in _TWO_VERBS.finditer(rest)
+    )
+
+
+SAYS_SOMETHING = re.compile(rf"\b(?:you|it|they|{AUXILIARY}|{'|'.join(sorted(BASE_OF_THIRD_PERSON))})\b")
+"""A clause with a verb: "when it fails", but not "when practical"."""
+
+
+def lower_first(text: str) -> str:
+    """A text whose first letter is small."""
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,120 @@
+"""Sentences that say how something is done: "To resume a run, repeat the command", "X is computed from Y"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rag_ft.question_generation.sentences.grammar import (
+    ADVERBS,
+    DENIAL,
+    HEDGE,
+    NOUN_PHRASE,
+    Statement,
+    Turned,
+    goes_on,
+    is_subject,
+    lower_first,
+)
+from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
+
+_PURPOSE = re.compile(
+    r"(?:In\s+order\s+to|To|If\s+you(?:'d|\s+would)?\s+(?:want|wish|like|need)\s+to|When\s+you\s+(?:want|need)\s+to)"
+    r"\s+(?P<do>.+)"
+)
+ORDER = re.compile(
+    r"(?:please\s+|simply\s+|just\s+|first,?\s+)?(?:you\s+(?:can|should|must|may|need\s+to|have\s+to|could|might)\s+"
+    rf"|you'll\s+(?:need|have)\s+to\s+|you\s+will\s+(?:need|have)\s+to\s+)?{ADVERBS}(?P<do>.+)",
+    re.IGNORECASE,
+)
+"""What someone is told to do."""
+NOT_DONE = re.compile(
+    r"(?:see|find|notice|get|want|need|wish|have|be|encounter|experience|prefer|like|think|expect|receive|know|understand|learn"
+    r"|read|look|observe|consider|check\s+out|follow|visit|contact|help|remember|ensure|make\s+sure|give|take\s+advantage"
+    r"|do|answer|illustrate|summari[sz]e|clarify|put\s+it|begin|continue|proceed|discuss|show|demonstrate"
+    r"|simplify|allow|avoid\s+confusion|use|try|depend|rely|fail|fit|happen|exist)\b",
+    re.IGNORECASE,
+)
+"""What people do not ask how to do."""
+_USES = (
+    r"(?:use|run|set|call|add|pass|open|click|press|enable|type|install|specify|write|choose|select|execute|define|create|edit"
+    r"|include|invoke|issue|enter|configure)"
+)
+_USE_TO = re.compile(rf"{_USES}\s+(?P<what>[^,;:]{{2,80}}?)\s+to\s+(?P<do>.+)", re.IGNORECASE)
+_DO_BY = re.compile(r"(?P<do>.{6,}?)\s+(?:by\s+\w+ing|using|via|with\s+the)\b.+", re.IGNORECASE)
+_NOT_A_TOOL = re.compile(
+    r"\b(?:you|need|needs|want|if|when|that|which|this|these|how|is|are|steps|following|instructions|methods?)\b",
+    re.IGNORECASE,
+)
+_WAYS = re.compile(
+    r"There\s+(?:are|is)\s+(?:an?\s+|two|three|four|five|six|several|many|multiple|a\s+few|a\s+number\s+of)\s*"
+    r"(?:different\s+|main\s+|other\s+)?(?:ways?|methods?|options?)\s+(?:to|for)\s+(?P<do>.+)"
+)
+_DONE = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+{ADVERBS}(?P<done>computed|calculated|measured|determined|chosen|estimated"
+    r"|trained|split|scored|ranked|compared|updated|created|generated|built|merged|loaded|handled|resolved|sorted|tuned"
+    r"|initialised|initialized|combined|normalised|normalized|evaluated|encoded|represented|identified|authenticated"
+    r"|configured|detected|counted|found)\s+(?P<how>(?:by\s+\w+ing|from|with|using|through|on\s+the\s+basis\s+of)\s.+)"
+)
+_KEPT = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+{ADVERBS}(?P<done>stored|saved|located|placed|defined|configured|documented"
+    r"|listed|hosted|logged|cached)\s+(?:in|at|on|inside|beside)\s"
+    r"(?P<place>.+)"
+)
+
+
+def how_to(s: Statement) -> Iterator[Turned]:
+    """To VERB, do this. If you want to VERB, do this."""
+    purpose = _PURPOSE.fullmatch(s.before)
+    if purpose and _can_be_done(purpose["do"]) and (s.introduces or len(s.main.split()) > 2):
+        order = _order_of(s.main)
+        if begins_with_verb(order) and not re.match(r"(?:be|have|need)\b", order):
+            yield Turned(f"How do I {about_me(purpose['do'])}", "how")
+
+
+def use_to(s: Statement) -> Iterator[Turned]:
+    """Use this to VERB. You can VERB by doing that."""
+    if s.before and not s.before.startswith(("On ", "In ", "With ", "From ", "For ")):
+        return
+    order = _order_of(s.main)
+    if not begins_with_verb(order):
+        return
+    use, by = _USE_TO.fullmatch(order), _DO_BY.fullmatch(order)
+    if use and not _NOT_A_TOOL.search(use["what"]):
+        do = statement(use["do"])
+    elif by and s.main.lower().startswith("you"):
+        do = statement(by["do"])
+    else:
+        return
+    where = f" {about_me(lower_first(s.before))}" if s.before else ""
+    if _can_be_done(do):
+        yield Turned(f"How do I {about_me(do)}{where}", "how")
+
+
+def ways(s: Statement) -> Iterator[Turned]:
+    """There are two ways to VERB: ..."""
+    match = _WAYS.fullmatch(s.whole)
+    if match and _can_be_done(do := statement(match["do"])):
+        yield Turned(f"How can I {about_me(do)}", "how")
+
+
+def how_is(s: Statement) -> Iterator[Turned]:
+    """X is computed from Y. X is stored in Y."""
+    if s.before or HEDGE.search(s.main):
+        return
+    match, asks = _DONE.fullmatch(s.main), "How"
+    if match is None:
+        match, asks = _KEPT.fullmatch(s.main), "Where"
+    if match is None or not is_subject(match["subject"]) or DENIAL.search(s.main) or goes_on(s.main):
+        return
+    subject = s.names.in_a_question(match["subject"])
+    yield Turned(f"{asks} {match['verb']} {subject} {match['done']}", "how" if asks == "How" else "fact")
+
+
+def _order_of(text: str) -> str:
+    match = ORDER.fullmatch(text)
+    return lower_first(match["do"]) if match else ""
+
+
+def _can_be_done(do: str) -> bool:
+    return len(do.split()) > 1 and begins_with_verb(do) and NOT_DONE.match(do) is None and statement(do) == do

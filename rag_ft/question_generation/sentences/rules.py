@@ -1,0 +1,109 @@
+"""What a sentence answers, turned into questions by rules on its words. English only.
+
+"To resume a run, repeat the command" answers "How do I resume a run?", "You can resume a run" answers "Can I resume a
+run?" (compare Heilman and Smith, 2010, who do it on parse trees). A rule that is not sure gives nothing: there are more
+sentences than questions are needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from rag_ft.question_generation.sentences.facts import default, how_many, which
+from rag_ft.question_generation.sentences.grammar import UNIQUE, VAGUE, Rule, Statement, Turned
+from rag_ft.question_generation.sentences.how import how_is, how_to, use_to, ways
+from rag_ft.question_generation.sentences.what import (
+    aspect,
+    before_and_after,
+    unlike,
+    what_does,
+    what_for,
+    what_if,
+    what_is,
+    when,
+    when_to,
+)
+from rag_ft.question_generation.sentences.whether import does_it, is_it, you_may
+from rag_ft.question_generation.sentences.why import why
+from rag_ft.question_generation.sentences.wording import Names, bare_sentence, is_numbered, without_connective
+
+RULES: tuple[Rule, ...] = (
+    how_to, use_to, ways, how_is,
+    you_may, is_it, does_it,
+    why,
+    what_if, before_and_after, what_is, what_for, aspect, unlike, what_does, when, when_to,
+    default, how_many, which,
+)  # fmt: skip
+
+_FEWEST_WORDS = 4
+_MOST_WORDS = 16
+_LONGEST_WORD = 30
+
+_NOT_BY_ITSELF = re.compile(
+    r"\b(?:this|that|these|those|it|its|it's|they|them|their|he|she|his|her|here|there|above|below|follow(?:s|ing)|former"
+    r"|latter|such|another|others?|same|both|either|instead|otherwise|likewise|respectively|aforementioned|previous(?:ly)?"
+    r"|next|so|then|too|again|also|ones?|we|us|ours?|let's|i\.e|e\.g|etc|however|therefore|thus|hence|rather|further"
+    r"|similar(?:ly)?|now|today|examples?|sections?|pages?|chapters?|guides?|tutorials?|articles?|yet|already|anyway|still"
+    r"|steps?|ways?|things?|something|everything|cases?|each|please|earlier|later|first|second|lot|various|recently|itself"
+    r"|additional|particular|certain|special|extra|corresponding|respective|relevant|appropriate|desired|given|as\s+well"
+    r"|the\s+(?:two|three|rest|remaining|whole)|whatever|accordingly|default\s+(?:behaviou?r|values?|settings?))\b"
+    r"|…|\.\.\.|https?:|[\[\]{}<>|\"“”?!=\\;]|\s[-–—]\s|—|\s-|\S/\S+/",
+    re.IGNORECASE,
+)
+"""Words that mean something only where they stand, and what nobody types into a question."""
+_FUNCTION_WORD = (
+    r"(?:am|is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|may|might|must|be|been|to|in|on|at|by|for"
+    r"|from|with|into|about|after|before|between|during|without|through|and|or|but|if|when|while|as|than|not|because"
+    r"|against|over|under|via|using|per|upon|I|me|only|until|always|never|contain|return|fail|fails|exists?)"
+)
+_UNKNOWN_THE = re.compile(
+    rf"\b(?:the|my)\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)+[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)"
+    rf"|\bthe\s+(?!{UNIQUE}\b)[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)",
+    re.IGNORECASE,
+)
+"""Something that the sentence knows and the question does not: "the file", "the current setting"."""
+
+_ELSEWHERE = re.compile(
+    r"\b(?:see|refer\s+to|follow(?:ing)?\s+(?:the|these|our)|the\s+following|(?:please\s+)?read\s+(?:the|our|more|about)|please\s+read|check\s+out|consult|documentation"
+    r"|docs|guides?|instructions|tutorials?|below|above|here|as\s+follows|section|appendix|these?|this)\b",
+    re.IGNORECASE,
+)
+"""The answer, or a part of it, stands somewhere else."""
+_BEFORE = re.compile(
+    r"(?P<before>(?:If|When|Whenever|In|On|For|With|Within|From|By|As|Since|Using|Under|Unless|Without|Before|After|To"
+    r"|Once|While|Until|Where|Although|Because|During|At)\s[^,;:]{2,80}),\s+(?P<main>.+)"
+)
+
+
+def questions_of(sentence: str, names: Names, is_term: Callable[[str], bool]) -> list[Turned]:
+    """The questions that a sentence answers, each once.
+
+    `names` keep their capital letters. `is_term`: whether words are a term of the document, that a reader may ask the
+    meaning of.
+    """
+    bare = bare_sentence(sentence)
+    if not bare or bare[-1] not in ".:!" or not bare[0].isalnum() or bare.endswith((":.", ";.")):
+        return []
+    introduces = bare.endswith(":")
+    if not introduces and _ELSEWHERE.search(bare):
+        return []
+    whole = without_connective(bare.rstrip(" .:!"))
+    parts = _BEFORE.fullmatch(whole)
+    before, main = (parts["before"], parts["main"]) if parts else ("", whole)
+    statement = Statement(whole, before, main, is_numbered(sentence), introduces, names, is_term)
+    questions: dict[str, Turned] = {}
+    for rule in RULES:
+        for turned in rule(statement):
+            question = " ".join(turned.question.split()).rstrip(" .,;:") + "?"
+            if _stands_alone(question):
+                questions.setdefault(question, turned._replace(question=question))
+    return list(questions.values())
+
+
+def _stands_alone(question: str) -> bool:
+    asked = question.rstrip("?")
+    if _NOT_BY_ITSELF.search(asked) or _UNKNOWN_THE.search(asked):
+        return False
+    words = asked.split()
+    return _FEWEST_WORDS <= len(words) <= _MOST_WORDS and len(max(words, key=len)) <= _LONGEST_WORD

@@ -1,0 +1,102 @@
+"""A source of questions that turns sentences around: no model, and equal passages give equal ones."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from rag_ft.question_generation.self_contained import form_problem
+from rag_ft.question_generation.sentences.rules import questions_of
+from rag_ft.question_generation.sentences.wording import Names
+from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
+from rag_ft.schema import Passage
+from rag_ft.text.openings import AskedFor
+from rag_ft.text.parts import MOST_UNITS, is_item, passage_units
+from rag_ft.text.spans import Span
+
+_TERM_IS_SAID = 3
+"""Times that a document says a term, headings included: what is said once is no term that people ask about."""
+_ARTICLE = re.compile(r"(?:an?|the)\s+", re.IGNORECASE)
+
+
+class _Candidate(NamedTuple):
+    """A question about a passage."""
+
+    asked_for: AskedFor
+    written: WrittenQuestion
+
+
+class SentenceQuestions:
+    """Questions that sentences of a collection answer by themselves."""
+
+    fingerprint = "sentences-1"
+    """Raised when the rules give other questions."""
+
+    def __init__(self, passages: Iterable[Passage]) -> None:
+        """`passages`: the collection, whose names and terms are known by it."""
+        self._by_document: dict[str, list[Passage]] = {}
+        for passage in passages:
+            self._by_document.setdefault(passage.document_id, []).append(passage)
+        self._names = Names(passage.text for document in self._by_document.values() for passage in document)
+        self._found: dict[str, tuple[_Candidate, ...]] = {}
+
+    def gives(self, passage: Passage) -> Counter[AskedFor]:
+        """Number of questions of each kind about a passage."""
+        return Counter(candidate.asked_for for candidate in self._candidates(passage))
+
+    def write(self, requests: Sequence[WriteRequest]) -> list[WrittenQuestion | str]:
+        """The question of each request, or why there is none."""
+        written: list[WrittenQuestion | str] = []
+        for request in requests:
+            fitting = [each for each in self._candidates(request.passage) if each.asked_for == request.asked_for]
+            more = request.attempt < len(fitting)
+            written.append(fitting[request.attempt].written if more else "no further sentence answers it")
+        return written
+
+    def _candidates(self, passage: Passage) -> tuple[_Candidate, ...]:
+        if passage.id not in self._found:
+            self._found[passage.id] = tuple(self._turned(passage))
+        return self._found[passage.id]
+
+    def _turned(self, passage: Passage) -> Iterator[_Candidate]:
+        text = passage.text
+        units = passage_units(text, passage.headings)
+        for i, unit in enumerate(units):
+            sentence = text[unit.start : unit.end]
+            whole = _with_what_follows(text, units, i)
+            if whole is None:
+                continue
+            for turned in questions_of(sentence, self._names, lambda words: self._is_term(words, passage)):
+                at = sentence.find(turned.words)
+                if at < 0 or form_problem(turned.question):
+                    continue
+                # Some words of a sentence are an answer alone.
+                words = Span(unit.start + at, unit.start + at + len(turned.words))
+                if turned.words:
+                    written = WrittenQuestion(turned.question, words, "span", None, 0.0)
+                else:
+                    written = WrittenQuestion(turned.question, whole, "part", turned.yes, 0.0)
+                yield _Candidate(turned.asked_for, written)
+
+    def _is_term(self, words: str, passage: Passage) -> bool:
+        term = _ARTICLE.sub("", words, count=1).casefold()
+        said = 0
+        for other in self._by_document[passage.document_id]:
+            said += " ".join((other.text, *other.headings)).casefold().count(term)
+            if said >= _TERM_IS_SAID:
+                return True
+        return False
+
+
+def _with_what_follows(text: str, units: Sequence[Span], i: int) -> Span | None:
+    """A unit, with the code or the list that it introduces; None where nothing follows, or more than a part holds."""
+    if not text[units[i].start : units[i].end].rstrip("*_ ").endswith(":"):
+        return units[i]
+    last = i + 1
+    if last == len(units):
+        return None
+    while is_item(text, units[last]) and last + 1 < len(units) and is_item(text, units[last + 1]):
+        last += 1
+    return Span(units[i].start, units[last].end) if last - i < MOST_UNITS else None

@@ -1,0 +1,75 @@
+"""English verbs as manuals use them, and their forms: what follows "to", and what "supports" is a form of."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+_BASE = """
+    accelerate accept access account achieve act activate add adjust affect aggregate allow analyse analyze answer
+    append apply approve archive arrive ask assign assume attach authenticate authorize avoid back be begin bind
+    block boot break bring browse build bump bundle buy bypass cache calculate call cancel capture carry catch cause
+    change charge check choose claim clean clear click clone close collect combine commit compare compete compile
+    complete compress compute configure confirm connect consider consume contact contain contribute control convert
+    copy cost count cover crash create customise customize cut deal debug declare decode decrease define delay
+    delete deny depend deploy describe design destroy detect determine develop differ disable discard discover
+    discuss display distribute divide do document download draw drop earn edit embed enable encode encourage encrypt
+    end enforce ensure enter erase estimate evaluate examine exclude execute exist exit expand expect expire explain
+    export expose express extend extract fail fall feel fetch fill filter find finish fit fix flash follow forbid
+    force forget format forward function generate get give go group grow handle happen hash have help hide hit hold
+    host hurt identify ignore implement imply import improve include increase index indicate inherit initialise
+    initialize inject insert inspect install integrate interact introduce invoke isolate iterate join keep kill know
+    lack last launch lead learn leave let lie limit link list listen live load locate lock log look lose lower
+    maintain make manage map mark match matter mean measure meet memorise merge migrate minimise minimize miss mix
+    modify monitor mount move name navigate need notify observe obtain occur offer omit open operate optimise
+    optimize order organise organize output overfit override overwrite own pack parse pass pause pay perform persist
+    pick pin place plan play point populate post prefer prepare preserve press prevent preview print process produce
+    profile program prohibit protect prove provide publish pull purge push put qualify quantise quantize query quit
+    quote raise rank reach read rebuild receive recognise recommend record recover redirect reduce refer refresh
+    refuse register reinstall reject release reload rely remain remember remove rename render renew repair repeat
+    replace reply report represent request require rerank reserve reset resize resolve respect respond restart
+    restore restrict resume retrieve return reuse reverse revert review revoke rewrite rise roll rotate round run
+    sample save say scale scan schedule score search secure see select sell send separate serve set share shift show
+    shrink shut sign simplify sit skip solve sort specify spend split stand start stay stop store stream strip
+    submit subscribe suffer suit support suppress suspend swap switch sync take target teach tell tend terminate
+    test think toggle tolerate touch trace track train transfer transform translate travel treat trigger trim trust
+    try tune turn understand uninstall unlock unpack update upgrade upload use validate vary verify view visit vote
+    wait walk want warn watch weigh win withdraw work wrap write yield
+"""
+_DOUBLES_ITS_END = frozenset(
+    "begin commit control cut drop embed fit forget get hit let log map overfit permit pin plan program put quit refer"
+    " reset run set ship shrink shut sit skip split stop strip submit swap trim wrap win forbid".split()
+)
+"""Verbs whose last letter stands twice before "-ing"; of those that end in one consonant after a vowel."""
+_VOWELS = "aeiou"
+
+
+def _third_person(verb: str) -> str:
+    if verb == "have":
+        return "has"
+    if verb in ("do", "go") or verb.endswith(("s", "x", "z", "ch", "sh")):
+        return f"{verb}es"
+    if verb.endswith("y") and verb[-2] not in _VOWELS:
+        return f"{verb[:-1]}ies"
+    return f"{verb}s"
+
+
+def _gerund(verb: str) -> str:
+    if verb.endswith("ie"):
+        return f"{verb[:-2]}ying"
+    if verb.endswith("e") and not verb.endswith("ee") and verb != "be":
+        return f"{verb[:-1]}ing"
+    return f"{verb}{verb[-1]}ing" if verb in _DOUBLES_ITS_END else f"{verb}ing"
+
+
+VERBS = frozenset(_BASE.split())
+
+BASE_OF_THIRD_PERSON = MappingProxyType({_third_person(verb): verb for verb in sorted(VERBS - {"be"})})
+"""supports → support."""
+
+BASE_OF_GERUND = MappingProxyType({_gerund(verb): verb for verb in sorted(VERBS)})
+"""installing → install."""
+
+
+def is_base_form(word: str) -> bool:
+    """Whether a word is a verb as it stands after "to", also with "re-" before it."""
+    return word in VERBS or word.removeprefix("re").removeprefix("-") in VERBS

@@ -1,0 +1,232 @@
+"""Sentences that say what something is, is for, or leads to: "An adapter is ...", "If a run is killed, ..."."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rag_ft.question_generation.sentences.grammar import (
+    ADVERBS,
+    AUXILIARY,
+    DENIAL,
+    HEDGE,
+    NO_SUBJECT,
+    NOUN_PHRASE,
+    SAYS_SOMETHING,
+    WORD,
+    Statement,
+    Turned,
+    goes_on,
+    is_plural,
+    is_subject,
+    lower_first,
+)
+from rag_ft.question_generation.sentences.how import NOT_DONE, ORDER
+from rag_ft.question_generation.sentences.verbs import BASE_OF_GERUND, BASE_OF_THIRD_PERSON
+from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
+
+_IF = re.compile(r"(?:If|When|Whenever)\s+(?P<event>.+)")
+_EVENT = re.compile(
+    r"\b(?:not|cannot|without|missing|fails?|failed|too\s+\w+|exceeds?|no\s+longer|more\s+than|less\s+than|changes?|changed"
+    r"|deleted?|removed?|crash(?:es)?|lost|loses?|expires?|expired|stops?|errors?|invalid|unavailable|empty|omit(?:s|ted)?|forgets?"
+    r"|corrupt(?:ed)?|disabled?|enabled?|breaks?|broken|conflicts?|times?\s+out|interrupted|killed|stuck|slow|unset|exists?"
+    r"|differs?|refuses?|rejected?|disagrees?|denied|full|reached|closes?|closed|damaged|missed|twice|set|unknown)\b|n't\b",
+    re.IGNORECASE,
+)
+_NO_EVENT = re.compile(
+    r"\b(?:want|wish|prefer|like|case|need|possible|necessary|curious|interested|familiar|reason|and|or)\b",
+    re.IGNORECASE,
+)
+_NO_CONSEQUENCE = re.compile(
+    r"(?:you|this|that|these|those|it\s+(?:could|may|might|is|means)|see|here|there|we|please|try|consider|check"
+    r"|the\s+(?:reason|cause|problem|issue))\b"
+    r"|.*\b(?:sign|indicates?|because|should|must|recommended|means|suggests?|probably|likely|could\s+be|might\s+be|advisable)\b",
+    re.IGNORECASE,
+)
+_DOES_NOTHING = re.compile(r"(?:be|have|get|see|find|receive|read)\b")
+_SHORTEST_ORDER = 4
+_DO_WHEN = re.compile(r"(?P<do>[A-Z][^,;:]+?),?\s+(?:only\s+)?(?:when|if)\s+(?P<then>[^,;:]{8,})")
+_HAPPENS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:{AUXILIARY}|{'|'.join(sorted(BASE_OF_THIRD_PERSON))})\b")
+_CONSEQUENCE = re.compile(
+    rf"(?:{NOUN_PHRASE}|it|they)\s+{ADVERBS}(?:normally\s+)?(?:{AUXILIARY}|{'|'.join(sorted(BASE_OF_THIRD_PERSON))})\b.*"
+)
+_EVEN_THEN = re.compile(r"\b(?:even|especially|except|not)\s+(?:when|if)\b")
+
+_AROUND = re.compile(r"(?P<word>Before|After)\s+(?P<doing>[a-z]+ing)\s+(?P<rest>.+)")
+_WITHOUT = re.compile(r"Without\s+(?P<thing>.+)")
+
+_DEFINED = re.compile(
+    rf"(?P<term>(?:An?\s+)?{WORD}(?:\s+{WORD}){{0,3}}?)\s+(?P<verb>is|are)\s+(?P<rest>(?:an?|the|any)\s+(?P<head>[\w-]+)\s+.+)"
+)
+_NO_DEFINITION = re.compile(
+    r"(?:same|only|best|first|second|most|default|one|case|reason|result|way|good|bad|great|lot|bit|few|must|example|exception"
+    r"|problem|no-op|matter|more|current|next|required|major|poor|common|useful|important|easy|simple|different|better|usual"
+    r"|right|wrong|natural|nice|safe|fine|little|further|last|latest|recommended|preferred|likely|strict\w*|key|main|primary|part"
+    r"|subset|cheap\w*|sensible|complex|topic|powerful|popular|very|new|big|huge|known|separate)\b",
+    re.IGNORECASE,
+)
+_NO_TERM = re.compile(
+    r"\b(?:of|in|for|with|on|to|by|at|and|or|from|whose|who|that|which|is|are|what|how|often|typical|common|good|bad|second"
+    r"|main)\b|\w+ing\s",
+    re.IGNORECASE,
+)
+_FEWEST_DEFINING_WORDS = 5
+
+_FOR = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<lets>lets?|allows?|enables?|helps?)\s+(?:you|users|developers)\s+(?:to\s+)?(?P<do>.+)"
+    r"|(?P<verb>is|are|can\s+be)\s+used\s+(?:to|for)\s+(?P<use>.+))"
+)
+_ASPECT = re.compile(
+    r"[Tt]he\s+(?P<aspect>(?:main\s+|biggest\s+|maximum\s+|minimum\s+|usual\s+)?(?:purpose|goal|aim|advantage|disadvantage|drawback"
+    r"|benefit|downside|upside|limitation|cost|price|role|cause|effect|meaning|difference|point|job|maximum|minimum|consequence"
+    r"|risk|danger|licen[cs]e)s?)\s+(?P<of>of|between|for|to)\s+(?P<thing>.+?)\s+(?P<verb>is|are)\s+(?P<rest>.+)"
+)
+_UNLIKE = re.compile(rf"Unlike\s+(?P<other>{NOUN_PHRASE}),\s+(?P<subject>{NOUN_PHRASE})\s+(?:\w+s|{AUXILIARY})\s.+")
+_WHAT_DOES = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>returns?|contains?|consists?\s+of|depends?\s+on|means|represents?|measures?|controls?)"
+    r"\s+(?P<rest>.+)"
+)
+_CAUSED = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+(?P<often>usually\s+|often\s+)?caused\s+by\s+(?P<by>.+)"
+)
+_WHEN = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<verb>is|are|can|should|must)\s+(?:only\s+)?(?P<rest>[^,;:]+?)|(?P<does>\w+s)\s*(?P<object>[^,;:]*?))"
+    r",?\s+(?:only\s+)?(?:when|if|as\s+soon\s+as|whenever)\s+(?P<then>.{8,})"
+)
+
+
+def what_if(s: Statement) -> Iterator[Turned]:
+    """If X happens, Y follows. If X happens, do that."""
+    match = _IF.fullmatch(s.before)
+    if match is None or not _EVENT.search(match["event"]) or _NO_EVENT.search(match["event"]):
+        return
+    event = match["event"]
+    subject = _HAPPENS_TO.match(event)
+    if not re.match(r"you\b", event, re.IGNORECASE) and (
+        subject is None or not is_subject(subject["subject"].removeprefix("your "))
+    ):
+        return
+    event = about_me(s.names.in_a_question(event))
+    if _is_order(s.main):
+        yield Turned(f"What should I do if {event}", "what")
+    elif _follows(s):
+        yield Turned(f"What happens if {event}", "what")
+
+
+def before_and_after(s: Statement) -> Iterator[Turned]:
+    """Before VERBING, do this. Without X, Y follows."""
+    if (match := _AROUND.fullmatch(s.before)) and match["doing"] in BASE_OF_GERUND and _is_order(s.main):
+        yield Turned(f"What should I do {lower_first(about_me(s.before))}", "what")
+    elif (match := _WITHOUT.fullmatch(s.before)) and _follows(s):
+        if not NO_SUBJECT.match(match["thing"]) and statement(match["thing"]):
+            yield Turned(f"What happens without {about_me(match['thing'])}", "what")
+
+
+def what_is(s: Statement) -> Iterator[Turned]:
+    """X is a kind of Y."""
+    match = None if s.before or s.introduces else _DEFINED.fullmatch(s.main)
+    if match is None or not is_subject(match["term"]):
+        return
+    if (
+        re.search(r"\b(?:them|these|those|it)\b", match["rest"])
+        or _NO_DEFINITION.match(match["head"])
+        or _NO_TERM.search(match["term"])
+    ):
+        return
+    if len(match["rest"].split()) >= _FEWEST_DEFINING_WORDS and s.is_term(match["term"]):
+        yield Turned(f"What {match['verb']} {s.names.in_a_question(match['term'])}", "what")
+
+
+def what_for(s: Statement) -> Iterator[Turned]:
+    """X lets you VERB. X is used to VERB."""
+    match = None if s.before else _FOR.fullmatch(s.main)
+    if match is None or not is_subject(match["subject"]):
+        return
+    subject, many = s.names.in_a_question(match["subject"]), is_plural(match["subject"])
+    if match["verb"] == "can be":
+        yield Turned(f"What can {subject} be used for", "what")
+    elif match["verb"]:
+        yield Turned(f"What {match['verb']} {subject} used for", "what")
+    elif begins_with_verb(match["do"]) and many == (match["lets"] in ("let", "allow", "enable", "help")):
+        yield Turned(f"What {'are' if many else 'is'} {subject} used for", "what")
+
+
+def aspect(s: Statement) -> Iterator[Turned]:
+    """The main advantage of X is Y."""
+    match = None if s.before else _ASPECT.fullmatch(s.main)
+    if match is None or (len(match["rest"].split()) < 3 and not s.introduces):
+        return
+    if not re.search(rf"\b(?:{AUXILIARY}|that|which|who)\b", match["thing"]):
+        yield Turned(f"What {match['verb']} the {match['aspect']} {match['of']} {about_me(match['thing'])}", "what")
+
+
+def unlike(s: Statement) -> Iterator[Turned]:
+    """Unlike X, Y is so."""
+    match = _UNLIKE.fullmatch(s.whole)
+    if match and is_subject(match["subject"]) and "'s " not in match["subject"]:
+        does = "do" if is_plural(match["subject"]) else "does"
+        subject, other = s.names.in_a_question(match["subject"]), s.names.in_a_question(match["other"])
+        yield Turned(f"How {does} {subject} differ from {other}", "what")
+
+
+def what_does(s: Statement) -> Iterator[Turned]:
+    """X consists of Y. X is caused by Y."""
+    if s.before or HEDGE.search(s.main) or DENIAL.search(s.main):
+        return
+    if (match := _CAUSED.fullmatch(s.main)) and is_subject(match["subject"]):
+        yield Turned(f"What causes {s.names.in_a_question(match['subject'])}", "what")
+    match = _WHAT_DOES.fullmatch(s.main)
+    if match is None or not is_subject(match["subject"]) or len(match["rest"].split()) < 3 or goes_on(match["rest"]):
+        return
+    verb, *particle = match["verb"].split()
+    singular = verb in BASE_OF_THIRD_PERSON
+    if singular == is_plural(match["subject"]) or not s.is_term(match["subject"]):
+        return
+    base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
+    yield Turned(f"What {'does' if singular else 'do'} {s.names.in_a_question(match['subject'])} {base}", "what")
+
+
+def when(s: Statement) -> Iterator[Turned]:
+    """X is needed when Y. X fails if Y."""
+    match = None if s.before or s.introduces or s.is_step else _WHEN.fullmatch(s.main)
+    if (
+        match is None
+        or not SAYS_SOMETHING.search(match["then"])
+        or not is_subject(match["subject"])
+        or _EVEN_THEN.search(s.main)
+    ):
+        return
+    subject, plural = s.names.in_a_question(match["subject"]), is_plural(match["subject"])
+    if match["verb"]:
+        rest = match["rest"]
+        if DENIAL.search(rest) or not statement(rest) or goes_on(rest) or re.match(r"(?:an?|the|as)\b", rest):
+            return
+        if match["verb"] in ("can", "should", "must") and not begins_with_verb(rest):
+            return
+        yield Turned(f"When {match['verb']} {subject} {about_me(rest)}", "what")
+    elif match["does"] in BASE_OF_THIRD_PERSON and not plural and not DENIAL.search(match["object"]):
+        if not match["object"] or statement(match["object"]):
+            yield Turned(
+                f"When does {subject} {BASE_OF_THIRD_PERSON[match['does']]} {about_me(match['object'])}", "what"
+            )
+
+
+def when_to(s: Statement) -> Iterator[Turned]:
+    """Do X when Y."""
+    match = None if s.before or s.introduces or s.is_step else _DO_WHEN.fullmatch(s.main)
+    if match is None or not SAYS_SOMETHING.search(match["then"]) or _EVEN_THEN.search(s.main) or HEDGE.search(s.main):
+        return
+    do = lower_first(match["do"])
+    if begins_with_verb(do) and statement(do) and len(do.split()) > 1 and not goes_on(do) and not NOT_DONE.match(do):
+        yield Turned(f"When should I {about_me(do)}", "what")
+
+
+def _follows(s: Statement) -> bool:
+    """Whether the main clause says what happens."""
+    return not s.introduces and _CONSEQUENCE.fullmatch(s.main) is not None and _NO_CONSEQUENCE.match(s.main) is None
+
+
+def _is_order(text: str) -> bool:
+    match = ORDER.fullmatch(text)
+    do = lower_first(match["do"]) if match else ""
+    return len(text.split()) >= _SHORTEST_ORDER and begins_with_verb(do) and _DOES_NOTHING.match(do) is None

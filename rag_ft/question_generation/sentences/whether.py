@@ -1,0 +1,143 @@
+"""Sentences that settle something: "You can resume a run", "HTTP/2 is not enabled by default", "X supports Y"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rag_ft.question_generation.sentences.grammar import (
+    ADVERBS,
+    CONDITION,
+    DENIAL,
+    HEDGE,
+    NOUN_PHRASE,
+    POSITIVE,
+    Statement,
+    Turned,
+    goes_on,
+    is_plural,
+    is_subject,
+    lower_first,
+)
+from rag_ft.question_generation.sentences.how import NOT_DONE
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON
+from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
+from rag_ft.text.question_form import content_words
+
+_YOU_MODAL = re.compile(
+    r"[Yy]ou\s+(?:will\s+|'ll\s+)?(?P<modal>can't|can(?:not|\s+not)?|could|may(?:\s+not)?|should(?:n't|\s+not)?|must(?:n't|\s+not)?"
+    rf"|(?:need|have)\s+to|(?:don't|do\s+not)\s+(?:need|have)\s+to|need\s+not)\s+{ADVERBS}(?P<do>.+)"
+)
+_ANOTHER_QUESTION = re.compile(
+    r"(?:To|In\s+order|By|Using|As|Since|Once|Although|Because|Until|Where|While)\b"
+    r"|.*\b(?:want|need|prefer|like|wish|case|addition|short|practice|general|detail|future|all|both)\b",
+    re.IGNORECASE,
+)
+"""Clauses before a statement with which it settles another question, or none."""
+_SAID_OF_IT = re.compile(r"\b(?:\w+\s+to\s+\w+|using|via|by\s+\w+ing)\b")
+
+_IS = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are|can|cannot|can't|must|should|will|isn't|aren't|won't|doesn't|don't|does|do)\s+"
+    rf"(?P<not>not\s+|never\s+)?{ADVERBS}(?P<rest>.+)"
+)
+_DECIDED = re.compile(
+    r"\b(?:required|optional|supported|enabled|disabled|allowed|available|possible|compatible|deprecated|recommended|safe"
+    r"|necessary|needed|sensitive|free|open.source|encrypted|faster|slower|better|worse|larger|smaller|cheaper|experimental"
+    r"|stable|mandatory|cached|limited|included|installed|preserved|ignored|unlimited|immutable|mutable|secure|public"
+    r"|private|automatic(?:ally)?|synchronous|asynchronous|stored|shared|sorted|ordered|unique|expensive|cheap|slow|fast"
+    r"|reversible|permanent|temporary|obsolete|redundant|harmful|enough|visible|portable|interchangeable|deterministic"
+    r"|random|empty|read-only|writable|forbidden|prohibited|accepted|guaranteed|planned|maintained|affected|kept|lost|exact)\b"
+    r"|\b(?:more|less)\s+\w+",
+    re.IGNORECASE,
+)
+_SAYS_WHAT_IT_IS = re.compile(r"(?:an?|the|one|to|used|called|named|known|based|about|equal|in|on|as|now)\b")
+_SAID_OF_BEFORE = re.compile(r"\b(?:then|therefore|thus|instead|otherwise|still|even|at\s+all|as\s+needed)\b")
+_RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|what|how)\b")
+
+_DOES = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>supports?|requires?|needs?|allows?|works?\s+with|runs?\s+on|depends?\s+on|accepts?"
+    r"|preserves?|stores?|changes?|affects?|keeps?|removes?|uses?)\s+(?P<rest>.+)"
+)
+_VAGUE_OBJECT = re.compile(
+    r"(?:an?\s+\w+\s+of|the\s+following|only|no|not|more|less|little|two|three|four|five|various|different|\d)\b",
+    re.IGNORECASE,
+)
+_MOST_OBJECT_WORDS = 8
+
+
+def you_may(s: Statement) -> Iterator[Turned]:
+    """You can, should, must, need not VERB."""
+    match = _YOU_MODAL.fullmatch(s.main)
+    if match is None or s.introduces or s.is_step or _ANOTHER_QUESTION.match(s.before):
+        return
+    modal, rest = " ".join(match["modal"].split()), match["do"]
+    no = "not" in modal or "n't" in modal
+    do = statement(rest)
+    if not do or not begins_with_verb(do) or _unsettled(rest, do):
+        return
+    if not no and (NOT_DONE.match(do) or (modal in ("can", "could", "may") and _SAID_OF_IT.search(do))):
+        return
+    where = f" {about_me(lower_first(s.before))}" if s.before else ""
+    if modal.startswith(("can", "could", "may")):
+        asks = "Can I"
+    elif modal.startswith("should"):
+        asks = "Should I"
+    elif modal.startswith("must") and no:
+        asks = "May I"
+    else:
+        asks = "Do I need to"
+    if len(do.split()) > 2 or where:
+        yield Turned(f"{asks} {about_me(do)}{where}", "whether", yes=not no)
+
+
+def is_it(s: Statement) -> Iterator[Turned]:
+    """X is enabled, does not VERB, can VERB; also by default."""
+    default = s.before.lower() == "by default"
+    match = None if s.introduces or s.is_step or (s.before and not default) else _IS.fullmatch(s.main)
+    if match is None or not is_subject(match["subject"]) or _SAID_OF_BEFORE.search(s.main):
+        return
+    verb = POSITIVE.get(match["verb"], match["verb"])
+    no = verb != match["verb"] or match["not"] is not None
+    rest = statement(match["rest"])
+    if not rest or _unsettled(match["rest"], rest) or CONDITION.search(rest) or _RELATIVE.search(rest):
+        return
+    if verb in ("is", "are"):
+        if _SAYS_WHAT_IT_IS.match(rest) or not _DECIDED.search(rest):
+            return
+    elif not begins_with_verb(rest) or (verb in ("will", "do", "does") and not no):
+        return
+    ending = " by default" if default and "default" not in rest else ""
+    question = f"{verb.capitalize()} {s.names.in_a_question(match['subject'])} {about_me(rest)}{ending}"
+    if len(content_words(question)) > 2 or default:
+        yield Turned(question, "whether", yes=not no)
+
+
+def does_it(s: Statement) -> Iterator[Turned]:
+    """X supports Y."""
+    match = None if s.before or s.introduces else _DOES.fullmatch(s.main)
+    if match is None or not is_subject(match["subject"]):
+        return
+    rest = statement(match["rest"])
+    if not rest or _VAGUE_OBJECT.match(rest) or _unsettled(match["rest"], rest) or CONDITION.search(match["rest"]):
+        return
+    if re.search(r"\b(?:and|to)\b", rest) or _RELATIVE.search(rest) or not 1 < len(rest.split()) <= _MOST_OBJECT_WORDS:
+        return
+    verb, *particle = match["verb"].split()
+    singular = verb in BASE_OF_THIRD_PERSON
+    if singular == is_plural(match["subject"]):
+        return
+    base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
+    subject = s.names.in_a_question(match["subject"])
+    yield Turned(f"{'Does' if singular else 'Do'} {subject} {base} {about_me(rest)}", "whether", yes=True)
+
+
+def _unsettled(rest: str, stated: str) -> bool:
+    """Whether something makes a statement's truth depend, or turns it around; `stated`: its first part."""
+    after = rest[len(stated) :]
+    return (
+        ":" in rest
+        or HEDGE.search(rest) is not None
+        or CONDITION.search(after) is not None
+        or DENIAL.search(stated) is not None
+        or goes_on(stated)
+    )

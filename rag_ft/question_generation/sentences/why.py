@@ -1,0 +1,98 @@
+"""Sentences that give a reason: "Padding is harmless, because the mask hides it", "Never do that: it breaks this"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rag_ft.question_generation.sentences.grammar import (
+    ADVERBS,
+    HEDGE,
+    NOUN_PHRASE,
+    POSITIVE,
+    Statement,
+    Turned,
+    goes_on,
+    is_plural,
+    is_subject,
+)
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS
+from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
+
+_REASON = (
+    r",?\s+(?:because|since|so\s+that|as\s+otherwise|to\s+(?:avoid|prevent|ensure|make\s+sure|keep|reduce|save)|for\s+\w+\s+reasons)"
+    r"\b(?!\s+(?:of\s+)?(?:it|this|that)\W*\Z).*"
+)
+_IS = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are|can|cannot|can't|must|should|isn't|aren't|won't|doesn't|don't|do|does"
+    rf"|needs?\s+to|has\s+to|have\s+to)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
+)
+_DOES = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>{'|'.join(sorted(BASE_OF_THIRD_PERSON))})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}"
+)
+_YOU = re.compile(
+    rf"[Yy]ou\s+(?P<modal>should|must|need\s+to|have\s+to|cannot|can't)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
+)
+_DO_NOT = re.compile(
+    rf"(?P<order>Do\s+not|Don't|Never|Avoid)\s+(?P<rest>[^,;:]+?)(?:{_REASON}|[,;:]\s+(?:the|an?|doing|it|this)\b.*)"
+)
+_ASKS_OF_ME = {"should": "should I", "must": "must I", "cannot": "can I not", "can't": "can I not"}
+
+
+def why(s: Statement) -> Iterator[Turned]:
+    """X is so because of that. You should VERB, because of that."""
+    if s.before or s.introduces:
+        return
+    for rule in (_why_is, _why_does, _why_should_i, _why_not):
+        if turned := rule(s):
+            yield turned
+            return
+
+
+def _why_is(s: Statement) -> Turned | None:
+    match = _IS.fullmatch(s.main)
+    if match is None or not is_subject(match["subject"]) or not _settled(match["rest"]):
+        return None
+    subject, rest = s.names.in_a_question(match["subject"]), about_me(match["rest"])
+    verb = " ".join(match["verb"].split())
+    no = "not " if match["not"] or verb in POSITIVE else ""
+    if verb.endswith(" to"):
+        asks = "do" if verb.startswith(("need ", "have")) else "does"
+        return Turned(f"Why {asks} {subject} {'have' if verb.startswith('ha') else 'need'} to {rest}", "why")
+    return Turned(f"Why {POSITIVE.get(verb, verb)} {subject} {no}{rest}", "why")
+
+
+def _why_does(s: Statement) -> Turned | None:
+    match = _DOES.fullmatch(s.main)
+    if match is None or not is_subject(match["subject"]) or is_plural(match["subject"]):
+        return None
+    if match["rest"] and not _settled(match["rest"]):
+        return None
+    if match["subject"].split()[0].lower() in VERBS:
+        return None  # an order
+    verb = BASE_OF_THIRD_PERSON[match["verb"]]
+    return Turned(f"Why does {s.names.in_a_question(match['subject'])} {verb} {about_me(match['rest'])}", "why")
+
+
+def _why_should_i(s: Statement) -> Turned | None:
+    match = _YOU.fullmatch(s.main)
+    if match is None or not begins_with_verb(match["rest"]) or not _settled(match["rest"]):
+        return None
+    modal = " ".join(match["modal"].split())
+    asks = _ASKS_OF_ME.get(modal, f"do I {modal}")
+    return Turned(f"Why {asks} {'not ' if match['not'] else ''}{about_me(match['rest'])}", "why")
+
+
+def _why_not(s: Statement) -> Turned | None:
+    match = _DO_NOT.fullmatch(s.main)
+    if match is None or not _settled(match["rest"]):
+        return None
+    if match["order"] == "Avoid":
+        return Turned(f"Why should I avoid {about_me(match['rest'])}", "why")
+    if begins_with_verb(match["rest"]) and " or " not in match["rest"]:
+        return Turned(f"Why should I not {about_me(match['rest'])}", "why")
+    return None
+
+
+def _settled(rest: str) -> bool:
+    return bool(statement(rest)) and HEDGE.search(rest) is None and not goes_on(rest)

@@ -1,0 +1,44 @@
+import pytest
+from turned_sentences import turned
+
+
+@pytest.mark.parametrize(
+    ("sentence", "question"),
+    [
+        ("To resume a run, repeat the same command.", "How do I resume a run?"),
+        ("In order to resume a run, you need to repeat the command.", "How do I resume a run?"),
+        ("If you want to edit your config file, open it with nano.", "How do I edit my config file?"),
+        ("- To list **installed** packages, run `brew list`.", "How do I list installed packages?"),
+        ("Run `brew upgrade` to reinstall outdated packages.", "How do I reinstall outdated packages?"),
+        ("You can disable all filters with the `--no-ignore` flag.", "How do I disable all filters?"),
+        ("You can change the default port by setting PORT.", "How do I change the default port?"),
+        ("On Windows, you can open a terminal by pressing Ctrl+T.", "How do I open a terminal on Windows?"),
+        ("Matrix A is initialised with small random values.", "How is Matrix A initialised?"),
+        ("Extensions are stored in ~/.local/share by default.", "Where are extensions stored?"),
+    ],
+)
+def test_it_asks_how_what_is_told_is_done(sentence, question):
+    found = turned(sentence)
+    assert question in found and found[question] is None
+
+
+def test_ways_of_doing_something():
+    assert turned("There are two ways to install PostgreSQL:") == {"How can I install PostgreSQL?": None}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "To learn more, read the manual.",  # nobody asks how to learn more
+        "To do this, repeat the command.",
+        "To resume it, repeat the command.",
+        "To run the tool, see the installation guide.",  # the answer stands elsewhere
+        "To fix the issue, restart the server.",  # which issue?
+        "To resume a run, the command must be repeated.",  # nothing is told to be done
+        "You can install everything you need to run PostgreSQL with a single command.",
+        "You must use this method to edit a config file.",
+        "To install, run pip.",
+    ],
+)
+def test_what_says_not_how_gives_nothing(sentence):
+    assert turned(sentence) == {}

@@ -1,0 +1,84 @@
+import pytest
+from tiny_reader import passage
+
+from rag_ft.question_generation.sentences.source import SentenceQuestions
+from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
+
+TEXT = (
+    "Adapters\n\nAn adapter is a small set of weights beside a model. An adapter can be merged into a base by a tool."
+    " To list installed adapters, run:\n\nrag-ft adapter list\n\nThe default rank of PEFT is 8, which is small."
+)
+
+
+def source_of(text, **changes):
+    asked = passage(text).model_copy(update=changes)
+    return SentenceQuestions([asked]), asked
+
+
+def asked(source, of, kind, attempt=0):
+    (written,) = source.write([WriteRequest(of, kind, 0, attempt)])
+    return written
+
+
+def answer(of, written):
+    return of.text[written.span.start : written.span.end]
+
+
+def test_each_question_is_answered_by_the_words_that_it_came_from():
+    source, of = source_of(TEXT)
+    assert source.gives(of) == {"what": 1, "whether": 1, "how": 1, "fact": 1}
+    what, whether, how, fact = (asked(source, of, kind) for kind in ("what", "whether", "how", "fact"))
+    assert (what.question, answer(of, what)) == (
+        "What is an adapter?",
+        "An adapter is a small set of weights beside a model.",
+    )
+    assert (whether.question, whether.kind, whether.yes) == (
+        "Can an adapter be merged into a base by a tool?",
+        "part",
+        True,
+    )
+    assert how.question == "How do I list installed adapters?"
+    assert answer(of, how) == "To list installed adapters, run:\n\nrag-ft adapter list"  # with what it introduces
+    assert (fact.kind, fact.yes, answer(of, fact)) == ("span", None, "8")
+    assert all(each.logprob == 0 for each in (what, whether, how, fact))
+
+
+def test_what_no_sentence_answers_is_said():
+    source, of = source_of(TEXT)
+    assert asked(source, of, "why") == asked(source, of, "how", attempt=1) == "no further sentence answers it"
+
+
+def test_the_second_attempt_gives_the_second_question():
+    source, of = source_of("You cannot remove a package twice. You cannot rename a package by hand.")
+    first, second = (asked(source, of, "whether", attempt) for attempt in (0, 1))
+    assert isinstance(second, WrittenQuestion) and first.question != second.question
+    assert "rename" in second.question and second.yes is False
+
+
+@pytest.mark.parametrize("items", [2, 5])
+def test_a_list_belongs_to_the_sentence_that_introduces_it(items):
+    steps = "\n".join(f"{i}. Press button {i} of the machine." for i in range(1, items + 1))
+    source, of = source_of(f"To start PostgreSQL, do this:\n\n{steps}\n\nIt is done.")
+    assert answer(of, asked(source, of, "how")).endswith(f"Press button {items} of the machine.")
+
+
+def test_a_list_longer_than_a_part_and_nothing_to_introduce_give_no_question():
+    steps = "\n".join(f"{i}. Press button {i} of the machine." for i in range(1, 9))
+    for text in (f"To start PostgreSQL, do this:\n\n{steps}", "To start PostgreSQL, do this:"):
+        source, of = source_of(text)
+        assert source.gives(of) == {}
+
+
+def test_a_word_is_a_term_where_its_document_says_it_often():
+    said_once = "An adapter is a small set of weights beside a model. A model is merged."
+    source, of = source_of(said_once)
+    assert source.gives(of)["what"] == 0
+    heading, of = source_of(said_once, headings=("Adapter", "What an adapter is"))
+    assert heading.gives(of)["what"] == 1
+
+
+def test_equal_passages_give_equal_questions():
+    first, of = source_of(TEXT)
+    second, _ = source_of(TEXT)
+    requests = [WriteRequest(of, kind, seed) for seed, kind in enumerate(("what", "how", "why"))]
+    assert first.write(requests) == second.write(requests) and first.fingerprint == second.fingerprint

@@ -1,0 +1,40 @@
+import pytest
+from turned_sentences import turned
+
+
+@pytest.mark.parametrize(
+    ("sentence", "question"),
+    [
+        ("Padding is harmless, because the mask hides it.", "Why is padding harmless?"),
+        ("Answers must not be cut, so that quotes stay whole.", "Why must answers not be cut?"),
+        ("Removing stop words makes little difference, because their weight is low.", None),
+        ("Sorting helps because a batch is padded to its longest member.", "Why does sorting help?"),
+        ("You should keep your key private, since anyone can use it.", "Why should I keep my key private?"),
+        (
+            "Do not replace system libraries because doing so breaks updates.",
+            "Why should I not replace system libraries?",
+        ),
+        ("Avoid global state: it makes tests depend on each other.", "Why should I avoid global state?"),
+        ("An index has to be rebuilt to avoid stale vectors.", "Why does an index have to be rebuilt?"),
+    ],
+)
+def test_it_asks_why_where_a_reason_is_given(sentence, question):
+    found = turned(sentence)
+    if question is None:
+        assert all(each.startswith("Why does removing stop words make") for each in found)
+    else:
+        assert question in found and found[question] is None
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "It is harmless, because the mask hides it.",
+        "Padding is only harmless because of that.",
+        "Do not open or merge a request because it is dangerous.",  # two things
+        "If you pad, the batch is larger, because rows are as long as the longest.",
+        "Padding is harmless.",
+    ],
+)
+def test_without_a_reason_or_a_subject_nothing_is_asked(sentence):
+    assert not [question for question in turned(sentence) if question.startswith("Why")]
