@@ -48,7 +48,7 @@ class AdaptOptions(TypedDict, total=False):
     source: Any
     """What writes questions; None: what `writer` says."""
     writer: Writer | None
-    """As `make_questions`'."""
+    """What writes questions where there is no source; None: "both", for tuning and judging take many."""
     make_questions: MakeQuestions | None
     """What makes the records; None: the package's `make_questions`."""
     on_progress: OnProgress | None

@@ -141,6 +141,8 @@ class Adaptation:
                     f"{output} is inside {documents}, and would be read as documents the next time: give a folder"
                     " elsewhere (--output)"
                 )
+        if given["source"] is None:
+            given["writer"] = given["writer"] or "both"
         return cls(documents, output, None if questions is None else Path(questions), make, **given)
 
     def prepare(self, folder: Folder) -> Prepared:

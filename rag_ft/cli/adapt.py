@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_ft.cli.make_questions import WriterOption
-from rag_ft.cli.options import EmbedderOption, ReaderOption
+from rag_ft.cli.options import WRITER_HELP, EmbedderOption, ReaderOption, Writer
 from rag_ft.cli.terminal import printed_lines
 
 if TYPE_CHECKING:
@@ -33,7 +32,10 @@ def adapt(
             show_default=False,
         ),
     ] = None,
-    writer: WriterOption = None,
+    writer: Annotated[
+        Writer,
+        typer.Option(help=WRITER_HELP),
+    ] = "both",
     minutes: Annotated[float, typer.Option(help="Time budget of the whole run.")] = 30.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop after the plan: what would be trained, and how long it would take.")

@@ -6,11 +6,11 @@ import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_ft.cli.options import IndexOption
+from rag_ft.cli.options import WRITER_HELP, IndexOption, Writer
 from rag_ft.cli.terminal import printed_lines
 
 if TYPE_CHECKING:
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 
     from rag_ft.models.chat import TokenPrice
     from rag_ft.question_generation.made import MadeQuestions
-
-WriterOption = Annotated[
-    Literal["sentences", "generator", "both"] | None,
-    typer.Option(
-        help="What writes the questions: sentences that answer one by themselves, the packaged generator, or both."
-        " Default: sentences.",
-        show_default=False,
-    ),
-]
 
 _DOCUMENTS_SHOWN = 3
 _CHAT_PANEL = "Chat model"
@@ -39,7 +30,9 @@ def make(
     count: Annotated[int, typer.Option("--count", "-n", help="Records to make.")] = 300,
     unanswerable: Annotated[float, typer.Option(help="Share of the records that have no answer.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed for passages and questions.")] = 0,
-    writer: WriterOption = None,
+    writer: Annotated[
+        Writer | None, typer.Option(help=WRITER_HELP, show_default="sentences, where there is no --model")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -16,6 +16,12 @@ ADAPTER_PANEL = "Adapter"
 
 TOKEN_VARIABLE = "RAG_FT_TOKEN"
 """Environment variable that holds a token."""
+
+
+Writer: TypeAlias = Literal["sentences", "generator", "both"]
+"""As in `rag_ft.question_generation.make`, which a command loads when it is called."""
+
+WRITER_HELP = "What writes questions: sentences that answer one by themselves, the packaged generator, or both in turn."
 
 
 class EngineChoice(str, Enum):

@@ -30,14 +30,15 @@ TOGETHER = 16
 MOST_ATTEMPTS = 4
 """Questions that are asked of one passage at most."""
 
-_NO_SENTENCES = frozenset({"code", "table", "heading"})
+NO_SENTENCES = frozenset({"code", "table", "heading"})
+"""Kinds of passages that are not asked about."""
 _LEAST_YIELD = 0.25
 """What is seldom kept is asked for more often, up to this share; below, it would crowd out the rest."""
 
 
 def what_it_gives(passage: Passage) -> frozenset[AskedFor]:
     """What a passage can be asked for; empty where it has no sentence: code, tables, headings."""
-    if passage.kind in _NO_SENTENCES:
+    if passage.kind in NO_SENTENCES:
         return frozenset()
     text = passage.text
     units = [unit for unit in passage_units(text, passage.headings) if is_sentence(text[unit.start : unit.end])]

@@ -12,7 +12,6 @@ from rag_ft.question_generation.sentences.grammar import (
     Statement,
     Turned,
     is_plural,
-    is_subject,
 )
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON
 from rag_ft.question_generation.sentences.wording import about_me, statement
@@ -59,14 +58,14 @@ def default(s: Statement) -> Iterator[Turned]:
         return
     for pattern, ending in ((_DEFAULTS_TO, "default to"), (_STANDS_FOR, "stand for")):
         match = pattern.fullmatch(s.whole)
-        if match and is_subject(match["subject"]) and not _NO_VALUE.match(match["value"]):
+        if match and s.may_ask_about(match["subject"]) and not _NO_VALUE.match(match["value"]):
             yield Turned(f"What does {s.names.in_a_question(match['subject'])} {ending}", "fact", words=match["value"])
 
 
 def how_many(s: Statement) -> Iterator[Turned]:
     """X has twelve Ys."""
     match = None if s.before else _HAS_MANY.fullmatch(s.main)
-    if match is None or not is_subject(match["subject"]) or match["things"] in ("times", "things", "ways"):
+    if match is None or not s.may_ask_about(match["subject"]) or match["things"] in ("times", "things", "ways"):
         return
     verb, *particle = match["verb"].split()
     singular = verb in BASE_OF_THIRD_PERSON
@@ -87,7 +86,7 @@ def which(s: Statement) -> Iterator[Turned]:
         rest = statement(match["rest"])
         if rest:
             yield Turned(f"Which {match['things']} {match['verb']} {about_me(rest)}", "list")
-    elif (match := _HAS_FOLLOWING.fullmatch(s.whole)) and is_subject(match["subject"]):
+    elif (match := _HAS_FOLLOWING.fullmatch(s.whole)) and s.may_ask_about(match["subject"]):
         singular = match["verb"] in BASE_OF_THIRD_PERSON
         if singular != is_plural(match["subject"]):
             base = BASE_OF_THIRD_PERSON.get(match["verb"], match["verb"])

@@ -39,6 +39,13 @@ class Statement(NamedTuple):
     is_term: Callable[[str], bool]
     """Whether words are a term of the document, that a reader may ask the meaning of."""
 
+    def may_ask_about(self, subject: str) -> bool:
+        """Whether words before a verb are a noun phrase, and name their thing to somebody who does not see the text."""
+        if not is_subject(subject):
+            return False
+        known_here = subject.startswith("The ") and not re.search(r"[A-Z\d]|\sof\s", subject[1:])
+        return not known_here or self.is_term(subject)
+
 
 Rule = Callable[[Statement], Iterator[Turned]]
 
@@ -113,8 +120,10 @@ def is_subject(phrase: str) -> bool:
         return False
     if any(word.lower() in BASE_OF_THIRD_PERSON for word in words[1:-1]):
         return False  # a verb within
-    # The first word may be an order: "Use blocks when ...".
-    return not (words[0].lower() in VERBS and len(words) > 1) and _KNOWN_THING.fullmatch(phrase) is None
+    # The first word may be the verb: "Use blocks when ...", "Provides events about changes".
+    first = words[0].lower()
+    verb_first = len(words) > 1 and (first in VERBS or first in BASE_OF_THIRD_PERSON)
+    return not verb_first and _KNOWN_THING.fullmatch(phrase) is None
 
 
 def is_plural(subject: str) -> bool:
@@ -131,6 +140,12 @@ def goes_on(rest: str) -> bool:
     )
 
 
+COMPARED = re.compile(
+    r"\b(?:easier|faster|slower|better|worse|larger|smaller|bigger|cheaper|higher|lower|harder|shorter|longer|simpler|(?:more|less)"
+    r"\s+\w+)\b(?!.*\bthan\b)",
+    re.IGNORECASE,
+)
+"""Compared with what? "Code is easier to read"."""
 SAYS_SOMETHING = re.compile(rf"\b(?:you|it|they|{AUXILIARY}|{'|'.join(sorted(BASE_OF_THIRD_PERSON))})\b")
 """A clause with a verb: "when it fails", but not "when practical"."""
 

@@ -13,7 +13,6 @@ from rag_ft.question_generation.sentences.grammar import (
     Statement,
     Turned,
     goes_on,
-    is_subject,
     lower_first,
 )
 from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
@@ -46,6 +45,7 @@ _NOT_A_TOOL = re.compile(
     r"\b(?:you|need|needs|want|if|when|that|which|this|these|how|is|are|steps|following|instructions|methods?)\b",
     re.IGNORECASE,
 )
+_ANOTHER_TIME = re.compile(r"\b(?:when|and/or)\b")
 _WAYS = re.compile(
     r"There\s+(?:are|is)\s+(?:an?\s+|two|three|four|five|six|several|many|multiple|a\s+few|a\s+number\s+of)\s*"
     r"(?:different\s+|main\s+|other\s+)?(?:ways?|methods?|options?)\s+(?:to|for)\s+(?P<do>.+)"
@@ -105,7 +105,7 @@ def how_is(s: Statement) -> Iterator[Turned]:
     match, asks = _DONE.fullmatch(s.main), "How"
     if match is None:
         match, asks = _KEPT.fullmatch(s.main), "Where"
-    if match is None or not is_subject(match["subject"]) or DENIAL.search(s.main) or goes_on(s.main):
+    if match is None or not s.may_ask_about(match["subject"]) or DENIAL.search(s.main) or goes_on(s.main):
         return
     subject = s.names.in_a_question(match["subject"])
     yield Turned(f"{asks} {match['verb']} {subject} {match['done']}", "how" if asks == "How" else "fact")
@@ -117,4 +117,10 @@ def _order_of(text: str) -> str:
 
 
 def _can_be_done(do: str) -> bool:
-    return len(do.split()) > 1 and begins_with_verb(do) and NOT_DONE.match(do) is None and statement(do) == do
+    return (
+        len(do.split()) > 1
+        and not _ANOTHER_TIME.search(do)
+        and begins_with_verb(do)
+        and NOT_DONE.match(do) is None
+        and statement(do) == do
+    )

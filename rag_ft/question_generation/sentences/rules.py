@@ -59,10 +59,14 @@ _FUNCTION_WORD = (
 )
 _UNKNOWN_THE = re.compile(
     rf"\b(?:the|my)\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)+[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)"
+    r"|\bthe\s+[\w-]+'s\b"
     rf"|\bthe\s+(?!{UNIQUE}\b)[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)",
     re.IGNORECASE,
 )
 """Something that the sentence knows and the question does not: "the file", "the current setting"."""
+
+_IDENTIFIER = re.compile(r"\b[a-z]+[A-Z][a-z]\w*")
+"""A name of code: one that its document says once stands in an example."""
 
 _ELSEWHERE = re.compile(
     r"\b(?:see|refer\s+to|follow(?:ing)?\s+(?:the|these|our)|the\s+following|(?:please\s+)?read\s+(?:the|our|more|about)|please\s+read|check\s+out|consult|documentation"
@@ -96,7 +100,7 @@ def questions_of(sentence: str, names: Names, is_term: Callable[[str], bool]) ->
     for rule in RULES:
         for turned in rule(statement):
             question = " ".join(turned.question.split()).rstrip(" .,;:") + "?"
-            if _stands_alone(question):
+            if _stands_alone(question) and all(map(is_term, _IDENTIFIER.findall(question))):
                 questions.setdefault(question, turned._replace(question=question))
     return list(questions.values())
 

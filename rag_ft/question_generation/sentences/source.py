@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from rag_ft.question_generation.choosing import NO_SENTENCES
 from rag_ft.question_generation.self_contained import form_problem
+from rag_ft.question_generation.sentences.entries import entry_name, entry_question
 from rag_ft.question_generation.sentences.rules import questions_of
 from rag_ft.question_generation.sentences.wording import Names
 from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
@@ -40,6 +42,14 @@ class SentenceQuestions:
         for passage in passages:
             self._by_document.setdefault(passage.document_id, []).append(passage)
         self._names = Names(passage.text for document in self._by_document.values() for passage in document)
+        self._entries = Counter(
+            name
+            for document in self._by_document.values()
+            for passage in document
+            if passage.kind not in NO_SENTENCES
+            for unit in passage_units(passage.text, passage.headings)
+            if (name := entry_name(passage.text[unit.start : unit.end]))
+        )
         self._found: dict[str, tuple[_Candidate, ...]] = {}
 
     def gives(self, passage: Passage) -> Counter[AskedFor]:
@@ -65,6 +75,10 @@ class SentenceQuestions:
         units = passage_units(text, passage.headings)
         for i, unit in enumerate(units):
             sentence = text[unit.start : unit.end]
+            entry = entry_question(sentence)
+            # A name that several entries explain, such as an option of several commands, means nothing by itself.
+            if entry and self._entries[entry_name(sentence)] == 1 and not form_problem(entry.question):
+                yield _Candidate(entry.asked_for, WrittenQuestion(entry.question, unit, "part", None, 0.0))
             whole = _with_what_follows(text, units, i)
             if whole is None:
                 continue
@@ -95,8 +109,11 @@ def _with_what_follows(text: str, units: Sequence[Span], i: int) -> Span | None:
     if not text[units[i].start : units[i].end].rstrip("*_ ").endswith(":"):
         return units[i]
     last = i + 1
-    if last == len(units):
+    if last == len(units) or (is_item(text, units[i]) and is_item(text, units[last])):
         return None
-    while is_item(text, units[last]) and last + 1 < len(units) and is_item(text, units[last + 1]):
-        last += 1
+    if is_item(text, units[last]):
+        items = [j for j in range(last, len(units)) if is_item(text, units[j])]
+        last += len(items) - 1
+        if items[-1] != last:
+            return None  # an item of several sentences: where it ends cannot be told
     return Span(units[i].start, units[last].end) if last - i < MOST_UNITS else None

@@ -5,39 +5,42 @@ from __future__ import annotations
 from types import MappingProxyType
 
 _BASE = """
-    accelerate accept access account achieve act activate add adjust affect aggregate allow analyse analyze answer
-    append apply approve archive arrive ask assign assume attach authenticate authorize avoid back be begin bind
-    block boot break bring browse build bump bundle buy bypass cache calculate call cancel capture carry catch cause
-    change charge check choose claim clean clear click clone close collect combine commit compare compete compile
-    complete compress compute configure confirm connect consider consume contact contain contribute control convert
-    copy cost count cover crash create customise customize cut deal debug declare decode decrease define delay
-    delete deny depend deploy describe design destroy detect determine develop differ disable discard discover
-    discuss display distribute divide do document download draw drop earn edit embed enable encode encourage encrypt
-    end enforce ensure enter erase estimate evaluate examine exclude execute exist exit expand expect expire explain
-    export expose express extend extract fail fall feel fetch fill filter find finish fit fix flash follow forbid
-    force forget format forward function generate get give go group grow handle happen hash have help hide hit hold
-    host hurt identify ignore implement imply import improve include increase index indicate inherit initialise
-    initialize inject insert inspect install integrate interact introduce invoke isolate iterate join keep kill know
-    lack last launch lead learn leave let lie limit link list listen live load locate lock log look lose lower
-    maintain make manage map mark match matter mean measure meet memorise merge migrate minimise minimize miss mix
-    modify monitor mount move name navigate need notify observe obtain occur offer omit open operate optimise
-    optimize order organise organize output overfit override overwrite own pack parse pass pause pay perform persist
-    pick pin place plan play point populate post prefer prepare preserve press prevent preview print process produce
-    profile program prohibit protect prove provide publish pull purge push put qualify quantise quantize query quit
-    quote raise rank reach read rebuild receive recognise recommend record recover redirect reduce refer refresh
-    refuse register reinstall reject release reload rely remain remember remove rename render renew repair repeat
-    replace reply report represent request require rerank reserve reset resize resolve respect respond restart
-    restore restrict resume retrieve return reuse reverse revert review revoke rewrite rise roll rotate round run
-    sample save say scale scan schedule score search secure see select sell send separate serve set share shift show
-    shrink shut sign simplify sit skip solve sort specify spend split stand start stay stop store stream strip
-    submit subscribe suffer suit support suppress suspend swap switch sync take target teach tell tend terminate
-    test think toggle tolerate touch trace track train transfer transform translate travel treat trigger trim trust
-    try tune turn understand uninstall unlock unpack update upgrade upload use validate vary verify view visit vote
-    wait walk want warn watch weigh win withdraw work wrap write yield
+    accelerate accept access account achieve act activate add address adjust adopt affect aggregate allow amend
+    analyse analyze answer append apply approve archive arrive ask assign assume attach authenticate authorize avoid
+    back be begin bind block boot bootstrap break bring browse build bump bundle buy bypass cache calculate call
+    cancel capture carry catch cause chain change charge check cherry-pick choose claim clean clear click clone
+    close collect combine commit compare compete compile complete compress compute configure confirm connect
+    consider consume contact contain contribute control convert cool copy cost count cover crash create customise
+    customize cut deal debug declare decode decrease define delay delete deny depend deploy deprecate describe
+    design destroy detect determine develop differ disable discard discover discuss display distribute divide do
+    document downgrade download drag drain draw drop dump earn edit embed enable encode encourage encrypt end
+    enforce ensure enter erase escape estimate evaluate examine exclude execute exist exit expand expect expire
+    explain export expose express extend extract fail fall feel fetch fill filter find finish fit fix flash follow
+    forbid force forget fork format forward function generate get give go group grow handle happen hash have help
+    hide hit hold host hurt identify ignore implement imply import improve include increase index indicate inherit
+    initialise initialize inject inline insert inspect install integrate interact introduce invoke isolate iterate
+    join keep kill know lack last launch lead learn leave let lie limit link lint list listen live load locate lock
+    log look lose lower maintain make manage map mark match matter mean measure meet memorise merge migrate minimise
+    minimize miss mix modify monitor mount move mute name navigate need notify observe obtain occur offer omit open
+    operate optimise optimize order organise organize output overfit override overwrite own pack parse pass paste
+    pause pay perform persist pick pin place plan play point populate post prefer prepare preserve press prevent
+    preview print process produce profile program prohibit protect prove provide provision publish pull purge push
+    put qualify quantise quantize query quit quote raise rank reach read rebase rebuild receive recognise recommend
+    reconsider record recover redeploy redirect reduce refer refresh refuse register reinstall reject release reload
+    rely remain remember remove rename render renew reopen repair repeat replace reply report represent request
+    require rerank reserve reset resize resolve respect respond restart restore restrict resume retrieve return
+    reuse reverse revert review revoke rewind rewrite rise roll rotate round run sample save say scaffold scale scan
+    schedule score search secure see select sell send separate serve set share shift shorten show shrink shut sign
+    simplify sit skip solve sort spawn specify spend split squash stack stage stand start stay stop store stream
+    strip submit subscribe suffer suit summarise summarize support suppress suspend swap switch symlink sync
+    synchronise synchronize take target teach tell tend terminate test think throw toggle tolerate touch trace track
+    train transfer transform translate travel treat trigger trim trust try tune turn type understand uninstall
+    unlock unmute unpack unset unzip update upgrade upload use validate vary verify view visit vote wait walk want
+    warm warn watch weigh widen win wipe wire withdraw work wrap write yield zip zoom
 """
 _DOUBLES_ITS_END = frozenset(
     "begin commit control cut drop embed fit forget get hit let log map overfit permit pin plan program put quit refer"
-    " reset run set ship shrink shut sit skip split stop strip submit swap trim wrap win forbid".split()
+    " reset run set ship shrink shut sit skip split stop strip submit swap trim wrap win forbid zip drag unzip unset".split()
 )
 """Verbs whose last letter stands twice before "-ing"; of those that end in one consonant after a vowel."""
 _VOWELS = "aeiou"

@@ -18,7 +18,6 @@ from rag_ft.question_generation.sentences.grammar import (
     Turned,
     goes_on,
     is_plural,
-    is_subject,
     lower_first,
 )
 from rag_ft.question_generation.sentences.how import NOT_DONE, ORDER
@@ -103,7 +102,7 @@ def what_if(s: Statement) -> Iterator[Turned]:
     event = match["event"]
     subject = _HAPPENS_TO.match(event)
     if not re.match(r"you\b", event, re.IGNORECASE) and (
-        subject is None or not is_subject(subject["subject"].removeprefix("your "))
+        subject is None or not s.may_ask_about(subject["subject"].removeprefix("your "))
     ):
         return
     event = about_me(s.names.in_a_question(event))
@@ -125,7 +124,7 @@ def before_and_after(s: Statement) -> Iterator[Turned]:
 def what_is(s: Statement) -> Iterator[Turned]:
     """X is a kind of Y."""
     match = None if s.before or s.introduces else _DEFINED.fullmatch(s.main)
-    if match is None or not is_subject(match["term"]):
+    if match is None or not s.may_ask_about(match["term"]):
         return
     if (
         re.search(r"\b(?:them|these|those|it)\b", match["rest"])
@@ -140,7 +139,7 @@ def what_is(s: Statement) -> Iterator[Turned]:
 def what_for(s: Statement) -> Iterator[Turned]:
     """X lets you VERB. X is used to VERB."""
     match = None if s.before else _FOR.fullmatch(s.main)
-    if match is None or not is_subject(match["subject"]):
+    if match is None or not s.may_ask_about(match["subject"]):
         return
     subject, many = s.names.in_a_question(match["subject"]), is_plural(match["subject"])
     if match["verb"] == "can be":
@@ -163,7 +162,7 @@ def aspect(s: Statement) -> Iterator[Turned]:
 def unlike(s: Statement) -> Iterator[Turned]:
     """Unlike X, Y is so."""
     match = _UNLIKE.fullmatch(s.whole)
-    if match and is_subject(match["subject"]) and "'s " not in match["subject"]:
+    if match and s.may_ask_about(match["subject"]) and "'s " not in match["subject"]:
         does = "do" if is_plural(match["subject"]) else "does"
         subject, other = s.names.in_a_question(match["subject"]), s.names.in_a_question(match["other"])
         yield Turned(f"How {does} {subject} differ from {other}", "what")
@@ -173,14 +172,19 @@ def what_does(s: Statement) -> Iterator[Turned]:
     """X consists of Y. X is caused by Y."""
     if s.before or HEDGE.search(s.main) or DENIAL.search(s.main):
         return
-    if (match := _CAUSED.fullmatch(s.main)) and is_subject(match["subject"]):
+    if (match := _CAUSED.fullmatch(s.main)) and s.may_ask_about(match["subject"]):
         yield Turned(f"What causes {s.names.in_a_question(match['subject'])}", "what")
     match = _WHAT_DOES.fullmatch(s.main)
-    if match is None or not is_subject(match["subject"]) or len(match["rest"].split()) < 3 or goes_on(match["rest"]):
+    if (
+        match is None
+        or not s.may_ask_about(match["subject"])
+        or len(match["rest"].split()) < 3
+        or goes_on(match["rest"])
+    ):
         return
     verb, *particle = match["verb"].split()
     singular = verb in BASE_OF_THIRD_PERSON
-    if singular == is_plural(match["subject"]) or not s.is_term(match["subject"]):
+    if singular == is_plural(match["subject"]) or not s.is_term(match["subject"]) or match["subject"].isdecimal():
         return
     base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
     yield Turned(f"What {'does' if singular else 'do'} {s.names.in_a_question(match['subject'])} {base}", "what")
@@ -192,7 +196,7 @@ def when(s: Statement) -> Iterator[Turned]:
     if (
         match is None
         or not SAYS_SOMETHING.search(match["then"])
-        or not is_subject(match["subject"])
+        or not s.may_ask_about(match["subject"])
         or _EVEN_THEN.search(s.main)
     ):
         return
@@ -217,7 +221,14 @@ def when_to(s: Statement) -> Iterator[Turned]:
     if match is None or not SAYS_SOMETHING.search(match["then"]) or _EVEN_THEN.search(s.main) or HEDGE.search(s.main):
         return
     do = lower_first(match["do"])
-    if begins_with_verb(do) and statement(do) and len(do.split()) > 1 and not goes_on(do) and not NOT_DONE.match(do):
+    if (
+        begins_with_verb(do)
+        and statement(do)
+        and len(do.split()) > 1
+        and not goes_on(do)
+        and not NOT_DONE.match(do)
+        and " to be " not in do
+    ):
         yield Turned(f"When should I {about_me(do)}", "what")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rag_ft.question_generation.sentences.grammar import (
     ADVERBS,
+    COMPARED,
     CONDITION,
     DENIAL,
     HEDGE,
@@ -16,7 +17,6 @@ from rag_ft.question_generation.sentences.grammar import (
     Turned,
     goes_on,
     is_plural,
-    is_subject,
     lower_first,
 )
 from rag_ft.question_generation.sentences.how import NOT_DONE
@@ -51,7 +51,10 @@ _DECIDED = re.compile(
     re.IGNORECASE,
 )
 _SAYS_WHAT_IT_IS = re.compile(r"(?:an?|the|one|to|used|called|named|known|based|about|equal|in|on|as|now)\b")
-_SAID_OF_BEFORE = re.compile(r"\b(?:then|therefore|thus|instead|otherwise|still|even|at\s+all|as\s+needed)\b")
+_SAID_OF_BEFORE = re.compile(
+    r"\b(?:then|therefore|thus|instead|otherwise|still|even|at\s+all|as\s+needed)\b"
+    r"|(?:\bnot|n't)\s+(?:just|always|only|simply|merely|necessarily|yet)\b"
+)
 _RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|what|how)\b")
 
 _DOES = re.compile(
@@ -94,7 +97,7 @@ def is_it(s: Statement) -> Iterator[Turned]:
     """X is enabled, does not VERB, can VERB; also by default."""
     default = s.before.lower() == "by default"
     match = None if s.introduces or s.is_step or (s.before and not default) else _IS.fullmatch(s.main)
-    if match is None or not is_subject(match["subject"]) or _SAID_OF_BEFORE.search(s.main):
+    if match is None or not s.may_ask_about(match["subject"]) or _SAID_OF_BEFORE.search(s.main):
         return
     verb = POSITIVE.get(match["verb"], match["verb"])
     no = verb != match["verb"] or match["not"] is not None
@@ -115,7 +118,7 @@ def is_it(s: Statement) -> Iterator[Turned]:
 def does_it(s: Statement) -> Iterator[Turned]:
     """X supports Y."""
     match = None if s.before or s.introduces else _DOES.fullmatch(s.main)
-    if match is None or not is_subject(match["subject"]):
+    if match is None or not s.may_ask_about(match["subject"]):
         return
     rest = statement(match["rest"])
     if not rest or _VAGUE_OBJECT.match(rest) or _unsettled(match["rest"], rest) or CONDITION.search(match["rest"]):
@@ -139,5 +142,6 @@ def _unsettled(rest: str, stated: str) -> bool:
         or HEDGE.search(rest) is not None
         or CONDITION.search(after) is not None
         or DENIAL.search(stated) is not None
+        or COMPARED.search(stated) is not None
         or goes_on(stated)
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rag_ft.question_generation.sentences.grammar import (
     ADVERBS,
+    COMPARED,
     HEDGE,
     NOUN_PHRASE,
     POSITIVE,
@@ -14,7 +15,6 @@ from rag_ft.question_generation.sentences.grammar import (
     Turned,
     goes_on,
     is_plural,
-    is_subject,
 )
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS
 from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
@@ -51,7 +51,7 @@ def why(s: Statement) -> Iterator[Turned]:
 
 def _why_is(s: Statement) -> Turned | None:
     match = _IS.fullmatch(s.main)
-    if match is None or not is_subject(match["subject"]) or not _settled(match["rest"]):
+    if match is None or not s.may_ask_about(match["subject"]) or not _settled(match["rest"]):
         return None
     subject, rest = s.names.in_a_question(match["subject"]), about_me(match["rest"])
     verb = " ".join(match["verb"].split())
@@ -64,7 +64,7 @@ def _why_is(s: Statement) -> Turned | None:
 
 def _why_does(s: Statement) -> Turned | None:
     match = _DOES.fullmatch(s.main)
-    if match is None or not is_subject(match["subject"]) or is_plural(match["subject"]):
+    if match is None or not s.may_ask_about(match["subject"]) or is_plural(match["subject"]):
         return None
     if match["rest"] and not _settled(match["rest"]):
         return None
@@ -95,4 +95,4 @@ def _why_not(s: Statement) -> Turned | None:
 
 
 def _settled(rest: str) -> bool:
-    return bool(statement(rest)) and HEDGE.search(rest) is None and not goes_on(rest)
+    return bool(statement(rest)) and not HEDGE.search(rest) and not COMPARED.search(rest) and not goes_on(rest)

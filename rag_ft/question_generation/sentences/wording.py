@@ -87,7 +87,8 @@ def without_connective(text: str) -> str:
     """A sentence without "However," and the like at its beginning."""
     while connective := _CONNECTIVE.match(text):
         text = text[connective.end() :]
-    return text[:1].upper() + text[1:]
+        text = text[:1].upper() + text[1:]
+    return text
 
 
 def about_me(text: str) -> str:

@@ -69,12 +69,32 @@ def test_a_list_longer_than_a_part_and_nothing_to_introduce_give_no_question():
         assert source.gives(of) == {}
 
 
+def test_items_of_several_sentences_give_no_list():
+    text = "PostgreSQL has several benefits:\n\n- It is quick.\nIt is also small, and can be moved.\n- It is free."
+    source, of = source_of(text)
+    assert source.gives(of) == {}
+
+
+def test_an_item_introduces_no_other_item():
+    source, of = source_of("- To define a function, add a word before the body:\n- The word works in functions.")
+    assert source.gives(of) == {}
+
+
 def test_a_word_is_a_term_where_its_document_says_it_often():
     said_once = "An adapter is a small set of weights beside a model. A model is merged."
     source, of = source_of(said_once)
     assert source.gives(of)["what"] == 0
     heading, of = source_of(said_once, headings=("Adapter", "What an adapter is"))
     assert heading.gives(of)["what"] == 1
+
+
+def test_an_option_of_one_command_is_asked_for_and_one_of_two_is_not():
+    said = "--{0}: Shows what would be done by hand."
+    first = passage(f"{said.format('dry-run')}\n\n{said.format('verbose')}")
+    second = first.model_copy(update={"id": "b#0", "document_id": "b", "text": said.format("verbose")})
+    source = SentenceQuestions([first, second])
+    assert [asked(source, first, "what").question] == ["What does the --dry-run option do?"]
+    assert source.gives(first) == {"what": 1} and source.gives(second) == {}
 
 
 def test_equal_passages_give_equal_questions():

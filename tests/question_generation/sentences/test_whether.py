@@ -46,6 +46,11 @@ def test_it_asks_whether_what_is_settled(sentence, question, yes):
         "Otherwise, you should use a local file instead.",
         "Telemetry is therefore disabled in tests.",
         "Git repositories must specify branch:.",
+        "Comments aren't just allowed in tests.",
+        "Subsequent builds are faster due to caching.",
+        "Provides support that is required for tests.",
+        "The file's contents must follow conventions of YAML.",
+        "The myCounter value is optional in tests.",
     ],
 )
 def test_what_depends_or_points_elsewhere_settles_nothing(sentence):
