@@ -39,8 +39,11 @@ _BASE = """
     warm warn watch weigh widen win wipe wire withdraw work wrap write yield zip zoom
 """
 _DOUBLES_ITS_END = frozenset(
-    "begin commit control cut drop embed fit forget get hit let log map overfit permit pin plan program put quit refer"
-    " reset run set ship shrink shut sit skip split stop strip submit swap trim wrap win forbid zip drag unzip unset".split()
+    (
+        "begin commit control cut drag drop embed fit forbid forget get hit let log map overfit permit pin plan program"
+        " put quit refer reset run set ship shrink shut sit skip split stop strip submit swap trim unset unzip win"
+        " wrap zip"
+    ).split()
 )
 """Verbs whose last letter stands twice before "-ing"; of those that end in one consonant after a vowel."""
 _VOWELS = "aeiou"
