@@ -70,7 +70,8 @@ _IDENTIFIER = re.compile(r"\b[a-z]+[A-Z][a-z]\w*")
 
 _ELSEWHERE = re.compile(
     r"\b(?:see|refer\s+to|follow(?:ing)?\s+(?:the|these|our)|the\s+following|(?:please\s+)?read\s+(?:the|our|more|about)|please\s+read|check\s+out|consult|documentation"
-    r"|docs|guides?|instructions|tutorials?|below|above|here|as\s+follows|section|appendix|these?|this)\b",
+    r"|docs|guides?|instructions|tutorials?|below|above|here|as\s+follows|section|appendix|these?|this"
+    r"|the\s+(?:appropriate|corresponding|relevant))\b",
     re.IGNORECASE,
 )
 """The answer, or a part of it, stands somewhere else."""

@@ -127,7 +127,8 @@ def does_it(s: Statement) -> Iterator[Turned]:
         return
     verb, *particle = match["verb"].split()
     singular = verb in BASE_OF_THIRD_PERSON
-    if singular == is_plural(match["subject"]):
+    noun = not singular and re.match(r"(?:for|of|in|to)\b", rest)  # "X adds support for Y"
+    if singular == is_plural(match["subject"]) or noun:
         return
     base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
     subject = s.names.in_a_question(match["subject"])
