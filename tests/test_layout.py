@@ -197,6 +197,7 @@ TESTED_ELSEWHERE = {
     "errors.py": ("test_public_names.py", "the tree of errors"),
     "indexing/formats/extracted.py": ("indexing/formats/markup/test_markdown.py", "the record that a format gives"),
     "indexing/sources/events.py": ("indexing/sources/test_folder.py", "the records that a source gives"),
+    "question_generation/batches.py": ("question_generation/test_make.py", "what is kept, rejected and resumed"),
     "question_generation/made.py": ("question_generation/test_make.py", "what a run gives"),
     "question_generation/source.py": ("question_generation/test_make.py", "records that a source gives"),
     "training/steps/config.py": ("training/test_run.py", "settings of a run"),

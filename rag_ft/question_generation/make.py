@@ -1,9 +1,8 @@
 """MAKE: question records from the passages of an index. `make_questions` writes, filters, asks back, and saves.
 
-`choosing.py` says which passage is asked for what; sentences that answer a question by themselves come first
-(`sentences/`), then a `QuestionSource` writes; `self_contained.py`, `fitting.py` and
-`duplicates.py` filter, `round_trip.py` asks the whole pipeline, `outcomes.py` keeps what came of it, so that a killed
-run resumes.
+`choosing.py` says which passage is asked for what. `sentences/` turns sentences around, another `QuestionSource`
+writes. `batches.py` goes through both: `self_contained.py`, `fitting.py` and `duplicates.py` filter, `round_trip.py` asks the
+whole pipeline, and `outcomes.py` keeps what came of it, so that a killed run resumes.
 """
 
 from __future__ import annotations
@@ -11,31 +10,26 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from pydantic import JsonValue
 
 from rag_ft.errors import DatasetError, UsageError
 from rag_ft.files import full_disk_as, is_disk_full, locked, write_atomic
 from rag_ft.progress import OnProgress, Progress, notify
+from rag_ft.question_generation.batches import Phase, QuestionRun
 from rag_ft.question_generation.choosing import Chooser, answerable_of, checked_shares
-from rag_ft.question_generation.duplicates import AskedBefore
-from rag_ft.question_generation.fitting import Surroundings, fit_problem
 from rag_ft.question_generation.made import MadeQuestions
 from rag_ft.question_generation.outcomes import Outcome, WorkFolder
 from rag_ft.question_generation.round_trip import (
-    ROUND_TRIP_REASONS,
     Answers,
     pipeline_fingerprint,
-    round_trip_problem,
 )
-from rag_ft.question_generation.self_contained import problem_of
 from rag_ft.question_generation.sentences.source import SentenceQuestions
-from rag_ft.question_generation.source import QuestionSource, WriteRequest, WrittenQuestion
+from rag_ft.question_generation.source import QuestionSource
 from rag_ft.questions.records import write_questions
 from rag_ft.schema import Question
 from rag_ft.text import openings
@@ -54,13 +48,6 @@ RULES = 7
 Writer: TypeAlias = Literal["sentences", "generator", "both"]
 """What writes questions: sentences turned around, the packaged generator, or the one and then the other."""
 
-NEAR_DUPLICATE = "near-duplicate"
-NOT_IN_PASSAGE = "answer not in the passage"
-
-_MOST_FRUITLESS = 10
-"""Batches in a row of which nothing is kept, after which a run ends: a source that repeats itself keeps doing so."""
-_LONGEST_STORED = 1000
-"""Characters of a rejected question that are kept; one that long was rejected for it."""
 _FEW_NOT_ENGLISH = 0.1
 """Share of the passages in other languages below which nothing is said of them."""
 
@@ -102,16 +89,16 @@ def make_questions(
     notes = _notes_before(index, chooser, english=writer is not None)
     for note in notes:
         logger.info("%s", note)
-    phases: list[_Phase] = []
+    phases: list[Phase] = []
     if writer in ("sentences", "both"):
         sentences = SentenceQuestions(chooser.passages)
         used_up = "all sentences that answer a question by themselves are used up"
         if writer == "sentences":
             used_up += " (the packaged generator writes more: writer='both', or --writer both)"
-        phases.append(_Phase(Chooser(chooser.passages, seed, shares, sentences.gives), sentences, used_up))
+        phases.append(Phase(Chooser(chooser.passages, seed, shares, sentences.gives), sentences, used_up))
     model, pipeline = _defaults(index, source, pipeline, generator=writer in ("generator", "both"))
     if model is not None:
-        phases.append(_Phase(chooser, model, "all passages are used up"))
+        phases.append(Phase(chooser, model, "all passages are used up"))
     settings: dict[str, JsonValue] = {
         "source": "+".join(phase.source.fingerprint for phase in phases),
         "index": index.fingerprint,
@@ -127,7 +114,7 @@ def make_questions(
         busy = UsageError(f"another process is making {output}: wait for it, or give another output")
         with locked(work.lock, busy):
             known = work.claim(settings, overwrite=overwrite)
-            run = _Run(phases, pipeline, work, answerable_of(count, unanswerable), on_progress)
+            run = QuestionRun(phases, pipeline, work, answerable_of(count, unanswerable), on_progress)
             run.make(known)
             made = _finished(run, index, count, seed, notes, output, on_progress)
             _write(made)
@@ -144,154 +131,6 @@ def make_questions(
 def rejected_path(output: Path) -> Path:
     """Where the questions that were not kept are written."""
     return output.with_name(f"{output.stem}.rejected.jsonl")
-
-
-class _Phase(NamedTuple):
-    """A source, and what it is asked until it gives no more."""
-
-    chooser: Chooser
-    source: QuestionSource
-    used_up: str
-    """What is said where there is nothing more to ask it."""
-
-
-class _Run:
-    """Batch after batch until there are questions enough, or nothing to ask."""
-
-    def __init__(
-        self,
-        phases: Sequence[_Phase],
-        pipeline: Answers,
-        work: WorkFolder,
-        wanted: int,
-        on_progress: OnProgress | None,
-    ) -> None:
-        self.wanted = wanted
-        """Number of answerable questions."""
-        self.kept: list[Outcome] = []
-        self.rejected: list[Outcome] = []
-        self.ended_early = ""
-        """Why there are fewer than wanted."""
-        self._phases = phases
-        self._pipeline = pipeline
-        self._work = work
-        self._before = AskedBefore()
-        self._on_progress = on_progress
-        self._batches = 0
-        self._started = time.monotonic()
-        self._kept_before = 0
-
-    def make(self, known: Sequence[Sequence[Outcome]]) -> None:
-        """Make the batches after those that are `known` from before."""
-        if known:
-            logger.info("resuming: %d requests were done before", sum(map(len, known)))
-        for phase in self._phases:
-            self.ended_early = self._make_phase(phase, known)
-            if not self.ended_early:
-                return
-
-    def _make_phase(self, phase: _Phase, known: Sequence[Sequence[Outcome]]) -> str:
-        """Ask one source; why it gave no more, empty where there are questions enough."""
-        fruitless = 0
-        while len(self.kept) < self.wanted:
-            requests = phase.chooser.next_batch()
-            if not requests:
-                return phase.used_up
-            if self._batches < len(known):
-                outcomes = self._as_before(requests, known[self._batches])
-                self._kept_before = len(self.kept) + sum(not outcome.reason for outcome in outcomes)
-                self._started = time.monotonic()
-            else:
-                outcomes = self._outcomes(phase.source, requests, self._batches)
-                self._work.append(outcomes)
-            fruitful = self._settle(phase.chooser, outcomes)
-            fruitless = 0 if fruitful else fruitless + 1
-            self._batches += 1
-            new = len(self.kept) - self._kept_before
-            missing = max(self.wanted - len(self.kept), 0)
-            left = (time.monotonic() - self._started) / new * missing if new else None
-            notify(self._on_progress, Progress("questions", min(len(self.kept), self.wanted), self.wanted, left))
-            if fruitless == _MOST_FRUITLESS and len(self.kept) < self.wanted:
-                return f"the last {fruitless} batches gave none"
-        return ""
-
-    def _as_before(self, requests: Sequence[WriteRequest], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-        same = len(requests) == len(outcomes) and all(map(Outcome.answers, outcomes, requests))
-        if not same:
-            raise DatasetError(f"{self._work.path} holds requests that this run does not make: remove it to start over")
-        for outcome in outcomes:
-            if outcome.evidence is not None and outcome.reason in ("", *ROUND_TRIP_REASONS):
-                self._before.add(outcome.question, outcome.evidence)
-        return outcomes
-
-    def _settle(self, chooser: Chooser, outcomes: Sequence[Outcome]) -> bool:
-        """Count the outcomes of a batch; whether any was kept."""
-        kept = [outcome for outcome in outcomes if not outcome.reason]
-        for outcome in kept:
-            chooser.kept(outcome.asked_for)
-        self.kept += kept
-        self.rejected += [outcome for outcome in outcomes if outcome.reason]
-        return bool(kept)
-
-    def _outcomes(self, source: QuestionSource, requests: Sequence[WriteRequest], batch: int) -> list[Outcome]:
-        written = source.write(requests)
-        if len(written) != len(requests):
-            raise DatasetError(
-                f"the source gave {len(written)} questions for {len(requests)} requests: make its write() return one"
-                " for each, in order"
-            )
-        outcomes = [
-            self._filtered(request, question, batch, len(requests))
-            for request, question in zip(requests, written, strict=True)
-        ]
-        asked = [i for i, outcome in enumerate(outcomes) if not outcome.reason]
-        answers = self._pipeline.ask_batch([outcomes[i].question for i in asked]) if asked else []
-        for i, answer in zip(asked, answers, strict=True):
-            outcome = outcomes[i]
-            assert outcome.evidence is not None
-            reason = round_trip_problem(outcome.evidence, outcome.kind, outcome.yes, requests[i].passage, answer)
-            outcomes[i] = outcome.model_copy(update={"reason": reason or "", "answered": answer.answer})
-        return outcomes
-
-    def _filtered(self, request: WriteRequest, written: WrittenQuestion | str, batch: int, batch_size: int) -> Outcome:
-        """What came of a request before the pipeline is asked."""
-        passage = request.passage
-        outcome = Outcome(
-            batch=batch,
-            batch_size=batch_size,
-            passage_id=passage.id,
-            document_id=passage.document_id,
-            asked_for=request.asked_for,
-            seed=request.seed,
-        )
-        if isinstance(written, str):
-            return outcome.model_copy(update={"reason": _storable(written) or "no question"})
-        question = written.question.strip()
-        stored = _storable(question)
-        start, end = written.span
-        quote = passage.text[start:end] if 0 <= start < end <= len(passage.text) else ""
-        if not quote.strip():
-            return outcome.model_copy(update={"question": stored, "reason": NOT_IN_PASSAGE})
-        evidence = written.evidence_in(passage)
-        around = Surroundings.of(passage.text, written.span)
-        reason = problem_of(question, quote, written.kind, passage) or fit_problem(question, quote, written.yes, around)
-        if reason is None and not self._before.add(question, evidence):
-            reason = NEAR_DUPLICATE
-        return outcome.model_copy(
-            update={
-                "question": stored,
-                "evidence": evidence,
-                "kind": written.kind,
-                "yes": written.yes if written.kind == "part" else None,
-                "logprob": written.logprob,
-                "reason": reason or "",
-            }
-        )
-
-
-def _storable(text: str) -> str:
-    """A text as a file can hold it: halves of characters become question marks, and its length is bounded."""
-    return text[:_LONGEST_STORED].encode("utf-8", "replace").decode("utf-8")
 
 
 def _record(outcome: Outcome) -> Question:
@@ -315,7 +154,7 @@ def _record(outcome: Outcome) -> Question:
 
 
 def _finished(
-    run: _Run,
+    run: QuestionRun,
     index: Index,
     count: int,
     seed: int,
@@ -346,6 +185,12 @@ def _finished(
         after.append(
             f"{len(without.records):,} of {most:,} unanswerable records were made: more are made from more, or other,"
             " questions"
+        )
+    if len(run.kept_of) > 1:
+        of_sentences, of_the_generator = run.kept_of
+        after.append(
+            f"{of_sentences:,} questions, the first of the file, are turned sentences; {of_the_generator:,} are the"
+            " generator's: look through these before you use them"
         )
     for note in after:
         logger.info("%s", note)

@@ -11,7 +11,8 @@ from scripted_questions import ScriptedPipeline, ScriptedSource, build, document
 
 from rag_ft.errors import DatasetError, UsageError
 from rag_ft.question_generation import make as maker
-from rag_ft.question_generation.make import NEAR_DUPLICATE, NOT_IN_PASSAGE, make_questions, rejected_path
+from rag_ft.question_generation.batches import NEAR_DUPLICATE, NOT_IN_PASSAGE
+from rag_ft.question_generation.make import make_questions, rejected_path
 from rag_ft.question_generation.outcomes import REQUESTS, WorkFolder
 from rag_ft.question_generation.source import WrittenQuestion
 from rag_ft.questions.records import check_evidence, read_questions
@@ -198,7 +199,8 @@ def test_the_generator_goes_on_where_sentences_are_used_up(index, tmp_path, monk
     both = make(index, tmp_path / "q.jsonl", count=900, source=None, writer="both", unanswerable=0)
     turned = sum(record.tags[0] in ("why", "whether") for record in both.records)
     assert turned == len(both.records) and asked == [16] * 10
-    assert "the last 10 batches gave none" in both.notes[-1]
+    assert "the last 10 batches gave none" in both.notes[-2]
+    assert both.notes[-1].startswith(f"{turned} questions, the first of the file, are turned sentences; 0 are the gen")
     monkeypatch.setattr(maker, "_defaults", lambda index, given, pipeline, generator: (given, pipeline))
     alone = make(index, tmp_path / "r.jsonl", count=900, source=None, unanswerable=0)
     assert alone.records == both.records and "--writer both" in alone.notes[-1]

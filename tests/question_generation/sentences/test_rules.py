@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from turned_sentences import NAMES, turned
 
 from rag_ft.question_generation.self_contained import form_problem
+from rag_ft.question_generation.sentences.entries import entry_question
 from rag_ft.question_generation.sentences.rules import questions_of
 
 
@@ -43,3 +46,28 @@ def test_whatever_is_asked_is_a_question(words):
         assert each.question.endswith("?") and len(each.question.split()) >= 4 and "\n" not in each.question
         assert (each.yes is None) == (each.asked_for != "whether")
         assert form_problem(each.question) != "not one line of text"
+
+
+def documented():
+    """The rows of docs/make-questions.md: a text, the question, and what it says of yes or no."""
+    rows = []
+    page = (Path(__file__).parents[3] / "docs" / "make-questions.md").read_text(encoding="utf-8")
+    table = page.partition("| the text says | the question |")[2].partition("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        text, asked = (cell.strip().replace("`", "") for cell in row.strip("|").split("|"))
+        question, _, said = asked.partition(" (")
+        rows.append((text.replace(" ...", ""), question, {"": None, "no)": False}[said]))
+    return rows
+
+
+@pytest.mark.parametrize(("text", "question", "yes"), documented())
+def test_the_page_on_made_questions_says_what_is_asked(text, question, yes):
+    if entry := entry_question(text):
+        assert (entry.question, entry.yes) == (question, yes)
+        return
+    found = {each.question: each.yes for each in questions_of(text, NAMES, lambda words: words == "An adapter")}
+    assert question in found and found[question] is yes
+
+
+def test_the_page_has_a_row_for_every_kind_of_question():
+    assert len(documented()) >= 12
