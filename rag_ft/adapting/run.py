@@ -54,7 +54,7 @@ from rag_ft.models.adapter_record import adapter_record
 from rag_ft.models.folder import ADAPTER_WEIGHTS, CROSS_ENCODER_FOLDER
 from rag_ft.models.weights import resolve_adapter, resolve_reader, weights_identity
 from rag_ft.progress import OnProgress
-from rag_ft.question_generation.make import Writer
+from rag_ft.question_generation.make import Writer, checked_writer
 from rag_ft.questions.records import read_questions
 from rag_ft.schema import Question
 from rag_ft.training.cross_encoder.folder import is_cross_encoder_run
@@ -141,8 +141,7 @@ class Adaptation:
                     f"{output} is inside {documents}, and would be read as documents the next time: give a folder"
                     " elsewhere (--output)"
                 )
-        if given["source"] is None:
-            given["writer"] = given["writer"] or "both"
+        given["writer"] = checked_writer(given["writer"] or (None if given["source"] else "both"), given["source"])
         return cls(documents, output, None if questions is None else Path(questions), make, **given)
 
     def prepare(self, folder: Folder) -> Prepared:

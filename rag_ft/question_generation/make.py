@@ -1,8 +1,8 @@
 """MAKE: question records from the passages of an index. `make_questions` writes, filters, asks back, and saves.
 
 `choosing.py` says which passage is asked for what. `sentences/` turns sentences around, another `QuestionSource`
-writes. `batches.py` goes through both: `self_contained.py`, `fitting.py` and `duplicates.py` filter, `round_trip.py` asks the
-whole pipeline, and `outcomes.py` keeps what came of it, so that a killed run resumes.
+writes. `batches.py` goes through both: `self_contained.py`, `fitting.py` and `duplicates.py` filter, `round_trip.py`
+asks the whole pipeline, and `outcomes.py` keeps what came of it, so that a killed run resumes.
 """
 
 from __future__ import annotations
@@ -84,21 +84,22 @@ def make_questions(
     shares = checked_shares(asked_for)
     work = WorkFolder(output)
     _check_call(count, unanswerable, output, overwrite, work)
-    writer = _checked_writer(writer, source)
-    chooser = Chooser(index.passages(), seed, shares)
-    notes = _notes_before(index, chooser, english=writer is not None)
-    for note in notes:
-        logger.info("%s", note)
+    writer = checked_writer(writer, source)
+    of_passages = Chooser(index.passages(), seed, shares)
     phases: list[Phase] = []
     if writer in ("sentences", "both"):
-        sentences = SentenceQuestions(chooser.passages)
+        sentences = SentenceQuestions(index.passages())
         used_up = "all sentences that answer a question by themselves are used up"
         if writer == "sentences":
             used_up += " (the packaged generator writes more: writer='both', or --writer both)"
-        phases.append(Phase(Chooser(chooser.passages, seed, shares, sentences.gives), sentences, used_up))
+        phases.append(Phase(Chooser(index.passages(), seed, shares, sentences.gives), sentences, used_up))
+    about = next((phase.chooser for phase in phases if not of_passages.passages), of_passages)
+    notes = _notes_before(index, about, english=writer is not None)
+    for note in notes:
+        logger.info("%s", note)
     model, pipeline = _defaults(index, source, pipeline, generator=writer in ("generator", "both"))
     if model is not None:
-        phases.append(Phase(chooser, model, "all passages are used up"))
+        phases.append(Phase(of_passages, model, "all passages are used up"))
     settings: dict[str, JsonValue] = {
         "source": "+".join(phase.source.fingerprint for phase in phases),
         "index": index.fingerprint,
@@ -225,7 +226,7 @@ def _check_call(count: int, unanswerable: float, output: Path, overwrite: bool, 
         raise UsageError(f"{output} cannot be written: give the path of a file in a folder that exists")
 
 
-def _checked_writer(writer: Writer | None, source: QuestionSource | None) -> Writer | None:
+def checked_writer(writer: Writer | None, source: QuestionSource | None) -> Writer | None:
     """What writes the questions; None for a source that was given. Raises UsageError."""
     if writer not in (None, *get_args(Writer)):
         raise UsageError(
@@ -281,7 +282,6 @@ def _defaults(
     from rag_ft.answering.reader import Reader
     from rag_ft.question_generation.generator import QuestionGenerator
 
-    generator = generator and source is None
     if pipeline is None:
         reader = Reader.from_pretrained()
         pipeline = Pipeline(index.as_retriever(), reader)

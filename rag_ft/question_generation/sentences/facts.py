@@ -14,7 +14,7 @@ from rag_ft.question_generation.sentences.grammar import (
     is_plural,
 )
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON
-from rag_ft.question_generation.sentences.wording import about_me, statement
+from rag_ft.question_generation.sentences.wording import statement
 
 _VALUE = (
     r"(?P<value>[^,;:]+?)(?:[,;]\s.*"
@@ -25,7 +25,7 @@ _DEFAULTS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+defaults\s+to\s+{_VALU
 _STANDS_FOR = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+stands\s+for\s+{_VALUE}")
 _NO_VALUE = re.compile(
     r"(?:to|applied|set|determined|that|used|also|not|based|chosen|often|usually|a\s+good|fine|too|the\s+same|now|as|it|this|what"
-    r"|whatever|defined|computed|calculated|only|enough|in)\b",
+    r"|whatever|computed|only|enough|in|at|from|[a-z]+ed|kept|shown|given|taken|written|made|found|built|held|put|left)\b",
     re.IGNORECASE,
 )
 
@@ -54,12 +54,12 @@ def default(s: Statement) -> Iterator[Turned]:
         return
     if match := _DEFAULT.fullmatch(s.whole):
         if not _NO_VALUE.match(match["value"]):
-            yield Turned(f"What is the default {match['of']}", "fact", words=match["value"])
+            yield Turned(f"What is the default {match['of']}", words=match["value"])
         return
     for pattern, ending in ((_DEFAULTS_TO, "default to"), (_STANDS_FOR, "stand for")):
         match = pattern.fullmatch(s.whole)
         if match and s.may_ask_about(match["subject"]) and not _NO_VALUE.match(match["value"]):
-            yield Turned(f"What does {s.names.in_a_question(match['subject'])} {ending}", "fact", words=match["value"])
+            yield Turned(f"What does {s.names.in_a_question(match['subject'])} {ending}", words=match["value"])
 
 
 def how_many(s: Statement) -> Iterator[Turned]:
@@ -73,9 +73,8 @@ def how_many(s: Statement) -> Iterator[Turned]:
         return
     base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
     subject = s.names.in_a_question(match["subject"])
-    yield Turned(
-        f"How many {match['things']} {'does' if singular else 'do'} {subject} {base}", "fact", words=match["value"]
-    )
+    does = "does" if singular else "do"
+    yield Turned(f"How many {match['things']} {does} {subject} {base}", words=f"{match['value']} {match['things']}")
 
 
 def which(s: Statement) -> Iterator[Turned]:
@@ -85,10 +84,10 @@ def which(s: Statement) -> Iterator[Turned]:
     if match := _FOLLOWING.fullmatch(s.whole):
         rest = statement(match["rest"])
         if rest:
-            yield Turned(f"Which {match['things']} {match['verb']} {about_me(rest)}", "list")
+            yield Turned(f"Which {match['things']} {match['verb']} {rest}")
     elif (match := _HAS_FOLLOWING.fullmatch(s.whole)) and s.may_ask_about(match["subject"]):
         singular = match["verb"] in BASE_OF_THIRD_PERSON
         if singular != is_plural(match["subject"]):
             base = BASE_OF_THIRD_PERSON.get(match["verb"], match["verb"])
             subject = s.names.in_a_question(match["subject"])
-            yield Turned(f"Which {match['things']} {'does' if singular else 'do'} {subject} {base}", "list")
+            yield Turned(f"Which {match['things']} {'does' if singular else 'do'} {subject} {base}")

@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS
 from rag_ft.question_generation.sentences.wording import Names
-from rag_ft.text.openings import AskedFor
 
 
 class Turned(NamedTuple):
     """A question that a sentence answers."""
 
     question: str
-    asked_for: AskedFor
+    """Still in the words of the text: "your file"."""
     yes: bool | None = None
     """What the sentence says, where the question asks for yes or no."""
     words: str = ""
@@ -43,8 +42,8 @@ class Statement(NamedTuple):
         """Whether words before a verb are a noun phrase, and name their thing to somebody who does not see the text."""
         if not is_subject(subject):
             return False
-        known_here = subject.startswith("The ") and not re.search(r"[A-Z\d]|\sof\s", subject[1:])
-        return not known_here or self.is_term(subject)
+        needs_context = subject.startswith("The ") and not re.search(r"[A-Z\d]|\sof\s", subject[1:])
+        return not needs_context or self.is_term(subject)
 
 
 Rule = Callable[[Statement], Iterator[Turned]]
@@ -78,7 +77,7 @@ HEDGE = re.compile(
     r"|until|except|perhaps|may\s+be|rarely|seldom|ideally|in\s+theory|many|most|some|few|several|at\s+least|at\s+most)\b",
     re.IGNORECASE,
 )
-"""What makes of a yes or no a "sometimes"."""
+"""Words with which an answer holds only sometimes."""
 CONDITION = re.compile(
     r"\b(?:unless|if|when|as\s+long\s+as|provided|in\s+order\s+to|so\s+that|but|until|except|though|although|however|while"
     r"|whereas|or\s+else)\b",
@@ -108,7 +107,7 @@ UNIQUE = (
     r"(?:internet|web|terminal|console|browser|kernel|shell|cloud|clipboard|keyboard|desktop|api|cli|gui|network|disk|gpu|cpu"
     r"|memory|screen|public|world|command\s+line|background|past|future|beginning|end|filesystem)"
 )
-_KNOWN_THING = re.compile(rf"the\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)*[\w'-]+", re.IGNORECASE)
+_NEEDS_CONTEXT = re.compile(rf"the\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)*[\w'-]+", re.IGNORECASE)
 """What only the text around it makes clear: "the file", "the current setting"."""
 _TWO_VERBS = re.compile(r"\b(?:and|or)\s+(?:\w+ly\s+|not\s+|also\s+)?(?P<verb>[a-z]+)\b")
 
@@ -123,7 +122,7 @@ def is_subject(phrase: str) -> bool:
     # The first word may be the verb: "Use blocks when ...", "Provides events about changes".
     first = words[0].lower()
     verb_first = len(words) > 1 and (first in VERBS or first in BASE_OF_THIRD_PERSON)
-    return not verb_first and _KNOWN_THING.fullmatch(phrase) is None
+    return not verb_first and _NEEDS_CONTEXT.fullmatch(phrase) is None
 
 
 def is_plural(subject: str) -> bool:

@@ -15,14 +15,14 @@ from rag_ft.question_generation.sentences.grammar import (
     goes_on,
     lower_first,
 )
-from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
+from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _PURPOSE = re.compile(
     r"(?:In\s+order\s+to|To|If\s+you(?:'d|\s+would)?\s+(?:want|wish|like|need)\s+to|When\s+you\s+(?:want|need)\s+to)"
     r"\s+(?P<do>.+)"
 )
 ORDER = re.compile(
-    r"(?:please\s+|simply\s+|just\s+|first,?\s+)?(?:you\s+(?:can|should|must|may|need\s+to|have\s+to|could|might)\s+"
+    r"(?:please\s+|simply\s+|just\s+)?(?!first\b)(?:you\s+(?:can|should|must|may|need\s+to|have\s+to|could|might)\s+"
     rf"|you'll\s+(?:need|have)\s+to\s+|you\s+will\s+(?:need|have)\s+to\s+)?{ADVERBS}(?P<do>.+)",
     re.IGNORECASE,
 )
@@ -31,21 +31,27 @@ NOT_DONE = re.compile(
     r"(?:see|find|notice|get|want|need|wish|have|be|encounter|experience|prefer|like|think|expect|receive|know|understand|learn"
     r"|read|look|observe|consider|check\s+out|follow|visit|contact|help|remember|ensure|make\s+sure|give|take\s+advantage"
     r"|do|answer|illustrate|summari[sz]e|clarify|put\s+it|begin|continue|proceed|discuss|show|demonstrate"
-    r"|simplify|allow|avoid\s+confusion|use|try|depend|rely|fail|fit|happen|exist)\b",
+    r"|simplify|allow|avoid\s+confusion|use|try|depend|rely|fail|fit|happen|exist|lose|break|damage|corrupt|hurt|waste|crash)\b",
     re.IGNORECASE,
 )
 """What people do not ask how to do."""
-_USES = (
-    r"(?:use|run|set|call|add|pass|open|click|press|enable|type|install|specify|write|choose|select|execute|define|create|edit"
-    r"|include|invoke|issue|enter|configure)"
-)
+_USES = r"(?:use|run|set|call|add|pass|open|click|press|enable|install|execute|include|invoke|issue|configure)"
 _USE_TO = re.compile(rf"{_USES}\s+(?P<what>[^,;:]{{2,80}}?)\s+to\s+(?P<do>.+)", re.IGNORECASE)
 _DO_BY = re.compile(r"(?P<do>.{6,}?)\s+(?:by\s+\w+ing|using|via|with\s+the)\b.+", re.IGNORECASE)
 _NOT_A_TOOL = re.compile(
     r"\b(?:you|need|needs|want|if|when|that|which|this|these|how|is|are|steps|following|instructions|methods?)\b",
     re.IGNORECASE,
 )
-_ANOTHER_TIME = re.compile(r"\b(?:when|and/or)\b")
+_TWO_CASES = re.compile(r"\b(?:when|which|and/or)\b")
+_NO_OBJECT = re.compile(
+    r"(?!(?:work|log|sign|switch|connect|subscribe|upgrade|update|migrate|move|contribute|listen|navigate)\b)"
+    r"\w+\s+(?:in|on|at|into|from|with|by|for|to|of)\b"
+)
+""" "Choose a file to open in an editor": what is opened stands before."""
+_NO_PLACE = re.compile(
+    r"\b(?:order|formats?|text|form|detail|UTC|time|use|startup|advance|parallel|memory\s+only|hours?|days?|first|demand)\b"
+)
+_ACCIDENT = re.compile(r"you\s+(?:could|might)\b", re.IGNORECASE)
 _WAYS = re.compile(
     r"There\s+(?:are|is)\s+(?:an?\s+|two|three|four|five|six|several|many|multiple|a\s+few|a\s+number\s+of)\s*"
     r"(?:different\s+|main\s+|other\s+)?(?:ways?|methods?|options?)\s+(?:to|for)\s+(?P<do>.+)"
@@ -69,7 +75,7 @@ def how_to(s: Statement) -> Iterator[Turned]:
     if purpose and _can_be_done(purpose["do"]) and (s.introduces or len(s.main.split()) > 2):
         order = _order_of(s.main)
         if begins_with_verb(order) and not re.match(r"(?:be|have|need)\b", order):
-            yield Turned(f"How do I {about_me(purpose['do'])}", "how")
+            yield Turned(f"How do I {purpose['do']}")
 
 
 def use_to(s: Statement) -> Iterator[Turned]:
@@ -82,20 +88,22 @@ def use_to(s: Statement) -> Iterator[Turned]:
     use, by = _USE_TO.fullmatch(order), _DO_BY.fullmatch(order)
     if use and not _NOT_A_TOOL.search(use["what"]):
         do = statement(use["do"])
-    elif by and s.main.lower().startswith("you"):
+        if _NO_OBJECT.match(do):
+            return
+    elif by and s.main.lower().startswith("you") and not _ACCIDENT.match(s.main):
         do = statement(by["do"])
     else:
         return
-    where = f" {about_me(lower_first(s.before))}" if s.before else ""
+    where = f" {lower_first(s.before)}" if s.before else ""
     if _can_be_done(do):
-        yield Turned(f"How do I {about_me(do)}{where}", "how")
+        yield Turned(f"How do I {do}{where}")
 
 
 def ways(s: Statement) -> Iterator[Turned]:
     """There are two ways to VERB: ..."""
     match = _WAYS.fullmatch(s.whole)
     if match and _can_be_done(do := statement(match["do"])):
-        yield Turned(f"How can I {about_me(do)}", "how")
+        yield Turned(f"How can I {do}")
 
 
 def how_is(s: Statement) -> Iterator[Turned]:
@@ -105,10 +113,12 @@ def how_is(s: Statement) -> Iterator[Turned]:
     match, asks = _DONE.fullmatch(s.main), "How"
     if match is None:
         match, asks = _KEPT.fullmatch(s.main), "Where"
+        if match and _NO_PLACE.search(match["place"]):
+            return
     if match is None or not s.may_ask_about(match["subject"]) or DENIAL.search(s.main) or goes_on(s.main):
         return
     subject = s.names.in_a_question(match["subject"])
-    yield Turned(f"{asks} {match['verb']} {subject} {match['done']}", "how" if asks == "How" else "fact")
+    yield Turned(f"{asks} {match['verb']} {subject} {match['done']}")
 
 
 def _order_of(text: str) -> str:
@@ -119,7 +129,7 @@ def _order_of(text: str) -> str:
 def _can_be_done(do: str) -> bool:
     return (
         len(do.split()) > 1
-        and not _ANOTHER_TIME.search(do)
+        and not _TWO_CASES.search(do)
         and begins_with_verb(do)
         and NOT_DONE.match(do) is None
         and statement(do) == do

@@ -11,7 +11,16 @@ import re
 from collections.abc import Callable
 
 from rag_ft.question_generation.sentences.facts import default, how_many, which
-from rag_ft.question_generation.sentences.grammar import UNIQUE, VAGUE, Rule, Statement, Turned
+from rag_ft.question_generation.sentences.grammar import (
+    CONDITION,
+    DENIAL,
+    HEDGE,
+    UNIQUE,
+    VAGUE,
+    Rule,
+    Statement,
+    Turned,
+)
 from rag_ft.question_generation.sentences.how import how_is, how_to, use_to, ways
 from rag_ft.question_generation.sentences.what import (
     aspect,
@@ -26,7 +35,14 @@ from rag_ft.question_generation.sentences.what import (
 )
 from rag_ft.question_generation.sentences.whether import does_it, is_it, you_may
 from rag_ft.question_generation.sentences.why import why
-from rag_ft.question_generation.sentences.wording import Names, bare_sentence, is_numbered, without_connective
+from rag_ft.question_generation.sentences.wording import (
+    Names,
+    about_me,
+    bare_sentence,
+    in_brackets,
+    is_numbered,
+    without_connective,
+)
 
 RULES: tuple[Rule, ...] = (
     how_to, use_to, ways, how_is,
@@ -39,6 +55,8 @@ RULES: tuple[Rule, ...] = (
 _FEWEST_WORDS = 4
 _MOST_WORDS = 16
 _LONGEST_WORD = 30
+_LONGEST_SENTENCE = 600
+"""Characters; longer ones are no sentences that a person reads."""
 
 _NOT_BY_ITSELF = re.compile(
     r"\b(?:this|that|these|those|it|its|it's|they|them|their|he|she|his|her|here|there|above|below|follow(?:s|ing)|former"
@@ -47,7 +65,7 @@ _NOT_BY_ITSELF = re.compile(
     r"|similar(?:ly)?|now|today|examples?|sections?|pages?|chapters?|guides?|tutorials?|articles?|yet|already|anyway|still"
     r"|steps?|ways?|things?|something|everything|cases?|each|please|earlier|later|first|second|lot|various|recently|itself"
     r"|additional|particular|certain|special|extra|corresponding|respective|relevant|appropriate|desired|given|as\s+well"
-    r"|the\s+(?:two|three|rest|remaining|whole)|whatever|accordingly|default\s+(?:behaviou?r|values?|settings?))\b"
+    r"|the\s+(?:two|three|rest|remaining|whole)|whatever|accordingly|default\s+(?:behaviou?r|values?|settings?)|eg|foo|bar|baz|qux)\b"
     r"|…|\.\.\.|https?:|[\[\]{}<>|\"“”?!=\\;]|\s[-–—]\s|—|\s-|\S/\S+/",
     re.IGNORECASE,
 )
@@ -57,7 +75,7 @@ _FUNCTION_WORD = (
     r"|from|with|into|about|after|before|between|during|without|through|and|or|but|if|when|while|as|than|not|because"
     r"|against|over|under|via|using|per|upon|I|me|only|until|always|never|contain|return|fail|fails|exists?)"
 )
-_UNKNOWN_THE = re.compile(
+_NEEDS_CONTEXT = re.compile(
     rf"\b(?:the|my)\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)+[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)"
     r"|\bthe\s+[\w-]+'s\b"
     rf"|\bthe\s+(?!{UNIQUE}\b)[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)",
@@ -65,13 +83,22 @@ _UNKNOWN_THE = re.compile(
 )
 """Something that the sentence knows and the question does not: "the file", "the current setting"."""
 
-_IDENTIFIER = re.compile(r"\b[a-z]+[A-Z][a-z]\w*")
+_IDENTIFIER = re.compile(r"\b(?:[a-z]+[A-Z][a-z]\w*|[a-z]+\d+)\b")
 """A name of code: one that its document says once stands in an example."""
 
+_CALL = re.compile(r"\w\((?!e?s\))[^()\s][^()]*\)")
+"""A call with its arguments, without which the sentence means something else."""
+_SECOND_QUESTION = re.compile(r"\s(?:Which|What|How|Why|When|Where|Who)\b")
+
+_THE_THING = re.compile(
+    r"\bthe\s+(?!default\b)(?P<thing>[a-z][\w'-]*(?:\s+[a-z][\w'-]*){1,2}?)"
+    rf"(?=\W*\Z|\s+(?!(?:for|in|to|from|on|with|at)\b){_FUNCTION_WORD}\b)"
+)
+"""Something of two or three words that no words after it tell from others: "the course website"."""
 _ELSEWHERE = re.compile(
     r"\b(?:see|refer\s+to|follow(?:ing)?\s+(?:the|these|our)|the\s+following|(?:please\s+)?read\s+(?:the|our|more|about)|please\s+read|check\s+out|consult|documentation"
     r"|docs|guides?|instructions|tutorials?|below|above|here|as\s+follows|section|appendix|these?|this"
-    r"|the\s+(?:appropriate|corresponding|relevant))\b",
+    r"|the\s+(?:appropriate|corresponding|relevant)|one\s+of\s+the)\b",
     re.IGNORECASE,
 )
 """The answer, or a part of it, stands somewhere else."""
@@ -87,6 +114,8 @@ def questions_of(sentence: str, names: Names, is_term: Callable[[str], bool]) ->
     `names` keep their capital letters. `is_term`: whether words are a term of the document, that a reader may ask the
     meaning of.
     """
+    if len(sentence) > _LONGEST_SENTENCE or _CALL.search(sentence):
+        return []
     bare = bare_sentence(sentence)
     if not bare or bare[-1] not in ".:!" or not bare[0].isalnum() or bare.endswith((":.", ";.")):
         return []
@@ -97,18 +126,27 @@ def questions_of(sentence: str, names: Names, is_term: Callable[[str], bool]) ->
     parts = _BEFORE.fullmatch(whole)
     before, main = (parts["before"], parts["main"]) if parts else ("", whole)
     statement = Statement(whole, before, main, is_numbered(sentence), introduces, names, is_term)
+    aside = in_brackets(sentence)
+    limited = any(pattern.search(aside) for pattern in (HEDGE, CONDITION, DENIAL))
     questions: dict[str, Turned] = {}
     for rule in RULES:
         for turned in rule(statement):
-            question = " ".join(turned.question.split()).rstrip(" .,;:") + "?"
-            if _stands_alone(question) and all(map(is_term, _IDENTIFIER.findall(question))):
+            question = " ".join(about_me(turned.question).split()).rstrip(" .,;:") + "?"
+            if turned.yes is not None and (limited or " or " in question):
+                continue
+            if _stands_alone(question) and all(map(is_term, _names_of_the_text(question))):
                 questions.setdefault(question, turned._replace(question=question))
     return list(questions.values())
 
 
+def _names_of_the_text(question: str) -> list[str]:
+    """Words of a question that must be terms of the document to mean something without the sentence."""
+    return [*_IDENTIFIER.findall(question), *(match["thing"] for match in _THE_THING.finditer(question))]
+
+
 def _stands_alone(question: str) -> bool:
     asked = question.rstrip("?")
-    if _NOT_BY_ITSELF.search(asked) or _UNKNOWN_THE.search(asked):
+    if _NOT_BY_ITSELF.search(asked) or _NEEDS_CONTEXT.search(asked) or _SECOND_QUESTION.search(asked):
         return False
     words = asked.split()
     return _FEWEST_WORDS <= len(words) <= _MOST_WORDS and len(max(words, key=len)) <= _LONGEST_WORD

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from rag_ft.question_generation.choosing import NO_SENTENCES
@@ -14,13 +15,21 @@ from rag_ft.question_generation.sentences.rules import questions_of
 from rag_ft.question_generation.sentences.wording import Names
 from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
 from rag_ft.schema import Passage
-from rag_ft.text.openings import AskedFor
+from rag_ft.text.openings import AskedFor, asked_for
 from rag_ft.text.parts import MOST_UNITS, is_item, passage_units
+from rag_ft.text.question_form import content_words, question_words
+from rag_ft.text.question_swap import stemmed
 from rag_ft.text.spans import Span
 
 _TERM_IS_SAID = 3
 """Times that a document says a term, headings included: what is said once is no term that people ask about."""
-_ARTICLE = re.compile(r"(?:an?|the)\s+", re.IGNORECASE)
+_FEWEST_OF_A_LIST = 3
+"""Units of a list that answers: what introduces it, and two items."""
+_NAMED = re.compile(r"[A-Z](?!\b)|\d|\w[._/-]\w")
+"""A name, a number or a piece of code, which says what a question is about."""
+_FEWEST_CONTENT_WORDS = 3
+_ASKS_OF_A_TERM = re.compile(r"What (?:is|are) (?:an? )?[\w-]+(?: [\w-]+){0,2}\?")
+_ARTICLE = re.compile(r"\A(?:an?|the)\s+", re.IGNORECASE)
 
 
 class _Candidate(NamedTuple):
@@ -28,6 +37,15 @@ class _Candidate(NamedTuple):
 
     asked_for: AskedFor
     written: WrittenQuestion
+
+
+class _ReadDocument(NamedTuple):
+    """The document whose passages are looked at."""
+
+    document_id: str
+    text: str
+    terms: dict[str, bool]
+    """Words → whether they are a term of it, as far as that was asked."""
 
 
 class SentenceQuestions:
@@ -50,10 +68,13 @@ class SentenceQuestions:
             for unit in passage_units(passage.text, passage.headings)
             if (name := entry_name(passage.text[unit.start : unit.end]))
         )
+        self._read = _ReadDocument("", "", {})
         self._found: dict[str, tuple[_Candidate, ...]] = {}
 
     def gives(self, passage: Passage) -> Counter[AskedFor]:
-        """Number of questions of each kind about a passage."""
+        """Number of questions of each kind about a passage; none about code, tables and headings."""
+        if passage.kind in NO_SENTENCES:
+            return Counter()
         return Counter(candidate.asked_for for candidate in self._candidates(passage))
 
     def write(self, requests: Sequence[WriteRequest]) -> list[WrittenQuestion | str]:
@@ -78,30 +99,54 @@ class SentenceQuestions:
             entry = entry_question(sentence)
             # A name that several entries explain, such as an option of several commands, means nothing by itself.
             if entry and self._entries[entry_name(sentence)] == 1 and not form_problem(entry.question):
-                yield _Candidate(entry.asked_for, WrittenQuestion(entry.question, unit, "part", None, 0.0))
+                yield _Candidate(asked_for(entry.question), WrittenQuestion(entry.question, unit, "part", None, 0.0))
             whole = _with_what_follows(text, units, i)
             if whole is None:
                 continue
             for turned in questions_of(sentence, self._names, lambda words: self._is_term(words, passage)):
-                at = sentence.find(turned.words)
-                if at < 0 or form_problem(turned.question):
+                if form_problem(turned.question) or not _names_its_topic(turned.question, passage):
                     continue
-                # Some words of a sentence are an answer alone.
-                words = Span(unit.start + at, unit.start + at + len(turned.words))
-                if turned.words:
+                listed = sum(whole.start <= other.start < whole.end for other in units)
+                if asked_for(turned.question) == "list" and listed < _FEWEST_OF_A_LIST:
+                    continue
+                if not turned.words:
+                    written = WrittenQuestion(turned.question, whole, "part", turned.yes, 0.0)
+                elif words := _last_place(text, turned.words, unit):
                     written = WrittenQuestion(turned.question, words, "span", None, 0.0)
                 else:
-                    written = WrittenQuestion(turned.question, whole, "part", turned.yes, 0.0)
-                yield _Candidate(turned.asked_for, written)
+                    continue
+                yield _Candidate(asked_for(turned.question), written)
 
     def _is_term(self, words: str, passage: Passage) -> bool:
-        term = _ARTICLE.sub("", words, count=1).casefold()
-        said = 0
-        for other in self._by_document[passage.document_id]:
-            said += " ".join((other.text, *other.headings)).casefold().count(term)
-            if said >= _TERM_IS_SAID:
-                return True
-        return False
+        term = _ARTICLE.sub("", words).casefold()
+        if passage.document_id != self._read.document_id:
+            document = self._by_document[passage.document_id]
+            text = "\n".join(part for other in document for part in (other.text, *other.headings))
+            self._read = _ReadDocument(passage.document_id, text.casefold(), {})
+        if term not in self._read.terms:
+            said = re.finditer(rf"(?<!\w){re.escape(term)}(?:e?s)?(?!\w)", self._read.text)
+            self._read.terms[term] = sum(1 for _ in islice(said, _TERM_IS_SAID)) == _TERM_IS_SAID
+        return self._read.terms[term]
+
+
+def _names_its_topic(question: str, passage: Passage) -> bool:
+    """Whether a question says what it is about, which "What happens if changes are detected?" does not.
+
+    A short one does where it has a name or a word of the passage's title or headings; one that asks what a term is
+    names it.
+    """
+    words = content_words(question)
+    if len(words) >= _FEWEST_CONTENT_WORDS or _NAMED.search(question, 1) or _ASKS_OF_A_TERM.match(question):
+        return True
+    topic = {stemmed(word) for word in question_words(" ".join((passage.title, *passage.headings)))}
+    return any(stemmed(word) in topic for word in words)
+
+
+def _last_place(text: str, words: str, unit: Span) -> Span | None:
+    """Where whole words stand in a unit of a text for the last time."""
+    places = re.finditer(rf"(?<!\w){re.escape(words)}(?!\w)", text[unit.start : unit.end])
+    last = next(iter(deque(places, maxlen=1)), None)
+    return Span(unit.start + last.start(), unit.start + last.end()) if last else None
 
 
 def _with_what_follows(text: str, units: Sequence[Span], i: int) -> Span | None:

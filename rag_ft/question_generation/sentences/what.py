@@ -18,12 +18,14 @@ from rag_ft.question_generation.sentences.grammar import (
     Turned,
     goes_on,
     is_plural,
+    is_subject,
     lower_first,
 )
 from rag_ft.question_generation.sentences.how import NOT_DONE, ORDER
-from rag_ft.question_generation.sentences.verbs import BASE_OF_GERUND, BASE_OF_THIRD_PERSON
-from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, GERUNDS, VERBS
+from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
+_THIRD_PERSON = "|".join(sorted(BASE_OF_THIRD_PERSON))
 _IF = re.compile(r"(?:If|When|Whenever)\s+(?P<event>.+)")
 _EVENT = re.compile(
     r"\b(?:not|cannot|without|missing|fails?|failed|too\s+\w+|exceeds?|no\s+longer|more\s+than|less\s+than|changes?|changed"
@@ -44,11 +46,11 @@ _NO_CONSEQUENCE = re.compile(
 )
 _DOES_NOTHING = re.compile(r"(?:be|have|get|see|find|receive|read)\b")
 _SHORTEST_ORDER = 4
+_WHETHER = re.compile(r"\b(?:check|ask|determine|test|verif|decide|show|know|see|detect)(?:s|ed|n|ies|ied)?\Z")
+"""Verbs whose "if" means "whether"."""
 _DO_WHEN = re.compile(r"(?P<do>[A-Z][^,;:]+?),?\s+(?:only\s+)?(?:when|if)\s+(?P<then>[^,;:]{8,})")
-_HAPPENS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:{AUXILIARY}|{'|'.join(sorted(BASE_OF_THIRD_PERSON))})\b")
-_CONSEQUENCE = re.compile(
-    rf"(?:{NOUN_PHRASE}|it|they)\s+{ADVERBS}(?:normally\s+)?(?:{AUXILIARY}|{'|'.join(sorted(BASE_OF_THIRD_PERSON))})\b.*"
-)
+_HAPPENS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:{AUXILIARY}|{_THIRD_PERSON})\b")
+_CONSEQUENCE = re.compile(rf"(?:{NOUN_PHRASE}|it|they)\s+{ADVERBS}(?:normally\s+)?(?:{AUXILIARY}|{_THIRD_PERSON})\b.*")
 _EVEN_THEN = re.compile(r"\b(?:even|especially|except|not)\s+(?:when|if)\b")
 
 _AROUND = re.compile(r"(?P<word>Before|After)\s+(?P<doing>[a-z]+ing)\s+(?P<rest>.+)")
@@ -61,36 +63,37 @@ _NO_DEFINITION = re.compile(
     r"(?:same|only|best|first|second|most|default|one|case|reason|result|way|good|bad|great|lot|bit|few|must|example|exception"
     r"|problem|no-op|matter|more|current|next|required|major|poor|common|useful|important|easy|simple|different|better|usual"
     r"|right|wrong|natural|nice|safe|fine|little|further|last|latest|recommended|preferred|likely|strict\w*|key|main|primary|part"
-    r"|subset|cheap\w*|sensible|complex|topic|powerful|popular|very|new|big|huge|known|separate)\b",
+    r"|subset|cheap\w*|sensible|complex|topic|powerful|popular|very|new|big|huge|known|separate|central|core|essential|vital|critical|fundamental|prerequisite|tenet|pillar|feature)\b",
     re.IGNORECASE,
 )
 _NO_TERM = re.compile(
     r"\b(?:of|in|for|with|on|to|by|at|and|or|from|whose|who|that|which|is|are|what|how|often|typical|common|good|bad|second"
-    r"|main)\b|\w+ing\s",
+    r"|main)\b|\w+ing\s|\b[A-Za-z]\Z",
     re.IGNORECASE,
 )
 _FEWEST_DEFINING_WORDS = 5
 
 _FOR = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<lets>lets?|allows?|enables?|helps?)\s+(?:you|users|developers)\s+(?:to\s+)?(?P<do>.+)"
-    r"|(?P<verb>is|are|can\s+be)\s+used\s+(?:to|for)\s+(?P<use>.+))"
+    r"|(?P<verb>is|are)\s+used\s+(?:to|for)\s+(?P<use>.+))"
 )
 _ASPECT = re.compile(
     r"[Tt]he\s+(?P<aspect>(?:main\s+|biggest\s+|maximum\s+|minimum\s+|usual\s+)?(?:purpose|goal|aim|advantage|disadvantage|drawback"
     r"|benefit|downside|upside|limitation|cost|price|role|cause|effect|meaning|difference|point|job|maximum|minimum|consequence"
     r"|risk|danger|licen[cs]e)s?)\s+(?P<of>of|between|for|to)\s+(?P<thing>.+?)\s+(?P<verb>is|are)\s+(?P<rest>.+)"
 )
-_UNLIKE = re.compile(rf"Unlike\s+(?P<other>{NOUN_PHRASE}),\s+(?P<subject>{NOUN_PHRASE})\s+(?:\w+s|{AUXILIARY})\s.+")
+_TOLD_ELSEWHERE = re.compile(r"(?:described|listed|discussed|explained|documented|covered|given|shown|not)\b")
+_UNLIKE = re.compile(
+    rf"Unlike\s+(?P<other>{NOUN_PHRASE}),\s+(?P<subject>{NOUN_PHRASE}?)\s+(?:(?P<does>{_THIRD_PERSON})|{AUXILIARY})\s.+"
+)
 _WHAT_DOES = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>returns?|contains?|consists?\s+of|depends?\s+on|means|represents?|measures?|controls?)"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>returns?|contains?|consists?\s+of|depends?\s+on|represents?|measures?|controls?)"
     r"\s+(?P<rest>.+)"
 )
-_CAUSED = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+(?P<often>usually\s+|often\s+)?caused\s+by\s+(?P<by>.+)"
-)
+_CAUSED = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:is|are)\s+caused\s+by\s.+")
 _WHEN = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<verb>is|are|can|should|must)\s+(?:only\s+)?(?P<rest>[^,;:]+?)|(?P<does>\w+s)\s*(?P<object>[^,;:]*?))"
-    r",?\s+(?:only\s+)?(?:when|if|as\s+soon\s+as|whenever)\s+(?P<then>.{8,})"
+    r",?\s+(?:only\s+)?(?P<when>when|if|as\s+soon\s+as|whenever)\s+(?P<then>.{8,})"
 )
 
 
@@ -105,20 +108,20 @@ def what_if(s: Statement) -> Iterator[Turned]:
         subject is None or not s.may_ask_about(subject["subject"].removeprefix("your "))
     ):
         return
-    event = about_me(s.names.in_a_question(event))
+    event = s.names.in_a_question(event)
     if _is_order(s.main):
-        yield Turned(f"What should I do if {event}", "what")
+        yield Turned(f"What should I do if {event}")
     elif _follows(s):
-        yield Turned(f"What happens if {event}", "what")
+        yield Turned(f"What happens if {event}")
 
 
 def before_and_after(s: Statement) -> Iterator[Turned]:
     """Before VERBING, do this. Without X, Y follows."""
-    if (match := _AROUND.fullmatch(s.before)) and match["doing"] in BASE_OF_GERUND and _is_order(s.main):
-        yield Turned(f"What should I do {lower_first(about_me(s.before))}", "what")
+    if (match := _AROUND.fullmatch(s.before)) and match["doing"] in GERUNDS and _is_order(s.main):
+        yield Turned(f"What should I do {lower_first(s.before)}")
     elif (match := _WITHOUT.fullmatch(s.before)) and _follows(s):
         if not NO_SUBJECT.match(match["thing"]) and statement(match["thing"]):
-            yield Turned(f"What happens without {about_me(match['thing'])}", "what")
+            yield Turned(f"What happens without {match['thing']}")
 
 
 def what_is(s: Statement) -> Iterator[Turned]:
@@ -130,10 +133,11 @@ def what_is(s: Statement) -> Iterator[Turned]:
         re.search(r"\b(?:them|these|those|it)\b", match["rest"])
         or _NO_DEFINITION.match(match["head"])
         or _NO_TERM.search(match["term"])
+        or is_plural(match["term"]) != (match["verb"] == "are")
     ):
         return
     if len(match["rest"].split()) >= _FEWEST_DEFINING_WORDS and s.is_term(match["term"]):
-        yield Turned(f"What {match['verb']} {s.names.in_a_question(match['term'])}", "what")
+        yield Turned(f"What {match['verb']} {s.names.in_a_question(match['term'])}")
 
 
 def what_for(s: Statement) -> Iterator[Turned]:
@@ -142,12 +146,10 @@ def what_for(s: Statement) -> Iterator[Turned]:
     if match is None or not s.may_ask_about(match["subject"]):
         return
     subject, many = s.names.in_a_question(match["subject"]), is_plural(match["subject"])
-    if match["verb"] == "can be":
-        yield Turned(f"What can {subject} be used for", "what")
-    elif match["verb"]:
-        yield Turned(f"What {match['verb']} {subject} used for", "what")
+    if match["verb"]:
+        yield Turned(f"What {match['verb']} {subject} used for")
     elif begins_with_verb(match["do"]) and many == (match["lets"] in ("let", "allow", "enable", "help")):
-        yield Turned(f"What {'are' if many else 'is'} {subject} used for", "what")
+        yield Turned(f"What {'are' if many else 'is'} {subject} used for")
 
 
 def aspect(s: Statement) -> Iterator[Turned]:
@@ -155,17 +157,19 @@ def aspect(s: Statement) -> Iterator[Turned]:
     match = None if s.before else _ASPECT.fullmatch(s.main)
     if match is None or (len(match["rest"].split()) < 3 and not s.introduces):
         return
-    if not re.search(rf"\b(?:{AUXILIARY}|that|which|who)\b", match["thing"]):
-        yield Turned(f"What {match['verb']} the {match['aspect']} {match['of']} {about_me(match['thing'])}", "what")
+    if not re.search(rf"\b(?:{AUXILIARY}|that|which|who)\b", match["thing"]) and not _TOLD_ELSEWHERE.match(
+        match["rest"]
+    ):
+        yield Turned(f"What {match['verb']} the {match['aspect']} {match['of']} {match['thing']}")
 
 
 def unlike(s: Statement) -> Iterator[Turned]:
     """Unlike X, Y is so."""
     match = _UNLIKE.fullmatch(s.whole)
-    if match and s.may_ask_about(match["subject"]) and "'s " not in match["subject"]:
-        does = "do" if is_plural(match["subject"]) else "does"
+    if match and s.may_ask_about(match["subject"]) and is_subject(match["other"]) and "'s " not in match["subject"]:
+        does = "do" if is_plural(match["subject"]) and not match["does"] else "does"
         subject, other = s.names.in_a_question(match["subject"]), s.names.in_a_question(match["other"])
-        yield Turned(f"How {does} {subject} differ from {other}", "what")
+        yield Turned(f"How {does} {subject} differ from {other}")
 
 
 def what_does(s: Statement) -> Iterator[Turned]:
@@ -173,7 +177,7 @@ def what_does(s: Statement) -> Iterator[Turned]:
     if s.before or HEDGE.search(s.main) or DENIAL.search(s.main):
         return
     if (match := _CAUSED.fullmatch(s.main)) and s.may_ask_about(match["subject"]):
-        yield Turned(f"What causes {s.names.in_a_question(match['subject'])}", "what")
+        yield Turned(f"What causes {s.names.in_a_question(match['subject'])}")
     match = _WHAT_DOES.fullmatch(s.main)
     if (
         match is None
@@ -187,7 +191,7 @@ def what_does(s: Statement) -> Iterator[Turned]:
     if singular == is_plural(match["subject"]) or not s.is_term(match["subject"]) or match["subject"].isdecimal():
         return
     base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
-    yield Turned(f"What {'does' if singular else 'do'} {s.names.in_a_question(match['subject'])} {base}", "what")
+    yield Turned(f"What {'does' if singular else 'do'} {s.names.in_a_question(match['subject'])} {base}")
 
 
 def when(s: Statement) -> Iterator[Turned]:
@@ -198,21 +202,20 @@ def when(s: Statement) -> Iterator[Turned]:
         or not SAYS_SOMETHING.search(match["then"])
         or not s.may_ask_about(match["subject"])
         or _EVEN_THEN.search(s.main)
+        or (match["when"] == "if" and _WHETHER.search(match["does"] or match["rest"]))
     ):
         return
     subject, plural = s.names.in_a_question(match["subject"]), is_plural(match["subject"])
     if match["verb"]:
         rest = match["rest"]
-        if DENIAL.search(rest) or not statement(rest) or goes_on(rest) or re.match(r"(?:an?|the|as)\b", rest):
+        if DENIAL.search(rest) or not statement(rest) or goes_on(rest) or re.match(r"(?:an?|the|as|to)\b", rest):
             return
         if match["verb"] in ("can", "should", "must") and not begins_with_verb(rest):
             return
-        yield Turned(f"When {match['verb']} {subject} {about_me(rest)}", "what")
+        yield Turned(f"When {match['verb']} {subject} {rest}")
     elif match["does"] in BASE_OF_THIRD_PERSON and not plural and not DENIAL.search(match["object"]):
         if not match["object"] or statement(match["object"]):
-            yield Turned(
-                f"When does {subject} {BASE_OF_THIRD_PERSON[match['does']]} {about_me(match['object'])}", "what"
-            )
+            yield Turned(f"When does {subject} {BASE_OF_THIRD_PERSON[match['does']]} {match['object']}")
 
 
 def when_to(s: Statement) -> Iterator[Turned]:
@@ -222,14 +225,15 @@ def when_to(s: Statement) -> Iterator[Turned]:
         return
     do = lower_first(match["do"])
     if (
-        begins_with_verb(do)
+        do.split()[-1] not in VERBS
+        and begins_with_verb(do)
         and statement(do)
         and len(do.split()) > 1
         and not goes_on(do)
         and not NOT_DONE.match(do)
         and " to be " not in do
     ):
-        yield Turned(f"When should I {about_me(do)}", "what")
+        yield Turned(f"When should I {do}")
 
 
 def _follows(s: Statement) -> bool:

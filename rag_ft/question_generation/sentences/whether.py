@@ -21,7 +21,7 @@ from rag_ft.question_generation.sentences.grammar import (
 )
 from rag_ft.question_generation.sentences.how import NOT_DONE
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON
-from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
+from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 from rag_ft.text.question_form import content_words
 
 _YOU_MODAL = re.compile(
@@ -29,8 +29,9 @@ _YOU_MODAL = re.compile(
     rf"|(?:need|have)\s+to|(?:don't|do\s+not)\s+(?:need|have)\s+to|need\s+not)\s+{ADVERBS}(?P<do>.+)"
 )
 _ANOTHER_QUESTION = re.compile(
-    r"(?:To|In\s+order|By|Using|As|Since|Once|Although|Because|Until|Where|While)\b"
-    r"|.*\b(?:want|need|prefer|like|wish|case|addition|short|practice|general|detail|future|all|both)\b",
+    r"(?:To|In\s+order|By|Using|As|Since|Once|Although|Because|Until|Unless|Where|While|At)\b"
+    r"|.*\b(?:want|need|prefer|like|wish|case|addition|short|practice|general|detail|future|all|both|reasons?|risk|users|safety"
+    r"|security|simplicity|now)\b",
     re.IGNORECASE,
 )
 """Clauses before a statement with which it settles another question, or none."""
@@ -53,7 +54,7 @@ _DECIDED = re.compile(
 _SAYS_WHAT_IT_IS = re.compile(r"(?:an?|the|one|to|used|called|named|known|based|about|equal|in|on|as|now)\b")
 _SAID_OF_BEFORE = re.compile(
     r"\b(?:then|therefore|thus|instead|otherwise|still|even|at\s+all|as\s+needed)\b"
-    r"|(?:\bnot|n't)\s+(?:just|always|only|simply|merely|necessarily|yet)\b"
+    r"|(?:\b(?:not|cannot)|n't)\s+(?:just|always|only|simply|merely|yet|even|\w+ly)\b"
 )
 _RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|what|how)\b")
 
@@ -71,7 +72,9 @@ _MOST_OBJECT_WORDS = 8
 def you_may(s: Statement) -> Iterator[Turned]:
     """You can, should, must, need not VERB."""
     match = _YOU_MODAL.fullmatch(s.main)
-    if match is None or s.introduces or s.is_step or _ANOTHER_QUESTION.match(s.before):
+    if match is None or s.introduces or s.is_step or _SAID_OF_BEFORE.search(s.main):
+        return
+    if _ANOTHER_QUESTION.match(s.before) or HEDGE.search(s.before):
         return
     modal, rest = " ".join(match["modal"].split()), match["do"]
     no = "not" in modal or "n't" in modal
@@ -80,7 +83,7 @@ def you_may(s: Statement) -> Iterator[Turned]:
         return
     if not no and (NOT_DONE.match(do) or (modal in ("can", "could", "may") and _SAID_OF_IT.search(do))):
         return
-    where = f" {about_me(lower_first(s.before))}" if s.before else ""
+    where = f" {lower_first(s.before)}" if s.before else ""
     if modal.startswith(("can", "could", "may")):
         asks = "Can I"
     elif modal.startswith("should"):
@@ -90,7 +93,7 @@ def you_may(s: Statement) -> Iterator[Turned]:
     else:
         asks = "Do I need to"
     if len(do.split()) > 2 or where:
-        yield Turned(f"{asks} {about_me(do)}{where}", "whether", yes=not no)
+        yield Turned(f"{asks} {do}{where}", yes=not no)
 
 
 def is_it(s: Statement) -> Iterator[Turned]:
@@ -110,9 +113,10 @@ def is_it(s: Statement) -> Iterator[Turned]:
     elif not begins_with_verb(rest) or (verb in ("will", "do", "does") and not no):
         return
     ending = " by default" if default and "default" not in rest else ""
-    question = f"{verb.capitalize()} {s.names.in_a_question(match['subject'])} {about_me(rest)}{ending}"
+    asks = "May" if verb == "must" and no else verb.capitalize()  # "must it?" would be denied with "need not"
+    question = f"{asks} {s.names.in_a_question(match['subject'])} {rest}{ending}"
     if len(content_words(question)) > 2 or default:
-        yield Turned(question, "whether", yes=not no)
+        yield Turned(question, yes=not no)
 
 
 def does_it(s: Statement) -> Iterator[Turned]:
@@ -132,7 +136,7 @@ def does_it(s: Statement) -> Iterator[Turned]:
         return
     base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
     subject = s.names.in_a_question(match["subject"])
-    yield Turned(f"{'Does' if singular else 'Do'} {subject} {base} {about_me(rest)}", "whether", yes=True)
+    yield Turned(f"{'Does' if singular else 'Do'} {subject} {base} {rest}", yes=True)
 
 
 def _unsettled(rest: str, stated: str) -> bool:

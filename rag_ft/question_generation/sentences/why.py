@@ -17,12 +17,19 @@ from rag_ft.question_generation.sentences.grammar import (
     is_plural,
 )
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS
-from rag_ft.question_generation.sentences.wording import about_me, begins_with_verb, statement
+from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _REASON = (
-    r",?\s+(?:because|since|so\s+that|as\s+otherwise|to\s+(?:avoid|prevent|ensure|make\s+sure|keep|reduce|save)|for\s+\w+\s+reasons)"
-    r"\b(?!\s+(?:of\s+)?(?:it|this|that)\W*\Z).*"
+    r",?\s+(?P<reason>(?:because|since\s+(?:it|they|you|the|an?|any\w*|all|each|every|no)|so\s+that|as\s+otherwise"
+    r"|to\s+(?:avoid|prevent|ensure|make\s+sure|keep|reduce|save)|for\s+\w+\s+reasons)"
+    r"\b(?!\s+(?:of\s+)?(?:it|this|that)\W*\Z).*)"
 )
+_TAKES_TO = re.compile(
+    r"\b(?:configured|designed|expected|able|required|used|try|tries|remember|need|needs|want|wants|have|has|intended|meant|supposed"
+    r"|likely|ready|allowed|set\s+up|made|built|free|possible|best|better|important|necessary|recommended|enough|care|careful)\Z"
+)
+"""What a "to" completes, and gives no reason for."""
+_PERFECT = re.compile(r"\s*(?:been|not|never|to|\w+(?:ed|en|wn))\b")
 _IS = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are|can|cannot|can't|must|should|isn't|aren't|won't|doesn't|don't|do|does"
     rf"|needs?\s+to|has\s+to|have\s+to)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
@@ -51,48 +58,52 @@ def why(s: Statement) -> Iterator[Turned]:
 
 def _why_is(s: Statement) -> Turned | None:
     match = _IS.fullmatch(s.main)
-    if match is None or not s.may_ask_about(match["subject"]) or not _settled(match["rest"]):
+    if match is None or not s.may_ask_about(match["subject"]) or not _settled(match):
         return None
-    subject, rest = s.names.in_a_question(match["subject"]), about_me(match["rest"])
+    subject, rest = s.names.in_a_question(match["subject"]), match["rest"]
     verb = " ".join(match["verb"].split())
     no = "not " if match["not"] or verb in POSITIVE else ""
     if verb.endswith(" to"):
         asks = "do" if verb.startswith(("need ", "have")) else "does"
-        return Turned(f"Why {asks} {subject} {'have' if verb.startswith('ha') else 'need'} to {rest}", "why")
-    return Turned(f"Why {POSITIVE.get(verb, verb)} {subject} {no}{rest}", "why")
+        return Turned(f"Why {asks} {subject} {'have' if verb.startswith('ha') else 'need'} to {rest}")
+    return Turned(f"Why {POSITIVE.get(verb, verb)} {subject} {no}{rest}")
 
 
 def _why_does(s: Statement) -> Turned | None:
     match = _DOES.fullmatch(s.main)
     if match is None or not s.may_ask_about(match["subject"]) or is_plural(match["subject"]):
         return None
-    if match["rest"] and not _settled(match["rest"]):
+    if (match["rest"] and not _settled(match)) or (match["verb"] == "has" and _PERFECT.match(match["rest"])):
         return None
     if match["subject"].split()[0].lower() in VERBS:
         return None  # an order
     verb = BASE_OF_THIRD_PERSON[match["verb"]]
-    return Turned(f"Why does {s.names.in_a_question(match['subject'])} {verb} {about_me(match['rest'])}", "why")
+    return Turned(f"Why does {s.names.in_a_question(match['subject'])} {verb} {match['rest']}")
 
 
 def _why_should_i(s: Statement) -> Turned | None:
     match = _YOU.fullmatch(s.main)
-    if match is None or not begins_with_verb(match["rest"]) or not _settled(match["rest"]):
+    if match is None or not begins_with_verb(match["rest"]) or not _settled(match):
         return None
     modal = " ".join(match["modal"].split())
     asks = _ASKS_OF_ME.get(modal, f"do I {modal}")
-    return Turned(f"Why {asks} {'not ' if match['not'] else ''}{about_me(match['rest'])}", "why")
+    return Turned(f"Why {asks} {'not ' if match['not'] else ''}{match['rest']}")
 
 
 def _why_not(s: Statement) -> Turned | None:
     match = _DO_NOT.fullmatch(s.main)
-    if match is None or not _settled(match["rest"]):
+    if match is None or not _settled(match):
         return None
     if match["order"] == "Avoid":
-        return Turned(f"Why should I avoid {about_me(match['rest'])}", "why")
+        return Turned(f"Why should I avoid {match['rest']}")
     if begins_with_verb(match["rest"]) and " or " not in match["rest"]:
-        return Turned(f"Why should I not {about_me(match['rest'])}", "why")
+        return Turned(f"Why should I not {match['rest']}")
     return None
 
 
-def _settled(rest: str) -> bool:
+def _settled(match: re.Match[str]) -> bool:
+    """Whether what is explained is one whole statement, and what follows its reason."""
+    rest, reason = match["rest"], match["reason"] or ""
+    if reason.startswith("to ") and _TAKES_TO.search(rest):
+        return False
     return bool(statement(rest)) and not HEDGE.search(rest) and not COMPARED.search(rest) and not goes_on(rest)

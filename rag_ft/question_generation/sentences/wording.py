@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from rag_ft.question_generation.sentences.verbs import is_base_form
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS, is_base_form
 
 _LINK = re.compile(r"!?\[(?P<text>[^\]]*)\](?:\([^)\s]*(?:\s+\"[^\"]*\")?\)|\[[^\]]*\])")
 _MARKUP = re.compile(r"\*\*|__|`{1,3}|(?<![\w*])\*(?=\w)|(?<=\w)\*(?![\w*])|(?<!\w)_(?=\w)|(?<=\w)_(?!\w)")
@@ -23,24 +23,31 @@ _MARK = re.compile(
 _NUMBERED = re.compile(r"\s*\(?\d{1,3}[.)]\s")
 _CONNECTIVE = re.compile(
     r"(?:however|therefore|thus|hence|so|but|and|also|additionally|in\s+addition|furthermore|moreover|(?:please\s+)?note(?:\s+that)?"
-    r"|remember(?:\s+that)?|keep\s+in\s+mind\s+that|be\s+aware\s+that|alternatively|optionally|similarly|likewise|in\s+general"
-    r"|generally|usually|normally|typically|in\s+practice|in\s+fact|of\s+course|for\s+example|for\s+instance"
-    r"|finally|first|second|third|next|then|now|as\s+a\s+result|in\s+short|in\s+other\s+words|currently|unfortunately|fortunately"
-    r"|luckily|basically|essentially|ideally|importantly|as\s+always|at\s+the\s+moment|that\s+said|on\s+the\s+other\s+hand"
+    r"|remember(?:\s+that)?|keep\s+in\s+mind\s+that|be\s+aware\s+that|optionally|similarly|likewise|in\s+fact|of\s+course|for\s+example|for\s+instance"
+    r"|now|as\s+a\s+result|in\s+short|in\s+other\s+words|currently|unfortunately|fortunately"
+    r"|luckily|basically|essentially|importantly|as\s+always|at\s+the\s+moment|that\s+said|on\s+the\s+other\s+hand"
     r"|by\s+the\s+way)(?:,\s+|\s+(?=(?:you|the|an?)\b))|(?:note|remember|keep\s+in\s+mind|be\s+aware)\s+that\s+",
     re.IGNORECASE,
 )
 """What ties a sentence to the one before it."""
 _SPACE_BEFORE_STOP = re.compile(r"\s+(?=[,.;:!?](?:\s|\Z))")
 
+_DOES_TO_YOU = "|".join(sorted({*VERBS, *BASE_OF_THIRD_PERSON} - {"be"}))
+_YOU_DO = "|".join(sorted(VERBS - {"access"}))
 _ME = re.compile(
-    r"\b(?P<verb>lets?|allow(?:s|ing)?|for|to|with|gives?|tells?|helps?|enables?|from|by|of|shows?|sends?|asks?|causes?|warns?"
-    r"|prevents?|requires?|between|around|about|against|notif(?:y|ies)|make|makes)\s+you\b"
-    r"|\byou(?=\s*(?:\Z|[,.;:]))",
+    r"\b(?P<before>for|to|with|from|by|of|between|around|about|against|notif(?:y|ies)|warns?|lets?|letting|helps?|makes?"
+    r"|allow(?:s|ing)?|enables?)\s+you\b"
+    rf"|\b(?P<verb>{_DOES_TO_YOU})\s+you\b"
+    rf"(?!\s+(?:{_YOU_DO}|are|were|can|could|should|must|will|may|might|have|had|did|[a-z]+ed|made|wrote|built|chose|took"
+    r"|set|put|sent|got|just|already|also)\b)"
+    r"|\byou(?=\s*(?:\Z|[,.;:?]))",
     re.IGNORECASE,
 )
+"""You as an object: "sends you a report", but not "the change you made"."""
 _ABOUT_ME = (
+    (re.compile(r"\byou\s+(?:aren't|are\s+not)\b|\byou're\s+not\b", re.IGNORECASE), "I am not"),
     (re.compile(r"\byou're\b|\byou\s+are\b", re.IGNORECASE), "I am"),
+    (re.compile(r"\byou\s+weren't\b", re.IGNORECASE), "I was not"),
     (re.compile(r"\byou(?='(?:ve|ll|d)\b)", re.IGNORECASE), "I"),
     (re.compile(r"\byou\s+were\b", re.IGNORECASE), "I was"),
     (re.compile(r"\byourself\b", re.IGNORECASE), "myself"),
@@ -59,11 +66,9 @@ _ELSE_BEGINS = re.compile(
 """Where a statement ends and something else about it begins."""
 _INCOMPLETE = re.compile(
     r"\b(?:a|an|the|and|or|to|of|in|on|at|by|for|from|with|into|via|as|that|than|using|including|like|whose|which|who|is|are"
-    r"|your|my|be|called|named|between|about|such|no|not|if|when|running|only|either|both|additional)\Z",
+    r"|your|my|be|called|named|between|about|such|no|not|if|when|running|only|either|both|additional|proceed|continue|help)\Z",
     re.IGNORECASE,
 )
-_OBJECT_LISTED = re.compile(r",")
-
 _NAME_WORD = re.compile(r"(?<![.!?:;•*\-–>|\"“'(\n`#])(?<!\A)[ ](?P<word>[A-Z][\w'’-]*)")
 _LOWER_WORD = re.compile(r"(?<![\w./-])[a-z][\w-]*")
 
@@ -74,8 +79,18 @@ def bare_sentence(sentence: str) -> str:
     while mark := _MARK.match(text):
         text = text[mark.end() :]
     text = _LINK.sub(lambda link: link["text"], text)
-    text = _BRACKETED.sub("", _MARKUP.sub("", text)).replace("’", "'")
-    return _SPACE_BEFORE_STOP.sub("", text).strip()
+    text = _BRACKETED.sub("", unmarked(text)).replace("’", "'")
+    return _SPACE_BEFORE_STOP.sub("", " ".join(text.split()))
+
+
+def unmarked(text: str) -> str:
+    """A text without the marks of bold, italics and code."""
+    return _MARKUP.sub("", text)
+
+
+def in_brackets(sentence: str) -> str:
+    """What stands in the brackets of a sentence."""
+    return " ".join(match[0] for match in _BRACKETED.finditer(sentence))
 
 
 def is_numbered(sentence: str) -> bool:
@@ -93,7 +108,7 @@ def without_connective(text: str) -> str:
 
 def about_me(text: str) -> str:
     """What is said to you, as you would say it of yourself: "your file" becomes "my file"."""
-    text = _ME.sub(lambda match: f"{match['verb']} me" if match["verb"] else "me", text)
+    text = _ME.sub(lambda match: f"{match['before'] or match['verb'] or ''} me".lstrip(), text)
     for pattern, mine in _ABOUT_ME:
         text = pattern.sub(mine, text)
     return _YOU.sub("I", text)
@@ -102,13 +117,13 @@ def about_me(text: str) -> str:
 def statement(text: str) -> str:
     """The first statement of a sentence's rest; empty where it is not whole, or the first part of an enumeration."""
     text = _ELSE_BEGINS.sub("", text.rstrip(" .!;:,")).strip()
-    return "" if _OBJECT_LISTED.search(text) or _INCOMPLETE.search(text) else text
+    return "" if "," in text or _INCOMPLETE.search(text) else text
 
 
 def begins_with_verb(text: str) -> bool:
     """Whether a text begins with a verb as it stands after "to"; an adverb may stand before it."""
     words = text.split(maxsplit=2)
-    first = next((word for word in words[:2] if not word.endswith("ly")), "")
+    first = next((word for word in words[:2] if is_base_form(word) or not word.endswith("ly")), "")
     return is_base_form(first)
 
 

@@ -16,8 +16,8 @@ from turned_sentences import turned
             "What does HNSW stand for?",
             "hierarchical navigable small world",
         ),
-        ("SmolLM2-135M has 30 layers and 9 heads.", "How many layers does SmolLM2-135M have?", "30"),
-        ("WSL distributions have two parts:", "How many parts do WSL distributions have?", "two"),
+        ("SmolLM2-135M has 30 layers and 9 heads.", "How many layers does SmolLM2-135M have?", "30 layers"),
+        ("WSL distributions have two parts:", "How many parts do WSL distributions have?", "two parts"),
     ],
 )
 def test_values_and_numbers(sentence, question, answer):

@@ -8,6 +8,7 @@ from turned_sentences import NAMES, turned
 from rag_ft.question_generation.self_contained import form_problem
 from rag_ft.question_generation.sentences.entries import entry_question
 from rag_ft.question_generation.sentences.rules import questions_of
+from rag_ft.text.openings import asked_for
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_sentence_may_answer_several_questions_each_of_them_once():
 def test_whatever_is_asked_is_a_question(words):
     for each in questions_of(" ".join(words) + ".", NAMES, lambda term: True):
         assert each.question.endswith("?") and len(each.question.split()) >= 4 and "\n" not in each.question
-        assert (each.yes is None) == (each.asked_for != "whether")
+        assert (each.yes is None) == (asked_for(each.question) != "whether")
         assert form_problem(each.question) != "not one line of text"
 
 

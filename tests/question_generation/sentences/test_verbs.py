@@ -1,8 +1,8 @@
 import pytest
 
 from rag_ft.question_generation.sentences.verbs import (
-    BASE_OF_GERUND,
     BASE_OF_THIRD_PERSON,
+    GERUNDS,
     VERBS,
     is_base_form,
 )
@@ -24,22 +24,16 @@ def test_third_persons(form, base):
 
 
 @pytest.mark.parametrize(
-    ("form", "base"),
-    [
-        ("installing", "install"),
-        ("setting", "set"),
-        ("making", "make"),
-        ("lying", "lie"),
-        ("seeing", "see"),
-        ("being", "be"),
-    ],
+    "form",
+    "installing setting making lying seeing being formatting debugging scanning occurring omitting preferring"
+    " visiting opening entering copying playing fixing showing stopping reading quitting".split(),
 )
-def test_gerunds(form, base):
-    assert BASE_OF_GERUND[form] == base
+def test_gerunds(form):
+    assert form in GERUNDS
 
 
 def test_forms_are_of_one_verb_each():
-    assert len(BASE_OF_GERUND) == len(VERBS) == len(BASE_OF_THIRD_PERSON) + 1  # all but "be"
+    assert len(GERUNDS) == len(VERBS) == len(BASE_OF_THIRD_PERSON) + 1  # all but "be"
 
 
 def test_a_base_form_may_begin_anew():
