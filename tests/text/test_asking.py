@@ -108,6 +108,8 @@ def test_plural_words_ask_for_several_things(question):
         "Who wrote the songs?",
         "What makes a model run on?",
         "What happens to the weights?",
+        "What happens if changes are detected?",
+        "What happened when two runs were started?",
         "Which transformers option keeps markers?",
         "What share of sentences was backed?",
         "What does it cost?",

@@ -107,7 +107,7 @@ class SentenceQuestions:
                 if form_problem(turned.question) or not _names_its_topic(turned.question, passage):
                     continue
                 listed = sum(whole.start <= other.start < whole.end for other in units)
-                if asked_for(turned.question) == "list" and listed < _FEWEST_OF_A_LIST:
+                if turned.question.startswith("Which ") and listed < _FEWEST_OF_A_LIST:
                     continue
                 if not turned.words:
                     written = WrittenQuestion(turned.question, whole, "part", turned.yes, 0.0)

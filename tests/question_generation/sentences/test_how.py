@@ -42,3 +42,25 @@ def test_ways_of_doing_something():
 )
 def test_what_says_not_how_gives_nothing(sentence):
     assert turned(sentence) == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "not_told"),
+    [
+        ("To list packages, run `brew list`.", "To list packages, see the manual."),
+        ("To list packages, run `brew list`.", "To list packages, first open a shell."),  # and then?
+        ("To list packages, run `brew list`.", "To list packages, run the following command."),
+        ("To list packages, run `brew list`.", "To understand packages, run `brew list`."),
+        ("Run `make` to build an image.", "Run everything you need to build an image."),
+        ("Run `make` to build an image.", "Open a file to build in an editor."),
+        ("You can stop a build by pressing Ctrl+C.", "You could stop a build by pressing Ctrl+C."),  # an accident
+        ("You can stop a build by pressing Ctrl+C.", "You can stop a build which runs by pressing Ctrl+C."),
+        ("You can stop a build by pressing Ctrl+C.", "You can break a build by pressing Ctrl+C."),
+        ("Passwords are stored in a database.", "Passwords are stored in plain text."),
+        ("Run `make` to build an image.", "Run make(all) to build an image."),  # brackets are taken out
+    ],
+)
+def test_one_word_decides_whether_it_says_how(told, not_told):
+    asks = ("How", "Where")
+    assert [question for question in turned(told) if question.startswith(asks)]
+    assert not [question for question in turned(not_told) if question.startswith(asks)]

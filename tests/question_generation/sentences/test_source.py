@@ -80,6 +80,40 @@ def test_an_item_introduces_no_other_item():
     assert source.gives(of) == {}
 
 
+def test_a_short_question_names_its_topic_or_stands_under_it():
+    source, of = source_of("If changes are rejected, Linux stops.")
+    assert source.gives(of) == {}
+    source, of = source_of("If changes are rejected, Linux stops.", headings=("Rejected changes",))
+    assert asked(source, of, "what").question == "What happens if changes are rejected?"
+
+
+def test_words_that_answer_are_found_where_they_stand_alone():
+    source, of = source_of("The default number of threads for 14 cores is 4.")
+    fact = asked(source, of, "fact")
+    assert answer(of, fact) == "4" and fact.span.end == len(of.text) - 1
+
+
+def test_code_and_tables_give_nothing():
+    source, of = source_of(TEXT, kind="code")
+    assert source.gives(of) == {}
+
+
+def test_a_term_is_said_as_a_whole_word():
+    source, of = source_of("A port is a number of a process on a host. It supports transport.")
+    assert source.gives(of)["what"] == 0
+    source, of = source_of(
+        "Schema Registry is a service that stores schemas of topics. Schema Registry is small. Use Schema Registry."
+    )
+    assert asked(source, of, "what").question == "What is Schema Registry?"
+
+
+def test_a_long_document_is_read_once():
+    one = passage("An adapter is a small set of weights beside a model. " * 7)
+    pages = [one.model_copy(update={"id": f"a#{i}", "text": f"{one.text} {i}"}) for i in range(600)]
+    source = SentenceQuestions(pages)
+    assert all(source.gives(page)["what"] for page in pages)
+
+
 def test_a_word_is_a_term_where_its_document_says_it_often():
     said_once = "An adapter is a small set of weights beside a model. A model is merged."
     source, of = source_of(said_once)

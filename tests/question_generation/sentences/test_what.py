@@ -49,3 +49,30 @@ def test_it_asks_what_is_defined_or_follows(sentence, question):
 )
 def test_what_defines_nothing_gives_nothing(sentence):
     assert turned(sentence) == {}
+
+
+@pytest.mark.parametrize(
+    ("answers", "does_not"),
+    [
+        ("If a build fails, Homebrew keeps its log.", "If a build fails, the reason is its log."),
+        ("If a build fails, Homebrew keeps its log.", "If a build is possible, Homebrew keeps its log."),
+        ("If a build fails, Homebrew keeps its log.", "If a build runs on Linux, Homebrew keeps its log."),
+        ("If a build fails, remove its cache by hand.", "If a build fails, read on."),
+        ("A build stops when its log is full.", "A build stops even when its log is full."),
+        ("A build stops if its log is full.", "A build checks if its log is full."),
+        ("The main risk of a cache is that it grows.", "The main risks of a cache are described by Homebrew."),
+        ("Unlike GNU grep, Homebrew scales builds by load.", "Unlike before, Homebrew scales builds by load."),
+        ("An adapter is a small set of weights beside a model.", "An adapter is a small set."),
+        ("An adapter is a small set of weights beside a model.", "The use of an adapter is a small set of weights."),
+        ("Disable features when they add dependencies.", "Disable features and builds define when they add some."),
+        ("A checksum contains the size of its file.", "A checksum contains only the size of its file."),
+    ],
+)
+def test_one_word_decides_whether_it_says_what(answers, does_not):
+    assert turned(answers) and not turned(does_not)
+
+
+def test_how_things_differ_takes_the_whole_verb():
+    assert turned("Unlike GNU grep, Homebrew scales builds by load.") == {
+        "How does Homebrew differ from GNU grep?": None
+    }

@@ -55,3 +55,37 @@ def test_it_asks_whether_what_is_settled(sentence, question, yes):
 )
 def test_what_depends_or_points_elsewhere_settles_nothing(sentence):
     assert not [value for value in turned(sentence).values() if value is not None]
+
+
+@pytest.mark.parametrize(
+    ("settled", "unsettled"),
+    [
+        ("You can rename a package by hand.", "You cannot easily rename a package by hand."),
+        ("You should trust your package cache.", "You should not always trust your package cache."),
+        ("Backups are encrypted at rest.", "Backups are encrypted at rest (if a key is set)."),
+        ("Backups are encrypted at rest.", "Usually, backups are encrypted at rest."),
+        ("Backups are encrypted at rest.", "Backups are encrypted at rest, but only on Linux."),
+        ("Backups are not encrypted on Windows.", "Backups are not fully encrypted on Windows."),
+        ("You can store images on Linux.", "You can store images on Linux or Windows."),
+        ("You cannot change a user name.", "For security reasons, you cannot change a user name."),
+        ("You cannot delete a shared project.", "Unless you are an admin, you cannot delete a shared project."),
+        ("Formal votes require a simple majority.", "Formal votes require two of three votes."),
+        ("Formal votes require a simple majority.", "Formal votes require a majority that is simple."),
+        ("Static tables are cached on Linux.", "Static tables are used on Linux."),  # no decision
+        ("You can rename a package by hand.", "You can use a package to rename files."),
+        ("Telemetry is enabled in tests.", "Telemetry is enabled in tests and has no cost."),
+        ("Telemetry is not enabled in tests.", "Telemetry is enabled in no tests."),
+    ],
+)
+def test_one_word_that_limits_a_statement_takes_its_question(settled, unsettled):
+    assert [value for value in turned(settled).values() if value is not None]
+    assert not [value for value in turned(unsettled).values() if value is not None]
+
+
+def test_must_not_is_asked_with_may():
+    assert turned("Plugins must not write to disk.") == {"May plugins write to disk?": False}
+
+
+def test_what_is_said_of_you_is_asked_of_me():
+    assert turned("Data in your cache is not encrypted.") == {"Is data in my cache encrypted?": False}
+    assert "Can Homebrew save me time on builds?" in turned("Homebrew can save you time on builds.")

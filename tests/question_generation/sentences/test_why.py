@@ -38,3 +38,19 @@ def test_it_asks_why_where_a_reason_is_given(sentence, question):
 )
 def test_without_a_reason_or_a_subject_nothing_is_asked(sentence):
     assert not [question for question in turned(sentence) if question.startswith("Why")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "none"),
+    [
+        ("Plugins are disabled, since they are slow.", "Plugins are disabled since version 20."),
+        ("Plugins are stopped to save memory on Linux.", "Plugins are configured to save memory on Linux."),
+        ("You should test a backup to avoid surprises.", "You should try to avoid surprises."),
+        ("Homebrew has a cache because builds are slow.", "Homebrew has been changed because builds are slow."),
+        ("Code is easier to test than to read, because it runs.", "Code is easier to read, because it runs."),
+        ("Padding is harmless, because the mask hides it.", "Padding is mostly harmless, because the mask hides it."),
+    ],
+)
+def test_what_is_no_reason_gives_no_why(reason, none):
+    assert [question for question in turned(reason) if question.startswith("Why")]
+    assert not [question for question in turned(none) if question.startswith("Why")]
