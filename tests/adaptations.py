@@ -23,9 +23,11 @@ class ScriptedMaker:
 
     def __init__(self, records, rejected=()):
         self.records, self.rejected, self.calls, self.stops = list(records), list(rejected), 0, 0
+        self.writers = []
         """`stops`: how many of the next calls are stopped half-way."""
 
     def __call__(self, index, count, output, *, source=None, writer=None, seed=0, on_progress=None):
+        self.writers.append(writer)
         work = output.with_name(f"{output.name}.partial")
         rejected = output.with_name("made.rejected.jsonl")
         if not work.exists() and (output.exists() or rejected.exists()):

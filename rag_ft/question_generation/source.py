@@ -16,9 +16,9 @@ class WriteRequest(NamedTuple):
     passage: Passage
     asked_for: AskedFor
     seed: int
-    """Decides the question among those that the passage gives: equal requests give equal questions."""
+    """Decides what a model draws: equal requests give equal questions."""
     attempt: int = 0
-    """How often the passage was asked for the same before."""
+    """How often the passage was asked for the same before: the next of its sentences is taken."""
 
 
 class WrittenQuestion(NamedTuple):
@@ -43,7 +43,7 @@ class WrittenQuestion(NamedTuple):
 
 
 class QuestionSource(Protocol):
-    """Writes questions: the packaged generator, or a chat model."""
+    """Writes questions: sentences turned around, the packaged generator, or a chat model."""
 
     @property
     def fingerprint(self) -> str:

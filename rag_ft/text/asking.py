@@ -109,7 +109,9 @@ _THINGS = (
     r"(?:(?!\w*(?:ss|us|is)\b|(?:series|species|news|means|does|was|has|this|always|whose|sometimes)\b)[\w-]{2,}s"
     r"|people|men|women|children|criteria|phenomena)(?![\w'’])"
 )
-_BEFORE_THINGS = rf"(?:(?!(?:of|is|was|has|does|that|happen(?:s|ed)?|if|when|{_PLURAL_VERB[3:-1]})\b)[\w'’-]+\s+){{0,3}}?"
+_BEFORE_THINGS = (
+    rf"(?:(?!(?:of|is|was|has|does|that|happen(?:s|ed)?|if|when|{_PLURAL_VERB[3:-1]})\b)[\w'’-]+\s+){{0,3}}?"
+)
 _DETERMINER = r"(?:other|many|(?:all\s+|some\s+)?(?:of\s+)?(?:the|its|his|her|their|our|your|my|these|those)|all|some)"
 _SEVERAL = re.compile(
     # which learning rates should I try, to which two countries; not which rates file is read, what makes it run

@@ -181,7 +181,7 @@ def test_made_records_are_told_as_such_and_given_to_people(world, tiny_llama_dir
     passage = f"{documents[0].id}#0-{len(documents[0].text)}"
     maker = ScriptedMaker(questions, [{"question": "Why?", "passage_id": passage, "reason": "not retrieved"}] * 3)
     verdict = adapt_tiny(documents, folder / "made", tiny_llama_dir, start, make_questions=maker)
-    assert maker.calls == 1 and verdict.origins == {"made": verdict.questions}
+    assert maker.writers == ["both"] and verdict.origins == {"made": verdict.questions}
     assert any("A program made all of the questions" in sentence for sentence in verdict.sentences)
     assert verdict.label and len(verdict.label) <= 20 and any("data review" in step for step in verdict.next_steps)
     assert [record.id for record in read_questions(folder / "made" / "label.jsonl")] == [
@@ -308,6 +308,8 @@ def test_a_full_disk_is_one_sentence(world, tiny_llama_dir, untrained, tmp_path,
         ({"make": 1, "seed": -1}, "seed is -1"),
         ({"make": 1, "minutes": math.inf}, "minutes is inf but must be a number above 0"),
         ({"make": 1, "minutes": math.nan}, "minutes is nan"),
+        ({"make": 1, "writer": "people"}, "writer is 'people' but must be"),
+        ({"make": 1, "writer": "both", "source": object()}, "and a source is given"),
     ],
 )
 def test_wrong_arguments_are_refused(world, tiny_llama_dir, tmp_path, options, message):

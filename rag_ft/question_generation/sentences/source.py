@@ -55,7 +55,7 @@ class SentenceQuestions:
     """Raised when the rules give other questions."""
 
     def __init__(self, passages: Iterable[Passage]) -> None:
-        """`passages`: the collection, whose names and terms are known by it."""
+        """`passages`: all of the collection, by which names, and options that several commands have, are told."""
         self._by_document: dict[str, list[Passage]] = {}
         for passage in passages:
             self._by_document.setdefault(passage.document_id, []).append(passage)
