@@ -109,6 +109,7 @@ UNIQUE = (
 )
 _NEEDS_CONTEXT = re.compile(rf"the\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)*[\w'-]+", re.IGNORECASE)
 """What only the text around it makes clear: "the file", "the current setting"."""
+_TWO_CLAUSES = re.compile(rf"\b(?:and|or)\b.*\s(?:{AUXILIARY})\b")
 _TWO_VERBS = re.compile(r"\b(?:and|or)\s+(?:\w+ly\s+|not\s+|also\s+)?(?P<verb>[a-z]+)\b")
 
 
@@ -121,7 +122,7 @@ def is_subject(phrase: str) -> bool:
         return False  # a verb within
     # The first word may be the verb: "Use blocks when ...", "Provides events about changes".
     first = words[0].lower()
-    verb_first = len(words) > 1 and (first in VERBS or first in BASE_OF_THIRD_PERSON)
+    verb_first = len(words) > 1 and (first in VERBS or first in BASE_OF_THIRD_PERSON or first.endswith("ed"))
     return not verb_first and _NEEDS_CONTEXT.fullmatch(phrase) is None
 
 
@@ -136,7 +137,7 @@ def goes_on(rest: str) -> bool:
     return any(
         match["verb"] in BASE_OF_THIRD_PERSON or match["verb"] in VERBS or re.fullmatch(AUXILIARY, match["verb"])
         for match in _TWO_VERBS.finditer(rest)
-    )
+    ) or bool(_TWO_CLAUSES.search(rest))
 
 
 COMPARED = re.compile(

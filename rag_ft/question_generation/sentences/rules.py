@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from rag_ft.question_generation.sentences.facts import default, how_many, which
 from rag_ft.question_generation.sentences.grammar import (
+    COMPARED,
     CONDITION,
     DENIAL,
     HEDGE,
@@ -65,7 +66,7 @@ _NOT_BY_ITSELF = re.compile(
     r"|similar(?:ly)?|now|today|examples?|sections?|pages?|chapters?|guides?|tutorials?|articles?|yet|already|anyway|still"
     r"|steps?|ways?|things?|something|everything|cases?|each|please|earlier|later|first|second|lot|various|recently|itself"
     r"|additional|particular|certain|special|extra|corresponding|respective|relevant|appropriate|desired|given|as\s+well"
-    r"|the\s+(?:two|three|rest|remaining|whole)|whatever|accordingly|default\s+(?:behaviou?r|values?|settings?)|eg|foo|bar|baz|qux)\b"
+    r"|the\s+(?:two|three|rest|remaining|whole)|whatever|accordingly|only|some|simply|default\s+(?:behaviou?r|values?|settings?)|eg|foo|bar|baz|qux)\b"
     r"|…|\.\.\.|https?:|[\[\]{}<>|\"“”?!=\\;]|\s[-–—]\s|—|\s-|\S/\S+/",
     re.IGNORECASE,
 )
@@ -147,6 +148,8 @@ def _names_of_the_text(question: str) -> list[str]:
 def _stands_alone(question: str) -> bool:
     asked = question.rstrip("?")
     if _NOT_BY_ITSELF.search(asked) or _NEEDS_CONTEXT.search(asked) or _SECOND_QUESTION.search(asked):
+        return False
+    if COMPARED.search(asked):
         return False
     words = asked.split()
     return _FEWEST_WORDS <= len(words) <= _MOST_WORDS and len(max(words, key=len)) <= _LONGEST_WORD

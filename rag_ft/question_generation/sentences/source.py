@@ -27,7 +27,6 @@ _FEWEST_OF_A_LIST = 3
 """Units of a list that answers: what introduces it, and two items."""
 _NAMED = re.compile(r"[A-Z](?!\b)|\d|\w[._/-]\w")
 """A name, a number or a piece of code, which says what a question is about."""
-_FEWEST_CONTENT_WORDS = 3
 _ASKS_OF_A_TERM = re.compile(r"What (?:is|are) (?:an? )?[\w-]+(?: [\w-]+){0,2}\?")
 _ARTICLE = re.compile(r"\A(?:an?|the)\s+", re.IGNORECASE)
 
@@ -132,12 +131,11 @@ class SentenceQuestions:
 def _names_its_topic(question: str, passage: Passage) -> bool:
     """Whether a question says what it is about, which "What happens if changes are detected?" does not.
 
-    A short one does where it has a name or a word of the passage's title or headings; one that asks what a term is
-    names it.
+    It does by a name, or by a word of the passage's title or headings; one that asks what a term is names it.
     """
-    words = content_words(question)
-    if len(words) >= _FEWEST_CONTENT_WORDS or _NAMED.search(question, 1) or _ASKS_OF_A_TERM.match(question):
+    if _NAMED.search(question, 1) or _ASKS_OF_A_TERM.match(question):
         return True
+    words = content_words(question)
     topic = {stemmed(word) for word in question_words(" ".join((passage.title, *passage.headings)))}
     return any(stemmed(word) in topic for word in words)
 

@@ -41,7 +41,7 @@ _YOU = re.compile(
     rf"[Yy]ou\s+(?P<modal>should|must|need\s+to|have\s+to|cannot|can't)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
 )
 _DO_NOT = re.compile(
-    rf"(?P<order>Do\s+not|Don't|Never|Avoid)\s+(?P<rest>[^,;:]+?)(?:{_REASON}|[,;:]\s+(?:the|an?|doing|it|this)\b.*)"
+    rf"(?P<order>Do\s+not|Don't|Never|Avoid)\s+(?P<rest>[^,;:]+?)(?:{_REASON}|[;:]\s+(?:the|an?|doing|it|this)\b.*)"
 )
 _ASKS_OF_ME = {"should": "should I", "must": "must I", "cannot": "can I not", "can't": "can I not"}
 

@@ -10,8 +10,8 @@ TEXT = (
 )
 
 
-def source_of(text, **changes):
-    asked = passage(text).model_copy(update=changes)
+def source_of(text, headings=("Adapters and packages",), **changes):
+    asked = passage(text).model_copy(update={"headings": headings, **changes})
     return SentenceQuestions([asked]), asked
 
 
@@ -81,6 +81,8 @@ def test_an_item_introduces_no_other_item():
 
 
 def test_a_short_question_names_its_topic_or_stands_under_it():
+    source, of = source_of("If large changes of documents are rejected, the server stops.")
+    assert source.gives(of) == {}
     source, of = source_of("If changes are rejected, Linux stops.")
     assert source.gives(of) == {}
     source, of = source_of("If changes are rejected, Linux stops.", headings=("Rejected changes",))
