@@ -14,7 +14,7 @@ from rag_ft.question_generation.sentences.grammar import (
     is_plural,
 )
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON
-from rag_ft.question_generation.sentences.wording import statement
+from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _VALUE = (
     r"(?P<value>[^,;:]+?)(?:[,;]\s.*"
@@ -37,6 +37,24 @@ _HAS_MANY = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>has|have|contains?|holds?|supports?|uses?|needs?|requires?|consists?\s+of|includes?"
     rf"|provides?|offers?|stores?)\s+(?P<value>(?:about\s+|around\s+|roughly\s+|up\s+to\s+)?{_NUMBER}"
     r"(?:\s+(?:million|billion|thousand))?)\s+(?P<things>[a-z][\w-]+s)(?:[,;:.]\s.*|\s+and\s.*)?"
+)
+
+_TIME = (
+    rf"(?P<value>(?:about\s+|around\s+|roughly\s+|up\s+to\s+|less\s+than\s+)?{_NUMBER}(?:\s+(?:to|or)\s+{_NUMBER})?"
+    r"\s+(?:milliseconds?|seconds?|minutes?|hours?|days?|weeks?|months?|years?))"
+)
+_TAKES = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+takes?\s+{_TIME}(?:[,;:.]\s.*|\s+(?:on|with|and)\s.*)?")
+_IT_TAKES = re.compile(rf"It\s+(?:usually\s+|typically\s+)?takes\s+{_TIME}\s+to\s+(?P<do>.+)")
+_MADE = (
+    r"(?P<verb>is|are|was|were)\s+(?:first\s+|originally\s+)?(?P<made>released|created|introduced|founded|developed|written|proposed"
+    r"|published|established|built|invented|maintained|designed|launched|started|added|removed|deprecated)"
+)
+_MADE_IN = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+{_MADE}\s+in\s+(?P<value>(?:[A-Z][a-z]+\s+)?(?:\d{{1,2}},\s+)?[12]\d{{3}})\b(?:[\s,;].*)?"
+)
+_MADE_BY = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+{_MADE}\s+by\s+(?P<value>(?:the\s+)?[A-Z][\w.'-]*(?:\s+(?:(?:of|and|the|for)\s+)*[A-Z][\w.'-]*)*)"
+    r"(?:(?:[,;]|\s+(?:in|at|as|for|to|from|with|who|which|and|under))\s.*)?"
 )
 
 _FOLLOWING = re.compile(
@@ -75,6 +93,30 @@ def how_many(s: Statement) -> Iterator[Turned]:
     subject = s.names.in_a_question(match["subject"])
     does = "does" if singular else "do"
     yield Turned(f"How many {match['things']} {does} {subject} {base}", words=f"{match['value']} {match['things']}")
+
+
+def how_long(s: Statement) -> Iterator[Turned]:
+    """X takes ten minutes. It takes ten minutes to VERB."""
+    if s.before:
+        return
+    if match := _IT_TAKES.fullmatch(s.main):
+        do = statement(match["do"])
+        if do and begins_with_verb(do):
+            yield Turned(f"How long does it take to {do}", words=match["value"])
+    elif (match := _TAKES.fullmatch(s.main)) and s.may_ask_about(match["subject"]) and not is_plural(match["subject"]):
+        yield Turned(f"How long does {s.names.in_a_question(match['subject'])} take", words=match["value"])
+
+
+def made(s: Statement) -> Iterator[Turned]:
+    """X was released in 2014. X was written by Y."""
+    if s.before:
+        return
+    for pattern, asks in ((_MADE_IN, "When"), (_MADE_BY, "Who")):
+        match = pattern.fullmatch(s.main)
+        if match and s.may_ask_about(match["subject"]):
+            subject = s.names.in_a_question(match["subject"])
+            by = " by" if asks == "Who" else ""
+            yield Turned(f"{asks} {match['verb']} {subject} {match['made']}{by}", words=match["value"])
 
 
 def which(s: Statement) -> Iterator[Turned]:

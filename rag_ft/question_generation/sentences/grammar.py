@@ -32,6 +32,8 @@ class Statement(NamedTuple):
     """The rest."""
     is_step: bool
     """Whether it is numbered: such a sentence speaks of those before it."""
+    is_item: bool
+    """Whether it stands in a list, numbered or not: it often speaks of what the list is about."""
     introduces: bool
     """Whether it ends in a colon: what follows it belongs to it."""
     names: Names
@@ -73,7 +75,7 @@ POSITIVE = {
 """Auxiliaries that deny, without the denial."""
 
 HEDGE = re.compile(
-    r"\b(?:only|sometimes|usually|often|generally|typically|normally|likely|probably|almost|mostly|mainly|depend(?:s|ing)|unless"
+    r"\b(?:only|sometimes|thereby|consequently|accordingly|usually|often|generally|typically|normally|likely|probably|almost|mostly|mainly|at\s+times|depend(?:s|ing)|unless"
     r"|until|except|perhaps|may\s+be|rarely|seldom|ideally|in\s+theory|many|most|some|few|several|at\s+least|at\s+most)\b",
     re.IGNORECASE,
 )

@@ -39,9 +39,13 @@ _USES = r"(?:use|run|set|call|add|pass|open|click|press|enable|install|execute|i
 _USE_TO = re.compile(rf"{_USES}\s+(?P<what>[^,;:]{{2,80}}?)\s+to\s+(?P<do>.+)", re.IGNORECASE)
 _DO_BY = re.compile(r"(?P<do>.{6,}?)\s+(?:by\s+\w+ing|using|via|with\s+the)\b.+", re.IGNORECASE)
 _NOT_A_TOOL = re.compile(
-    r"\b(?:you|need|needs|want|if|when|that|which|this|these|how|is|are|steps|following|instructions|methods?)\b",
+    r"\b(?:you|need|needs|want|if|when|that|which|this|these|how|is|are|steps|following|instructions|methods?|it|them|that)\b",
     re.IGNORECASE,
 )
+_PREREQUISITE = re.compile(r"you\s+(?:will\s+)?(?:need|have)\s+to\b|you'll\s+(?:need|have)\s+to\b", re.IGNORECASE)
+"""What must be done first, and more is to do."""
+_IN_A_WINDOW = re.compile(r"(?:click|press|select|open|enter|choose|go|right-click|scroll|tap|drag)\b")
+"""One of several steps, where it stands in a list."""
 _TWO_CASES = re.compile(r"\b(?:when|which|and/or)\b")
 _NO_OBJECT = re.compile(
     r"(?!(?:work|log|sign|switch|connect|subscribe|upgrade|update|migrate|move|contribute|listen|navigate)\b)"
@@ -74,7 +78,7 @@ def how_to(s: Statement) -> Iterator[Turned]:
     purpose = _PURPOSE.fullmatch(s.before)
     if purpose and _can_be_done(purpose["do"]) and (s.introduces or len(s.main.split()) > 2):
         order = _order_of(s.main)
-        if begins_with_verb(order) and not re.match(r"(?:be|have|need)\b", order):
+        if begins_with_verb(order) and not _PREREQUISITE.match(s.main) and not re.match(r"(?:be|have|need)\b", order):
             yield Turned(f"How do I {purpose['do']}")
 
 
@@ -83,7 +87,7 @@ def use_to(s: Statement) -> Iterator[Turned]:
     if s.before and not s.before.startswith(("On ", "In ", "With ", "From ", "For ")):
         return
     order = _order_of(s.main)
-    if not begins_with_verb(order):
+    if not begins_with_verb(order) or s.is_step or (s.is_item and _IN_A_WINDOW.match(order)):
         return
     use, by = _USE_TO.fullmatch(order), _DO_BY.fullmatch(order)
     if use and not _NOT_A_TOOL.search(use["what"]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from rag_ft.question_generation.sentences.facts import default, how_many, which
+from rag_ft.question_generation.sentences.facts import default, how_long, how_many, made, which
 from rag_ft.question_generation.sentences.grammar import (
     COMPARED,
     CONDITION,
@@ -33,6 +33,7 @@ from rag_ft.question_generation.sentences.what import (
     what_is,
     when,
     when_to,
+    which_of_two,
 )
 from rag_ft.question_generation.sentences.whether import does_it, is_it, you_may
 from rag_ft.question_generation.sentences.why import why
@@ -41,6 +42,7 @@ from rag_ft.question_generation.sentences.wording import (
     about_me,
     bare_sentence,
     in_brackets,
+    is_marked,
     is_numbered,
     without_connective,
 )
@@ -49,8 +51,8 @@ RULES: tuple[Rule, ...] = (
     how_to, use_to, ways, how_is,
     you_may, is_it, does_it,
     why,
-    what_if, before_and_after, what_is, what_for, aspect, unlike, what_does, when, when_to,
-    default, how_many, which,
+    what_if, before_and_after, what_is, what_for, aspect, unlike, what_does, when, when_to, which_of_two,
+    default, how_many, how_long, made, which,
 )  # fmt: skip
 
 _FEWEST_WORDS = 4
@@ -66,7 +68,7 @@ _NOT_BY_ITSELF = re.compile(
     r"|similar(?:ly)?|now|today|examples?|sections?|pages?|chapters?|guides?|tutorials?|articles?|yet|already|anyway|still"
     r"|steps?|ways?|things?|something|everything|cases?|each|please|earlier|later|first|second|lot|various|recently|itself"
     r"|additional|particular|certain|special|extra|corresponding|respective|relevant|appropriate|desired|given|as\s+well"
-    r"|the\s+(?:two|three|rest|remaining|whole)|whatever|accordingly|only|some|simply|default\s+(?:behaviou?r|values?|settings?)|eg|foo|bar|baz|qux)\b"
+    r"|the\s+(?:two|three|rest|remaining|whole)|whatever|accordingly|equivalent|only|some|simply|default\s+(?:behaviou?r|values?|settings?)|eg|foo|bar|baz|qux)\b"
     r"|…|\.\.\.|https?:|[\[\]{}<>|\"“”?!=\\;]|\s[-–—]\s|—|\s-|\S/\S+/",
     re.IGNORECASE,
 )
@@ -87,6 +89,7 @@ _NEEDS_CONTEXT = re.compile(
 _IDENTIFIER = re.compile(r"\b(?:[a-z]+[A-Z][a-z]\w*|[a-z]+\d+)\b")
 """A name of code: one that its document says once stands in an example."""
 
+_AS_IN_AN_EXAMPLE = re.compile(r"\bas\s+in\b|\bthe\s+example\b")
 _CALL = re.compile(r"\w\((?!e?s\))[^()\s][^()]*\)")
 """A call with its arguments, without which the sentence means something else."""
 _SECOND_QUESTION = re.compile(r"\s(?:Which|What|How|Why|When|Where|Who)\b")
@@ -126,8 +129,10 @@ def questions_of(sentence: str, names: Names, is_term: Callable[[str], bool]) ->
     whole = without_connective(bare.rstrip(" .:!"))
     parts = _BEFORE.fullmatch(whole)
     before, main = (parts["before"], parts["main"]) if parts else ("", whole)
-    statement = Statement(whole, before, main, is_numbered(sentence), introduces, names, is_term)
+    statement = Statement(whole, before, main, is_numbered(sentence), is_marked(sentence), introduces, names, is_term)
     aside = in_brackets(sentence)
+    if _ELSEWHERE.search(aside) or _AS_IN_AN_EXAMPLE.search(aside):
+        return []
     limited = any(pattern.search(aside) for pattern in (HEDGE, CONDITION, DENIAL))
     questions: dict[str, Turned] = {}
     for rule in RULES:

@@ -12,7 +12,7 @@ from rag_ft.question_generation.choosing import NO_SENTENCES
 from rag_ft.question_generation.self_contained import form_problem
 from rag_ft.question_generation.sentences.entries import entry_name, entry_question
 from rag_ft.question_generation.sentences.rules import questions_of
-from rag_ft.question_generation.sentences.wording import Names
+from rag_ft.question_generation.sentences.wording import Names, is_numbered
 from rag_ft.question_generation.source import WriteRequest, WrittenQuestion
 from rag_ft.schema import Passage
 from rag_ft.text.openings import AskedFor, asked_for
@@ -148,15 +148,27 @@ def _last_place(text: str, words: str, unit: Span) -> Span | None:
 
 
 def _with_what_follows(text: str, units: Sequence[Span], i: int) -> Span | None:
-    """A unit, with the code or the list that it introduces; None where nothing follows, or more than a part holds."""
-    if not text[units[i].start : units[i].end].rstrip("*_ ").endswith(":"):
-        return units[i]
-    last = i + 1
-    if last == len(units) or (is_item(text, units[i]) and is_item(text, units[last])):
-        return None
-    if is_item(text, units[last]):
-        items = [j for j in range(last, len(units)) if is_item(text, units[j])]
-        last += len(items) - 1
-        if items[-1] != last:
-            return None  # an item of several sentences: where it ends cannot be told
-    return Span(units[i].start, units[last].end) if last - i < MOST_UNITS else None
+    """A unit, with the code or the list that it introduces, or the steps after it.
+
+    None where nothing follows that should, or more than a part holds.
+    """
+    unit, last = units[i], i
+    introduces = text[unit.start : unit.end].rstrip("*_ ").endswith(":")
+    if is_numbered(text[unit.start : unit.end]):
+        if i and is_item(text, units[i - 1]):
+            return None  # a later step
+        last = _end_of_list(text, units, i)
+    elif introduces:
+        if i + 1 == len(units) or (is_item(text, unit) and is_item(text, units[i + 1])):
+            return None
+        last = _end_of_list(text, units, i + 1) if is_item(text, units[i + 1]) else i + 1
+    elif i + 1 < len(units) and text.startswith("$ ", units[i + 1].start):
+        last = i + 1  # a command
+    return Span(unit.start, units[last].end) if i <= last < i + MOST_UNITS else None
+
+
+def _end_of_list(text: str, units: Sequence[Span], first: int) -> int:
+    """The last item of a list; -1 where items have several sentences, so that it cannot be told where the last ends."""
+    items = [j for j in range(first, len(units)) if is_item(text, units[j])]
+    last = first + len(items) - 1
+    return last if items[-1] == last else -1

@@ -25,6 +25,7 @@ from rag_ft.question_generation.sentences.how import NOT_DONE, ORDER
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, GERUNDS, VERBS
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
+_PLAIN_FORM = "|".join(sorted(VERBS - {"be"}))
 _THIRD_PERSON = "|".join(sorted(BASE_OF_THIRD_PERSON))
 _IF = re.compile(r"(?:If|When|Whenever)\s+(?P<event>.+)")
 _EVENT = re.compile(
@@ -86,13 +87,19 @@ _TOLD_ELSEWHERE = re.compile(r"(?:described|listed|discussed|explained|documente
 _UNLIKE = re.compile(
     rf"Unlike\s+(?P<other>{NOUN_PHRASE}),\s+(?P<subject>{NOUN_PHRASE}?)\s+(?:(?P<does>{_THIRD_PERSON})|{AUXILIARY})\s.+"
 )
+_LONGEST_CHOICE = 5
+_INSTEAD = re.compile(
+    r"(?P<do>Use|Prefer|Choose|Pick|Take|Call|Write|Store|Install)\s+(?P<one>[^,;:]+?),?\s+(?:rather\s+than|instead\s+of|and\s+not)"
+    r"\s+(?P<other>.+)"
+)
 _WHAT_DOES = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>returns?|contains?|consists?\s+of|depends?\s+on|represents?|measures?|controls?)"
     r"\s+(?P<rest>.+)"
 )
 _CAUSED = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:is|are)\s+caused\s+by\s.+")
 _WHEN = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<verb>is|are|can|should|must)\s+(?:only\s+)?(?P<rest>[^,;:]+?)|(?P<does>\w+s)\s*(?P<object>[^,;:]*?))"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<verb>is|are|can|should|must)\s+(?:only\s+)?(?P<rest>[^,;:]+?)"
+    rf"|(?P<does>{_THIRD_PERSON}|{_PLAIN_FORM})(?P<object>(?:\s+[^,;:]+?)??))"
     r",?\s+(?:only\s+)?(?P<when>when|if|as\s+soon\s+as|whenever)\s+(?P<then>.{8,})"
 )
 
@@ -172,6 +179,15 @@ def unlike(s: Statement) -> Iterator[Turned]:
         yield Turned(f"How {does} {subject} differ from {other}")
 
 
+def which_of_two(s: Statement) -> Iterator[Turned]:
+    """Use X instead of Y."""
+    match = None if s.before or s.introduces or s.is_step else _INSTEAD.fullmatch(s.main)
+    if match and not (NO_SUBJECT.match(match["one"]) or NO_SUBJECT.match(match["other"])):
+        one, other = match["one"], statement(match["other"])
+        if other and not DENIAL.search(s.main) and len(one.split()) <= _LONGEST_CHOICE >= len(other.split()):
+            yield Turned(f"Should I {match['do'].lower()} {one} or {other}")
+
+
 def what_does(s: Statement) -> Iterator[Turned]:
     """X consists of Y. X is caused by Y."""
     if s.before or HEDGE.search(s.main) or DENIAL.search(s.main):
@@ -213,9 +229,10 @@ def when(s: Statement) -> Iterator[Turned]:
         if match["verb"] in ("can", "should", "must") and not begins_with_verb(rest):
             return
         yield Turned(f"When {match['verb']} {subject} {rest}")
-    elif match["does"] in BASE_OF_THIRD_PERSON and not plural and not DENIAL.search(match["object"]):
+    elif plural == (match["does"] not in BASE_OF_THIRD_PERSON) and not DENIAL.search(match["object"]):
         if not match["object"] or statement(match["object"]):
-            yield Turned(f"When does {subject} {BASE_OF_THIRD_PERSON[match['does']]} {match['object']}")
+            verb = BASE_OF_THIRD_PERSON.get(match["does"], match["does"])
+            yield Turned(f"When {'do' if plural else 'does'} {subject} {verb} {match['object']}")
 
 
 def when_to(s: Statement) -> Iterator[Turned]:

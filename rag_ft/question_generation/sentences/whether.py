@@ -72,7 +72,7 @@ _MOST_OBJECT_WORDS = 8
 def you_may(s: Statement) -> Iterator[Turned]:
     """You can, should, must, need not VERB."""
     match = _YOU_MODAL.fullmatch(s.main)
-    if match is None or s.introduces or s.is_step or _SAID_OF_BEFORE.search(s.main):
+    if match is None or s.introduces or s.is_item or _SAID_OF_BEFORE.search(s.main):
         return
     if _ANOTHER_QUESTION.match(s.before) or HEDGE.search(s.before):
         return
@@ -99,7 +99,7 @@ def you_may(s: Statement) -> Iterator[Turned]:
 def is_it(s: Statement) -> Iterator[Turned]:
     """X is enabled, does not VERB, can VERB; also by default."""
     default = s.before.lower() == "by default"
-    match = None if s.introduces or s.is_step or (s.before and not default) else _IS.fullmatch(s.main)
+    match = None if s.introduces or s.is_item or (s.before and not default) else _IS.fullmatch(s.main)
     if match is None or not s.may_ask_about(match["subject"]) or _SAID_OF_BEFORE.search(s.main):
         return
     verb = POSITIVE.get(match["verb"], match["verb"])
@@ -108,7 +108,8 @@ def is_it(s: Statement) -> Iterator[Turned]:
     if not rest or _unsettled(match["rest"], rest) or CONDITION.search(rest) or _RELATIVE.search(rest):
         return
     if verb in ("is", "are"):
-        if _SAYS_WHAT_IT_IS.match(rest) or not _DECIDED.search(rest):
+        denied_event = no and re.match(r"\w+ed\b", rest)
+        if _SAYS_WHAT_IT_IS.match(rest) or not (denied_event or _DECIDED.search(rest)):
             return
     elif not begins_with_verb(rest) or (verb in ("will", "do", "does") and not no):
         return
@@ -121,7 +122,7 @@ def is_it(s: Statement) -> Iterator[Turned]:
 
 def does_it(s: Statement) -> Iterator[Turned]:
     """X supports Y."""
-    match = None if s.before or s.introduces else _DOES.fullmatch(s.main)
+    match = None if s.before or s.introduces or s.is_item else _DOES.fullmatch(s.main)
     if match is None or not s.may_ask_about(match["subject"]):
         return
     rest = statement(match["rest"])

@@ -21,7 +21,7 @@ from rag_ft.question_generation.sentences.wording import begins_with_verb, state
 
 _REASON = (
     r",?\s+(?P<reason>(?:because|since\s+(?:it|they|you|the|an?|any\w*|all|each|every|no)|so\s+that|as\s+otherwise"
-    r"|to\s+(?:avoid|prevent|ensure|make\s+sure|keep|reduce|save)|for\s+\w+\s+reasons)"
+    r"|(?:in\s+order\s+)?to\s+(?:avoid|prevent|ensure|make\s+sure|keep|reduce|save)|for\s+\w+\s+reasons)"
     r"\b(?!\s+(?:of\s+)?(?:it|this|that)\W*\Z).*)"
 )
 _TAKES_TO = re.compile(
@@ -36,6 +36,9 @@ _IS = re.compile(
 )
 _DOES = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>{'|'.join(sorted(BASE_OF_THIRD_PERSON))})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}"
+)
+_DO = re.compile(
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>{'|'.join(sorted(VERBS - {'be'}))})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}"
 )
 _YOU = re.compile(
     rf"[Yy]ou\s+(?P<modal>should|must|need\s+to|have\s+to|cannot|can't)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
@@ -70,15 +73,17 @@ def _why_is(s: Statement) -> Turned | None:
 
 
 def _why_does(s: Statement) -> Turned | None:
-    match = _DOES.fullmatch(s.main)
-    if match is None or not s.may_ask_about(match["subject"]) or is_plural(match["subject"]):
+    match, does = _DOES.fullmatch(s.main), "does"
+    if match is None or is_plural(match["subject"]):
+        match, does = _DO.fullmatch(s.main), "do"
+    if match is None or not s.may_ask_about(match["subject"]) or is_plural(match["subject"]) != (does == "do"):
         return None
     if (match["rest"] and not _settled(match)) or (match["verb"] == "has" and _PERFECT.match(match["rest"])):
         return None
     if match["subject"].split()[0].lower() in VERBS:
         return None  # an order
-    verb = BASE_OF_THIRD_PERSON[match["verb"]]
-    return Turned(f"Why does {s.names.in_a_question(match['subject'])} {verb} {match['rest']}")
+    verb = BASE_OF_THIRD_PERSON.get(match["verb"], match["verb"])
+    return Turned(f"Why {does} {s.names.in_a_question(match['subject'])} {verb} {match['rest']}")
 
 
 def _why_should_i(s: Statement) -> Turned | None:
@@ -104,6 +109,6 @@ def _why_not(s: Statement) -> Turned | None:
 def _settled(match: re.Match[str]) -> bool:
     """Whether what is explained is one whole statement, and what follows its reason."""
     rest, reason = match["rest"], match["reason"] or ""
-    if reason.startswith("to ") and _TAKES_TO.search(rest):
+    if reason.startswith(("to ", "in order")) and _TAKES_TO.search(rest):
         return False
     return bool(statement(rest)) and not HEDGE.search(rest) and not COMPARED.search(rest) and not goes_on(rest)

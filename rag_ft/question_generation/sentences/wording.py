@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS, is_base_form
+from rag_ft.text.parts import ITEM_MARK
 
 _LINK = re.compile(r"!?\[(?P<text>[^\]]*)\](?:\([^)\s]*(?:\s+\"[^\"]*\")?\)|\[[^\]]*\])")
 _MARKUP = re.compile(r"\*\*|__|`{1,3}|(?<![\w*])\*(?=\w)|(?<=\w)\*(?![\w*])|(?<!\w)_(?=\w)|(?<=\w)_(?!\w)")
@@ -20,10 +21,11 @@ _MARK = re.compile(
     re.IGNORECASE,
 )
 """What marks a list item or a note."""
+_ITEM = re.compile(rf"\s*{ITEM_MARK}\s")
 _NUMBERED = re.compile(r"\s*\(?\d{1,3}[.)]\s")
 _CONNECTIVE = re.compile(
     r"(?:however|therefore|thus|hence|so|but|and|also|additionally|in\s+addition|furthermore|moreover|(?:please\s+)?note(?:\s+that)?"
-    r"|remember(?:\s+that)?|keep\s+in\s+mind\s+that|be\s+aware\s+that|optionally|similarly|likewise|in\s+fact|of\s+course|for\s+example|for\s+instance"
+    r"|remember(?:\s+that)?|keep\s+in\s+mind\s+that|be\s+aware\s+that|optionally|similarly|likewise|in\s+fact|of\s+course"
     r"|now|as\s+a\s+result|in\s+short|in\s+other\s+words|currently|unfortunately|fortunately"
     r"|luckily|basically|essentially|importantly|as\s+always|at\s+the\s+moment|that\s+said|on\s+the\s+other\s+hand"
     r"|by\s+the\s+way)(?:,\s+|\s+(?=(?:you|the|an?)\b))|(?:note|remember|keep\s+in\s+mind|be\s+aware)\s+that\s+",
@@ -91,6 +93,11 @@ def unmarked(text: str) -> str:
 def in_brackets(sentence: str) -> str:
     """What stands in the brackets of a sentence."""
     return " ".join(match[0] for match in _BRACKETED.finditer(sentence))
+
+
+def is_marked(sentence: str) -> bool:
+    """Whether a sentence is an item of a list."""
+    return _ITEM.match(sentence) is not None
 
 
 def is_numbered(sentence: str) -> bool:

@@ -32,7 +32,7 @@ def test_what_means_nothing_by_itself(phrase):
 )
 def test_a_thing_with_the_needs_a_name_or_a_term(phrase, known):
     def may_ask(terms):
-        return Statement(phrase, "", phrase, False, False, Names([]), terms.__contains__).may_ask_about(phrase)
+        return Statement(phrase, "", phrase, False, False, False, Names([]), terms.__contains__).may_ask_about(phrase)
 
     assert may_ask(()) is known
     assert may_ask(("The training loss",)) is (known or phrase == "The training loss")

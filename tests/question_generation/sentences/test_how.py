@@ -6,7 +6,7 @@ from turned_sentences import turned
     ("sentence", "question"),
     [
         ("To resume a run, repeat the same command.", "How do I resume a run?"),
-        ("In order to resume a run, you need to repeat the command.", "How do I resume a run?"),
+        ("In order to resume a run, you should repeat the command.", "How do I resume a run?"),
         ("If you want to edit your config file, open it with nano.", "How do I edit my config file?"),
         ("- To list **installed** packages, run `brew list`.", "How do I list installed packages?"),
         ("Run `brew upgrade` to reinstall outdated packages.", "How do I reinstall outdated packages?"),
@@ -57,6 +57,9 @@ def test_what_says_not_how_gives_nothing(sentence):
         ("You can stop a build by pressing Ctrl+C.", "You can stop a build which runs by pressing Ctrl+C."),
         ("You can stop a build by pressing Ctrl+C.", "You can break a build by pressing Ctrl+C."),
         ("Passwords are stored in a database.", "Passwords are stored in plain text."),
+        ("To list packages, open a shell.", "To list packages, you need to open a shell."),  # and then?
+        ("- Run `make` to build an image.", "- Click a button to build an image."),  # one of several steps
+        ("Run `make` to build an image.", "2. Run `make` to build an image."),
         ("Run `make` to build an image.", "Run make(all) to build an image."),  # brackets are taken out
     ],
 )

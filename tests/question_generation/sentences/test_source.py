@@ -69,6 +69,18 @@ def test_a_list_longer_than_a_part_and_nothing_to_introduce_give_no_question():
         assert source.gives(of) == {}
 
 
+def test_the_first_of_numbered_steps_is_answered_by_all_of_them():
+    source, of = source_of("1. To add a package, open the window of packages.\n2. Click Add.\n3. Close it.")
+    assert answer(of, asked(source, of, "how")).endswith("3. Close it.")
+    source, of = source_of("1. Open a window.\n2. To add a package, open the window of packages.")
+    assert source.gives(of) == {}
+
+
+def test_a_command_after_a_sentence_belongs_to_it():
+    source, of = source_of("To list packages, use the command of Linux.\n\n$ packages --all\n\nIt is quick.")
+    assert answer(of, asked(source, of, "how")).endswith("$ packages --all")
+
+
 def test_items_of_several_sentences_give_no_list():
     text = "PostgreSQL has several benefits:\n\n- It is quick.\nIt is also small, and can be moved.\n- It is free."
     source, of = source_of(text)

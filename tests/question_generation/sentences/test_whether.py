@@ -75,6 +75,11 @@ def test_what_depends_or_points_elsewhere_settles_nothing(sentence):
         ("You can rename a package by hand.", "You can use a package to rename files."),
         ("Telemetry is enabled in tests.", "Telemetry is enabled in tests and has no cost."),
         ("Telemetry is not enabled in tests.", "Telemetry is enabled in no tests."),
+        (
+            "Telemetry is not enabled in tests.",
+            "- Telemetry is not enabled in tests.",
+        ),  # an item says what its list is about
+        ("Backups are encrypted at rest.", "Backups are encrypted at rest (as in the example)."),
     ],
 )
 def test_one_word_that_limits_a_statement_takes_its_question(settled, unsettled):

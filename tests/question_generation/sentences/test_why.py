@@ -15,6 +15,7 @@ from turned_sentences import turned
             "Why should I not replace system libraries?",
         ),
         ("Avoid global state: it makes tests depend on each other.", "Why should I avoid global state?"),
+        ("An index is rebuilt in order to avoid stale vectors.", "Why is an index rebuilt?"),
         ("An index has to be rebuilt to avoid stale vectors.", "Why does an index have to be rebuilt?"),
     ],
 )
