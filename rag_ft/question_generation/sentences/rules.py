@@ -62,7 +62,7 @@ _LONGEST_SENTENCE = 600
 """Characters; longer ones are no sentences that a person reads."""
 
 _NOT_BY_ITSELF = re.compile(
-    r"\b(?:this|that|these|those|it|its|it's|they|them|their|he|she|his|her|here|there|above|below|follow(?:s|ing)|former"
+    r"\b(?:this|that|these|those|it(?!\s+take\s+to\b)|its|it's|they|them|their|he|she|his|her|here|there|above|below|follow(?:s|ing)|former"
     r"|latter|such|another|others?|same|both|either|instead|otherwise|likewise|respectively|aforementioned|previous(?:ly)?"
     r"|next|so|then|too|again|also|ones?|we|us|ours?|let's|i\.e|e\.g|etc|however|therefore|thus|hence|rather|further"
     r"|similar(?:ly)?|now|today|examples?|sections?|pages?|chapters?|guides?|tutorials?|articles?|yet|already|anyway|still"

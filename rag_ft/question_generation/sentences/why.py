@@ -73,10 +73,13 @@ def _why_is(s: Statement) -> Turned | None:
 
 
 def _why_does(s: Statement) -> Turned | None:
-    match, does = _DOES.fullmatch(s.main), "does"
-    if match is None or is_plural(match["subject"]):
-        match, does = _DO.fullmatch(s.main), "do"
-    if match is None or not s.may_ask_about(match["subject"]) or is_plural(match["subject"]) != (does == "do"):
+    # "Old caches raise costs": first what many things do, for a plural may be a verb, too.
+    match, does = _DO.fullmatch(s.main), "do"
+    if match is None or not is_plural(match["subject"]):
+        match, does = _DOES.fullmatch(s.main), "does"
+        if match is None or is_plural(match["subject"]):
+            return None
+    if not s.may_ask_about(match["subject"]):
         return None
     if (match["rest"] and not _settled(match)) or (match["verb"] == "has" and _PERFECT.match(match["rest"])):
         return None

@@ -46,3 +46,37 @@ def test_lists_are_asked_for_as_a_whole(sentence, question):
 )
 def test_what_is_no_value_is_not_asked_for(sentence):
     assert turned(sentence) == {}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "question", "answer"),
+    [
+        ("A build of Homebrew takes about 10 minutes.", "How long does a build of Homebrew take?", "about 10 minutes"),
+        (
+            "It usually takes 3 to 5 hours to build PostgreSQL.",
+            "How long does it take to build PostgreSQL?",
+            "3 to 5 hours",
+        ),
+        ("Homebrew was first released in May 2009, for macOS.", "When was Homebrew released?", "May 2009"),
+        (
+            "PostgreSQL was developed by Michael Stonebraker in 1986.",
+            "Who was PostgreSQL developed by?",
+            "Michael Stonebraker",
+        ),
+    ],
+)
+def test_durations_dates_and_makers(sentence, question, answer):
+    assert turned(sentence)[question] == answer
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "A build takes a while.",
+        "It takes 5 minutes.",
+        "It was released in 2009.",
+        "Homebrew was built by hand in a week.",
+    ],
+)
+def test_what_names_no_time_and_no_maker_gives_nothing(sentence):
+    assert turned(sentence) == {}

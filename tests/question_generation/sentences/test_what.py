@@ -76,3 +76,13 @@ def test_how_things_differ_takes_the_whole_verb():
     assert turned("Unlike GNU grep, Homebrew scales builds by load.") == {
         "How does Homebrew differ from GNU grep?": None
     }
+
+
+def test_a_choice_of_two_is_asked_for():
+    found = turned("Use static checks instead of manual tests.")
+    assert found == {"Should I use static checks or manual tests?": None}
+    assert turned("Use static checks instead of them.") == turned("Use it instead of manual tests.") == {}
+
+
+def test_many_things_do_what_one_does():
+    assert turned("Large models overfit when they get few examples.") == {"When do large models overfit?": None}

@@ -55,3 +55,8 @@ def test_without_a_reason_or_a_subject_nothing_is_asked(sentence):
 def test_what_is_no_reason_gives_no_why(reason, none):
     assert [question for question in turned(reason) if question.startswith("Why")]
     assert not [question for question in turned(none) if question.startswith("Why")]
+
+
+def test_many_things_have_a_reason_too():
+    assert turned("Larger caches raise costs, because memory is expensive.") == {}
+    assert turned("Old caches raise costs, because memory is expensive.") == {"Why do old caches raise costs?": None}
