@@ -24,8 +24,10 @@ _DEFAULT = re.compile(rf"[Tt]he\s+default\s+(?P<of>{WORD}(?:\s+(?!(?:is|are)\b){
 _DEFAULTS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+defaults\s+to\s+{_VALUE}")
 _STANDS_FOR = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+stands\s+for\s+{_VALUE}")
 _NO_VALUE = re.compile(
-    r"(?:to|applied|set|determined|that|used|also|not|based|chosen|often|usually|a\s+good|fine|too|the\s+same|now|as|it|this|what"
-    r"|whatever|computed|only|enough|in|at|from|[a-z]+ed|kept|shown|given|taken|written|made|found|built|held|put|left)\b",
+    r"(?:to|applied|set|determined|that|used|also|not|based|chosen|often|usually|a\s+good|fine|too|the\s+same|now|as"
+    r"|it|this|what"
+    r"|whatever|computed|only|enough|in|at|from|[a-z]+ed|kept|shown|given|taken|written|made|found|built|held|put"
+    r"|left)\b",
     re.IGNORECASE,
 )
 
@@ -34,7 +36,8 @@ _NUMBER = (
     r"|hundred)"
 )
 _HAS_MANY = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>has|have|contains?|holds?|supports?|uses?|needs?|requires?|consists?\s+of|includes?"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>has|have|contains?|holds?|supports?|uses?|needs?|requires?"
+    rf"|consists?\s+of|includes?"
     rf"|provides?|offers?|stores?)\s+(?P<value>(?:about\s+|around\s+|roughly\s+|up\s+to\s+)?{_NUMBER}"
     r"(?:\s+(?:million|billion|thousand))?)\s+(?P<things>[a-z][\w-]+s)(?:[,;:.]\s.*|\s+and\s.*)?"
 )
@@ -46,22 +49,27 @@ _TIME = (
 _TAKES = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+takes?\s+{_TIME}(?:[,;:.]\s.*|\s+(?:on|with|and)\s.*)?")
 _IT_TAKES = re.compile(rf"It\s+(?:usually\s+|typically\s+)?takes\s+{_TIME}\s+to\s+(?P<do>.+)")
 _MADE = (
-    r"(?P<verb>is|are|was|were)\s+(?:first\s+|originally\s+)?(?P<made>released|created|introduced|founded|developed|written|proposed"
+    r"(?P<verb>is|are|was|were)\s+(?:first\s+|originally\s+)?(?P<made>released|created|introduced|founded|developed"
+    r"|written|proposed"
     r"|published|established|built|invented|maintained|designed|launched|started|added|removed|deprecated)"
 )
 _MADE_IN = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+{_MADE}\s+in\s+(?P<value>(?:[A-Z][a-z]+\s+)?(?:\d{{1,2}},\s+)?[12]\d{{3}})\b(?:[\s,;].*)?"
+    rf"(?P<subject>{NOUN_PHRASE})\s+{_MADE}\s+in\s+"
+    rf"(?P<value>(?:[A-Z][a-z]+\s+)?(?:\d{{1,2}},\s+)?[12]\d{{3}})\b(?:[\s,;].*)?"
 )
 _MADE_BY = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+{_MADE}\s+by\s+(?P<value>(?:the\s+)?[A-Z][\w.'-]*(?:\s+(?:(?:of|and|the|for)\s+)*[A-Z][\w.'-]*)*)"
+    rf"(?P<subject>{NOUN_PHRASE})\s+{_MADE}\s+by\s+(?P<value>(?:the\s+)?[A-Z][\w.'-]*(?:\s+(?:(?:of|and|the"
+    rf"|for)\s+)*[A-Z][\w.'-]*)*)"
     r"(?:(?:[,;]|\s+(?:in|at|as|for|to|from|with|who|which|and|under))\s.*)?"
 )
 
 _FOLLOWING = re.compile(
-    rf"(?:[Tt]he\s+)?[Ff]ollowing\s+(?P<things>(?:{WORD}\s+){{0,3}}?[\w-]+s)\s+(?P<verb>are|can|must|should|need\s+to)\s+(?P<rest>.+)"
+    rf"(?:[Tt]he\s+)?[Ff]ollowing\s+(?P<things>(?:{WORD}\s+){{0,3}}?[\w-]+s)\s+(?P<verb>are|can|must|should"
+    rf"|need\s+to)\s+(?P<rest>.+)"
 )
 _HAS_FOLLOWING = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>supports?|has|have|accepts?|provides?|offers?|includes?|uses?|needs?|requires?|contains?)"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>supports?|has|have|accepts?|provides?|offers?|includes?|uses?|needs?"
+    rf"|requires?|contains?)"
     r"\s+(?:the\s+following|these|two|three|four|five|six|several|different|multiple)\s+(?:\w+\s+)??(?P<things>[\w-]+s)"
 )
 

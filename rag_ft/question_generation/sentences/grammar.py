@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, THIRD_PERSON, VERBS
 from rag_ft.question_generation.sentences.wording import Names
 
 
@@ -52,11 +52,13 @@ Rule = Callable[[Statement], Iterator[Turned]]
 
 WORD = r"\w[\w.+#%/'-]*"
 AUXILIARY = (
-    r"is|are|was|were|can|cannot|can't|must|should|may|might|will|could|would|has|have|had|does|do|did|isn't|aren't|won't|doesn't"
+    r"is|are|was|were|can|cannot|can't|must|should|may|might|will|could|would|has|have|had|does|do|did|isn't|aren't"
+    r"|won't|doesn't"
     r"|don't"
 )
 NOUN_PHRASE = (
-    rf"(?:(?:[Tt]he|[Aa]n?)\s+)?{WORD}(?:\s+(?!(?:{AUXILIARY}|be|been|being|that|which|who|whose|where|when|if|because|so"
+    rf"(?:(?:[Tt]he|[Aa]n?)\s+)?{WORD}(?:\s+(?!(?:{AUXILIARY}|be|been|being|that|which|who|whose|where|when|if"
+    rf"|because|so"
     rf"|and|or|but|to|as|than)\b){WORD}){{0,4}}"
 )
 ADVERBS = (
@@ -75,25 +77,33 @@ POSITIVE = {
 """Auxiliaries that deny, without the denial."""
 
 HEDGE = re.compile(
-    r"\b(?:only|sometimes|thereby|consequently|accordingly|usually|often|generally|typically|normally|likely|probably|almost|mostly|mainly|at\s+times|depend(?:s|ing)|unless"
-    r"|until|except|perhaps|may\s+be|rarely|seldom|ideally|in\s+theory|many|most|some|few|several|at\s+least|at\s+most)\b",
+    r"\b(?:only|sometimes|thereby|consequently|accordingly|usually|often|generally|typically|normally|likely"
+    r"|probably|almost|mostly|mainly|at\s+times|depend(?:s|ing)|unless"
+    r"|until|except|perhaps|may\s+be|rarely|seldom|ideally|in\s+theory|many|most|some|few|several|at\s+least"
+    r"|at\s+most)\b",
     re.IGNORECASE,
 )
 """Words with which an answer holds only sometimes."""
 CONDITION = re.compile(
-    r"\b(?:unless|if|when|as\s+long\s+as|provided|in\s+order\s+to|so\s+that|but|until|except|though|although|however|while"
+    r"\b(?:unless|if|when|as\s+long\s+as|provided|in\s+order\s+to|so\s+that|but|until|except|though|although|however"
+    r"|while"
     r"|whereas|or\s+else)\b",
     re.IGNORECASE,
 )
 DENIAL = re.compile(r"\b(?:not|no|nothing|never|none|neither|nor|without|hardly|cannot)\b|n't\b", re.IGNORECASE)
 
 NO_SUBJECT = re.compile(
-    r"(?:this|that|these|those|it|they|there|here|we|you|i|he|she|what|which|who|when|where|how|why|if|all|some|many|most"
-    r"|each|every|any|no|none|one|two|three|four|five|both|such|another|others?|only|as|in|on|at|for|by|with|from|to|after"
-    r"|before|since|because|while|although|note|please|see|and|or|but|so|not|also|however|now|then|today|currently|nothing"
-    r"|everything|something|anything|someone|anyone|everyone|instead|using|below|above|more|less|few|several|its|their|your"
+    r"(?:this|that|these|those|it|they|there|here|we|you|i|he|she|what|which|who|when|where|how|why|if|all|some|many"
+    r"|most"
+    r"|each|every|any|no|none|one|two|three|four|five|both|such|another|others?|only|as|in|on|at|for|by|with|from|to"
+    r"|after"
+    r"|before|since|because|while|although|note|please|see|and|or|but|so|not|also|however|now|then|today|currently"
+    r"|nothing"
+    r"|everything|something|anything|someone|anyone|everyone|instead|using|below|above|more|less|few|several|its"
+    r"|their|your"
     r"|our|my|once|given|like|unlike|even|just|do|don't|never|always|let|make|sure|neither|either|having|being|very|too"
-    r"|otherwise|doing|if|whether|sometimes|often|usually|generally|typically|normally|occasionally|according|further|in|say|suppose|imagine)\b",
+    r"|otherwise|doing|if|whether|sometimes|often|usually|generally|typically|normally|occasionally|according"
+    r"|further|in|say|suppose|imagine)\b",
     re.IGNORECASE,
 )
 """Beginnings of what is no noun phrase, or means nothing by itself."""
@@ -106,7 +116,8 @@ VAGUE = (
     r"(?:current|old|new|resulting|existing|specific|original|actual|entire|full|right|correct|last|final|latest|main)"
 )
 UNIQUE = (
-    r"(?:internet|web|terminal|console|browser|kernel|shell|cloud|clipboard|keyboard|desktop|api|cli|gui|network|disk|gpu|cpu"
+    r"(?:internet|web|terminal|console|browser|kernel|shell|cloud|clipboard|keyboard|desktop|api|cli|gui|network"
+    r"|disk|gpu|cpu"
     r"|memory|screen|public|world|command\s+line|background|past|future|beginning|end|filesystem)"
 )
 _NEEDS_CONTEXT = re.compile(rf"the\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)*[\w'-]+", re.IGNORECASE)
@@ -143,12 +154,13 @@ def goes_on(rest: str) -> bool:
 
 
 COMPARED = re.compile(
-    r"\b(?:easier|faster|slower|better|worse|larger|smaller|bigger|cheaper|higher|lower|harder|shorter|longer|simpler|(?:more|less)"
+    r"\b(?:easier|faster|slower|better|worse|larger|smaller|bigger|cheaper|higher|lower|harder|shorter|longer"
+    r"|simpler|(?:more|less)"
     r"\s+\w+)\b(?!.*\bthan\b)",
     re.IGNORECASE,
 )
 """Compared with what? "Code is easier to read"."""
-SAYS_SOMETHING = re.compile(rf"\b(?:you|it|they|{AUXILIARY}|{'|'.join(sorted(BASE_OF_THIRD_PERSON))})\b")
+SAYS_SOMETHING = re.compile(rf"\b(?:you|it|they|{AUXILIARY}|{THIRD_PERSON})\b")
 """A clause with a verb: "when it fails", but not "when practical"."""
 
 

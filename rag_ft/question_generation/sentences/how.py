@@ -28,10 +28,13 @@ ORDER = re.compile(
 )
 """What someone is told to do."""
 NOT_DONE = re.compile(
-    r"(?:see|find|notice|get|want|need|wish|have|be|encounter|experience|prefer|like|think|expect|receive|know|understand|learn"
-    r"|read|look|observe|consider|check\s+out|follow|visit|contact|help|remember|ensure|make\s+sure|give|take\s+advantage"
+    r"(?:see|find|notice|get|want|need|wish|have|be|encounter|experience|prefer|like|think|expect|receive|know"
+    r"|understand|learn"
+    r"|read|look|observe|consider|check\s+out|follow|visit|contact|help|remember|ensure|make\s+sure|give"
+    r"|take\s+advantage"
     r"|do|answer|illustrate|summari[sz]e|clarify|put\s+it|begin|continue|proceed|discuss|show|demonstrate"
-    r"|simplify|allow|avoid\s+confusion|use|try|depend|rely|fail|fit|happen|exist|lose|break|damage|corrupt|hurt|waste|crash)\b",
+    r"|simplify|allow|avoid\s+confusion|use|try|depend|rely|fail|fit|happen|exist|lose|break|damage|corrupt|hurt"
+    r"|waste|crash)\b",
     re.IGNORECASE,
 )
 """What people do not ask how to do."""
@@ -39,7 +42,8 @@ _USES = r"(?:use|run|set|call|add|pass|open|click|press|enable|install|execute|i
 _USE_TO = re.compile(rf"{_USES}\s+(?P<what>[^,;:]{{2,80}}?)\s+to\s+(?P<do>.+)", re.IGNORECASE)
 _DO_BY = re.compile(r"(?P<do>.{6,}?)\s+(?:by\s+\w+ing|using|via|with\s+the)\b.+", re.IGNORECASE)
 _NOT_A_TOOL = re.compile(
-    r"\b(?:you|need|needs|want|if|when|that|which|this|these|how|is|are|steps|following|instructions|methods?|it|them|that)\b",
+    r"\b(?:you|need|needs|want|if|when|that|which|this|these|how|is|are|steps|following|instructions|methods?|it"
+    r"|them|that)\b",
     re.IGNORECASE,
 )
 _PREREQUISITE = re.compile(r"you\s+(?:will\s+)?(?:need|have)\s+to\b|you'll\s+(?:need|have)\s+to\b", re.IGNORECASE)
@@ -53,7 +57,8 @@ _NO_OBJECT = re.compile(
 )
 """ "Choose a file to open in an editor": what is opened stands before."""
 _NO_PLACE = re.compile(
-    r"\b(?:order|formats?|text|form|detail|UTC|time|use|startup|advance|parallel|memory\s+only|hours?|days?|first|demand)\b"
+    r"\b(?:order|formats?|text|form|detail|UTC|time|use|startup|advance|parallel|memory\s+only|hours?|days?|first"
+    r"|demand)\b"
 )
 _ACCIDENT = re.compile(r"you\s+(?:could|might)\b", re.IGNORECASE)
 _WAYS = re.compile(
@@ -61,13 +66,15 @@ _WAYS = re.compile(
     r"(?:different\s+|main\s+|other\s+)?(?:ways?|methods?|options?)\s+(?:to|for)\s+(?P<do>.+)"
 )
 _DONE = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+{ADVERBS}(?P<done>computed|calculated|measured|determined|chosen|estimated"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+{ADVERBS}(?P<done>computed|calculated|measured|determined"
+    rf"|chosen|estimated"
     r"|trained|split|scored|ranked|compared|updated|created|generated|built|merged|loaded|handled|resolved|sorted|tuned"
     r"|initialised|initialized|combined|normalised|normalized|evaluated|encoded|represented|identified|authenticated"
     r"|configured|detected|counted|found)\s+(?P<how>(?:by\s+\w+ing|from|with|using|through|on\s+the\s+basis\s+of)\s.+)"
 )
 _KEPT = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+{ADVERBS}(?P<done>stored|saved|located|placed|defined|configured|documented"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+{ADVERBS}(?P<done>stored|saved|located|placed|defined"
+    rf"|configured|documented"
     r"|listed|hosted|logged|cached)\s+(?:in|at|on|inside|beside)\s"
     r"(?P<place>.+)"
 )

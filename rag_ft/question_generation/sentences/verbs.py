@@ -73,6 +73,10 @@ VERBS = frozenset(_BASE.split())
 BASE_OF_THIRD_PERSON = MappingProxyType({_third_person(verb): verb for verb in sorted(VERBS - {"be"})})
 """supports → support."""
 
+THIRD_PERSON = "|".join(sorted(BASE_OF_THIRD_PERSON))
+PLAIN_FORM = "|".join(sorted(VERBS - {"be"}))
+"""Patterns of verbs as they follow one thing (supports), and several (support)."""
+
 GERUNDS = frozenset(map(_gerund, VERBS))
 """installing, setting."""
 

@@ -22,17 +22,19 @@ from rag_ft.question_generation.sentences.grammar import (
     lower_first,
 )
 from rag_ft.question_generation.sentences.how import NOT_DONE, ORDER
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, GERUNDS, VERBS
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, GERUNDS, PLAIN_FORM, THIRD_PERSON, VERBS
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
-_PLAIN_FORM = "|".join(sorted(VERBS - {"be"}))
-_THIRD_PERSON = "|".join(sorted(BASE_OF_THIRD_PERSON))
 _IF = re.compile(r"(?:If|When|Whenever)\s+(?P<event>.+)")
 _EVENT = re.compile(
-    r"\b(?:not|cannot|without|missing|fails?|failed|too\s+\w+|exceeds?|no\s+longer|more\s+than|less\s+than|changes?|changed"
-    r"|deleted?|removed?|crash(?:es)?|lost|loses?|expires?|expired|stops?|errors?|invalid|unavailable|empty|omit(?:s|ted)?|forgets?"
-    r"|corrupt(?:ed)?|disabled?|enabled?|breaks?|broken|conflicts?|times?\s+out|interrupted|killed|stuck|slow|unset|exists?"
-    r"|differs?|refuses?|rejected?|disagrees?|denied|full|reached|closes?|closed|damaged|missed|twice|set|unknown)\b|n't\b",
+    r"\b(?:not|cannot|without|missing|fails?|failed|too\s+\w+|exceeds?|no\s+longer|more\s+than|less\s+than|changes?"
+    r"|changed"
+    r"|deleted?|removed?|crash(?:es)?|lost|loses?|expires?|expired|stops?|errors?|invalid|unavailable|empty|omit(?:s"
+    r"|ted)?|forgets?"
+    r"|corrupt(?:ed)?|disabled?|enabled?|breaks?|broken|conflicts?|times?\s+out|interrupted|killed|stuck|slow|unset"
+    r"|exists?"
+    r"|differs?|refuses?|rejected?|disagrees?|denied|full|reached|closes?|closed|damaged|missed|twice|set|unknown)\b"
+    r"|n't\b",
     re.IGNORECASE,
 )
 _NO_EVENT = re.compile(
@@ -42,7 +44,8 @@ _NO_EVENT = re.compile(
 _NO_CONSEQUENCE = re.compile(
     r"(?:you|this|that|these|those|it\s+(?:could|may|might|is|means)|see|here|there|we|please|try|consider|check"
     r"|the\s+(?:reason|cause|problem|issue))\b"
-    r"|.*\b(?:sign|indicates?|because|should|must|recommended|means|suggests?|probably|likely|could\s+be|might\s+be|advisable)\b",
+    r"|.*\b(?:sign|indicates?|because|should|must|recommended|means|suggests?|probably|likely|could\s+be|might\s+be"
+    r"|advisable)\b",
     re.IGNORECASE,
 )
 _DOES_NOTHING = re.compile(r"(?:be|have|get|see|find|receive|read)\b")
@@ -50,56 +53,67 @@ _SHORTEST_ORDER = 4
 _WHETHER = re.compile(r"\b(?:check|ask|determine|test|verif|decide|show|know|see|detect)(?:s|ed|n|ies|ied)?\Z")
 """Verbs whose "if" means "whether"."""
 _DO_WHEN = re.compile(r"(?P<do>[A-Z][^,;:]+?),?\s+(?:only\s+)?(?:when|if)\s+(?P<then>[^,;:]{8,})")
-_HAPPENS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:{AUXILIARY}|{_THIRD_PERSON})\b")
-_CONSEQUENCE = re.compile(rf"(?:{NOUN_PHRASE}|it|they)\s+{ADVERBS}(?:normally\s+)?(?:{AUXILIARY}|{_THIRD_PERSON})\b.*")
+_HAPPENS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:{AUXILIARY}|{THIRD_PERSON})\b")
+_CONSEQUENCE = re.compile(rf"(?:{NOUN_PHRASE}|it|they)\s+{ADVERBS}(?:normally\s+)?(?:{AUXILIARY}|{THIRD_PERSON})\b.*")
 _EVEN_THEN = re.compile(r"\b(?:even|especially|except|not)\s+(?:when|if)\b")
 
 _AROUND = re.compile(r"(?P<word>Before|After)\s+(?P<doing>[a-z]+ing)\s+(?P<rest>.+)")
 _WITHOUT = re.compile(r"Without\s+(?P<thing>.+)")
 
 _DEFINED = re.compile(
-    rf"(?P<term>(?:An?\s+)?{WORD}(?:\s+{WORD}){{0,3}}?)\s+(?P<verb>is|are)\s+(?P<rest>(?:an?|the|any)\s+(?P<head>[\w-]+)\s+.+)"
+    rf"(?P<term>(?:An?\s+)?{WORD}(?:\s+{WORD}){{0,3}}?)\s+(?P<verb>is|are)\s+(?P<rest>(?:an?|the"
+    rf"|any)\s+(?P<head>[\w-]+)\s+.+)"
 )
 _NO_DEFINITION = re.compile(
-    r"(?:same|only|best|first|second|most|default|one|case|reason|result|way|good|bad|great|lot|bit|few|must|example|exception"
-    r"|problem|no-op|matter|more|current|next|required|major|poor|common|useful|important|easy|simple|different|better|usual"
-    r"|right|wrong|natural|nice|safe|fine|little|further|last|latest|recommended|preferred|likely|strict\w*|key|main|primary|part"
-    r"|subset|cheap\w*|sensible|complex|topic|powerful|popular|very|new|big|huge|known|separate|central|core|essential|vital|critical|fundamental|prerequisite|tenet|pillar|feature)\b",
+    r"(?:same|only|best|first|second|most|default|one|case|reason|result|way|good|bad|great|lot|bit|few|must|example"
+    r"|exception"
+    r"|problem|no-op|matter|more|current|next|required|major|poor|common|useful|important|easy|simple|different"
+    r"|better|usual"
+    r"|right|wrong|natural|nice|safe|fine|little|further|last|latest|recommended|preferred|likely|strict\w*|key|main"
+    r"|primary|part"
+    r"|subset|cheap\w*|sensible|complex|topic|powerful|popular|very|new|big|huge|known|separate|central|core"
+    r"|essential|vital|critical|fundamental|prerequisite|tenet|pillar|feature)\b",
     re.IGNORECASE,
 )
 _NO_TERM = re.compile(
-    r"\b(?:of|in|for|with|on|to|by|at|and|or|from|whose|who|that|which|is|are|what|how|often|typical|common|good|bad|second"
+    r"\b(?:of|in|for|with|on|to|by|at|and|or|from|whose|who|that|which|is|are|what|how|often|typical|common|good|bad"
+    r"|second"
     r"|main)\b|\w+ing\s|\b[A-Za-z]\Z",
     re.IGNORECASE,
 )
 _FEWEST_DEFINING_WORDS = 5
 
 _FOR = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<lets>lets?|allows?|enables?|helps?)\s+(?:you|users|developers)\s+(?:to\s+)?(?P<do>.+)"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<lets>lets?|allows?|enables?|helps?)\s+(?:you|users"
+    rf"|developers)\s+(?:to\s+)?(?P<do>.+)"
     r"|(?P<verb>is|are)\s+used\s+(?:to|for)\s+(?P<use>.+))"
 )
 _ASPECT = re.compile(
-    r"[Tt]he\s+(?P<aspect>(?:main\s+|biggest\s+|maximum\s+|minimum\s+|usual\s+)?(?:purpose|goal|aim|advantage|disadvantage|drawback"
-    r"|benefit|downside|upside|limitation|cost|price|role|cause|effect|meaning|difference|point|job|maximum|minimum|consequence"
+    r"[Tt]he\s+(?P<aspect>(?:main\s+|biggest\s+|maximum\s+|minimum\s+|usual\s+)?(?:purpose|goal|aim|advantage"
+    r"|disadvantage|drawback"
+    r"|benefit|downside|upside|limitation|cost|price|role|cause|effect|meaning|difference|point|job|maximum|minimum"
+    r"|consequence"
     r"|risk|danger|licen[cs]e)s?)\s+(?P<of>of|between|for|to)\s+(?P<thing>.+?)\s+(?P<verb>is|are)\s+(?P<rest>.+)"
 )
 _TOLD_ELSEWHERE = re.compile(r"(?:described|listed|discussed|explained|documented|covered|given|shown|not)\b")
 _UNLIKE = re.compile(
-    rf"Unlike\s+(?P<other>{NOUN_PHRASE}),\s+(?P<subject>{NOUN_PHRASE}?)\s+(?:(?P<does>{_THIRD_PERSON})|{AUXILIARY})\s.+"
+    rf"Unlike\s+(?P<other>{NOUN_PHRASE}),\s+(?P<subject>{NOUN_PHRASE}?)\s+(?:(?P<does>{THIRD_PERSON})|{AUXILIARY})\s.+"
 )
 _LONGEST_CHOICE = 5
 _INSTEAD = re.compile(
-    r"(?P<do>Use|Prefer|Choose|Pick|Take|Call|Write|Store|Install)\s+(?P<one>[^,;:]+?),?\s+(?:rather\s+than|instead\s+of|and\s+not)"
+    r"(?P<do>Use|Prefer|Choose|Pick|Take|Call|Write|Store|Install)\s+(?P<one>[^,;:]+?),?\s+(?:rather\s+than"
+    r"|instead\s+of|and\s+not)"
     r"\s+(?P<other>.+)"
 )
 _WHAT_DOES = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>returns?|contains?|consists?\s+of|depends?\s+on|represents?|measures?|controls?)"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>returns?|contains?|consists?\s+of|depends?\s+on|represents?|measures?"
+    rf"|controls?)"
     r"\s+(?P<rest>.+)"
 )
 _CAUSED = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:is|are)\s+caused\s+by\s.+")
 _WHEN = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<verb>is|are|can|should|must)\s+(?:only\s+)?(?P<rest>[^,;:]+?)"
-    rf"|(?P<does>{_THIRD_PERSON}|{_PLAIN_FORM})(?P<object>(?:\s+[^,;:]+?)??))"
+    rf"|(?P<does>{THIRD_PERSON}|{PLAIN_FORM})(?P<object>(?:\s+[^,;:]+?)??))"
     r",?\s+(?:only\s+)?(?P<when>when|if|as\s+soon\s+as|whenever)\s+(?P<then>.{8,})"
 )
 

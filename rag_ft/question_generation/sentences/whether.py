@@ -25,12 +25,14 @@ from rag_ft.question_generation.sentences.wording import begins_with_verb, state
 from rag_ft.text.question_form import content_words
 
 _YOU_MODAL = re.compile(
-    r"[Yy]ou\s+(?:will\s+|'ll\s+)?(?P<modal>can't|can(?:not|\s+not)?|could|may(?:\s+not)?|should(?:n't|\s+not)?|must(?:n't|\s+not)?"
+    r"[Yy]ou\s+(?:will\s+|'ll\s+)?(?P<modal>can't|can(?:not|\s+not)?|could|may(?:\s+not)?|should(?:n't|\s+not)?"
+    r"|must(?:n't|\s+not)?"
     rf"|(?:need|have)\s+to|(?:don't|do\s+not)\s+(?:need|have)\s+to|need\s+not)\s+{ADVERBS}(?P<do>.+)"
 )
 _ANOTHER_QUESTION = re.compile(
     r"(?:To|In\s+order|By|Using|As|Since|Once|Although|Because|Until|Unless|Where|While|At)\b"
-    r"|.*\b(?:want|need|prefer|like|wish|case|addition|short|practice|general|detail|future|all|both|reasons?|risk|users|safety"
+    r"|.*\b(?:want|need|prefer|like|wish|case|addition|short|practice|general|detail|future|all|both|reasons?|risk"
+    r"|users|safety"
     r"|security|simplicity|now)\b",
     re.IGNORECASE,
 )
@@ -38,16 +40,21 @@ _ANOTHER_QUESTION = re.compile(
 _SAID_OF_IT = re.compile(r"\b(?:\w+\s+to\s+\w+|using|via|by\s+\w+ing)\b")
 
 _IS = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are|can|cannot|can't|must|should|will|isn't|aren't|won't|doesn't|don't|does|do)\s+"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are|can|cannot|can't|must|should|will|isn't|aren't|won't|doesn't"
+    rf"|don't|does|do)\s+"
     rf"(?P<not>not\s+|never\s+)?{ADVERBS}(?P<rest>.+)"
 )
 _DECIDED = re.compile(
-    r"\b(?:required|optional|supported|enabled|disabled|allowed|available|possible|compatible|deprecated|recommended|safe"
-    r"|necessary|needed|sensitive|free|open.source|encrypted|faster|slower|better|worse|larger|smaller|cheaper|experimental"
+    r"\b(?:required|optional|supported|enabled|disabled|allowed|available|possible|compatible|deprecated|recommended"
+    r"|safe"
+    r"|necessary|needed|sensitive|free|open.source|encrypted|faster|slower|better|worse|larger|smaller|cheaper"
+    r"|experimental"
     r"|stable|mandatory|cached|limited|included|installed|preserved|ignored|unlimited|immutable|mutable|secure|public"
-    r"|private|automatic(?:ally)?|synchronous|asynchronous|stored|shared|sorted|ordered|unique|expensive|cheap|slow|fast"
+    r"|private|automatic(?:ally)?|synchronous|asynchronous|stored|shared|sorted|ordered|unique|expensive|cheap|slow"
+    r"|fast"
     r"|reversible|permanent|temporary|obsolete|redundant|harmful|enough|visible|portable|interchangeable|deterministic"
-    r"|random|empty|read-only|writable|forbidden|prohibited|accepted|guaranteed|planned|maintained|affected|kept|lost|exact)\b"
+    r"|random|empty|read-only|writable|forbidden|prohibited|accepted|guaranteed|planned|maintained|affected|kept"
+    r"|lost|exact)\b"
     r"|\b(?:more|less)\s+\w+",
     re.IGNORECASE,
 )
@@ -59,7 +66,8 @@ _SAID_OF_BEFORE = re.compile(
 _RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|what|how)\b")
 
 _DOES = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>supports?|requires?|needs?|allows?|works?\s+with|runs?\s+on|depends?\s+on|accepts?"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>supports?|requires?|needs?|allows?|works?\s+with|runs?\s+on"
+    rf"|depends?\s+on|accepts?"
     r"|preserves?|stores?|changes?|affects?|keeps?|removes?|uses?)\s+(?P<rest>.+)"
 )
 _VAGUE_OBJECT = re.compile(

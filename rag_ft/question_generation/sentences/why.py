@@ -16,7 +16,7 @@ from rag_ft.question_generation.sentences.grammar import (
     goes_on,
     is_plural,
 )
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, PLAIN_FORM, THIRD_PERSON, VERBS
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _REASON = (
@@ -25,23 +25,23 @@ _REASON = (
     r"\b(?!\s+(?:of\s+)?(?:it|this|that)\W*\Z).*)"
 )
 _TAKES_TO = re.compile(
-    r"\b(?:configured|designed|expected|able|required|used|try|tries|remember|need|needs|want|wants|have|has|intended|meant|supposed"
-    r"|likely|ready|allowed|set\s+up|made|built|free|possible|best|better|important|necessary|recommended|enough|care|careful)\Z"
+    r"\b(?:configured|designed|expected|able|required|used|try|tries|remember|need|needs|want|wants|have|has"
+    r"|intended|meant|supposed"
+    r"|likely|ready|allowed|set\s+up|made|built|free|possible|best|better|important|necessary|recommended|enough"
+    r"|care|careful)\Z"
 )
 """What a "to" completes, and gives no reason for."""
 _PERFECT = re.compile(r"\s*(?:been|not|never|to|\w+(?:ed|en|wn))\b")
 _IS = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are|can|cannot|can't|must|should|isn't|aren't|won't|doesn't|don't|do|does"
+    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are|can|cannot|can't|must|should|isn't|aren't|won't|doesn't|don't|do"
+    rf"|does"
     rf"|needs?\s+to|has\s+to|have\s+to)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
 )
-_DOES = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>{'|'.join(sorted(BASE_OF_THIRD_PERSON))})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}"
-)
-_DO = re.compile(
-    rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>{'|'.join(sorted(VERBS - {'be'}))})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}"
-)
+_DOES = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>{THIRD_PERSON})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}")
+_DO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>{PLAIN_FORM})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}")
 _YOU = re.compile(
-    rf"[Yy]ou\s+(?P<modal>should|must|need\s+to|have\s+to|cannot|can't)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
+    rf"[Yy]ou\s+(?P<modal>should|must|need\s+to|have\s+to|cannot"
+    rf"|can't)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
 )
 _DO_NOT = re.compile(
     rf"(?P<order>Do\s+not|Don't|Never|Avoid)\s+(?P<rest>[^,;:]+?)(?:{_REASON}|[;:]\s+(?:the|an?|doing|it|this)\b.*)"

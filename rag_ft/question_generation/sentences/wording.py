@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, VERBS, is_base_form
+from rag_ft.question_generation.sentences.verbs import PLAIN_FORM, THIRD_PERSON, VERBS, is_base_form
 from rag_ft.text.parts import ITEM_MARK
 
 _LINK = re.compile(r"!?\[(?P<text>[^\]]*)\](?:\([^)\s]*(?:\s+\"[^\"]*\")?\)|\[[^\]]*\])")
@@ -24,8 +24,10 @@ _MARK = re.compile(
 _ITEM = re.compile(rf"\s*{ITEM_MARK}\s")
 _NUMBERED = re.compile(r"\s*\(?\d{1,3}[.)]\s")
 _CONNECTIVE = re.compile(
-    r"(?:however|therefore|thus|hence|so|but|and|also|additionally|in\s+addition|furthermore|moreover|(?:please\s+)?note(?:\s+that)?"
-    r"|remember(?:\s+that)?|keep\s+in\s+mind\s+that|be\s+aware\s+that|optionally|similarly|likewise|in\s+fact|of\s+course"
+    r"(?:however|therefore|thus|hence|so|but|and|also|additionally|in\s+addition|furthermore|moreover"
+    r"|(?:please\s+)?note(?:\s+that)?"
+    r"|remember(?:\s+that)?|keep\s+in\s+mind\s+that|be\s+aware\s+that|optionally|similarly|likewise|in\s+fact"
+    r"|of\s+course"
     r"|now|as\s+a\s+result|in\s+short|in\s+other\s+words|currently|unfortunately|fortunately"
     r"|luckily|basically|essentially|importantly|as\s+always|at\s+the\s+moment|that\s+said|on\s+the\s+other\s+hand"
     r"|by\s+the\s+way)(?:,\s+|\s+(?=(?:you|the|an?)\b))|(?:note|remember|keep\s+in\s+mind|be\s+aware)\s+that\s+",
@@ -34,13 +36,14 @@ _CONNECTIVE = re.compile(
 """What ties a sentence to the one before it."""
 _SPACE_BEFORE_STOP = re.compile(r"\s+(?=[,.;:!?](?:\s|\Z))")
 
-_DOES_TO_YOU = "|".join(sorted({*VERBS, *BASE_OF_THIRD_PERSON} - {"be"}))
 _YOU_DO = "|".join(sorted(VERBS - {"access"}))
 _ME = re.compile(
-    r"\b(?P<before>for|to|with|from|by|of|between|around|about|against|notif(?:y|ies)|warns?|lets?|letting|helps?|makes?"
+    r"\b(?P<before>for|to|with|from|by|of|between|around|about|against|notif(?:y|ies)|warns?|lets?|letting|helps?"
+    r"|makes?"
     r"|allow(?:s|ing)?|enables?)\s+you\b"
-    rf"|\b(?P<verb>{_DOES_TO_YOU})\s+you\b"
-    rf"(?!\s+(?:{_YOU_DO}|are|were|can|could|should|must|will|may|might|have|had|did|[a-z]+ed|made|wrote|built|chose|took"
+    rf"|\b(?P<verb>{PLAIN_FORM}|{THIRD_PERSON})\s+you\b"
+    rf"(?!\s+(?:{_YOU_DO}|are|were|can|could|should|must|will|may|might|have|had|did|[a-z]+ed|made|wrote|built|chose"
+    rf"|took"
     r"|set|put|sent|got|just|already|also)\b)"
     r"|\byou(?=\s*(?:\Z|[,.;:?]))",
     re.IGNORECASE,
@@ -60,15 +63,19 @@ _YOU = re.compile(r"\byou\b", re.IGNORECASE)
 
 _ELSE_BEGINS = re.compile(
     r"[;:].*|\s+[-–—]+\s.*|—.*"
-    r"|,?\s+(?:because|since|so\s+that|although|though|even\s+(?:if|though)|whereas|as\s+long\s+as|but|in\s+order\s+to)\b.*"
-    r"|,\s+(?:and\s+(?:then\s+)?(?:it|this|that|they|you|the|a|an)|so|which|who|where|or\s+else|as|while|unless|just|then|e\.g\.|for\s+example"
+    r"|,?\s+(?:because|since|so\s+that|although|though|even\s+(?:if|though)|whereas|as\s+long\s+as|but"
+    r"|in\s+order\s+to)\b.*"
+    r"|,\s+(?:and\s+(?:then\s+)?(?:it|this|that|they|you|the|a|an)|so|which|who|where|or\s+else|as|while|unless|just"
+    r"|then|e\.g\.|for\s+example"
     r"|such\s+as|like|including|especially|in\s+which\s+case|making|if|when|thanks|provided|not|rather\s+than)\b.*",
     re.DOTALL,
 )
 """Where a statement ends and something else about it begins."""
 _INCOMPLETE = re.compile(
-    r"\b(?:a|an|the|and|or|to|of|in|on|at|by|for|from|with|into|via|as|that|than|using|including|like|whose|which|who|is|are"
-    r"|your|my|be|called|named|between|about|such|no|not|if|when|running|only|either|both|additional|proceed|continue|help)\Z",
+    r"\b(?:a|an|the|and|or|to|of|in|on|at|by|for|from|with|into|via|as|that|than|using|including|like|whose|which"
+    r"|who|is|are"
+    r"|your|my|be|called|named|between|about|such|no|not|if|when|running|only|either|both|additional|proceed"
+    r"|continue|help)\Z",
     re.IGNORECASE,
 )
 _NAME_WORD = re.compile(r"(?<![.!?:;•*\-–>|\"“'(\n`#])(?<!\A)[ ](?P<word>[A-Z][\w'’-]*)")
