@@ -75,7 +75,7 @@ _NOT_BY_ITSELF = re.compile(
     r"|as\s+well"
     r"|the\s+(?:two|three|rest|remaining|whole)|whatever|accordingly|equivalent|only|some|simply"
     r"|default\s+(?:behaviou?r|values?|settings?)|eg|foo|bar|baz|qux)\b"
-    r"|…|\.\.\.|https?:|[\[\]{}<>|\"“”?!=\\;]|\s[-–—]\s|—|\s-|\S/\S+/",
+    r"|…|\.\.\.|https?:|[\[\]{}<>|\"“”?!=\\;]|\s[-–—]\s|—|\s-|\d\.\d+\.?\s+[A-Z]|\S/\S+/",
     re.IGNORECASE,
 )
 """Words that mean something only where they stand, and what nobody types into a question."""

@@ -161,9 +161,9 @@ def _with_what_follows(text: str, units: Sequence[Span], i: int) -> Span | None:
     elif introduces:
         if i + 1 == len(units) or (is_item(text, unit) and is_item(text, units[i + 1])):
             return None
-        last = _end_of_list(text, units, i + 1) if is_item(text, units[i + 1]) else i + 1
+        last = _end_of_list(text, units, i + 1) if is_item(text, units[i + 1]) else _end_of_block(text, units, i + 1)
     elif i + 1 < len(units) and text.startswith("$ ", units[i + 1].start):
-        last = i + 1  # a command
+        last = _end_of_block(text, units, i + 1)  # a command
     return Span(unit.start, units[last].end) if i <= last < i + MOST_UNITS else None
 
 
@@ -172,3 +172,11 @@ def _end_of_list(text: str, units: Sequence[Span], first: int) -> int:
     items = [j for j in range(first, len(units)) if is_item(text, units[j])]
     last = first + len(items) - 1
     return last if items[-1] == last else -1
+
+
+def _end_of_block(text: str, units: Sequence[Span], first: int) -> int:
+    """The last unit before an empty line: code may be cut at what looks like the end of a sentence."""
+    last = first
+    while last + 1 < len(units) and "\n\n" not in text[units[last].end : units[last + 1].start]:
+        last += 1
+    return last

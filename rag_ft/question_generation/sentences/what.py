@@ -211,6 +211,7 @@ def what_does(s: Statement) -> Iterator[Turned]:
     match = _WHAT_DOES.fullmatch(s.main)
     if (
         match is None
+        or (match["subject"].startswith("The ") and " of " not in match["subject"])  # "The output file contains ..."
         or not s.may_ask_about(match["subject"])
         or len(match["rest"].split()) < 3
         or goes_on(match["rest"])

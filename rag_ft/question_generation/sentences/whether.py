@@ -63,6 +63,11 @@ _SAID_OF_BEFORE = re.compile(
     r"\b(?:then|therefore|thus|instead|otherwise|still|even|at\s+all|as\s+needed)\b"
     r"|(?:\b(?:not|cannot)|n't)\s+(?:just|always|only|simply|merely|yet|even|\w+ly)\b"
 )
+_OPINION = re.compile(
+    r"\b(?:tricky|difficult|hard|helpful|useful|confusing|challenging|important|valuable|beneficial|annoying|painful"
+    r"|fun)\b"
+)
+"""What nobody asks for a yes or no: "Handling events can be tricky"."""
 _RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|what|how)\b")
 
 _DOES = re.compile(
@@ -156,6 +161,7 @@ def _unsettled(rest: str, stated: str) -> bool:
         or HEDGE.search(rest) is not None
         or CONDITION.search(after) is not None
         or DENIAL.search(stated) is not None
+        or _OPINION.search(stated) is not None
         or COMPARED.search(stated) is not None
         or goes_on(stated)
     )

@@ -25,7 +25,8 @@ _REASON = (
     r"\b(?!\s+(?:of\s+)?(?:it|this|that)\W*\Z).*)"
 )
 _TAKES_TO = re.compile(
-    r"\b(?:configured|designed|expected|able|required|used|try|tries|remember|need|needs|want|wants|have|has"
+    r"\b(?:configured|designed|expected|able|required|used|try|tries|remember|need|needs|want|wants|attempts?|tends?"
+    r"|aims?|seeks?|hopes?|intends?|plans?|agrees?|refuses?|fails?|decides?|begins?|starts?|continues?|have|has"
     r"|intended|meant|supposed"
     r"|likely|ready|allowed|set\s+up|made|built|free|possible|best|better|important|necessary|recommended|enough"
     r"|care|careful)\Z"
@@ -37,8 +38,8 @@ _IS = re.compile(
     rf"|does"
     rf"|needs?\s+to|has\s+to|have\s+to)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
 )
-_DOES = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>{THIRD_PERSON})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}")
-_DO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>{PLAIN_FORM})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}")
+_DOES = re.compile(rf"(?P<subject>{NOUN_PHRASE}?)\s+(?P<verb>{THIRD_PERSON})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}")
+_DO = re.compile(rf"(?P<subject>{NOUN_PHRASE}?)\s+(?P<verb>{PLAIN_FORM})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}")
 _YOU = re.compile(
     rf"[Yy]ou\s+(?P<modal>should|must|need\s+to|have\s+to|cannot"
     rf"|can't)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
@@ -81,7 +82,7 @@ def _why_does(s: Statement) -> Turned | None:
             return None
     if not s.may_ask_about(match["subject"]):
         return None
-    if (match["rest"] and not _settled(match)) or (match["verb"] == "has" and _PERFECT.match(match["rest"])):
+    if not _settled(match) or (match["verb"] == "has" and _PERFECT.match(match["rest"])):
         return None
     if match["subject"].split()[0].lower() in VERBS:
         return None  # an order
@@ -111,7 +112,10 @@ def _why_not(s: Statement) -> Turned | None:
 
 def _settled(match: re.Match[str]) -> bool:
     """Whether what is explained is one whole statement, and what follows its reason."""
-    rest, reason = match["rest"], match["reason"] or ""
-    if reason.startswith(("to ", "in order")) and _TAKES_TO.search(rest):
+    rest, reason = match["rest"].strip(), match["reason"] or ""
+    before = rest or match.groupdict().get("verb") or ""
+    if reason.startswith(("to ", "in order")) and _TAKES_TO.search(before):
         return False
+    if not rest:
+        return True
     return bool(statement(rest)) and not HEDGE.search(rest) and not COMPARED.search(rest) and not goes_on(rest)

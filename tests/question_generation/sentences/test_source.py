@@ -81,6 +81,12 @@ def test_a_command_after_a_sentence_belongs_to_it():
     assert answer(of, asked(source, of, "how")).endswith("$ packages --all")
 
 
+def test_code_belongs_to_its_sentence_to_the_end():
+    code = "socket=/tmp/a.\ncurl --socket $socket\n  --data x"
+    source, of = source_of(f"To load packages, run:\n\n{code}\n\nIt is quick.")
+    assert answer(of, asked(source, of, "how")).endswith("--data x")
+
+
 def test_items_of_several_sentences_give_no_list():
     text = "PostgreSQL has several benefits:\n\n- It is quick.\nIt is also small, and can be moved.\n- It is free."
     source, of = source_of(text)

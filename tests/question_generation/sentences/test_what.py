@@ -65,6 +65,7 @@ def test_what_defines_nothing_gives_nothing(sentence):
         ("An adapter is a small set of weights beside a model.", "An adapter is a small set."),
         ("An adapter is a small set of weights beside a model.", "The use of an adapter is a small set of weights."),
         ("Disable features when they add dependencies.", "Disable features and builds define when they add some."),
+        ("The body of a checksum contains a hash and a size.", "The output file contains a hash and a checksum."),
         ("A checksum contains the size of its file.", "A checksum contains only the size of its file."),
     ],
 )

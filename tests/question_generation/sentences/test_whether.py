@@ -79,6 +79,7 @@ def test_what_depends_or_points_elsewhere_settles_nothing(sentence):
             "Telemetry is not enabled in tests.",
             "- Telemetry is not enabled in tests.",
         ),  # an item says what its list is about
+        ("Static checks can catch errors on Linux.", "Static checks can be tricky on Linux."),
         ("Backups are encrypted at rest.", "Backups are encrypted at rest (as in the example)."),
     ],
 )

@@ -47,6 +47,7 @@ def test_without_a_reason_or_a_subject_nothing_is_asked(sentence):
         ("Plugins are disabled, since they are slow.", "Plugins are disabled since version 20."),
         ("Plugins are stopped to save memory on Linux.", "Plugins are configured to save memory on Linux."),
         ("You should test a backup to avoid surprises.", "You should try to avoid surprises."),
+        ("Homebrew stops builds to save memory.", "Homebrew attempts to save memory."),
         ("Homebrew has a cache because builds are slow.", "Homebrew has been changed because builds are slow."),
         ("Code is easier to test than to read, because it runs.", "Code is easier to read, because it runs."),
         ("Padding is harmless, because the mask hides it.", "Padding is mostly harmless, because the mask hides it."),
