@@ -13,7 +13,7 @@ from rag_ft.question_generation.sentences.grammar import (
     Turned,
     is_plural,
 )
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, any_of
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _VALUE = (
@@ -24,10 +24,12 @@ _DEFAULT = re.compile(rf"[Tt]he\s+default\s+(?P<of>{WORD}(?:\s+(?!(?:is|are)\b){
 _DEFAULTS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+defaults\s+to\s+{_VALUE}")
 _STANDS_FOR = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+stands\s+for\s+{_VALUE}")
 _NO_VALUE = re.compile(
-    r"(?:to|applied|set|determined|that|used|also|not|based|chosen|often|usually|a\s+good|fine|too|the\s+same|now|as"
-    r"|it|this|what"
-    r"|whatever|computed|only|enough|in|at|from|[a-z]+ed|kept|shown|given|taken|written|made|found|built|held|put"
-    r"|left)\b",
+    any_of(
+        "to applied set determined that used also not based chosen often usually a_good fine too the_same now"
+        " as it this what whatever computed only enough in at from [a-z]+ed kept shown given taken written made"
+        " found built held put left"
+    )
+    + r"\b",
     re.IGNORECASE,
 )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, THIRD_PERSON, VERBS
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, THIRD_PERSON, VERBS, any_of
 from rag_ft.question_generation.sentences.wording import Names
 
 
@@ -77,48 +77,60 @@ POSITIVE = {
 """Auxiliaries that deny, without the denial."""
 
 HEDGE = re.compile(
-    r"\b(?:only|sometimes|thereby|consequently|accordingly|usually|often|generally|typically|normally|likely"
-    r"|probably|almost|mostly|mainly|at\s+times|depend(?:s|ing)|unless"
-    r"|until|except|perhaps|may\s+be|rarely|seldom|ideally|in\s+theory|many|most|some|few|several|at\s+least"
-    r"|at\s+most)\b",
+    r"\b"
+    + any_of(
+        "only sometimes usually often generally typically normally likely"
+        " probably almost mostly mainly at_times depend(?:s|ing) unless until except perhaps may_be rarely"
+        " seldom ideally in_theory many most some few several at_least at_most"
+    )
+    + r"\b",
     re.IGNORECASE,
 )
 """Words with which an answer holds only sometimes."""
 CONDITION = re.compile(
-    r"\b(?:unless|if|when|as\s+long\s+as|provided|in\s+order\s+to|so\s+that|but|until|except|though|although|however"
-    r"|while"
-    r"|whereas|or\s+else)\b",
+    r"\b"
+    + any_of(
+        "unless if when as_long_as provided in_order_to so_that but until except though although however while"
+        " whereas or_else"
+    )
+    + r"\b",
     re.IGNORECASE,
 )
-DENIAL = re.compile(r"\b(?:not|no|nothing|never|none|neither|nor|without|hardly|cannot)\b|n't\b", re.IGNORECASE)
+DENIAL = re.compile(
+    r"\b" + any_of("not no nothing never none neither nor without hardly cannot") + r"\b|n't\b",
+    re.IGNORECASE,
+)
 
 NO_SUBJECT = re.compile(
-    r"(?:this|that|these|those|it|they|there|here|we|you|i|he|she|what|which|who|when|where|how|why|if|all|some|many"
-    r"|most"
-    r"|each|every|any|no|none|one|two|three|four|five|both|such|another|others?|only|as|in|on|at|for|by|with|from|to"
-    r"|after"
-    r"|before|since|because|while|although|note|please|see|and|or|but|so|not|also|however|now|then|today|currently"
-    r"|nothing"
-    r"|everything|something|anything|someone|anyone|everyone|instead|using|below|above|more|less|few|several|its"
-    r"|their|your"
-    r"|our|my|once|given|like|unlike|even|just|do|don't|never|always|let|make|sure|neither|either|having|being|very|too"
-    r"|otherwise|doing|if|whether|sometimes|often|usually|generally|typically|normally|occasionally|according"
-    r"|further|in|say|suppose|imagine)\b",
+    any_of(
+        "this that these those it they there here we you i he she what which who when where how why if all some"
+        " many most each every any no none one two three four five both such another others? only as in on at"
+        " for by with from to after before since because while although note please see and or but so not also"
+        " however now then today currently nothing everything something anything someone anyone everyone instead"
+        " using below above more less few several its their your our my once given like unlike even just do"
+        " don't never always let make sure neither either having being very too otherwise doing if whether"
+        " sometimes often usually generally typically normally occasionally according further in say suppose"
+        " imagine thereby consequently accordingly"
+    )
+    + r"\b",
     re.IGNORECASE,
 )
 """Beginnings of what is no noun phrase, or means nothing by itself."""
 _LAST_NO_NOUN = re.compile(
-    r"(?:also|then|only|not|never|always|often|usually|still|now|just|both|all|each|itself|themselves"
-    r"|of|in|on|for|with|from|by|at|\w{2,}ly)\Z",
+    any_of(
+        "also then only not never always often usually still now just both all each itself themselves of in on"
+        r" for with from by at \w{2,}ly"
+    )
+    + r"\Z",
     re.IGNORECASE,
 )
-VAGUE = (
-    r"(?:current|old|new|resulting|existing|specific|original|actual|entire|full|right|correct|last|final|latest|main)"
+VAGUE = any_of(
+    "current old new resulting existing specific original actual entire full right correct last final latest main"
 )
-UNIQUE = (
-    r"(?:internet|web|terminal|console|browser|kernel|shell|cloud|clipboard|keyboard|desktop|api|cli|gui|network"
-    r"|disk|gpu|cpu"
-    r"|memory|screen|public|world|command\s+line|background|past|future|beginning|end|filesystem)"
+UNIQUE = any_of(
+    "internet web terminal console browser kernel shell cloud clipboard keyboard desktop api cli gui"
+    " network disk gpu cpu memory screen public world command_line background past future beginning end"
+    " filesystem"
 )
 _NEEDS_CONTEXT = re.compile(rf"the\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)*[\w'-]+", re.IGNORECASE)
 """What only the text around it makes clear: "the file", "the current setting"."""

@@ -15,6 +15,7 @@ from rag_ft.question_generation.sentences.grammar import (
     goes_on,
     lower_first,
 )
+from rag_ft.question_generation.sentences.verbs import any_of
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _PURPOSE = re.compile(
@@ -28,13 +29,14 @@ ORDER = re.compile(
 )
 """What someone is told to do."""
 NOT_DONE = re.compile(
-    r"(?:see|find|notice|get|want|need|wish|have|be|encounter|experience|prefer|like|think|expect|receive|know"
-    r"|understand|learn"
-    r"|read|look|observe|consider|check\s+out|follow|visit|contact|help|remember|ensure|make\s+sure|give"
-    r"|take\s+advantage"
-    r"|do|answer|illustrate|summari[sz]e|clarify|put\s+it|begin|continue|proceed|discuss|show|demonstrate"
-    r"|simplify|allow|avoid\s+confusion|use|try|depend|rely|fail|fit|happen|exist|lose|break|damage|corrupt|hurt"
-    r"|waste|crash)\b",
+    any_of(
+        "see find notice get want need wish have be encounter experience prefer like think expect receive know"
+        " understand learn read look observe consider check_out follow visit contact help remember ensure"
+        " make_sure give take_advantage do answer illustrate summari[sz]e clarify put_it begin continue proceed"
+        " discuss show demonstrate simplify allow avoid_confusion use try depend rely fail fit happen exist lose"
+        " break damage corrupt hurt waste crash"
+    )
+    + r"\b",
     re.IGNORECASE,
 )
 """What people do not ask how to do."""
@@ -42,13 +44,19 @@ _USES = r"(?:use|run|set|call|add|pass|open|click|press|enable|install|execute|i
 _USE_TO = re.compile(rf"{_USES}\s+(?P<what>[^,;:]{{2,80}}?)\s+to\s+(?P<do>.+)", re.IGNORECASE)
 _DO_BY = re.compile(r"(?P<do>.{6,}?)\s+(?:by\s+\w+ing|using|via|with\s+the)\b.+", re.IGNORECASE)
 _NOT_A_TOOL = re.compile(
-    r"\b(?:you|need|needs|want|if|when|that|which|this|these|how|is|are|steps|following|instructions|methods?|it"
-    r"|them|that)\b",
+    r"\b"
+    + any_of(
+        "you need needs want if when that which this these how is are steps following instructions methods? it"
+        " them that"
+    )
+    + r"\b",
     re.IGNORECASE,
 )
 _PREREQUISITE = re.compile(r"you\s+(?:will\s+)?(?:need|have)\s+to\b|you'll\s+(?:need|have)\s+to\b", re.IGNORECASE)
 """What must be done first, and more is to do."""
-_IN_A_WINDOW = re.compile(r"(?:click|press|select|open|enter|choose|go|right-click|scroll|tap|drag)\b")
+_IN_A_WINDOW = re.compile(
+    any_of("click press select open enter choose go right-click scroll tap drag") + r"\b",
+)
 """One of several steps, where it stands in a list."""
 _TWO_CASES = re.compile(r"\b(?:when|which|and/or)\b")
 _NO_OBJECT = re.compile(
@@ -57,8 +65,11 @@ _NO_OBJECT = re.compile(
 )
 """ "Choose a file to open in an editor": what is opened stands before."""
 _NO_PLACE = re.compile(
-    r"\b(?:order|formats?|text|form|detail|UTC|time|use|startup|advance|parallel|memory\s+only|hours?|days?|first"
-    r"|demand)\b"
+    r"\b"
+    + any_of(
+        "order formats? text form detail UTC time use startup advance parallel memory_only hours? days? first demand"
+    )
+    + r"\b",
 )
 _ACCIDENT = re.compile(r"you\s+(?:could|might)\b", re.IGNORECASE)
 _WAYS = re.compile(

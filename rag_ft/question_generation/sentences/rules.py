@@ -23,6 +23,7 @@ from rag_ft.question_generation.sentences.grammar import (
     Turned,
 )
 from rag_ft.question_generation.sentences.how import how_is, how_to, use_to, ways
+from rag_ft.question_generation.sentences.verbs import any_of
 from rag_ft.question_generation.sentences.what import (
     aspect,
     before_and_after,
@@ -62,28 +63,27 @@ _LONGEST_SENTENCE = 600
 """Characters; longer ones are no sentences that a person reads."""
 
 _NOT_BY_ITSELF = re.compile(
-    r"\b(?:this|that|these|those|it(?!\s+take\s+to\b)|its|it's|they|them|their|he|she|his|her|here|there|above|below"
-    r"|follow(?:s|ing)|former"
-    r"|latter|such|another|others?|same|both|either|instead|otherwise|likewise|respectively|aforementioned"
-    r"|previous(?:ly)?"
-    r"|next|so|then|too|again|also|ones?|we|us|ours?|let's|i\.e|e\.g|etc|however|therefore|thus|hence|rather|further"
-    r"|similar(?:ly)?|now|today|examples?|sections?|pages?|chapters?|guides?|tutorials?|articles?|yet|already|anyway"
-    r"|still"
-    r"|steps?|ways?|things?|something|everything|cases?|each|please|earlier|later|first|second|lot|various|recently"
-    r"|itself"
-    r"|additional|particular|certain|special|extra|corresponding|respective|relevant|appropriate|desired|given"
-    r"|as\s+well"
-    r"|the\s+(?:two|three|rest|remaining|whole)|whatever|accordingly|equivalent|only|some|simply"
-    r"|default\s+(?:behaviou?r|values?|settings?)|eg|foo|bar|baz|qux)\b"
-    r"|…|\.\.\.|https?:|[\[\]{}<>|\"“”?!=\\;]|\s[-–—]\s|—|\s-|\d\.\d+\.?\s+[A-Z]|\S/\S+/",
+    r"\b"
+    + any_of(
+        r"this that these those it(?!_take_to\b) its it's they them their he she his her here there above below"
+        " follow(?:s|ing) former latter such another others? same both either instead otherwise likewise"
+        r" respectively aforementioned previous(?:ly)? next so then too again also ones? we us ours? let's i\.e"
+        r" e\.g etc however therefore thus hence rather further similar(?:ly)? now today examples? sections?"
+        " pages? chapters? guides? tutorials? articles? yet already anyway still steps? ways? things? something"
+        " everything cases? each please earlier later first second lot various recently itself additional"
+        " particular certain special extra corresponding respective relevant appropriate desired given as_well"
+        " the_(?:two|three|rest|remaining|whole) whatever accordingly equivalent only some simply"
+        " default_(?:behaviou?r|values?|settings?) eg foo bar baz qux"
+    )
+    + r"\b|…|\.\.\.|https?:|[\[\]{}<>|\"“”?!=\\;]|\s[-–—]\s|—|\s-|\d\.\d+\.?\s+[A-Z]|\S/\S+/",
     re.IGNORECASE,
 )
 """Words that mean something only where they stand, and what nobody types into a question."""
-_FUNCTION_WORD = (
-    r"(?:am|is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|may|might|must|be|been|to|in|on|at"
-    r"|by|for"
-    r"|from|with|into|about|after|before|between|during|without|through|and|or|but|if|when|while|as|than|not|because"
-    r"|against|over|under|via|using|per|upon|I|me|only|until|always|never|contain|return|fail|fails|exists?)"
+_FUNCTION_WORD = any_of(
+    "am is are was were do does did has have had can could will would should may might must be been to in"
+    " on at by for from with into about after before between during without through and or but if when while"
+    " as than not because against over under via using per upon I me only until always never contain return"
+    " fail fails exists?"
 )
 _NEEDS_CONTEXT = re.compile(
     rf"\b(?:the|my)\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)+[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)"
@@ -107,10 +107,13 @@ _THE_THING = re.compile(
 )
 """Something of two or three words that no words after it tell from others: "the course website"."""
 _ELSEWHERE = re.compile(
-    r"\b(?:see|refer\s+to|follow(?:ing)?\s+(?:the|these|our)|the\s+following|(?:please\s+)?read\s+(?:the|our|more"
-    r"|about)|please\s+read|check\s+out|consult|documentation"
-    r"|docs|guides?|instructions|tutorials?|below|above|here|as\s+follows|section|appendix|these?|this"
-    r"|the\s+(?:appropriate|corresponding|relevant)|one\s+of\s+the)\b",
+    r"\b"
+    + any_of(
+        "see refer_to follow(?:ing)?_(?:the|these|our) the_following (?:please_)?read_(?:the|our|more|about)"
+        " please_read check_out consult documentation docs guides? instructions tutorials? below above here"
+        " as_follows section appendix these? this the_(?:appropriate|corresponding|relevant) one_of_the"
+    )
+    + r"\b",
     re.IGNORECASE,
 )
 """The answer, or a part of it, stands somewhere else."""

@@ -1,4 +1,4 @@
-"""English verbs as manuals use them, and their forms: what follows "to", and what "supports" is a form of."""
+"""English verbs as manuals use them, and their forms; and patterns of any words."""
 
 from __future__ import annotations
 
@@ -79,6 +79,11 @@ PLAIN_FORM = "|".join(sorted(VERBS - {"be"}))
 
 GERUNDS = frozenset(map(_gerund, VERBS))
 """installing, setting."""
+
+
+def any_of(words: str) -> str:
+    """A pattern of any of these words, which may be patterns themselves; "_" stands for the white space of a phrase."""
+    return rf"(?:{'|'.join(words.split())})".replace("_", r"\s+")
 
 
 def is_base_form(word: str) -> bool:

@@ -22,23 +22,33 @@ from rag_ft.question_generation.sentences.grammar import (
     lower_first,
 )
 from rag_ft.question_generation.sentences.how import NOT_DONE, ORDER
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, GERUNDS, PLAIN_FORM, THIRD_PERSON, VERBS
+from rag_ft.question_generation.sentences.verbs import (
+    BASE_OF_THIRD_PERSON,
+    GERUNDS,
+    PLAIN_FORM,
+    THIRD_PERSON,
+    VERBS,
+    any_of,
+)
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _IF = re.compile(r"(?:If|When|Whenever)\s+(?P<event>.+)")
 _EVENT = re.compile(
-    r"\b(?:not|cannot|without|missing|fails?|failed|too\s+\w+|exceeds?|no\s+longer|more\s+than|less\s+than|changes?"
-    r"|changed"
-    r"|deleted?|removed?|crash(?:es)?|lost|loses?|expires?|expired|stops?|errors?|invalid|unavailable|empty|omit(?:s"
-    r"|ted)?|forgets?"
-    r"|corrupt(?:ed)?|disabled?|enabled?|breaks?|broken|conflicts?|times?\s+out|interrupted|killed|stuck|slow|unset"
-    r"|exists?"
-    r"|differs?|refuses?|rejected?|disagrees?|denied|full|reached|closes?|closed|damaged|missed|twice|set|unknown)\b"
-    r"|n't\b",
+    r"\b"
+    + any_of(
+        r"not cannot without missing fails? failed too_\w+ exceeds? no_longer more_than less_than changes?"
+        " changed deleted? removed? crash(?:es)? lost loses? expires? expired stops? errors? invalid unavailable"
+        " empty omit(?:s|ted)? forgets? corrupt(?:ed)? disabled? enabled? breaks? broken conflicts? times?_out"
+        " interrupted killed stuck slow unset exists? differs? refuses? rejected? disagrees? denied full reached"
+        " closes? closed damaged missed twice set unknown"
+    )
+    + r"\b|n't\b",
     re.IGNORECASE,
 )
 _NO_EVENT = re.compile(
-    r"\b(?:want|wish|prefer|like|case|need|possible|necessary|curious|interested|familiar|reason|and|or)\b",
+    r"\b"
+    + any_of("want wish prefer like case need possible necessary curious interested familiar reason and or")
+    + r"\b",
     re.IGNORECASE,
 )
 _NO_CONSEQUENCE = re.compile(
@@ -65,14 +75,15 @@ _DEFINED = re.compile(
     rf"|any)\s+(?P<head>[\w-]+)\s+.+)"
 )
 _NO_DEFINITION = re.compile(
-    r"(?:same|only|best|first|second|most|default|one|case|reason|result|way|good|bad|great|lot|bit|few|must|example"
-    r"|exception"
-    r"|problem|no-op|matter|more|current|next|required|major|poor|common|useful|important|easy|simple|different"
-    r"|better|usual"
-    r"|right|wrong|natural|nice|safe|fine|little|further|last|latest|recommended|preferred|likely|strict\w*|key|main"
-    r"|primary|part"
-    r"|subset|cheap\w*|sensible|complex|topic|powerful|popular|very|new|big|huge|known|separate|central|core"
-    r"|essential|vital|critical|fundamental|prerequisite|tenet|pillar|feature)\b",
+    any_of(
+        "same only best first second most default one case reason result way good bad great lot bit few must"
+        " example exception problem no-op matter more current next required major poor common useful important"
+        " easy simple different better usual right wrong natural nice safe fine little further last latest"
+        r" recommended preferred likely strict\w* key main primary part subset cheap\w* sensible complex topic"
+        " powerful popular very new big huge known separate central core essential vital critical fundamental"
+        " prerequisite tenet pillar feature"
+    )
+    + r"\b",
     re.IGNORECASE,
 )
 _NO_TERM = re.compile(
@@ -95,7 +106,9 @@ _ASPECT = re.compile(
     r"|consequence"
     r"|risk|danger|licen[cs]e)s?)\s+(?P<of>of|between|for|to)\s+(?P<thing>.+?)\s+(?P<verb>is|are)\s+(?P<rest>.+)"
 )
-_TOLD_ELSEWHERE = re.compile(r"(?:described|listed|discussed|explained|documented|covered|given|shown|not)\b")
+_TOLD_ELSEWHERE = re.compile(
+    any_of("described listed discussed explained documented covered given shown not") + r"\b",
+)
 _UNLIKE = re.compile(
     rf"Unlike\s+(?P<other>{NOUN_PHRASE}),\s+(?P<subject>{NOUN_PHRASE}?)\s+(?:(?P<does>{THIRD_PERSON})|{AUXILIARY})\s.+"
 )

@@ -20,7 +20,7 @@ from rag_ft.question_generation.sentences.grammar import (
     lower_first,
 )
 from rag_ft.question_generation.sentences.how import NOT_DONE
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, any_of
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 from rag_ft.text.question_form import content_words
 
@@ -45,17 +45,17 @@ _IS = re.compile(
     rf"(?P<not>not\s+|never\s+)?{ADVERBS}(?P<rest>.+)"
 )
 _DECIDED = re.compile(
-    r"\b(?:required|optional|supported|enabled|disabled|allowed|available|possible|compatible|deprecated|recommended"
-    r"|safe"
-    r"|necessary|needed|sensitive|free|open.source|encrypted|faster|slower|better|worse|larger|smaller|cheaper"
-    r"|experimental"
-    r"|stable|mandatory|cached|limited|included|installed|preserved|ignored|unlimited|immutable|mutable|secure|public"
-    r"|private|automatic(?:ally)?|synchronous|asynchronous|stored|shared|sorted|ordered|unique|expensive|cheap|slow"
-    r"|fast"
-    r"|reversible|permanent|temporary|obsolete|redundant|harmful|enough|visible|portable|interchangeable|deterministic"
-    r"|random|empty|read-only|writable|forbidden|prohibited|accepted|guaranteed|planned|maintained|affected|kept"
-    r"|lost|exact)\b"
-    r"|\b(?:more|less)\s+\w+",
+    r"\b"
+    + any_of(
+        "required optional supported enabled disabled allowed available possible compatible deprecated"
+        " recommended safe necessary needed sensitive free open.source encrypted faster slower better worse"
+        " larger smaller cheaper experimental stable mandatory cached limited included installed preserved"
+        " ignored unlimited immutable mutable secure public private automatic(?:ally)? synchronous asynchronous"
+        " stored shared sorted ordered unique expensive cheap slow fast reversible permanent temporary obsolete"
+        " redundant harmful enough visible portable interchangeable deterministic random empty read-only"
+        " writable forbidden prohibited accepted guaranteed planned maintained affected kept lost exact"
+    )
+    + r"\b|\b(?:more|less)\s+\w+",
     re.IGNORECASE,
 )
 _SAYS_WHAT_IT_IS = re.compile(r"(?:an?|the|one|to|used|called|named|known|based|about|equal|in|on|as|now)\b")
@@ -64,8 +64,11 @@ _SAID_OF_BEFORE = re.compile(
     r"|(?:\b(?:not|cannot)|n't)\s+(?:just|always|only|simply|merely|yet|even|\w+ly)\b"
 )
 _OPINION = re.compile(
-    r"\b(?:tricky|difficult|hard|helpful|useful|confusing|challenging|important|valuable|beneficial|annoying|painful"
-    r"|fun)\b"
+    r"\b"
+    + any_of(
+        "tricky difficult hard helpful useful confusing challenging important valuable beneficial annoying painful fun"
+    )
+    + r"\b",
 )
 """What nobody asks for a yes or no: "Handling events can be tricky"."""
 _RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|what|how)\b")

@@ -16,7 +16,7 @@ from rag_ft.question_generation.sentences.grammar import (
     goes_on,
     is_plural,
 )
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, PLAIN_FORM, THIRD_PERSON, VERBS
+from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, PLAIN_FORM, THIRD_PERSON, VERBS, any_of
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _REASON = (
@@ -25,11 +25,14 @@ _REASON = (
     r"\b(?!\s+(?:of\s+)?(?:it|this|that)\W*\Z).*)"
 )
 _TAKES_TO = re.compile(
-    r"\b(?:configured|designed|expected|able|required|used|try|tries|remember|need|needs|want|wants|attempts?|tends?"
-    r"|aims?|seeks?|hopes?|intends?|plans?|agrees?|refuses?|fails?|decides?|begins?|starts?|continues?|have|has"
-    r"|intended|meant|supposed"
-    r"|likely|ready|allowed|set\s+up|made|built|free|possible|best|better|important|necessary|recommended|enough"
-    r"|care|careful)\Z"
+    r"\b"
+    + any_of(
+        "configured designed expected able required used try tries remember need needs want wants attempts?"
+        " tends? aims? seeks? hopes? intends? plans? agrees? refuses? fails? decides? begins? starts? continues?"
+        " have has intended meant supposed likely ready allowed set_up made built free possible best better"
+        " important necessary recommended enough care careful"
+    )
+    + r"\Z",
 )
 """What a "to" completes, and gives no reason for."""
 _PERFECT = re.compile(r"\s*(?:been|not|never|to|\w+(?:ed|en|wn))\b")

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from rag_ft.question_generation.sentences.verbs import PLAIN_FORM, THIRD_PERSON, VERBS, is_base_form
+from rag_ft.question_generation.sentences.verbs import PLAIN_FORM, THIRD_PERSON, VERBS, any_of, is_base_form
 from rag_ft.text.parts import ITEM_MARK
 
 _LINK = re.compile(r"!?\[(?P<text>[^\]]*)\](?:\([^)\s]*(?:\s+\"[^\"]*\")?\)|\[[^\]]*\])")
@@ -72,10 +72,13 @@ _ELSE_BEGINS = re.compile(
 )
 """Where a statement ends and something else about it begins."""
 _INCOMPLETE = re.compile(
-    r"\b(?:a|an|the|and|or|to|of|in|on|at|by|for|from|with|into|via|as|that|than|using|including|like|whose|which"
-    r"|who|is|are"
-    r"|your|my|be|called|named|between|about|such|no|not|if|when|running|only|either|both|additional|proceed"
-    r"|continue|help)\Z",
+    r"\b"
+    + any_of(
+        "a an the and or to of in on at by for from with into via as that than using including like whose which"
+        " who is are your my be called named between about such no not if when running only either both"
+        " additional proceed continue help"
+    )
+    + r"\Z",
     re.IGNORECASE,
 )
 _NAME_WORD = re.compile(r"(?<![.!?:;•*\-–>|\"“'(\n`#])(?<!\A)[ ](?P<word>[A-Z][\w'’-]*)")

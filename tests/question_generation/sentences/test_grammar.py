@@ -20,6 +20,7 @@ def test_noun_phrases_that_can_be_asked_about(phrase):
         "Many users",
         "files only",
         "Sometimes a package",
+        "Thereby wildcards",
     ],
 )
 def test_what_means_nothing_by_itself(phrase):
