@@ -34,7 +34,7 @@ def adapt(
     ] = None,
     writer: Annotated[
         Writer,
-        typer.Option(help=WRITER_HELP),
+        typer.Option(metavar="WRITER", help=WRITER_HELP),
     ] = "both",
     minutes: Annotated[float, typer.Option(help="Time budget of the whole run.")] = 30.0,
     dry_run: Annotated[

@@ -31,7 +31,8 @@ def make(
     unanswerable: Annotated[float, typer.Option(help="Share of the records that have no answer.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed for passages and questions.")] = 0,
     writer: Annotated[
-        Writer | None, typer.Option(help=WRITER_HELP, show_default="sentences, where there is no --model")
+        Writer | None,
+        typer.Option(metavar="WRITER", help=WRITER_HELP, show_default="sentences, where there is no --model"),
     ] = None,
     model: Annotated[
         str | None,

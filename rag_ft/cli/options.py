@@ -21,7 +21,9 @@ TOKEN_VARIABLE = "RAG_FT_TOKEN"
 Writer: TypeAlias = Literal["sentences", "generator", "both"]
 """As in `rag_ft.question_generation.make`, which a command loads when it is called."""
 
-WRITER_HELP = "What writes questions: sentences that answer one by themselves, the packaged generator, or both in turn."
+WRITER_HELP = (
+    "What writes questions. sentences: those that answer one by themselves. generator: the packaged one. both: in turn."
+)
 
 
 class EngineChoice(str, Enum):
