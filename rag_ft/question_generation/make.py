@@ -24,10 +24,7 @@ from rag_ft.question_generation.batches import Phase, QuestionRun
 from rag_ft.question_generation.choosing import Chooser, answerable_of, checked_shares
 from rag_ft.question_generation.made import MadeQuestions
 from rag_ft.question_generation.outcomes import Outcome, WorkFolder
-from rag_ft.question_generation.round_trip import (
-    Answers,
-    pipeline_fingerprint,
-)
+from rag_ft.question_generation.round_trip import Answers, pipeline_fingerprint
 from rag_ft.question_generation.sentences.source import SentenceQuestions
 from rag_ft.question_generation.source import QuestionSource
 from rag_ft.questions.records import write_questions
@@ -70,11 +67,11 @@ def make_questions(
 
     `writer`: "sentences" (the default) turns sentences around that answer a question by themselves, "generator" lets
     the packaged generator write, "both" the generator where such sentences are used up. `source` writes them instead,
-    such as a `ChatSource`. A question stays where it stands on its own, is not
-    nearly the same as another, and where `pipeline` (None: the default reader on this index) comes back with its
-    evidence. All others are written beside `output`, as `NAME.rejected.jsonl`, with the reason. `asked_for`: shares of
-    what is asked for (`choosing.SHARES`). `unanswerable`: share of the records that have no answer, made from the
-    others by an exchange of words. Fewer records are made where the passages give no more; the result says why.
+    such as a `ChatSource`. A question stays where it stands on its own, is not nearly the same as another, and where
+    `pipeline` (None: the default reader on this index) comes back with its evidence. All others are written beside
+    `output`, as `NAME.rejected.jsonl`, with the reason. `asked_for`: shares of what is asked for (`choosing.SHARES`).
+    `unanswerable`: share of the records that have no answer, made from the others by an exchange of words. Fewer
+    records are made where the passages give no more; the result says why.
 
     A run that was killed resumes when it is called again with equal arguments, and ends with the same files.
     `overwrite` replaces the files of an earlier run, and forgets an unfinished run with other arguments. Raises
@@ -85,14 +82,15 @@ def make_questions(
     work = WorkFolder(output)
     _check_call(count, unanswerable, output, overwrite, work)
     writer = checked_writer(writer, source)
-    of_passages = Chooser(index.passages(), seed, shares)
+    passages = list(index.passages())
+    of_passages = Chooser(passages, seed, shares)
     phases: list[Phase] = []
     if writer in ("sentences", "both"):
-        sentences = SentenceQuestions(index.passages())
+        sentences = SentenceQuestions(passages)
         used_up = "all sentences that answer a question by themselves are used up"
         if writer == "sentences":
             used_up += " (the packaged generator writes more: writer='both', or --writer both)"
-        phases.append(Phase(Chooser(index.passages(), seed, shares, sentences.gives), sentences, used_up))
+        phases.append(Phase(Chooser(passages, seed, shares, sentences.gives), sentences, used_up))
     about = next((phase.chooser for phase in phases if not of_passages.passages), of_passages)
     notes = _notes_before(index, about, english=writer is not None)
     for note in notes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rag_ft.question_generation.sentences.grammar import Turned
+from rag_ft.question_generation.sentences.grammar import Turned, lower_first
 from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON
 from rag_ft.question_generation.sentences.wording import begins_with_verb, unmarked
 
@@ -40,7 +40,7 @@ def entry_question(unit: str) -> Turned | None:
     first = says.split()[0].lower()
     if len(says.split()) < _FEWEST_WORDS or _ELSEWHERE.search(says) or says.endswith(":") or _NOUN.match(says):
         return None
-    if first not in BASE_OF_THIRD_PERSON and not begins_with_verb(says[:1].lower() + says[1:]):
+    if first not in BASE_OF_THIRD_PERSON and not begins_with_verb(lower_first(says)):
         return None
     thing = f"the {name} option" if name.startswith("-") else name
     return Turned(f"What does {thing} do?")

@@ -11,14 +11,15 @@ from rag_ft.question_generation.sentences.grammar import (
     WORD,
     Statement,
     Turned,
+    does_verb,
     is_plural,
 )
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, any_of
+from rag_ft.question_generation.sentences.verbs import any_of
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _VALUE = (
-    r"(?P<value>[^,;:]+?)(?:[,;]\s.*"
-    r"|\s+(?:and|but|or\s+in\s+other\s+words|because|which|if|unless|when|so|for|with|while)\b.*)?"
+    r"(?P<value>[^,;:]+?)(?:[,;]\s.*|\s+(?:and|but|or\s+in\s+other\s+words|because|which|if|unless|when|so|for|with"
+    r"|while)\b.*)?"
 )
 _DEFAULT = re.compile(rf"[Tt]he\s+default\s+(?P<of>{WORD}(?:\s+(?!(?:is|are)\b){WORD}){{0,5}})\s+is\s+{_VALUE}")
 _DEFAULTS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+defaults\s+to\s+{_VALUE}")
@@ -34,45 +35,44 @@ _NO_VALUE = re.compile(
 )
 
 _NUMBER = (
-    r"(?:\d[\d,.]*|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty|sixty"
-    r"|hundred)"
+    r"(?:\d[\d,.]*|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty"
+    r"|sixty|hundred)"
 )
 _HAS_MANY = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>has|have|contains?|holds?|supports?|uses?|needs?|requires?"
-    rf"|consists?\s+of|includes?"
-    rf"|provides?|offers?|stores?)\s+(?P<value>(?:about\s+|around\s+|roughly\s+|up\s+to\s+)?{_NUMBER}"
-    r"(?:\s+(?:million|billion|thousand))?)\s+(?P<things>[a-z][\w-]+s)(?:[,;:.]\s.*|\s+and\s.*)?"
+    r"|consists?\s+of|includes?|provides?|offers?|stores?)\s+(?P<value>(?:about\s+|around\s+|roughly\s+"
+    rf"|up\s+to\s+)?{_NUMBER}(?:\s+(?:million|billion|thousand))?)\s+(?P<things>[a-z][\w-]+s)(?:[,;:.]\s.*"
+    r"|\s+and\s.*)?"
 )
 
 _TIME = (
-    rf"(?P<value>(?:about\s+|around\s+|roughly\s+|up\s+to\s+|less\s+than\s+)?{_NUMBER}(?:\s+(?:to|or)\s+{_NUMBER})?"
-    r"\s+(?:milliseconds?|seconds?|minutes?|hours?|days?|weeks?|months?|years?))"
+    rf"(?P<value>(?:about\s+|around\s+|roughly\s+|up\s+to\s+|less\s+than\s+)?{_NUMBER}(?:\s+(?:to"
+    rf"|or)\s+{_NUMBER})?\s+(?:milliseconds?|seconds?|minutes?|hours?|days?|weeks?|months?|years?))"
 )
 _TAKES = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+takes?\s+{_TIME}(?:[,;:.]\s.*|\s+(?:on|with|and)\s.*)?")
 _IT_TAKES = re.compile(rf"It\s+(?:usually\s+|typically\s+)?takes\s+{_TIME}\s+to\s+(?P<do>.+)")
 _MADE = (
     r"(?P<verb>is|are|was|were)\s+(?:first\s+|originally\s+)?(?P<made>released|created|introduced|founded|developed"
-    r"|written|proposed"
-    r"|published|established|built|invented|maintained|designed|launched|started|added|removed|deprecated)"
+    r"|written|proposed|published|established|built|invented|maintained|designed|launched|started|added|removed"
+    r"|deprecated)"
 )
 _MADE_IN = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+{_MADE}\s+in\s+"
-    rf"(?P<value>(?:[A-Z][a-z]+\s+)?(?:\d{{1,2}},\s+)?[12]\d{{3}})\b(?:[\s,;].*)?"
+    r"(?P<value>(?:[A-Z][a-z]+\s+)?(?:\d{1,2},\s+)?[12]\d{3})\b(?:[\s,;].*)?"
 )
 _MADE_BY = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+{_MADE}\s+by\s+(?P<value>(?:the\s+)?[A-Z][\w.'-]*(?:\s+(?:(?:of|and|the"
-    rf"|for)\s+)*[A-Z][\w.'-]*)*)"
-    r"(?:(?:[,;]|\s+(?:in|at|as|for|to|from|with|who|which|and|under))\s.*)?"
+    r"|for)\s+)*[A-Z][\w.'-]*)*)(?:(?:[,;]|\s+(?:in|at|as|for|to|from|with|who|which|and|under))\s.*)?"
 )
 
 _FOLLOWING = re.compile(
     rf"(?:[Tt]he\s+)?[Ff]ollowing\s+(?P<things>(?:{WORD}\s+){{0,3}}?[\w-]+s)\s+(?P<verb>are|can|must|should"
-    rf"|need\s+to)\s+(?P<rest>.+)"
+    r"|need\s+to)\s+(?P<rest>.+)"
 )
 _HAS_FOLLOWING = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>supports?|has|have|accepts?|provides?|offers?|includes?|uses?|needs?"
-    rf"|requires?|contains?)"
-    r"\s+(?:the\s+following|these|two|three|four|five|six|several|different|multiple)\s+(?:\w+\s+)??(?P<things>[\w-]+s)"
+    r"|requires?|contains?)\s+(?:the\s+following|these|two|three|four|five|six|several|different"
+    r"|multiple)\s+(?:\w+\s+)??(?P<things>[\w-]+s)"
 )
 
 
@@ -95,14 +95,11 @@ def how_many(s: Statement) -> Iterator[Turned]:
     match = None if s.before else _HAS_MANY.fullmatch(s.main)
     if match is None or not s.may_ask_about(match["subject"]) or match["things"] in ("times", "things", "ways"):
         return
-    verb, *particle = match["verb"].split()
-    singular = verb in BASE_OF_THIRD_PERSON
-    if singular == is_plural(match["subject"]) or HEDGE.search(s.main):
+    asked = does_verb(match["subject"], match["verb"])
+    if asked is None or HEDGE.search(s.main):
         return
-    base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
-    subject = s.names.in_a_question(match["subject"])
-    does = "does" if singular else "do"
-    yield Turned(f"How many {match['things']} {does} {subject} {base}", words=f"{match['value']} {match['things']}")
+    things, subject = match["things"], s.names.in_a_question(match["subject"])
+    yield Turned(f"How many {things} {asked.does} {subject} {asked.verb}", words=f"{match['value']} {things}")
 
 
 def how_long(s: Statement) -> Iterator[Turned]:
@@ -138,8 +135,6 @@ def which(s: Statement) -> Iterator[Turned]:
         if rest:
             yield Turned(f"Which {match['things']} {match['verb']} {rest}")
     elif (match := _HAS_FOLLOWING.fullmatch(s.whole)) and s.may_ask_about(match["subject"]):
-        singular = match["verb"] in BASE_OF_THIRD_PERSON
-        if singular != is_plural(match["subject"]):
-            base = BASE_OF_THIRD_PERSON.get(match["verb"], match["verb"])
+        if asked := does_verb(match["subject"], match["verb"]):
             subject = s.names.in_a_question(match["subject"])
-            yield Turned(f"Which {match['things']} {'does' if singular else 'do'} {subject} {base}")
+            yield Turned(f"Which {match['things']} {asked.does} {subject} {asked.verb}")

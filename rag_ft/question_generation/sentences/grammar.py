@@ -53,17 +53,15 @@ Rule = Callable[[Statement], Iterator[Turned]]
 WORD = r"\w[\w.+#%/'-]*"
 AUXILIARY = (
     r"is|are|was|were|can|cannot|can't|must|should|may|might|will|could|would|has|have|had|does|do|did|isn't|aren't"
-    r"|won't|doesn't"
-    r"|don't"
+    r"|won't|doesn't|don't"
 )
 NOUN_PHRASE = (
     rf"(?:(?:[Tt]he|[Aa]n?)\s+)?{WORD}(?:\s+(?!(?:{AUXILIARY}|be|been|being|that|which|who|whose|where|when|if"
-    rf"|because|so"
-    rf"|and|or|but|to|as|than)\b){WORD}){{0,4}}"
+    rf"|because|so|and|or|but|to|as|than)\b){WORD}){{0,4}}"
 )
 ADVERBS = (
-    r"(?:(?:also|then|simply|just|always|still|now|first|easily|even|instead|therefore|manually|directly|automatically"
-    r"|currently|already|fully|completely)\s+)*"
+    r"(?:(?:also|then|simply|just|always|still|now|first|easily|even|instead|therefore|manually|directly"
+    r"|automatically|currently|already|fully|completely)\s+)*"
 )
 POSITIVE = {
     "cannot": "can",
@@ -155,6 +153,25 @@ def is_plural(subject: str) -> bool:
     """Whether a noun phrase takes "are"."""
     last = subject.split()[-1].lower()
     return last.endswith("s") and not last.endswith(("ss", "us", "is", "os", "'s", ".js"))
+
+
+class DoesVerb(NamedTuple):
+    """How what a thing does is asked for: "it supports" → does, support."""
+
+    does: str
+    verb: str
+
+
+def does_verb(subject: str, verb: str) -> DoesVerb | None:
+    """How to ask for what a subject does; `verb`: as it follows the subject, with its particle.
+
+    None where the two do not agree in number, so that one of them was taken for something else.
+    """
+    form, *particle = verb.split()
+    singular = form in BASE_OF_THIRD_PERSON
+    if singular == is_plural(subject):
+        return None
+    return DoesVerb("does" if singular else "do", " ".join([BASE_OF_THIRD_PERSON.get(form, form), *particle]))
 
 
 def goes_on(rest: str) -> bool:

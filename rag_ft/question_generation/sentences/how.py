@@ -19,10 +19,10 @@ from rag_ft.question_generation.sentences.verbs import any_of
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 
 _PURPOSE = re.compile(
-    r"(?:In\s+order\s+to|To|If\s+you(?:'d|\s+would)?\s+(?:want|wish|like|need)\s+to|When\s+you\s+(?:want|need)\s+to)"
-    r"\s+(?P<do>.+)"
+    r"(?:In\s+order\s+to|To|If\s+you(?:'d|\s+would)?\s+(?:want|wish|like|need)\s+to|When\s+you\s+(?:want"
+    r"|need)\s+to)\s+(?P<do>.+)"
 )
-ORDER = re.compile(
+_ORDER = re.compile(
     r"(?:please\s+|simply\s+|just\s+)?(?!first\b)(?:you\s+(?:can|should|must|may|need\s+to|have\s+to|could|might)\s+"
     rf"|you'll\s+(?:need|have)\s+to\s+|you\s+will\s+(?:need|have)\s+to\s+)?{ADVERBS}(?P<do>.+)",
     re.IGNORECASE,
@@ -60,8 +60,8 @@ _IN_A_WINDOW = re.compile(
 """One of several steps, where it stands in a list."""
 _TWO_CASES = re.compile(r"\b(?:when|which|and/or)\b")
 _NO_OBJECT = re.compile(
-    r"(?!(?:work|log|sign|switch|connect|subscribe|upgrade|update|migrate|move|contribute|listen|navigate)\b)"
-    r"\w+\s+(?:in|on|at|into|from|with|by|for|to|of)\b"
+    r"(?!(?:work|log|sign|switch|connect|subscribe|upgrade|update|migrate|move|contribute|listen"
+    r"|navigate)\b)\w+\s+(?:in|on|at|into|from|with|by|for|to|of)\b"
 )
 """ "Choose a file to open in an editor": what is opened stands before."""
 _NO_PLACE = re.compile(
@@ -73,21 +73,19 @@ _NO_PLACE = re.compile(
 )
 _ACCIDENT = re.compile(r"you\s+(?:could|might)\b", re.IGNORECASE)
 _WAYS = re.compile(
-    r"There\s+(?:are|is)\s+(?:an?\s+|two|three|four|five|six|several|many|multiple|a\s+few|a\s+number\s+of)\s*"
-    r"(?:different\s+|main\s+|other\s+)?(?:ways?|methods?|options?)\s+(?:to|for)\s+(?P<do>.+)"
+    r"There\s+(?:are|is)\s+(?:an?\s+|two|three|four|five|six|several|many|multiple|a\s+few"
+    r"|a\s+number\s+of)\s*(?:different\s+|main\s+|other\s+)?(?:ways?|methods?|options?)\s+(?:to|for)\s+(?P<do>.+)"
 )
 _DONE = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+{ADVERBS}(?P<done>computed|calculated|measured|determined"
-    rf"|chosen|estimated"
-    r"|trained|split|scored|ranked|compared|updated|created|generated|built|merged|loaded|handled|resolved|sorted|tuned"
-    r"|initialised|initialized|combined|normalised|normalized|evaluated|encoded|represented|identified|authenticated"
-    r"|configured|detected|counted|found)\s+(?P<how>(?:by\s+\w+ing|from|with|using|through|on\s+the\s+basis\s+of)\s.+)"
+    r"|chosen|estimated|trained|split|scored|ranked|compared|updated|created|generated|built|merged|loaded|handled"
+    r"|resolved|sorted|tuned|initialised|initialized|combined|normalised|normalized|evaluated|encoded|represented"
+    r"|identified|authenticated|configured|detected|counted|found)\s+(?:by\s+\w+ing|from|with|using|through"
+    r"|on\s+the\s+basis\s+of)\s.+"
 )
 _KEPT = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are)\s+{ADVERBS}(?P<done>stored|saved|located|placed|defined"
-    rf"|configured|documented"
-    r"|listed|hosted|logged|cached)\s+(?:in|at|on|inside|beside)\s"
-    r"(?P<place>.+)"
+    r"|configured|documented|listed|hosted|logged|cached)\s+(?:in|at|on|inside|beside)\s(?P<place>.+)"
 )
 
 
@@ -95,7 +93,7 @@ def how_to(s: Statement) -> Iterator[Turned]:
     """To VERB, do this. If you want to VERB, do this."""
     purpose = _PURPOSE.fullmatch(s.before)
     if purpose and _can_be_done(purpose["do"]) and (s.introduces or len(s.main.split()) > 2):
-        order = _order_of(s.main)
+        order = order_of(s.main)
         if begins_with_verb(order) and not _PREREQUISITE.match(s.main) and not re.match(r"(?:be|have|need)\b", order):
             yield Turned(f"How do I {purpose['do']}")
 
@@ -104,7 +102,7 @@ def use_to(s: Statement) -> Iterator[Turned]:
     """Use this to VERB. You can VERB by doing that."""
     if s.before and not s.before.startswith(("On ", "In ", "With ", "From ", "For ")):
         return
-    order = _order_of(s.main)
+    order = order_of(s.main)
     if not begins_with_verb(order) or s.is_step or (s.is_item and _IN_A_WINDOW.match(order)):
         return
     use, by = _USE_TO.fullmatch(order), _DO_BY.fullmatch(order)
@@ -143,8 +141,9 @@ def how_is(s: Statement) -> Iterator[Turned]:
     yield Turned(f"{asks} {match['verb']} {subject} {match['done']}")
 
 
-def _order_of(text: str) -> str:
-    match = ORDER.fullmatch(text)
+def order_of(text: str) -> str:
+    """What a text tells someone to do, from its verb on; empty where it is told nothing."""
+    match = _ORDER.fullmatch(text)
     return lower_first(match["do"]) if match else ""
 
 

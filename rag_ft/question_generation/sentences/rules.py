@@ -43,10 +43,11 @@ from rag_ft.question_generation.sentences.wording import (
     about_me,
     bare_sentence,
     in_brackets,
-    is_marked,
     is_numbered,
     without_connective,
 )
+from rag_ft.text.parts import is_item
+from rag_ft.text.spans import Span
 
 RULES: tuple[Rule, ...] = (
     how_to, use_to, ways, how_is,
@@ -86,8 +87,7 @@ _FUNCTION_WORD = any_of(
     " fail fails exists?"
 )
 _NEEDS_CONTEXT = re.compile(
-    rf"\b(?:the|my)\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)+[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)"
-    r"|\bthe\s+[\w-]+'s\b"
+    rf"\b(?:the|my)\s+(?!{UNIQUE}\b)(?:{VAGUE}\s+)+[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)|\bthe\s+[\w-]+'s\b"
     rf"|\bthe\s+(?!{UNIQUE}\b)[\w'-]+(?=\W*\Z|\s+{_FUNCTION_WORD}\b)",
     re.IGNORECASE,
 )
@@ -102,8 +102,8 @@ _CALL = re.compile(r"\w\((?!e?s\))[^()\s][^()]*\)")
 _SECOND_QUESTION = re.compile(r"\s(?:Which|What|How|Why|When|Where|Who)\b")
 
 _THE_THING = re.compile(
-    r"\bthe\s+(?!default\b)(?P<thing>[a-z][\w'-]*(?:\s+[a-z][\w'-]*){1,2}?)"
-    rf"(?=\W*\Z|\s+(?!(?:for|in|to|from|on|with|at)\b){_FUNCTION_WORD}\b)"
+    r"\bthe\s+(?!default\b)(?P<thing>[a-z][\w'-]*(?:\s+[a-z][\w'-]*){1,2}?)(?=\W*\Z|\s+(?!(?:for|in|to|from|on"
+    rf"|with|at)\b){_FUNCTION_WORD}\b)"
 )
 """Something of two or three words that no words after it tell from others: "the course website"."""
 _ELSEWHERE = re.compile(
@@ -118,8 +118,8 @@ _ELSEWHERE = re.compile(
 )
 """The answer, or a part of it, stands somewhere else."""
 _BEFORE = re.compile(
-    r"(?P<before>(?:If|When|Whenever|In|On|For|With|Within|From|By|As|Since|Using|Under|Unless|Without|Before|After|To"
-    r"|Once|While|Until|Where|Although|Because|During|At)\s[^,;:]{2,80}),\s+(?P<main>.+)"
+    r"(?P<before>(?:If|When|Whenever|In|On|For|With|Within|From|By|As|Since|Using|Under|Unless|Without|Before|After"
+    r"|To|Once|While|Until|Where|Although|Because|During|At)\s[^,;:]{2,80}),\s+(?P<main>.+)"
 )
 
 
@@ -140,7 +140,16 @@ def questions_of(sentence: str, names: Names, is_term: Callable[[str], bool]) ->
     whole = without_connective(bare.rstrip(" .:!"))
     parts = _BEFORE.fullmatch(whole)
     before, main = (parts["before"], parts["main"]) if parts else ("", whole)
-    statement = Statement(whole, before, main, is_numbered(sentence), is_marked(sentence), introduces, names, is_term)
+    statement = Statement(
+        whole,
+        before,
+        main,
+        is_numbered(sentence),
+        is_item(sentence, Span(0, len(sentence))),
+        introduces,
+        names,
+        is_term,
+    )
     aside = in_brackets(sentence)
     if _ELSEWHERE.search(aside) or _AS_IN_AN_EXAMPLE.search(aside):
         return []

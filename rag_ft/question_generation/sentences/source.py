@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
@@ -59,7 +60,13 @@ class SentenceQuestions:
         for passage in passages:
             self._by_document.setdefault(passage.document_id, []).append(passage)
         self._names = Names(passage.text for document in self._by_document.values() for passage in document)
-        self._entries = Counter(
+        self._read = _ReadDocument("", "", {})
+        self._found: dict[str, tuple[_Candidate, ...]] = {}
+
+    @cached_property
+    def _entries(self) -> Counter[str]:
+        """How many entries explain each name; counted where the first question about an entry is found."""
+        return Counter(
             name
             for document in self._by_document.values()
             for passage in document
@@ -67,8 +74,6 @@ class SentenceQuestions:
             for unit in passage_units(passage.text, passage.headings)
             if (name := entry_name(passage.text[unit.start : unit.end]))
         )
-        self._read = _ReadDocument("", "", {})
-        self._found: dict[str, tuple[_Candidate, ...]] = {}
 
     def gives(self, passage: Passage) -> Counter[AskedFor]:
         """Number of questions of each kind about a passage; none about code, tables and headings."""

@@ -16,14 +16,14 @@ from rag_ft.question_generation.sentences.grammar import (
     WORD,
     Statement,
     Turned,
+    does_verb,
     goes_on,
     is_plural,
     is_subject,
     lower_first,
 )
-from rag_ft.question_generation.sentences.how import NOT_DONE, ORDER
+from rag_ft.question_generation.sentences.how import NOT_DONE, order_of
 from rag_ft.question_generation.sentences.verbs import (
-    BASE_OF_THIRD_PERSON,
     GERUNDS,
     PLAIN_FORM,
     THIRD_PERSON,
@@ -53,8 +53,8 @@ _NO_EVENT = re.compile(
 )
 _NO_CONSEQUENCE = re.compile(
     r"(?:you|this|that|these|those|it\s+(?:could|may|might|is|means)|see|here|there|we|please|try|consider|check"
-    r"|the\s+(?:reason|cause|problem|issue))\b"
-    r"|.*\b(?:sign|indicates?|because|should|must|recommended|means|suggests?|probably|likely|could\s+be|might\s+be"
+    r"|the\s+(?:reason|cause|problem|issue))\b|.*\b(?:sign|indicates?|because|should|must|recommended|means"
+    r"|suggests?|probably|likely|could\s+be|might\s+be"
     r"|advisable)\b",
     re.IGNORECASE,
 )
@@ -67,12 +67,12 @@ _HAPPENS_TO = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:{AUXILIARY}|{THIRD_P
 _CONSEQUENCE = re.compile(rf"(?:{NOUN_PHRASE}|it|they)\s+{ADVERBS}(?:normally\s+)?(?:{AUXILIARY}|{THIRD_PERSON})\b.*")
 _EVEN_THEN = re.compile(r"\b(?:even|especially|except|not)\s+(?:when|if)\b")
 
-_AROUND = re.compile(r"(?P<word>Before|After)\s+(?P<doing>[a-z]+ing)\s+(?P<rest>.+)")
+_AROUND = re.compile(r"(?:Before|After)\s+(?P<doing>[a-z]+ing)\s+.+")
 _WITHOUT = re.compile(r"Without\s+(?P<thing>.+)")
 
 _DEFINED = re.compile(
     rf"(?P<term>(?:An?\s+)?{WORD}(?:\s+{WORD}){{0,3}}?)\s+(?P<verb>is|are)\s+(?P<rest>(?:an?|the"
-    rf"|any)\s+(?P<head>[\w-]+)\s+.+)"
+    r"|any)\s+(?P<head>[\w-]+)\s+.+)"
 )
 _NO_DEFINITION = re.compile(
     any_of(
@@ -96,15 +96,13 @@ _FEWEST_DEFINING_WORDS = 5
 
 _FOR = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<lets>lets?|allows?|enables?|helps?)\s+(?:you|users"
-    rf"|developers)\s+(?:to\s+)?(?P<do>.+)"
-    r"|(?P<verb>is|are)\s+used\s+(?:to|for)\s+(?P<use>.+))"
+    r"|developers)\s+(?:to\s+)?(?P<do>.+)|(?P<verb>is|are)\s+used\s+(?:to|for)\s+.+)"
 )
 _ASPECT = re.compile(
     r"[Tt]he\s+(?P<aspect>(?:main\s+|biggest\s+|maximum\s+|minimum\s+|usual\s+)?(?:purpose|goal|aim|advantage"
-    r"|disadvantage|drawback"
-    r"|benefit|downside|upside|limitation|cost|price|role|cause|effect|meaning|difference|point|job|maximum|minimum"
-    r"|consequence"
-    r"|risk|danger|licen[cs]e)s?)\s+(?P<of>of|between|for|to)\s+(?P<thing>.+?)\s+(?P<verb>is|are)\s+(?P<rest>.+)"
+    r"|disadvantage|drawback|benefit|downside|upside|limitation|cost|price|role|cause|effect|meaning|difference"
+    r"|point|job|maximum|minimum|consequence|risk|danger|licen[cs]e)s?)\s+(?P<of>of|between|for"
+    r"|to)\s+(?P<thing>.+?)\s+(?P<verb>is|are)\s+(?P<rest>.+)"
 )
 _TOLD_ELSEWHERE = re.compile(
     any_of("described listed discussed explained documented covered given shown not") + r"\b",
@@ -115,19 +113,17 @@ _UNLIKE = re.compile(
 _LONGEST_CHOICE = 5
 _INSTEAD = re.compile(
     r"(?P<do>Use|Prefer|Choose|Pick|Take|Call|Write|Store|Install)\s+(?P<one>[^,;:]+?),?\s+(?:rather\s+than"
-    r"|instead\s+of|and\s+not)"
-    r"\s+(?P<other>.+)"
+    r"|instead\s+of|and\s+not)\s+(?P<other>.+)"
 )
 _WHAT_DOES = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>returns?|contains?|consists?\s+of|depends?\s+on|represents?|measures?"
-    rf"|controls?)"
-    r"\s+(?P<rest>.+)"
+    r"|controls?)\s+(?P<rest>.+)"
 )
 _CAUSED = re.compile(rf"(?P<subject>{NOUN_PHRASE})\s+(?:is|are)\s+caused\s+by\s.+")
 _WHEN = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?:(?P<verb>is|are|can|should|must)\s+(?:only\s+)?(?P<rest>[^,;:]+?)"
-    rf"|(?P<does>{THIRD_PERSON}|{PLAIN_FORM})(?P<object>(?:\s+[^,;:]+?)??))"
-    r",?\s+(?:only\s+)?(?P<when>when|if|as\s+soon\s+as|whenever)\s+(?P<then>.{8,})"
+    rf"|(?P<does>{THIRD_PERSON}|{PLAIN_FORM})(?P<object>(?:\s+[^,;:]+?)??)),?\s+(?:only\s+)?(?P<when>when|if"
+    r"|as\s+soon\s+as|whenever)\s+(?P<then>.{8,})"
 )
 
 
@@ -230,12 +226,9 @@ def what_does(s: Statement) -> Iterator[Turned]:
         or goes_on(match["rest"])
     ):
         return
-    verb, *particle = match["verb"].split()
-    singular = verb in BASE_OF_THIRD_PERSON
-    if singular == is_plural(match["subject"]) or not s.is_term(match["subject"]) or match["subject"].isdecimal():
-        return
-    base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
-    yield Turned(f"What {'does' if singular else 'do'} {s.names.in_a_question(match['subject'])} {base}")
+    asked = does_verb(match["subject"], match["verb"])
+    if asked and s.is_term(match["subject"]) and not match["subject"].isdecimal():
+        yield Turned(f"What {asked.does} {s.names.in_a_question(match['subject'])} {asked.verb}")
 
 
 def when(s: Statement) -> Iterator[Turned]:
@@ -249,7 +242,7 @@ def when(s: Statement) -> Iterator[Turned]:
         or (match["when"] == "if" and _WHETHER.search(match["does"] or match["rest"]))
     ):
         return
-    subject, plural = s.names.in_a_question(match["subject"]), is_plural(match["subject"])
+    subject = s.names.in_a_question(match["subject"])
     if match["verb"]:
         rest = match["rest"]
         if DENIAL.search(rest) or not statement(rest) or goes_on(rest) or re.match(r"(?:an?|the|as|to)\b", rest):
@@ -257,10 +250,9 @@ def when(s: Statement) -> Iterator[Turned]:
         if match["verb"] in ("can", "should", "must") and not begins_with_verb(rest):
             return
         yield Turned(f"When {match['verb']} {subject} {rest}")
-    elif plural == (match["does"] not in BASE_OF_THIRD_PERSON) and not DENIAL.search(match["object"]):
+    elif (asked := does_verb(match["subject"], match["does"])) and not DENIAL.search(match["object"]):
         if not match["object"] or statement(match["object"]):
-            verb = BASE_OF_THIRD_PERSON.get(match["does"], match["does"])
-            yield Turned(f"When {'do' if plural else 'does'} {subject} {verb} {match['object']}")
+            yield Turned(f"When {asked.does} {subject} {asked.verb} {match['object']}")
 
 
 def when_to(s: Statement) -> Iterator[Turned]:
@@ -287,6 +279,5 @@ def _follows(s: Statement) -> bool:
 
 
 def _is_order(text: str) -> bool:
-    match = ORDER.fullmatch(text)
-    do = lower_first(match["do"]) if match else ""
+    do = order_of(text)
     return len(text.split()) >= _SHORTEST_ORDER and begins_with_verb(do) and _DOES_NOTHING.match(do) is None

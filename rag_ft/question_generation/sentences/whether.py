@@ -15,24 +15,23 @@ from rag_ft.question_generation.sentences.grammar import (
     POSITIVE,
     Statement,
     Turned,
+    does_verb,
     goes_on,
-    is_plural,
     lower_first,
 )
 from rag_ft.question_generation.sentences.how import NOT_DONE
-from rag_ft.question_generation.sentences.verbs import BASE_OF_THIRD_PERSON, any_of
+from rag_ft.question_generation.sentences.verbs import any_of
 from rag_ft.question_generation.sentences.wording import begins_with_verb, statement
 from rag_ft.text.question_form import content_words
 
 _YOU_MODAL = re.compile(
     r"[Yy]ou\s+(?:will\s+|'ll\s+)?(?P<modal>can't|can(?:not|\s+not)?|could|may(?:\s+not)?|should(?:n't|\s+not)?"
-    r"|must(?:n't|\s+not)?"
-    rf"|(?:need|have)\s+to|(?:don't|do\s+not)\s+(?:need|have)\s+to|need\s+not)\s+{ADVERBS}(?P<do>.+)"
+    r"|must(?:n't|\s+not)?|(?:need|have)\s+to|(?:don't|do\s+not)\s+(?:need|have)\s+to"
+    rf"|need\s+not)\s+{ADVERBS}(?P<do>.+)"
 )
 _ANOTHER_QUESTION = re.compile(
-    r"(?:To|In\s+order|By|Using|As|Since|Once|Although|Because|Until|Unless|Where|While|At)\b"
-    r"|.*\b(?:want|need|prefer|like|wish|case|addition|short|practice|general|detail|future|all|both|reasons?|risk"
-    r"|users|safety"
+    r"(?:To|In\s+order|By|Using|As|Since|Once|Although|Because|Until|Unless|Where|While|At)\b|.*\b(?:want|need"
+    r"|prefer|like|wish|case|addition|short|practice|general|detail|future|all|both|reasons?|risk|users|safety"
     r"|security|simplicity|now)\b",
     re.IGNORECASE,
 )
@@ -41,8 +40,7 @@ _SAID_OF_IT = re.compile(r"\b(?:\w+\s+to\s+\w+|using|via|by\s+\w+ing)\b")
 
 _IS = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are|can|cannot|can't|must|should|will|isn't|aren't|won't|doesn't"
-    rf"|don't|does|do)\s+"
-    rf"(?P<not>not\s+|never\s+)?{ADVERBS}(?P<rest>.+)"
+    rf"|don't|does|do)\s+(?P<not>not\s+|never\s+)?{ADVERBS}(?P<rest>.+)"
 )
 _DECIDED = re.compile(
     r"\b"
@@ -60,8 +58,8 @@ _DECIDED = re.compile(
 )
 _SAYS_WHAT_IT_IS = re.compile(r"(?:an?|the|one|to|used|called|named|known|based|about|equal|in|on|as|now)\b")
 _SAID_OF_BEFORE = re.compile(
-    r"\b(?:then|therefore|thus|instead|otherwise|still|even|at\s+all|as\s+needed)\b"
-    r"|(?:\b(?:not|cannot)|n't)\s+(?:just|always|only|simply|merely|yet|even|\w+ly)\b"
+    r"\b(?:then|therefore|thus|instead|otherwise|still|even|at\s+all|as\s+needed)\b|(?:\b(?:not|cannot)"
+    r"|n't)\s+(?:just|always|only|simply|merely|yet|even|\w+ly)\b"
 )
 _OPINION = re.compile(
     r"\b"
@@ -75,8 +73,7 @@ _RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|what|how)\b")
 
 _DOES = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>supports?|requires?|needs?|allows?|works?\s+with|runs?\s+on"
-    rf"|depends?\s+on|accepts?"
-    r"|preserves?|stores?|changes?|affects?|keeps?|removes?|uses?)\s+(?P<rest>.+)"
+    r"|depends?\s+on|accepts?|preserves?|stores?|changes?|affects?|keeps?|removes?|uses?)\s+(?P<rest>.+)"
 )
 _VAGUE_OBJECT = re.compile(
     r"(?:an?\s+\w+\s+of|the\s+following|only|no|not|more|less|little|two|three|four|five|various|different|\d)\b",
@@ -146,14 +143,11 @@ def does_it(s: Statement) -> Iterator[Turned]:
         return
     if re.search(r"\b(?:and|to)\b", rest) or _RELATIVE.search(rest) or not 1 < len(rest.split()) <= _MOST_OBJECT_WORDS:
         return
-    verb, *particle = match["verb"].split()
-    singular = verb in BASE_OF_THIRD_PERSON
-    noun = not singular and re.match(r"(?:for|of|in|to)\b", rest)  # "X adds support for Y"
-    if singular == is_plural(match["subject"]) or noun:
+    asked = does_verb(match["subject"], match["verb"])
+    if asked is None or (asked.does == "do" and re.match(r"(?:for|of|in|to)\b", rest)):  # "X adds support for Y"
         return
-    base = " ".join([BASE_OF_THIRD_PERSON.get(verb, verb), *particle])
     subject = s.names.in_a_question(match["subject"])
-    yield Turned(f"{'Does' if singular else 'Do'} {subject} {base} {rest}", yes=True)
+    yield Turned(f"{asked.does.capitalize()} {subject} {asked.verb} {rest}", yes=True)
 
 
 def _unsettled(rest: str, stated: str) -> bool:

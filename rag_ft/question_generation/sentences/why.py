@@ -21,8 +21,8 @@ from rag_ft.question_generation.sentences.wording import begins_with_verb, state
 
 _REASON = (
     r",?\s+(?P<reason>(?:because|since\s+(?:it|they|you|the|an?|any\w*|all|each|every|no)|so\s+that|as\s+otherwise"
-    r"|(?:in\s+order\s+)?to\s+(?:avoid|prevent|ensure|make\s+sure|keep|reduce|save)|for\s+\w+\s+reasons)"
-    r"\b(?!\s+(?:of\s+)?(?:it|this|that)\W*\Z).*)"
+    r"|(?:in\s+order\s+)?to\s+(?:avoid|prevent|ensure|make\s+sure|keep|reduce|save)"
+    r"|for\s+\w+\s+reasons)\b(?!\s+(?:of\s+)?(?:it|this|that)\W*\Z).*)"
 )
 _TAKES_TO = re.compile(
     r"\b"
@@ -38,13 +38,12 @@ _TAKES_TO = re.compile(
 _PERFECT = re.compile(r"\s*(?:been|not|never|to|\w+(?:ed|en|wn))\b")
 _IS = re.compile(
     rf"(?P<subject>{NOUN_PHRASE})\s+(?P<verb>is|are|can|cannot|can't|must|should|isn't|aren't|won't|doesn't|don't|do"
-    rf"|does"
-    rf"|needs?\s+to|has\s+to|have\s+to)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
+    rf"|does|needs?\s+to|has\s+to|have\s+to)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
 )
 _DOES = re.compile(rf"(?P<subject>{NOUN_PHRASE}?)\s+(?P<verb>{THIRD_PERSON})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}")
 _DO = re.compile(rf"(?P<subject>{NOUN_PHRASE}?)\s+(?P<verb>{PLAIN_FORM})(?P<rest>(?:\s+[^,;:]+?)??){_REASON}")
 _YOU = re.compile(
-    rf"[Yy]ou\s+(?P<modal>should|must|need\s+to|have\s+to|cannot"
+    r"[Yy]ou\s+(?P<modal>should|must|need\s+to|have\s+to|cannot"
     rf"|can't)\s+(?P<not>not\s+)?{ADVERBS}(?P<rest>[^,;:]+?){_REASON}"
 )
 _DO_NOT = re.compile(

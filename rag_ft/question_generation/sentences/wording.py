@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable
 
 from rag_ft.question_generation.sentences.verbs import PLAIN_FORM, THIRD_PERSON, VERBS, any_of, is_base_form
-from rag_ft.text.parts import ITEM_MARK
 
 _LINK = re.compile(r"!?\[(?P<text>[^\]]*)\](?:\([^)\s]*(?:\s+\"[^\"]*\")?\)|\[[^\]]*\])")
 _MARKUP = re.compile(r"\*\*|__|`{1,3}|(?<![\w*])\*(?=\w)|(?<=\w)\*(?![\w*])|(?<!\w)_(?=\w)|(?<=\w)_(?!\w)")
@@ -21,15 +20,13 @@ _MARK = re.compile(
     re.IGNORECASE,
 )
 """What marks a list item or a note."""
-_ITEM = re.compile(rf"\s*{ITEM_MARK}\s")
 _NUMBERED = re.compile(r"\s*\(?\d{1,3}[.)]\s")
 _CONNECTIVE = re.compile(
     r"(?:however|therefore|thus|hence|so|but|and|also|additionally|in\s+addition|furthermore|moreover"
-    r"|(?:please\s+)?note(?:\s+that)?"
-    r"|remember(?:\s+that)?|keep\s+in\s+mind\s+that|be\s+aware\s+that|optionally|similarly|likewise|in\s+fact"
-    r"|of\s+course"
-    r"|now|as\s+a\s+result|in\s+short|in\s+other\s+words|currently|unfortunately|fortunately"
-    r"|luckily|basically|essentially|importantly|as\s+always|at\s+the\s+moment|that\s+said|on\s+the\s+other\s+hand"
+    r"|(?:please\s+)?note(?:\s+that)?|remember(?:\s+that)?|keep\s+in\s+mind\s+that|be\s+aware\s+that|optionally"
+    r"|similarly|likewise|in\s+fact|of\s+course|now|as\s+a\s+result|in\s+short|in\s+other\s+words|currently"
+    r"|unfortunately|fortunately|luckily|basically|essentially|importantly|as\s+always|at\s+the\s+moment|that\s+said"
+    r"|on\s+the\s+other\s+hand"
     r"|by\s+the\s+way)(?:,\s+|\s+(?=(?:you|the|an?)\b))|(?:note|remember|keep\s+in\s+mind|be\s+aware)\s+that\s+",
     re.IGNORECASE,
 )
@@ -39,12 +36,9 @@ _SPACE_BEFORE_STOP = re.compile(r"\s+(?=[,.;:!?](?:\s|\Z))")
 _YOU_DO = "|".join(sorted(VERBS - {"access"}))
 _ME = re.compile(
     r"\b(?P<before>for|to|with|from|by|of|between|around|about|against|notif(?:y|ies)|warns?|lets?|letting|helps?"
-    r"|makes?"
-    r"|allow(?:s|ing)?|enables?)\s+you\b"
-    rf"|\b(?P<verb>{PLAIN_FORM}|{THIRD_PERSON})\s+you\b"
-    rf"(?!\s+(?:{_YOU_DO}|are|were|can|could|should|must|will|may|might|have|had|did|[a-z]+ed|made|wrote|built|chose"
-    rf"|took"
-    r"|set|put|sent|got|just|already|also)\b)"
+    rf"|makes?|allow(?:s|ing)?|enables?)\s+you\b|\b(?P<verb>{PLAIN_FORM}|{THIRD_PERSON})\s+you\b(?!\s+(?:{_YOU_DO}"
+    r"|are|were|can|could|should|must|will|may|might|have|had|did|[a-z]+ed|made|wrote|built|chose|took|set|put|sent"
+    r"|got|just|already|also)\b)"
     r"|\byou(?=\s*(?:\Z|[,.;:?]))",
     re.IGNORECASE,
 )
@@ -62,11 +56,9 @@ _ABOUT_ME = (
 _YOU = re.compile(r"\byou\b", re.IGNORECASE)
 
 _ELSE_BEGINS = re.compile(
-    r"[;:].*|\s+[-–—]+\s.*|—.*"
-    r"|,?\s+(?:because|since|so\s+that|although|though|even\s+(?:if|though)|whereas|as\s+long\s+as|but"
-    r"|in\s+order\s+to)\b.*"
-    r"|,\s+(?:and\s+(?:then\s+)?(?:it|this|that|they|you|the|a|an)|so|which|who|where|or\s+else|as|while|unless|just"
-    r"|then|e\.g\.|for\s+example"
+    r"[;:].*|\s+[-–—]+\s.*|—.*|,?\s+(?:because|since|so\s+that|although|though|even\s+(?:if|though)|whereas"
+    r"|as\s+long\s+as|but|in\s+order\s+to)\b.*|,\s+(?:and\s+(?:then\s+)?(?:it|this|that|they|you|the|a|an)|so|which"
+    r"|who|where|or\s+else|as|while|unless|just|then|e\.g\.|for\s+example"
     r"|such\s+as|like|including|especially|in\s+which\s+case|making|if|when|thanks|provided|not|rather\s+than)\b.*",
     re.DOTALL,
 )
@@ -103,11 +95,6 @@ def unmarked(text: str) -> str:
 def in_brackets(sentence: str) -> str:
     """What stands in the brackets of a sentence."""
     return " ".join(match[0] for match in _BRACKETED.finditer(sentence))
-
-
-def is_marked(sentence: str) -> bool:
-    """Whether a sentence is an item of a list."""
-    return _ITEM.match(sentence) is not None
 
 
 def is_numbered(sentence: str) -> bool:
